@@ -1,0 +1,47 @@
+# `make demo` shows the loop, `make test` proves it; both install all that they need into folders named .venv*.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --constraint requirements/constraints.txt
+
+.PHONY: setup demo test check format bench lock clean
+
+setup: .venv/installed .venv-label-studio/installed
+
+.venv/installed: pyproject.toml requirements.txt requirements/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) --python $(BIN)/python --editable '.[dev]'
+	touch $@
+
+# Label Studio pins many packages, so it lives in an environment of its own.
+.venv-label-studio/installed: .venv/installed requirements/label-studio.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio
+	$(BIN)/uv pip install --quiet --python .venv-label-studio/bin/python -r requirements/label-studio.txt
+	touch $@
+
+demo: setup
+	$(BIN)/clinical demo
+
+test: setup
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/clinical bench all
+
+# Renews the tested set of versions.
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+		--output-file requirements/constraints.txt pyproject.toml
+
+clean:
+	rm -rf .venv .venv-* .demo .mypy_cache .ruff_cache .pytest_cache

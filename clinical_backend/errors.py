@@ -1,0 +1,86 @@
+"""The errors of this package: each names the problem and what to do about it."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClinicalError",
+    "ImageError",
+    "InvalidArgumentError",
+    "LabelStudioError",
+    "LabelStudioRefusedError",
+    "LabelStudioUnauthorizedError",
+    "LabelStudioUnavailableError",
+    "LabelingConfigError",
+    "ModelError",
+    "StorageError",
+]
+
+
+class ClinicalError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, as a sentence. It never holds a token or patient data.
+    cure
+        What the reader of the message can do about it, as a sentence.
+    """
+
+    def __init__(self, problem: str, cure: str) -> None:
+        super().__init__(problem, cure)
+        self.problem = problem
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.cure}"
+
+
+class InvalidArgumentError(ClinicalError, ValueError):
+    """A function was called with an argument outside its domain.
+
+    Parameters
+    ----------
+    argument
+        Name of the argument.
+    problem
+        Why its value is refused.
+    cure
+        Which values are accepted.
+    """
+
+    def __init__(self, argument: str, problem: str, cure: str) -> None:
+        super().__init__(f"Argument {argument!r}: {problem}", cure)
+        self.argument = argument
+
+
+class LabelStudioError(ClinicalError):
+    """Something about Label Studio is in the way."""
+
+
+class LabelStudioUnavailableError(LabelStudioError):
+    """Label Studio does not answer, or answers with a server error: try again later."""
+
+
+class LabelStudioUnauthorizedError(LabelStudioError):
+    """Label Studio refuses the API key."""
+
+
+class LabelStudioRefusedError(LabelStudioError):
+    """Label Studio understood the request and refuses it (4xx)."""
+
+
+class LabelingConfigError(LabelStudioError):
+    """The project's labeling config is not one that an image classifier can learn from."""
+
+
+class ImageError(ClinicalError):
+    """An image cannot be fetched or decoded."""
+
+
+class ModelError(ClinicalError):
+    """A backbone, a classifier or a checkpoint cannot be built, read or trusted."""
+
+
+class StorageError(ClinicalError):
+    """The state on disk or in the database cannot be read or written."""
