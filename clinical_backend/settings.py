@@ -1,0 +1,185 @@
+"""The settings of a backend: read once from the environment, then passed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clinical_backend.errors import ClinicalError
+
+__all__ = ["ProjectOptions", "Settings", "SettingsError", "load_settings"]
+
+Acquisition = Literal[
+    "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random"
+]
+
+
+class SettingsError(ClinicalError):
+    """A setting has a value that the backend cannot work with."""
+
+
+def _split(value: object) -> object:
+    """Accept a comma-separated string where a tuple of strings is meant."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class ProjectOptions(BaseModel):
+    """What one project may set for itself, through the backend's "Extra params" in Label Studio.
+
+    Every field means what the setting of the same name means; ``None`` keeps the backend's own.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    acquisition: Acquisition | None = None
+    queue_size: int | None = Field(default=None, ge=1, le=5000)
+    audit_share: float | None = Field(default=None, ge=0.0, le=0.9)
+    rare_classes: Names | None = None
+    exemplar_control: str | None = Field(default=None, min_length=1)
+    preannotate: bool | None = None
+    start_training_each_n_updates: int | None = Field(default=None, ge=1)
+
+
+class Settings(BaseSettings):
+    """Settings of the whole backend, each read from the environment variable of its name in capitals.
+
+    Attributes
+    ----------
+    label_studio_url
+        Where Label Studio answers, with its sub-path if it has one. ``LABEL_STUDIO_HOST`` is read too.
+    label_studio_api_key
+        A legacy token or a personal access token of a user who may edit the projects.
+    backend_url
+        Where Label Studio reaches this backend; ``clinical connect`` registers it.
+    model_dir
+        Folder for everything that is kept: database, features, checkpoints.
+    host, port
+        Address that the server listens on.
+    basic_auth_user, basic_auth_pass
+        When both are set, every call but the liveness check needs them.
+    start_training_each_n_updates
+        A round is due after this many annotations were made or changed.
+    queue_size
+        Number of tasks that a round publishes.
+    audit_share
+        Share of the queue that is drawn at random, which gives the honest prevalence.
+    rare_classes
+        Classes to look for while no exemplar is tagged, separated by commas.
+    exemplar_control
+        Name of the ``Choices`` control with which readers tag exemplars.
+    preannotate
+        Whether queued tasks carry the model's class as a pre-annotation.
+    acquisition
+        ``auto`` chooses from what a round measures; any other name fixes the acquisition function.
+    backbone, image_size
+        Network that turns images into features, and the side of its square input in pixels.
+    device
+        ``auto`` takes CUDA where it is present.
+    local_files_document_root
+        Folder that holds the files of ``/data/local-files/`` on this machine, if it does: they are then
+        read from disk.
+    reconcile_seconds
+        How often every project is compared with Label Studio, for what no webhook told.
+    predict_seconds
+        How long one call of ``/predict`` may take before the images that are left are answered empty.
+    seed
+        Seed of every random draw.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    label_studio_url: str = Field(
+        default="http://localhost:8080",
+        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+    )
+    label_studio_api_key: SecretStr | None = None
+    backend_url: str | None = None
+    model_dir: Path = Path("clinical-data")
+    host: str = "127.0.0.1"
+    port: int = Field(default=9090, ge=0, le=65535)
+    basic_auth_user: str | None = None
+    basic_auth_pass: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    start_training_each_n_updates: int = Field(default=10, ge=1)
+    queue_size: int = Field(default=200, ge=1, le=5000)
+    audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
+    rare_classes: Annotated[Names, NoDecode] = ()
+    exemplar_control: str = Field(default="exemplar", min_length=1)
+    preannotate: bool = True
+    acquisition: Acquisition = "auto"
+    backbone: str = "efficientnet_lite0"
+    image_size: int = Field(default=128, ge=32, le=1024)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    local_files_document_root: Path | None = None
+    reconcile_seconds: float = Field(default=60.0, gt=0)
+    predict_seconds: float = Field(default=60.0, gt=0)
+    seed: int = 0
+
+    @property
+    def basic_auth(self) -> tuple[str, str] | None:
+        """User and password, where both are set."""
+        if self.basic_auth_user and self.basic_auth_pass:
+            return self.basic_auth_user, self.basic_auth_pass.get_secret_value()
+        return None
+
+    @property
+    def api_key(self) -> str:
+        """The API key.
+
+        Raises
+        ------
+        SettingsError
+            When none is set.
+        """
+        if self.label_studio_api_key is None:
+            raise SettingsError(
+                "LABEL_STUDIO_API_KEY is not set.",
+                "Copy a token from Account & Settings in Label Studio and set it in the environment.",
+            )
+        return self.label_studio_api_key.get_secret_value()
+
+    @property
+    def public_url(self) -> str:
+        """Address of this backend as Label Studio sees it."""
+        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host
+        return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def local_roots(self) -> tuple[Path, ...]:
+        """Folders that images may be read from without asking Label Studio."""
+        return () if self.local_files_document_root is None else (self.local_files_document_root,)
+
+    def for_project(self, options: ProjectOptions) -> Settings:
+        """Return these settings with a project's own options laid over them."""
+        return self.model_copy(update=options.model_dump(exclude_none=True))
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401
+    """Read the settings from the environment and ``.env``; keyword arguments win.
+
+    Raises
+    ------
+    SettingsError
+        Naming each wrong setting. Values are left out, since one of them may be a secret.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(f"Settings are wrong: {wrong}.", "Correct these environment variables.") from None
+    if (settings.basic_auth_user is None) != (settings.basic_auth_pass is None):
+        raise SettingsError(
+            "Only one of BASIC_AUTH_USER and BASIC_AUTH_PASS is set.",
+            "Set both, or none for no authentication.",
+        )
+    return settings

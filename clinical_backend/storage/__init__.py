@@ -1,0 +1,1 @@
+"""What the backend keeps: its state in a database, features in memory-mapped files."""

@@ -1,0 +1,120 @@
+"""Features on disk: one file of float32 rows per backbone, indexed by the image's content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from sqlalchemy import select
+
+from clinical_backend.errors import StorageError
+from clinical_backend.storage.schema import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["FeatureStore"]
+
+_QUERY_SIZE = 500  # SQLite bounds the number of variables of one statement
+
+
+class FeatureStore:
+    """The features that one backbone made, kept by the sha256 of the image's bytes.
+
+    Rows are only ever appended, under a lock between processes, and indexed after they are on disk: a crash
+    leaves at most rows that nothing points to.
+
+    Parameters
+    ----------
+    database
+        Holds the index.
+    folder
+        Holds the files.
+    backbone
+        Key of the backbone: another network, weights or input size has another key.
+    dimension
+        Length of a feature.
+    """
+
+    def __init__(self, database: Database, folder: Path, *, backbone: str, dimension: int) -> None:
+        self._database = database
+        self._backbone = backbone
+        self._dimension = dimension
+        self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.f32"
+        self._lock = FileLock(self._path.with_suffix(".lock"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return the row of each image that has a feature."""
+        wanted = sorted(set(digests))
+        found: dict[str, int] = {}
+        with self._database.read() as session:
+            for start in range(0, len(wanted), _QUERY_SIZE):
+                rows = session.execute(
+                    select(Feature.digest, Feature.position).where(
+                        Feature.backbone == self._backbone,
+                        Feature.digest.in_(wanted[start : start + _QUERY_SIZE]),
+                    )
+                )
+                found.update((digest, position) for digest, position in rows)
+        return found
+
+    def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features at these rows, shape (n, dimension), float32."""
+        if len(positions) == 0:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        count = self._path.stat().st_size // (4 * self._dimension)
+        rows = np.memmap(self._path, dtype=np.float32, mode="r", shape=(count, self._dimension))
+        return np.array(rows[np.asarray(positions)], dtype=np.float32)
+
+    def add(self, digests: Sequence[str], features: NDArray[np.float32]) -> None:
+        """Append features of images, shape (n, dimension); an image that has one already keeps it.
+
+        Raises
+        ------
+        StorageError
+            When the disk is full or read-only; nothing is indexed then.
+        """
+        with self._lock:
+            known = self.positions(digests)
+            fresh = {digest: row for row, digest in enumerate(digests) if digest not in known}
+            if not fresh:
+                return
+            start = self._append(np.ascontiguousarray(features[list(fresh.values())], dtype=np.float32))
+            with self._database.write() as session:
+                session.add_all(
+                    Feature(backbone=self._backbone, digest=digest, position=start + offset)
+                    for offset, digest in enumerate(fresh)
+                )
+
+    def _append(self, rows: NDArray[np.float32]) -> int:
+        row_bytes = 4 * self._dimension
+        try:
+            with self._path.open("ab") as file:
+                whole, torn = divmod(file.tell(), row_bytes)
+                if torn:  # an earlier writer died within a row
+                    file.truncate(whole * row_bytes)
+                file.write(rows.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        return whole
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"Features cannot be written to {path.parent}: {error.strerror}.",
+        "Free some space or make the folder writable; the next round goes on from there.",
+    )

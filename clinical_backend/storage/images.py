@@ -1,0 +1,112 @@
+"""Which image each task shows, and what is known of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, update
+
+from clinical_backend.storage.schema import TaskImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["ImageStore", "KnownImage"]
+
+_QUERY_SIZE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """The image of one task: its address, its content's sha256 once read, or why it could not be read."""
+
+    task_id: int
+    uri: str
+    digest: str | None
+    problem: str | None
+    attempts: int
+    tried_at: float | None
+
+
+class ImageStore:
+    """Reads and changes the rows of tasks' images."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, KnownImage]:
+        """Return the images of a project by task, of all its tasks or of some."""
+        columns = (
+            TaskImage.task_id,
+            TaskImage.uri,
+            TaskImage.digest,
+            TaskImage.problem,
+            TaskImage.attempts,
+            TaskImage.tried_at,
+        )
+        query = select(*columns).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+        with self._database.read() as session:
+            if task_ids is None:
+                return {row[0]: KnownImage(*row) for row in session.execute(query)}
+            known: dict[int, KnownImage] = {}
+            wanted = sorted(set(task_ids))
+            for start in range(0, len(wanted), _QUERY_SIZE):
+                part = query.where(TaskImage.task_id.in_(wanted[start : start + _QUERY_SIZE]))
+                known.update((row[0], KnownImage(*row)) for row in session.execute(part))
+            return known
+
+    def synchronise(self, project_id: int, uris: Mapping[int, str], *, complete: bool) -> None:
+        """Take over the tasks that Label Studio has.
+
+        Parameters
+        ----------
+        uris
+            Address of the image by task.
+        complete
+            Whether these are all tasks of the project: then tasks that are not among them are deleted.
+        """
+        known = self.all(project_id, None if complete else uris)
+        gone = [task_id for task_id in known if task_id not in uris] if complete else []
+        moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
+        fresh = [task_id for task_id in uris if task_id not in known]
+        if not (gone or moved or fresh):
+            return
+        with self._database.write() as session:
+            drop = gone + moved
+            for start in range(0, len(drop), _QUERY_SIZE):
+                session.execute(
+                    delete(TaskImage).where(
+                        TaskImage.project_id == project_id,
+                        TaskImage.task_id.in_(drop[start : start + _QUERY_SIZE]),
+                    )
+                )
+            rows = [
+                {"project_id": project_id, "task_id": task_id, "uri": uris[task_id], "attempts": 0}
+                for task_id in fresh + moved
+            ]
+            if rows:
+                session.execute(insert(TaskImage), rows)
+
+    def found(self, project_id: int, digests: Mapping[int, str]) -> None:
+        """Note the content of tasks' images."""
+        with self._database.write() as session:
+            for task_id, digest in digests.items():
+                session.execute(
+                    update(TaskImage)
+                    .where(TaskImage.project_id == project_id, TaskImage.task_id == task_id)
+                    .values(digest=digest, problem=None)
+                )
+
+    def failed(self, project_id: int, problems: Mapping[int, str]) -> None:
+        """Note why tasks' images could not be read."""
+        with self._database.write() as session:
+            for task_id, problem in problems.items():
+                session.execute(
+                    update(TaskImage)
+                    .where(TaskImage.project_id == project_id, TaskImage.task_id == task_id)
+                    .values(problem=problem, attempts=TaskImage.attempts + 1, tried_at=time.time())
+                )

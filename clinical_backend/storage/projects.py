@@ -1,0 +1,96 @@
+"""The projects that the backend serves, and what is due for each."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, select, update
+
+from clinical_backend.storage.schema import Project
+
+if TYPE_CHECKING:
+    from clinical_backend.storage.database import Database
+
+__all__ = ["ProjectStore"]
+
+
+class ProjectStore:
+    """Reads and changes the rows of projects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ids(self) -> list[int]:
+        """Return the ids of all projects."""
+        with self._database.read() as session:
+            return list(session.scalars(select(Project.id).order_by(Project.id)))
+
+    def get(self, project_id: int) -> Project | None:
+        """Return a project as it stands now, detached from the database."""
+        with self._database.read() as session:
+            return session.get(Project, project_id)
+
+    def register(self, project_id: int, options: dict[str, Any] | None = None) -> bool:
+        """Make sure that the project is known; ``options`` replaces its options unless ``None``.
+
+        Returns
+        -------
+        bool
+            Whether this was the first time.
+        """
+        with self._database.write() as session:
+            project = session.get(Project, project_id)
+            new = project is None
+            if project is None:
+                project = Project(
+                    id=project_id, request="the project was connected", requested_at=time.time()
+                )
+                session.add(project)
+            if options is not None and options != project.options:
+                project.options = options
+            return new
+
+    def change(self, project_id: int, **values: Any) -> None:  # noqa: ANN401
+        """Set columns of a project."""
+        with self._database.write() as session:
+            session.execute(update(Project).where(Project.id == project_id).values(**values))
+
+    def forget(self, project_id: int) -> None:
+        """Delete a project with its rounds, queue, labels and image addresses."""
+        with self._database.write() as session:
+            session.execute(delete(Project).where(Project.id == project_id))
+
+    def request_round(self, project_id: int, reason: str) -> None:
+        """Make a round due. A request that is not yet taken up keeps its reason: a burst folds into one."""
+        with self._database.write() as session:
+            session.execute(
+                update(Project)
+                .where(Project.id == project_id, Project.request.is_(None))
+                .values(request=reason, requested_at=time.time())
+            )
+
+    def count_update(self, project_id: int, number: int) -> int:
+        """Add annotation events, and return how many there were since the last round began."""
+        with self._database.write() as session:
+            project = session.get(Project, project_id)
+            if project is None:
+                return 0
+            project.updates += number
+            return project.updates
+
+    def take_request(self, project_id: int) -> str | None:
+        """Take up the request for a round: whatever arrives from now on makes the next one due.
+
+        Returns
+        -------
+        str or None
+            Why the round is due, ``None`` when none is.
+        """
+        with self._database.write() as session:
+            project = session.get(Project, project_id)
+            if project is None or project.request is None:
+                return None
+            reason = project.request
+            project.request, project.requested_at, project.updates = None, None, 0
+            return reason

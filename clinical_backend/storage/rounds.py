@@ -1,0 +1,135 @@
+"""The rounds of each project, with their queues."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["VERSION_PREFIX", "RoundStore"]
+
+VERSION_PREFIX = "clinical-"
+"""Every ``model_version`` of ours begins so: predictions of other versions are never touched."""
+
+
+class RoundStore:
+    """Reads and changes the rows of rounds and their queues."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, project_id: int, request: str) -> Round:
+        """Begin the next round of a project.
+
+        Its version ends in random characters, so that no state folder that was lost and begun again can
+        meet predictions of the same version in Label Studio.
+        """
+        with self._database.write() as session:
+            last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0
+            row = Round(
+                project_id=project_id,
+                number=last + 1,
+                version=f"{VERSION_PREFIX}{last + 1}-{secrets.token_hex(3)}",
+                request=request,
+                state=RoundState.RUNNING,
+                started_at=time.time(),
+            )
+            session.add(row)
+            session.flush()
+            return row
+
+    def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
+        """Note how far a running round is."""
+        with self._database.write() as session:
+            session.execute(
+                update(Round).where(Round.id == round_id).values(stage=stage, done=done, total=total)
+            )
+
+    def keep_queue(self, queue: Sequence[QueuedTask]) -> None:
+        """Store the queue of a round, before it is published."""
+        with self._database.write() as session:
+            session.add_all(queue)
+
+    def publish(self, row: Round, report: dict[str, Any]) -> None:
+        """Note that the round's queue is the one that Label Studio serves."""
+        with self._database.write() as session:
+            session.execute(
+                update(Round)
+                .where(Round.id == row.id)
+                .values(state=RoundState.PUBLISHED, stage="publish", finished_at=time.time(), report=report)
+            )
+            session.execute(
+                update(Project)
+                .where(Project.id == row.project_id)
+                .values(published_version=row.version, problem=None)
+            )
+
+    def fail(self, row: Round, problem: str, *, state: RoundState = RoundState.FAILED) -> None:
+        """Note why a round ended without a new queue; the old one stays published."""
+        with self._database.write() as session:
+            session.execute(
+                update(Round)
+                .where(Round.id == row.id)
+                .values(state=state, finished_at=time.time(), error=problem)
+            )
+            session.execute(update(Project).where(Project.id == row.project_id).values(problem=problem))
+
+    def abandon_running(self, project_id: int) -> int:
+        """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        with self._database.write() as session:
+            dead = session.scalars(
+                select(Round).where(Round.project_id == project_id, Round.state == RoundState.RUNNING)
+            ).all()
+            for row in dead:
+                row.state, row.finished_at = RoundState.ABANDONED, time.time()
+                row.error = "The process that ran this round died."
+            return len(dead)
+
+    def latest(self, project_id: int, *, state: RoundState | None = None) -> Round | None:
+        """Return the newest round of a project, in one state if that is given."""
+        query = select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(1)
+        if state is not None:
+            query = query.where(Round.state == state)
+        with self._database.read() as session:
+            return session.scalar(query)
+
+    def history(self, project_id: int, limit: int = 100) -> list[Round]:
+        """Return the newest rounds of a project, newest first."""
+        with self._database.read() as session:
+            return list(
+                session.scalars(
+                    select(Round)
+                    .where(Round.project_id == project_id)
+                    .order_by(Round.number.desc())
+                    .limit(limit)
+                )
+            )
+
+    def of_version(self, version: str) -> Round | None:
+        """Return the round that published a version."""
+        with self._database.read() as session:
+            return session.scalar(select(Round).where(Round.version == version))
+
+    def queue(self, round_id: int) -> list[QueuedTask]:
+        """Return a round's queue, best first."""
+        with self._database.read() as session:
+            return list(
+                session.scalars(
+                    select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank)
+                )
+            )

@@ -1,0 +1,147 @@
+"""The tables. Times are seconds since the epoch; ids of projects and tasks are Label Studio's own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "Base",
+    "Draw",
+    "Feature",
+    "Project",
+    "QueuedTask",
+    "Round",
+    "RoundState",
+    "TaskImage",
+    "TaskLabel",
+]
+
+
+class RoundState(StrEnum):
+    """Where a round stands."""
+
+    RUNNING = "running"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class Draw(StrEnum):
+    """How a task came to be labelled: by acquisition, by the random audit, or past the queue."""
+
+    TARGET = "target"
+    AUDIT = "audit"
+    OTHER = "other"
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy as a class attribute
+
+
+class Project(Base):
+    """A Label Studio project that this backend serves."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    created: Mapped[str | None] = mapped_column(default=None)
+    """Creation time that Label Studio states: another one under the same id is another project."""
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    label_config: Mapped[str | None] = mapped_column(default=None)
+    published_version: Mapped[str | None] = mapped_column(default=None)
+    request: Mapped[str | None] = mapped_column(default=None)
+    """Why a round is due; ``None`` while none is."""
+    requested_at: Mapped[float | None] = mapped_column(default=None)
+    updates: Mapped[int] = mapped_column(default=0)
+    """Annotation events since the last round began."""
+    wiring_due: Mapped[bool] = mapped_column(default=True)
+    """Whether the connection to Label Studio is still to be checked and repaired."""
+    problem: Mapped[str | None] = mapped_column(default=None)
+    """What is wrong now, with the cure; ``None`` while all is well."""
+
+
+class Round(Base):
+    """One pass sync → embed → fit → rank → publish."""
+
+    __tablename__ = "rounds"
+    __table_args__ = (UniqueConstraint("project_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    version: Mapped[str]
+    """``model_version`` of its predictions in Label Studio."""
+    request: Mapped[str]
+    state: Mapped[RoundState] = mapped_column(default=RoundState.RUNNING)
+    stage: Mapped[str] = mapped_column(default="sync")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    started_at: Mapped[float]
+    finished_at: Mapped[float | None] = mapped_column(default=None)
+    error: Mapped[str | None] = mapped_column(default=None)
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the round measured and chose: counts, acquisition and its reason, seconds by stage."""
+
+
+class QueuedTask(Base):
+    """One task of a round's queue, with the reason why it is there."""
+
+    __tablename__ = "queued_tasks"
+
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(index=True)
+    draw: Mapped[Draw]
+    predicted: Mapped[str | None] = mapped_column(default=None)
+    rare_probability: Mapped[float | None] = mapped_column(default=None)
+    nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
+    similarity: Mapped[float | None] = mapped_column(default=None)
+
+
+class TaskImage(Base):
+    """The image of a task: its address, and the content that was found there."""
+
+    __tablename__ = "task_images"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    uri: Mapped[str]
+    digest: Mapped[str | None] = mapped_column(default=None)
+    """sha256 of the bytes; ``None`` until they were read."""
+    problem: Mapped[str | None] = mapped_column(default=None)
+    attempts: Mapped[int] = mapped_column(default=0)
+    tried_at: Mapped[float | None] = mapped_column(default=None)
+
+
+class Feature(Base):
+    """Where the feature of an image content stands in a backbone's feature file."""
+
+    __tablename__ = "features"
+    __table_args__ = (Index("features_by_digest", "digest"),)
+
+    backbone: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+
+
+class TaskLabel(Base):
+    """What readers said of a task, as last read back, and how the task reached them (the ledger)."""
+
+    __tablename__ = "task_labels"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str | None] = mapped_column(default=None)
+    """The class; ``None`` where the task was skipped or the readers disagree."""
+    steer: Mapped[int] = mapped_column(default=0)
+    """1 for an exemplar, −1 for a counter-exemplar, else 0."""
+    draw: Mapped[Draw] = mapped_column(default=Draw.OTHER)
+    round_number: Mapped[int | None] = mapped_column(default=None)
+    """The round whose queue held the task when it was first annotated."""
+    labelled_at: Mapped[float]
