@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """Address of this backend as Label Studio sees it."""
-        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host
+        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property

@@ -59,8 +59,8 @@ class RoundStore:
         with self._database.write() as session:
             session.add_all(queue)
 
-    def publish(self, row: Round, report: dict[str, Any]) -> None:
-        """Note that the round's queue is the one that Label Studio serves."""
+    def publish(self, row: Round, report: dict[str, Any], left: int) -> None:
+        """Note that the round's queue, with ``left`` tasks, is the one that Label Studio serves."""
         with self._database.write() as session:
             session.execute(
                 update(Round)
@@ -70,7 +70,7 @@ class RoundStore:
             session.execute(
                 update(Project)
                 .where(Project.id == row.project_id)
-                .values(published_version=row.version, problem=None)
+                .values(published_version=row.version, queue_left=left, problem=None, failures=0, not_before=0.0)
             )
 
     def fail(self, row: Round, problem: str, *, state: RoundState = RoundState.FAILED) -> None:
@@ -81,7 +81,11 @@ class RoundStore:
                 .where(Round.id == row.id)
                 .values(state=state, finished_at=time.time(), error=problem)
             )
-            session.execute(update(Project).where(Project.id == row.project_id).values(problem=problem))
+            session.execute(
+                update(Project)
+                .where(Project.id == row.project_id)
+                .values(problem=problem, failures=Project.failures + 1)
+            )
 
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
@@ -120,10 +124,20 @@ class RoundStore:
                 )
             )
 
-    def of_version(self, version: str) -> Round | None:
-        """Return the round that published a version."""
+    def published(self, project_id: int) -> Round | None:
+        """Return the round whose queue Label Studio serves."""
         with self._database.read() as session:
-            return session.scalar(select(Round).where(Round.version == version))
+            return session.scalar(
+                select(Round)
+                .join(Project, Project.published_version == Round.version)
+                .where(Project.id == project_id)
+            )
+
+    def holds(self, round_id: int, task_id: int) -> bool:
+        """Tell whether a task is in a round's queue."""
+        query = select(QueuedTask.rank).where(QueuedTask.round_id == round_id, QueuedTask.task_id == task_id)
+        with self._database.read() as session:
+            return session.scalar(query) is not None
 
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""
