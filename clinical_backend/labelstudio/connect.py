@@ -254,7 +254,13 @@ def _authentication_fields(basic_auth: tuple[str, str] | None) -> dict[str, str]
 def _blocked(error: LabelStudioRefusedError, backend_url: str) -> LabelStudioRefusedError:
     """Say what to do when Label Studio refuses the backend's address, or does not reach it."""
     problem = error.problem.lower()
-    if "health check failed" in problem or "able to connect" in problem:
+    if "authentication parameters" in problem:
+        return LabelStudioRefusedError(
+            f"The backend at {backend_url} refuses Label Studio's login. {error.problem}",
+            "Give this command the same BASIC_AUTH_USER and BASIC_AUTH_PASS as the backend.",
+            status=error.status,
+        )
+    if "health check failed" in problem:
         return LabelStudioRefusedError(
             f"Label Studio does not reach the backend at {backend_url}. {error.problem}",
             "Start the backend first, and give BACKEND_URL the address by which Label Studio's machine"

@@ -72,7 +72,10 @@ class Fit:
             return None
         believed = self.classifier.probabilities(features).argmax(axis=1)
         columns = {name: column for column, name in enumerate(self.classes)}
-        true = [columns.get(self.labels.get(int(task), ""), int(guess)) for task, guess in zip(query, believed, strict=True)]
+        true = [
+            columns.get(self.labels.get(int(task), ""), int(guess))
+            for task, guess in zip(query, believed, strict=True)
+        ]
         return self.classifier.residuals(features, np.asarray(true))
 
 

@@ -196,7 +196,9 @@ def _explain(
                 task_id=int(pool[index]),
                 draw=draw,
                 predicted=None if best is None else fit.classes[best],
-                probability=None if best is None or probabilities is None else float(probabilities[row, best]),
+                probability=None
+                if best is None or probabilities is None
+                else float(probabilities[row, best]),
                 rare_probability=(
                     None
                     if probabilities is None or not target.classes

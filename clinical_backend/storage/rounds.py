@@ -70,7 +70,9 @@ class RoundStore:
             session.execute(
                 update(Project)
                 .where(Project.id == row.project_id)
-                .values(published_version=row.version, queue_left=left, problem=None, failures=0, not_before=0.0)
+                .values(
+                    published_version=row.version, queue_left=left, problem=None, failures=0, not_before=0.0
+                )
             )
 
     def fail(self, row: Round, problem: str, *, state: RoundState = RoundState.FAILED) -> None:
