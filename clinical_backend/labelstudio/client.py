@@ -190,6 +190,14 @@ class LabelStudioClient:
         )
         return [int(task_id) for task_id in reply["task_ids"]]
 
+    def serve_local_files(self, project_id: int, folder: str, title: str = "Images") -> None:
+        """Allow a project to show the files of a folder on Label Studio's machine.
+
+        Tasks then name them as ``/data/local-files/?d=<path below the document root>``.
+        """
+        body = {"project": project_id, "path": folder, "title": title, "use_blob_urls": False}
+        self._send("POST", "api/storages/localfiles", body)
+
     def delete_task(self, task_id: int) -> None:
         """Delete a task with all its annotations."""
         self._send("DELETE", f"api/tasks/{task_id}/")
