@@ -1,4 +1,4 @@
-"""What a reader does in Label Studio's label stream, done through its API; for the demonstration and tests."""
+"""What a reader does in the label stream, through Label Studio's API: for the demonstration and tests."""
 
 from __future__ import annotations
 
