@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clinical_backend.rounds.embed import FeaturedTasks
     from clinical_backend.rounds.target import Target
 
 __all__ = ["Fit", "fit"]
@@ -64,24 +65,21 @@ class Fit:
         """Return class probabilities, shape (n, C), or ``None`` without a classifier."""
         return None if self.classifier is None else self.classifier.probabilities(features)
 
-    def query_residuals(
-        self, query: NDArray[np.int64], features: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:
+    def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:
         """Return the residuals of query tasks under their true labels, shape (q, C)."""
         if self.classifier is None:
             return None
-        believed = self.classifier.probabilities(features).argmax(axis=1)
+        believed = self.classifier.probabilities(query.features).argmax(axis=1)
         columns = {name: column for column, name in enumerate(self.classes)}
         true = [
             columns.get(self.labels.get(int(task), ""), int(guess))
-            for task, guess in zip(query, believed, strict=True)
+            for task, guess in zip(query.tasks, believed, strict=True)
         ]
-        return self.classifier.residuals(features, np.asarray(true))
+        return self.classifier.residuals(query.features, np.asarray(true))
 
 
 def fit(
-    tasks: NDArray[np.int64],
-    features: NDArray[np.float32],
+    labelled: FeaturedTasks,
     labels: Mapping[int, str],
     classes: tuple[str, ...],
     target: Target,
@@ -92,30 +90,30 @@ def fit(
 
     Parameters
     ----------
-    tasks, features
-        Labelled tasks and their features, shape (n, d), float32.
+    labelled
+        Labelled tasks.
     labels
         Class by task.
     classes
         Classes of the labeling config; those without a label are not learnt.
     """
-    counts = Counter(labels[int(task)] for task in tasks)
+    counts = Counter(labels[int(task)] for task in labelled.tasks)
     known = tuple(name for name in classes if counts[name])
     if len(known) < 2:
         reason = "no label yet" if not known else f"only {known[0]!r} is labelled yet"
         return Fit(None, known, (), sees_target=False, reason=reason)
     columns = {name: column for column, name in enumerate(known)}
-    codes = np.asarray([columns[labels[int(task)]] for task in tasks])
-    classifier = LinearClassifier.fit(features, codes, known, seed=seed)
+    codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
+    classifier = LinearClassifier.fit(labelled.features, codes, known, seed=seed)
     rare = tuple(name for name in target.classes if name in known)
-    sees, reason, measurements = _judge(features, codes, [columns[name] for name in rare], seed)
+    sees, reason, measurements = _judge(labelled.features, codes, [columns[name] for name in rare], seed)
     return Fit(classifier, known, rare, sees, reason, measurements, dict(labels))
 
 
 def _judge(
     features: NDArray[np.float32], codes: NDArray[np.int64], rare: list[int], seed: int
 ) -> tuple[bool, str, dict[str, float]]:
-    """Cross-validate: does the classifier rank the rare ones of the labels first?"""
+    """Cross-validate whether the classifier ranks the rare ones of the labels first."""
     is_rare = np.isin(codes, rare)
     positives = int(is_rare.sum())
     if min(positives, len(codes) - positives) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from clinical_backend.storage.schema import Draw
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.rounds.embed import FeaturedTasks
     from clinical_backend.rounds.fit import Fit
     from clinical_backend.rounds.target import Target
     from clinical_backend.settings import Settings
@@ -20,15 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
 
 _NEEDS_CLASSIFIER = frozenset({"quality_diversity", "p_rare", "entropy"})
+_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The acquisition of a round, what it works on, and why it was chosen."""
+    """The acquisition of a round, and why it was chosen.
+
+    Attributes
+    ----------
+    acquisition
+        Its name.
+    gradients
+        Whether it works on gradient embeddings instead of features.
+    conditioned
+        Whether it keeps away from the counter-exemplars.
+    reason
+        For people.
+    """
 
     acquisition: str
     gradients: bool
+    conditioned: bool
     reason: str
 
 
@@ -74,40 +90,38 @@ def choose_acquisition(setting: str, target: Target, fit: Fit) -> Choice:
         elif setting in _NEEDS_QUERY and not target.query:
             prefix = f"{setting} needs a query set ({target.reason}); "
         else:
-            return Choice(setting, sees and setting in _NEEDS_QUERY, "set by ACQUISITION")
+            conditioned = bool(target.counter_exemplars) and setting in _CONDITIONAL
+            return Choice(setting, sees and setting in _NEEDS_QUERY, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
     if not target.query:
-        return Choice("coreset", False, f"{prefix}{target.reason}: a diverse order")
-    if not sees:
-        return Choice("flqmi", False, f"{prefix}{target.reason}; {fit.reason}: SMI on features")
-    return Choice(
-        "quality_diversity", False, f"{prefix}{target.reason}; {fit.reason}: P(rare) weighed with diversity"
-    )
+        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
+    found = f"{prefix}{target.reason}; {fit.reason}"
+    if sees:
+        return Choice("quality_diversity", False, False, f"{found}: P(rare) weighed with diversity")
+    if target.counter_exemplars:
+        return Choice("logdetmi", False, True, f"{found}: SMI on features, away from the counter-exemplars")
+    return Choice("flqmi", False, False, f"{found}: SMI on features")
 
 
 def rank(
     settings: Settings,
     target: Target,
     fit: Fit,
-    pool: NDArray[np.int64],
-    features: NDArray[np.float32],
-    query: NDArray[np.int64],
-    query_features: NDArray[np.float32],
-    counter_features: NDArray[np.float32],
     *,
+    pool: FeaturedTasks,
+    query: FeaturedTasks,
+    counter_exemplars: FeaturedTasks,
     round_number: int,
 ) -> tuple[Choice, list[RankedTask]]:
     """Order the best of the pool, with a share of it drawn at random.
 
     Parameters
     ----------
-    pool, features
-        Tasks that may be queued, and their features, shape (n, d), float32.
-    query, query_features
-        Tasks of the query set that have features, and these, shape (q, d), float32.
-    counter_features
-        Features of the counter-exemplars, shape (p, d), float32.
+    pool
+        Tasks that may be queued.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
     round_number
         Together with SEED it fixes the random draws.
 
@@ -121,40 +135,26 @@ def rank(
     audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
     rest = np.setdiff1d(np.arange(len(pool)), audit)
     choice = choose_acquisition(settings.acquisition, target, fit)
-    budget = size - len(audit)
-    picks = rest[_select(choice, fit, features, rest, query, query_features, counter_features, budget)]
-    order, draws = _interleave(picks, audit, generator)
-    return choice, _explain(order, draws, target, fit, pool, features, query, query_features)
-
-
-def _select(
-    choice: Choice,
-    fit: Fit,
-    features: NDArray[np.float32],
-    rest: NDArray[np.int64],
-    query: NDArray[np.int64],
-    query_features: NDArray[np.float32],
-    counter_features: NDArray[np.float32],
-    budget: int,
-) -> NDArray[np.int64]:
-    """Return indices into ``rest``, best first."""
     # Post-ReLU features all point one way; around their mean they differ.
-    centre = features.mean(axis=0, keepdims=True) if len(features) else np.float32(0)
-    candidates = features[rest]
-    pool_residuals = query_residuals = None
-    if choice.gradients and fit.classifier is not None:
-        pool_residuals = fit.classifier.residuals(candidates)
-        query_residuals = fit.query_residuals(query, query_features)
+    centre = pool.features.mean(axis=0, keepdims=True) if len(pool) else np.float32(0)
+    embedding = Embedding(pool.features[rest] - centre)
+    query_embedding = Embedding(query.features - centre) if len(query) else None
+    if choice.gradients and fit.classifier is not None and query_embedding is not None:
+        residuals = fit.classifier.residuals(pool.features[rest])
+        embedding = Embedding(embedding.features, residuals=residuals)
+        query_embedding = Embedding(query_embedding.features, residuals=fit.query_residuals(query))
     selection = select(
         choice.acquisition,
-        Embedding(candidates - centre, residuals=pool_residuals),
-        Embedding(query_features - centre, residuals=query_residuals),
-        budget=budget,
-        probabilities=fit.probabilities(candidates),
-        rare=fit.rare_columns,
-        conditioning=Embedding(counter_features - centre) if len(counter_features) else None,
+        embedding,
+        query_embedding,
+        budget=size - len(audit),
+        probabilities=fit.probabilities(pool.features[rest]),
+        rare_classes=fit.rare_columns or None,
+        conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
+        seed=settings.seed,
     )
-    return selection.indices
+    order, draws = _interleave(rest[selection.indices], audit, generator)
+    return choice, _explain(order, draws, fit, pool, query)
 
 
 def _interleave(
@@ -163,7 +163,7 @@ def _interleave(
     """Spread the audit draws over the queue, one at a random place of each equal stretch."""
     size = len(picks) + len(audit)
     edges = np.linspace(0, size, len(audit) + 1).astype(int)
-    places = {int(generator.integers(low, high)) for low, high in zip(edges, edges[1:], strict=False)}
+    places = {int(generator.integers(low, high)) for low, high in pairwise(edges)}
     chosen, drawn = iter(picks), iter(audit)
     order, draws = [], []
     for place in range(size):
@@ -174,40 +174,25 @@ def _interleave(
 
 
 def _explain(
-    order: NDArray[np.int64],
-    draws: list[Draw],
-    target: Target,
-    fit: Fit,
-    pool: NDArray[np.int64],
-    features: NDArray[np.float32],
-    query: NDArray[np.int64],
-    query_features: NDArray[np.float32],
+    order: NDArray[np.int64], draws: list[Draw], fit: Fit, pool: FeaturedTasks, query: FeaturedTasks
 ) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
-    queued = features[order]
+    queued = pool.features[order]
     probabilities = fit.probabilities(queued)
-    similarity = _centred_cosine(queued, query_features, features) if len(query) else None
+    similarity = _centred_cosine(queued, query.features, pool.features) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
-        best = None if probabilities is None else int(probabilities[row].argmax())
-        nearest = None if similarity is None else int(similarity[row].argmax())
-        ranked.append(
-            RankedTask(
-                task_id=int(pool[index]),
-                draw=draw,
-                predicted=None if best is None else fit.classes[best],
-                probability=None
-                if best is None or probabilities is None
-                else float(probabilities[row, best]),
-                rare_probability=(
-                    None
-                    if probabilities is None or not target.classes
-                    else float(probabilities[row, fit.rare_columns].sum())
-                ),
-                nearest_exemplar=None if nearest is None else int(query[nearest]),
-                similarity=None if similarity is None or nearest is None else float(similarity[row, nearest]),
-            )
-        )
+        predicted = probability = rare_probability = nearest = likeness = None
+        if probabilities is not None:
+            best = int(probabilities[row].argmax())
+            predicted, probability = fit.classes[best], float(probabilities[row, best])
+            if fit.rare_columns:
+                rare_probability = float(probabilities[row, fit.rare_columns].sum())
+        if similarity is not None:
+            column = int(similarity[row].argmax())
+            nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
+        task_id = int(pool.tasks[index])
+        ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
     return ranked
 
 
@@ -215,7 +200,7 @@ def _centred_cosine(
     left: NDArray[np.float32], right: NDArray[np.float32], pool: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     centre = pool.mean(axis=0, keepdims=True)
-    first, second = (part - centre for part in (left, right))
+    first, second = left - centre, right - centre
     norms = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None, :]
     cosine: NDArray[np.float32] = first @ second.T / np.maximum(norms, 1e-12)
     return cosine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling import LabelingScheme, Labels, read_labels, read_scheme
 from clinical_backend.rounds.ledger import enter
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
-    from clinical_backend.storage.stores import Stores
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]
 
@@ -63,7 +63,6 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         When Label Studio cannot be read.
     """
     project = client.project(project_id)
-    _begin_anew_if_replaced(stores, project)
     scheme = read_scheme(project.label_config, settings.exemplar_control)
     _synchronise_tasks(client, stores, project, scheme)
     labels = read_labels(scheme, client.annotated_tasks(project_id))
@@ -76,18 +75,6 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         labels.classes, labels.exemplars, labels.counter_exemplars, settings.rare_classes, scheme.classes
     )
     return Snapshot(project, scheme, labels, pool, target)
-
-
-def _begin_anew_if_replaced(stores: Stores, project: Project) -> None:
-    """Forget what was kept of another project under the same id (Label Studio was set up anew)."""
-    known = stores.projects.get(project.id)
-    created = project.created_at.isoformat()
-    if known is not None and known.created not in (None, created):
-        logger.warning("Project %d is another one than before: its state begins anew", project.id)
-        options: dict[str, Any] = known.options
-        stores.projects.forget(project.id)
-        stores.projects.register(project.id, options)
-    stores.projects.change(project.id, created=created)
 
 
 def _synchronise_tasks(

@@ -26,6 +26,12 @@ class ProjectStore:
         with self._database.read() as session:
             return list(session.scalars(select(Project.id).order_by(Project.id)))
 
+    def due(self) -> list[int]:
+        """Return the projects for which a round is requested and may begin."""
+        query = select(Project.id).where(Project.request.is_not(None), Project.not_before <= time.time())
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
     def get(self, project_id: int) -> Project | None:
         """Return a project as it stands now, detached from the database."""
         with self._database.read() as session:

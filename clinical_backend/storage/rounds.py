@@ -75,19 +75,26 @@ class RoundStore:
                 )
             )
 
-    def fail(self, row: Round, problem: str, *, state: RoundState = RoundState.FAILED) -> None:
-        """Note why a round ended without a new queue; the old one stays published."""
+    def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
+        """Note why a round ended without a new queue; the old one stays published.
+
+        Returns
+        -------
+        int
+            How many rounds of the project failed in a row.
+        """
         with self._database.write() as session:
             session.execute(
                 update(Round)
-                .where(Round.id == row.id)
+                .where(Round.id == round_id)
                 .values(state=state, finished_at=time.time(), error=problem)
             )
-            session.execute(
-                update(Project)
-                .where(Project.id == row.project_id)
-                .values(problem=problem, failures=Project.failures + 1)
-            )
+            project = session.get(Project, project_id)
+            if project is None:
+                return 1
+            project.problem = problem
+            project.failures += 1
+            return project.failures
 
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
