@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from clinical_backend.errors import (
-    ClinicalError,
-    LabelingConfigError,
-    LabelStudioError,
-    LabelStudioRefusedError,
-)
+from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import read_labels
+from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.records import Backend, Project, Task
+    from clinical_backend.labelstudio.records import Backend, Project
 
 __all__ = ["Finding", "Status", "diagnose"]
-
-Status = Literal["ok", "warning", "error"]
 
 _OLDEST_VERSION = (1, 20)
 _SAMPLE = 3
 _CONNECT = "Run `clinical connect --project {project}`."
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """The loop runs, but not as it could."""
+    ERROR = "error"
+    """The loop does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Finding:
     check
         What was looked at.
     status
-        ``ok``, ``warning`` where the loop runs but not as it could, ``error`` where it does not.
+        How it ended.
     message
         What was found, as a sentence.
     cure
@@ -61,7 +66,7 @@ def diagnose(
     basic_auth: tuple[str, str] | None = None,
     exemplar_control: str = "exemplar",
     published_version: str | None = None,
-    check_image: Callable[[Task], None] | None = None,
+    read_image: Callable[[str, int], object] | None = None,
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
 
@@ -79,24 +84,25 @@ def diagnose(
         Name of the control that tags exemplars.
     published_version
         Version of the queue that was published last, if any.
-    check_image
-        Reads the image of a task, and raises a :class:`ClinicalError` where it cannot be.
+    read_image
+        Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
+        where that fails. Without it images are not checked.
     """
     findings = list(_server(client))
-    if any(finding.status == "error" for finding in findings) or project_id is None:
+    if any(finding.status is Status.ERROR for finding in findings) or project_id is None:
         return findings
     try:
         project = client.project(project_id)
     except LabelStudioError as error:
         return [*findings, _failed("project", error)]
-    findings.append(Finding("project", "ok", f"Project {project_id} is {project.title!r}."))
+    findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
     checks = (
         _labeling(client, project, exemplar_control),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
         _order(project),
         _queue(client, project, published_version),
-        _images(client, project, check_image),
+        _images(client, project, exemplar_control, read_image),
     )
     for check in checks:
         try:
@@ -107,7 +113,7 @@ def diagnose(
 
 
 def _failed(check: str, error: ClinicalError) -> Finding:
-    return Finding(check, "error", error.problem, error.cure)
+    return Finding(check, Status.ERROR, error.problem, error.cure)
 
 
 def _server(client: LabelStudioClient) -> Iterator[Finding]:
@@ -121,13 +127,13 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     if numbers and numbers < _OLDEST_VERSION:
         yield Finding(
             "label studio",
-            "warning",
+            Status.WARNING,
             f"Label Studio {version} at {client.url} is older than what this backend is tested with.",
             "Update it to 1.23 or later.",
         )
     else:
-        yield Finding("label studio", "ok", f"Label Studio {version} answers at {client.url}.")
-    yield Finding("token", "ok", f"The {client.token_kind} token of user {user.id} is accepted.")
+        yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.")
+    yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
 
 
 def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str) -> Iterator[Finding]:
@@ -137,22 +143,24 @@ def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str
         yield _failed("labeling config", error)
         return
     classes = f"{len(scheme.classes)} classes in {scheme.class_control!r}"
-    yield Finding("labeling config", "ok", f"Readers choose one of {classes}.")
+    yield Finding("labeling config", Status.OK, f"Readers choose one of {classes}.")
     if scheme.more_value is None:
         yield Finding(
             "exemplars",
-            "warning",
+            Status.WARNING,
             f"Readers have no control {exemplar_control!r} to tag exemplars with; only the star steers.",
             f"Run `clinical connect --project {project.id} --exemplar-control`, or set RARE_CLASSES.",
         )
     else:
-        yield Finding("exemplars", "ok", f"The choice {scheme.more_value!r} tags exemplars.")
+        yield Finding("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
     labels = read_labels(scheme, client.annotated_tasks(project.id))
     for message in labels.messages:
         problem, _, cure = message.partition(";")
-        yield Finding("labels", "warning", problem.strip() + ".", cure.strip().capitalize())
+        yield Finding("labels", Status.WARNING, problem.strip() + ".", cure.strip().capitalize())
     if not labels.messages:
-        yield Finding("labels", "ok", f"{len(labels.classes)} of {len(labels.answered)} answers are usable.")
+        yield Finding(
+            "labels", Status.OK, f"{len(labels.classes)} of {len(labels.answered)} answers are usable."
+        )
 
 
 def _backend(
@@ -165,36 +173,36 @@ def _backend(
         others = ", ".join(entry.url for entry in entries) or "none"
         yield Finding(
             "backend",
-            "error",
+            Status.ERROR,
             f"The project has no backend at {backend_url} (it has: {others}).",
             f"{connect} If the address is wrong, correct BACKEND_URL.",
         )
         return
     if len(ours) > 1:
-        yield Finding("backend", "warning", f"The backend is entered {len(ours)} times.", connect)
+        yield Finding("backend", Status.WARNING, f"The backend is entered {len(ours)} times.", connect)
     entry = ours[0]
     if entry.state != "CO":
         yield _unreached(entry)
     elif entry.is_interactive:
         yield Finding(
             "backend",
-            "warning",
+            Status.WARNING,
             "The backend is set to interactive pre-annotations, which ask for every task again.",
             connect,
         )
     elif (entry.auth_method == "BASIC_AUTH") != (basic_auth is not None):
         yield Finding(
-            "backend", "warning", "Label Studio's login for the backend is not this backend's.", connect
+            "backend", Status.WARNING, "Label Studio's login for the backend is not this backend's.", connect
         )
     else:
-        yield Finding("backend", "ok", f"Label Studio reaches the backend at {entry.url}.")
+        yield Finding("backend", Status.OK, f"Label Studio reaches the backend at {entry.url}.")
 
 
 def _unreached(entry: Backend) -> Finding:
     reason = f" It says: {' '.join(entry.error_message.split())[:200]}" if entry.error_message else ""
     return Finding(
         "backend",
-        "error",
+        Status.ERROR,
         f"Label Studio does not reach the backend at {entry.url}, or its login is refused.{reason}",
         "Start the backend with `clinical serve`, check BASIC_AUTH_USER and BASIC_AUTH_PASS, and give"
         " BACKEND_URL the address that Label Studio's machine reaches; inside a container, localhost is the"
@@ -211,7 +219,7 @@ def _webhook(
     if not ours:
         yield Finding(
             "webhook",
-            "error",
+            Status.ERROR,
             f"No webhook goes to {address}: the backend does not hear of annotations.",
             f"{connect} If that is refused: {ADDRESS_CURE}",
         )
@@ -220,48 +228,46 @@ def _webhook(
     wanted = None if basic_auth is None else basic_authorization(*basic_auth)
     sent = next((value for key, value in hook.headers.items() if key.lower() == "authorization"), None)
     if len(ours) > 1:
-        yield Finding("webhook", "warning", f"{len(ours)} webhooks send each event.", connect)
+        yield Finding("webhook", Status.WARNING, f"{len(ours)} webhooks send each event.", connect)
     elif not (hook.is_active and hook.send_payload and hook.send_for_all_actions):
-        yield Finding("webhook", "error", "The webhook is off, or does not send all events.", connect)
+        yield Finding("webhook", Status.ERROR, "The webhook is off, or does not send all events.", connect)
     elif wanted is not None and sent != wanted:
         yield Finding(
             "webhook",
-            "error",
+            Status.ERROR,
             "The webhook does not carry this backend's login, so its events are refused with 401.",
             connect,
         )
     else:
-        yield Finding("webhook", "ok", f"All events go to {hook.url}.")
+        yield Finding("webhook", Status.OK, f"All events go to {hook.url}.")
 
 
 def _order(project: Project) -> Iterator[Finding]:
     connect = _CONNECT.format(project=project.id)
     if project.sampling == SAMPLING:
-        yield Finding("sampling", "ok", f"{SAMPLING!r} follows the queue.")
+        yield Finding("sampling", Status.OK, f"{SAMPLING!r} follows the queue.")
     else:
-        yield Finding("sampling", "error", f"{project.sampling!r} does not follow the queue.", connect)
+        yield Finding("sampling", Status.ERROR, f"{project.sampling!r} does not follow the queue.", connect)
     if project.maximum_annotations > 1:
         yield Finding(
             "annotations per task",
-            "warning",
+            Status.WARNING,
             f"Each task needs {project.maximum_annotations} annotations: Label Studio first serves those that"
             " have some, at random.",
             "Set annotations per task to 1 in the project's settings for the order of the queue.",
         )
     if not project.show_collab_predictions:
-        yield Finding("predictions", "warning", "Readers are not shown the predicted classes.", connect)
+        yield Finding("predictions", Status.WARNING, "Readers are not shown the predicted classes.", connect)
     if project.evaluate_predictions_automatically:
         yield Finding(
             "predictions",
-            "warning",
+            Status.WARNING,
             "Label Studio asks for predictions whenever a page of the Data Manager is opened, which is slow.",
             "Set evaluate_predictions_automatically to false.",
         )
 
 
-def _queue(
-    client: LabelStudioClient, project: Project, published_version: str | None
-) -> Iterator[Finding]:
+def _queue(client: LabelStudioClient, project: Project, published_version: str | None) -> Iterator[Finding]:
     versions = client.model_versions(project.id)
     current = project.model_version
     if not current or current not in versions:
@@ -269,7 +275,7 @@ def _queue(
         named = f"{current!r}, which names no predictions" if current else "empty"
         yield Finding(
             "queue",
-            "error" if known or current else "warning",
+            Status.ERROR if known or current else Status.WARNING,
             f"The project's model version is {named}{known}: the order is random.",
             f"{_CONNECT.format(project=project.id)} Or press Start Training to publish a queue.",
         )
@@ -277,39 +283,54 @@ def _queue(
     if published_version is not None and current != published_version:
         yield Finding(
             "queue",
-            "warning",
+            Status.WARNING,
             f"Readers follow the predictions {current!r}, not the published queue {published_version!r}.",
             _CONNECT.format(project=project.id),
         )
         return
-    left = client.count_open_predictions(project.id)
+    left = client.count_open_below(project.id, QUEUE_SCORE_LIMIT)
     if left == 0:
         yield Finding(
             "queue",
-            "warning",
+            Status.WARNING,
             f"All tasks of the queue {current!r} are annotated: the order is random.",
             "Press Start Training to publish the next queue, and see why none was published by itself.",
         )
     else:
-        yield Finding("queue", "ok", f"Readers follow the queue {current!r}; {left} of its tasks are open.")
+        yield Finding(
+            "queue", Status.OK, f"Readers follow the queue {current!r}; {left} of its tasks are open."
+        )
 
 
 def _images(
-    client: LabelStudioClient, project: Project, check_image: Callable[[Task], None] | None
+    client: LabelStudioClient,
+    project: Project,
+    exemplar_control: str,
+    read_image: Callable[[str, int], object] | None,
 ) -> Iterator[Finding]:
-    if project.task_number == 0:
-        yield Finding("images", "warning", "The project has no tasks.", "Import images.")
-        return
-    if check_image is None:
-        return
     tasks = client.first_tasks(project.id, _SAMPLE)
+    if not tasks:
+        yield Finding("images", Status.WARNING, "The project has no tasks.", "Import images.")
+        return
+    if read_image is None:
+        return
+    try:
+        field = read_scheme(project.label_config, exemplar_control).image_field
+    except LabelingConfigError:
+        return
     for task in tasks:
+        uri = task.data.get(field)
+        if not isinstance(uri, str) or not uri:
+            yield Finding(
+                "images",
+                Status.ERROR,
+                f"Task {task.id} has no address of an image in the field {field!r}.",
+                "Import tasks with that field, or correct the Image tag in the labeling config.",
+            )
+            return
         try:
-            check_image(task)
-        except LabelStudioRefusedError as error:
-            yield _failed("images", error)
-            return
+            read_image(uri, task.id)
         except ClinicalError as error:
-            yield Finding("images", "error", f"Task {task.id}: {error.problem}", error.cure)
+            yield Finding("images", Status.ERROR, f"Task {task.id}: {error.problem}", error.cure)
             return
-    yield Finding("images", "ok", f"The images of the first {len(tasks)} tasks can be read.")
+    yield Finding("images", Status.OK, f"The images of the first {len(tasks)} tasks can be read.")
