@@ -161,7 +161,7 @@ class LabelStudioClient:
         return self._read(list[Task], page)
 
     def count_open_below(self, project_id: int, score: float) -> int:
-        """Return how many tasks without annotation have a prediction of the project's version below a score."""
+        """Return how many tasks without annotation the project's model version scores below ``score``."""
         items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]
         query = {"filters": {"conjunction": "and", "items": items}}
         return self._list_tasks(project_id, "id", query, 1)[1]

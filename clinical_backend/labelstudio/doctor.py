@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioError
+from clinical_backend.errors import (
+    ClinicalError,
+    LabelingConfigError,
+    LabelStudioError,
+    LabelStudioUnauthorizedError,
+)
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
 from clinical_backend.labelstudio.labeling import read_scheme
@@ -120,6 +125,10 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     try:
         version = client.version()
         user = client.whoami()
+    except LabelStudioUnauthorizedError as error:
+        yield Finding("label studio", Status.OK, f"A Label Studio answers at {client.url}.")
+        yield _failed("token", error)
+        return
     except LabelStudioError as error:
         yield _failed("label studio", error)
         return
@@ -154,13 +163,11 @@ def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str
     else:
         yield Finding("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
     labels = read_labels(scheme, client.annotated_tasks(project.id))
-    for message in labels.messages:
-        problem, _, cure = message.partition(";")
-        yield Finding("labels", Status.WARNING, problem.strip() + ".", cure.strip().capitalize())
-    if not labels.messages:
-        yield Finding(
-            "labels", Status.OK, f"{len(labels.classes)} of {len(labels.answered)} answers are usable."
-        )
+    for problem, cure in labels.problems:
+        yield Finding("labels", Status.WARNING, problem, cure)
+    if not labels.problems:
+        answers = f"{len(labels.classes)} of {len(labels.answered)} answered tasks"
+        yield Finding("labels", Status.OK, f"{answers} have a class on which readers agree.")
 
 
 def _backend(

@@ -47,26 +47,37 @@ class Labels:
     unknown_classes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def messages(self) -> tuple[str, ...]:
-        """What a person should know about these labels, as sentences with a cure."""
-        notes = []
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """What a person should know about these labels: problems and their cures."""
+        found = []
         if self.unknown_classes:
             named = ", ".join(f"{name!r} ({count})" for name, count in sorted(self.unknown_classes.items()))
-            notes.append(
-                f"Annotations name classes that the labeling config does not have: {named}."
-                " They are not used; rename the class back, or annotate these tasks again."
+            found.append(
+                (
+                    f"Annotations name classes that the labeling config does not have: {named}.",
+                    "They are not used: name the classes as before, or annotate these tasks again.",
+                )
             )
         if self.disagreed:
-            notes.append(
-                f"Readers disagree on {len(self.disagreed)} tasks, which are not used;"
-                " star the right annotation."
+            found.append(
+                (
+                    f"Readers disagree on {len(self.disagreed)} tasks, which are not used.",
+                    "Star the right annotation of each.",
+                )
             )
         if self.conflicting_tags:
-            notes.append(
-                f"{len(self.conflicting_tags)} tasks are tagged both as exemplar and as counter-exemplar;"
-                " neither counts until one tag is removed."
+            found.append(
+                (
+                    f"{len(self.conflicting_tags)} tasks are tagged both as exemplar and counter-exemplar.",
+                    "Remove one of the tags; until then neither counts.",
+                )
             )
-        return tuple(notes)
+        return tuple(found)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """The problems with their cures, as text."""
+        return tuple(f"{problem} {cure}" for problem, cure in self.problems)
 
 
 def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Labels:

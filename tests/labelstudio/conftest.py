@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clinical_backend.demo.label_studio_server import LabelStudioServer
 from clinical_backend.labelstudio.client import LabelStudioClient
+from tests.conftest import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from clinical_backend.demo.label_studio_server import LabelStudioServer
 
 
 @dataclass
@@ -105,6 +105,25 @@ def stub_backend() -> Iterator[StubBackend]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def half_open_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioClient]:
+    """Return a connection to a Label Studio with only one of the two settings that loopback backends need.
+
+    It imports predictions the memory-efficient way, which other servers may do too.
+    """
+    with (
+        LabelStudioServer(
+            tmp_path_factory.mktemp("half-open"),
+            cache=CACHE,
+            backends_on_loopback=False,
+            fast_imports=True,
+            environment={"LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "false"},
+        ) as server,
+        LabelStudioClient(server.url, server.account.token) as connection,
+    ):
+        yield connection
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from clinical_backend.demo.label_studio_server import LabelStudioServer
 from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.connect import SAMPLING, TAB_TITLE, connect, repair, same_url
+from clinical_backend.labelstudio.connect import (
+    SAMPLING,
+    TAB_TITLE,
+    connect,
+    lacks_exemplar_control,
+    repair,
+    same_url,
+)
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
 from clinical_backend.labelstudio.reader import Reader
-from tests.conftest import CACHE, label_config
+from tests.conftest import label_config
 
 LOGIN = ("reader", "a pass:word")
 
@@ -239,24 +244,20 @@ def test_the_tab_shows_the_queue_in_its_order(client, make_project, stub_backend
     assert [task["id"] for task in shown["tasks"]] == order
 
 
-@pytest.mark.parametrize("half", [True, False], ids=["one of two settings", "default settings"])
-def test_a_server_that_blocks_the_address_says_which_settings_it_needs(
-    tmp_path, stub_backend, monkeypatch, half
-):
-    environment = {"LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "false"} if half else {}
-    with (
-        LabelStudioServer(
-            tmp_path, cache=CACHE, backends_on_loopback=False, environment=environment
-        ) as server,
-        LabelStudioClient(server.url, server.account.token) as client,
-    ):
-        project = client.create_project("blocked", label_config())
-        with pytest.raises(LabelStudioRefusedError, match="refuses the address") as refusal:
-            connect(client, project.id, backend_url=stub_backend.url)
-        for setting in ("LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false", "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false"):
-            assert setting in refusal.value.cure
-        assert client.webhooks(project.id) == []
-        assert client.backends(project.id) == []
+def test_a_server_that_blocks_the_address_says_which_settings_it_needs(half_open_client, stub_backend):
+    client = half_open_client
+    project = client.create_project("blocked", label_config())
+    with pytest.raises(LabelStudioRefusedError, match="refuses the address") as refusal:
+        connect(client, project.id, backend_url=stub_backend.url)
+    for setting in ("LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false", "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false"):
+        assert setting in refusal.value.cure
+    assert client.webhooks(project.id) == []
+    assert client.backends(project.id) == []
+
+
+def test_readers_without_an_exemplar_control_are_told_from_those_with_one(client, make_project):
+    assert lacks_exemplar_control(client, make_project(0, exemplars=False).id)
+    assert not lacks_exemplar_control(client, make_project(0).id)
 
 
 def test_addresses_are_compared_without_the_slash_at_the_end():

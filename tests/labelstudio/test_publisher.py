@@ -14,6 +14,7 @@ from clinical_backend.labelstudio.publisher import (
     queue_score,
 )
 from clinical_backend.labelstudio.reader import Reader
+from tests.conftest import label_config
 
 
 def queue(task_ids, result=()):
@@ -132,6 +133,17 @@ def test_a_queue_that_label_studio_refuses_leaves_the_old_one(client, publisher,
     assert client.project(project.id).model_version == "clinical-1"
     assert client.model_versions(project.id) == {"clinical-1": 12}
     assert Reader(client).next(project.id).id == ids[0]
+
+
+def test_a_server_that_imports_in_parts_is_left_with_the_whole_queue(half_open_client):
+    """Of 600 predictions, such a server has stored 500 when it meets the deleted task."""
+    client = half_open_client
+    project = client.create_project("imports in parts", label_config(), sampling="Uncertainty sampling")
+    ids = client.import_tasks(project.id, [{"data": {"image": f"{number}.png"}} for number in range(600)])
+    client.delete_task(ids[550])
+    published = Publisher(client).publish(project.id, "clinical-1", queue(ids))
+    assert published.dropped == (ids[550],)
+    assert client.model_versions(project.id) == {"clinical-1": 599}
 
 
 def test_when_all_tasks_are_gone_the_old_queue_stays(client, publisher, make_project):
