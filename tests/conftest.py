@@ -48,9 +48,7 @@ def client(label_studio: LabelStudioServer) -> Iterator[LabelStudioClient]:
 
 
 @pytest.fixture(scope="session")
-def second_client(
-    label_studio: LabelStudioServer, client: LabelStudioClient
-) -> Iterator[LabelStudioClient]:
+def second_client(label_studio: LabelStudioServer, client: LabelStudioClient) -> Iterator[LabelStudioClient]:
     """Return the connection of a second reader, who signed up by invitation."""
     token = sign_up(client, "reader@example.com", "a-second-reader")
     with LabelStudioClient(label_studio.url, token) as connection:

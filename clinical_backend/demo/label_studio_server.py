@@ -24,7 +24,7 @@ import httpx2
 from clinical_backend.errors import LabelStudioUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 __all__ = ["Account", "LabelStudioServer", "find_label_studio"]
@@ -102,6 +102,8 @@ class LabelStudioServer:
         Whether it accepts backends and webhooks on loopback and private addresses.
     fast_imports
         Whether importing predictions costs time for the imported ones only, not for all of the project.
+    environment
+        More of its settings.
     command
         The ``label-studio`` command; found by itself by default.
 
@@ -124,6 +126,7 @@ class LabelStudioServer:
         port: int = 0,
         backends_on_loopback: bool = True,
         fast_imports: bool = False,
+        environment: Mapping[str, str] | None = None,
         command: Path | None = None,
     ) -> None:
         self.data = data.absolute()
@@ -135,6 +138,7 @@ class LabelStudioServer:
         self._port = port
         self._backends_on_loopback = backends_on_loopback
         self._fast_imports = fast_imports
+        self._more = dict(environment or {})
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -191,7 +195,7 @@ class LabelStudioServer:
             environment["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] = "false"
         if self._fast_imports:
             environment[_FAST_IMPORT_FLAG] = "true"
-        return environment
+        return environment | self._more
 
 
 def _launch(

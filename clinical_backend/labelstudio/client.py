@@ -155,6 +155,17 @@ class LabelStudioClient:
         """
         return list(self._pages(Task, project_id, _TASK_FIELDS, after_id or 0))
 
+    def first_tasks(self, project_id: int, number: int) -> list[Task]:
+        """Return the first tasks of a project by id, at most so many."""
+        page, _ = self._list_tasks(project_id, _TASK_FIELDS, {"ordering": ["tasks:id"]}, number)
+        return self._read(list[Task], page)
+
+    def count_open_below(self, project_id: int, score: float) -> int:
+        """Return how many tasks without annotation have a prediction of the project's version below a score."""
+        items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]
+        query = {"filters": {"conjunction": "and", "items": items}}
+        return self._list_tasks(project_id, "id", query, 1)[1]
+
     def annotated_tasks(self, project_id: int) -> list[AnnotatedTask]:
         """Return all tasks that any reader has answered, by ascending id.
 
@@ -357,5 +368,5 @@ class LabelStudioClient:
             ) from None
 
 
-def _filter(column: str, operator: str, value: int) -> dict[str, Any]:
+def _filter(column: str, operator: str, value: float) -> dict[str, Any]:
     return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

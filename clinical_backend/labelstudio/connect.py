@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Backend, Project
 
-__all__ = ["ADDRESS_CURE", "SAMPLING", "TAB_TITLE", "Change", "connect", "repair", "same_url", "webhook_url"]
+__all__ = [
+    "ADDRESS_CURE",
+    "SAMPLING",
+    "TAB_TITLE",
+    "Change",
+    "connect",
+    "lacks_exemplar_control",
+    "repair",
+    "same_url",
+    "webhook_url",
+]
 
 SAMPLING = "Uncertainty sampling"
 TAB_TITLE = "Rare cases first"
@@ -45,6 +55,9 @@ class Change:
     setting: str
     detail: str
     made: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.detail}"
 
 
 def connect(
@@ -129,6 +142,19 @@ def repair(
     changes += _model_version(client, project_id, published_version)
     changes += _tab(client, project_id)
     return changes
+
+
+def lacks_exemplar_control(
+    client: LabelStudioClient, project_id: int, exemplar_control: str = "exemplar"
+) -> bool:
+    """Tell whether readers of a project have no control to tag exemplars with.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the labeling config is not supported at all.
+    """
+    return read_scheme(client.project(project_id).label_config, exemplar_control).exemplar_control is None
 
 
 def webhook_url(backend_url: str) -> str:
@@ -254,7 +280,13 @@ def _authentication_fields(basic_auth: tuple[str, str] | None) -> dict[str, str]
 def _blocked(error: LabelStudioRefusedError, backend_url: str) -> LabelStudioRefusedError:
     """Say what to do when Label Studio refuses the backend's address, or does not reach it."""
     problem = error.problem.lower()
-    if "health check failed" in problem or "able to connect" in problem:
+    if "authentication parameters" in problem:
+        return LabelStudioRefusedError(
+            f"The backend at {backend_url} refuses Label Studio's login. {error.problem}",
+            "Give this command the same BASIC_AUTH_USER and BASIC_AUTH_PASS as the backend.",
+            status=error.status,
+        )
+    if "health check failed" in problem:
         return LabelStudioRefusedError(
             f"Label Studio does not reach the backend at {backend_url}. {error.problem}",
             "Start the backend first, and give BACKEND_URL the address by which Label Studio's machine"

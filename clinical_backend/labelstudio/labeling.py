@@ -200,12 +200,11 @@ def choice_result(
 def _parse(label_config: str) -> Element:
     try:
         root: Element = fromstring(label_config.strip(), forbid_dtd=True)
-    except ParseError as error:
+    except (ParseError, UnicodeError) as error:
         raise LabelingConfigError(f"The labeling config is no valid XML ({error}).", _EXAMPLE) from None
-    except (DefusedXmlException, ValueError):
+    except DefusedXmlException:
         raise LabelingConfigError(
-            "The labeling config declares a document type, entities or an encoding.",
-            "Remove the declaration.",
+            "The labeling config declares a document type or entities.", "Remove the declaration."
         ) from None
     return root
 

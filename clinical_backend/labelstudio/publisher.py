@@ -179,7 +179,8 @@ class Publisher:
             return None
         return LabelStudioRefusedError(
             f"Label Studio holds {stored} of {len(items)} predictions of version {version!r}.",
-            "The old queue stays. Look for another writer of this version.",
+            "The old queue stays. Label Studio drops predictions that do not fit the labeling config without"
+            " saying so: if it was changed meanwhile, the next round reads it anew.",
         )
 
 
