@@ -33,7 +33,7 @@ except ImportError:
 __all__ = ["ClinicalBackend"]
 
 
-class ClinicalBackend(LabelStudioMLBase):
+class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the SDK is installed
     """Predicts, and takes events as hints for rounds, under either line of the SDK (1.0.9 or 2.x).
 
     The SDK's servers drop events and know no project in some calls; ``clinical serve`` has neither limit.

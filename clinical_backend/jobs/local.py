@@ -58,9 +58,8 @@ class LocalRunner:
         self._stopping.set()
         with self._lock:
             process = self._process
-            if process is not None and process.stdin is not None:
-                process.stdin.close()
         if process is not None:
+            process.terminate()
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -12,7 +12,7 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.sources import ImageRequest
-from clinical_backend.learner.embedding import content_key, embed
+from clinical_backend.learner.embedding import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.images.sources import ImageSource
-    from clinical_backend.learner.backbones import Backbone
+    from clinical_backend.learner.embedding import Embedder
     from clinical_backend.storage.features import FeatureStore
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.stores import Stores
@@ -37,7 +37,7 @@ _LONGEST_RETRY = 86_400.0
 def embed_new(
     stores: Stores,
     source: ImageSource,
-    backbone: Backbone,
+    embedder: Embedder,
     features: FeatureStore,
     project_id: int,
     progress: Callable[[int, int], None],
@@ -58,10 +58,10 @@ def embed_new(
     """
     waiting = _waiting(stores.images.all(project_id).values(), features)
     progress(0, len(waiting))
-    requests = iter([ImageRequest(image.task_id, image.uri) for image in waiting])
+    images = iter(waiting)
     done = 0
-    while batch := list(islice(requests, _BATCH)):
-        _embed_batch(stores, source, backbone, features, project_id, batch)
+    while batch := list(islice(images, _BATCH)):
+        _embed_batch(stores, source, embedder, features, project_id, batch)
         done += len(batch)
         progress(done, len(waiting))
     return len(waiting)
@@ -116,28 +116,22 @@ def _may_try(image: KnownImage, now: float) -> bool:
 def _embed_batch(
     stores: Stores,
     source: ImageSource,
-    backbone: Backbone,
+    embedder: Embedder,
     features: FeatureStore,
     project_id: int,
-    batch: list[ImageRequest],
+    batch: list[KnownImage],
 ) -> None:
-    contents: list[tuple[int, bytes]] = []
+    fetched = list(source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch))
+    vectors = embedder.embed(content for _, content in fetched)
     problems: dict[int, str] = {}
-    for request, content in source.fetch_many(batch):
-        if isinstance(content, ImageError):
-            problems[int(request.task_id or 0)] = str(content)
-        else:
-            contents.append((int(request.task_id or 0), content))
     digests: dict[int, str] = {}
     rows: dict[str, NDArray[np.float32]] = {}
-    for (task_id, content), vector in zip(
-        contents, embed(backbone, (data for _, data in contents)), strict=True
-    ):
-        if isinstance(vector, ImageError):
-            problems[task_id] = str(vector)
+    for image, (_, content), vector in zip(batch, fetched, vectors, strict=True):
+        if isinstance(content, ImageError) or isinstance(vector, ImageError):
+            problems[image.task_id] = str(vector)
         else:
-            digests[task_id] = content_key(content)
-            rows[digests[task_id]] = vector
+            digests[image.task_id] = content_key(content)
+            rows[digests[image.task_id]] = vector
     if rows:
         features.add(list(rows), np.stack(list(rows.values())))
     stores.images.found(project_id, digests)

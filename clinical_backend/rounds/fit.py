@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier import LinearClassifier, out_of_fold_probabilities
+from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.classifier import out_of_fold_probabilities
 from clinical_backend.learner.metrics import average_precision
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Fit:
         Class by task, of the labels that it learnt from.
     """
 
-    classifier: LinearClassifier | None
+    classifier: linear.LinearClassifier | None
     classes: tuple[str, ...]
     rare_classes: tuple[str, ...]
     sees_target: bool
@@ -104,23 +105,27 @@ def fit(
         return Fit(None, known, (), sees_target=False, reason=reason)
     columns = {name: column for column, name in enumerate(known)}
     codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
-    classifier = LinearClassifier.fit(labelled.features, codes, known, seed=seed)
+    classifier = linear.fit(labelled.features, codes, known, seed=seed)
     rare = tuple(name for name in target.classes if name in known)
-    sees, reason, measurements = _judge(labelled.features, codes, [columns[name] for name in rare], seed)
+    sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
     return Fit(classifier, known, rare, sees, reason, measurements, dict(labels))
 
 
 def _judge(
-    features: NDArray[np.float32], codes: NDArray[np.int64], rare: list[int], seed: int
+    features: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    classes: tuple[str, ...],
+    rare_classes: tuple[str, ...],
+    seed: int,
 ) -> tuple[bool, str, dict[str, float]]:
     """Cross-validate whether the classifier ranks the rare ones of the labels first."""
+    rare = [classes.index(name) for name in rare_classes]
     is_rare = np.isin(codes, rare)
     positives = int(is_rare.sum())
     if min(positives, len(codes) - positives) < 2:
         return False, f"{positives} rare labels are too few to judge the classifier", {}
-    folds = min(_FOLDS, positives, len(codes) - positives)
-    probabilities = out_of_fold_probabilities(features, codes, groups=is_rare, folds=folds, seed=seed)
-    precision = average_precision(is_rare, probabilities[:, rare].sum(axis=1))
+    probabilities = out_of_fold_probabilities(features, codes, classes, folds=_FOLDS, seed=seed)
+    precision = average_precision(is_rare, probabilities[:, rare].sum(axis=1)) or 0.0
     chance = positives / len(codes)
     lift = (precision - chance) / (1 - chance)
     sees = lift >= _USEFUL_LIFT

@@ -15,8 +15,9 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
-from clinical_backend.learner.checkpoint import Checkpoint, load_checkpoint
-from clinical_backend.learner.embedding import content_key, embed
+from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
+from clinical_backend.learner.classifier import LinearClassifier
+from clinical_backend.learner.embedding import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,17 +67,17 @@ def predict(
     scheme = read_scheme(label_config, settings.exemplar_control)
     row = workshop.stores.projects.get(project_id)
     version = (row.published_version if row else None) or UNPUBLISHED_VERSION
-    checkpoint = _checkpoint(workshop, project_id, version)
+    classifier = _classifier(workshop, project_id, version)
     empty = Prediction(result=[], score=1.0, model_version=version)
-    if checkpoint is None or not settings.preannotate:
+    if classifier is None or not settings.preannotate:
         return [empty] * len(tasks)
     predictions = []
     for vector in _features(workshop, project_id, scheme, tasks):
         if vector is None:
             predictions.append(empty)
             continue
-        probabilities = checkpoint.classifier.probabilities(vector[None])[0]
-        predictions.append(_prediction(scheme, checkpoint.classifier.classes, probabilities, version))
+        probabilities = classifier.probabilities(vector[None])[0]
+        predictions.append(_prediction(scheme, classifier.classes, probabilities, version))
     return predictions
 
 
@@ -93,25 +94,25 @@ def _prediction(
     )
 
 
-def _checkpoint(workshop: Workshop, project_id: int, version: str) -> Checkpoint | None:
+def _classifier(workshop: Workshop, project_id: int, version: str) -> LinearClassifier | None:
     folder = workshop.checkpoint_folder(project_id, version)
     if not folder.is_dir():
         return None
     try:
-        checkpoint = _load(folder)
+        classifier, metadata = _load(folder)
     except ModelError as error:
         logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
         return None
-    if checkpoint.backbone_key != workshop.backbone.key:
+    if metadata.backbone != workshop.backbone.key:
         logger.warning(
             "Project %d predicts nothing until its next round: the backbone was changed", project_id
         )
         return None
-    return checkpoint
+    return classifier
 
 
 @lru_cache(maxsize=32)
-def _load(folder: Path) -> Checkpoint:
+def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
     return load_checkpoint(folder)  # the folder of a version is written once
 
 
@@ -152,16 +153,11 @@ def _embed_missing(
             left = len(places) + sum(1 for _ in waiting)
             logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
             return
-        contents: list[tuple[int, bytes]] = []
         requests = [ImageRequest(tasks[place].id, addresses[place]) for place in places]
-        for place, (_, content) in zip(places, workshop.source.fetch_many(requests), strict=True):
-            if isinstance(content, ImageError):
-                logger.warning("Task %s gets no prediction: %s", tasks[place].id, content)
-            else:
-                contents.append((place, content))
-        vectors = embed(workshop.backbone, (content for _, content in contents))
-        for (place, content), vector in zip(contents, vectors, strict=True):
-            if isinstance(vector, ImageError):
+        fetched = [content for _, content in workshop.source.fetch_many(requests)]
+        vectors = workshop.embedder.embed(fetched)
+        for place, content, vector in zip(places, fetched, vectors, strict=True):
+            if isinstance(content, ImageError) or isinstance(vector, ImageError):
                 logger.warning("Task %s gets no prediction: %s", tasks[place].id, vector)
                 continue
             features[place] = vector

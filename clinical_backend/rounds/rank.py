@@ -75,26 +75,28 @@ class RankedTask:
     similarity: float | None
 
 
-def choose_acquisition(setting: str, target: Target, fit: Fit) -> Choice:
+def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) -> Choice:
     """Choose by stages: diverse while nothing is known, SMI on features, then with the classifier's belief.
 
     Parameters
     ----------
     setting
         ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
+    query
+        How many tasks of the query set have a feature.
     """
     sees = fit.sees_target
     if setting != "auto":
         if setting in _NEEDS_CLASSIFIER and not sees:
             prefix = f"{setting} needs a classifier that sees the target ({fit.reason}); "
-        elif setting in _NEEDS_QUERY and not target.query:
+        elif setting in _NEEDS_QUERY and not query:
             prefix = f"{setting} needs a query set ({target.reason}); "
         else:
             conditioned = bool(target.counter_exemplars) and setting in _CONDITIONAL
             return Choice(setting, sees and setting in _NEEDS_QUERY, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
-    if not target.query:
+    if not query:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
     found = f"{prefix}{target.reason}; {fit.reason}"
     if sees:
@@ -134,7 +136,7 @@ def rank(
     size = min(settings.queue_size, len(pool))
     audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
     rest = np.setdiff1d(np.arange(len(pool)), audit)
-    choice = choose_acquisition(settings.acquisition, target, fit)
+    choice = choose_acquisition(settings.acquisition, target, fit, query=len(query))
     # Post-ReLU features all point one way; around their mean they differ.
     centre = pool.features.mean(axis=0, keepdims=True) if len(pool) else np.float32(0)
     embedding = Embedding(pool.features[rest] - centre)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.learner.checkpoint import Checkpoint, save_checkpoint
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.rounds.embed import embed_new, features_of
 from clinical_backend.rounds.fit import Fit, fit
 from clinical_backend.rounds.publish import publish
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores import Stores
 
 __all__ = ["run_round"]
 
@@ -49,12 +51,14 @@ def run_round(workshop: Workshop, row: Round) -> None:
         snapshot = synchronise(workshop.client, stores, settings, project_id)
     with stages.stage("embed"):
         embedded = embed_new(
-            stores, workshop.source, workshop.backbone, features, project_id, stages.progress
+            stores, workshop.source, workshop.embedder, features, project_id, stages.progress
         )
         pool = features_of(stores, features, project_id, snapshot.pool)
         labelled = features_of(stores, features, project_id, snapshot.labels.classes)
         query = features_of(stores, features, project_id, snapshot.target.query)
         counter_exemplars = features_of(stores, features, project_id, snapshot.target.counter_exemplars)
+        if snapshot.pool and not len(pool):
+            raise _unreadable(stores, project_id)
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
         fitted = fit(labelled, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
@@ -122,11 +126,14 @@ class _Stages:
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
+def _unreadable(stores: Stores, project_id: int) -> ImageError:
+    images = stores.images.all(project_id).values()
+    reason = next((image.problem for image in images if image.problem), "They were not tried yet.")
+    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
+
+
 def _keep_model(workshop: Workshop, row: Round, fitted: Fit) -> None:
     if fitted.classifier is None:
         return
-    metadata: dict[str, Any] = {"round": row.number, "measurements": fitted.measurements}
-    save_checkpoint(
-        workshop.checkpoint_folder(row.project_id, row.version),
-        Checkpoint(fitted.classifier, workshop.backbone.key, metadata),
-    )
+    metadata = CheckpointMetadata(workshop.backbone.key, row.number, fitted.measurements)
+    save_checkpoint(workshop.checkpoint_folder(row.project_id, row.version), fitted.classifier, metadata)

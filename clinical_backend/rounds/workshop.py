@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.backbones import Backbone, load_backbone
+from clinical_backend.learner.embedding import Embedder
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores import Stores
@@ -55,10 +57,15 @@ class Workshop:
         """The network that makes features."""
         return load_backbone(
             self.settings.backbone,
-            self.settings.model_dir / "backbones",
+            folder=self.settings.model_dir / "backbones",
             image_size=self.settings.image_size,
             device=self.settings.device,
         )
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Images through the backbone."""
+        return Embedder(self.backbone, decode)
 
     @cached_property
     def features(self) -> FeatureStore:

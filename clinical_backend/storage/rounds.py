@@ -60,20 +60,17 @@ class RoundStore:
             session.add_all(queue)
 
     def publish(self, row: Round, report: dict[str, Any], left: int) -> None:
-        """Note that the round's queue, with ``left`` tasks, is the one that Label Studio serves."""
+        """Note that the round came to its end with a queue of ``left`` tasks, which Label Studio serves.
+
+        With none, since nothing is left to annotate, the earlier version stays published.
+        """
+        values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
+        if left:
+            values["published_version"] = row.version
+        ended = {"state": RoundState.PUBLISHED, "stage": "publish", "finished_at": time.time(), "report": report}
         with self._database.write() as session:
-            session.execute(
-                update(Round)
-                .where(Round.id == row.id)
-                .values(state=RoundState.PUBLISHED, stage="publish", finished_at=time.time(), report=report)
-            )
-            session.execute(
-                update(Project)
-                .where(Project.id == row.project_id)
-                .values(
-                    published_version=row.version, queue_left=left, problem=None, failures=0, not_before=0.0
-                )
-            )
+            session.execute(update(Round).where(Round.id == row.id).values(ended))
+            session.execute(update(Project).where(Project.id == row.project_id).values(values))
 
     def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
         """Note why a round ended without a new queue; the old one stays published.

@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from typing import TYPE_CHECKING
 
-from fastapi import HTTPException, status
-
-if TYPE_CHECKING:
-    from fastapi import Request
+from fastapi import HTTPException, Request, status
 
 __all__ = ["BasicAuthentication"]
 
