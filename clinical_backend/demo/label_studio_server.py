@@ -24,7 +24,7 @@ import httpx2
 from clinical_backend.errors import LabelStudioUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
 __all__ = ["Account", "LabelStudioServer", "find_label_studio"]
@@ -265,31 +265,20 @@ def _migrated_database(command: Path, cache: Path) -> Path:
     database = cache / f"label-studio-{_version(command)}.sqlite3"
     with filelock.FileLock(cache / "label-studio.lock", timeout=2 * _MIGRATION_SECONDS):
         if not database.exists():
+            log = cache / "label-studio-migration.log"
+            log.unlink(missing_ok=True)
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 scratch = Path(folder)
-                log = scratch / "label-studio.log"
                 (scratch / "files").mkdir()
-                with _kept_log(log, cache / "label-studio-migration.log"):
-                    port = _free_port()
-                    process = _launch(command, scratch, port, log, {})
-                    try:
-                        _wait_until_up(process, f"http://127.0.0.1:{port}", log, _MIGRATION_SECONDS)
-                    finally:
-                        _stop(process)
-                    _compact(scratch / _DATABASE)
-                    (scratch / _DATABASE).replace(database)
+                port = _free_port()
+                process = _launch(command, scratch, port, log, {})
+                try:
+                    _wait_until_up(process, f"http://127.0.0.1:{port}", log, _MIGRATION_SECONDS)
+                finally:
+                    _stop(process)
+                _compact(scratch / _DATABASE)
+                (scratch / _DATABASE).replace(database)
     return database
-
-
-@contextlib.contextmanager
-def _kept_log(log: Path, place: Path) -> Iterator[None]:
-    """Keep the log of a failure beyond its temporary folder."""
-    try:
-        yield
-    except BaseException:
-        if log.exists():
-            shutil.copyfile(log, place)
-        raise
 
 
 def _compact(database: Path) -> None:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import InvalidArgumentError, LabelStudioRefusedError
+from clinical_backend.errors import (
+    InvalidArgumentError,
+    LabelStudioError,
+    LabelStudioRefusedError,
+    LabelStudioUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -150,38 +155,38 @@ class Publisher:
 
     def _import(self, project_id: int, version: str, items: Sequence[QueueItem]) -> Sequence[QueueItem]:
         """Import a queue until Label Studio holds exactly its predictions; return what was kept of it."""
-        refusal: LabelStudioRefusedError | None = None
+        failure: LabelStudioError | None = None
         for _ in range(_ATTEMPTS):
             if version in self._client.model_versions(project_id):
                 self._client.delete_model_version(project_id, version)
-            refusal = self._import_once(project_id, version, items)
-            if refusal is None:
+            try:
+                self._import_once(project_id, version, items)
+            except LabelStudioUnavailableError as error:
+                # On SQLite, "database is locked" while readers annotate.
+                failure = error
+            except LabelStudioRefusedError as error:
+                failure = error
+                existing = self._client.existing_tasks(project_id, [item.task_id for item in items])
+                remaining = [item for item in items if item.task_id in existing]
+                if len(remaining) == len(items) or not remaining:
+                    raise
+                logger.info("Project %d: %d queued tasks are gone", project_id, len(items) - len(remaining))
+                items = remaining
+            else:
                 return items
-            existing = self._client.existing_tasks(project_id, [item.task_id for item in items])
-            remaining = [item for item in items if item.task_id in existing]
-            if len(remaining) == len(items) or not remaining:
-                raise refusal
-            logger.info("Project %d: %d queued tasks are gone", project_id, len(items) - len(remaining))
-            items = remaining
-        assert refusal is not None
-        raise refusal
+        assert failure is not None
+        raise failure
 
-    def _import_once(
-        self, project_id: int, version: str, items: Sequence[QueueItem]
-    ) -> LabelStudioRefusedError | None:
-        """Import a queue and count it; return why it is not whole, if it is not."""
-        try:
-            self._client.import_predictions(project_id, [_prediction(item, version) for item in items])
-        except LabelStudioRefusedError as refusal:
-            return refusal
+    def _import_once(self, project_id: int, version: str, items: Sequence[QueueItem]) -> None:
+        """Import a queue and make sure that it is whole."""
+        self._client.import_predictions(project_id, [_prediction(item, version) for item in items])
         stored = self._client.model_versions(project_id).get(version, 0)
-        if stored == len(items):
-            return None
-        return LabelStudioRefusedError(
-            f"Label Studio holds {stored} of {len(items)} predictions of version {version!r}.",
-            "The old queue stays. Label Studio drops predictions that do not fit the labeling config without"
-            " saying so: if it was changed meanwhile, the next round reads it anew.",
-        )
+        if stored != len(items):
+            raise LabelStudioRefusedError(
+                f"Label Studio holds {stored} of {len(items)} predictions of version {version!r}.",
+                "The old queue stays. Label Studio drops predictions that do not fit the labeling config"
+                " without saying so: if it was changed meanwhile, the next round reads it anew.",
+            )
 
 
 def _prediction(item: QueueItem, version: str) -> dict[str, Any]:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
+import httpx2
 import pytest
 
-from clinical_backend.errors import InvalidArgumentError, LabelStudioRefusedError
+from clinical_backend.errors import (
+    InvalidArgumentError,
+    LabelStudioRefusedError,
+    LabelStudioUnavailableError,
+)
+from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import (
     ON_DEMAND_SCORE,
@@ -43,15 +51,15 @@ def read_all(reader, project_id, number):
 
 
 def test_a_reader_is_served_exactly_the_published_order(client, publisher, make_project):
-    project = make_project(30)
+    project = make_project(15)
     ids = ids_of(client, project)
     order = ids[::3] + ids[1::3]
     result = choice_result(read_scheme(project.label_config), "rare", 0.8)
     published = publisher.publish(project.id, "clinical-1", queue(order, result))
     assert (published.task_ids, published.dropped) == (tuple(order), ())
     assert client.project(project.id).model_version == "clinical-1"
-    assert client.model_versions(project.id) == {"clinical-1": 20}
-    assert read_all(Reader(client), project.id, 20) == order
+    assert client.model_versions(project.id) == {"clinical-1": 10}
+    assert read_all(Reader(client), project.id, 10) == order
 
 
 def test_the_served_task_carries_the_pre_annotation(client, publisher, project):
@@ -66,12 +74,12 @@ def test_the_served_task_carries_the_pre_annotation(client, publisher, project):
 
 
 def test_two_readers_share_the_queue_without_meeting(client, second_client, publisher, make_project):
-    project = make_project(24)
-    order = ids_of(client, project)[::-1][:16]
+    project = make_project(14)
+    order = ids_of(client, project)[::-1][:10]
     publisher.publish(project.id, "clinical-1", queue(order))
     readers = Reader(client), Reader(second_client)
     served = []
-    for _ in range(8):
+    for _ in range(5):
         opened = [reader.next(project.id) for reader in readers]
         for reader, task in zip(readers, opened, strict=True):
             served.append(task.id)
@@ -144,6 +152,47 @@ def test_a_server_that_imports_in_parts_is_left_with_the_whole_queue(half_open_c
     published = Publisher(client).publish(project.id, "clinical-1", queue(ids))
     assert published.dropped == (ids[550],)
     assert client.model_versions(project.id) == {"clinical-1": 599}
+
+
+class Locked(httpx2.BaseTransport):
+    """Label Studio, but its database is locked at the first imports; it stores a part of what they bring."""
+
+    def __init__(self, times):
+        self.times = times
+        self.transport = httpx2.HTTPTransport()
+
+    def handle_request(self, request):
+        if request.url.path.endswith("/import/predictions") and self.times:
+            self.times -= 1
+            items = json.loads(request.read())
+            headers = {"Authorization": request.headers["Authorization"]}
+            part = httpx2.Request("POST", request.url, headers=headers, json=items[:5])
+            self.transport.handle_request(part).read()
+            return httpx2.Response(500, text="database is locked")
+        return self.transport.handle_request(request)
+
+    def close(self):
+        self.transport.close()
+
+
+def test_a_database_that_is_locked_for_a_moment_does_not_stop_a_queue(label_studio, client, project):
+    ids = ids_of(client, project)
+    with LabelStudioClient(label_studio.url, label_studio.account.token, transport=Locked(2)) as locked:
+        Publisher(locked).publish(project.id, "clinical-1", queue(ids))
+    assert client.model_versions(project.id) == {"clinical-1": 12}
+    assert Reader(client).next(project.id).id == ids[0]
+
+
+def test_a_database_that_stays_locked_leaves_the_old_queue(label_studio, client, publisher, project):
+    ids = ids_of(client, project)
+    publisher.publish(project.id, "clinical-1", queue(ids))
+    with (
+        LabelStudioClient(label_studio.url, label_studio.account.token, transport=Locked(3)) as locked,
+        pytest.raises(LabelStudioUnavailableError),
+    ):
+        Publisher(locked).publish(project.id, "clinical-2", queue(ids[::-1]))
+    assert client.project(project.id).model_version == "clinical-1"
+    assert Reader(client).next(project.id).id == ids[0]
 
 
 def test_when_all_tasks_are_gone_the_old_queue_stays(client, publisher, make_project):
