@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.greedy import greedy
-from clinical_backend.acquisition.similarity import cosines, similarities
+from clinical_backend.acquisition.greedy import complete
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
