@@ -43,8 +43,8 @@ class Memo(Protocol):
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the two (q,) arrays that the increment is computed with."""
 
-    def add(self, similarities: NDArray[np.float32]) -> float:
-        """Add a pick; return a ratio ≤ 1 by which every point's increments shrink at least."""
+    def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        """Add a pick; return (ratio, offset) such that each sum x of increments is now ≤ ratio · x + offset."""
 
 
 def lazy_greedy(
@@ -57,9 +57,9 @@ def lazy_greedy(
 ) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
-    The increments must not grow with the picks. Then what a point's increments were when last computed, times the
-    ratios by which all have shrunk since, is a bound; only a point whose bound still reaches the largest gain found
-    is computed again.
+    The increments must not grow with the picks. Then the sum of a point's increments when last computed, sent
+    through the bounds of the memo since, bounds it now; only a point whose bound still reaches the largest gain
+    found is computed again. The bounds are affine, so that all sums are kept as they would have been at the start.
 
     Parameters
     ----------
@@ -75,24 +75,26 @@ def lazy_greedy(
     kernel = between.kernel
     assert kernel is not None
     indices, gains = np.empty(budget, np.int64), np.empty(budget)
-    shrunk = np.float32(1)
+    ratio, offset = 1.0, 0.0
     for step in range(budget):
         first, second = memo.values()
         found = workers.run(
-            _sweep, len(own), kernel, own, parts, shrunk, first, second, int(memo.increment), TIE, least=_BLOCK
-        )
+            _sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
+            first, second, int(memo.increment), TIE, least=_BLOCK,
+        )  # fmt: skip
         best = max(gain for _, gain in found)
         if best <= 0:
             return complete(indices[:step], gains[:step], budget, between.nearest)
         pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
         indices[step], gains[step] = pick, gain
         own[pick] = _TAKEN
-        shrunk *= np.float32(min(memo.add(kernel[pick]) * (1 + 1e-6), 1))
+        step_ratio, step_offset = memo.add(kernel[pick])
+        ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset
     return complete(indices, gains, budget, between.nearest)
 
 
 @compiled
-def _sweep(start, stop, kernel, own, parts, shrunk, first, second, increment, tie):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _sweep(start, stop, kernel, own, parts, ratio, offset, first, second, increment, tie):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Return the first point of a range that reaches its largest gain, and that gain; (−1, 0) if none is positive."""
     kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
     size = stop - start
@@ -102,15 +104,15 @@ def _sweep(start, stop, kernel, own, parts, shrunk, first, second, increment, ti
         top = _TAKEN
         some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
         for place in range(len(some)):
-            top = max(top, some[place] + others[place] * shrunk)
+            top = max(top, some[place] + others[place] * ratio + offset)
         tops[block] = top
     level = np.float32(0)
     for block in range(len(tops)):  # the most promising point of each block first: most others then need no look
         some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
         for place in range(len(some)):
-            if some[place] + others[place] * shrunk >= tops[block] and tops[block] > level:
-                others[place] = _part(kernel[block * _BLOCK + place], first, second, increment) / shrunk
-                level = max(level, some[place] + others[place] * shrunk)
+            if some[place] + others[place] * ratio + offset >= tops[block] and tops[block] > level:
+                others[place] = (_part(kernel[block * _BLOCK + place], first, second, increment) - offset) / ratio
+                level = max(level, some[place] + others[place] * ratio + offset)
                 break
     for block in range(len(tops)):
         if tops[block] <= level:
@@ -120,10 +122,10 @@ def _sweep(start, stop, kernel, own, parts, shrunk, first, second, increment, ti
         count = 0
         for place in range(len(some)):
             candidates[count] = place
-            count += some[place] + others[place] * shrunk > level
+            count += some[place] + others[place] * ratio + offset > level
         for place in candidates[:count]:
-            others[place] = _part(rows[place], first, second, increment) / shrunk
-            level = max(level, some[place] + others[place] * shrunk)
+            others[place] = (_part(rows[place], first, second, increment) - offset) / ratio
+            level = max(level, some[place] + others[place] * ratio + offset)
     best = level
     level -= tie * best
     for block in range(len(tops)):
@@ -131,11 +133,11 @@ def _sweep(start, stop, kernel, own, parts, shrunk, first, second, increment, ti
             continue
         some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
         for place in range(len(some)):
-            if some[place] + others[place] * shrunk >= level:
+            if some[place] + others[place] * ratio + offset >= level:
                 row = block * _BLOCK + place
-                others[place] = _part(kernel[row], first, second, increment) / shrunk
-                if some[place] + others[place] * shrunk >= level:
-                    return start + row, np.float64(some[place] + others[place] * shrunk)
+                others[place] = (_part(kernel[row], first, second, increment) - offset) / ratio
+                if some[place] + others[place] * ratio + offset >= level:
+                    return start + row, np.float64(some[place] + others[place] * ratio + offset)
     return -1, 0.0
 
 

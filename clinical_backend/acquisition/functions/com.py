@@ -30,8 +30,8 @@ def com(request: Request) -> Selection:
     Memo: c_q = Σ_{a∈A} s_aq. Gain of j: ηψ(Σ_q s_jq) + Σ_q [ψ(c_q + s_jq) − ψ(c_q)]. Time O(n q) for each pick at
     worst, on an (n, q) kernel; lazy and exact. The bound is tighter than the older gain: as c_q grows to c'_q, the
     increment ψ(c_q + s) − ψ(c_q) shrinks by a ratio that increases with s (ψ' is log-convex for all three ψ), so a
-    sum of increments shrinks at least by the largest of the ratios at s = max_j s_jq. With ψ = log1p the sum is one
-    logarithm of a product. Saturated where nothing is similar to the query set.
+    sum x of increments is at most ρ x − Σ_q h_q (ρ − ρ_q) after a pick: ρ_q is the ratio at s = max_j s_jq, ρ the
+    largest of them, h_q the increment at s = min_j s_jq. With ψ = log1p the sum is one logarithm of a product. Saturated where nothing is similar to the query set.
 
     References
     ----------
@@ -44,11 +44,11 @@ def com(request: Request) -> Selection:
         between = cross(pool, Directions(request.query, "query", workers), to, workers)
         assert between.kernel is not None
         own = np.float32(request.eta) * concave(between.total, request.concave)
-        top = between.kernel.max(axis=0).astype(np.float64)
+        top, bottom = (np.asarray(edge(between.kernel, axis=0), np.float64) for edge in (np.max, np.min))
         # By concavity of ψ a sum of ψ(s_q) is at most q ψ(Σ_q s_q / q): a bound to start from.
         size = np.float32(len(request.query))
         parts = size * concave(between.total / size, request.concave) * np.float32(1 + 1e-5)
-        memo = _Covered(top, request.concave)
+        memo = _Covered(top, bottom, request.concave)
         return lazy_greedy(between, own, parts, memo, request.budget, workers)
 
 
@@ -66,9 +66,9 @@ def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]
 class _Covered:
     """c_q, the summed similarity of an exemplar to the picks."""
 
-    def __init__(self, top: NDArray[np.float64], kind: Concave) -> None:
+    def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
         self._covered = np.zeros(len(top))
-        self._top = top
+        self._top, self._bottom = top, bottom
         self._kind = kind
         self.increment = {
             Concave.LOG: Increment.LOG,
@@ -82,13 +82,14 @@ class _Covered:
         scale = (1 / (1 + self._covered)).astype(np.float32)
         return scale, scale
 
-    def add(self, similarities: NDArray[np.float32]) -> float:
+    def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
         before = self._covered
-        after = before + similarities
+        self._covered = before + similarities
         reached = self._top > 0
-        ratios = self._highest(after)[reached] / self._highest(before)[reached]
-        self._covered = after
-        return float(ratios.max(initial=0))
+        ratios = self._grown(self._covered, self._top)[reached] / self._grown(before, self._top)[reached]
+        ratio = float(ratios.max(initial=0))
+        sure = self._grown(before, self._bottom)[reached]
+        return ratio * (1 + 1e-6), float(sure @ (ratios - ratio))
 
-    def _highest(self, covered: NDArray[np.float64]) -> NDArray[np.floating]:
-        return concave(covered + self._top, self._kind) - concave(covered, self._kind)
+    def _grown(self, covered: NDArray[np.float64], similarities: NDArray[np.float64]) -> NDArray[np.floating]:
+        return concave(covered + similarities, self._kind) - concave(covered, self._kind)

@@ -52,6 +52,6 @@ class _Covered:
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._covered, self._covered
 
-    def add(self, similarities: NDArray[np.float32]) -> float:
+    def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
         np.maximum(self._covered, similarities, out=self._covered)
-        return 1.0
+        return 1.0, 0.0
