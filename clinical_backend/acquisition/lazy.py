@@ -102,22 +102,35 @@ def _sweep(start, stop, kernel, own, parts, ratio, offset, first, second, increm
     tops = np.empty((size + _BLOCK - 1) // _BLOCK, np.float32)
     for block in range(len(tops)):
         top = _TAKEN
-        some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
+        some, others = (
+            own[block * _BLOCK : (block + 1) * _BLOCK],
+            parts[block * _BLOCK : (block + 1) * _BLOCK],
+        )
         for place in range(len(some)):
             top = max(top, some[place] + others[place] * ratio + offset)
         tops[block] = top
     level = np.float32(0)
-    for block in range(len(tops)):  # the most promising point of each block first: most others then need no look
-        some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
+    for block in range(
+        len(tops)
+    ):  # the most promising point of each block first: most others then need no look
+        some, others = (
+            own[block * _BLOCK : (block + 1) * _BLOCK],
+            parts[block * _BLOCK : (block + 1) * _BLOCK],
+        )
         for place in range(len(some)):
             if some[place] + others[place] * ratio + offset >= tops[block] and tops[block] > level:
-                others[place] = (_part(kernel[block * _BLOCK + place], first, second, increment) - offset) / ratio
+                others[place] = (
+                    _part(kernel[block * _BLOCK + place], first, second, increment) - offset
+                ) / ratio
                 level = max(level, some[place] + others[place] * ratio + offset)
                 break
     for block in range(len(tops)):
         if tops[block] <= level:
             continue
-        some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
+        some, others = (
+            own[block * _BLOCK : (block + 1) * _BLOCK],
+            parts[block * _BLOCK : (block + 1) * _BLOCK],
+        )
         rows = kernel[block * _BLOCK : (block + 1) * _BLOCK]
         count = 0
         for place in range(len(some)):
@@ -131,7 +144,10 @@ def _sweep(start, stop, kernel, own, parts, ratio, offset, first, second, increm
     for block in range(len(tops)):
         if best <= 0 or tops[block] < level:
             continue
-        some, others = own[block * _BLOCK : (block + 1) * _BLOCK], parts[block * _BLOCK : (block + 1) * _BLOCK]
+        some, others = (
+            own[block * _BLOCK : (block + 1) * _BLOCK],
+            parts[block * _BLOCK : (block + 1) * _BLOCK],
+        )
         for place in range(len(some)):
             if some[place] + others[place] * ratio + offset >= level:
                 row = block * _BLOCK + place
