@@ -1,0 +1,1 @@
+"""Images: from the address in a task's data to bytes, and from bytes to pixels."""

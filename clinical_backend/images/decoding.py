@@ -1,0 +1,154 @@
+"""From the bytes of an image to 8-bit RGB pixels, within bounds."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from clinical_backend.errors import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PIXEL_LIMIT", "decode"]
+
+PIXEL_LIMIT = 64 * 2**20
+
+# Named, so that no other of Pillow's readers (some start programs) is ever tried.
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF")
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_PERCENTILES = (0.1, 99.9)
+_TIFF_PHOTOMETRIC = 262
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
+
+
+def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    """Return an image as 8-bit RGB, upright.
+
+    JPEG, PNG, TIFF, WebP, BMP and GIF are read; of several frames the first. Grey becomes three equal
+    channels; a palette is looked up; CMYK is converted by Pillow's formula; what is transparent is laid on
+    black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9 percentiles of its own
+    values become 0 and 255 and what lies beyond is clipped; a constant one becomes black. Colour with 16
+    bits keeps its high bytes. EXIF orientation is applied.
+
+    Parameters
+    ----------
+    data
+        The encoded image.
+    pixel_limit
+        Most pixels that the image may have. Checked before any pixel is decoded.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode RGB.
+
+    Raises
+    ------
+    ImageError
+        When the data is empty, of another format, cut off, damaged or too large.
+    """
+    if not data:
+        raise ImageError("The image is empty.", "Upload the file again.")
+    if data[128:132] == b"DICM":
+        raise ImageError(
+            "The image is a DICOM file, which this version does not read.",
+            "Export it as PNG (16-bit grey keeps its range) and import that.",
+        )
+    try:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > pixel_limit:
+                raise _too_many_pixels(pixel_limit)
+            image.load()
+            return _upright(_rgb(image), _orientation(image))
+    except _BOMB:
+        raise _too_many_pixels(pixel_limit) from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            "The file is not an image that can be read.", "Use JPEG, PNG, TIFF, WebP, BMP or GIF."
+        ) from None
+    except _DAMAGE as error:
+        raise ImageError(
+            f"The image is damaged or of an unusual kind ({type(error).__name__}).",
+            "Open it in an image viewer and save it again as PNG.",
+        ) from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _WIDE_MODES:
+        levels = _to_8_bit(np.asarray(image))
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
+            levels = 255 - levels  # white is zero; Pillow turns only the 8-bit ones over
+        return Image.fromarray(levels).convert("RGB")
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale values of shape (height, width) linearly between two of their percentiles to 0…255."""
+    real = values.astype(np.float32)
+    finite = real[np.isfinite(real)]
+    if finite.size == 0:
+        raise ValueError("no finite value")
+    low, high = np.percentile(finite, _PERCENTILES)
+    if high <= low:
+        low, high = finite.min(), finite.max()
+    if high <= low:
+        return np.zeros(real.shape, dtype=np.uint8)
+    scaled = (np.nan_to_num(real, nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
+    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    return levels
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; an unreadable EXIF block does not make the pixels unreadable."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except _DAMAGE:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _too_many_pixels(pixel_limit: int) -> ImageError:
+    return ImageError(
+        f"The image has more than {pixel_limit / 2**20:.0f} million pixels.",
+        "Provide a smaller version of it.",
+    )

@@ -1,0 +1,77 @@
+"""Files of ``/data/local-files/`` that this machine shares with Label Studio."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["LocalFiles"]
+
+
+class LocalFiles:
+    """Reads files inside configured folders, and nowhere else.
+
+    Parameters
+    ----------
+    roots
+        Folders that stand for Label Studio's ``LOCAL_FILES_DOCUMENT_ROOT``. Symbolic links are resolved
+        before a path is compared with them, so a link that leads out of a root leads nowhere.
+    size_limit
+        Most bytes that a file may have.
+    """
+
+    def __init__(self, roots: Iterable[Path], *, size_limit: int) -> None:
+        self._roots = tuple(Path(root).resolve() for root in roots)
+        self._size_limit = size_limit
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, or ``None`` where no root holds a readable file of that name.
+
+        Parameters
+        ----------
+        name
+            The ``d`` parameter of the address: a path relative to the document root. As in Label Studio, a
+            leading slash changes nothing.
+
+        Raises
+        ------
+        ImageError
+            When the file is too large.
+        """
+        relative = posixpath.normpath(name).lstrip("/")
+        for root in self._roots:
+            try:
+                path = (root / relative).resolve(strict=True)
+            except (OSError, ValueError, RuntimeError):  # missing, a NUL in the name, a loop of links
+                continue
+            if path.is_relative_to(root):
+                content = self._content(path)
+                if content is not None:
+                    return content
+        return None
+
+    def _content(self, path: Path) -> bytes | None:
+        # The path is resolved: a link that appears in its place since is not followed, a pipe not waited for.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    return None
+                content = file.read(self._size_limit + 1)
+        except OSError:
+            return None
+        if len(content) > self._size_limit:
+            raise ImageError(
+                f"The local file of the image has more than {self._size_limit / 2**20:.0f} MiB.",
+                "Provide a smaller version of it.",
+            )
+        return content

@@ -1,0 +1,209 @@
+"""From the address of an image in a task's data to its bytes."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.data_urls import read_data_url
+from clinical_backend.images.local_files import LocalFiles
+from clinical_backend.images.transfer import Transfer
+from clinical_backend.parallel import map_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["ImageRequest", "ImageSource"]
+
+_CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
+# What Label Studio serves images under. Nothing else on its host is sent the token.
+_GUARDED_PATHS = ("/data/", "/tasks/", "/storage-data/")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """An image to be fetched: its address as the task's data gives it, and the task."""
+
+    task_id: int | None
+    uri: str
+
+
+class ImageSource:
+    """Fetches images wherever Label Studio's tasks may point to.
+
+    Addresses on the Label Studio host (``/data/upload/…``, ``/data/local-files/?d=…``, relative or absolute),
+    ``http(s)://`` anywhere else, ``data:`` URLs, and ``s3://``, ``gs://``, ``azure-blob://`` through the
+    storage that is set up in Label Studio. A file of local storage is read from disk where a local root has
+    it.
+
+    Parameters
+    ----------
+    label_studio_url
+        Where Label Studio answers, with its sub-path if it has one.
+    client
+        Carries Label Studio's authentication. Used only for Label Studio's own addresses, also when a
+        redirect leads elsewhere. It must be safe to use from several threads, as httpx2's are; it is not
+        closed here.
+    local_roots
+        Folders that stand for Label Studio's ``LOCAL_FILES_DOCUMENT_ROOT`` on this machine.
+    public_client
+        Used for all other hosts; by default a plain client that knows no token.
+    time_out
+        Longest wait for a connection, and for each piece of a reply, in seconds.
+    time_limit
+        Longest time of a whole reply, in seconds.
+    size_limit
+        Most bytes of an image.
+    attempts
+        How often a failed connection or a server error is tried in all.
+    backoff
+        Pause before the second attempt in seconds, doubled before each later one.
+    """
+
+    def __init__(
+        self,
+        label_studio_url: str,
+        client: httpx2.Client,
+        *,
+        local_roots: Sequence[Path] = (),
+        public_client: httpx2.Client | None = None,
+        time_out: float = 10.0,
+        time_limit: float = 120.0,
+        size_limit: int = 64 * 2**20,
+        attempts: int = 3,
+        backoff: float = 0.25,
+    ) -> None:
+        self._base = httpx2.URL(label_studio_url.rstrip("/"))
+        self._client = client
+        self._public_client = public_client or httpx2.Client()
+        self._owns_public_client = public_client is None
+        self._size_limit = size_limit
+        self._local_files = LocalFiles(local_roots, size_limit=size_limit)
+        self._transfer = Transfer(
+            self._choose_client,
+            size_limit=size_limit,
+            time_out=time_out,
+            time_limit=time_limit,
+            attempts=attempts,
+            backoff=backoff,
+        )
+
+    def close(self) -> None:
+        """Close the connections to other hosts."""
+        if self._owns_public_client:
+            self._public_client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fetch(self, uri: str, task_id: int | None = None) -> bytes:
+        """Return the bytes of an image.
+
+        Parameters
+        ----------
+        uri
+            The address as it stands in the task's data.
+        task_id
+            The task; needed for cloud addresses, which Label Studio signs task by task.
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be had. The message holds no path and no token.
+        """
+        uri = uri.strip()
+        scheme = uri.partition(":")[0].lower()
+        if scheme == "data":
+            return read_data_url(uri, size_limit=self._size_limit)
+        if scheme in _CLOUD_SCHEMES:
+            return self._fetch_cloud(uri, task_id)
+        if scheme in {"http", "https"}:
+            return self._fetch_web(uri)
+        if uri.startswith("/") and not uri.startswith("//"):
+            return self._fetch_web(self._absolute(uri))
+        raise ImageError(
+            "The task's data does not hold an address of an image that the backend knows.",
+            "Use http(s)://, data:, s3://, gs:// or azure-blob:// addresses, or files that were uploaded to "
+            "Label Studio or come from its local storage.",
+        )
+
+    def fetch_many(
+        self, requests: Iterable[ImageRequest], workers: int = 8
+    ) -> Iterator[tuple[ImageRequest, bytes | ImageError]]:
+        """Fetch images in parallel; yield them lazily, in order, with the error in place of a failed one.
+
+        At most ``2 * workers`` images are held at a time. Close the iterator, or read it to its end, to let
+        its threads go.
+        """
+        return map_in_order(self._attempt, requests, workers=workers, look_ahead=2 * workers)
+
+    def _attempt(self, request: ImageRequest) -> tuple[ImageRequest, bytes | ImageError]:
+        try:
+            return request, self.fetch(request.uri, request.task_id)
+        except ImageError as error:
+            return request, error
+
+    def _absolute(self, path: str) -> str:
+        """Return the absolute address of a path on the Label Studio host, with or without its sub-path."""
+        sub_path = self._base.path.rstrip("/")
+        origin = str(self._base.copy_with(path="/", query=None, fragment=None)).rstrip("/")
+        if sub_path and not path.startswith(f"{sub_path}/"):
+            path = sub_path + path
+        return origin + path
+
+    def _fetch_web(self, address: str) -> bytes:
+        local = self._local_name(address)
+        if local is not None:
+            content = self._local_files.read(local)
+            if content is not None:
+                return content
+        return self._transfer.get(address)
+
+    def _fetch_cloud(self, uri: str, task_id: int | None) -> bytes:
+        if task_id is None:
+            raise ImageError(
+                "An image in cloud storage can only be fetched for a task.",
+                "Import it as a task through the project's cloud storage.",
+            )
+        file_uri = base64.urlsafe_b64encode(uri.encode()).decode()
+        return self._transfer.get(self._absolute(f"/tasks/{task_id}/presign/?fileuri={file_uri}"))
+
+    def _local_name(self, address: str) -> str | None:
+        """Return which local file an address of the Label Studio host asks for, if it asks for one."""
+        try:
+            parts = urlsplit(address)
+            url = httpx2.URL(address)
+        except (httpx2.InvalidURL, ValueError):
+            return None
+        if not self._is_guarded(url) or not parts.path.rstrip("/").endswith("/data/local-files"):
+            return None
+        return next(iter(parse_qs(parts.query).get("d", ())), None)
+
+    def _is_guarded(self, url: httpx2.URL) -> bool:
+        """Whether an address is one of Label Studio's own for images."""
+        sub_path = self._base.path.rstrip("/")
+        same_origin = (url.scheme, url.host, _port(url)) == (
+            self._base.scheme,
+            self._base.host,
+            _port(self._base),
+        )
+        plain = "/.." not in url.path and not url.userinfo
+        return (
+            same_origin and plain and url.path.startswith(tuple(sub_path + path for path in _GUARDED_PATHS))
+        )
+
+    def _choose_client(self, url: httpx2.URL) -> httpx2.Client:
+        return self._client if self._is_guarded(url) else self._public_client
+
+
+def _port(url: httpx2.URL) -> int | None:
+    return url.port or {"http": 80, "https": 443}.get(url.scheme)

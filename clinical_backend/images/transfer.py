@@ -1,0 +1,183 @@
+"""One GET over HTTP, bounded in size and time, with the token kept to where it belongs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from clinical_backend.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Transfer"]
+
+_MAX_REDIRECTS = 5
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_HEADERS = {"Accept": "image/*, application/dicom, */*;q=0.1", "Accept-Encoding": "identity"}
+
+
+class _TryAgainError(Exception):
+    """The attempt failed in a way that may pass."""
+
+    def __init__(self, failure: ImageError) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Transfer:
+    """Fetches the content of an address; each hop of a redirect chooses its client anew.
+
+    Parameters
+    ----------
+    choose_client
+        Returns the client for an address: the one with the token for Label Studio alone.
+    size_limit
+        Most bytes of a reply.
+    time_out
+        Longest wait for a connection, and for each piece of a reply, in seconds.
+    time_limit
+        Longest time of a whole reply, in seconds, so that one that drips does not hold a thread for ever.
+    attempts
+        How often a failed connection or a server error is tried in all.
+    backoff
+        Pause before the second attempt in seconds, doubled before each later one.
+    """
+
+    def __init__(
+        self,
+        choose_client: Callable[[httpx2.URL], httpx2.Client],
+        *,
+        size_limit: int,
+        time_out: float,
+        time_limit: float,
+        attempts: int,
+        backoff: float,
+    ) -> None:
+        self._choose_client = choose_client
+        self._size_limit = size_limit
+        self._time_out = httpx2.Timeout(time_out)
+        self._time_limit = time_limit
+        self._attempts = attempts
+        self._backoff = backoff
+
+    def get(self, address: str) -> bytes:
+        """Return the body that an address replies with.
+
+        Raises
+        ------
+        ImageError
+            When there is no good reply. The message names the host and never the path, which may hold a
+            patient's name, nor the query, which may hold a signature.
+        """
+        url = _parse(address)
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._follow(url)
+            except _TryAgainError as error:
+                if attempt == self._attempts:
+                    raise error.failure from None
+                time.sleep(self._backoff * 2 ** (attempt - 1))
+        raise AssertionError("at least one attempt is made")
+
+    def _follow(self, url: httpx2.URL) -> bytes:
+        deadline = time.monotonic() + self._time_limit
+        for _ in range(_MAX_REDIRECTS + 1):
+            reply = self._hop(url, deadline)
+            if isinstance(reply, bytes):
+                return reply
+            url = reply
+        raise ImageError(
+            f"{url.host} redirects more than {_MAX_REDIRECTS} times.", "Check the address of the image."
+        )
+
+    def _hop(self, url: httpx2.URL, deadline: float) -> bytes | httpx2.URL:
+        """Return the body of a reply, or where it redirects to."""
+        client = self._choose_client(url)
+        request = client.build_request("GET", url, headers=_HEADERS, timeout=self._time_out)
+        try:
+            response = client.send(request, stream=True, follow_redirects=False)
+            try:
+                if response.is_redirect:
+                    return _parse(str(url.join(response.headers["location"])))
+                _check_status(response)
+                return self._body(response, deadline)
+            finally:
+                response.close()
+        except httpx2.TransportError as error:
+            raise _TryAgainError(
+                ImageError(
+                    f"{url.host} does not answer ({type(error).__name__}).",
+                    "Check that this machine can reach the host; it is tried again later.",
+                )
+            ) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ImageError(
+                f"The reply of {url.host} cannot be read ({type(error).__name__}).",
+                "Check the address of the image.",
+            ) from None
+
+    def _body(self, response: httpx2.Response, deadline: float) -> bytes:
+        if int(response.headers.get("content-length", "0") or 0) > self._size_limit:
+            raise self._too_large(response.url)
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > self._size_limit:
+                raise self._too_large(response.url)
+            if time.monotonic() > deadline:
+                raise ImageError(
+                    f"{response.url.host} sends the image too slowly (over {self._time_limit:.0f} s).",
+                    "Check the network, or provide a smaller version of the image.",
+                )
+        return bytes(body)
+
+    def _too_large(self, url: httpx2.URL) -> ImageError:
+        return ImageError(
+            f"{url.host} sends more than {self._size_limit / 2**20:.0f} MiB for one image.",
+            "Provide a smaller version of the image.",
+        )
+
+
+def _parse(address: str) -> httpx2.URL:
+    try:
+        url = httpx2.URL(address)
+    except (httpx2.InvalidURL, ValueError):
+        url = httpx2.URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ImageError(
+            "The address of the image is not a valid http:// or https:// URL.",
+            "Correct the task's data and import it again.",
+        )
+    return url
+
+
+def _check_status(response: httpx2.Response) -> None:
+    status, host = response.status_code, response.url.host
+    if response.is_success:
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise ImageError(
+                f"{host} answers with a web page in place of the image, perhaps a sign-in page.",
+                "Give an address that shows the image to this machine without signing in.",
+            )
+        return
+    if status in _RETRIED_STATUS:
+        raise _TryAgainError(
+            ImageError(f"{host} answers with status {status}.", "The image is tried again later.")
+        )
+    if status in {401, 403}:
+        raise ImageError(
+            f"{host} refuses to show the image (status {status}).",
+            "If this host is Label Studio, check LABEL_STUDIO_API_KEY, that its user may see the project, "
+            "and that LABEL_STUDIO_URL names the host as tasks do: the key is sent nowhere else. Any other "
+            "host has to show the image without signing in.",
+        )
+    if status in {404, 410}:
+        raise ImageError(
+            f"{host} does not have the image (status {status}).",
+            "Check that the file is there; files of local or cloud storage need that storage in the "
+            "project's settings.",
+        )
+    raise ImageError(f"{host} answers with status {status}.", "Open the image in Label Studio to see why.")

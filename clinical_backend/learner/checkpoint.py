@@ -1,0 +1,118 @@
+"""Classifiers on disk: tensors as safetensors, everything else as JSON that vouches for them; no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.classifier import LinearClassifier
+from clinical_backend.learner.files import write_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["CheckpointMetadata", "load_checkpoint", "save_checkpoint"]
+
+_FORMAT = 1
+_DESCRIPTION = "checkpoint.json"
+_TENSORS = ("mean", "scale", "weights", "bias", "counts")
+_CURE = "Start a round: it makes the model anew from the labels in Label Studio."
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMetadata:
+    """What is kept beside a classifier's tensors.
+
+    Attributes
+    ----------
+    backbone
+        Key of the backbone whose features the classifier takes.
+    round
+        Number of the round that made it.
+    metrics
+        What was measured of it.
+    versions
+        Of the packages that made it.
+    """
+
+    backbone: str
+    round: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def save_checkpoint(folder: Path, classifier: LinearClassifier, metadata: CheckpointMetadata) -> None:
+    """Write a checkpoint into a folder; one that is there already is replaced in one step.
+
+    The tensors are written first, under a name of their own; the JSON that names them is renamed into place
+    last. So a reader, or a crash, meets the old checkpoint or the new one.
+
+    Raises
+    ------
+    ModelError
+        When the folder cannot be written.
+    """
+    tensors = {name: np.ascontiguousarray(getattr(classifier, name)) for name in _TENSORS}
+    content = safetensors.numpy.save(tensors)
+    digest = hashlib.sha256(content).hexdigest()
+    description = {
+        "format": _FORMAT,
+        "tensors": f"{digest[:16]}.safetensors",
+        "tensors_sha256": digest,
+        "classes": list(classifier.classes),
+        "metadata": asdict(metadata),
+    }
+    description["sha256"] = _digest(description)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_aside(folder / str(description["tensors"]), content)
+        write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())
+        for old in folder.glob("*.safetensors"):
+            if old.name != description["tensors"]:
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"The checkpoint cannot be written ({error.strerror}).",
+            "Free some space, or make MODEL_DIR writable; the next round writes it again.",
+        ) from None
+
+
+def load_checkpoint(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
+    """Return the classifier of a checkpoint and what is known of it.
+
+    Raises
+    ------
+    ModelError
+        When it is missing, cut off or changed since it was written.
+    """
+    try:
+        description = json.loads((folder / _DESCRIPTION).read_bytes())
+        if description["format"] != _FORMAT:
+            raise ModelError("The checkpoint was written by another version of the backend.", _CURE)
+        if description["sha256"] != _digest({k: v for k, v in description.items() if k != "sha256"}):
+            raise ModelError("The description of the checkpoint was changed.", _CURE)
+        content = (folder / description["tensors"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != description["tensors_sha256"]:
+            raise ModelError("The tensors of the checkpoint were changed or cut off.", _CURE)
+        tensors = safetensors.numpy.load(content)
+        classifier = LinearClassifier(
+            classes=tuple(description["classes"]), **{name: tensors[name] for name in _TENSORS}
+        )
+        return classifier, CheckpointMetadata(**description["metadata"])
+    except FileNotFoundError:
+        raise ModelError("There is no checkpoint in its folder.", _CURE) from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The checkpoint cannot be read ({type(error).__name__}).", _CURE) from None
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

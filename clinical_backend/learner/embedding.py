@@ -1,0 +1,124 @@
+"""From images to features: decoded in threads while the network runs, in batches, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from clinical_backend.errors import ImageError
+from clinical_backend.learner.preprocessing import to_square
+from clinical_backend.parallel import map_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from clinical_backend.learner.backbones import Backbone
+
+    Picture: TypeAlias = bytes | Image.Image | ImageError
+    Pixels: TypeAlias = NDArray[np.uint8]
+    Feature: TypeAlias = NDArray[np.float32]
+
+__all__ = ["Embedder", "content_key"]
+
+
+def content_key(data: bytes) -> str:
+    """Return what identifies an image by its content: the sha256 of its bytes, as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Embedder:
+    """Turns images into features with a backbone.
+
+    Parameters
+    ----------
+    backbone
+        The network.
+    decode
+        Makes an RGB image of encoded bytes, or raises ImageError; called from several threads.
+    batch_size
+        Images that go through the network at once.
+    workers
+        Threads that decode.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        decode: Callable[[bytes], Image.Image],
+        *,
+        batch_size: int = 32,
+        workers: int = 2,
+    ) -> None:
+        self._backbone = backbone
+        self._decode = decode
+        self._batch_size = batch_size
+        self._workers = workers
+
+    def embed(self, images: Iterable[Picture]) -> Iterator[Feature | ImageError]:
+        """Yield the feature of each image, lazily and in order.
+
+        The images are read from their iterable a few batches ahead of what was yielded.
+
+        Parameters
+        ----------
+        images
+            Encoded bytes, RGB images, or errors of images that could not be fetched, which are passed on.
+
+        Yields
+        ------
+        NDArray or ImageError
+            A vector of shape (dimension,), float32, or why there is none.
+
+        Raises
+        ------
+        ModelError
+            When the network fails; this is not the fault of one image.
+        """
+        prepared = map_in_order(
+            self._prepare, images, workers=self._workers, look_ahead=self._batch_size + self._workers
+        )
+        network = ThreadPoolExecutor(max_workers=1)
+        try:
+            running: deque[Future[list[Feature | ImageError]]] = deque()
+            for batch in _batches(prepared, self._batch_size):
+                running.append(network.submit(self._embed_batch, batch))
+                if len(running) == 2:  # one in the network, the next made ready meanwhile
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        finally:
+            network.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, image: Picture) -> Pixels | ImageError:
+        if isinstance(image, ImageError):
+            return image
+        try:
+            decoded = self._decode(image) if isinstance(image, bytes) else image
+            return to_square(decoded, self._backbone.image_size)
+        except ImageError as error:
+            return error
+
+    def _embed_batch(self, batch: list[Pixels | ImageError]) -> list[Feature | ImageError]:
+        pixels = [image for image in batch if not isinstance(image, ImageError)]
+        if not pixels:
+            return [image for image in batch if isinstance(image, ImageError)]
+        features = iter(self._backbone.embed(np.stack(pixels)))
+        return [image if isinstance(image, ImageError) else next(features) for image in batch]
+
+
+def _batches(items: Iterable[Pixels | ImageError], size: int) -> Iterator[list[Pixels | ImageError]]:
+    batch: list[Pixels | ImageError] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
