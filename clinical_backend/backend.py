@@ -171,9 +171,7 @@ class Backend:
         if updates >= settings.start_training_each_n_updates:
             return f"{updates} annotations were made or changed"
         published = self._stores.rounds.published(project_id)
-        if published is None or not any(
-            self._stores.rounds.holds(published.id, task) for task in webhook.task_ids
-        ):
+        if published is None or not any(self._stores.rounds.holds(published.id, task) for task in webhook.task_ids):
             return None
         left = self._stores.projects.count_annotated(project_id)
         counts = published.report.get("counts", {})

@@ -27,9 +27,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure speed, side by side, and print tables.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
-Project = Annotated[
-    int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")
-]
+Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
 
 def main() -> None:

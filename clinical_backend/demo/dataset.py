@@ -134,9 +134,7 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
         _disc(draw, middle, radius * generator.uniform(0.5, 0.75), nucleus)
     if label == 2:
         for angle in generator.uniform(0, 6.3) + np.arange(3) * 2.1:
-            _disc(
-                draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus
-            )
+            _disc(draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus)
     if label == 0:
         for _ in range(25):
             place = middle + generator.normal(0, radius * 0.45, 2)
@@ -145,8 +143,6 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     return (pixels + generator.normal(0, 5, pixels.shape)).clip(0, 255).astype(np.uint8)
 
 
-def _disc(
-    draw: ImageDraw.ImageDraw, middle: NDArray[np.float64], radius: float, colour: tuple[int, ...]
-) -> None:
+def _disc(draw: ImageDraw.ImageDraw, middle: NDArray[np.float64], radius: float, colour: tuple[int, ...]) -> None:
     x, y = (float(value) for value in middle)
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

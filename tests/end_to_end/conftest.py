@@ -40,17 +40,13 @@ def make_cells(client: LabelStudioClient, label_studio: LabelStudioServer) -> Ma
 
     def make(size: int = 60, rare: int = 8) -> DemoProject:
         number = next(numbers)
-        return create_demo_project(
-            client, label_studio, drawn_cells(size, rare, seed=number), f"cells {number}"
-        )
+        return create_demo_project(client, label_studio, drawn_cells(size, rare, seed=number), f"cells {number}")
 
     return make
 
 
 @pytest.fixture(scope="session")
-def backend(
-    label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[BackendServer]:
+def backend(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]:
     """Return a running backend with basic authentication and small queues."""
     settings = {"QUEUE_SIZE": 30, "START_TRAINING_EACH_N_UPDATES": 5, "RECONCILE_SECONDS": 5, **CREDENTIALS}
     folder = tmp_path_factory.mktemp("backend")

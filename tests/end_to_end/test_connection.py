@@ -88,9 +88,7 @@ def test_callers_without_the_password_are_refused(loop):
     assert httpx2.get(f"{loop.backend.url}/health").json()["status"] == "UP"
 
 
-def test_the_loop_works_with_a_personal_access_token(
-    label_studio, client, personal_access_token, make_cells, tmp_path
-):
+def test_the_loop_works_with_a_personal_access_token(label_studio, client, personal_access_token, make_cells, tmp_path):
     with BackendServer(tmp_path / "b", label_studio.url, personal_access_token, QUEUE_SIZE=20) as backend:
         loop = Loop(client, backend, make_cells(40))
         loop.connect()
@@ -124,9 +122,7 @@ def test_a_missing_image_is_left_out_with_its_reason(loop):
     assert loop.status()["round"]["counts"]["unreadable"] == 1
     (problem,) = [image.problem for image in loop.stores.images.all(loop.id).values() if image.problem]
     assert problem
-    findings = diagnose(
-        loop.client, loop.id, backend_url=loop.backend.url, basic_auth=loop.backend.credentials
-    )
+    findings = diagnose(loop.client, loop.id, backend_url=loop.backend.url, basic_auth=loop.backend.credentials)
     assert all(finding.status is not Status.ERROR for finding in findings)
 
 

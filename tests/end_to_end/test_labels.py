@@ -35,9 +35,7 @@ def test_skips_corrections_deletions_and_imports_end_in_the_right_labels(loop):
     reader.annotate(deleted, {"diagnosis": [rare]})
     loop.client.delete_task(deleted)
     image = {"image": loop.stores.images.all(loop.id)[kept].uri}
-    (imported,) = loop.client.import_tasks(
-        loop.id, [{"data": image, "annotations": [{"result": _choice(other)}]}]
-    )
+    (imported,) = loop.client.import_tasks(loop.id, [{"data": image, "annotations": [{"result": _choice(other)}]}])
     start_round(loop)
     assert labels_of(loop) == {kept: rare, corrected: other, imported: other}
     queue = loop.queue()

@@ -124,9 +124,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     assert reader.next(loop.id).id == queue[0]
 
 
-def test_two_projects_at_once_never_mix(
-    client: LabelStudioClient, backend: BackendServer, make_cells: MakeCells
-):
+def test_two_projects_at_once_never_mix(client: LabelStudioClient, backend: BackendServer, make_cells: MakeCells):
     loops = [Loop(client, backend, make_cells(size)) for size in (50, 40)]
     for loop in loops:
         loop.connect()

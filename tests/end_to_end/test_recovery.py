@@ -64,9 +64,7 @@ def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path):
                 tmp_path / "backend", server.url, server.account.token, QUEUE_SIZE=10, RECONCILE_SECONDS=2
             ) as backend,
         ):
-            loop = Loop(
-                client, backend, create_demo_project(client, server, drawn_cells(30, 5, seed=1), "away")
-            )
+            loop = Loop(client, backend, create_demo_project(client, server, drawn_cells(30, 5, seed=1), "away"))
             loop.connect()
             server.stop()
             wait_until(lambda: "Label Studio" in str(loop.status()["problem"]), "the problem told")
