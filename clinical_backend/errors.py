@@ -67,7 +67,19 @@ class LabelStudioUnauthorizedError(LabelStudioError):
 
 
 class LabelStudioRefusedError(LabelStudioError):
-    """Label Studio understood the request and refuses it (4xx)."""
+    """Label Studio understood the request and refuses it (4xx).
+
+    Parameters
+    ----------
+    problem, cure
+        As in the base class.
+    status
+        The HTTP status of the refusal.
+    """
+
+    def __init__(self, problem: str, cure: str, *, status: int = 400) -> None:
+        super().__init__(problem, cure)
+        self.status = status
 
 
 class LabelingConfigError(LabelStudioError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -149,13 +150,27 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """Address of this backend as Label Studio sees it."""
-        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host
+        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def local_roots(self) -> tuple[Path, ...]:
         """Folders that images may be read from without asking Label Studio."""
         return () if self.local_files_document_root is None else (self.local_files_document_root,)
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment from which another process reads these very settings."""
+        variables = dict(base)
+        for name, value in self:
+            if value is None:
+                variables.pop(name.upper(), None)
+            elif isinstance(value, SecretStr):
+                variables[name.upper()] = value.get_secret_value()
+            elif isinstance(value, tuple):
+                variables[name.upper()] = ",".join(value)
+            else:
+                variables[name.upper()] = str(value)
+        return variables
 
     def for_project(self, options: ProjectOptions) -> Settings:
         """Return these settings with a project's own options laid over them."""

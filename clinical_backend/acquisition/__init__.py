@@ -1,1 +1,7 @@
 """Acquisition: arrays in, indices and gains out. Nothing here knows Label Studio, HTTP or a database."""
+
+from clinical_backend.acquisition.embedding import Embedding
+from clinical_backend.acquisition.request import Selection
+from clinical_backend.acquisition.selection import NAMES, select
+
+__all__ = ["NAMES", "Embedding", "Selection", "select"]

@@ -50,6 +50,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
+
 
 def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     """Return an image as 8-bit RGB, upright.

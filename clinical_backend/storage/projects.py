@@ -26,6 +26,12 @@ class ProjectStore:
         with self._database.read() as session:
             return list(session.scalars(select(Project.id).order_by(Project.id)))
 
+    def due(self) -> list[int]:
+        """Return the projects for which a round is requested and may begin."""
+        query = select(Project.id).where(Project.request.is_not(None), Project.not_before <= time.time())
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
     def get(self, project_id: int) -> Project | None:
         """Return a project as it stands now, detached from the database."""
         with self._database.read() as session:
@@ -61,14 +67,23 @@ class ProjectStore:
         with self._database.write() as session:
             session.execute(delete(Project).where(Project.id == project_id))
 
-    def request_round(self, project_id: int, reason: str) -> None:
-        """Make a round due. A request that is not yet taken up keeps its reason: a burst folds into one."""
+    def request_round(self, project_id: int, reason: str, *, delay: float | None = None) -> None:
+        """Make a round due. A request that is not yet taken up keeps its reason: a burst folds into one.
+
+        Parameters
+        ----------
+        reason
+            Why, for people.
+        delay
+            Seconds to wait first, as after a failure. ``None`` leaves the wait of an earlier failure as it is.
+        """
         with self._database.write() as session:
+            chosen = update(Project).where(Project.id == project_id)
             session.execute(
-                update(Project)
-                .where(Project.id == project_id, Project.request.is_(None))
-                .values(request=reason, requested_at=time.time())
+                chosen.where(Project.request.is_(None)).values(request=reason, requested_at=time.time())
             )
+            if delay is not None:
+                session.execute(chosen.values(not_before=time.time() + delay if delay else 0.0))
 
     def count_update(self, project_id: int, number: int) -> int:
         """Add annotation events, and return how many there were since the last round began."""
@@ -78,6 +93,15 @@ class ProjectStore:
                 return 0
             project.updates += number
             return project.updates
+
+    def count_annotated(self, project_id: int) -> int:
+        """Note that a task of the published queue was annotated, and return how many are left."""
+        with self._database.write() as session:
+            project = session.get(Project, project_id)
+            if project is None:
+                return 0
+            project.queue_left = max(0, project.queue_left - 1)
+            return project.queue_left
 
     def take_request(self, project_id: int) -> str | None:
         """Take up the request for a round: whatever arrives from now on makes the next one due.
@@ -89,7 +113,7 @@ class ProjectStore:
         """
         with self._database.write() as session:
             project = session.get(Project, project_id)
-            if project is None or project.request is None:
+            if project is None or project.request is None or project.not_before > time.time():
                 return None
             reason = project.request
             project.request, project.requested_at, project.updates = None, None, 0

@@ -59,29 +59,39 @@ class RoundStore:
         with self._database.write() as session:
             session.add_all(queue)
 
-    def publish(self, row: Round, report: dict[str, Any]) -> None:
-        """Note that the round's queue is the one that Label Studio serves."""
-        with self._database.write() as session:
-            session.execute(
-                update(Round)
-                .where(Round.id == row.id)
-                .values(state=RoundState.PUBLISHED, stage="publish", finished_at=time.time(), report=report)
-            )
-            session.execute(
-                update(Project)
-                .where(Project.id == row.project_id)
-                .values(published_version=row.version, problem=None)
-            )
+    def publish(self, row: Round, report: dict[str, Any], left: int) -> None:
+        """Note that the round came to its end with a queue of ``left`` tasks, which Label Studio serves.
 
-    def fail(self, row: Round, problem: str, *, state: RoundState = RoundState.FAILED) -> None:
-        """Note why a round ended without a new queue; the old one stays published."""
+        With none, since nothing is left to annotate, the earlier version stays published.
+        """
+        values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
+        if left:
+            values["published_version"] = row.version
+        ended = {"state": RoundState.PUBLISHED, "stage": "publish", "finished_at": time.time(), "report": report}
+        with self._database.write() as session:
+            session.execute(update(Round).where(Round.id == row.id).values(ended))
+            session.execute(update(Project).where(Project.id == row.project_id).values(values))
+
+    def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
+        """Note why a round ended without a new queue; the old one stays published.
+
+        Returns
+        -------
+        int
+            How many rounds of the project failed in a row.
+        """
         with self._database.write() as session:
             session.execute(
                 update(Round)
-                .where(Round.id == row.id)
+                .where(Round.id == round_id)
                 .values(state=state, finished_at=time.time(), error=problem)
             )
-            session.execute(update(Project).where(Project.id == row.project_id).values(problem=problem))
+            project = session.get(Project, project_id)
+            if project is None:
+                return 1
+            project.problem = problem
+            project.failures += 1
+            return project.failures
 
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
@@ -120,10 +130,20 @@ class RoundStore:
                 )
             )
 
-    def of_version(self, version: str) -> Round | None:
-        """Return the round that published a version."""
+    def published(self, project_id: int) -> Round | None:
+        """Return the round whose queue Label Studio serves."""
         with self._database.read() as session:
-            return session.scalar(select(Round).where(Round.version == version))
+            return session.scalar(
+                select(Round)
+                .join(Project, Project.published_version == Round.version)
+                .where(Project.id == project_id)
+            )
+
+    def holds(self, round_id: int, task_id: int) -> bool:
+        """Tell whether a task is in a round's queue."""
+        query = select(QueuedTask.rank).where(QueuedTask.round_id == round_id, QueuedTask.task_id == task_id)
+        with self._database.read() as session:
+            return session.scalar(query) is not None
 
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""

@@ -60,7 +60,15 @@ class Project(Base):
     requested_at: Mapped[float | None] = mapped_column(default=None)
     updates: Mapped[int] = mapped_column(default=0)
     """Annotation events since the last round began."""
-    wiring_due: Mapped[bool] = mapped_column(default=True)
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    """A requested round waits until then: failures back off."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Rounds that failed in a row."""
+    queue_left: Mapped[int] = mapped_column(default=0)
+    """Tasks of the published queue without an annotation, as far as webhooks told."""
+    listed_at: Mapped[float] = mapped_column(default=0.0)
+    """When all tasks were last listed; between times only new ones are."""
+    wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     problem: Mapped[str | None] = mapped_column(default=None)
     """What is wrong now, with the cure; ``None`` while all is well."""

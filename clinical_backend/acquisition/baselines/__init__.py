@@ -1,0 +1,1 @@
+"""What the functions are compared with: the acquisitions of the active learning literature."""

@@ -1,0 +1,1 @@
+"""The submodular mutual information functions, one file each."""

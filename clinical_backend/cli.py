@@ -1,0 +1,206 @@
+"""The command ``clinical``: wiring only. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.client import LabelStudioClient
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Label Studio ML backend that brings the rare cases to the front of the queue.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+bench = typer.Typer(help="Measure speed, side by side, and print tables.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+Project = Annotated[
+    int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")
+]
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line with its cure, and exit code 1."""
+    try:
+        app()
+    except ClinicalError as error:
+        print(f"clinical: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def serve() -> None:
+    """Serve Label Studio's calls and run rounds. Settings come from the environment and .env."""
+    import uvicorn
+
+    from clinical_backend.web.app import make_app
+
+    settings = _settings()
+    settings.api_key  # noqa: B018 - refuses to start without one
+    uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+
+
+@app.command(hidden=True)
+def worker() -> None:
+    """Run rounds for a server, which starts this itself."""
+    from clinical_backend.jobs.worker import run_worker
+
+    run_worker(_settings())
+
+
+@app.command()
+def connect(
+    project: Project,
+    exemplar_control: Annotated[
+        bool | None,
+        typer.Option(help="Add the control with which readers tag exemplars. Asks if neither is given."),
+    ] = None,
+) -> None:
+    """Connect a project of Label Studio with this backend, which must be running."""
+    from clinical_backend.labelstudio.connect import connect as connect_project
+    from clinical_backend.labelstudio.connect import lacks_exemplar_control
+
+    settings = _settings()
+    with _client(settings) as client:
+        add = exemplar_control
+        if add is None and lacks_exemplar_control(client, project, settings.exemplar_control):
+            add = sys.stdin.isatty() and typer.confirm(
+                "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
+            )
+        changes = connect_project(
+            client,
+            project,
+            backend_url=settings.public_url,
+            basic_auth=settings.basic_auth,
+            add_exemplar_control=bool(add),
+            exemplar_control=settings.exemplar_control,
+            published_version=_published_version(settings, project),
+        )
+    for change in changes:
+        print(f"• {change}")
+    print("Connected." if changes else "Connected already; nothing was to be changed.")
+
+
+@app.command()
+def doctor(project: Project) -> None:
+    """Check the connection of a project, and print the cure for what is wrong."""
+    from clinical_backend.labelstudio.doctor import Status, diagnose
+
+    settings = _settings()
+    with _client(settings) as client:
+        findings = diagnose(
+            client,
+            project,
+            backend_url=settings.public_url,
+            basic_auth=settings.basic_auth,
+            exemplar_control=settings.exemplar_control,
+            published_version=_published_version(settings, project),
+            read_image=_image_reader(settings, client),
+        )
+    for finding in findings:
+        print(f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}")
+        if finding.cure:
+            print(f"    → {finding.cure}")
+    if any(finding.status is Status.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+_MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
+
+
+@app.command()
+def status(project: Project) -> None:
+    """Show where a project stands, from the database of this machine."""
+    import json
+
+    from clinical_backend.backend import Backend
+    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    backend = Backend(settings, Database.in_folder(settings.model_dir), LocalRunner({}))
+    found = backend.status(project)
+    if found is None:
+        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
+        raise typer.Exit(1)
+    print(json.dumps(found, indent=2))
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Which images and which reader.")] = 0,
+    labels: Annotated[int, typer.Option(help="How many tasks the simulated reader annotates.", min=10)] = 60,
+) -> None:
+    """Show the loop: a real Label Studio, a project with a rare class, a simulated reader."""
+    from clinical_backend.demo.run import run_demo
+
+    run_demo(seed=seed, labels=labels)
+
+
+@bench.command("loop")
+def bench_loop() -> None:
+    """Time from the Nth annotation to the new order, stage by stage."""
+    from clinical_backend.benchmarks.loop import main as run
+
+    run()
+
+
+@bench.command("embedding")
+def bench_embedding() -> None:
+    """Images per second, by engine and input size."""
+    from clinical_backend.benchmarks.embedding import main as run
+
+    run()
+
+
+@bench.command("smi")
+def bench_smi() -> None:
+    """Time every acquisition function beside submodlib."""
+    from clinical_backend.benchmarks.smi import main as run
+
+    run()
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx2", "httpcore2", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return settings
+
+
+def _client(settings: Settings) -> LabelStudioClient:
+    from clinical_backend.labelstudio.client import LabelStudioClient
+
+    return LabelStudioClient(settings.label_studio_url, settings.api_key)
+
+
+def _published_version(settings: Settings, project: int) -> str | None:
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.projects import ProjectStore
+
+    row = ProjectStore(Database.in_folder(settings.model_dir)).get(project)
+    return row.published_version if row else None
+
+
+def _image_reader(settings: Settings, client: LabelStudioClient):  # noqa: ANN202
+    from clinical_backend.images.decoding import decode
+    from clinical_backend.images.sources import ImageSource
+
+    source = ImageSource(settings.label_studio_url, client.http, local_roots=settings.local_roots)
+
+    def read(uri: str, task_id: int | None = None) -> None:
+        decode(source.fetch(uri, task_id))
+
+    return read

@@ -1,0 +1,1 @@
+"""The demonstration: a real Label Studio, a project, and a simulated reader."""

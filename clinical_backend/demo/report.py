@@ -1,0 +1,53 @@
+"""What the demonstration shows at its end: a table and a plot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["expected_by_random", "make_table", "save_plot"]
+
+
+def expected_by_random(labels: int, pool: int, rare: int) -> float:
+    """Return how many rare cases random order finds on average within so many labels."""
+    return labels * rare / pool
+
+
+def make_table(found: Sequence[int], pool: int, rare: int) -> Table:
+    """Return found against expected, at every tenth label."""
+    table = Table(title=f"Rare cases met ({rare} among {pool} tasks)")
+    for heading in ("labels", "this backend", "random order, expected", "times better"):
+        table.add_column(heading, justify="right")
+    for labels in range(10, len(found) + 1, 10):
+        expected = expected_by_random(labels, pool, rare)
+        table.add_row(str(labels), str(found[labels - 1]), f"{expected:.1f}", f"{found[labels - 1] / expected:.1f} ×")
+    return table
+
+
+def save_plot(found: Sequence[int], pool: int, rare: int, origin: str, path: Path) -> None:
+    """Draw found against labels, with what random order finds and the middle 95 % of its luck."""
+    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and only at the end
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    labels = np.arange(len(found) + 1)
+    generator = np.random.default_rng(0)
+    order = generator.permuted(np.tile(np.arange(pool) < rare, (2000, 1)), axis=1)[:, : len(found)]
+    luck = np.concatenate([np.zeros((2000, 1)), order.cumsum(axis=1)], axis=1)
+    low, high = np.quantile(luck, [0.025, 0.975], axis=0)
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    axes.fill_between(labels, low, high, color="#b0b7c3", alpha=0.4, label="random order, 95 % of draws")
+    axes.plot(labels, labels * rare / pool, color="#6b7280", linestyle="--", label="random order, expected")
+    axes.step(labels, [0, *found], color="#0f766e", linewidth=2.2, where="post", label="this backend")
+    axes.set(xlabel="labels", ylabel="rare cases met", title=f"{rare} rare among {pool} — {origin}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Who runs the rounds: a supervised child process by default."""

@@ -1,0 +1,24 @@
+"""The protocol of everything that runs rounds in the background."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["JobRunner"]
+
+
+class JobRunner(Protocol):
+    """Runs rounds outside the server's requests.
+
+    What is due stands in the database; a wake only says where to look now. So a wake that is lost costs
+    time, never a round.
+    """
+
+    def start(self) -> None:
+        """Begin to run what is due."""
+
+    def wake(self, project_id: int) -> None:
+        """Have a project looked at now. Returns at once."""
+
+    def stop(self) -> None:
+        """End. A round in progress is cut off, and run again after the next start."""

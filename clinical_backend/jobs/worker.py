@@ -1,0 +1,75 @@
+"""The process that runs rounds: it reads project ids, a line each, and ends with its standard input."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, TextIO
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.storage.database import Database
+
+if TYPE_CHECKING:
+    from clinical_backend.settings import Settings
+
+__all__ = ["run_worker"]
+
+logger = logging.getLogger(__name__)
+
+_TICK = 1.0
+
+
+def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
+    """Run what is due, woken by lines with project ids, until the input ends.
+
+    Every project is compared with Label Studio at the start and then each RECONCILE_SECONDS.
+    """
+    os.nice(5)  # the server's answers go first
+    queue: Queue[int] = Queue()
+    threading.Thread(target=_read, args=(wakes, queue), daemon=True, name="wakes").start()
+    database = Database.in_folder(settings.model_dir)
+    workshop = Workshop(settings, database)
+    _warm_up(workshop)
+    next_look = 0.0
+    while True:
+        if time.monotonic() >= next_look:
+            for project_id in workshop.stores.projects.ids():
+                reconcile(workshop, project_id, look=True)
+            next_look = time.monotonic() + settings.reconcile_seconds
+        woken = _drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
+        # A request may wait for the end of a failure's delay, which nobody wakes for.
+        for project_id in woken | set(workshop.stores.projects.due()):
+            reconcile(workshop, project_id, look=False)
+
+
+def _read(wakes: TextIO, queue: Queue[int]) -> None:
+    for line in wakes:
+        if line.strip().isdigit():
+            queue.put(int(line))
+    # The server is gone, perhaps killed. A round is atomic, so the end may come anywhere in it.
+    os._exit(0)
+
+
+def _drain(queue: Queue[int], timeout: float) -> set[int]:
+    """Wait for a wake, and fold all that came meanwhile into one look at each project."""
+    woken: set[int] = set()
+    try:
+        woken.add(queue.get(timeout=timeout))
+        while True:
+            woken.add(queue.get_nowait())
+    except Empty:
+        return woken
+
+
+def _warm_up(workshop: Workshop) -> None:
+    """Load what the first round needs, so that it does not wait for it."""
+    try:
+        workshop.backbone  # noqa: B018 - made when first asked for
+    except ClinicalError as error:
+        logger.warning("The backbone is not ready: %s", error)

@@ -1,0 +1,372 @@
+"""Label Studio's REST interface, as far as this package uses it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.labelstudio.records import (
+    AnnotatedTask,
+    Backend,
+    NextTask,
+    Project,
+    Task,
+    User,
+    View,
+    Webhook,
+)
+from clinical_backend.labelstudio.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    import httpx2
+
+    from clinical_backend.labelstudio.authentication import TokenKind
+
+__all__ = ["LabelStudioClient"]
+
+T = TypeVar("T")
+TaskT = TypeVar("TaskT", bound=Task)
+
+_PAGE = 5000
+# Label Studio keeps only the named fields, at every depth.
+_TASK_FIELDS = "id,data,meta"
+_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by"
+_SLOW_SECONDS = 600.0
+
+
+class LabelStudioClient:
+    """A connection to one Label Studio with one user's token; safe to share between threads.
+
+    Parameters
+    ----------
+    url
+        Root of Label Studio, with its sub-path if it has one.
+    api_key
+        A legacy token or a personal access token.
+    time_out
+        Seconds that Label Studio may take for one answer.
+    transport
+        What carries the requests; another one is for tests.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When ``url`` is no address of a server.
+    LabelStudioUnauthorizedError
+        From every method, when Label Studio refuses the token; at once, when it cannot be one.
+    LabelStudioUnavailableError
+        From every method, when Label Studio does not answer.
+    LabelStudioRefusedError
+        From every method, when Label Studio refuses the request; ``status`` tells how.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        time_out: float = 60.0,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self.session = Session(url, api_key, time_out=time_out, transport=transport)
+
+    @property
+    def url(self) -> str:
+        """Root of Label Studio."""
+        return self.session.url
+
+    @property
+    def http(self) -> httpx2.Client:
+        """The authenticated client below; it sends the token to Label Studio's own host only."""
+        return self.session.http
+
+    @property
+    def token_kind(self) -> TokenKind:
+        """Which kind of token this client has."""
+        return self.session.token_kind
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.session.close()
+
+    # The server and its users
+
+    def version(self) -> str:
+        """Return Label Studio's release, such as ``1.23.2``."""
+        return str(self._get("api/version/").get("release", "unknown"))
+
+    def whoami(self) -> User:
+        """Return the user that the token belongs to."""
+        return self._read(User, self._get("api/current-user/whoami"))
+
+    # Projects
+
+    def project(self, project_id: int) -> Project:
+        """Return a project."""
+        return self._read(Project, self._get(f"api/projects/{project_id}/"))
+
+    def projects(self) -> list[Project]:
+        """Return all projects that the user sees."""
+        found: list[Project] = []
+        while True:
+            page = self._get("api/projects/", page_size=100, page=len(found) // 100 + 1)
+            found += self._read(list[Project], page["results"])
+            if len(found) >= page["count"] or not page["results"]:
+                return found
+
+    def create_project(self, title: str, label_config: str, **fields: Any) -> Project:  # noqa: ANN401
+        """Create a project; its title needs at least three characters."""
+        body = {"title": title, "label_config": label_config, **fields}
+        return self._read(Project, self._send("POST", "api/projects/", body))
+
+    def update_project(self, project_id: int, **fields: Any) -> Project:  # noqa: ANN401
+        """Change fields of a project."""
+        return self._read(Project, self._send("PATCH", f"api/projects/{project_id}/", fields))
+
+    def delete_project(self, project_id: int) -> None:
+        """Delete a project and all that it holds."""
+        self._send("DELETE", f"api/projects/{project_id}/", time_out=_SLOW_SECONDS)
+
+    # Tasks
+
+    def tasks(self, project_id: int, *, after_id: int | None = None) -> list[Task]:
+        """Return a project's tasks by ascending id, read in bounded pages.
+
+        Parameters
+        ----------
+        project_id
+            The project.
+        after_id
+            Return only tasks with a greater id: those that were imported since.
+        """
+        return list(self._pages(Task, project_id, _TASK_FIELDS, after_id or 0))
+
+    def first_tasks(self, project_id: int, number: int) -> list[Task]:
+        """Return the first tasks of a project by id, at most so many."""
+        page, _ = self._list_tasks(project_id, _TASK_FIELDS, {"ordering": ["tasks:id"]}, number)
+        return self._read(list[Task], page)
+
+    def count_open_below(self, project_id: int, score: float) -> int:
+        """Return how many tasks without annotation the project's model version scores below ``score``."""
+        items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]
+        query = {"filters": {"conjunction": "and", "items": items}}
+        return self._list_tasks(project_id, "id", query, 1)[1]
+
+    def annotated_tasks(self, project_id: int) -> list[AnnotatedTask]:
+        """Return all tasks that any reader has answered, by ascending id.
+
+        Skipped tasks and imported annotations are among them, drafts are not. The export would give the
+        same, but leaves a copy of it on Label Studio's disk each time.
+        """
+        fields = f"{_TASK_FIELDS},{_ANNOTATION_FIELDS}"
+        found = (
+            task
+            for counter in ("total_annotations", "cancelled_annotations")
+            for task in self._pages(
+                AnnotatedTask, project_id, fields, 0, _filter(counter, "greater", 0), with_answers=True
+            )
+        )
+        return sorted({task.id: task for task in found}.values(), key=lambda task: task.id)
+
+    def existing_tasks(self, project_id: int, task_ids: Iterable[int]) -> frozenset[int]:
+        """Return which of these tasks the project still holds."""
+        wanted = sorted(set(task_ids))
+        found: set[int] = set()
+        for start in range(0, len(wanted), 500):
+            part = wanted[start : start + 500]
+            query = {"selectedItems": {"all": False, "included": part}}
+            page, _ = self._list_tasks(project_id, "id", query, len(part))
+            found.update(task["id"] for task in page)
+        return frozenset(found)
+
+    def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Import tasks, with their annotations if they bring any, and return their ids in order."""
+        path = f"api/projects/{project_id}/import"
+        reply = self.session.request(
+            "POST", path, params={"return_task_ids": "true"}, json=list(tasks), time_out=_SLOW_SECONDS
+        )
+        return [int(task_id) for task_id in reply["task_ids"]]
+
+    def serve_local_files(self, project_id: int, folder: str, title: str = "Images") -> None:
+        """Allow a project to show the files of a folder on Label Studio's machine.
+
+        Tasks then name them as ``/data/local-files/?d=<path below the document root>``.
+        """
+        body = {"project": project_id, "path": folder, "title": title, "use_blob_urls": False}
+        self._send("POST", "api/storages/localfiles", body)
+
+    def delete_task(self, task_id: int) -> None:
+        """Delete a task with all its annotations."""
+        self._send("DELETE", f"api/tasks/{task_id}/")
+
+    def next_task(self, project_id: int) -> NextTask | None:
+        """Return the task that Label Studio serves this user next; ``None`` when none is left."""
+        try:
+            return self._read(NextTask, self._get(f"api/projects/{project_id}/next/"))
+        except LabelStudioRefusedError as error:
+            if error.status == 404 and self._exists(project_id):
+                return None
+            raise
+
+    # Predictions
+
+    def import_predictions(self, project_id: int, items: Sequence[Mapping[str, Any]]) -> int:
+        """Import predictions in one request and return how many were stored.
+
+        It is not atomic on every server, and not repeated after a time-out: look at
+        :meth:`model_versions` before trying again.
+        """
+        reply = self._send(
+            "POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS
+        )
+        return int(reply["created"])
+
+    def model_versions(self, project_id: int) -> dict[str, int]:
+        """Return how many predictions of each version the project holds."""
+        counts = self._get(f"api/projects/{project_id}/model-versions/")
+        return {version: count for version, count in counts.items() if count > 0}
+
+    def delete_model_version(self, project_id: int, version: str) -> int:
+        """Delete all predictions of a version and return how many they were; about 140 a second.
+
+        Label Studio resets the project's ``model_version`` when it is this one.
+        """
+        path = f"api/projects/{project_id}/model-versions/"
+        reply = self._send("DELETE", path, {"model_version": version}, time_out=_SLOW_SECONDS)
+        return int(reply["deleted_predictions"])
+
+    # Backends, webhooks and views
+
+    def backends(self, project_id: int) -> list[Backend]:
+        """Return the project's ML backends; Label Studio first calls each one's ``/setup``."""
+        return self._read(list[Backend], self._get("api/ml/", project=project_id))
+
+    def add_backend(self, project_id: int, url: str, **fields: Any) -> Backend:  # noqa: ANN401
+        """Add an ML backend; Label Studio calls its ``/health`` and ``/setup`` meanwhile."""
+        body = {"project": project_id, "url": url, **fields}
+        return self._read(Backend, self._send("POST", "api/ml/", body))
+
+    def update_backend(self, backend: Backend, **fields: Any) -> Backend:  # noqa: ANN401
+        """Change an ML backend; Label Studio checks it again, for which it needs address and project."""
+        body = {"project": backend.project, "url": backend.url, **fields}
+        return self._read(Backend, self._send("PATCH", f"api/ml/{backend.id}", body))
+
+    def delete_backend(self, backend_id: int) -> None:
+        """Remove an ML backend; its webhook stays."""
+        self._send("DELETE", f"api/ml/{backend_id}")
+
+    def train(self, backend_id: int) -> None:
+        """Do what the button "Start Training" does."""
+        self._send("POST", f"api/ml/{backend_id}/train", {})
+
+    def webhooks(self, project_id: int) -> list[Webhook]:
+        """Return the project's webhooks."""
+        return self._read(list[Webhook], self._get("api/webhooks/", project=project_id))
+
+    def create_webhook(self, project_id: int, url: str, **fields: Any) -> Webhook:  # noqa: ANN401
+        """Create a webhook of a project, for all events unless ``fields`` say otherwise."""
+        body = {"project": project_id, "url": url, **fields}
+        return self._read(Webhook, self._send("POST", "api/webhooks/", body))
+
+    def update_webhook(self, webhook_id: int, **fields: Any) -> Webhook:  # noqa: ANN401
+        """Change a webhook."""
+        return self._read(Webhook, self._send("PATCH", f"api/webhooks/{webhook_id}/", fields))
+
+    def delete_webhook(self, webhook_id: int) -> None:
+        """Delete a webhook."""
+        self._send("DELETE", f"api/webhooks/{webhook_id}/")
+
+    def views(self, project_id: int) -> list[View]:
+        """Return the tabs of the project's Data Manager."""
+        return self._read(list[View], self._get("api/dm/views/", project=project_id))
+
+    def create_view(self, project_id: int, data: Mapping[str, Any]) -> View:
+        """Add a tab to the project's Data Manager."""
+        body = {"project": project_id, "data": dict(data)}
+        return self._read(View, self._send("POST", "api/dm/views/", body))
+
+    def _pages(
+        self,
+        kind: type[TaskT],
+        project_id: int,
+        fields: str,
+        after_id: int,
+        *filters: dict[str, Any],
+        with_answers: bool = False,
+    ) -> Iterator[TaskT]:
+        # Paged by id, not by number, so that a task deleted meanwhile hides no other.
+        adapter = TypeAdapter(list[kind])  # type: ignore[valid-type]
+        while True:
+            items = [_filter("id", "greater", after_id), *filters]
+            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+            page, total = self._list_tasks(project_id, fields, query, _PAGE, with_answers=with_answers)
+            yield from self._validate(adapter, page)
+            if len(page) >= total:
+                return
+            after_id = max(task["id"] for task in page)
+
+    def _list_tasks(
+        self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False
+    ) -> tuple[list[Any], int]:
+        """Return the first tasks that match a query, at most ``size``, and how many match it."""
+        params: dict[str, str | int] = {
+            "project": project_id,
+            "page_size": size,
+            "include": fields,
+            "resolve_uri": "false",
+            # As for review: otherwise a project that evaluates predictions automatically would call the
+            # backend for every task of the list.
+            "review": "true",
+            "query": json.dumps(query),
+        }
+        if with_answers:
+            params["fields"] = "all"
+        reply = self.session.request("GET", "api/tasks/", params=params, time_out=_SLOW_SECONDS)
+        return reply["tasks"], int(reply["total"]) if reply["tasks"] else 0
+
+    def _exists(self, project_id: int) -> bool:
+        """Tell a project without tasks left from one that is not there; raises for the latter."""
+        return self.project(project_id).id == project_id
+
+    def _get(self, path: str, **params: str | int) -> Any:  # noqa: ANN401
+        return self.session.request("GET", path, params=params or None)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,  # noqa: ANN401
+        time_out: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        return self.session.request(method, path, json=body, time_out=time_out)
+
+    def _read(self, kind: type[T], value: Any) -> T:  # noqa: ANN401
+        return self._validate(TypeAdapter(kind), value)
+
+    def _validate(self, adapter: TypeAdapter[T], value: Any) -> T:  # noqa: ANN401
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            fields = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()})[:5])
+            raise LabelStudioRefusedError(
+                f"Label Studio at {self.url} answers in a form that is not understood (fields: {fields}).",
+                "Use Label Studio 1.20 or later; if it is, report this together with its version.",
+            ) from None
+
+
+def _filter(column: str, operator: str, value: float) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

@@ -1,0 +1,343 @@
+"""What stands between a project and its queue, each with the cure: one check per known trap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import (
+    ClinicalError,
+    LabelingConfigError,
+    LabelStudioError,
+    LabelStudioUnauthorizedError,
+)
+from clinical_backend.labelstudio.authentication import basic_authorization
+from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
+from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labels import read_labels
+from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.records import Backend, Project
+
+__all__ = ["Finding", "Status", "diagnose"]
+
+_OLDEST_VERSION = (1, 20)
+_SAMPLE = 3
+_CONNECT = "Run `clinical connect --project {project}`."
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """The loop runs, but not as it could."""
+    ERROR = "error"
+    """The loop does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes
+    ----------
+    check
+        What was looked at.
+    status
+        How it ended.
+    message
+        What was found, as a sentence.
+    cure
+        What to do about it; empty where nothing needs doing.
+    """
+
+    check: str
+    status: Status
+    message: str
+    cure: str = ""
+
+
+def diagnose(
+    client: LabelStudioClient,
+    project_id: int | None = None,
+    *,
+    backend_url: str,
+    basic_auth: tuple[str, str] | None = None,
+    exemplar_control: str = "exemplar",
+    published_version: str | None = None,
+    read_image: Callable[[str, int], object] | None = None,
+) -> list[Finding]:
+    """Check the way from Label Studio to this backend and back, without changing anything.
+
+    Parameters
+    ----------
+    client
+        With the token to check.
+    project_id
+        The project; without one only server and token are checked.
+    backend_url
+        Address of this backend as Label Studio reaches it.
+    basic_auth
+        User and password that this backend asks for.
+    exemplar_control
+        Name of the control that tags exemplars.
+    published_version
+        Version of the queue that was published last, if any.
+    read_image
+        Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
+        where that fails. Without it images are not checked.
+    """
+    findings = list(_server(client))
+    if any(finding.status is Status.ERROR for finding in findings) or project_id is None:
+        return findings
+    try:
+        project = client.project(project_id)
+    except LabelStudioError as error:
+        return [*findings, _failed("project", error)]
+    findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
+    checks = (
+        _labeling(client, project, exemplar_control),
+        _backend(client, project, backend_url, basic_auth),
+        _webhook(client, project, backend_url, basic_auth),
+        _order(project),
+        _queue(client, project, published_version),
+        _images(client, project, exemplar_control, read_image),
+    )
+    for check in checks:
+        try:
+            findings += check
+        except LabelStudioError as error:
+            findings.append(_failed("label studio", error))
+    return findings
+
+
+def _failed(check: str, error: ClinicalError) -> Finding:
+    return Finding(check, Status.ERROR, error.problem, error.cure)
+
+
+def _server(client: LabelStudioClient) -> Iterator[Finding]:
+    try:
+        version = client.version()
+        user = client.whoami()
+    except LabelStudioUnauthorizedError as error:
+        yield Finding("label studio", Status.OK, f"A Label Studio answers at {client.url}.")
+        yield _failed("token", error)
+        return
+    except LabelStudioError as error:
+        yield _failed("label studio", error)
+        return
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers and numbers < _OLDEST_VERSION:
+        yield Finding(
+            "label studio",
+            Status.WARNING,
+            f"Label Studio {version} at {client.url} is older than what this backend is tested with.",
+            "Update it to 1.23 or later.",
+        )
+    else:
+        yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.")
+    yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
+
+
+def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str) -> Iterator[Finding]:
+    try:
+        scheme = read_scheme(project.label_config, exemplar_control)
+    except LabelingConfigError as error:
+        yield _failed("labeling config", error)
+        return
+    classes = f"{len(scheme.classes)} classes in {scheme.class_control!r}"
+    yield Finding("labeling config", Status.OK, f"Readers choose one of {classes}.")
+    if scheme.more_value is None:
+        yield Finding(
+            "exemplars",
+            Status.WARNING,
+            f"Readers have no control {exemplar_control!r} to tag exemplars with; only the star steers.",
+            f"Run `clinical connect --project {project.id} --exemplar-control`, or set RARE_CLASSES.",
+        )
+    else:
+        yield Finding("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
+    labels = read_labels(scheme, client.annotated_tasks(project.id))
+    for problem, cure in labels.problems:
+        yield Finding("labels", Status.WARNING, problem, cure)
+    if not labels.problems:
+        answers = f"{len(labels.classes)} of {len(labels.answered)} answered tasks"
+        yield Finding("labels", Status.OK, f"{answers} have a class on which readers agree.")
+
+
+def _backend(
+    client: LabelStudioClient, project: Project, backend_url: str, basic_auth: tuple[str, str] | None
+) -> Iterator[Finding]:
+    connect = _CONNECT.format(project=project.id)
+    entries = client.backends(project.id)
+    ours = [entry for entry in entries if same_url(entry.url, backend_url)]
+    if not ours:
+        others = ", ".join(entry.url for entry in entries) or "none"
+        yield Finding(
+            "backend",
+            Status.ERROR,
+            f"The project has no backend at {backend_url} (it has: {others}).",
+            f"{connect} If the address is wrong, correct BACKEND_URL.",
+        )
+        return
+    if len(ours) > 1:
+        yield Finding("backend", Status.WARNING, f"The backend is entered {len(ours)} times.", connect)
+    entry = ours[0]
+    if entry.state != "CO":
+        yield _unreached(entry)
+    elif entry.is_interactive:
+        yield Finding(
+            "backend",
+            Status.WARNING,
+            "The backend is set to interactive pre-annotations, which ask for every task again.",
+            connect,
+        )
+    elif (entry.auth_method == "BASIC_AUTH") != (basic_auth is not None):
+        yield Finding(
+            "backend", Status.WARNING, "Label Studio's login for the backend is not this backend's.", connect
+        )
+    else:
+        yield Finding("backend", Status.OK, f"Label Studio reaches the backend at {entry.url}.")
+
+
+def _unreached(entry: Backend) -> Finding:
+    reason = f" It says: {' '.join(entry.error_message.split())[:200]}" if entry.error_message else ""
+    return Finding(
+        "backend",
+        Status.ERROR,
+        f"Label Studio does not reach the backend at {entry.url}, or its login is refused.{reason}",
+        "Start the backend with `clinical serve`, check BASIC_AUTH_USER and BASIC_AUTH_PASS, and give"
+        " BACKEND_URL the address that Label Studio's machine reaches; inside a container, localhost is the"
+        f" container itself. {ADDRESS_CURE}",
+    )
+
+
+def _webhook(
+    client: LabelStudioClient, project: Project, backend_url: str, basic_auth: tuple[str, str] | None
+) -> Iterator[Finding]:
+    connect = _CONNECT.format(project=project.id)
+    address = webhook_url(backend_url)
+    ours = [hook for hook in client.webhooks(project.id) if same_url(hook.url, address)]
+    if not ours:
+        yield Finding(
+            "webhook",
+            Status.ERROR,
+            f"No webhook goes to {address}: the backend does not hear of annotations.",
+            f"{connect} If that is refused: {ADDRESS_CURE}",
+        )
+        return
+    hook = ours[0]
+    wanted = None if basic_auth is None else basic_authorization(*basic_auth)
+    sent = next((value for key, value in hook.headers.items() if key.lower() == "authorization"), None)
+    if len(ours) > 1:
+        yield Finding("webhook", Status.WARNING, f"{len(ours)} webhooks send each event.", connect)
+    elif not (hook.is_active and hook.send_payload and hook.send_for_all_actions):
+        yield Finding("webhook", Status.ERROR, "The webhook is off, or does not send all events.", connect)
+    elif wanted is not None and sent != wanted:
+        yield Finding(
+            "webhook",
+            Status.ERROR,
+            "The webhook does not carry this backend's login, so its events are refused with 401.",
+            connect,
+        )
+    else:
+        yield Finding("webhook", Status.OK, f"All events go to {hook.url}.")
+
+
+def _order(project: Project) -> Iterator[Finding]:
+    connect = _CONNECT.format(project=project.id)
+    if project.sampling == SAMPLING:
+        yield Finding("sampling", Status.OK, f"{SAMPLING!r} follows the queue.")
+    else:
+        yield Finding("sampling", Status.ERROR, f"{project.sampling!r} does not follow the queue.", connect)
+    if project.maximum_annotations > 1:
+        yield Finding(
+            "annotations per task",
+            Status.WARNING,
+            f"Each task needs {project.maximum_annotations} annotations: Label Studio first serves those that"
+            " have some, at random.",
+            "Set annotations per task to 1 in the project's settings for the order of the queue.",
+        )
+    if not project.show_collab_predictions:
+        yield Finding("predictions", Status.WARNING, "Readers are not shown the predicted classes.", connect)
+    if project.evaluate_predictions_automatically:
+        yield Finding(
+            "predictions",
+            Status.WARNING,
+            "Label Studio asks for predictions whenever a page of the Data Manager is opened, which is slow.",
+            "Set evaluate_predictions_automatically to false.",
+        )
+
+
+def _queue(client: LabelStudioClient, project: Project, published_version: str | None) -> Iterator[Finding]:
+    versions = client.model_versions(project.id)
+    current = project.model_version
+    if not current or current not in versions:
+        known = f" although {published_version!r} was published" if published_version in versions else ""
+        named = f"{current!r}, which names no predictions" if current else "empty"
+        yield Finding(
+            "queue",
+            Status.ERROR if known or current else Status.WARNING,
+            f"The project's model version is {named}{known}: the order is random.",
+            f"{_CONNECT.format(project=project.id)} Or press Start Training to publish a queue.",
+        )
+        return
+    if published_version is not None and current != published_version:
+        yield Finding(
+            "queue",
+            Status.WARNING,
+            f"Readers follow the predictions {current!r}, not the published queue {published_version!r}.",
+            _CONNECT.format(project=project.id),
+        )
+        return
+    left = client.count_open_below(project.id, QUEUE_SCORE_LIMIT)
+    if left == 0:
+        yield Finding(
+            "queue",
+            Status.WARNING,
+            f"All tasks of the queue {current!r} are annotated: the order is random.",
+            "Press Start Training to publish the next queue, and see why none was published by itself.",
+        )
+    else:
+        yield Finding(
+            "queue", Status.OK, f"Readers follow the queue {current!r}; {left} of its tasks are open."
+        )
+
+
+def _images(
+    client: LabelStudioClient,
+    project: Project,
+    exemplar_control: str,
+    read_image: Callable[[str, int], object] | None,
+) -> Iterator[Finding]:
+    tasks = client.first_tasks(project.id, _SAMPLE)
+    if not tasks:
+        yield Finding("images", Status.WARNING, "The project has no tasks.", "Import images.")
+        return
+    if read_image is None:
+        return
+    try:
+        field = read_scheme(project.label_config, exemplar_control).image_field
+    except LabelingConfigError:
+        return
+    for task in tasks:
+        uri = task.data.get(field)
+        if not isinstance(uri, str) or not uri:
+            yield Finding(
+                "images",
+                Status.ERROR,
+                f"Task {task.id} has no address of an image in the field {field!r}.",
+                "Import tasks with that field, or correct the Image tag in the labeling config.",
+            )
+            return
+        try:
+            read_image(uri, task.id)
+        except ClinicalError as error:
+            yield Finding("images", Status.ERROR, f"Task {task.id}: {error.problem}", error.cure)
+            return
+    yield Finding("images", Status.OK, f"The images of the first {len(tasks)} tasks can be read.")

@@ -1,0 +1,136 @@
+"""What Label Studio keeps, as far as this package reads it."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic needs it at run time
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = [
+    "AnnotatedTask",
+    "Annotation",
+    "Backend",
+    "NextTask",
+    "Prediction",
+    "Project",
+    "Task",
+    "User",
+    "View",
+    "Webhook",
+]
+
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value)]
+Region = dict[str, Any]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class User(_Record):
+    """Who a token belongs to."""
+
+    id: int
+    email: str = ""
+    active_organization: int | None = None
+
+
+class Project(_Record):
+    """A project. ``model_version`` names the predictions that order its queue; empty means none."""
+
+    id: int
+    title: Text = ""
+    label_config: Text = ""
+    model_version: Text = ""
+    sampling: Text = ""
+    created_at: datetime
+    task_number: Count = 0
+    total_annotations_number: Count = 0
+    num_tasks_with_annotations: Count = 0
+    maximum_annotations: Count = 1
+    show_collab_predictions: bool = True
+    evaluate_predictions_automatically: bool = False
+    skip_queue: Text = ""
+    organization: int | None = None
+
+
+class Task(_Record):
+    """A task: its data as imported, cloud addresses not resolved."""
+
+    id: int
+    data: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] | None = None
+
+
+class Annotation(_Record):
+    """One reader's answer. ``was_cancelled`` means skipped; ``ground_truth`` means starred."""
+
+    id: int
+    result: list[Region] = Field(default_factory=list)
+    was_cancelled: bool = False
+    ground_truth: bool = False
+    completed_by: int | None = None
+
+
+class AnnotatedTask(Task):
+    """A task with all its submitted answers, skips included."""
+
+    annotations: list[Annotation] = Field(default_factory=list)
+
+
+class Prediction(_Record):
+    """A stored prediction."""
+
+    id: int
+    model_version: Text = ""
+    score: float | None = None
+    result: list[Region] = Field(default_factory=list)
+
+
+class NextTask(Task):
+    """What a reader is served. ``queue`` is Label Studio's own word for how it was chosen."""
+
+    predictions: list[Prediction] = Field(default_factory=list)
+    queue: Text = ""
+
+
+class Backend(_Record):
+    """The entry of an ML backend in a project. ``state`` is ``CO`` where Label Studio reaches it."""
+
+    id: int
+    url: str
+    title: Text = ""
+    state: Text = ""
+    error_message: Text = ""
+    is_interactive: bool = False
+    auth_method: Text = "NONE"
+    basic_auth_user: Text = ""
+    extra_params: dict[str, Any] | str | None = None
+    model_version: Text = ""
+    project: int
+
+
+class Webhook(_Record):
+    """An address that Label Studio notifies."""
+
+    id: int
+    url: str
+    project: int | None = None
+    is_active: bool = True
+    send_payload: bool = True
+    send_for_all_actions: bool = True
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+
+
+class View(_Record):
+    """A tab of the Data Manager."""
+
+    id: int
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The tab's name."""
+        return str(self.data.get("title", ""))

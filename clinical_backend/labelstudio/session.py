@@ -1,0 +1,218 @@
+"""Requests to Label Studio: authenticated, retried where that is safe, and with errors that say the cure."""
+
+from __future__ import annotations
+
+import re
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+
+from clinical_backend.errors import (
+    InvalidArgumentError,
+    LabelStudioRefusedError,
+    LabelStudioUnauthorizedError,
+    LabelStudioUnavailableError,
+)
+from clinical_backend.labelstudio.authentication import TokenAuthentication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from clinical_backend.labelstudio.authentication import TokenKind
+
+__all__ = ["Session"]
+
+_ATTEMPTS = 4
+_FIRST_WAIT_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 10.0
+_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+
+_CURES = {
+    403: "Use the token of a user who may edit this project.",
+    404: "Check the id, and that this token's user is in the project's organisation.",
+    409: "Look at the request and at the state of the project.",
+}
+
+
+class Session:
+    """A connection to one Label Studio.
+
+    Parameters
+    ----------
+    url
+        Root of Label Studio, with its sub-path if it has one.
+    api_key
+        A legacy token or a personal access token.
+    time_out
+        Seconds that Label Studio may take for one answer.
+    transport
+        What carries the requests; another one is for tests.
+    sleep
+        Waits the given seconds between attempts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        time_out: float = 60.0,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        root = _root(url)
+        self.url = str(root)
+        self._api_key = api_key.strip()
+        self._authentication = TokenAuthentication(root, api_key)
+        self._sleep = sleep
+        self.http = httpx2.Client(
+            base_url=root,
+            auth=self._authentication,
+            timeout=httpx2.Timeout(time_out, connect=min(time_out, 10.0)),
+            transport=transport,
+            headers={"User-Agent": "clinical-backend"},
+        )
+
+    @property
+    def token_kind(self) -> TokenKind:
+        """Which kind of token this session has."""
+        return self._authentication.kind
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,  # noqa: ANN401
+        files: Any = None,  # noqa: ANN401
+        repeatable: bool | None = None,
+        time_out: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Send one request and return the decoded JSON of the answer; ``None`` for an empty one.
+
+        Parameters
+        ----------
+        method, path
+            HTTP method, and the path below the root of Label Studio.
+        params, json, files
+            Query parameters and body.
+        repeatable
+            Whether sending it twice does no harm. By default, everything but POST. A request that never
+            reached Label Studio is repeated in any case.
+        time_out
+            Seconds that this one answer may take.
+
+        Raises
+        ------
+        LabelStudioUnavailableError
+            When Label Studio does not answer, or with a server error, in spite of the repetitions.
+        LabelStudioUnauthorizedError
+            When it refuses the token.
+        LabelStudioRefusedError
+            When it refuses the request.
+        """
+        repeatable = method in _SAFE_METHODS if repeatable is None else repeatable
+        timeout = self.http.timeout if time_out is None else httpx2.Timeout(time_out, connect=10.0)
+        for attempt in range(_ATTEMPTS):
+            last = attempt == _ATTEMPTS - 1
+            wait = min(_FIRST_WAIT_SECONDS * 4**attempt, _LONGEST_WAIT_SECONDS)
+            try:
+                response = self.http.request(
+                    method, path.lstrip("/"), params=params, json=json, files=files, timeout=timeout
+                )
+            except httpx2.TransportError as error:
+                unsent = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+                if last or not (repeatable or unsent):
+                    raise self._unavailable(type(error).__name__) from error
+            else:
+                if last or not repeatable or response.status_code not in _TRY_AGAIN:
+                    return self._decode(response, path)
+                wait = max(wait, _retry_after(response))
+            self._sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _decode(self, response: httpx2.Response, path: str) -> Any:  # noqa: ANN401
+        status = response.status_code
+        if response.is_success:
+            if not response.content:
+                return None
+            try:
+                return response.json()
+            except ValueError:
+                raise LabelStudioRefusedError(
+                    f"What answers at {self.url} for {path} is not Label Studio's API.",
+                    "Check LABEL_STUDIO_URL; it needs Label Studio's sub-path, if it has one.",
+                    status=status,
+                ) from None
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise LabelStudioUnauthorizedError(
+                f"Label Studio refuses the {self.token_kind} token.",
+                "Copy a new token from Account & Settings and set LABEL_STUDIO_API_KEY. A legacy token works"
+                " only where the organisation allows legacy tokens; a personal access token always does.",
+            )
+        if status >= 500 or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise self._unavailable(f"status {status}")
+        reason = self._reason(response)
+        raise LabelStudioRefusedError(
+            f"Label Studio refuses {response.request.method} {path} with status {status}: {reason}",
+            _CURES.get(status, "Correct what it names, or look into Label Studio's log."),
+            status=status,
+        )
+
+    def _unavailable(self, reason: str) -> LabelStudioUnavailableError:
+        return LabelStudioUnavailableError(
+            f"Label Studio at {self.url} does not answer as it should ({reason}).",
+            "Check that it runs and that LABEL_STUDIO_URL is its address as seen from this machine.",
+        )
+
+    def _reason(self, response: httpx2.Response) -> str:
+        """Return the short reason that a refusal gives, without markup and without the token."""
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            found = body.get("validation_errors") or body.get("detail") or body.get("error") or ""
+        else:
+            found = body or HTTPStatus(response.status_code).phrase
+        text = re.sub(r"<[^>]*>", "", found if isinstance(found, str) else str(found))
+        text = " ".join(text.split()).replace(self._api_key, "[token]")
+        return text[:300] or HTTPStatus(response.status_code).phrase
+
+
+def _root(url: str) -> httpx2.URL:
+    try:
+        root = httpx2.URL(url.strip())
+    except httpx2.InvalidURL:
+        root = httpx2.URL("")
+    if root.scheme not in {"http", "https"} or not root.host or root.userinfo:
+        raise InvalidArgumentError(
+            "url",
+            "it is not the address of a Label Studio.",
+            "Set LABEL_STUDIO_URL to an address such as http://localhost:8080, without user or password.",
+        )
+    return root.copy_with(path=root.path.rstrip("/"), query=None, fragment=None)
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    try:
+        return min(float(response.headers.get("Retry-After", "0")), _LONGEST_WAIT_SECONDS)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,109 @@
+"""The same backend as a class of the ``label-studio-ml`` SDK, for those who serve with that."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from clinical_backend.backend import Backend
+from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.labelstudio.contract import PredictRequest, WebhookRequest
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+try:
+    from label_studio_ml.model import LabelStudioMLBase
+except ImportError:
+
+    class LabelStudioMLBase:  # type: ignore[no-redef]
+        """Stands in for the SDK's base class where that is not installed: the same hooks, nothing else."""
+
+        def __init__(self, label_config: str | None = None, **_kwargs: Any) -> None:  # noqa: ANN401
+            self.label_config = label_config
+
+
+__all__ = ["ClinicalBackend"]
+
+
+class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the SDK is installed
+    """Predicts, and takes events as hints for rounds, under either line of the SDK (1.0.9 or 2.x).
+
+    The SDK's servers drop events and know no project in some calls; ``clinical serve`` has neither limit.
+    """
+
+    def setup(self) -> None:
+        """Name the published version, as SDK 2.x asks when it makes an instance."""
+        project_id = _project_id(getattr(self, "project_id", None))
+        if project_id is not None and hasattr(self, "set"):
+            self.set("model_version", _backend().version(project_id))
+
+    def predict(
+        self, tasks: Sequence[dict[str, Any]], context: Any = None, **_kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Return one prediction per task, in order, for tasks as Label Studio sends them."""
+        project_id = next((task["project"] for task in tasks if task.get("project")), None)
+        request = PredictRequest.model_validate(
+            {"tasks": list(tasks), "project": project_id, "label_config": self.label_config}
+        )
+        return [prediction.model_dump() for prediction in _backend().predict(request)]
+
+    def fit(
+        self, *args: Any, event: str | None = None, data: dict[str, Any] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Take an event as a hint; run the round here where the SDK gives a process of its own to it.
+
+        Parameters
+        ----------
+        args
+            ``(event, data)`` from SDK 2.x, ``((),)`` from 1.0.9, which names them by keyword.
+        kwargs
+            ``workdir`` and ``job_id`` from 1.0.9, whose call is in a job's own process.
+        """
+        if event is None and len(args) == 2:
+            event, data = args
+        try:
+            webhook = WebhookRequest.model_validate({**(data or {}), "action": event or ""})
+        except ValidationError:
+            return {}
+        in_own_process = "job_id" in kwargs or "workdir" in kwargs
+        reason = _backend(background=not in_own_process).receive(webhook)
+        if reason is not None and in_own_process and webhook.project_id is not None:
+            settings = load_settings()
+            reconcile(
+                Workshop(settings, Database.in_folder(settings.model_dir)), webhook.project_id, look=False
+            )
+        return {"model_version": _backend(background=not in_own_process).version(webhook.project_id or 0)}
+
+
+class _NoRunner:
+    """Leaves the rounds to the caller."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def wake(self, project_id: int) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+@lru_cache(maxsize=2)
+def _backend(*, background: bool = False) -> Backend:
+    settings = load_settings()
+    runner = LocalRunner(settings.environment(os.environ)) if background else _NoRunner()
+    runner.start()
+    return Backend(settings, Database.in_folder(settings.model_dir), runner)
+
+
+def _project_id(value: object) -> int | None:
+    text = str(value or "").partition(".")[0]
+    return int(text) if text.isdigit() else None

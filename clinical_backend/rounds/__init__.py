@@ -1,0 +1,1 @@
+"""The round: sync → embed → fit → rank → publish, and when one is due."""

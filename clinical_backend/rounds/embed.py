@@ -1,0 +1,140 @@
+"""Stage 2: a feature for every image that has none yet, cached by the image's content."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.sources import ImageRequest
+from clinical_backend.learner.embedding import content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.images.sources import ImageSource
+    from clinical_backend.learner.embedding import Embedder
+    from clinical_backend.storage.features import FeatureStore
+    from clinical_backend.storage.images import KnownImage
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["FeaturedTasks", "embed_new", "features_of"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 128
+_RETRY_SECONDS = 300.0
+_LONGEST_RETRY = 86_400.0
+
+
+def embed_new(
+    stores: Stores,
+    source: ImageSource,
+    embedder: Embedder,
+    features: FeatureStore,
+    project_id: int,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Fetch, decode and embed the images that have no feature yet.
+
+    An image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of images done and of all.
+
+    Returns
+    -------
+    int
+        How many images were tried.
+    """
+    waiting = _waiting(stores.images.all(project_id).values(), features)
+    progress(0, len(waiting))
+    images = iter(waiting)
+    done = 0
+    while batch := list(islice(images, _BATCH)):
+        _embed_batch(stores, source, embedder, features, project_id, batch)
+        done += len(batch)
+        progress(done, len(waiting))
+    return len(waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturedTasks:
+    """Tasks with their features.
+
+    Attributes
+    ----------
+    tasks
+        Ids, shape (n,).
+    features
+        Their features, shape (n, d), float32.
+    """
+
+    tasks: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def features_of(
+    stores: Stores, features: FeatureStore, project_id: int, task_ids: Iterable[int]
+) -> FeaturedTasks:
+    """Return those of the tasks that have a feature, in their order."""
+    wanted = list(task_ids)
+    images = stores.images.all(project_id, wanted)
+    digests = {task: images[task].digest for task in wanted if task in images}
+    positions = features.positions(digest for digest in digests.values() if digest is not None)
+    tasks = [task for task in wanted if digests.get(task) in positions]
+    rows = features.read([positions[digest] for task in tasks if (digest := digests[task]) is not None])
+    return FeaturedTasks(np.asarray(tasks, dtype=np.int64), rows)
+
+
+def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[KnownImage]:
+    known = list(images)
+    positions = features.positions(image.digest for image in known if image.digest is not None)
+    now = time.time()
+    return [image for image in known if image.digest not in positions and _may_try(image, now)]
+
+
+def _may_try(image: KnownImage, now: float) -> bool:
+    if image.problem is None or image.tried_at is None:
+        return True
+    wait = min(_LONGEST_RETRY, _RETRY_SECONDS * 2.0 ** (image.attempts - 1))
+    return now - image.tried_at >= wait
+
+
+def _embed_batch(
+    stores: Stores,
+    source: ImageSource,
+    embedder: Embedder,
+    features: FeatureStore,
+    project_id: int,
+    batch: list[KnownImage],
+) -> None:
+    fetched = list(source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch))
+    vectors = embedder.embed(content for _, content in fetched)
+    problems: dict[int, str] = {}
+    digests: dict[int, str] = {}
+    rows: dict[str, NDArray[np.float32]] = {}
+    for image, (_, content), vector in zip(batch, fetched, vectors, strict=True):
+        if isinstance(content, ImageError) or isinstance(vector, ImageError):
+            problems[image.task_id] = str(vector)
+        else:
+            digests[image.task_id] = content_key(content)
+            rows[digests[image.task_id]] = vector
+    if rows:
+        features.add(list(rows), np.stack(list(rows.values())))
+    stores.images.found(project_id, digests)
+    stores.images.failed(project_id, problems)
+    for task_id, problem in problems.items():
+        logger.warning("Project %d, task %d is left out: %s", project_id, task_id, problem)

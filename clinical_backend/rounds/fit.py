@@ -1,0 +1,137 @@
+"""Stage 3: train the classifier on the labels at hand, and measure whether it sees the target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.classifier import out_of_fold_probabilities
+from clinical_backend.learner.metrics import average_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.rounds.embed import FeaturedTasks
+    from clinical_backend.rounds.target import Target
+
+__all__ = ["Fit", "fit"]
+
+_FOLDS = 5
+_USEFUL_LIFT = 0.25
+"""Share of the way from chance to perfect average precision from which on the classifier is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The classifier of a round.
+
+    Attributes
+    ----------
+    classifier
+        ``None`` while fewer than two classes are labelled.
+    classes
+        Its classes, in the order of its outputs.
+    rare_classes
+        Those of them that are looked for.
+    sees_target
+        Whether it tells the target from the rest better than chance, by cross-validation.
+    reason
+        What it was judged by, for people.
+    measurements
+        Figures of the cross-validation, by name.
+    labels
+        Class by task, of the labels that it learnt from.
+    """
+
+    classifier: linear.LinearClassifier | None
+    classes: tuple[str, ...]
+    rare_classes: tuple[str, ...]
+    sees_target: bool
+    reason: str
+    measurements: dict[str, float] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def rare_columns(self) -> list[int]:
+        """Outputs of the classifier that belong to rare classes."""
+        return [column for column, name in enumerate(self.classes) if name in self.rare_classes]
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return class probabilities, shape (n, C), or ``None`` without a classifier."""
+        return None if self.classifier is None else self.classifier.probabilities(features)
+
+    def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:
+        """Return the residuals of query tasks under their true labels, shape (q, C)."""
+        if self.classifier is None:
+            return None
+        believed = self.classifier.probabilities(query.features).argmax(axis=1)
+        columns = {name: column for column, name in enumerate(self.classes)}
+        true = [
+            columns.get(self.labels.get(int(task), ""), int(guess))
+            for task, guess in zip(query.tasks, believed, strict=True)
+        ]
+        return self.classifier.residuals(query.features, np.asarray(true))
+
+
+def fit(
+    labelled: FeaturedTasks,
+    labels: Mapping[int, str],
+    classes: tuple[str, ...],
+    target: Target,
+    *,
+    seed: int,
+) -> Fit:
+    """Train on all labelled tasks that have features.
+
+    Parameters
+    ----------
+    labelled
+        Labelled tasks.
+    labels
+        Class by task.
+    classes
+        Classes of the labeling config; those without a label are not learnt.
+    """
+    counts = Counter(labels[int(task)] for task in labelled.tasks)
+    known = tuple(name for name in classes if counts[name])
+    if len(known) < 2:
+        reason = "no label yet" if not known else f"only {known[0]!r} is labelled yet"
+        return Fit(None, known, (), sees_target=False, reason=reason)
+    columns = {name: column for column, name in enumerate(known)}
+    codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
+    classifier = linear.fit(labelled.features, codes, known, seed=seed)
+    rare = tuple(name for name in target.classes if name in known)
+    sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
+    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels))
+
+
+def _judge(
+    features: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    classes: tuple[str, ...],
+    rare_classes: tuple[str, ...],
+    seed: int,
+) -> tuple[bool, str, dict[str, float]]:
+    """Cross-validate whether the classifier ranks the rare ones of the labels first."""
+    rare = [classes.index(name) for name in rare_classes]
+    is_rare = np.isin(codes, rare)
+    positives = int(is_rare.sum())
+    if min(positives, len(codes) - positives) < 2:
+        return False, f"{positives} rare labels are too few to judge the classifier", {}
+    probabilities = out_of_fold_probabilities(features, codes, classes, folds=_FOLDS, seed=seed)
+    precision = average_precision(is_rare, probabilities[:, rare].sum(axis=1)) or 0.0
+    chance = positives / len(codes)
+    lift = (precision - chance) / (1 - chance)
+    sees = lift >= _USEFUL_LIFT
+    judgement = "sees" if sees else "does not see"
+    return (
+        sees,
+        f"the classifier {judgement} the target (average precision {precision:.2f}, chance {chance:.2f})",
+        {"average_precision": precision, "chance": chance},
+    )

@@ -1,0 +1,171 @@
+"""Predictions on demand, from the published model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import ClinicalError, ImageError, ModelError
+from clinical_backend.images.sources import ImageRequest
+from clinical_backend.labelstudio.contract import Prediction
+from clinical_backend.labelstudio.labeling import choice_result, read_scheme
+from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
+from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
+from clinical_backend.learner.classifier import LinearClassifier
+from clinical_backend.learner.embedding import content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.labelstudio.contract import PredictTask
+    from clinical_backend.labelstudio.labeling import LabelingScheme
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["UNPUBLISHED_VERSION", "predict"]
+
+logger = logging.getLogger(__name__)
+
+UNPUBLISHED_VERSION = "clinical-0"
+"""The version before the first round is published."""
+
+_BATCH = 32
+
+
+def predict(
+    workshop: Workshop, project_id: int, label_config: str, tasks: Sequence[PredictTask]
+) -> list[Prediction]:
+    """Return one prediction per task, in order.
+
+    A task whose image cannot be read in time, and every task while there is no model, gets an empty
+    prediction. All scores lie behind the published queue.
+
+    Parameters
+    ----------
+    workshop
+        What predictions work with.
+    project_id
+        The project.
+    label_config
+        Its labeling config as of the call.
+    tasks
+        Each with its data.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the labeling config cannot be learnt from.
+    """
+    settings = workshop.settings_of(project_id)
+    scheme = read_scheme(label_config, settings.exemplar_control)
+    row = workshop.stores.projects.get(project_id)
+    version = (row.published_version if row else None) or UNPUBLISHED_VERSION
+    classifier = _classifier(workshop, project_id, version)
+    empty = Prediction(result=[], score=1.0, model_version=version)
+    if classifier is None or not settings.preannotate:
+        return [empty] * len(tasks)
+    predictions = []
+    for vector in _features(workshop, project_id, scheme, tasks):
+        if vector is None:
+            predictions.append(empty)
+            continue
+        probabilities = classifier.probabilities(vector[None])[0]
+        predictions.append(_prediction(scheme, classifier.classes, probabilities, version))
+    return predictions
+
+
+def _prediction(
+    scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32], version: str
+) -> Prediction:
+    best = int(probabilities.argmax())
+    confidence = float(probabilities[best])
+    known = classes[best] in scheme.classes  # a class may have been removed since the round
+    return Prediction(
+        result=choice_result(scheme, classes[best], confidence) if known else [],
+        score=ON_DEMAND_SCORE + (1 - ON_DEMAND_SCORE) * min(1.0, max(0.0, confidence)),
+        model_version=version,
+    )
+
+
+def _classifier(workshop: Workshop, project_id: int, version: str) -> LinearClassifier | None:
+    folder = workshop.checkpoint_folder(project_id, version)
+    if not folder.is_dir():
+        return None
+    try:
+        classifier, metadata = _load(folder)
+    except ModelError as error:
+        logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
+        return None
+    if metadata.backbone != workshop.backbone.key:
+        logger.warning(
+            "Project %d predicts nothing until its next round: the backbone was changed", project_id
+        )
+        return None
+    return classifier
+
+
+@lru_cache(maxsize=32)
+def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
+    return load_checkpoint(folder)  # the folder of a version is written once
+
+
+def _features(
+    workshop: Workshop, project_id: int, scheme: LabelingScheme, tasks: Sequence[PredictTask]
+) -> list[NDArray[np.float32] | None]:
+    """Return the feature of each task; ``None`` where its image cannot be read in time."""
+    features: list[NDArray[np.float32] | None] = [None] * len(tasks)
+    addresses = [str(task.data.get(scheme.image_field) or "") for task in tasks]
+    known = workshop.stores.images.all(project_id, [task.id for task in tasks if task.id is not None])
+    digests: dict[int, str] = {}
+    for place, task in enumerate(tasks):
+        image = known.get(task.id) if task.id is not None else None
+        if image is not None and image.digest is not None and image.uri == addresses[place]:
+            digests[place] = image.digest
+    positions = workshop.features.positions(digests.values())
+    cached = [place for place, digest in digests.items() if digest in positions]
+    rows = workshop.features.read([positions[digests[place]] for place in cached])
+    for place, vector in zip(cached, rows, strict=True):
+        features[place] = vector
+    missing = [place for place, vector in enumerate(features) if vector is None]
+    _embed_missing(workshop, tasks, addresses, missing, features)
+    return features
+
+
+def _embed_missing(
+    workshop: Workshop,
+    tasks: Sequence[PredictTask],
+    addresses: Sequence[str],
+    missing: Sequence[int],
+    features: list[NDArray[np.float32] | None],
+) -> None:
+    """Fill in features of images that no round has met, as far as the time for one call goes."""
+    deadline = time.monotonic() + workshop.settings.predict_seconds
+    waiting = iter(missing)
+    while places := list(islice(waiting, _BATCH)):
+        if time.monotonic() > deadline:
+            left = len(places) + sum(1 for _ in waiting)
+            logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
+            return
+        requests = [ImageRequest(tasks[place].id, addresses[place]) for place in places]
+        fetched = [content for _, content in workshop.source.fetch_many(requests)]
+        vectors = workshop.embedder.embed(fetched)
+        for place, content, vector in zip(places, fetched, vectors, strict=True):
+            if isinstance(content, ImageError) or isinstance(vector, ImageError):
+                logger.warning("Task %s gets no prediction: %s", tasks[place].id, vector)
+                continue
+            features[place] = vector
+            _remember(workshop, content, vector)
+
+
+def _remember(workshop: Workshop, content: bytes, vector: NDArray[np.float32]) -> None:
+    try:
+        workshop.features.add([content_key(content)], vector[None])
+    except ClinicalError as error:
+        logger.warning("A feature is not kept: %s", error)

@@ -1,0 +1,68 @@
+"""Stage 5: make the new queue the one that readers are served from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.labelstudio.labeling import choice_result
+from clinical_backend.labelstudio.publisher import QueueItem, queue_score
+from clinical_backend.storage.schema import QueuedTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.labelstudio.labeling import LabelingScheme
+    from clinical_backend.labelstudio.publisher import Publisher
+    from clinical_backend.rounds.rank import RankedTask
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["publish"]
+
+
+def publish(
+    stores: Stores,
+    publisher: Publisher,
+    scheme: LabelingScheme,
+    row: Round,
+    ranked: Sequence[RankedTask],
+    *,
+    preannotate: bool,
+) -> int:
+    """Store the queue, import it, and switch Label Studio to it.
+
+    Returns
+    -------
+    int
+        How many tasks it has; with none, the old queue stays.
+    """
+    stores.rounds.keep_queue(
+        [
+            QueuedTask(
+                round_id=row.id,
+                rank=place,
+                task_id=task.task_id,
+                draw=task.draw,
+                predicted=task.predicted,
+                rare_probability=task.rare_probability,
+                nearest_exemplar=task.nearest_exemplar,
+                similarity=task.similarity,
+            )
+            for place, task in enumerate(ranked)
+        ]
+    )
+    items = [
+        QueueItem(
+            task_id=task.task_id,
+            result=_preannotation(scheme, task) if preannotate else [],
+            score=queue_score(place, len(ranked)),
+        )
+        for place, task in enumerate(ranked)
+    ]
+    return len(publisher.publish(row.project_id, row.version, items).task_ids)
+
+
+def _preannotation(scheme: LabelingScheme, task: RankedTask) -> list[dict[str, object]]:
+    if task.predicted is None or task.probability is None:
+        return []
+    return choice_result(scheme, task.predicted, task.probability)

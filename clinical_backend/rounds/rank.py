@@ -1,0 +1,208 @@
+"""Stage 4: order the pool. Which acquisition does it is decided from what the round measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.acquisition import Embedding, select
+from clinical_backend.storage.schema import Draw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from clinical_backend.rounds.embed import FeaturedTasks
+    from clinical_backend.rounds.fit import Fit
+    from clinical_backend.rounds.target import Target
+    from clinical_backend.settings import Settings
+
+__all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
+
+_NEEDS_CLASSIFIER = frozenset({"quality_diversity", "p_rare", "entropy"})
+_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
+_NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The acquisition of a round, and why it was chosen.
+
+    Attributes
+    ----------
+    acquisition
+        Its name.
+    gradients
+        Whether it works on gradient embeddings instead of features.
+    conditioned
+        Whether it keeps away from the counter-exemplars.
+    reason
+        For people.
+    """
+
+    acquisition: str
+    gradients: bool
+    conditioned: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankedTask:
+    """A place in the queue, with what explains it.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    draw
+        Whether acquisition chose it or the audit drew it.
+    predicted, probability
+        The model's class and its probability; ``None`` without a model.
+    rare_probability
+        Probability that it is of a rare class.
+    nearest_exemplar, similarity
+        The task of the query set that it is most like, and the cosine of their centred features.
+    """
+
+    task_id: int
+    draw: Draw
+    predicted: str | None
+    probability: float | None
+    rare_probability: float | None
+    nearest_exemplar: int | None
+    similarity: float | None
+
+
+def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) -> Choice:
+    """Choose by stages: diverse while nothing is known, SMI on features, then with the classifier's belief.
+
+    Parameters
+    ----------
+    setting
+        ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
+    query
+        How many tasks of the query set have a feature.
+    """
+    sees = fit.sees_target
+    if setting != "auto":
+        if setting in _NEEDS_CLASSIFIER and not sees:
+            prefix = f"{setting} needs a classifier that sees the target ({fit.reason}); "
+        elif setting in _NEEDS_QUERY and not query:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        else:
+            conditioned = bool(target.counter_exemplars) and setting in _CONDITIONAL
+            return Choice(setting, sees and setting in _NEEDS_QUERY, conditioned, "set by ACQUISITION")
+    else:
+        prefix = ""
+    if not query:
+        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
+    found = f"{prefix}{target.reason}; {fit.reason}"
+    if sees:
+        return Choice("quality_diversity", False, False, f"{found}: P(rare) weighed with diversity")
+    if target.counter_exemplars:
+        return Choice("logdetmi", False, True, f"{found}: SMI on features, away from the counter-exemplars")
+    return Choice("flqmi", False, False, f"{found}: SMI on features")
+
+
+def rank(
+    settings: Settings,
+    target: Target,
+    fit: Fit,
+    *,
+    pool: FeaturedTasks,
+    query: FeaturedTasks,
+    counter_exemplars: FeaturedTasks,
+    round_number: int,
+) -> tuple[Choice, list[RankedTask]]:
+    """Order the best of the pool, with a share of it drawn at random.
+
+    Parameters
+    ----------
+    pool
+        Tasks that may be queued.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
+    round_number
+        Together with SEED it fixes the random draws.
+
+    Returns
+    -------
+    tuple
+        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long.
+    """
+    generator = np.random.default_rng([settings.seed, round_number])
+    size = min(settings.queue_size, len(pool))
+    audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
+    rest = np.setdiff1d(np.arange(len(pool)), audit)
+    choice = choose_acquisition(settings.acquisition, target, fit, query=len(query))
+    # Post-ReLU features all point one way; around their mean they differ.
+    centre = pool.features.mean(axis=0, keepdims=True) if len(pool) else np.float32(0)
+    embedding = Embedding(pool.features[rest] - centre)
+    query_embedding = Embedding(query.features - centre) if len(query) else None
+    if choice.gradients and fit.classifier is not None and query_embedding is not None:
+        residuals = fit.classifier.residuals(pool.features[rest])
+        embedding = Embedding(embedding.features, residuals=residuals)
+        query_embedding = Embedding(query_embedding.features, residuals=fit.query_residuals(query))
+    selection = select(
+        choice.acquisition,
+        embedding,
+        query_embedding,
+        budget=size - len(audit),
+        probabilities=fit.probabilities(pool.features[rest]),
+        rare_classes=fit.rare_columns or None,
+        conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
+        seed=settings.seed,
+    )
+    order, draws = _interleave(rest[selection.indices], audit, generator)
+    return choice, _explain(order, draws, fit, pool, query)
+
+
+def _interleave(
+    picks: NDArray[np.int64], audit: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread the audit draws over the queue, one at a random place of each equal stretch."""
+    size = len(picks) + len(audit)
+    edges = np.linspace(0, size, len(audit) + 1).astype(int)
+    places = {int(generator.integers(low, high)) for low, high in pairwise(edges)}
+    chosen, drawn = iter(picks), iter(audit)
+    order, draws = [], []
+    for place in range(size):
+        audited = place in places
+        order.append(next(drawn if audited else chosen))
+        draws.append(Draw.AUDIT if audited else Draw.TARGET)
+    return np.asarray(order, dtype=np.int64), draws
+
+
+def _explain(
+    order: NDArray[np.int64], draws: list[Draw], fit: Fit, pool: FeaturedTasks, query: FeaturedTasks
+) -> list[RankedTask]:
+    """Say of every queued task what it is most like and what the model believes of it."""
+    queued = pool.features[order]
+    probabilities = fit.probabilities(queued)
+    similarity = _centred_cosine(queued, query.features, pool.features) if len(query) else None
+    ranked = []
+    for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
+        predicted = probability = rare_probability = nearest = likeness = None
+        if probabilities is not None:
+            best = int(probabilities[row].argmax())
+            predicted, probability = fit.classes[best], float(probabilities[row, best])
+            if fit.rare_columns:
+                rare_probability = float(probabilities[row, fit.rare_columns].sum())
+        if similarity is not None:
+            column = int(similarity[row].argmax())
+            nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
+        task_id = int(pool.tasks[index])
+        ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
+    return ranked
+
+
+def _centred_cosine(
+    left: NDArray[np.float32], right: NDArray[np.float32], pool: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    centre = pool.mean(axis=0, keepdims=True)
+    first, second = left - centre, right - centre
+    norms = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None, :]
+    cosine: NDArray[np.float32] = first @ second.T / np.maximum(norms, 1e-12)
+    return cosine

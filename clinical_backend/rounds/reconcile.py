@@ -1,0 +1,184 @@
+"""Bring a project to where it should be: connected, ranked with all that readers said, old queues gone."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from clinical_backend.errors import ClinicalError, LabelStudioRefusedError
+from clinical_backend.labelstudio.connect import repair
+from clinical_backend.labelstudio.labeling import read_labels, read_scheme
+from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.round import run_round
+from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
+from clinical_backend.storage.rounds import VERSION_PREFIX
+from clinical_backend.storage.schema import RoundState
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["reconcile"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_RETRY = 5.0
+_LONGEST_RETRY = 600.0
+_KEPT_CHECKPOINTS = 5
+
+
+def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
+    """Do all that is due for a project, one process at a time.
+
+    Parameters
+    ----------
+    workshop
+        What rounds work with.
+    project_id
+        The project. One that another process is at is left to it.
+    look
+        Whether to compare with Label Studio even if nothing is known to be due: no webhook may have told.
+    """
+    folder = workshop.settings.model_dir / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"project-{project_id}.lock", timeout=0):
+            _recover(workshop, project_id)
+            _attend(workshop, project_id, look=look)
+    except Timeout:
+        logger.debug("Project %d is being attended to by another process", project_id)
+
+
+def _recover(workshop: Workshop, project_id: int) -> None:
+    """Make rounds due again whose process died: holding the lock, nobody else can be at them."""
+    if workshop.stores.rounds.abandon_running(project_id):
+        logger.warning("Project %d: a round was cut off; it is run again", project_id)
+        workshop.stores.projects.request_round(project_id, "the last round was cut off", delay=0)
+
+
+def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
+    stores = workshop.stores
+    try:
+        row = stores.projects.get(project_id)
+        if row is None:
+            return
+        if look or row.wiring_due:
+            project = workshop.client.project(project_id)
+            _begin_anew_if_replaced(workshop, project)
+            _repair_wiring(workshop, project_id)
+            _request_if_changed(workshop, project)
+    except LabelStudioRefusedError as error:
+        if error.status == 404:
+            logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
+            stores.projects.forget(project_id)
+            return
+        _note(workshop, project_id, error)
+    except ClinicalError as error:
+        _note(workshop, project_id, error)
+    while (request := stores.projects.take_request(project_id)) is not None:
+        if not _run(workshop, project_id, request):
+            return
+
+
+def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
+    logger.warning("Project %d: %s", project_id, error)
+    workshop.stores.projects.change(project_id, problem=str(error))
+
+
+def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
+    """Forget what was kept of another project under the same id (Label Studio was set up anew)."""
+    projects = workshop.stores.projects
+    known = projects.get(project.id)
+    created = project.created_at.isoformat()
+    if known is not None and known.created not in (None, created):
+        logger.warning("Project %d is another one than before: its state begins anew", project.id)
+        projects.forget(project.id)
+        projects.register(project.id, known.options)
+    projects.change(project.id, created=created)
+
+
+def _repair_wiring(workshop: Workshop, project_id: int) -> None:
+    row = workshop.stores.projects.get(project_id)
+    changes = repair(
+        workshop.client,
+        project_id,
+        backend_url=workshop.settings.public_url,
+        basic_auth=workshop.settings.basic_auth,
+        published_version=row.published_version if row else None,
+    )
+    for change in changes:
+        logger.info("Project %d: %s", project_id, change)
+    workshop.stores.projects.change(project_id, wiring_due=False)
+
+
+def _request_if_changed(workshop: Workshop, project: Project) -> None:
+    """Find what no webhook told: changed labels or tags, new tasks, another config, a queue running low."""
+    stores, settings = workshop.stores, workshop.settings_of(project.id)
+    row = stores.projects.get(project.id)
+    if row is None or row.request is not None:
+        return
+    known = stores.images.all(project.id)
+    if row.label_config is not None and row.label_config != project.label_config:
+        stores.projects.request_round(project.id, "the labeling config changed", delay=0)
+        return
+    if len(known) != project.task_number:
+        stores.projects.request_round(project.id, "tasks were added or deleted")
+        return
+    scheme = read_scheme(project.label_config, settings.exemplar_control)
+    labels = read_labels(scheme, workshop.client.annotated_tasks(project.id))
+    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
+    now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
+    before = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(project.id).items()}
+    reason = reason_for_labels(before, now, settings.start_training_each_n_updates)
+    published = stores.rounds.published(project.id)
+    if reason is None and published is not None:
+        queue = stores.rounds.queue(published.id)
+        left = sum(queued.task_id not in labels.answered for queued in queue)
+        stores.projects.change(project.id, queue_left=left)
+        reason = reason_for_queue(left, len(queue), len(known) - len(labels.answered))
+    if reason is not None:
+        stores.projects.request_round(project.id, reason)
+
+
+def _run(workshop: Workshop, project_id: int, request: str) -> bool:
+    """Run one round and clear up after it; tell whether it came to its end."""
+    stores = workshop.stores
+    row = stores.rounds.start(project_id, request)
+    logger.info("Project %d: round %d begins, because %s", project_id, row.number, request)
+    try:
+        run_round(workshop, row)
+    except ClinicalError as error:
+        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
+        _fail(workshop, project_id, row.id, str(error))
+    except Exception:
+        # The worker must outlive a fault of ours; the log holds it whole, the database only that it was.
+        logger.exception("Project %d, round %d failed by a fault of the backend", project_id, row.number)
+        _fail(workshop, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
+    else:
+        _clear_up(workshop, project_id, row.version)
+        return True
+    return False
+
+
+def _fail(workshop: Workshop, project_id: int, round_id: int, problem: str) -> None:
+    """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
+    stores = workshop.stores
+    failures = stores.rounds.fail(round_id, project_id, problem, state=RoundState.FAILED)
+    delay = min(_LONGEST_RETRY, _FIRST_RETRY * 2.0 ** (failures - 1))
+    stores.projects.request_round(project_id, "the last round failed", delay=delay)
+
+
+def _clear_up(workshop: Workshop, project_id: int, version: str) -> None:
+    """Delete older queues from Label Studio and older models from disk; a failure here costs only space."""
+    try:
+        Publisher(workshop.client).retire(project_id, {version}, VERSION_PREFIX)
+    except ClinicalError as error:
+        logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
+    kept = {row.version for row in workshop.stores.rounds.history(project_id, _KEPT_CHECKPOINTS)}
+    folder = workshop.checkpoint_folder(project_id, version).parent
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old.name not in kept:
+            shutil.rmtree(old, ignore_errors=True)

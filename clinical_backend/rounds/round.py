@@ -1,0 +1,139 @@
+"""One round: sync → embed → fit → rank → publish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ImageError
+from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
+from clinical_backend.rounds.embed import embed_new, features_of
+from clinical_backend.rounds.fit import Fit, fit
+from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.rank import rank
+from clinical_backend.rounds.sync import synchronise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["run_round"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_round(workshop: Workshop, row: Round) -> None:
+    """Run one round of a project from end to end. Until its last step readers keep the old queue.
+
+    Parameters
+    ----------
+    workshop
+        What rounds work with.
+    row
+        The round, as begun in the database.
+
+    Raises
+    ------
+    ClinicalError
+        When a stage cannot be done. Nothing that readers see has changed then.
+    """
+    stores, features, project_id = workshop.stores, workshop.features, row.project_id
+    settings = workshop.settings_of(project_id)
+    stages = _Stages(workshop, row)
+
+    with stages.stage("sync"):
+        snapshot = synchronise(workshop.client, stores, settings, project_id)
+    with stages.stage("embed"):
+        embedded = embed_new(
+            stores, workshop.source, workshop.embedder, features, project_id, stages.progress
+        )
+        pool = features_of(stores, features, project_id, snapshot.pool)
+        labelled = features_of(stores, features, project_id, snapshot.labels.classes)
+        query = features_of(stores, features, project_id, snapshot.target.query)
+        counter_exemplars = features_of(stores, features, project_id, snapshot.target.counter_exemplars)
+        if snapshot.pool and not len(pool):
+            raise _unreadable(stores, project_id)
+    with stages.stage("fit"):
+        classes = snapshot.scheme.classes
+        fitted = fit(labelled, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
+        _keep_model(workshop, row, fitted)
+    with stages.stage("rank"):
+        choice, ranked = rank(
+            settings,
+            snapshot.target,
+            fitted,
+            pool=pool,
+            query=query,
+            counter_exemplars=counter_exemplars,
+            round_number=row.number,
+        )
+    with stages.stage("publish"):
+        publisher = Publisher(workshop.client)
+        size = publish(stores, publisher, snapshot.scheme, row, ranked, preannotate=settings.preannotate)
+    report = {
+        "acquisition": choice.acquisition,
+        "reason": choice.reason,
+        "target": list(snapshot.target.classes),
+        "counts": {
+            "pool": len(snapshot.pool),
+            "unreadable": len(snapshot.pool) - len(pool),
+            "labelled": len(snapshot.labels.classes),
+            "exemplars": snapshot.target.exemplars,
+            "query": len(query),
+            "embedded": embedded,
+            "queue": size,
+        },
+        "measurements": fitted.measurements,
+        "seconds": stages.seconds,
+        "notes": list(snapshot.labels.messages),
+    }
+    stores.rounds.publish(row, report, size)
+    logger.info(
+        "Project %d, round %d: %d tasks in queue %s by %s (%s)",
+        project_id,
+        row.number,
+        size,
+        row.version,
+        choice.acquisition,
+        choice.reason,
+    )
+
+
+class _Stages:
+    """Notes how far a round is, and how long each stage took."""
+
+    def __init__(self, workshop: Workshop, row: Round) -> None:
+        self._rounds = workshop.stores.rounds
+        self._row = row
+        self._stage = ""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._stage = name
+        self._rounds.progress(self._row.id, name)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+    def progress(self, done: int, total: int) -> None:
+        self._rounds.progress(self._row.id, self._stage, done, total)
+
+
+def _unreadable(stores: Stores, project_id: int) -> ImageError:
+    images = stores.images.all(project_id).values()
+    reason = next((image.problem for image in images if image.problem), "They were not tried yet.")
+    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
+
+
+def _keep_model(workshop: Workshop, row: Round, fitted: Fit) -> None:
+    if fitted.classifier is None:
+        return
+    metadata = CheckpointMetadata(workshop.backbone.key, row.number, fitted.measurements)
+    save_checkpoint(workshop.checkpoint_folder(row.project_id, row.version), fitted.classifier, metadata)

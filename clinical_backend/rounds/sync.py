@@ -1,0 +1,112 @@
+"""Stage 1: read the project back from Label Studio, which is the truth."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clinical_backend.labelstudio.labeling import LabelingScheme, Labels, read_labels, read_scheme
+from clinical_backend.rounds.ledger import enter
+from clinical_backend.rounds.target import Target, find_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.records import Project, Task
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["Snapshot", "synchronise"]
+
+logger = logging.getLogger(__name__)
+
+_LIST_ALL_AFTER = 3600.0
+"""Seconds after which all tasks are listed again, in case an image's address was edited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A project as it stood when a round began.
+
+    Attributes
+    ----------
+    project
+        As Label Studio has it.
+    scheme
+        What its labeling config asks.
+    labels
+        What readers said so far.
+    pool
+        Tasks without any answer, ascending.
+    target
+        What the round looks for.
+    """
+
+    project: Project
+    scheme: LabelingScheme
+    labels: Labels
+    pool: tuple[int, ...]
+    target: Target
+
+
+def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, project_id: int) -> Snapshot:
+    """Read tasks, labels and tags back, and bring the own state in line with them.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the labeling config cannot be learnt from.
+    LabelStudioError
+        When Label Studio cannot be read.
+    """
+    project = client.project(project_id)
+    scheme = read_scheme(project.label_config, settings.exemplar_control)
+    _synchronise_tasks(client, stores, project, scheme)
+    labels = read_labels(scheme, client.annotated_tasks(project_id))
+    for message in labels.messages:
+        logger.warning("Project %d: %s", project_id, message)
+    _enter_labels(stores, project_id, labels)
+    stores.projects.change(project_id, label_config=project.label_config)
+    pool = tuple(task_id for task_id in stores.images.all(project_id) if task_id not in labels.answered)
+    target = find_target(
+        labels.classes, labels.exemplars, labels.counter_exemplars, settings.rare_classes, scheme.classes
+    )
+    return Snapshot(project, scheme, labels, pool, target)
+
+
+def _synchronise_tasks(
+    client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme
+) -> None:
+    """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
+    known = stores.images.all(project.id)
+    row = stores.projects.get(project.id)
+    recently = row is not None and time.time() - row.listed_at < _LIST_ALL_AFTER
+    if known and recently:
+        fresh = client.tasks(project.id, after_id=max(known))
+        if len(known) + len(fresh) == project.task_number:
+            stores.images.synchronise(project.id, _addresses(fresh, scheme), complete=False)
+            return
+    stores.images.synchronise(project.id, _addresses(client.tasks(project.id), scheme), complete=True)
+    stores.projects.change(project.id, listed_at=time.time())
+
+
+def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
+    return {task.id: str(task.data.get(scheme.image_field) or "") for task in tasks}
+
+
+def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> None:
+    published = stores.rounds.published(project_id)
+    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
+    entries = enter(
+        project_id,
+        stores.labels.all(project_id),
+        labels.classes,
+        labels.answered,
+        steer,
+        stores.rounds.queue(published.id) if published else (),
+        published.number if published else None,
+    )
+    stores.labels.replace(project_id, entries)

@@ -1,0 +1,83 @@
+"""What a round looks for: the rare classes, and the tasks that stand for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Target", "find_target"]
+
+_RARE_SHARE = 0.1
+_ENOUGH_LABELS = 20
+_QUERY_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a round looks for.
+
+    Attributes
+    ----------
+    classes
+        The rare classes; empty while nothing is known of them.
+    query
+        Tasks of the query set: the exemplars first, then labelled tasks of the rare classes.
+    exemplars
+        How many of the query set were tagged by readers.
+    counter_exemplars
+        Tasks tagged "not like this".
+    reason
+        Where the target comes from, for people.
+    """
+
+    classes: tuple[str, ...]
+    query: tuple[int, ...]
+    exemplars: int
+    counter_exemplars: tuple[int, ...]
+    reason: str
+
+
+def find_target(
+    labels: Mapping[int, str],
+    exemplars: Sequence[int],
+    counter_exemplars: Sequence[int],
+    rare_classes: Sequence[str],
+    classes: Sequence[str],
+) -> Target:
+    """Decide what to look for: tagged exemplars first, then the setting, then what proved rare.
+
+    Parameters
+    ----------
+    labels
+        Class by task, of all labelled tasks.
+    exemplars, counter_exemplars
+        Tasks that readers tagged.
+    rare_classes
+        The setting of that name.
+    classes
+        Classes of the labeling config.
+    """
+    counts = Counter(labels.values())
+    if exemplars:
+        tagged = {labels[task] for task in exemplars if task in labels}
+        targets = tuple(name for name in classes if name in tagged)
+        # A class that is common among the labels would drown what the reader pointed at.
+        members = [name for name in targets if counts[name] <= max(len(exemplars), 0.3 * len(labels))]
+        reason = f"{len(exemplars)} exemplars tagged by readers"
+    elif known := tuple(name for name in rare_classes if name in classes):
+        targets, members = known, list(known)
+        reason = "no exemplar is tagged: RARE_CLASSES names the target"
+    elif len(labels) >= _ENOUGH_LABELS:
+        targets = tuple(name for name in classes if 0 < counts[name] < _RARE_SHARE * len(labels))
+        members = list(targets)
+        reason = f"no exemplar is tagged: classes below {_RARE_SHARE:.0%} of the labels are the target"
+    else:
+        targets, members, reason = (), [], "no exemplar is tagged and too few labels tell what is rare"
+    found = [task for task, name in labels.items() if name in members and task not in exemplars]
+    blocked = set(counter_exemplars)
+    query = [task for task in [*exemplars, *found] if task not in blocked][:_QUERY_LIMIT]
+    return Target(targets, tuple(query), len(exemplars), tuple(counter_exemplars), reason)

@@ -1,0 +1,101 @@
+"""What rounds work with: the client, the stores, the backbone, made once per process when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from clinical_backend.images.decoding import decode
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.learner.backbones import Backbone, load_backbone
+from clinical_backend.learner.embedding import Embedder
+from clinical_backend.settings import ProjectOptions, Settings, SettingsError
+from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.stores import Stores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["Workshop"]
+
+
+class Workshop:
+    """What rounds and predictions work with.
+
+    Parameters
+    ----------
+    settings
+        Of the backend.
+    database
+        Its state.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings = settings
+        self.stores = Stores(database)
+        self._database = database
+
+    @cached_property
+    def client(self) -> LabelStudioClient:
+        """Label Studio's API."""
+        return LabelStudioClient(self.settings.label_studio_url, self.settings.api_key)
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """Images by address."""
+        return ImageSource(
+            self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots
+        )
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The network that makes features."""
+        return load_backbone(
+            self.settings.backbone,
+            folder=self.settings.model_dir / "backbones",
+            image_size=self.settings.image_size,
+            device=self.settings.device,
+        )
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Images through the backbone."""
+        return Embedder(self.backbone, decode)
+
+    @cached_property
+    def features(self) -> FeatureStore:
+        """The features that the backbone made so far."""
+        return FeatureStore(
+            self._database,
+            self.settings.model_dir / "features",
+            backbone=self.backbone.key,
+            dimension=self.backbone.dimension,
+        )
+
+    def checkpoint_folder(self, project_id: int, version: str) -> Path:
+        """Return where the classifier of a round is kept."""
+        return self.settings.model_dir / "checkpoints" / str(project_id) / version
+
+    def settings_of(self, project_id: int) -> Settings:
+        """Return the settings with the project's own options laid over them.
+
+        Raises
+        ------
+        SettingsError
+            When an option has a value that cannot be worked with.
+        """
+        project = self.stores.projects.get(project_id)
+        try:
+            options = ProjectOptions.model_validate(project.options if project else {})
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            raise SettingsError(
+                f"The extra parameters of project {project_id} are wrong: {wrong}.",
+                "Correct them in the project's settings in Label Studio, under Model.",
+            ) from None
+        return self.settings.for_project(options)

@@ -1,0 +1,26 @@
+"""All stores over one database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.storage.images import ImageStore
+from clinical_backend.storage.labels import LabelStore
+from clinical_backend.storage.projects import ProjectStore
+from clinical_backend.storage.rounds import RoundStore
+
+if TYPE_CHECKING:
+    from clinical_backend.storage.database import Database
+
+__all__ = ["Stores"]
+
+
+class Stores:
+    """All stores of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.projects = ProjectStore(database)
+        self.rounds = RoundStore(database)
+        self.images = ImageStore(database)
+        self.labels = LabelStore(database)

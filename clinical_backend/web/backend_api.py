@@ -1,0 +1,79 @@
+"""The calls that Label Studio makes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Security
+
+from clinical_backend.backend import Backend
+from clinical_backend.labelstudio.contract import (
+    HealthReply,
+    PredictReply,
+    PredictRequest,
+    SetupReply,
+    SetupRequest,
+    VersionsReply,
+    WebhookReply,
+    WebhookRequest,
+)
+from clinical_backend.web.security import BasicAuthentication
+
+__all__ = ["make_router"]
+
+
+def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+ThisBackend = Annotated[Backend, Depends(_backend)]
+
+
+def make_router(authentication: BasicAuthentication) -> APIRouter:
+    """Return the routes; all but the liveness check need the authentication."""
+    router = APIRouter()
+    guarded = APIRouter(dependencies=[Security(authentication)])
+
+    @router.get("/")
+    @router.get("/health")
+    async def health() -> HealthReply:
+        """Say that the server is alive; Label Studio waits one second for it."""
+        return HealthReply()
+
+    @guarded.post("/setup")
+    def setup(request: SetupRequest, backend: ThisBackend) -> SetupReply:
+        """Register a project; answered before anything slow."""
+        return SetupReply(model_version=backend.setup(request))
+
+    @guarded.post("/predict")
+    def predict(request: PredictRequest, backend: ThisBackend) -> PredictReply:
+        """Predict for each task, in order."""
+        return PredictReply(results=backend.predict(request))
+
+    @guarded.post("/webhook")
+    def webhook(request: WebhookRequest, backend: ThisBackend) -> WebhookReply:
+        """Take an event as a hint; a reader waits for this answer."""
+        return WebhookReply(job=backend.receive(request))
+
+    @guarded.get("/versions")
+    def versions(backend: ThisBackend) -> VersionsReply:
+        """List the published versions."""
+        return VersionsReply(versions=backend.versions())
+
+    @guarded.get("/projects/{project_id}")
+    def status(project_id: int, backend: ThisBackend) -> dict[str, Any]:
+        """Say where a project stands."""
+        found = backend.status(project_id)
+        if found is None:
+            raise HTTPException(404, "The project is not connected. Run `clinical connect --project ID`.")
+        return found
+
+    @guarded.post("/projects/{project_id}/rounds", status_code=202)
+    def start_round(project_id: int, backend: ThisBackend) -> dict[str, str]:
+        """Make a round due now."""
+        backend.request_round(project_id, "a round was asked for")
+        return {"status": "due"}
+
+    router.include_router(guarded)
+    return router

@@ -1,0 +1,124 @@
+"""Fixtures that all tests share: a real Label Studio, its users, and projects with images."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.labeling import with_exemplar_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clinical_backend.labelstudio.records import Project
+
+CACHE = Path(__file__).parent.parent / ".cache"
+IMAGE_COUNT = 40
+
+
+class MakeProject(Protocol):
+    """Creates a project with images."""
+
+    def __call__(
+        self, images: int = ..., *, classes: tuple[str, ...] = ..., exemplars: bool = ..., sampling: str = ...
+    ) -> Project: ...
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    """Return a running Label Studio that accepts backends on loopback."""
+    with LabelStudioServer(tmp_path_factory.mktemp("label-studio"), cache=CACHE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(label_studio: LabelStudioServer) -> Iterator[LabelStudioClient]:
+    """Return the administrator's connection, with a legacy token."""
+    with LabelStudioClient(label_studio.url, label_studio.account.token) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def second_client(label_studio: LabelStudioServer, client: LabelStudioClient) -> Iterator[LabelStudioClient]:
+    """Return the connection of a second reader, who signed up by invitation."""
+    token = sign_up(client, "reader@example.com", "a-second-reader")
+    with LabelStudioClient(label_studio.url, token) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def image_paths(label_studio: LabelStudioServer) -> list[str]:
+    """Return the addresses of small images that Label Studio serves, all different."""
+    folder = label_studio.files / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(IMAGE_COUNT):
+        pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    return [f"/data/local-files/?d=images/{number:03}.png" for number in range(IMAGE_COUNT)]
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    client: LabelStudioClient, label_studio: LabelStudioServer, image_paths: list[str]
+) -> MakeProject:
+    """Return a function that creates a project with so many images."""
+    numbers = itertools.count(1)
+
+    def make(
+        images: int = 12,
+        *,
+        classes: tuple[str, ...] = ("common", "rare"),
+        exemplars: bool = True,
+        sampling: str = "Uncertainty sampling",
+    ) -> Project:
+        config = label_config(classes, exemplars=exemplars)
+        project = client.create_project(f"project {next(numbers)}", config, sampling=sampling)
+        client.serve_local_files(project.id, str(label_studio.files / "images"))
+        tasks = [
+            {"data": {"image": image_paths[number % IMAGE_COUNT], "number": number}}
+            for number in range(images)
+        ]
+        if tasks:
+            client.import_tasks(project.id, tasks)
+        return client.project(project.id)
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: MakeProject) -> Project:
+    """Return a fresh project of 12 images with the classes "common" and "rare" and exemplar tags."""
+    return make_project()
+
+
+def label_config(classes: tuple[str, ...] = ("common", "rare"), *, exemplars: bool = True) -> str:
+    """Return a labeling config as the README gives it."""
+    choices = "".join(f'<Choice value="{name}"/>' for name in classes)
+    config = (
+        '<View>\n  <Image name="image" value="$image"/>\n'
+        f'  <Choices name="diagnosis" toName="image" choice="single">{choices}</Choices>\n</View>'
+    )
+    return with_exemplar_control(config) if exemplars else config
+
+
+def sign_up(client: LabelStudioClient, email: str, password: str) -> str:
+    """Sign a new user up by invitation and return its legacy token."""
+    invitation = client.session.request("GET", "api/invite")["invite_url"]
+    with httpx2.Client(base_url=client.url, follow_redirects=True, timeout=60.0) as browser:
+        page = browser.get(invitation).raise_for_status().text
+        secret = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        assert secret is not None
+        form = {"csrfmiddlewaretoken": secret.group(1), "email": email, "password": password}
+        browser.post(invitation, data=form, headers={"Referer": client.url}).raise_for_status()
+        token: str = browser.get("/api/current-user/token").raise_for_status().json()["token"]
+    return token

@@ -1,0 +1,189 @@
+"""Labeling configs: what is found in them, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.labelstudio.labeling import (
+    LabelingScheme,
+    choice_result,
+    read_scheme,
+    with_exemplar_control,
+)
+
+IMAGE = '<Image name="image" value="$image"/>'
+CLASSES = (
+    '<Choices name="diagnosis" toName="image" choice="single">'
+    '<Choice value="a"/><Choice value="b"/></Choices>'
+)
+EXEMPLARS = (
+    '<Choices name="exemplar" toName="image" choice="multiple" required="false">'
+    '<Choice value="more like this"/><Choice value="not like this"/></Choices>'
+)
+
+
+def view(*tags):
+    return "<View>" + "".join(tags) + "</View>"
+
+
+def choices(*values, name="diagnosis", attributes=""):
+    tags = "".join(f'<Choice value="{value}"/>' for value in values)
+    return f'<Choices name="{name}" toName="image" {attributes}>{tags}</Choices>'
+
+
+def test_the_config_of_the_readme_is_read():
+    assert read_scheme(view(IMAGE, CLASSES, EXEMPLARS)) == LabelingScheme(
+        image_name="image",
+        image_field="image",
+        class_control="diagnosis",
+        classes=("a", "b"),
+        exemplar_control="exemplar",
+        more_value="more like this",
+        less_value="not like this",
+    )
+
+
+def test_a_config_without_exemplar_control_is_read():
+    scheme = read_scheme(view(IMAGE, CLASSES))
+    assert (scheme.exemplar_control, scheme.more_value, scheme.less_value) == (None, None, None)
+
+
+def test_single_is_the_default_and_depth_does_not_matter():
+    scheme = read_scheme(f"<View><View style='x'><Header value='h'/>{IMAGE}</View>{choices('a', 'b')}</View>")
+    assert scheme.classes == ("a", "b")
+
+
+def test_radio_buttons_are_single_choices():
+    assert read_scheme(view(IMAGE, choices("a", "b", attributes='choice="single-radio"'))).classes == (
+        "a",
+        "b",
+    )
+
+
+def test_the_first_single_choice_on_an_image_holds_the_classes():
+    text = '<Text name="text" value="$text"/>'
+    on_text = CLASSES.replace('toName="image"', 'toName="text"').replace("diagnosis", "about_text")
+    several = choices("x", "y", name="findings", attributes='choice="multiple"')
+    second = choices("x", "y", name="quality")
+    scheme = read_scheme(view(text, on_text, IMAGE, several, CLASSES, second))
+    assert scheme.class_control == "diagnosis"
+
+
+@pytest.mark.parametrize("flag", ["perRegion", "perItem"])
+def test_choices_for_regions_and_items_are_passed_over(flag):
+    regional = choices("x", "y", name="regional", attributes=f'{flag}="true"')
+    assert read_scheme(view(IMAGE, regional, CLASSES)).class_control == "diagnosis"
+
+
+def test_an_alias_is_what_stands_in_annotations():
+    tags = '<Choice value="A long name" alias="a"/><Choice value="b"/>'
+    config = view(IMAGE, f'<Choices name="diagnosis" toName="image">{tags}</Choices>')
+    assert read_scheme(config).classes == ("a", "b")
+
+
+def test_the_image_field_follows_its_value():
+    assert read_scheme(view('<Image name="image" value="$scan.url"/>', CLASSES)).image_field == "scan.url"
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "less"),
+    [
+        (["more like this", "not like this"], "more like this", "not like this"),
+        (["not like this", "more like this"], "more like this", "not like this"),
+        (["exemplar"], "exemplar", None),
+        (["ja", "nein"], "ja", "nein"),
+        (["disease-like", "unlike"], "disease-like", "unlike"),
+        (["Notable", "Less like this"], "Notable", "Less like this"),
+        (["not like this"], None, "not like this"),
+    ],
+)
+def test_the_choices_that_steer_are_told_apart(values, more, less):
+    tags = choices(*values, name="exemplar", attributes='choice="multiple"')
+    scheme = read_scheme(view(IMAGE, CLASSES, tags))
+    assert (scheme.more_value, scheme.less_value) == (more, less)
+
+
+def test_the_exemplar_control_may_have_another_name():
+    config = view(IMAGE, EXEMPLARS.replace('"exemplar"', '"seek"'), CLASSES)
+    assert read_scheme(config, "seek").exemplar_control == "seek"
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ("", "XML"),
+        ("<View>", "XML"),
+        ("plain text", "XML"),
+        ('<!DOCTYPE x [<!ENTITY e "y">]><View>&e;</View>', "entities"),
+        ("<View>\udc80</View>", "XML"),
+        (view(CLASSES), "no Image"),
+        (view('<Image value="$image"/>', CLASSES), "no Image"),
+        (view(IMAGE), "no Choices"),
+        (view(IMAGE, EXEMPLARS), "no Choices"),
+        (view(IMAGE, choices("a", "b", attributes='choice="multiple"')), "several classes"),
+        (view(IMAGE, choices("a", "b", attributes='perRegion="true"')), "no Choices"),
+        (view(IMAGE, choices("a")), "fewer than two"),
+        (view(IMAGE, choices("a", "a")), "more than once"),
+        (view(IMAGE, CLASSES, CLASSES), "more than once"),
+        (view(IMAGE, choices("x", "y", name="image")), "more than once"),
+        (view(IMAGE, choices("a", "$b")), "data of each task"),
+        (view(IMAGE, '<Choices name="d" toName="image" value="$options"/>'), "data of each task"),
+        (
+            view(
+                IMAGE,
+                choices("a", "b").replace(
+                    '<Choice value="a"/>', '<Choice value="a"><Choice value="c"/></Choice>'
+                ),
+            ),
+            "nests",
+        ),
+        (view('<Image name="image" valueList="$images"/>', CLASSES), "valueList"),
+        (view('<Image name="image" value="https://host/$image"/>', CLASSES), "one field"),
+        (view('<Image name="image" value="scan.png"/>', CLASSES), "one field"),
+        (view(IMAGE, CLASSES, '<TextArea name="exemplar" toName="image"/>'), "no Choices on the image"),
+    ],
+)
+def test_what_a_classifier_cannot_learn_from_is_refused_with_a_cure(config, problem):
+    with pytest.raises(LabelingConfigError, match=problem) as refusal:
+        read_scheme(config)
+    assert refusal.value.cure
+
+
+def test_the_exemplar_control_is_added_and_nothing_else_is_touched():
+    config = "<View>\n  <!-- a comment -->\n  " + IMAGE + "\n  " + CLASSES + "\n</View>\n"
+    extended = with_exemplar_control(config)
+    assert extended.startswith(config.rpartition("</View>")[0])
+    assert extended.endswith("</View>\n")
+    scheme = read_scheme(extended)
+    assert (scheme.more_value, scheme.less_value) == ("more like this", "not like this")
+    assert with_exemplar_control(extended) == extended
+
+
+def test_the_exemplar_control_is_not_added_in_a_comment():
+    with pytest.raises(LabelingConfigError, match="cannot be added"):
+        with_exemplar_control(view(IMAGE, CLASSES) + "<!-- </View> -->")
+
+
+def test_label_studio_accepts_the_extended_config(client, make_project):
+    project = make_project(0, exemplars=False)
+    client.update_project(project.id, label_config=with_exemplar_control(project.label_config))
+    assert read_scheme(client.project(project.id).label_config).exemplar_control == "exemplar"
+
+
+def test_a_prediction_chooses_a_class():
+    scheme = read_scheme(view(IMAGE, CLASSES))
+    [region] = choice_result(scheme, "a", 0.75)
+    assert region == {
+        "from_name": "diagnosis",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": ["a"]},
+        "score": 0.75,
+    }
+    assert "score" not in choice_result(scheme, "a")[0]
+
+
+def test_a_prediction_of_an_unknown_class_is_refused():
+    with pytest.raises(InvalidArgumentError, match="unheard"):
+        choice_result(read_scheme(view(IMAGE, CLASSES)), "unheard")

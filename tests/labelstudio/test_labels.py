@@ -1,0 +1,213 @@
+"""From several readers' answers to one label per task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labels import read_labels
+from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.labelstudio.records import AnnotatedTask
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="diagnosis" toName="image">'
+    '<Choice value="a"/><Choice value="b"/><Choice value="c"/></Choices>'
+    '<Choices name="exemplar" toName="image" choice="multiple">'
+    '<Choice value="more like this"/><Choice value="not like this"/></Choices></View>'
+)
+MORE, LESS = "more like this", "not like this"
+
+
+@pytest.fixture(scope="module")
+def scheme():
+    return read_scheme(CONFIG)
+
+
+def answer(name=None, *tags, skipped=False, starred=False):
+    chosen = {"diagnosis": [name] if name else [], "exemplar": list(tags)}
+    result = [
+        {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": values}}
+        for control, values in chosen.items()
+        if values
+    ]
+    return {"id": 1, "result": result, "was_cancelled": skipped, "ground_truth": starred}
+
+
+def labels_of(scheme, *tasks):
+    """Read the labels of tasks 1, 2, … with these answers each."""
+    return read_labels(
+        scheme,
+        [
+            AnnotatedTask.model_validate({"id": number, "annotations": answers})
+            for number, answers in enumerate(tasks, start=1)
+        ],
+    )
+
+
+def test_one_answer_is_the_label(scheme):
+    labels = labels_of(scheme, [answer("a")], [answer("b")])
+    assert labels.classes == {1: "a", 2: "b"}
+    assert labels.answered == {1, 2}
+    assert labels.messages == ()
+
+
+def test_no_tasks_give_no_labels(scheme):
+    labels = labels_of(scheme)
+    assert (labels.classes, labels.exemplars, labels.answered) == ({}, (), frozenset())
+
+
+def test_the_majority_decides(scheme):
+    assert labels_of(scheme, [answer("a"), answer("b"), answer("b")]).classes == {1: "b"}
+
+
+def test_a_tie_is_no_label_and_no_exemplar_until_it_is_settled(scheme):
+    tied = [answer("b", MORE), answer("a", MORE)]
+    labels = labels_of(scheme, tied)
+    assert labels.classes == {}
+    assert labels.exemplars == ()
+    assert labels.disagreed == {1: ("a", "b")}
+    assert labels.answered == {1}
+    assert "disagree" in labels.messages[0]
+    assert labels_of(scheme, [*tied, answer("b")]).classes == {1: "b"}
+
+
+def test_a_skip_is_no_answer_but_is_known(scheme):
+    labels = labels_of(scheme, [answer(skipped=True)], [answer(skipped=True), answer("a")])
+    assert labels.skipped == {1}
+    assert labels.classes == {2: "a"}
+    assert labels.answered == {1, 2}
+
+
+def test_a_skipped_answer_that_holds_choices_does_not_count(scheme):
+    labels = labels_of(scheme, [answer("a", MORE, skipped=True)])
+    assert (labels.classes, labels.exemplars, labels.skipped) == ({}, (), {1})
+
+
+def test_an_empty_answer_is_neither_label_nor_skip(scheme):
+    labels = labels_of(scheme, [answer()])
+    assert (labels.classes, labels.skipped, labels.answered) == ({}, frozenset(), {1})
+
+
+def test_a_task_without_annotations_is_not_answered(scheme):
+    assert labels_of(scheme, []).answered == frozenset()
+
+
+def test_a_starred_answer_wins_over_the_majority(scheme):
+    labels = labels_of(scheme, [answer("a"), answer("a", LESS), answer("b", starred=True)])
+    assert labels.classes == {1: "b"}
+    assert labels.exemplars == (1,)
+
+
+def test_starred_answers_that_differ_are_a_tie(scheme):
+    assert labels_of(scheme, [answer("a", starred=True), answer("b", starred=True)]).disagreed == {
+        1: ("a", "b")
+    }
+
+
+def test_tags_make_exemplars_and_counter_exemplars(scheme):
+    labels = labels_of(scheme, [answer("a", MORE)], [answer("b", LESS)], [answer("a")])
+    assert labels.exemplars == (1,)
+    assert labels.counter_exemplars == (2,)
+
+
+def test_one_reader_who_tags_is_enough(scheme):
+    assert labels_of(scheme, [answer("a"), answer("a", MORE)]).exemplars == (1,)
+
+
+def test_a_tag_without_class_steers_all_the_same(scheme):
+    labels = labels_of(scheme, [answer(None, MORE)])
+    assert (labels.classes, labels.exemplars) == ({}, (1,))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [answer("a", MORE, LESS)],
+        [answer("a", MORE), answer("a", LESS)],
+        [answer("a", LESS, starred=True)],
+    ],
+)
+def test_tags_both_ways_count_neither_way(scheme, answers):
+    labels = labels_of(scheme, answers)
+    assert labels.exemplars == labels.counter_exemplars == ()
+    assert labels.conflicting_tags == {1}
+    assert labels.classes == {1: "a"}
+    assert "tagged both" in labels.messages[0]
+
+
+def test_a_class_that_the_config_lost_is_counted_and_not_used(scheme):
+    labels = labels_of(scheme, [answer("old")], [answer("old"), answer("a")], [answer("older", MORE)])
+    assert labels.classes == {2: "a"}
+    assert labels.unknown_classes == {"old": 2, "older": 1}
+    assert labels.exemplars == (3,)
+    assert labels.answered == {1, 2, 3}
+    assert "'old' (2)" in labels.messages[0]
+
+
+def test_several_classes_in_one_answer_are_no_label(scheme):
+    both = answer("a")
+    both["result"][0]["value"]["choices"] = ["a", "b"]
+    labels = labels_of(scheme, [both])
+    assert labels.classes == {}
+    assert labels.unknown_classes == {"a, b": 1}
+
+
+def test_regions_of_another_form_are_passed_over(scheme):
+    strange = [
+        {"from_name": "diagnosis"},
+        {"from_name": "diagnosis", "value": {"text": "a"}},
+        {"value": None},
+    ]
+    labels = labels_of(scheme, [answer("a") | {"result": strange}])
+    assert (labels.classes, labels.answered) == ({}, {1})
+
+
+def test_without_exemplar_control_only_the_star_steers():
+    config = CONFIG.replace('name="exemplar"', 'name="other"')
+    labels = labels_of(read_scheme(config), [answer("a", MORE)], [answer("b", starred=True)])
+    assert labels.exemplars == (2,)
+
+
+def test_captured_tasks_are_read():
+    folder = Path(__file__).parent / "captures"
+    config = (
+        '<View><Image name="image" value="$image"/><Choices name="label" toName="image"><Choice value="cat"/>'
+        '<Choice value="dog"/></Choices><Choices name="exemplar" toName="image" choice="multiple">'
+        '<Choice value="exemplar"/></Choices></View>'
+    )
+    captured = json.loads((folder / "export_JSON.json").read_text())
+    captured += json.loads((folder / "api_tasks_fields_all.json").read_text())["tasks"]
+    for task in captured:
+        labels = read_labels(read_scheme(config), [AnnotatedTask.model_validate(task)])
+        assert labels.classes == {16003: "cat"}
+        assert labels.exemplars == (16003,)
+
+
+def test_two_real_readers_come_to_one_label_set(client, second_client, make_project):
+    project = make_project(6)
+    client.update_project(project.id, maximum_annotations=2)
+    first, second = Reader(client), Reader(second_client)
+    ids = [task.id for task in client.tasks(project.id)]
+    first.annotate(ids[0], {"diagnosis": ["rare"], "exemplar": [MORE]})
+    second.annotate(ids[0], {"diagnosis": ["rare"]})
+    first.annotate(ids[1], {"diagnosis": ["rare"]})
+    tied = second.annotate(ids[1], {"diagnosis": ["common"]})
+    first.skip(ids[2])
+    second.annotate(ids[2], {"diagnosis": ["common"], "exemplar": [LESS]})
+    first.skip(ids[3])
+    starred = first.annotate(ids[4], {"diagnosis": ["rare"]})
+    second.annotate(ids[4], {"diagnosis": ["common"]})
+    first.star(starred)
+    labels = read_labels(read_scheme(project.label_config), client.annotated_tasks(project.id))
+    assert labels.classes == {ids[0]: "rare", ids[2]: "common", ids[4]: "rare"}
+    assert labels.exemplars == (ids[0], ids[4])
+    assert labels.counter_exemplars == (ids[2],)
+    assert labels.disagreed == {ids[1]: ("common", "rare")}
+    assert labels.skipped == {ids[3]}
+    second.withdraw(tied)
+    labels = read_labels(read_scheme(project.label_config), client.annotated_tasks(project.id))
+    assert labels.classes[ids[1]] == "rare"
