@@ -11,7 +11,6 @@ from PIL import Image
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoding import decode
 
-
 # Pillow warns of what it skips in a damaged file; the image, or our refusal, is what counts here.
 damaged = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
