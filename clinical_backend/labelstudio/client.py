@@ -34,6 +34,8 @@ T = TypeVar("T")
 TaskT = TypeVar("TaskT", bound=Task)
 
 _PAGE = 5000
+# Keeps addresses well below the 8 kB that proxies accept.
+_IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
 _TASK_FIELDS = "id,data,meta"
 _ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by"
@@ -186,11 +188,14 @@ class LabelStudioClient:
         """Return which of these tasks the project still holds."""
         wanted = sorted(set(task_ids))
         found: set[int] = set()
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            query = {"selectedItems": {"all": False, "included": part}}
-            page, _ = self._list_tasks(project_id, "id", query, len(part))
+        while wanted:
+            part = wanted[:_IDS_PER_ADDRESS]
+            query = {"selectedItems": {"all": False, "included": part}, "ordering": ["tasks:id"]}
+            page, total = self._list_tasks(project_id, "id", query, len(part))
             found.update(task["id"] for task in page)
+            # A server may cap its pages below what was asked for.
+            last = part[-1] if len(page) >= total else max(task["id"] for task in page)
+            wanted = [task_id for task_id in wanted if task_id > last]
         return frozenset(found)
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -331,7 +336,7 @@ class LabelStudioClient:
             # As for review: otherwise a project that evaluates predictions automatically would call the
             # backend for every task of the list.
             "review": "true",
-            "query": json.dumps(query),
+            "query": json.dumps(query, separators=(",", ":")),
         }
         if with_answers:
             params["fields"] = "all"

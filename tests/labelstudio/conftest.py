@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 from dataclasses import dataclass, field
@@ -70,6 +71,13 @@ class StubBackend:
 @pytest.fixture
 def stub_backend() -> Iterator[StubBackend]:
     """Return a running stub of a backend."""
+    with running_stub() as stub:
+        yield stub
+
+
+@contextlib.contextmanager
+def running_stub() -> Iterator[StubBackend]:
+    """Run a stub of a backend."""
     stub = StubBackend()
 
     class Handler(BaseHTTPRequestHandler):

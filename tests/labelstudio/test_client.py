@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError
@@ -91,6 +92,25 @@ def test_existing_tasks_tells_deleted_ones_and_those_of_other_projects(client, p
     client.delete_task(tasks[3])
     assert client.existing_tasks(project.id, [*tasks[:5], other]) == set(tasks[:5]) - {tasks[3]}
     assert client.existing_tasks(project.id, []) == frozenset()
+
+
+def test_existing_tasks_asks_in_parts_that_an_address_can_hold(client, project, monkeypatch):
+    monkeypatch.setattr(client_module, "_IDS_PER_ADDRESS", 5)
+    tasks = [task.id for task in client.tasks(project.id)]
+    client.delete_task(tasks[6])
+    assert client.existing_tasks(project.id, tasks) == set(tasks) - {tasks[6]}
+
+
+def test_a_server_that_caps_its_pages_hides_no_task(label_studio, client, project):
+    class Capped(httpx2.HTTPTransport):
+        def handle_request(self, request):
+            request.url = request.url.copy_set_param("page_size", 4)
+            return super().handle_request(request)
+
+    tasks = client.tasks(project.id)
+    with LabelStudioClient(label_studio.url, label_studio.account.token, transport=Capped()) as capped:
+        assert capped.tasks(project.id) == tasks
+        assert capped.existing_tasks(project.id, [task.id for task in tasks]) == {task.id for task in tasks}
 
 
 def test_predictions_are_imported_counted_and_deleted_by_version(client, project):

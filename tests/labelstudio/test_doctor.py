@@ -12,28 +12,60 @@ from clinical_backend.labelstudio.doctor import Status, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.labelstudio.reader import Reader
 from tests.conftest import label_config
+from tests.labelstudio.conftest import running_stub
 
 LOGIN = ("reader", "secret")
 
 
+@pytest.fixture(scope="module")
+def backend():
+    with running_stub() as stub:
+        yield stub
+
+
 @pytest.fixture
-def healthy(client, make_project, stub_backend):
-    """Return a project that is connected and has a queue of three tasks."""
-    project = make_project(4)
-    ids = [task.id for task in client.tasks(project.id)]
-    Publisher(client).publish(
+def make_healthy(client, make_project, backend):
+    """Return a function that makes a project that is connected and has a queue of three tasks."""
+
+    def make():
+        project = make_project(4)
+        ids = [task.id for task in client.tasks(project.id)][:3]
+        items = [QueueItem(task_id, [], queue_score(rank, 3)) for rank, task_id in enumerate(ids)]
+        Publisher(client).publish(project.id, "published", items)
+        connect(client, project.id, backend_url=backend.url, published_version="published")
+        return project
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """Hold the one project that most tests break and heal."""
+    return []
+
+
+@pytest.fixture
+def healthy(client, backend, make_healthy, shared):
+    """Return a healthy project, and heal it after the test."""
+    if not shared:
+        shared.append(make_healthy())
+    project = shared[0]
+    yield project
+    backend.basic_auth = None
+    client.update_project(
         project.id,
-        "published",
-        [QueueItem(task, [], queue_score(rank, 3)) for rank, task in enumerate(ids[:3])],
+        sampling=project.sampling,
+        maximum_annotations=1,
+        show_collab_predictions=True,
+        evaluate_predictions_automatically=False,
     )
-    connect(client, project.id, backend_url=stub_backend.url, published_version="published")
-    return project
+    connect(client, project.id, backend_url=backend.url, published_version="published")
 
 
 @pytest.fixture
-def findings_of(client, stub_backend):
+def findings_of(client, backend):
     def find(project, **options):
-        options = {"backend_url": stub_backend.url, "published_version": "published", **options}
+        options = {"backend_url": backend.url, "published_version": "published", **options}
         return diagnose(client, project.id, **options)
 
     return find
@@ -105,12 +137,12 @@ def test_an_old_version():
     assert only(findings, "label studio", Status.WARNING, "1.7.0")
 
 
-def test_a_project_that_is_not_there(client, stub_backend):
-    findings = diagnose(client, 10_000_000, backend_url=stub_backend.url)
+def test_a_project_that_is_not_there(client, backend):
+    findings = diagnose(client, 10_000_000, backend_url=backend.url)
     assert only(findings, "project", Status.ERROR, "404")
 
 
-def test_an_unsupported_labeling_config(client, stub_backend, findings_of):
+def test_an_unsupported_labeling_config(client, backend, findings_of):
     config = label_config().replace('choice="single"', 'choice="multiple"')
     project = client.create_project("several classes", config)
     found = ailing(findings_of(project))
@@ -118,13 +150,14 @@ def test_an_unsupported_labeling_config(client, stub_backend, findings_of):
     assert "several classes" in found["labeling config"][1]
 
 
-def test_no_exemplar_control(findings_of, make_project, client, stub_backend):
+def test_no_exemplar_control(findings_of, make_project, client, backend):
     project = make_project(2, exemplars=False)
-    connect(client, project.id, backend_url=stub_backend.url)
+    connect(client, project.id, backend_url=backend.url)
     assert ailing(findings_of(project))["exemplars"][0] is Status.WARNING
 
 
-def test_annotations_with_a_class_that_was_renamed(healthy, findings_of, client):
+def test_annotations_with_a_class_that_was_renamed(make_healthy, findings_of, client):
+    healthy = make_healthy()
     Reader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
     client.update_project(healthy.id, label_config=label_config(("common", "rarer")))
     assert only(findings_of(healthy), "labels", Status.WARNING, "'rare' (1)")
@@ -135,21 +168,21 @@ def test_no_backend(healthy, findings_of, client):
     assert only(findings_of(healthy), "backend", Status.ERROR, "no backend at")
 
 
-def test_a_backend_that_is_entered_twice(healthy, findings_of, client, stub_backend):
-    client.add_backend(healthy.id, stub_backend.url + "/")
+def test_a_backend_that_is_entered_twice(healthy, findings_of, client, backend):
+    client.add_backend(healthy.id, backend.url + "/")
     assert only(findings_of(healthy), "backend", Status.WARNING, "2 times")
 
 
-def test_a_backend_that_refuses_the_login(healthy, findings_of, stub_backend):
-    stub_backend.basic_auth = LOGIN
+def test_a_backend_that_refuses_the_login(healthy, findings_of, backend):
+    backend.basic_auth = LOGIN
     found = ailing(findings_of(healthy, basic_auth=LOGIN))
     assert found["backend"][0] is Status.ERROR
     assert found["webhook"] == (Status.ERROR, found["webhook"][1])
     assert "401" in found["webhook"][1]
 
 
-def test_a_login_that_the_backend_no_longer_asks_for(healthy, findings_of, client, stub_backend):
-    connect(client, healthy.id, backend_url=stub_backend.url, basic_auth=LOGIN, published_version="published")
+def test_a_login_that_the_backend_no_longer_asks_for(healthy, findings_of, client, backend):
+    connect(client, healthy.id, backend_url=backend.url, basic_auth=LOGIN, published_version="published")
     assert only(findings_of(healthy), "backend", Status.WARNING, "login")
 
 
@@ -168,24 +201,24 @@ def test_a_webhook_that_is_off(healthy, findings_of, client):
     assert only(findings_of(healthy), "webhook", Status.ERROR, "off")
 
 
-def test_a_webhook_that_is_there_twice(healthy, findings_of, client, stub_backend):
-    client.create_webhook(healthy.id, stub_backend.url + "/webhook/")
+def test_a_webhook_that_is_there_twice(healthy, findings_of, client, backend):
+    client.create_webhook(healthy.id, backend.url + "/webhook/")
     assert only(findings_of(healthy), "webhook", Status.WARNING, "2 webhooks")
 
 
-def test_a_webhook_without_the_login(healthy, findings_of, client, stub_backend):
-    connect(client, healthy.id, backend_url=stub_backend.url, basic_auth=LOGIN, published_version="published")
+def test_a_webhook_without_the_login(healthy, findings_of, client, backend):
+    connect(client, healthy.id, backend_url=backend.url, basic_auth=LOGIN, published_version="published")
     client.update_webhook(client.webhooks(healthy.id)[0].id, headers={})
     assert only(findings_of(healthy, basic_auth=LOGIN), "webhook", Status.ERROR, "401")
 
 
-def test_the_half_open_server_that_leaves_a_backend_without_webhook(half_open_client, stub_backend):
+def test_the_half_open_server_that_leaves_a_backend_without_webhook(half_open_client, backend):
     client = half_open_client
     project = client.create_project("by hand", label_config())
     with pytest.raises(LabelStudioRefusedError):
-        client.add_backend(project.id, stub_backend.url)
+        client.add_backend(project.id, backend.url)
     assert [entry.state for entry in client.backends(project.id)] == ["CO"]
-    findings = diagnose(client, project.id, backend_url=stub_backend.url)
+    findings = diagnose(client, project.id, backend_url=backend.url)
     [finding] = [finding for finding in findings if finding.check == "webhook"]
     assert finding.status is Status.ERROR
     assert "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false" in finding.cure
@@ -225,24 +258,25 @@ def test_a_model_version_of_somebody_else(healthy, findings_of, client):
     assert only(findings_of(healthy), "queue", Status.WARNING, "'theirs'")
 
 
-def test_a_project_without_a_queue_yet(client, make_project, stub_backend):
+def test_a_project_without_a_queue_yet(client, make_project, backend):
     project = make_project(2)
-    connect(client, project.id, backend_url=stub_backend.url)
-    findings = diagnose(client, project.id, backend_url=stub_backend.url)
+    connect(client, project.id, backend_url=backend.url)
+    findings = diagnose(client, project.id, backend_url=backend.url)
     assert only(findings, "queue", Status.WARNING, "empty")
 
 
-def test_a_queue_that_is_used_up(healthy, findings_of, client):
+def test_a_queue_that_is_used_up(make_healthy, findings_of, client):
+    healthy = make_healthy()
     reader = Reader(client)
     for _ in range(3):
         reader.annotate(reader.next(healthy.id), {"diagnosis": ["common"]})
     assert only(findings_of(healthy), "queue", Status.WARNING, "All tasks")
 
 
-def test_a_project_without_tasks(client, make_project, stub_backend):
+def test_a_project_without_tasks(client, make_project, backend):
     project = make_project(0)
-    connect(client, project.id, backend_url=stub_backend.url)
-    assert ailing(diagnose(client, project.id, backend_url=stub_backend.url))["images"][0] is Status.WARNING
+    connect(client, project.id, backend_url=backend.url)
+    assert ailing(diagnose(client, project.id, backend_url=backend.url))["images"][0] is Status.WARNING
 
 
 def test_an_image_that_cannot_be_read(healthy, findings_of):
@@ -253,9 +287,9 @@ def test_an_image_that_cannot_be_read(healthy, findings_of):
     assert only(findings, "images", Status.ERROR, "no image")
 
 
-def test_a_task_without_image(client, make_project, stub_backend):
+def test_a_task_without_image(client, make_project, backend):
     project = make_project(0)
     client.import_tasks(project.id, [{"data": {"image": ""}}])
-    connect(client, project.id, backend_url=stub_backend.url)
-    findings = diagnose(client, project.id, backend_url=stub_backend.url, read_image=lambda uri, task: None)
+    connect(client, project.id, backend_url=backend.url)
+    findings = diagnose(client, project.id, backend_url=backend.url, read_image=lambda uri, task: None)
     assert "no address" in ailing(findings)["images"][1]
