@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,8 +15,10 @@ from clinical_backend.demo.run import DemoProject, create_demo_project
 from clinical_backend.demo.simulation import wait_for_round
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.learner.backbones import load_backbone
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
+from tests.conftest import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,12 +48,31 @@ def make_cells(client: LabelStudioClient, label_studio: LabelStudioServer) -> Ma
     return make
 
 
+class MakeBackend(Protocol):
+    """Makes a backend in a fresh folder; start it as a context manager."""
+
+    def __call__(self, url: str, api_key: str, **settings: object) -> BackendServer: ...
+
+
 @pytest.fixture(scope="session")
-def backend(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]:
+def make_backend(tmp_path_factory: pytest.TempPathFactory) -> MakeBackend:
+    """Return a function that makes backends, which share one exported backbone: that takes long to export."""
+    exported = CACHE / "backbones"
+    load_backbone(folder=exported, device="cpu")
+
+    def make(url: str, api_key: str, **settings: object) -> BackendServer:
+        folder = tmp_path_factory.mktemp("backend")
+        shutil.copytree(exported, folder / "backbones")
+        return BackendServer(folder, url, api_key, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def backend(label_studio: LabelStudioServer, make_backend: MakeBackend) -> Iterator[BackendServer]:
     """Return a running backend with basic authentication and small queues."""
     settings = {"QUEUE_SIZE": 30, "START_TRAINING_EACH_N_UPDATES": 5, "RECONCILE_SECONDS": 5, **CREDENTIALS}
-    folder = tmp_path_factory.mktemp("backend")
-    with BackendServer(folder, label_studio.url, label_studio.account.token, **settings) as server:
+    with make_backend(label_studio.url, label_studio.account.token, **settings) as server:
         yield server
 
 
@@ -77,7 +99,9 @@ class Loop:
         connect(self.client, self.id, backend_url=self.backend.url, basic_auth=self.backend.credentials)
         if options:
             (entry,) = self.client.backends(self.id)
-            self.client.update_backend(entry, extra_params=options)
+            user, password = self.backend.credentials or (None, None)
+            auth = {"basic_auth_user": user, "basic_auth_pass": password} if user else {}
+            self.client.update_backend(entry, extra_params=options, **auth)
         self.wait_for_round(0)
 
     def wait_for_round(self, after: int, **knowing: int) -> int:
