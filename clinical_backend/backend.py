@@ -48,10 +48,15 @@ class Backend:
         self._runner = runner
         self._wired: dict[int, float] = {}
 
-    def setup(self, request: SetupRequest) -> str:
+    def setup(self, request: SetupRequest, address: str | None = None) -> str:
         """Register a project and return its published version.
 
-        The first call of a project makes a round due and has the connection checked and repaired.
+        The first call of a project makes a round due. Each has the connection checked and repaired soon.
+
+        Parameters
+        ----------
+        address
+            Where Label Studio reached this backend, if the server knows.
         """
         try:
             options = request.options()
@@ -59,6 +64,8 @@ class Backend:
             logger.warning("Project %d keeps its earlier options: %s", request.project_id, error)
             options = None
         self._stores.projects.register(request.project_id, options)
+        if address is not None:
+            self._stores.projects.change(request.project_id, address=address.rstrip("/"))
         self._check_wiring_soon(request.project_id)
         return self.version(request.project_id)
 
@@ -164,9 +171,7 @@ class Backend:
         if updates >= settings.start_training_each_n_updates:
             return f"{updates} annotations were made or changed"
         published = self._stores.rounds.published(project_id)
-        if published is None or not any(
-            self._stores.rounds.holds(published.id, task) for task in webhook.task_ids
-        ):
+        if published is None or not any(self._stores.rounds.holds(published.id, task) for task in webhook.task_ids):
             return None
         left = self._stores.projects.count_annotated(project_id)
         counts = published.report.get("counts", {})

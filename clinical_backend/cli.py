@@ -12,6 +12,8 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clinical_backend.labelstudio.client import LabelStudioClient
 
 __all__ = ["main"]
@@ -25,9 +27,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure speed, side by side, and print tables.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
-Project = Annotated[
-    int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")
-]
+Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
 
 def main() -> None:
@@ -88,8 +88,9 @@ def connect(
             published_version=_published_version(settings, project),
         )
     for change in changes:
-        print(f"• {change}")
-    print("Connected." if changes else "Connected already; nothing was to be changed.")
+        print(f"{'•' if change.made else '!'} {change.detail}")
+    made = any(change.made for change in changes)
+    print("Connected." if made else "Connected already; nothing was to be changed.")
 
 
 @app.command()
@@ -194,13 +195,13 @@ def _published_version(settings: Settings, project: int) -> str | None:
     return row.published_version if row else None
 
 
-def _image_reader(settings: Settings, client: LabelStudioClient):  # noqa: ANN202
+def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:
     from clinical_backend.images.decoding import decode
     from clinical_backend.images.sources import ImageSource
 
     source = ImageSource(settings.label_studio_url, client.http, local_roots=settings.local_roots)
 
-    def read(uri: str, task_id: int | None = None) -> None:
-        decode(source.fetch(uri, task_id))
+    def read(uri: str, task_id: int) -> object:
+        return decode(source.fetch(uri, task_id))
 
     return read

@@ -45,9 +45,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         if project_id is not None and hasattr(self, "set"):
             self.set("model_version", _backend().version(project_id))
 
-    def predict(
-        self, tasks: Sequence[dict[str, Any]], context: Any = None, **_kwargs: Any
-    ) -> list[dict[str, Any]]:
+    def predict(self, tasks: Sequence[dict[str, Any]], context: Any = None, **_kwargs: Any) -> list[dict[str, Any]]:
         """Return one prediction per task, in order, for tasks as Label Studio sends them."""
         project_id = next((task["project"] for task in tasks if task.get("project")), None)
         request = PredictRequest.model_validate(
@@ -77,9 +75,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         reason = _backend(background=not in_own_process).receive(webhook)
         if reason is not None and in_own_process and webhook.project_id is not None:
             settings = load_settings()
-            reconcile(
-                Workshop(settings, Database.in_folder(settings.model_dir)), webhook.project_id, look=False
-            )
+            reconcile(Workshop(settings, Database.in_folder(settings.model_dir)), webhook.project_id, look=False)
         return {"model_version": _backend(background=not in_own_process).version(webhook.project_id or 0)}
 
 

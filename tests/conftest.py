@@ -48,6 +48,13 @@ def client(label_studio: LabelStudioServer) -> Iterator[LabelStudioClient]:
 
 
 @pytest.fixture(scope="session")
+def personal_access_token(client: LabelStudioClient) -> str:
+    """Return the administrator's personal access token; each user may have one."""
+    token: str = client.session.request("POST", "api/token/")["token"]
+    return token
+
+
+@pytest.fixture(scope="session")
 def second_client(label_studio: LabelStudioServer, client: LabelStudioClient) -> Iterator[LabelStudioClient]:
     """Return the connection of a second reader, who signed up by invitation."""
     token = sign_up(client, "reader@example.com", "a-second-reader")
@@ -68,9 +75,7 @@ def image_paths(label_studio: LabelStudioServer) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def make_project(
-    client: LabelStudioClient, label_studio: LabelStudioServer, image_paths: list[str]
-) -> MakeProject:
+def make_project(client: LabelStudioClient, label_studio: LabelStudioServer, image_paths: list[str]) -> MakeProject:
     """Return a function that creates a project with so many images."""
     numbers = itertools.count(1)
 
@@ -84,10 +89,7 @@ def make_project(
         config = label_config(classes, exemplars=exemplars)
         project = client.create_project(f"project {next(numbers)}", config, sampling=sampling)
         client.serve_local_files(project.id, str(label_studio.files / "images"))
-        tasks = [
-            {"data": {"image": image_paths[number % IMAGE_COUNT], "number": number}}
-            for number in range(images)
-        ]
+        tasks = [{"data": {"image": image_paths[number % IMAGE_COUNT], "number": number}} for number in range(images)]
         if tasks:
             client.import_tasks(project.id, tasks)
         return client.project(project.id)

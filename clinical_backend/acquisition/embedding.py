@@ -86,4 +86,6 @@ def _matrix(argument: str, values: ArrayLike) -> NDArray[np.float32]:
         raise InvalidArgumentError(
             argument, f"it holds {array.dtype}, not real numbers.", "Give an array of float32."
         )
-    return np.ascontiguousarray(array, dtype=np.float32)
+    rows = np.ascontiguousarray(array, dtype=np.float32).view()
+    rows.setflags(write=False)
+    return rows

@@ -1,4 +1,4 @@
-"""The greedy loop that the functions share."""
+"""What the greedy selections have in common."""
 
 from __future__ import annotations
 
@@ -9,60 +9,48 @@ import numpy as np
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-__all__ = ["fill", "greedy"]
+__all__ = ["TIE", "complete", "first_largest", "largest"]
+
+TIE = np.float32(1e-6)
+"""Gains whose relative difference is below this are equal: float32 cannot tell them apart."""
 
 
-def greedy(
-    budget: int,
-    gains_of: Callable[[], NDArray[np.floating]],
-    update: Callable[[int], None],
-    relevance: NDArray[np.floating] | None = None,
+def largest(scores: NDArray[np.float64], budget: int) -> Selection:
+    """Pick the largest scores, lowest index on a tie; the gains are the scores."""
+    if budget < len(scores):
+        level = np.partition(scores, len(scores) - budget)[len(scores) - budget]
+        rows = np.flatnonzero(scores >= level - TIE * abs(level))
+    else:
+        rows = np.arange(len(scores))
+    order = rows[np.argsort(-scores[rows], kind="stable")]
+    bounds = np.flatnonzero(np.diff(scores[order]) < -TIE * np.abs(scores[order[:-1]])) + 1
+    ties = np.repeat(np.arange(len(bounds) + 1), np.diff(np.concatenate([[0], bounds, [len(order)]])))
+    order = order[np.lexsort((order, ties))][:budget]
+    return Selection(order.astype(np.int64), scores[order].astype(np.float64))
+
+
+def complete(
+    indices: NDArray[np.int64], gains: NDArray[np.float64], budget: int, relevance: NDArray[np.floating]
 ) -> Selection:
-    """Pick the largest gain, lowest index on a tie, `budget` times.
-
-    Parameters
-    ----------
-    budget
-        Number of picks, at most the size of the pool.
-    gains_of
-        Returns the (n,) gains of all points given the picks so far.
-    update
-        Called with each pick.
-    relevance
-        (n,) order of the points once no gain is positive; None if the function cannot saturate.
-    """
-    indices = np.empty(budget, np.int64)
-    gains = np.empty(budget, np.float64)
-    taken: NDArray[np.bool_] | None = None
-    for step in range(budget):
-        current = np.asarray(gains_of(), np.float64)
-        if taken is None:
-            taken = np.zeros(len(current), np.bool_)
-        current[taken] = -np.inf
-        best = int(np.argmax(current))
-        if relevance is not None and current[best] <= 0:
-            return fill(indices[:step], gains[:step], budget, relevance)
-        indices[step], gains[step] = best, current[best]
-        taken[best] = True
-        update(best)
-    return Selection(indices, gains)
-
-
-def fill(
-    indices: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    budget: int,
-    relevance: NDArray[np.floating],
-) -> Selection:
-    """Complete a selection whose function is saturated: by relevance, lowest index on a tie, with gain zero."""
-    order = np.argsort(-relevance, kind="stable")
-    rest = order[~np.isin(order, indices)][: budget - len(indices)]
+    """Fill a selection whose function is saturated: by relevance, lowest index on a tie, with gain zero."""
+    if len(indices) == budget:
+        return Selection(indices, gains)
+    left = relevance.astype(np.float64)
+    left[indices] = -np.inf
+    rest = largest(left, budget - len(indices)).indices
     return Selection(
-        np.concatenate([indices, rest.astype(np.int64)]),
+        np.concatenate([indices, rest]),
         np.concatenate([gains, np.zeros(len(rest))]),
         saturated_at=len(indices),
     )
+
+
+def first_largest(scores: NDArray[np.float64], taken: NDArray[np.bool_]) -> int:
+    """Take the largest score that is free, lowest index on a tie; return its index."""
+    scores[taken] = -np.inf
+    best = scores.max()
+    pick = int(np.argmax(scores >= best - TIE * abs(best)))
+    taken[pick] = True
+    return pick

@@ -114,14 +114,15 @@ class BackendServer:
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` while it is unknown."""
-        answer = httpx2.get(f"{self.url}/projects/{project_id}", auth=self._auth, timeout=10.0)
+        answer = httpx2.get(f"{self.url}/projects/{project_id}", auth=self.credentials, timeout=10.0)
         if answer.status_code == httpx2.codes.NOT_FOUND:
             return None
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
     @property
-    def _auth(self) -> tuple[str, str] | None:
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password, where it asks for them."""
         user, password = (self.environment.get(f"BASIC_AUTH_{part}") for part in ("USER", "PASS"))
         return (user, password) if user and password else None
 

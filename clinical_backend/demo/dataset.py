@@ -16,7 +16,7 @@ from clinical_backend.errors import ClinicalError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "drawn_cells", "load_dataset"]
 
 _BLOOD_CLASSES = (
     "basophil",
@@ -64,7 +64,7 @@ def load_dataset(size: int, rare: int, seed: int, cache: Path) -> Dataset:
     generator = np.random.default_rng(seed)
     archive = _blood_archive(cache)
     if archive is None:
-        return _drawn_cells(size, rare, generator)
+        return drawn_cells(size, rare, seed=seed)
     with np.load(archive) as file:
         images, labels = file["train_images"], file["train_labels"].ravel().astype(np.int64)
     chosen = np.concatenate(
@@ -110,7 +110,9 @@ def _download(cache: Path) -> Path | None:
     return archive if archive.is_file() else None
 
 
-def _drawn_cells(size: int, rare: int, generator: np.random.Generator) -> Dataset:
+def drawn_cells(size: int, rare: int, *, seed: int) -> Dataset:
+    """Return drawn cells, of which ``rare`` are of the first class: plainly synthetic, and free of patients."""
+    generator = np.random.default_rng(seed)
     labels = np.zeros(size, dtype=np.int64)
     labels[rare:] = generator.integers(1, len(_CELL_CLASSES), size - rare)
     labels = generator.permutation(labels)
@@ -132,7 +134,9 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
         _disc(draw, middle, radius * generator.uniform(0.5, 0.75), nucleus)
     if label == 2:
         for angle in generator.uniform(0, 6.3) + np.arange(3) * 2.1:
-            _disc(draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus)
+            _disc(
+                draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus
+            )
     if label == 0:
         for _ in range(25):
             place = middle + generator.normal(0, radius * 0.45, 2)
@@ -141,8 +145,6 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     return (pixels + generator.normal(0, 5, pixels.shape)).clip(0, 255).astype(np.uint8)
 
 
-def _disc(
-    draw: ImageDraw.ImageDraw, middle: NDArray[np.float64], radius: float, colour: tuple[int, ...]
-) -> None:
+def _disc(draw: ImageDraw.ImageDraw, middle: NDArray[np.float64], radius: float, colour: tuple[int, ...]) -> None:
     x, y = (float(value) for value in middle)
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

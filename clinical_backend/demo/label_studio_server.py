@@ -198,9 +198,7 @@ class LabelStudioServer:
         return environment | self._more
 
 
-def _launch(
-    command: Path, data: Path, port: int, log: Path, extra: dict[str, str]
-) -> subprocess.Popen[bytes]:
+def _launch(command: Path, data: Path, port: int, log: Path, extra: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start ``label-studio`` in a process group of its own."""
     environment = {
         name: value
@@ -289,9 +287,7 @@ def _compact(database: Path) -> None:
 
 def _version(command: Path) -> str:
     """Name the installed version by its package's metadata, without starting it."""
-    packages = sorted(
-        command.resolve().parent.parent.glob("lib/python*/site-packages/label_studio-*.dist-info")
-    )
+    packages = sorted(command.resolve().parent.parent.glob("lib/python*/site-packages/label_studio-*.dist-info"))
     if packages:
         return packages[0].name.removeprefix("label_studio-").removesuffix(".dist-info")
     return hashlib.sha256(command.read_bytes()).hexdigest()[:12]

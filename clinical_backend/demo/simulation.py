@@ -93,9 +93,7 @@ def read_project(
     return outcome
 
 
-def wait_for_round(
-    backend: BackendServer, project_id: int, after: int, *, labels: int = 0, exemplars: int = 0
-) -> int:
+def wait_for_round(backend: BackendServer, project_id: int, after: int, *, labels: int = 0, exemplars: int = 0) -> int:
     """Wait until a later round is published that knows so many labels, and return its number.
 
     Raises

@@ -113,7 +113,7 @@ class Transfer:
                     "Check that this machine can reach the host; it is tried again later.",
                 )
             ) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # Unicode: a host's name
             raise ImageError(
                 f"The reply of {url.host} cannot be read ({type(error).__name__}).",
                 "Check the address of the image.",
@@ -146,7 +146,7 @@ def _parse(address: str) -> httpx2.URL:
         url = httpx2.URL(address)
     except (httpx2.InvalidURL, ValueError):
         url = httpx2.URL()
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not url.host or not 0 < (url.port or 80) < 2**16:
         raise ImageError(
             "The address of the image is not a valid http:// or https:// URL.",
             "Correct the task's data and import it again.",

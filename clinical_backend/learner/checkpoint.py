@@ -23,7 +23,7 @@ __all__ = ["CheckpointMetadata", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = 1
 _DESCRIPTION = "checkpoint.json"
-_TENSORS = ("mean", "scale", "weights", "bias", "counts")
+_TENSORS = ("weights", "bias", "counts")
 _CURE = "Start a round: it makes the model anew from the labels in Label Studio."
 
 

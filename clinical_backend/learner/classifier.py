@@ -1,7 +1,16 @@
-"""The classifier: class-balanced multinomial logistic regression on frozen features."""
+"""The classifier: class-balanced multinomial logistic regression on frozen features.
+
+Features are scaled to unit length, centred, and scaled by one common factor to a mean square of one per
+dimension. The weights have a Gaussian prior, so chosen that a logit has the same variance before any label is
+seen, whatever the number of features or labels. (Scaling each feature by its own deviation, the usual way,
+lifts the noise of the quiet ones: on three medical sets it cost .02 to .09 of the rare classes' average
+precision. The prior's variance was flat to .01 between 1 and 10, so nothing is searched for in a round.)
+"""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,24 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+    from threadpoolctl import threadpool_limits
 
-__all__ = ["DEFAULT_STRENGTH", "LinearClassifier", "fit", "out_of_fold_probabilities"]
+__all__ = ["LOGIT_VARIANCE", "LinearClassifier", "fit", "out_of_fold_probabilities"]
 
-DEFAULT_STRENGTH = 1e-2
+LOGIT_VARIANCE = 3.0
+
+# Of the mean loss's gradient. The rough one halves the time and moved no average precision by .001.
+_TOLERANCE = 3e-4
+_ROUGH_TOLERANCE = 3e-3
+_MAX_ITERATIONS = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LinearClassifier:
-    """A linear classifier of features.
-
-    Features are centred and scaled before the weights are applied: logits = ((x − mean) / scale) W + b.
+    """A linear classifier of features: logits = (x / ‖x‖) W + b.
 
     Attributes
     ----------
     classes
         Names of all C classes, those without an example too.
-    mean, scale
-        Shape (d,), float32.
     weights
         Shape (d, C), float32.
     bias
@@ -40,16 +52,14 @@ class LinearClassifier:
     """
 
     classes: tuple[str, ...]
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     counts: NDArray[np.int64]
 
     @property
     def dimension(self) -> int:
-        """Length of a feature."""
-        return len(self.mean)
+        """Length d of a feature."""
+        return len(self.weights)
 
     def logits(self, features: ArrayLike) -> NDArray[np.float32]:
         """Return the logits of features of shape (n, d): shape (n, C), float32.
@@ -60,9 +70,7 @@ class LinearClassifier:
             When the features have another shape or are not finite.
         """
         rows = _checked(features, self.dimension)
-        # The scaling is folded into the weights, so that no copy of the features is made.
-        weights = self.weights / self.scale[:, None]
-        logits: NDArray[np.float32] = rows @ weights + (self.bias - self.mean @ weights)
+        logits: NDArray[np.float32] = (rows @ self.weights) / _lengths(rows) + self.bias
         return logits
 
     def probabilities(self, features: ArrayLike) -> NDArray[np.float32]:
@@ -107,13 +115,48 @@ class LinearClassifier:
         return residuals
 
 
+@dataclass(frozen=True, slots=True)
+class _Coordinates:
+    """Normalised features in as few dimensions as hold them all.
+
+    With fewer examples than features, the solution lies in the span of the examples: an orthonormal basis of
+    it makes the same problem smaller, exactly.
+    """
+
+    rows: NDArray[np.float32]  # (n, min(n, d)): ((x / length − centre) / scale) basis
+    centre: NDArray[np.float32]  # (d,)
+    scale: float
+    basis: NDArray[np.float32] | None  # (d, min(n, d)); None for the identity
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> _Coordinates:
+        unit = features / _lengths(features)
+        centre = unit.mean(axis=0)
+        unit -= centre
+        scale = float(np.sqrt(np.mean(unit**2)))
+        if scale < 1e-9:  # all examples look the same
+            scale = 1.0
+        unit /= scale
+        if len(unit) >= unit.shape[1]:
+            return cls(unit, centre, scale, None)
+        basis, triangle = np.linalg.qr(unit.T)
+        return cls(np.ascontiguousarray(triangle.T), centre, scale, basis)
+
+    def unfold(
+        self, weights: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return weights and bias for features of unit length."""
+        full = (weights if self.basis is None else self.basis @ weights) / np.float32(self.scale)
+        return np.ascontiguousarray(full, dtype=np.float32), (bias - self.centre @ full).astype(np.float32)
+
+
 def fit(
     features: ArrayLike,
     labels: ArrayLike,
     classes: Sequence[str],
     *,
     seed: int = 0,
-    strength: float = DEFAULT_STRENGTH,
+    logit_variance: float = LOGIT_VARIANCE,
 ) -> LinearClassifier:
     """Learn a classifier in which every class weighs the same, however many examples it has.
 
@@ -126,9 +169,9 @@ def fit(
     classes
         Names of all C classes; not all need examples.
     seed
-        Reserved for solvers that draw; the same input gives the same classifier.
-    strength
-        Weight of the L2 penalty beside the mean loss.
+        Of the solver. The present one draws nothing: the same input gives the same classifier.
+    logit_variance
+        Variance of a logit under the prior; less is smoother.
 
     Raises
     ------
@@ -137,32 +180,15 @@ def fit(
     ModelError
         When fewer than two classes have examples.
     """
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 (slow to import)
-
-    rows = _checked(features, None)
-    indices = _checked_labels(labels, len(rows), len(classes))
-    counts = np.bincount(indices, minlength=len(classes))
-    present = np.flatnonzero(counts)
-    if len(present) < 2:
-        raise ModelError(
-            "A classifier needs labels of at least two classes.",
-            "Annotate tasks until a second class has an example.",
+    rows, indices = _checked_examples(features, labels, classes)
+    with _one_thread():
+        coordinates = _Coordinates.of(rows)
+        penalty = rows.shape[1] / logit_variance
+        weights, bias = coordinates.unfold(
+            *_solve(coordinates.rows, indices, len(classes), penalty=penalty, tolerance=_TOLERANCE, seed=seed)
         )
-    mean, scale = rows.mean(axis=0), rows.std(axis=0)
-    scale[scale < 1e-6 * max(1.0, float(scale.max()))] = 1.0  # a constant feature says nothing
-    standard = (rows - mean) / scale
-    model = LogisticRegression(
-        C=1.0 / (strength * len(rows)), class_weight="balanced", max_iter=500, random_state=seed
-    )
-    model.fit(standard, indices)
-    weights, bias = model.coef_.T, model.intercept_
-    if len(present) == 2:  # one column that tells the second class from the first
-        weights, bias = np.hstack([-weights / 2, weights / 2]), np.array([-bias[0] / 2, bias[0] / 2])
-    all_weights = np.zeros((rows.shape[1], len(classes)), dtype=np.float32)
-    all_bias = np.full(len(classes), -np.inf, dtype=np.float32)
-    all_weights[:, present] = weights
-    all_bias[present] = bias
-    return LinearClassifier(tuple(classes), mean, scale, all_weights, all_bias, counts.astype(np.int64))
+    counts = np.bincount(indices, minlength=len(classes)).astype(np.int64)
+    return LinearClassifier(tuple(classes), weights, bias, counts)
 
 
 def out_of_fold_probabilities(
@@ -172,12 +198,21 @@ def out_of_fold_probabilities(
     *,
     folds: int = 5,
     seed: int = 0,
-    strength: float = DEFAULT_STRENGTH,
+    logit_variance: float = LOGIT_VARIANCE,
 ) -> NDArray[np.float32]:
     """Return probabilities for each example from a classifier that did not learn from it.
 
-    Folds hold about the same share of every class. A class's only example is judged by classifiers that
-    have not seen the class: its probability there is 0, as it is for a new case.
+    Folds hold about the same share of every class. A class's only example is judged by a classifier that
+    has not seen the class: its probability there is 0, as it would be for a new case.
+
+    Parameters
+    ----------
+    features, labels, classes, logit_variance
+        As for ``fit``.
+    folds
+        Number of classifiers.
+    seed
+        Of the draw of the folds.
 
     Returns
     -------
@@ -191,24 +226,72 @@ def out_of_fold_probabilities(
     ModelError
         When fewer than two classes have examples.
     """
-    rows = _checked(features, None)
-    indices = _checked_labels(labels, len(rows), len(classes))
-    if len(np.unique(indices)) < 2:
-        raise ModelError(
-            "A classifier needs labels of at least two classes.",
-            "Annotate tasks until a second class has an example.",
-        )
+    rows, indices = _checked_examples(features, labels, classes)
     fold_of = _folds(indices, min(folds, len(rows)), seed)
     probabilities = np.zeros((len(rows), len(classes)), dtype=np.float32)
-    for fold in np.unique(fold_of):
-        held_out = fold_of == fold
-        seen = np.unique(indices[~held_out])
-        if len(seen) == 1:
-            probabilities[held_out, seen[0]] = 1.0
-            continue
-        classifier = fit(rows[~held_out], indices[~held_out], classes, seed=seed, strength=strength)
-        probabilities[held_out] = classifier.probabilities(rows[held_out])
+    with _one_thread():
+        # Centre and scale use no label, so they may be shared by the folds.
+        coordinates = _Coordinates.of(rows).rows
+        for fold in np.unique(fold_of):
+            out = fold_of == fold
+            seen = np.unique(indices[~out])
+            if len(seen) == 1:
+                probabilities[out, seen[0]] = 1.0
+                continue
+            weights, bias = _solve(
+                coordinates[~out],
+                indices[~out],
+                len(classes),
+                penalty=rows.shape[1] / logit_variance,
+                tolerance=_ROUGH_TOLERANCE,
+                seed=seed,
+            )
+            probabilities[out] = _softmax(coordinates[out] @ weights + bias)
     return probabilities
+
+
+def _solve(
+    rows: NDArray[np.float32],
+    indices: NDArray[np.intp],
+    classes: int,
+    *,
+    penalty: float,
+    tolerance: float,
+    seed: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights of shape (dimensions, classes) and biases of shape (classes,)."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 (slow to import)
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    model = LogisticRegression(
+        C=1.0 / penalty, class_weight="balanced", tol=tolerance, max_iter=_MAX_ITERATIONS, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rows, indices)
+    if model.n_iter_.max() >= _MAX_ITERATIONS:
+        _log.warning("The classifier's solver stopped after %d steps.", _MAX_ITERATIONS)
+    found, offset = model.coef_.T, model.intercept_
+    if len(model.classes_) == 2:  # one column, which tells the second class from the first
+        found, offset = np.hstack([-found / 2, found / 2]), np.array([-offset[0] / 2, offset[0] / 2])
+    weights = np.zeros((rows.shape[1], classes), dtype=np.float32)
+    bias = np.full(classes, -np.inf, dtype=np.float32)
+    weights[:, model.classes_] = found
+    bias[model.classes_] = offset
+    return weights, bias
+
+
+def _one_thread() -> threadpool_limits:
+    """Keep linear algebra to one thread: with products this small, others only spin and wait."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 (comes with scikit-learn)
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the Euclidean length of each row, shape (n, 1); 1 for a row of zeros."""
+    lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.where(lengths > 0, lengths, np.float32(1.0))
 
 
 def _folds(indices: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.intp]:
@@ -224,6 +307,19 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _checked_examples(
+    features: ArrayLike, labels: ArrayLike, classes: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    rows = _checked(features, None)
+    indices = _checked_labels(labels, len(rows), len(classes))
+    if len(np.unique(indices)) < 2:
+        raise ModelError(
+            "A classifier needs labels of at least two classes.",
+            "Annotate tasks until a second class has an example.",
+        )
+    return rows, indices
 
 
 def _checked(features: ArrayLike, dimension: int | None) -> NDArray[np.float32]:

@@ -86,9 +86,7 @@ class FeaturedTasks:
         return len(self.tasks)
 
 
-def features_of(
-    stores: Stores, features: FeatureStore, project_id: int, task_ids: Iterable[int]
-) -> FeaturedTasks:
+def features_of(stores: Stores, features: FeatureStore, project_id: int, task_ids: Iterable[int]) -> FeaturedTasks:
     """Return those of the tasks that have a feature, in their order."""
     wanted = list(task_ids)
     images = stores.images.all(project_id, wanted)

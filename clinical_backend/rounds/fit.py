@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "fit"]
 
 _FOLDS = 5
-_USEFUL_LIFT = 0.25
+_USEFUL_LIFT = 0.1
 """Share of the way from chance to perfect average precision from which on the classifier is believed."""
 
 

@@ -39,9 +39,7 @@ UNPUBLISHED_VERSION = "clinical-0"
 _BATCH = 32
 
 
-def predict(
-    workshop: Workshop, project_id: int, label_config: str, tasks: Sequence[PredictTask]
-) -> list[Prediction]:
+def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Sequence[PredictTask]) -> list[Prediction]:
     """Return one prediction per task, in order.
 
     A task whose image cannot be read in time, and every task while there is no model, gets an empty
@@ -104,9 +102,7 @@ def _classifier(workshop: Workshop, project_id: int, version: str) -> LinearClas
         logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
         return None
     if metadata.backbone != workshop.backbone.key:
-        logger.warning(
-            "Project %d predicts nothing until its next round: the backbone was changed", project_id
-        )
+        logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)
         return None
     return classifier
 

@@ -105,12 +105,12 @@ def _repair_wiring(workshop: Workshop, project_id: int) -> None:
     changes = repair(
         workshop.client,
         project_id,
-        backend_url=workshop.settings.public_url,
+        backend_url=workshop.settings.backend_url or (row and row.address) or workshop.settings.public_url,
         basic_auth=workshop.settings.basic_auth,
         published_version=row.published_version if row else None,
     )
     for change in changes:
-        logger.info("Project %d: %s", project_id, change)
+        logger.info("Project %d: %s", project_id, change.detail)
     workshop.stores.projects.change(project_id, wiring_due=False)
 
 

@@ -50,9 +50,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
     with stages.stage("sync"):
         snapshot = synchronise(workshop.client, stores, settings, project_id)
     with stages.stage("embed"):
-        embedded = embed_new(
-            stores, workshop.source, workshop.embedder, features, project_id, stages.progress
-        )
+        embedded = embed_new(stores, workshop.source, workshop.embedder, features, project_id, stages.progress)
         pool = features_of(stores, features, project_id, snapshot.pool)
         labelled = features_of(stores, features, project_id, snapshot.labels.classes)
         query = features_of(stores, features, project_id, snapshot.target.query)
@@ -129,7 +127,9 @@ class _Stages:
 def _unreadable(stores: Stores, project_id: int) -> ImageError:
     images = stores.images.all(project_id).values()
     reason = next((image.problem for image in images if image.problem), "They were not tried yet.")
-    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
+    return ImageError(
+        f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure."
+    )
 
 
 def _keep_model(workshop: Workshop, row: Round, fitted: Fit) -> None:

@@ -77,9 +77,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     return Snapshot(project, scheme, labels, pool, target)
 
 
-def _synchronise_tasks(
-    client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme
-) -> None:
+def _synchronise_tasks(client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme) -> None:
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
     known = stores.images.all(project.id)
     row = stores.projects.get(project.id)

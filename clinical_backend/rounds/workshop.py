@@ -48,9 +48,7 @@ class Workshop:
     @cached_property
     def source(self) -> ImageSource:
         """Images by address."""
-        return ImageSource(
-            self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots
-        )
+        return ImageSource(self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots)
 
     @cached_property
     def backbone(self) -> Backbone:

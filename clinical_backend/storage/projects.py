@@ -49,9 +49,7 @@ class ProjectStore:
             project = session.get(Project, project_id)
             new = project is None
             if project is None:
-                project = Project(
-                    id=project_id, request="the project was connected", requested_at=time.time()
-                )
+                project = Project(id=project_id, request="the project was connected", requested_at=time.time())
                 session.add(project)
             if options is not None and options != project.options:
                 project.options = options
@@ -79,9 +77,7 @@ class ProjectStore:
         """
         with self._database.write() as session:
             chosen = update(Project).where(Project.id == project_id)
-            session.execute(
-                chosen.where(Project.request.is_(None)).values(request=reason, requested_at=time.time())
-            )
+            session.execute(chosen.where(Project.request.is_(None)).values(request=reason, requested_at=time.time()))
             if delay is not None:
                 session.execute(chosen.values(not_before=time.time() + delay if delay else 0.0))
 

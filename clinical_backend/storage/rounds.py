@@ -50,9 +50,7 @@ class RoundStore:
     def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
         """Note how far a running round is."""
         with self._database.write() as session:
-            session.execute(
-                update(Round).where(Round.id == round_id).values(stage=stage, done=done, total=total)
-            )
+            session.execute(update(Round).where(Round.id == round_id).values(stage=stage, done=done, total=total))
 
     def keep_queue(self, queue: Sequence[QueuedTask]) -> None:
         """Store the queue of a round, before it is published."""
@@ -67,7 +65,12 @@ class RoundStore:
         values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
         if left:
             values["published_version"] = row.version
-        ended = {"state": RoundState.PUBLISHED, "stage": "publish", "finished_at": time.time(), "report": report}
+        ended = {
+            "state": RoundState.PUBLISHED,
+            "stage": "publish",
+            "finished_at": time.time(),
+            "report": report,
+        }
         with self._database.write() as session:
             session.execute(update(Round).where(Round.id == row.id).values(ended))
             session.execute(update(Project).where(Project.id == row.project_id).values(values))
@@ -82,9 +85,7 @@ class RoundStore:
         """
         with self._database.write() as session:
             session.execute(
-                update(Round)
-                .where(Round.id == round_id)
-                .values(state=state, finished_at=time.time(), error=problem)
+                update(Round).where(Round.id == round_id).values(state=state, finished_at=time.time(), error=problem)
             )
             project = session.get(Project, project_id)
             if project is None:
@@ -123,10 +124,7 @@ class RoundStore:
         with self._database.read() as session:
             return list(
                 session.scalars(
-                    select(Round)
-                    .where(Round.project_id == project_id)
-                    .order_by(Round.number.desc())
-                    .limit(limit)
+                    select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(limit)
                 )
             )
 
@@ -134,9 +132,7 @@ class RoundStore:
         """Return the round whose queue Label Studio serves."""
         with self._database.read() as session:
             return session.scalar(
-                select(Round)
-                .join(Project, Project.published_version == Round.version)
-                .where(Project.id == project_id)
+                select(Round).join(Project, Project.published_version == Round.version).where(Project.id == project_id)
             )
 
     def holds(self, round_id: int, task_id: int) -> bool:
@@ -149,7 +145,5 @@ class RoundStore:
         """Return a round's queue, best first."""
         with self._database.read() as session:
             return list(
-                session.scalars(
-                    select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank)
-                )
+                session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
             )

@@ -68,6 +68,8 @@ class Project(Base):
     """Tasks of the published queue without an annotation, as far as webhooks told."""
     listed_at: Mapped[float] = mapped_column(default=0.0)
     """When all tasks were last listed; between times only new ones are."""
+    address: Mapped[str | None] = mapped_column(default=None)
+    """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     problem: Mapped[str | None] = mapped_column(default=None)

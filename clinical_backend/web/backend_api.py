@@ -42,9 +42,9 @@ def make_router(authentication: BasicAuthentication) -> APIRouter:
         return HealthReply()
 
     @guarded.post("/setup")
-    def setup(request: SetupRequest, backend: ThisBackend) -> SetupReply:
+    def setup(request: SetupRequest, call: Request, backend: ThisBackend) -> SetupReply:
         """Register a project; answered before anything slow."""
-        return SetupReply(model_version=backend.setup(request))
+        return SetupReply(model_version=backend.setup(request, str(call.base_url)))
 
     @guarded.post("/predict")
     def predict(request: PredictRequest, backend: ThisBackend) -> PredictReply:

@@ -23,13 +23,16 @@ class BasicAuthentication:
     """
 
     def __init__(self, credentials: tuple[str, str] | None) -> None:
-        self._expected = None if credentials is None else ":".join(credentials).encode()
+        # Browsers send UTF-8, Label Studio's HTTP client Latin-1.
+        pair = ":".join(credentials or ())
+        self._accepted = [pair.encode(encoding, "replace") for encoding in ("utf-8", "latin-1")] if credentials else []
 
     async def __call__(self, request: Request) -> None:
         """Refuse with 401 whatever is not exactly right."""
-        if self._expected is None:
+        if not self._accepted:
             return
-        if not hmac.compare_digest(_credentials(request.headers.get("authorization", "")), self._expected):
+        given = _credentials(request.headers.get("authorization", ""))
+        if not any([hmac.compare_digest(given, accepted) for accepted in self._accepted]):
             raise HTTPException(
                 status.HTTP_401_UNAUTHORIZED,
                 "User or password is wrong. Set them in the backend's entry in Label Studio,"

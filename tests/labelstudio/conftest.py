@@ -135,16 +135,7 @@ def half_open_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Label
 
 
 @pytest.fixture(scope="session")
-def personal_access_token(client: LabelStudioClient) -> str:
-    """Return the administrator's personal access token; each user may have one."""
-    token: str = client.session.request("POST", "api/token/")["token"]
-    return token
-
-
-@pytest.fixture(scope="session")
-def personal_client(
-    label_studio: LabelStudioServer, personal_access_token: str
-) -> Iterator[LabelStudioClient]:
+def personal_client(label_studio: LabelStudioServer, personal_access_token: str) -> Iterator[LabelStudioClient]:
     """Return the administrator's connection with the personal access token."""
     with LabelStudioClient(label_studio.url, personal_access_token) as connection:
         yield connection

@@ -106,9 +106,7 @@ def test_an_access_token_that_is_refused_is_renewed_once():
 
 def test_a_request_that_is_refused_with_a_new_token_too_stays_refused():
     server = Server()
-    with connection(
-        lambda request: server(request) if "refresh" in request.url.path else httpx2.Response(401)
-    ) as http:
+    with connection(lambda request: server(request) if "refresh" in request.url.path else httpx2.Response(401)) as http:
         assert http.get("x").status_code == 401
     assert server.refreshed == 2
 

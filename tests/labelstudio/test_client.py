@@ -65,9 +65,7 @@ def test_annotated_tasks_are_those_answered_skipped_starred_or_imported_with_ann
     changed = reader.annotate(tasks[4], {"diagnosis": ["common"]})
     reader.change(changed, {"diagnosis": ["rare"]})
     region = {"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["rare"]}}
-    [imported] = client.import_tasks(
-        project.id, [{"data": {"image": "x.png"}, "annotations": [{"result": [region]}]}]
-    )
+    [imported] = client.import_tasks(project.id, [{"data": {"image": "x.png"}, "annotations": [{"result": [region]}]}])
     answered = {task.id: task.annotations for task in client.annotated_tasks(project.id)}
     assert sorted(answered) == [tasks[0].id, tasks[1].id, tasks[2].id, tasks[4].id, imported]
     assert answered[tasks[1].id][0].was_cancelled
@@ -192,9 +190,7 @@ def test_a_personal_access_token_works_for_everything(personal_client, project):
 
 def test_a_personal_access_token_works_where_legacy_tokens_are_off(client, personal_client, project):
     settings = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
-    personal_client.session.request(
-        "POST", "api/jwt/settings", json=settings | {"legacy_api_tokens_enabled": False}
-    )
+    personal_client.session.request("POST", "api/jwt/settings", json=settings | {"legacy_api_tokens_enabled": False})
     try:
         with pytest.raises(LabelStudioUnauthorizedError, match="legacy"):
             client.whoami()

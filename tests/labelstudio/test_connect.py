@@ -205,8 +205,7 @@ def test_advice_is_given_where_a_person_must_decide(client, make_project, stub_b
 
 def test_an_unsupported_labeling_config_is_refused_before_anything_changes(client, stub_backend):
     config = (
-        '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices>'
-        "</View>"
+        '<View><Text name="text" value="$text"/><Choices name="c" toName="text"><Choice value="a"/></Choices></View>'
     )
     project = client.create_project("text only", config)
     before = state(client, project.id)

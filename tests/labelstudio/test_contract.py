@@ -67,9 +67,7 @@ def test_the_project_is_read_with_and_without_its_time(sent, project_id):
     assert SetupRequest.model_validate({"project": sent}).project_id == project_id
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"project": ""}, {"project": "x.1"}, {"project": None}, {"project": 0}, []]
-)
+@pytest.mark.parametrize("body", [{}, {"project": ""}, {"project": "x.1"}, {"project": None}, {"project": 0}, []])
 def test_a_setup_without_project_is_refused(body):
     with pytest.raises(ValidationError):
         SetupRequest.model_validate(body)
@@ -95,9 +93,7 @@ def test_an_interactive_predict_brings_its_context():
 
 
 def test_a_predict_without_project_and_params_is_read():
-    request = PredictRequest.model_validate(
-        {"tasks": [{"data": {"image": "x"}}], "project": None, "params": None}
-    )
+    request = PredictRequest.model_validate({"tasks": [{"data": {"image": "x"}}], "project": None, "params": None})
     assert request.project_id is None
     assert request.tasks[0].id is None
 
@@ -159,9 +155,7 @@ def test_an_unknown_event_is_read_as_such():
 
 
 def test_the_project_is_found_in_the_annotation_where_it_is_named_nowhere_else():
-    request = WebhookRequest.model_validate(
-        {"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "project": 9}}
-    )
+    request = WebhookRequest.model_validate({"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "project": 9}})
     assert request.project_id == 9
 
 

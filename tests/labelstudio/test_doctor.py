@@ -72,9 +72,7 @@ def findings_of(client, backend):
 
 
 def ailing(findings):
-    found = {
-        finding.check: (finding.status, finding.message) for finding in findings if finding.status != "ok"
-    }
+    found = {finding.check: (finding.status, finding.message) for finding in findings if finding.status != "ok"}
     assert all(finding.cure for finding in findings if finding.status is not Status.OK)
     return found
 

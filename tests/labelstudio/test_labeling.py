@@ -13,10 +13,7 @@ from clinical_backend.labelstudio.labeling import (
 )
 
 IMAGE = '<Image name="image" value="$image"/>'
-CLASSES = (
-    '<Choices name="diagnosis" toName="image" choice="single">'
-    '<Choice value="a"/><Choice value="b"/></Choices>'
-)
+CLASSES = '<Choices name="diagnosis" toName="image" choice="single"><Choice value="a"/><Choice value="b"/></Choices>'
 EXEMPLARS = (
     '<Choices name="exemplar" toName="image" choice="multiple" required="false">'
     '<Choice value="more like this"/><Choice value="not like this"/></Choices>'
@@ -132,9 +129,7 @@ def test_the_exemplar_control_may_have_another_name():
         (
             view(
                 IMAGE,
-                choices("a", "b").replace(
-                    '<Choice value="a"/>', '<Choice value="a"><Choice value="c"/></Choice>'
-                ),
+                choices("a", "b").replace('<Choice value="a"/>', '<Choice value="a"><Choice value="c"/></Choice>'),
             ),
             "nests",
         ),

@@ -103,9 +103,7 @@ def test_a_starred_answer_wins_over_the_majority(scheme):
 
 
 def test_starred_answers_that_differ_are_a_tie(scheme):
-    assert labels_of(scheme, [answer("a", starred=True), answer("b", starred=True)]).disagreed == {
-        1: ("a", "b")
-    }
+    assert labels_of(scheme, [answer("a", starred=True), answer("b", starred=True)]).disagreed == {1: ("a", "b")}
 
 
 def test_tags_make_exemplars_and_counter_exemplars(scheme):

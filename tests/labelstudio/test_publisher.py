@@ -26,10 +26,7 @@ from tests.conftest import label_config
 
 
 def queue(task_ids, result=()):
-    return [
-        QueueItem(task_id, list(result), queue_score(rank, len(task_ids)))
-        for rank, task_id in enumerate(task_ids)
-    ]
+    return [QueueItem(task_id, list(result), queue_score(rank, len(task_ids))) for rank, task_id in enumerate(task_ids)]
 
 
 @pytest.fixture
@@ -106,9 +103,7 @@ def test_publishing_the_same_version_again_changes_nothing(client, publisher, pr
 def test_what_a_crashed_attempt_left_of_a_version_is_replaced(client, publisher, project):
     ids = ids_of(client, project)
     publisher.publish(project.id, "clinical-1", queue(ids))
-    left = [
-        {"task": task_id, "result": [], "score": 0.0, "model_version": "clinical-2"} for task_id in ids[:5]
-    ]
+    left = [{"task": task_id, "result": [], "score": 0.0, "model_version": "clinical-2"} for task_id in ids[:5]]
     client.import_predictions(project.id, left)
     publisher.publish(project.id, "clinical-2", queue(ids[::-1]))
     assert client.model_versions(project.id) == {"clinical-1": 12, "clinical-2": 12}

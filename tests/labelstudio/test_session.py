@@ -87,9 +87,7 @@ def test_after_a_few_attempts_it_is_unavailable(answer):
 @pytest.mark.parametrize(("named", "longest"), [("3", 3.0), ("86400", 10.0), ("Mon, 01 Jan", 0.25)])
 def test_the_servers_own_waiting_time_counts_within_bounds(named, longest):
     waits = []
-    with session(
-        Script(httpx2.Response(429, headers={"Retry-After": named}), ok()), waits=waits
-    ) as connection:
+    with session(Script(httpx2.Response(429, headers={"Retry-After": named}), ok()), waits=waits) as connection:
         connection.request("GET", "x")
     assert waits == [longest]
 
@@ -151,9 +149,7 @@ def test_a_sub_path_is_kept(url):
     assert script.requests[0].url == "http://labels.example/sub/api/version/"
 
 
-@pytest.mark.parametrize(
-    "url", ["", "labels.example", "ftp://labels.example", "http://", "http://u:p@labels.example"]
-)
+@pytest.mark.parametrize("url", ["", "labels.example", "ftp://labels.example", "http://", "http://u:p@labels.example"])
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(InvalidArgumentError, match="LABEL_STUDIO_URL"):
         Session(url, TOKEN)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.acquisition.baselines.uncertainty import largest
-from clinical_backend.acquisition.similarity import similarities
+import numpy as np
+
+from clinical_backend.acquisition.compiled import Workers
+from clinical_backend.acquisition.greedy import largest
+from clinical_backend.acquisition.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request, Selection
@@ -14,6 +17,10 @@ __all__ = ["nearest"]
 
 
 def nearest(request: Request) -> Selection:
-    """Rank by the similarity to the nearest exemplar; the gains are the similarities."""
+    """Rank by the similarity to the nearest exemplar; the gains are the similarities. O(n d q)."""
     assert request.query is not None
-    return largest(similarities(request.pool, request.query, request.similarity).max(axis=1), request.budget)
+    to = Map.of(request.similarity)
+    with Workers() as workers:
+        pool = Directions(request.pool, "pool", workers)
+        between = cross(pool, Directions(request.query, "query", workers), to, workers, keep=False)
+    return largest(to(between.nearest).astype(np.float64), request.budget)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.acquisition.baselines.uncertainty import largest
+import numpy as np
+
+from clinical_backend.acquisition.greedy import largest
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request, Selection
@@ -15,4 +17,4 @@ __all__ = ["p_rare"]
 def p_rare(request: Request) -> Selection:
     """Rank by the classifier's probability of the rare class; the gains are the probabilities."""
     assert request.probabilities is not None
-    return largest(request.probabilities[:, 0], request.budget)
+    return largest(request.probabilities[:, 0].astype(np.float64), request.budget)

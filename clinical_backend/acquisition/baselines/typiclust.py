@@ -9,9 +9,10 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 
 from clinical_backend.acquisition.request import Selection
-from clinical_backend.acquisition.similarity import unit_rows
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clinical_backend.acquisition.request import Request
 
 __all__ = ["typiclust"]
@@ -23,14 +24,14 @@ _SMALL = 5_000
 
 def typiclust(request: Request) -> Selection:
     """Pick the image of highest density in the largest cluster that holds fewest labelled images."""
-    units = unit_rows(request.pool.features, "pool")
+    units = _units(request.pool.features)
     count = len(units)
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
     known = (
         np.empty((0, units.shape[1]), np.float32)
         if request.labelled is None
-        else unit_rows(request.labelled.features, "labelled")
+        else _units(request.labelled.features)
     )
     everything = np.concatenate([units, known])
     clusters = min(len(known) + request.budget, _MOST_CLUSTERS, len(np.unique(everything, axis=0)))
@@ -58,3 +59,8 @@ def typiclust(request: Request) -> Selection:
         gains[step], indices[step] = ranked[cluster].pop()
         covered[cluster] += 1
     return Selection(indices, np.where(np.isfinite(gains), gains, 0))
+
+
+def _units(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(norms > 0, norms, 1))

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.request import Selection
+from clinical_backend.acquisition.greedy import largest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clinical_backend.acquisition.request import Request
+    from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["entropy", "largest", "least_confidence", "margin"]
+__all__ = ["entropy", "least_confidence", "margin"]
 
 
 def entropy(request: Request) -> Selection:
@@ -37,12 +37,6 @@ def least_confidence(request: Request) -> Selection:
     return largest(1 - _probabilities(request).max(axis=1), request.budget)
 
 
-def largest(scores: NDArray[np.floating], budget: int) -> Selection:
-    """Pick the largest scores, lowest index on a tie; the gains are the scores."""
-    order = np.argsort(-scores, kind="stable")[:budget]
-    return Selection(order.astype(np.int64), scores[order].astype(np.float64))
-
-
-def _probabilities(request: Request) -> NDArray[np.float32]:
+def _probabilities(request: Request) -> NDArray[np.float64]:
     assert request.probabilities is not None
-    return request.probabilities
+    return request.probabilities.astype(np.float64)

@@ -6,40 +6,90 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.greedy import greedy
+from clinical_backend.acquisition.compiled import Workers
+from clinical_backend.acquisition.lazy import Increment, lazy_greedy
 from clinical_backend.acquisition.request import Concave
-from clinical_backend.acquisition.similarity import similarities
+from clinical_backend.acquisition.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["com"]
+__all__ = ["com", "concave"]
+
+_ROWS = 65_536
 
 
 def com(request: Request) -> Selection:
-    """f(A; Q) = η Σ_{a∈A} ψ(Σ_q s_aq) + Σ_q ψ(Σ_{a∈A} s_aq)."""
+    """Pick what resembles the query set, each exemplar counting less the better it is covered.
+
+    f(A; Q) = η Σ_{a∈A} ψ(Σ_q s_aq) + Σ_q ψ(Σ_{a∈A} s_aq), with negative similarities counted as 0, below which ψ is
+    not defined.
+
+    Memo: c_q = Σ_{a∈A} s_aq. Gain of j: ηψ(Σ_q s_jq) + Σ_q [ψ(c_q + s_jq) − ψ(c_q)]. Time O(n q) for each pick at
+    worst, on an (n, q) kernel; lazy and exact. The bound is tighter than the older gain: as c_q grows to c'_q, the
+    increment ψ(c_q + s) − ψ(c_q) shrinks by a ratio that increases with s (ψ' is log-convex for all three ψ), so a
+    sum x of increments is at most ρ x − Σ_q h_q (ρ − ρ_q) after a pick: ρ_q is the ratio at s = max_j s_jq, ρ the
+    largest of them, h_q the increment at s = min_j s_jq. With ψ = log1p the sum is one logarithm of a product. Saturated where nothing is similar to the query set.
+
+    References
+    ----------
+    Kothawade et al., "PRISM", AAAI 2022, table 1 (COM).
+    """
     assert request.query is not None
-    kernel = np.maximum(similarities(request.pool, request.query, request.similarity), 0)
-    alone = request.eta * _concave(request.concave, kernel.sum(axis=1))
-    covered = np.zeros(kernel.shape[1], np.float32)
+    with Workers() as workers:
+        to = Map.of(request.similarity, non_negative=True)
+        pool = Directions(request.pool, "pool", workers)
+        between = cross(pool, Directions(request.query, "query", workers), to, workers)
+        assert between.kernel is not None
+        own = np.float32(request.eta) * concave(between.total, request.concave)
+        top, bottom = (np.asarray(edge(between.kernel, axis=0), np.float64) for edge in (np.max, np.min))
+        # By concavity of ψ a sum of ψ(s_q) is at most q ψ(Σ_q s_q / q): a bound to start from.
+        size = np.float32(len(request.query))
+        parts = size * concave(between.total / size, request.concave) * np.float32(1 + 1e-5)
+        memo = _Covered(top, bottom, request.concave)
+        return lazy_greedy(between, own, parts, memo, request.budget, workers)
 
-    def gains() -> NDArray[np.floating]:
-        grown = _concave(request.concave, kernel + covered) - _concave(request.concave, covered)
-        return np.asarray(alone + grown.sum(axis=1))
 
-    def update(pick: int) -> None:
-        covered.__iadd__(kernel[pick])
-
-    return greedy(request.budget, gains, update, kernel.max(axis=1))
-
-
-def _concave(kind: Concave, values: NDArray[np.floating]) -> NDArray[np.floating]:
+def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]:
+    """Return ψ of non-negative values."""
     match kind:
         case Concave.LOG:
-            return np.asarray(np.log1p(values))
+            return np.log1p(values)
         case Concave.SQRT:
-            return np.asarray(np.sqrt(values))
+            return np.sqrt(values)
         case Concave.INVERSE:
-            return np.asarray(1 - 1 / (1 + values))
+            return values / (1 + values)
+
+
+class _Covered:
+    """c_q, the summed similarity of an exemplar to the picks."""
+
+    def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
+        self._covered = np.zeros(len(top))
+        self._top, self._bottom = top, bottom
+        self._kind = kind
+        self.increment = {
+            Concave.LOG: Increment.LOG,
+            Concave.SQRT: Increment.SQRT,
+            Concave.INVERSE: Increment.INVERSE,
+        }[kind]
+
+    def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self._kind is Concave.SQRT:
+            return self._covered.astype(np.float32), np.sqrt(self._covered).astype(np.float32)
+        scale = (1 / (1 + self._covered)).astype(np.float32)
+        return scale, scale
+
+    def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        before = self._covered
+        self._covered = before + similarities
+        reached = self._top > 0
+        ratios = self._grown(self._covered, self._top)[reached] / self._grown(before, self._top)[reached]
+        ratio = float(ratios.max(initial=0))
+        sure = self._grown(before, self._bottom)[reached]
+        return ratio * (1 + 1e-6), float(sure @ (ratios - ratio))
+
+    def _grown(self, covered: NDArray[np.float64], similarities: NDArray[np.float64]) -> NDArray[np.floating]:
+        return concave(covered + similarities, self._kind) - concave(covered, self._kind)

@@ -6,46 +6,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.embedding import Embedding
-from clinical_backend.acquisition.greedy import greedy
-from clinical_backend.acquisition.volume import ConditionalVariance
+from clinical_backend.acquisition.compiled import Workers
+from clinical_backend.acquisition.greedy import first_largest
+from clinical_backend.acquisition.request import Selection
+from clinical_backend.acquisition.similarity import Directions, Map
+from clinical_backend.acquisition.volume import Volume
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from clinical_backend.acquisition.request import Request, Selection
+    from clinical_backend.acquisition.request import Request
 
 __all__ = ["logdetmi"]
 
 
 def logdetmi(request: Request) -> Selection:
-    """f(A; Q) = log det S_A − log det(S_A − η² S_AQ S_Q⁻¹ S_QA)."""
+    """Pick what resembles the query set and not itself; with counter-exemplars P, nor them.
+
+    f(A; Q) = log det S_A − log det(S_A − η² S_AQ S_Q⁻¹ S_QA), S + λI in place of S everywhere. With P, LOGDETCMI:
+    f(A; Q | P) = log det S_{A|P} − log det S_{A|P∪Q}, similarities of the pool to P scaled by ν.
+
+    Memo: for each point of the pool the two conditional variances d1 and d2 (see `volume`). Gain of j:
+    log d1_j − log d2_j. f is not submodular in A, so every gain is computed for every pick: one pass over the
+    features, O(n d), or O(n d C) with residuals of C classes; no kernel between points of the pool exists.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Where η and ν make the scaled matrix indefinite.
+
+    References
+    ----------
+    Kothawade et al., "PRISM", AAAI 2022, tables 1 (LOGDETMI) and 2 (LOGDETCMI).
+    """
     assert request.query is not None
-    pool, query, private = request.pool, request.query, request.conditioning
-    etas = np.full(len(query), request.eta)
-    if private is None:
-        given, scales, nus = query, etas, None
-    else:
-        nus = np.full(len(private), request.nu)
-        given = Embedding(
-            np.concatenate([query.features, private.features]),
-            None
-            if query.residuals is None or private.residuals is None
-            else np.concatenate([query.residuals, private.residuals]),
+    indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)
+    with Workers() as workers:
+        pool = Directions(request.pool, "pool", workers)
+        private = request.conditioning
+        volume = Volume(
+            pool,
+            None if private is None else (Directions(private, "conditioning", workers), request.nu),
+            (Directions(request.query, "query", workers), request.eta),
+            to=Map.of(request.similarity),
+            ridge=request.lambda_,
+            workers=workers,
         )
-        scales = np.concatenate([etas, nus])
-    without = ConditionalVariance(
-        pool, private, nus, ridge=request.lambda_, similarity=request.similarity, budget=request.budget
-    )
-    within = ConditionalVariance(
-        pool, given, scales, ridge=request.lambda_, similarity=request.similarity, budget=request.budget
-    )
-
-    def gains() -> NDArray[np.floating]:
-        return np.asarray(np.log(without.variances) - np.log(within.variances))
-
-    def update(pick: int) -> None:
-        without.add(pick)
-        within.add(pick)
-
-    return greedy(request.budget, gains, update)
+        taken = np.zeros(len(pool), np.bool_)
+        for step in range(request.budget):
+            pick = first_largest(volume.explained / volume.variances, taken)
+            variance, explained = volume.add(pick)
+            indices[step], gains[step] = pick, -np.log1p(-explained / variance)
+    return Selection(indices, gains)

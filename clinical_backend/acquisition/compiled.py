@@ -1,0 +1,61 @@
+"""Compiled loops, and the threads they run on."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from numba import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Workers", "compiled"]
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+_LEAST_ROWS = 4096
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a function of arrays on its first call, kept on disk for the next process.
+
+    Sums may be reordered, so that they run in vectors, and the numbers must be finite. The interpreter's lock is
+    released.
+    """
+    flags = {"reassoc", "contract", "arcp", "nsz", "nnan"}
+    return cast("_Function", njit(cache=True, nogil=True, fastmath=flags, error_model="numpy")(function))
+
+
+class Workers:
+    """Threads for compiled loops, of the lifetime of one selection.
+
+    Numba's own threads are not used: its layers either refuse calls from two threads at once or do not survive
+    the fork of a job's process.
+    """
+
+    def __init__(self) -> None:
+        self._count = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="acquisition")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def run(
+        self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS
+    ) -> list[Any]:
+        """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return the results in order."""
+        parts = max(1, min(self._count, count // least))
+        edges = [count * part // parts for part in range(parts + 1)]
+        if parts == 1:
+            return [loop(0, count, *arguments)]
+        calls = [
+            self._pool.submit(loop, start, stop, *arguments)
+            for start, stop in zip(edges, edges[1:], strict=False)
+        ]
+        return [call.result() for call in calls]

@@ -1,0 +1,73 @@
+"""Whatever readers do, the labels that a round learns from are those of Label Studio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clinical_backend.labelstudio.reader import Reader
+from tests.end_to_end.conftest import Loop, wait_until
+
+
+def start_round(loop: Loop) -> None:
+    number = loop.status()["round"]["number"]
+    (entry,) = loop.client.backends(loop.id)
+    loop.client.train(entry.id)
+    loop.wait_for_round(number)
+    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+
+
+def labels_of(loop: Loop) -> dict[int, str]:
+    entries = loop.stores.labels.all(loop.id)
+    return {task: entry.label for task, entry in entries.items() if entry.label is not None}
+
+
+def test_skips_corrections_deletions_and_imports_end_in_the_right_labels(loop):
+    loop.connect(start_training_each_n_updates=1000)
+    reader = Reader(loop.client)
+    rare, other = loop.demo.rare, next(name for name in loop.demo.truth.values() if name != loop.demo.rare)
+    kept, corrected, withdrawn, skipped, deleted = loop.queue()[:5]
+    reader.annotate(kept, {"diagnosis": [rare]})
+    first = reader.annotate(corrected, {"diagnosis": [rare]})
+    reader.change(first, {"diagnosis": [other]})
+    second = reader.annotate(withdrawn, {"diagnosis": [rare]})
+    reader.withdraw(second)
+    reader.skip(skipped)
+    reader.annotate(deleted, {"diagnosis": [rare]})
+    loop.client.delete_task(deleted)
+    image = {"image": loop.stores.images.all(loop.id)[kept].uri}
+    (imported,) = loop.client.import_tasks(loop.id, [{"data": image, "annotations": [{"result": _choice(other)}]}])
+    start_round(loop)
+    assert labels_of(loop) == {kept: rare, corrected: other, imported: other}
+    queue = loop.queue()
+    assert skipped not in queue
+    assert deleted not in queue
+    assert deleted not in loop.stores.images.all(loop.id)
+
+
+def test_a_change_that_no_webhook_told_is_found(loop):
+    loop.connect()
+    (webhook,) = [hook for hook in loop.client.webhooks(loop.id) if hook.url.startswith(loop.backend.url)]
+    loop.client.update_webhook(webhook.id, is_active=False)
+    tasks = loop.tag(2)
+    wait_until(lambda: set(tasks) <= loop.stores.labels.steering(loop.id), "tags found by reconciling")
+    wait_until(lambda: loop.client.webhooks(loop.id)[0].is_active, "the webhook repaired")
+
+
+def test_a_class_renamed_in_the_config_is_said_and_not_learnt(loop):
+    loop.connect(start_training_each_n_updates=1000)
+    loop.tag(1)
+    loop.wait_for_round(1, exemplars=1)
+    project = loop.client.project(loop.id)
+    loop.client.update_project(loop.id, label_config=project.label_config.replace(loop.demo.rare, "renamed"))
+    wait_until(lambda: _notes(loop), "a round after the config changed")
+    assert loop.demo.rare in _notes(loop)[0]
+    assert labels_of(loop) == {}
+    assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
+
+
+def _notes(loop: Loop) -> list[str]:
+    return (loop.status()["round"] or {}).get("notes") or []
+
+
+def _choice(name: str) -> list[dict[str, Any]]:
+    return [{"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": [name]}}]

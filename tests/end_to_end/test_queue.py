@@ -1,0 +1,140 @@
+"""What readers are served."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from clinical_backend.labelstudio.reader import Reader
+from tests.end_to_end.conftest import Loop, wait_until
+
+if TYPE_CHECKING:
+    from clinical_backend.demo.backend_server import BackendServer
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from tests.end_to_end.conftest import MakeCells
+
+
+def test_a_project_without_labels_gets_a_queue(loop):
+    loop.connect()
+    report = loop.status()["round"]
+    assert report["acquisition"] == "coreset"
+    assert "no exemplar is tagged" in report["reason"]
+    assert report["counts"]["queue"] == 30
+    assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
+    assert Reader(loop.client).next(loop.id).id == loop.queue()[0]
+
+
+def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
+    loop.connect(start_training_each_n_updates=1000)
+    exemplars = loop.tag()
+    loop.wait_for_round(1, exemplars=3)
+    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    queue = loop.queue()
+    assert not set(exemplars) & set(queue)
+    reader = Reader(loop.client)
+    served = []
+    for _ in range(20):
+        task = reader.next(loop.id)
+        served.append(task.id)
+        reader.annotate(task, {"diagnosis": [loop.demo.truth[task.id]]})
+    assert served == queue[:20]
+
+
+def test_two_readers_share_the_queue_without_meeting(loop, second_client):
+    loop.connect(start_training_each_n_updates=1000, queue_size=50)
+    loop.tag()
+    loop.wait_for_round(1, exemplars=3)
+    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    queue = loop.queue()
+    served: dict[int, list[int]] = {1: [], 2: []}
+
+    def read(number: int, client: LabelStudioClient) -> None:
+        reader = Reader(client)
+        for _ in range(20):
+            task = reader.next(loop.id)
+            served[number].append(task.id)
+            reader.annotate(task, {"diagnosis": [loop.demo.truth[task.id]]})
+
+    readers = [
+        threading.Thread(target=read, args=(number, client))
+        for number, client in ((1, loop.client), (2, second_client))
+    ]
+    for thread in readers:
+        thread.start()
+    for thread in readers:
+        thread.join()
+    assert len(served[1]) == len(served[2]) == 20
+    assert not set(served[1]) & set(served[2])
+    assert set(served[1]) | set(served[2]) == set(queue[:40])
+
+
+def test_a_new_round_replaces_the_old_queue_with_no_moment_of_random_order(loop):
+    loop.connect(start_training_each_n_updates=1000)
+    old = loop.client.project(loop.id).model_version
+    seen: list[str] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.append(loop.client.project(loop.id).model_version)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loop.tag()
+    loop.wait_for_round(1, exemplars=3)
+    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    done.set()
+    watcher.join()
+    rounds = loop.stores.rounds.history(loop.id)
+    assert seen[0] == old
+    assert set(seen) <= {row.version for row in rounds}
+    order = [row.version for row in sorted(rounds, key=lambda row: row.number)]
+    assert [order.index(version) for version in seen] == sorted(order.index(version) for version in seen)
+    # Of ours, only the published queue is left.
+    wait_until(lambda: len(loop.client.model_versions(loop.id)) == 1, "older queues deleted")
+
+
+def test_the_button_starts_a_round(loop):
+    loop.connect()
+    (entry,) = loop.client.backends(loop.id)
+    loop.client.train(entry.id)
+    loop.wait_for_round(1)
+    assert loop.status()["round"]["because"] == "Start Training was called"
+
+
+def test_a_prediction_on_demand_never_jumps_the_queue(loop):
+    loop.connect(start_training_each_n_updates=1000)
+    reader = Reader(loop.client)
+    loop.tag()
+    for task, name in [pair for pair in loop.demo.truth.items() if pair[1] != loop.demo.rare][:4]:
+        reader.annotate(task, {"diagnosis": [name]})
+    number = loop.status()["round"]["number"]
+    (entry,) = loop.client.backends(loop.id)
+    loop.client.train(entry.id)
+    loop.wait_for_round(number, exemplars=3, labels=7)
+    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    queue, status = loop.queue(), loop.status()
+    answered = set(loop.stores.labels.all(loop.id))
+    outside = next(task for task in loop.demo.truth if task not in queue and task not in answered)
+    opened = loop.client.session.request("GET", f"api/tasks/{outside}/")
+    (prediction,) = opened["predictions"]
+    assert prediction["model_version"] == status["published_version"]
+    assert prediction["result"][0]["value"]["choices"][0] in set(loop.demo.truth.values())
+    assert prediction["score"] >= 0.9
+    assert reader.next(loop.id).id == queue[0]
+
+
+def test_two_projects_at_once_never_mix(client: LabelStudioClient, backend: BackendServer, make_cells: MakeCells):
+    loops = [Loop(client, backend, make_cells(size)) for size in (50, 40)]
+    for loop in loops:
+        loop.connect()
+    for loop in loops:
+        loop.tag()
+    for loop in loops:
+        loop.wait_for_round(1, exemplars=3)
+    for loop in loops:
+        wait_until(lambda loop=loop: loop.status()["round_due"] is None, "all requests taken up")
+        assert set(loop.queue()) < set(loop.demo.truth)
+        assert set(loop.stores.labels.all(loop.id)) < set(loop.demo.truth)
+        assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
+    assert loops[0].status()["published_version"] != loops[1].status()["published_version"]
