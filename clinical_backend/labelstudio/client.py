@@ -130,12 +130,12 @@ class LabelStudioClient:
             if len(found) >= page["count"] or not page["results"]:
                 return found
 
-    def create_project(self, title: str, label_config: str, **fields: Any) -> Project:  # noqa: ANN401
+    def create_project(self, title: str, label_config: str, **fields: Any) -> Project:
         """Create a project; its title needs at least three characters."""
         body = {"title": title, "label_config": label_config, **fields}
         return self._read(Project, self._send("POST", "api/projects/", body))
 
-    def update_project(self, project_id: int, **fields: Any) -> Project:  # noqa: ANN401
+    def update_project(self, project_id: int, **fields: Any) -> Project:
         """Change fields of a project."""
         return self._read(Project, self._send("PATCH", f"api/projects/{project_id}/", fields))
 
@@ -235,9 +235,7 @@ class LabelStudioClient:
         It is not atomic on every server, and not repeated after a time-out: look at
         :meth:`model_versions` before trying again.
         """
-        reply = self._send(
-            "POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS
-        )
+        reply = self._send("POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS)
         return int(reply["created"])
 
     def model_versions(self, project_id: int) -> dict[str, int]:
@@ -260,12 +258,12 @@ class LabelStudioClient:
         """Return the project's ML backends; Label Studio first calls each one's ``/setup``."""
         return self._read(list[Backend], self._get("api/ml/", project=project_id))
 
-    def add_backend(self, project_id: int, url: str, **fields: Any) -> Backend:  # noqa: ANN401
+    def add_backend(self, project_id: int, url: str, **fields: Any) -> Backend:
         """Add an ML backend; Label Studio calls its ``/health`` and ``/setup`` meanwhile."""
         body = {"project": project_id, "url": url, **fields}
         return self._read(Backend, self._send("POST", "api/ml/", body))
 
-    def update_backend(self, backend: Backend, **fields: Any) -> Backend:  # noqa: ANN401
+    def update_backend(self, backend: Backend, **fields: Any) -> Backend:
         """Change an ML backend; Label Studio checks it again, for which it needs address and project."""
         body = {"project": backend.project, "url": backend.url, **fields}
         return self._read(Backend, self._send("PATCH", f"api/ml/{backend.id}", body))
@@ -282,12 +280,12 @@ class LabelStudioClient:
         """Return the project's webhooks."""
         return self._read(list[Webhook], self._get("api/webhooks/", project=project_id))
 
-    def create_webhook(self, project_id: int, url: str, **fields: Any) -> Webhook:  # noqa: ANN401
+    def create_webhook(self, project_id: int, url: str, **fields: Any) -> Webhook:
         """Create a webhook of a project, for all events unless ``fields`` say otherwise."""
         body = {"project": project_id, "url": url, **fields}
         return self._read(Webhook, self._send("POST", "api/webhooks/", body))
 
-    def update_webhook(self, webhook_id: int, **fields: Any) -> Webhook:  # noqa: ANN401
+    def update_webhook(self, webhook_id: int, **fields: Any) -> Webhook:
         """Change a webhook."""
         return self._read(Webhook, self._send("PATCH", f"api/webhooks/{webhook_id}/", fields))
 
