@@ -175,9 +175,9 @@ def bench_smi() -> None:
 
 def _settings() -> Settings:
     settings = load_settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx2", "httpcore2", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for ours in ("clinical_backend", "uvicorn"):
+        logging.getLogger(ours).setLevel(settings.log_level)
     return settings
 
 

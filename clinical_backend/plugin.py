@@ -26,7 +26,7 @@ except ImportError:
     class LabelStudioMLBase:  # type: ignore[no-redef]
         """Stands in for the SDK's base class where that is not installed: the same hooks, nothing else."""
 
-        def __init__(self, label_config: str | None = None, **_kwargs: Any) -> None:  # noqa: ANN401
+        def __init__(self, label_config: str | None = None, **_kwargs: Any) -> None:
             self.label_config = label_config
 
 
@@ -45,7 +45,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         if project_id is not None and hasattr(self, "set"):
             self.set("model_version", _backend().version(project_id))
 
-    def predict(self, tasks: Sequence[dict[str, Any]], context: Any = None, **_kwargs: Any) -> list[dict[str, Any]]:
+    def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any]]:
         """Return one prediction per task, in order, for tasks as Label Studio sends them."""
         project_id = next((task["project"] for task in tasks if task.get("project")), None)
         request = PredictRequest.model_validate(

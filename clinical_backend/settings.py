@@ -177,7 +177,7 @@ class Settings(BaseSettings):
         return self.model_copy(update=options.model_dump(exclude_none=True))
 
 
-def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401
+def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment and ``.env``; keyword arguments win.
 
     Raises

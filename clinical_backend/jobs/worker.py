@@ -10,7 +10,11 @@ import time
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, TextIO
 
+import numpy as np
+
+from clinical_backend.acquisition import Embedding, select
 from clinical_backend.errors import ClinicalError
+from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.database import Database
@@ -68,8 +72,19 @@ def _drain(queue: Queue[int], timeout: float) -> set[int]:
 
 
 def _warm_up(workshop: Workshop) -> None:
-    """Load what the first round needs, so that it does not wait for it."""
+    """Load and compile what rounds need, so that no reader waits for it."""
     try:
         workshop.backbone  # noqa: B018 - made when first asked for
     except ClinicalError as error:
         logger.warning("The backbone is not ready: %s", error)
+    rows = np.eye(8, 16, dtype=np.float32)
+    classifier = fit(rows, np.arange(8) % 2, ("common", "rare"))
+    for acquisition in ("coreset", "flqmi", "quality_diversity"):
+        select(
+            acquisition,
+            Embedding(rows),
+            Embedding(rows[:2]),
+            budget=2,
+            probabilities=classifier.probabilities(rows),
+            rare_classes=[1],
+        )

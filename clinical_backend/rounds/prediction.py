@@ -8,25 +8,24 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clinical_backend.errors import ClinicalError, ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
-from clinical_backend.learner.classifier import LinearClassifier
 from clinical_backend.learner.embedding import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.labelstudio.contract import PredictTask
     from clinical_backend.labelstudio.labeling import LabelingScheme
+    from clinical_backend.learner.classifier import LinearClassifier
     from clinical_backend.rounds.workshop import Workshop
 
 __all__ = ["UNPUBLISHED_VERSION", "predict"]

@@ -68,7 +68,8 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
         if look or row.wiring_due:
             project = workshop.client.project(project_id)
             _begin_anew_if_replaced(workshop, project)
-            _repair_wiring(workshop, project_id)
+            if row.wiring_due:
+                _repair_wiring(workshop, project_id)
             _request_if_changed(workshop, project)
     except LabelStudioRefusedError as error:
         if error.status == 404:

@@ -55,7 +55,7 @@ class ProjectStore:
                 project.options = options
             return new
 
-    def change(self, project_id: int, **values: Any) -> None:  # noqa: ANN401
+    def change(self, project_id: int, **values: Any) -> None:
         """Set columns of a project."""
         with self._database.write() as session:
             session.execute(update(Project).where(Project.id == project_id).values(**values))

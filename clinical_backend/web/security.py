@@ -32,7 +32,7 @@ class BasicAuthentication:
         if not self._accepted:
             return
         given = _credentials(request.headers.get("authorization", ""))
-        if not any([hmac.compare_digest(given, accepted) for accepted in self._accepted]):
+        if not any(hmac.compare_digest(given, accepted) for accepted in self._accepted):
             raise HTTPException(
                 status.HTTP_401_UNAUTHORIZED,
                 "User or password is wrong. Set them in the backend's entry in Label Studio,"

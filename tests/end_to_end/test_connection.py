@@ -88,8 +88,10 @@ def test_callers_without_the_password_are_refused(loop):
     assert httpx2.get(f"{loop.backend.url}/health").json()["status"] == "UP"
 
 
-def test_the_loop_works_with_a_personal_access_token(label_studio, client, personal_access_token, make_cells, tmp_path):
-    with BackendServer(tmp_path / "b", label_studio.url, personal_access_token, QUEUE_SIZE=20) as backend:
+def test_the_loop_works_with_a_personal_access_token(
+    label_studio, client, personal_access_token, make_cells, make_backend
+):
+    with make_backend(label_studio.url, personal_access_token, QUEUE_SIZE=20) as backend:
         loop = Loop(client, backend, make_cells(40))
         loop.connect()
         loop.tag(2)

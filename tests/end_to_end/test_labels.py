@@ -50,7 +50,6 @@ def test_a_change_that_no_webhook_told_is_found(loop):
     loop.client.update_webhook(webhook.id, is_active=False)
     tasks = loop.tag(2)
     wait_until(lambda: set(tasks) <= loop.stores.labels.steering(loop.id), "tags found by reconciling")
-    wait_until(lambda: loop.client.webhooks(loop.id)[0].is_active, "the webhook repaired")
 
 
 def test_a_class_renamed_in_the_config_is_said_and_not_learnt(loop):

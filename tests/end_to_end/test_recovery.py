@@ -8,7 +8,6 @@ import signal
 import psutil
 import pytest
 
-from clinical_backend.demo.backend_server import BackendServer
 from clinical_backend.demo.dataset import drawn_cells
 from clinical_backend.demo.label_studio_server import LabelStudioServer
 from clinical_backend.demo.run import create_demo_project
@@ -20,10 +19,8 @@ from tests.end_to_end.conftest import Loop, wait_until
 
 
 @pytest.fixture
-def own_backend(label_studio, tmp_path):
-    with BackendServer(
-        tmp_path / "backend", label_studio.url, label_studio.account.token, QUEUE_SIZE=20, RECONCILE_SECONDS=5
-    ) as server:
+def own_backend(label_studio, make_backend):
+    with make_backend(label_studio.url, label_studio.account.token, QUEUE_SIZE=20, RECONCILE_SECONDS=5) as server:
         yield server
 
 
@@ -53,16 +50,14 @@ def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells
     assert RoundState.RUNNING not in {row.state for row in loop.stores.rounds.history(loop.id)}
 
 
-def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path):
+def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path, make_backend):
     server = LabelStudioServer(tmp_path / "label-studio", cache=CACHE)
     server.start()
     try:
         port = int(server.url.rpartition(":")[2])
         with (
             LabelStudioClient(server.url, server.account.token) as client,
-            BackendServer(
-                tmp_path / "backend", server.url, server.account.token, QUEUE_SIZE=10, RECONCILE_SECONDS=2
-            ) as backend,
+            make_backend(server.url, server.account.token, QUEUE_SIZE=10, RECONCILE_SECONDS=2) as backend,
         ):
             loop = Loop(client, backend, create_demo_project(client, server, drawn_cells(30, 5, seed=1), "away"))
             loop.connect()
