@@ -113,9 +113,8 @@ def _download(cache: Path) -> Path | None:
 def drawn_cells(size: int, rare: int, *, seed: int) -> Dataset:
     """Return drawn cells, of which ``rare`` are of the first class: plainly synthetic, and free of patients."""
     generator = np.random.default_rng(seed)
-    labels = np.zeros(size, dtype=np.int64)
-    labels[rare:] = generator.integers(1, len(_CELL_CLASSES), size - rare)
-    labels = generator.permutation(labels)
+    common = generator.integers(1, len(_CELL_CLASSES), size - rare)
+    labels = generator.permutation(np.concatenate([np.zeros(rare, dtype=np.int64), common]))
     images = [_draw_cell(int(label), generator) for label in labels]
     return Dataset("synthetic: drawn cells, no medical images", images, labels, _CELL_CLASSES)
 

@@ -75,8 +75,8 @@ def read_project(
     outcome = Outcome()
     before = wait_for_round(backend, project_id, 0)
     known = sorted(task for task, name in truth.items() if name == rare)[:exemplars]
-    for task in known:
-        reader.annotate(task, {CLASS_CONTROL: [rare], "exemplar": [MORE_LIKE_THIS]})
+    for case in known:
+        reader.annotate(case, {CLASS_CONTROL: [rare], "exemplar": [MORE_LIKE_THIS]})
     number = _wait_for_labels(backend, project_id, before, exemplars, len(known), outcome)
     while len(outcome.found) < labels:
         task = reader.next(project_id)

@@ -108,6 +108,15 @@ class Loop:
         """Wait for a later round that knows so many labels or exemplars."""
         return wait_for_round(self.backend, self.id, after, **knowing)
 
+    def settle(self) -> None:
+        """Wait until no round is due or running."""
+
+        def settled() -> bool:
+            status = self.status()
+            return status["round_due"] is None and status["round"]["state"] == "published"
+
+        wait_until(settled, "all rounds done")
+
     def tag(self, number: int = 3) -> list[int]:
         """Tag known rare cases, and return their tasks."""
         reader = Reader(self.client)

@@ -13,7 +13,7 @@ def start_round(loop: Loop) -> None:
     (entry,) = loop.client.backends(loop.id)
     loop.client.train(entry.id)
     loop.wait_for_round(number)
-    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    loop.settle()
 
 
 def labels_of(loop: Loop) -> dict[int, str]:

@@ -28,7 +28,7 @@ def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
     loop.connect(start_training_each_n_updates=1000)
     exemplars = loop.tag()
     loop.wait_for_round(1, exemplars=3)
-    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    loop.settle()
     queue = loop.queue()
     assert not set(exemplars) & set(queue)
     reader = Reader(loop.client)
@@ -44,7 +44,7 @@ def test_two_readers_share_the_queue_without_meeting(loop, second_client):
     loop.connect(start_training_each_n_updates=1000, queue_size=50)
     loop.tag()
     loop.wait_for_round(1, exemplars=3)
-    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    loop.settle()
     queue = loop.queue()
     readers = [Reader(loop.client), Reader(second_client)]
     served = []
@@ -71,7 +71,7 @@ def test_a_new_round_replaces_the_old_queue_with_no_moment_of_random_order(loop)
     watcher.start()
     loop.tag()
     loop.wait_for_round(1, exemplars=3)
-    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    loop.settle()
     done.set()
     watcher.join()
     rounds = loop.stores.rounds.history(loop.id)
@@ -101,7 +101,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     (entry,) = loop.client.backends(loop.id)
     loop.client.train(entry.id)
     loop.wait_for_round(number, exemplars=3, labels=7)
-    wait_until(lambda: loop.status()["round_due"] is None, "all requests taken up")
+    loop.settle()
     queue, status = loop.queue(), loop.status()
     answered = set(loop.stores.labels.all(loop.id))
     outside = next(task for task in loop.demo.truth if task not in queue and task not in answered)
@@ -122,7 +122,7 @@ def test_two_projects_at_once_never_mix(client: LabelStudioClient, backend: Back
     for loop in loops:
         loop.wait_for_round(1, exemplars=3)
     for loop in loops:
-        wait_until(lambda loop=loop: loop.status()["round_due"] is None, "all requests taken up")
+        loop.settle()
         assert set(loop.queue()) < set(loop.demo.truth)
         assert set(loop.stores.labels.all(loop.id)) < set(loop.demo.truth)
         assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
