@@ -35,7 +35,9 @@ class Workers:
     """
 
     def __init__(self) -> None:
-        self._count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._count = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="acquisition")
 
     def __enter__(self) -> Self:
@@ -44,13 +46,16 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def run(self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS) -> list[Any]:
+    def run(
+        self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS
+    ) -> list[Any]:
         """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return the results in order."""
         parts = max(1, min(self._count, count // least))
         edges = [count * part // parts for part in range(parts + 1)]
         if parts == 1:
             return [loop(0, count, *arguments)]
         calls = [
-            self._pool.submit(loop, start, stop, *arguments) for start, stop in zip(edges, edges[1:], strict=False)
+            self._pool.submit(loop, start, stop, *arguments)
+            for start, stop in zip(edges, edges[1:], strict=False)
         ]
         return [call.result() for call in calls]

@@ -110,14 +110,18 @@ def _sweep(start, stop, kernel, own, parts, ratio, offset, first, second, increm
             top = max(top, some[place] + others[place] * ratio + offset)
         tops[block] = top
     level = np.float32(0)
-    for block in range(len(tops)):  # the most promising point of each block first: most others then need no look
+    for block in range(
+        len(tops)
+    ):  # the most promising point of each block first: most others then need no look
         some, others = (
             own[block * _BLOCK : (block + 1) * _BLOCK],
             parts[block * _BLOCK : (block + 1) * _BLOCK],
         )
         for place in range(len(some)):
             if some[place] + others[place] * ratio + offset >= tops[block] and tops[block] > level:
-                others[place] = (_part(kernel[block * _BLOCK + place], first, second, increment) - offset) / ratio
+                others[place] = (
+                    _part(kernel[block * _BLOCK + place], first, second, increment) - offset
+                ) / ratio
                 level = max(level, some[place] + others[place] * ratio + offset)
                 break
     for block in range(len(tops)):

@@ -146,11 +146,15 @@ def select(
     """
     strategy = _STRATEGIES.get(name)
     if strategy is None:
-        raise InvalidArgumentError("name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}.")
+        raise InvalidArgumentError(
+            "name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}."
+        )
     given = {"query": query, "conditioning": conditioning, "probabilities": probabilities}
     for argument in sorted(strategy.needs):
         if given[argument] is None:
-            raise InvalidArgumentError(argument, f"{name} needs it.", "Give it, or choose another acquisition.")
+            raise InvalidArgumentError(
+                argument, f"{name} needs it.", "Give it, or choose another acquisition."
+            )
     conditional = "conditioning" in strategy.needs | strategy.uses
     if conditioning is not None and not conditional:
         raise InvalidArgumentError(
@@ -163,7 +167,9 @@ def select(
     if conditioning is not None:
         _refuse_unlike("conditioning", pool, conditioning)
     if labelled is not None and labelled.features.shape[1] != pool.features.shape[1]:
-        raise InvalidArgumentError("labelled", "its features have another length than the pool's.", "Use one backbone.")
+        raise InvalidArgumentError(
+            "labelled", "its features have another length than the pool's.", "Use one backbone."
+        )
     if strategy.logdet:
         if eta > 1:
             raise InvalidArgumentError(
@@ -204,7 +210,9 @@ def select(
 
 def _budget(budget: int) -> int:
     if not isinstance(budget, Integral) or isinstance(budget, bool) or budget < 0:
-        raise InvalidArgumentError("budget", f"it is {budget!r}.", "Give a whole number of picks, at least 0.")
+        raise InvalidArgumentError(
+            "budget", f"it is {budget!r}.", "Give a whole number of picks, at least 0."
+        )
     return int(budget)
 
 
@@ -256,7 +264,9 @@ def _probabilities(
             f"Give one row for each of the {count} images of the pool.",
         )
     if not np.isfinite(array).all() or array.min(initial=0) < 0 or array.max(initial=0) > 1 + 1e-4:
-        raise InvalidArgumentError("probabilities", "it holds numbers outside [0, 1] or NaN.", "Give probabilities.")
+        raise InvalidArgumentError(
+            "probabilities", "it holds numbers outside [0, 1] or NaN.", "Give probabilities."
+        )
     if name in _OF_RARE:
         if array.ndim == 2:
             if not rare_classes or not all(0 <= column < array.shape[1] for column in rare_classes):
@@ -268,5 +278,7 @@ def _probabilities(
             array = array[:, sorted(set(rare_classes))].sum(axis=1)
         return np.minimum(array, 1)[:, None]
     if array.ndim == 1:
-        raise InvalidArgumentError("probabilities", f"{name} needs those of all classes.", "Give an (n, C) matrix.")
+        raise InvalidArgumentError(
+            "probabilities", f"{name} needs those of all classes.", "Give an (n, C) matrix."
+        )
     return array

@@ -230,7 +230,9 @@ class LabelStudioClient:
         It is not atomic on every server, and not repeated after a time-out: look at
         :meth:`model_versions` before trying again.
         """
-        reply = self._send("POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS)
+        reply = self._send(
+            "POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS
+        )
         return int(reply["created"])
 
     def model_versions(self, project_id: int) -> dict[str, int]:

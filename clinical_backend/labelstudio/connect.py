@@ -144,7 +144,9 @@ def repair(
     return changes
 
 
-def lacks_exemplar_control(client: LabelStudioClient, project_id: int, exemplar_control: str = "exemplar") -> bool:
+def lacks_exemplar_control(
+    client: LabelStudioClient, project_id: int, exemplar_control: str = "exemplar"
+) -> bool:
     """Tell whether readers of a project have no control to tag exemplars with.
 
     Raises
@@ -165,7 +167,9 @@ def same_url(one: str, other: str) -> bool:
     return one.strip().rstrip("/") == other.strip().rstrip("/")
 
 
-def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str) -> Iterator[Change]:
+def _exemplars(
+    client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str
+) -> Iterator[Change]:
     if read_scheme(project.label_config, exemplar_control).exemplar_control is not None:
         return
     if add:
@@ -298,7 +302,9 @@ def _blocked(error: LabelStudioRefusedError, backend_url: str) -> LabelStudioRef
     return error
 
 
-def _model_version(client: LabelStudioClient, project_id: int, published_version: str | None) -> Iterator[Change]:
+def _model_version(
+    client: LabelStudioClient, project_id: int, published_version: str | None
+) -> Iterator[Change]:
     """Point the project to the published queue, and away from the backend's title, which orders nothing."""
     current = client.project(project_id).model_version
     versions = client.model_versions(project_id)

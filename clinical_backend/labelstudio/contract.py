@@ -200,7 +200,9 @@ class WebhookRequest(_Received):
 
     action: str = Field(min_length=1, max_length=100)
     project: Annotated[ProjectId | None, BeforeValidator(_project_id)] = None
-    annotation: Annotated[list[WebhookAnnotation], BeforeValidator(_as_list)] = Field(default_factory=list, repr=False)
+    annotation: Annotated[list[WebhookAnnotation], BeforeValidator(_as_list)] = Field(
+        default_factory=list, repr=False
+    )
     plural: Annotated[list[WebhookAnnotation], BeforeValidator(_as_list)] = Field(
         default_factory=list, alias="annotations", repr=False
     )

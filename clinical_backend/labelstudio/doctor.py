@@ -198,7 +198,9 @@ def _backend(
             connect,
         )
     elif (entry.auth_method == "BASIC_AUTH") != (basic_auth is not None):
-        yield Finding("backend", Status.WARNING, "Label Studio's login for the backend is not this backend's.", connect)
+        yield Finding(
+            "backend", Status.WARNING, "Label Studio's login for the backend is not this backend's.", connect
+        )
     else:
         yield Finding("backend", Status.OK, f"Label Studio reaches the backend at {entry.url}.")
 
@@ -302,7 +304,9 @@ def _queue(client: LabelStudioClient, project: Project, published_version: str |
             "Press Start Training to publish the next queue, and see why none was published by itself.",
         )
     else:
-        yield Finding("queue", Status.OK, f"Readers follow the queue {current!r}; {left} of its tasks are open.")
+        yield Finding(
+            "queue", Status.OK, f"Readers follow the queue {current!r}; {left} of its tasks are open."
+        )
 
 
 def _images(

@@ -95,12 +95,18 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
     """
     root = _parse(label_config)
     elements = list(root.iter())
-    images = {name: element for element in elements if element.tag == "Image" and (name := element.get("name"))}
+    images = {
+        name: element for element in elements if element.tag == "Image" and (name := element.get("name"))
+    }
     controls = [element for element in elements if element.get("toName") and element.get("name")]
-    _refuse_duplicates([str(name) for element in [*images.values(), *controls] if (name := element.get("name"))])
+    _refuse_duplicates(
+        [str(name) for element in [*images.values(), *controls] if (name := element.get("name"))]
+    )
     if not images:
         raise LabelingConfigError("The labeling config shows no Image with a name.", _EXAMPLE)
-    choices = [element for element in controls if element.tag == "Choices" and not _is_for_other_tools(element)]
+    choices = [
+        element for element in controls if element.tag == "Choices" and not _is_for_other_tools(element)
+    ]
     on_images = [element for element in choices if element.get("toName") in images]
     for_classes = [element for element in on_images if element.get("name") != exemplar_control]
     if not for_classes:
@@ -115,7 +121,9 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
     name, image_name = control.get("name", ""), control.get("toName", "")
     classes = _values(control)
     if len(classes) < 2:
-        raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
+        raise LabelingConfigError(
+            f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class."
+        )
     tagging = next((element for element in controls if element.get("name") == exemplar_control), None)
     if tagging is None:
         return LabelingScheme(image_name, _field(images[image_name]), name, classes)
@@ -153,7 +161,9 @@ def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar")
     return extended
 
 
-def choice_result(scheme: LabelingScheme, class_name: str, probability: float | None = None) -> list[dict[str, Any]]:
+def choice_result(
+    scheme: LabelingScheme, class_name: str, probability: float | None = None
+) -> list[dict[str, Any]]:
     """Return the regions of a prediction that chooses a class.
 
     Parameters

@@ -135,7 +135,9 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
     )
 
 
-def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown: Counter[str]) -> tuple[str, ...]:
+def _leaders(
+    scheme: LabelingScheme, annotations: Sequence[Annotation], unknown: Counter[str]
+) -> tuple[str, ...]:
     """Return the classes with most votes, in the order of the config, and count the unknown ones."""
     votes: Counter[str] = Counter()
     for annotation in annotations:

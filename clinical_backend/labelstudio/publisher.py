@@ -204,4 +204,6 @@ def _check(version: str, items: Sequence[QueueItem]) -> None:
             "items", f"a score is outside [0, {QUEUE_SCORE_LIMIT}).", "Take the scores from queue_score."
         )
     if any(later <= earlier for earlier, later in pairwise(scores)):
-        raise InvalidArgumentError("items", "the scores do not ascend.", "Give the items in the order of the queue.")
+        raise InvalidArgumentError(
+            "items", "the scores do not ascend.", "Give the items in the order of the queue."
+        )

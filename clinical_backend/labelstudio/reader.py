@@ -56,7 +56,9 @@ class Reader:
 
     def star(self, annotation_id: int, *, starred: bool = True) -> None:
         """Mark an answer as ground truth, or take the mark away."""
-        self._client.session.request("PATCH", f"api/annotations/{annotation_id}/", json={"ground_truth": starred})
+        self._client.session.request(
+            "PATCH", f"api/annotations/{annotation_id}/", json={"ground_truth": starred}
+        )
 
     def withdraw(self, annotation_id: int) -> None:
         """Delete an answer."""

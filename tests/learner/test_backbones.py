@@ -15,6 +15,7 @@ import torch
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner import backbones, onnx_export
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
+from clinical_backend.learner.networks import TorchBackbone
 from tests.learner.conftest import TINY
 
 
@@ -53,6 +54,15 @@ def test_a_local_file_gives_the_features_of_its_network(tiny, tiny_weights):
     model.reset_classifier(0)
     batch = pixels(3, 32)
     expected = eager(model, batch)
+    assert np.abs(tiny.embed(batch) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_torch_gives_the_same_features_as_the_export(tiny, tiny_name, tmp_path):
+    spec = parse_backbone(tiny_name, image_size=32, folder=tmp_path)
+    batch = pixels(3, 32)
+    other = TorchBackbone(spec, "cpu")
+    expected = other.embed(batch)
+    assert (other.key, other.dimension) == (tiny.key, tiny.dimension)
     assert np.abs(tiny.embed(batch) - expected).max() < 1e-4 * np.abs(expected).max()
 
 

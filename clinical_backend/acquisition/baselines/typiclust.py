@@ -28,7 +28,11 @@ def typiclust(request: Request) -> Selection:
     count = len(units)
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
-    known = np.empty((0, units.shape[1]), np.float32) if request.labelled is None else _units(request.labelled.features)
+    known = (
+        np.empty((0, units.shape[1]), np.float32)
+        if request.labelled is None
+        else _units(request.labelled.features)
+    )
     everything = np.concatenate([units, known])
     clusters = min(len(known) + request.budget, _MOST_CLUSTERS, len(np.unique(everything, axis=0)))
     kind = KMeans if len(everything) <= _SMALL else MiniBatchKMeans
