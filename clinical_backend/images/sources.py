@@ -197,9 +197,7 @@ class ImageSource:
             _port(self._base),
         )
         plain = "/.." not in url.path and not url.userinfo
-        return (
-            same_origin and plain and url.path.startswith(tuple(sub_path + path for path in _GUARDED_PATHS))
-        )
+        return same_origin and plain and url.path.startswith(tuple(sub_path + path for path in _GUARDED_PATHS))
 
     def _choose_client(self, url: httpx2.URL) -> httpx2.Client:
         return self._client if self._is_guarded(url) else self._public_client

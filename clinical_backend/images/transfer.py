@@ -89,9 +89,7 @@ class Transfer:
             if isinstance(reply, bytes):
                 return reply
             url = reply
-        raise ImageError(
-            f"{url.host} redirects more than {_MAX_REDIRECTS} times.", "Check the address of the image."
-        )
+        raise ImageError(f"{url.host} redirects more than {_MAX_REDIRECTS} times.", "Check the address of the image.")
 
     def _hop(self, url: httpx2.URL, deadline: float) -> bytes | httpx2.URL:
         """Return the body of a reply, or where it redirects to."""
@@ -164,9 +162,7 @@ def _check_status(response: httpx2.Response) -> None:
             )
         return
     if status in _RETRIED_STATUS:
-        raise _TryAgainError(
-            ImageError(f"{host} answers with status {status}.", "The image is tried again later.")
-        )
+        raise _TryAgainError(ImageError(f"{host} answers with status {status}.", "The image is tried again later."))
     if status in {401, 403}:
         raise ImageError(
             f"{host} refuses to show the image (status {status}).",

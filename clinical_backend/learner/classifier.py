@@ -330,9 +330,7 @@ def _checked(features: ArrayLike, dimension: int | None) -> NDArray[np.float32]:
             "features", f"they have shape {rows.shape}.", f"Give an array of shape (n, {wanted})."
         )
     if not np.isfinite(rows).all():
-        raise InvalidArgumentError(
-            "features", "they hold values that are not finite.", "Embed these images again."
-        )
+        raise InvalidArgumentError("features", "they hold values that are not finite.", "Embed these images again.")
     return rows
 
 

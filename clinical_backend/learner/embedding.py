@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Feature: TypeAlias = NDArray[np.float32]
 
 __all__ = ["Embedder", "content_key"]
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 
 def content_key(data: bytes) -> str:
@@ -81,12 +84,20 @@ class Embedder:
         ModelError
             When the network fails; this is not the fault of one image.
         """
+        for _, feature in self.embed_pairs((None, image) for image in images):
+            yield feature
+
+    def embed_pairs(self, pairs: Iterable[tuple[Key, Picture]]) -> Iterator[tuple[Key, Feature | ImageError]]:
+        """Yield the feature of each image with whatever came beside the image, as ``embed`` does.
+
+        So images can stream from where they are fetched, while earlier ones are in the network.
+        """
         prepared = map_in_order(
-            self._prepare, images, workers=self._workers, look_ahead=self._batch_size + self._workers
+            self._prepare, pairs, workers=self._workers, look_ahead=self._batch_size + self._workers
         )
         network = ThreadPoolExecutor(max_workers=1)
         try:
-            running: deque[Future[list[Feature | ImageError]]] = deque()
+            running: deque[Future[list[tuple[Key, Feature | ImageError]]]] = deque()
             for batch in _batches(prepared, self._batch_size):
                 running.append(network.submit(self._embed_batch, batch))
                 if len(running) == 2:  # one in the network, the next made ready meanwhile
@@ -96,25 +107,24 @@ class Embedder:
         finally:
             network.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, image: Picture) -> Pixels | ImageError:
+    def _prepare(self, pair: tuple[Key, Picture]) -> tuple[Key, Pixels | ImageError]:
+        key, image = pair
         if isinstance(image, ImageError):
-            return image
+            return key, image
         try:
             decoded = self._decode(image) if isinstance(image, bytes) else image
-            return to_square(decoded, self._backbone.image_size)
         except ImageError as error:
-            return error
+            return key, error
+        return key, to_square(decoded, self._backbone.image_size)
 
-    def _embed_batch(self, batch: list[Pixels | ImageError]) -> list[Feature | ImageError]:
-        pixels = [image for image in batch if not isinstance(image, ImageError)]
-        if not pixels:
-            return [image for image in batch if isinstance(image, ImageError)]
-        features = iter(self._backbone.embed(np.stack(pixels)))
-        return [image if isinstance(image, ImageError) else next(features) for image in batch]
+    def _embed_batch(self, batch: list[tuple[Key, Pixels | ImageError]]) -> list[tuple[Key, Feature | ImageError]]:
+        pixels = [image for _, image in batch if not isinstance(image, ImageError)]
+        features = iter(self._backbone.embed(np.stack(pixels)) if pixels else ())
+        return [(key, image if isinstance(image, ImageError) else next(features)) for key, image in batch]
 
 
-def _batches(items: Iterable[Pixels | ImageError], size: int) -> Iterator[list[Pixels | ImageError]]:
-    batch: list[Pixels | ImageError] = []
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:

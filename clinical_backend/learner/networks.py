@@ -130,8 +130,7 @@ def _load(body: torch.nn.Module, path: Path) -> None:
     surplus = [name for name in loaded.unexpected_keys if not name.startswith(heads)]
     if missing or surplus:
         raise ModelError(
-            f"The weights are of another network: {len(missing)} tensors are missing and {len(surplus)} have "
-            "no place.",
+            f"The weights are of another network: {len(missing)} tensors are missing and {len(surplus)} have no place.",
             "Check that the file belongs to the architecture that BACKBONE names.",
         )
 
@@ -148,9 +147,7 @@ class TorchBackbone(Backbone):
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         # Without TF32, so that features of one key agree whatever device made them.
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=False, allow_tf32=False
-        )
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
         try:
             with torch.inference_mode(), exact:
                 pixels = torch.from_numpy(batch).to(self._device, non_blocking=True)

@@ -132,9 +132,7 @@ def test_a_loop_of_redirects_ends(world):
     assert len(world.requests) == 6
 
 
-@pytest.mark.parametrize(
-    "uri", ["s3://bucket/Ä b.png", "gs://bucket/a.png", "azure-blob://container/a.png?x=~~~"]
-)
+@pytest.mark.parametrize("uri", ["s3://bucket/Ä b.png", "gs://bucket/a.png", "azure-blob://container/a.png?x=~~~"])
 def test_cloud_addresses_go_through_label_studios_presign_call(world, uri):
     encoded = base64.urlsafe_b64encode(uri.encode()).decode()
     presign = f"{LABEL_STUDIO}/tasks/7/presign/?fileuri={encoded}"
@@ -210,9 +208,7 @@ class TestLocalFiles:
         assert source.fetch("/label-studio/data/local-files/?d=scans/a%20b.png") == b"from disk"
         assert source.fetch("/data/local-files/?d=scans/a%20b.png") == b"from disk"
 
-    @pytest.mark.parametrize(
-        "name", ["../secret", "scans/../../secret", "link", "folder/secret", "scans", "", "\0"]
-    )
+    @pytest.mark.parametrize("name", ["../secret", "scans/../../secret", "link", "folder/secret", "scans", "", "\0"])
     def test_nothing_outside_a_root_is_read(self, world, root, name):
         (root / "link").symlink_to(root.parent / "secret")
         (root / "folder").symlink_to(root.parent)
