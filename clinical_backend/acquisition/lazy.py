@@ -52,6 +52,8 @@ def lazy_greedy(
     memo: Memo,
     budget: int,
     workers: Workers,
+    *,
+    least: float = 0.0,
 ) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
@@ -69,6 +71,8 @@ def lazy_greedy(
         (n,) the sums of the increments before any pick; overwritten.
     memo
         Updated with each pick.
+    least
+        The function is saturated where no gain is above it.
     """
     kernel = between.kernel
     assert kernel is not None
@@ -81,7 +85,7 @@ def lazy_greedy(
             first, second, int(memo.increment), TIE, least=BLOCK,
         )  # fmt: skip
         best = max(gain for _, gain in found)
-        if best <= 0:
+        if best <= least:
             return complete(indices[:step], gains[:step], budget, between.nearest)
         pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
         indices[step], gains[step] = pick, gain

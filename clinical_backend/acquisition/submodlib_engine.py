@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,19 +41,31 @@ def submodlib_selection(name: str, request: Request, *, optimizer: str | None = 
     function = _function(name, request)
     if optimizer is None:
         optimizer = "NaiveGreedy" if name.startswith("logdet") else "LazyGreedy"
-    picks = function.maximize(budget=request.budget, optimizer=optimizer, show_progress=False)
+    most = min(request.budget, len(request.pool) - 1)  # it refuses to pick all
+    picks = function.maximize(budget=most, optimizer=optimizer, show_progress=False) if most else []
     indices = np.array([index for index, _ in picks], np.int64)
     gains = np.array([gain for _, gain in picks], np.float64)
+    if most < request.budget:
+        last = np.setdiff1d(np.arange(len(request.pool)), indices)
+        before = function.evaluate(set(indices.tolist())) if most else 0.0
+        gain = function.evaluate(set(range(len(request.pool)))) - before
+        indices, gains = np.append(indices, last), np.append(gains, gain)
     return Selection(indices, 2 * request.lambda_ * gains if name == "gcmi" else gains)
 
 
-def _function(name: str, request: Request) -> Any:  # noqa: ANN401 - submodlib has no types
+def _submodlib() -> Any:  # noqa: ANN401 - it has no types
     try:
-        import submodlib  # noqa: PLC0415 - optional
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the escape sequences in its docstrings
+            return importlib.import_module("submodlib")
     except ImportError as error:
         raise InvalidArgumentError(
             "engine", "submodlib is not installed.", "Install submodlib-py, or leave the engine out."
         ) from error
+
+
+def _function(name: str, request: Request) -> Any:  # noqa: ANN401, C901, PLR0911 - one return for each function
+    submodlib = _submodlib()
     pool, query, private = request.pool, request.query, request.conditioning
     assert query is not None
     if private is not None:
@@ -73,12 +87,11 @@ def _function(name: str, request: Request) -> Any:  # noqa: ANN401 - submodlib h
         case "gcmi":
             return submodlib.GraphCutMutualInformationFunction(*sizes, query_sijs=kernel(pool, query))
         case "com":
-            from submodlib_cpp import ConcaveOverModular  # noqa: PLC0415 - optional
-
+            modes = importlib.import_module("submodlib_cpp").ConcaveOverModular
             mode = {
-                Concave.LOG: ConcaveOverModular.logarithmic,
-                Concave.SQRT: ConcaveOverModular.squareRoot,
-                Concave.INVERSE: ConcaveOverModular.inverse,
+                Concave.LOG: modes.logarithmic,
+                Concave.SQRT: modes.squareRoot,
+                Concave.INVERSE: modes.inverse,
             }[request.concave]
             return submodlib.ConcaveOverModularFunction(
                 *sizes,
