@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE
-from clinical_backend.acquisition.loops.coverage import compact, encode, gains_of, screen
+from clinical_backend.acquisition.loops.coverage import encode, gains_of, screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Coverage"]
 
-_TILE = 1024
+_TILE = 4096
 _SAMPLE = 64
 _LOW = 0.3  # quantile of a row's similarities below which its code does not tell them apart
 _STEPS = 254
 _PROBES = 64
-_BATCH = 16
+_BATCH = 32
 _SLACK = 1 + 1e-5  # of the rounding of a bound's sum
 _SHARE_OF_MEMORY = 0.4
 
@@ -67,6 +67,7 @@ class Coverage:
         self._cap, self._covered = cap[rows], covered[rows]
         self._low, self._step = self._scale()
         self._width = width
+        self._columns = np.arange(width)  # of the codes, the rows that are still open
         self._computed: dict[int, NDArray[np.float32]] = {}  # similarities of the candidates of this step
         self._codes: NDArray[np.uint8] | None = None
         self._bounds = np.zeros(len(pool))
@@ -175,15 +176,17 @@ class Coverage:
         """Tighten the bounds of some candidates from the codes."""
         if self._codes is None or len(candidates) == 0:
             return
-        threshold = (self._covered - self._low) / self._step
-        weight = np.where(self._covered < self._cap, self._step, np.float32(0)).astype(np.float32)
+        threshold, weight = np.zeros(self._width, np.float32), np.zeros(self._width, np.float32)
+        step = self._step[self._columns]
+        threshold[self._columns] = (self._covered - self._low[self._columns]) / step
+        weight[self._columns] = np.where(self._covered < self._cap, step, 0)
         found = np.empty(len(candidates))
         self._workers.run(
             screen,
             len(candidates),
             candidates,
             self._codes,
-            threshold.astype(np.float32),
+            threshold,
             weight,
             found,
             least=16,
@@ -209,11 +212,9 @@ class Coverage:
 
     def _close(self, still: NDArray[np.int64]) -> None:
         """Forget the rows that are covered up to their cap."""
-        if self._codes is not None:
-            self._workers.run(compact, len(self._codes), self._codes, still, least=64)
         self._rows = [rows[still] for rows in self._rows]
         self._cap, self._covered = self._cap[still], self._covered[still]
-        self._low, self._step = self._low[still], self._step[still]
+        self._columns = self._columns[still]
 
 
 def _memory() -> int:

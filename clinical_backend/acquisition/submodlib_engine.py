@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.embedding import Embedding
     from clinical_backend.acquisition.request import Request
 
-__all__ = ["submodlib_selection"]
+__all__ = ["submodlib_function", "submodlib_selection"]
 
 
 def submodlib_selection(name: str, request: Request, *, optimizer: str | None = None) -> Selection:
@@ -38,7 +38,7 @@ def submodlib_selection(name: str, request: Request, *, optimizer: str | None = 
     InvalidArgumentError
         Where submodlib is not installed or does not know the function.
     """
-    function = _function(name, request)
+    function = submodlib_function(name, request)
     if optimizer is None:
         optimizer = "NaiveGreedy" if name.startswith("logdet") else "LazyGreedy"
     most = min(request.budget, len(request.pool) - 1)  # it refuses to pick all
@@ -64,7 +64,8 @@ def _submodlib() -> Any:  # noqa: ANN401 - it has no types
         ) from error
 
 
-def _function(name: str, request: Request) -> Any:  # noqa: ANN401, C901, PLR0911 - one return for each function
+def submodlib_function(name: str, request: Request) -> Any:  # noqa: ANN401, C901, PLR0911 - one return for each
+    """Return the function of submodlib, constructed from our similarities."""
     submodlib = _submodlib()
     pool, query, private = request.pool, request.query, request.conditioning
     assert query is not None

@@ -67,7 +67,12 @@ class RoundStore:
         values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
         if left:
             values["published_version"] = row.version
-        ended = {"state": RoundState.PUBLISHED, "stage": "publish", "finished_at": time.time(), "report": report}
+        ended = {
+            "state": RoundState.PUBLISHED,
+            "stage": "publish",
+            "finished_at": time.time(),
+            "report": report,
+        }
         with self._database.write() as session:
             session.execute(update(Round).where(Round.id == row.id).values(ended))
             session.execute(update(Project).where(Project.id == row.project_id).values(values))

@@ -11,9 +11,10 @@ from clinical_backend.acquisition.compiled import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["compact", "encode", "gains_of", "screen"]
+__all__ = ["encode", "gains_of", "screen"]
 
 _PART = 4096  # numbers that are summed in float32
+_LINES, _SEGMENT = 64, 256  # of a part of a tile that is transposed within a processor's cache
 
 
 @compiled
@@ -34,30 +35,35 @@ def encode(
     gains: NDArray[np.float64],
 ) -> None:
     """Add a tile of cosines, (candidates, rows) or its transpose, to the gains; write the codes if there are any."""
-    width = len(cap)
-    buffer = np.empty((16, width + 16), np.float32)  # not a power of two apart, or the lines share cache sets
-    for first in range(start, stop, 16):
-        size = min(16, stop - first)
-        if transposed:
-            for place in range(width):
-                line = tile[place, first : first + size]
-                for row in range(size):
-                    buffer[row, place] = line[row]
-        for row in range(size):
-            values = buffer[row, :width] if transposed else tile[first + row, :width]
-            summed = np.float32(0)
-            if len(codes):
-                coded = codes[first + row, column : column + width]
+    buffer = np.empty(
+        (_LINES, _SEGMENT + 16), np.float32
+    )  # not a power of two apart, or lines share cache sets
+    for first in range(start, stop, _LINES):
+        size = min(_LINES, stop - first)
+        for begin in range(0, len(cap), _SEGMENT):
+            caps, levels = cap[begin : begin + _SEGMENT], covered[begin : begin + _SEGMENT]
+            lows, scales = low[begin : begin + _SEGMENT], scale[begin : begin + _SEGMENT]
+            width = len(caps)
+            if transposed:
                 for place in range(width):
-                    value = min(max(slope * values[place] + offset, least), cap[place])
-                    summed += max(value - covered[place], np.float32(0))
-                    code = (value - low[place]) * scale[place] + np.float32(1)
-                    coded[place] = np.uint8(np.int32(min(max(code, np.float32(0)), np.float32(255))))
-            else:
-                for place in range(width):
-                    value = min(max(slope * values[place] + offset, least), cap[place])
-                    summed += max(value - covered[place], np.float32(0))
-            gains[first + row] += summed
+                    line = tile[begin + place, first : first + size]
+                    for row in range(size):
+                        buffer[row, place] = line[row]
+            for row in range(size):
+                values = buffer[row, :width] if transposed else tile[first + row, begin : begin + width]
+                summed = np.float32(0)
+                if len(codes):
+                    coded = codes[first + row, column + begin : column + begin + width]
+                    for place in range(width):
+                        value = min(max(slope * values[place] + offset, least), caps[place])
+                        summed += max(value - levels[place], np.float32(0))
+                        code = (value - lows[place]) * scales[place] + np.float32(1)
+                        coded[place] = np.uint8(np.int32(min(max(code, np.float32(0)), np.float32(255))))
+                else:
+                    for place in range(width):
+                        value = min(max(slope * values[place] + offset, least), caps[place])
+                        summed += max(value - levels[place], np.float32(0))
+                gains[first + row] += summed
 
 
 @compiled
@@ -107,11 +113,3 @@ def gains_of(
                 summed += max(min(some[row], caps[row]) - levels[row], np.float32(0))
             total += float(summed)
         gains[place] = total
-
-
-@compiled
-def compact(start: int, stop: int, codes: NDArray[np.uint8], still: NDArray[np.int64]) -> None:
-    """Move the codes of the rows that are still open to the front."""
-    for candidate in range(start, stop):
-        for place in range(len(still)):
-            codes[candidate, place] = codes[candidate, still[place]]
