@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from numba import njit
@@ -54,8 +55,7 @@ class Workers:
         edges = [count * part // parts for part in range(parts + 1)]
         if parts == 1:
             return [loop(0, count, *arguments)]
-        calls = [
-            self._pool.submit(loop, start, stop, *arguments)
-            for start, stop in zip(edges, edges[1:], strict=False)
-        ]
-        return [call.result() for call in calls]
+        (start, stop), *others = pairwise(edges)
+        calls = [self._pool.submit(loop, *edge, *arguments) for edge in others]
+        first = loop(start, stop, *arguments)  # the calling thread works too
+        return [first, *(call.result() for call in calls)]

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled import Workers, compiled
 from clinical_backend.acquisition.greedy import TIE
+from clinical_backend.acquisition.loops.coverage import encode, gains_of, screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.acquisition.compiled import Workers
     from clinical_backend.acquisition.similarity import Directions, Map
 
 __all__ = ["Coverage"]
 
-_TILE = 2048
+_TILE = 4096
 _SAMPLE = 64
 _LOW = 0.3  # quantile of a row's similarities below which its code does not tell them apart
 _STEPS = 254
 _PROBES = 64
-_BATCH = 16
+_BATCH = 32
 _SLACK = 1 + 1e-5  # of the rounding of a bound's sum
 _SHARE_OF_MEMORY = 0.4
 
@@ -66,6 +67,7 @@ class Coverage:
         self._cap, self._covered = cap[rows], covered[rows]
         self._low, self._step = self._scale()
         self._width = width
+        self._columns = np.arange(width)  # of the codes, the rows that are still open
         self._computed: dict[int, NDArray[np.float32]] = {}  # similarities of the candidates of this step
         self._codes: NDArray[np.uint8] | None = None
         self._bounds = np.zeros(len(pool))
@@ -155,7 +157,7 @@ class Coverage:
         end = min(column + rows, self._width)
         span = slice(column, end)
         self._workers.run(
-            _encode, candidates, tile, transposed, self._to.slope, self._to.offset, self._to.least,
+            encode, candidates, tile, transposed, self._to.slope, self._to.offset, self._to.least,
             self._cap[span], self._covered[span], self._low[span], 1 / self._step[span],
             codes[start : start + candidates], column, self._bounds[start : start + candidates], least=64,
         )  # fmt: skip
@@ -174,15 +176,17 @@ class Coverage:
         """Tighten the bounds of some candidates from the codes."""
         if self._codes is None or len(candidates) == 0:
             return
-        threshold = (self._covered - self._low) / self._step
-        weight = np.where(self._covered < self._cap, self._step, np.float32(0)).astype(np.float32)
+        threshold, weight = np.zeros(self._width, np.float32), np.zeros(self._width, np.float32)
+        step = self._step[self._columns]
+        threshold[self._columns] = (self._covered - self._low[self._columns]) / step
+        weight[self._columns] = np.where(self._covered < self._cap, step, 0)
         found = np.empty(len(candidates))
         self._workers.run(
-            _screen,
+            screen,
             len(candidates),
             candidates,
             self._codes,
-            threshold.astype(np.float32),
+            threshold,
             weight,
             found,
             least=16,
@@ -193,7 +197,7 @@ class Coverage:
         """Compute the gains of some candidates exactly; return the largest."""
         similarities = self._similarities(candidates)
         gains = np.empty(len(candidates))
-        self._workers.run(_gains, len(candidates), similarities, self._cap, self._covered, gains, least=4)
+        self._workers.run(gains_of, len(candidates), similarities, self._cap, self._covered, gains, least=4)
         self._bounds[candidates] = gains
         self._exact[candidates] = True
         self._computed.update(zip(candidates.tolist(), similarities, strict=True))
@@ -208,90 +212,11 @@ class Coverage:
 
     def _close(self, still: NDArray[np.int64]) -> None:
         """Forget the rows that are covered up to their cap."""
-        if self._codes is not None:
-            self._workers.run(_compact, len(self._codes), self._codes, still, least=64)
         self._rows = [rows[still] for rows in self._rows]
         self._cap, self._covered = self._cap[still], self._covered[still]
-        self._low, self._step = self._low[still], self._step[still]
+        self._columns = self._columns[still]
 
 
 def _memory() -> int:
     """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-@compiled
-def _encode(
-    start, stop, tile, transposed, slope, offset, least, cap, covered, low, scale, codes, column, gains
-):  # type: ignore[no-untyped-def]
-    width = len(cap)
-    buffer = np.empty(
-        (16, width + 16), np.float32
-    )  # rows apart from a power of two, or they share cache lines
-    for first in range(start, stop, 16):
-        size = min(16, stop - first)
-        if transposed:
-            for place in range(width):
-                line = tile[place, first : first + size]
-                for row in range(size):
-                    buffer[row, place] = line[row]
-        for row in range(size):
-            values = buffer[row, :width] if transposed else tile[first + row, :width]
-            summed = np.float32(0)
-            if len(codes):
-                coded = codes[first + row, column : column + width]
-                for place in range(width):
-                    value = min(max(slope * values[place] + offset, least), cap[place])
-                    summed += max(value - covered[place], np.float32(0))
-                    code = (value - low[place]) * scale[place] + np.float32(1)
-                    coded[place] = np.uint8(np.int32(min(max(code, np.float32(0)), np.float32(255))))
-            else:
-                for place in range(width):
-                    value = min(max(slope * values[place] + offset, least), cap[place])
-                    summed += max(value - covered[place], np.float32(0))
-            gains[first + row] += summed
-
-
-@compiled
-def _screen(start, stop, candidates, codes, threshold, weight, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    width = len(threshold)
-    for place in range(start, stop):
-        line = codes[candidates[place], :width]
-        total = 0.0
-        for first in range(0, width, 4096):
-            some, levels, weights = (
-                line[first : first + 4096],
-                threshold[first : first + 4096],
-                weight[first : first + 4096],
-            )
-            summed = np.float32(0)
-            for row in range(len(some)):
-                summed += weights[row] * max(np.float32(some[row]) - levels[row], np.float32(0))
-            total += summed
-        found[place] = total
-
-
-@compiled
-def _gains(start, stop, similarities, cap, covered, gains):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    width = len(cap)
-    for place in range(start, stop):
-        line = similarities[place]
-        total = 0.0
-        for first in range(0, width, 4096):
-            some, caps, levels = (
-                line[first : first + 4096],
-                cap[first : first + 4096],
-                covered[first : first + 4096],
-            )
-            summed = np.float32(0)
-            for row in range(len(some)):
-                summed += max(min(some[row], caps[row]) - levels[row], np.float32(0))
-            total += summed
-        gains[place] = total
-
-
-@compiled
-def _compact(start, stop, codes, still):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    for candidate in range(start, stop):
-        for place in range(len(still)):
-            codes[candidate, place] = codes[candidate, still[place]]

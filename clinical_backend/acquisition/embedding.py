@@ -59,15 +59,17 @@ class Embedding:
         residuals = "" if self.residuals is None else f", residuals {self.residuals.shape}"
         return f"Embedding(features {self.features.shape}{residuals})"
 
-    def take(self, rows: ArrayLike) -> Embedding:
+    def take(self, rows: ArrayLike | slice) -> Embedding:
         """Return the embedding of some of the images.
 
         Parameters
         ----------
         rows
-            (m,) indices or (n,) booleans.
+            (m,) indices, (n,) booleans or a slice.
         """
-        index = np.asarray(rows)
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if isinstance(index, np.ndarray) and index.size == 0:
+            index = index.astype(np.int64)
         return Embedding(
             self.features[index],
             None if self.residuals is None else self.residuals[index],

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled import Workers, compiled
 from clinical_backend.acquisition.greedy import TIE, complete
+from clinical_backend.acquisition.loops.lazy import BLOCK, TAKEN, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.acquisition.compiled import Workers
     from clinical_backend.acquisition.request import Selection
     from clinical_backend.acquisition.similarity import Cross
 
 __all__ = ["Increment", "Memo", "lazy_greedy"]
-
-_BLOCK = 1024
-_TAKEN = np.float32(-1e30)
 
 
 class Increment(IntEnum):
@@ -54,6 +52,8 @@ def lazy_greedy(
     memo: Memo,
     budget: int,
     workers: Workers,
+    *,
+    least: float = 0.0,
 ) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
@@ -71,6 +71,8 @@ def lazy_greedy(
         (n,) the sums of the increments before any pick; overwritten.
     memo
         Updated with each pick.
+    least
+        The function is saturated where no gain is above it.
     """
     kernel = between.kernel
     assert kernel is not None
@@ -79,104 +81,15 @@ def lazy_greedy(
     for step in range(budget):
         first, second = memo.values()
         found = workers.run(
-            _sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
-            first, second, int(memo.increment), TIE, least=_BLOCK,
+            sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
+            first, second, int(memo.increment), TIE, least=BLOCK,
         )  # fmt: skip
         best = max(gain for _, gain in found)
-        if best <= 0:
+        if best <= least:
             return complete(indices[:step], gains[:step], budget, between.nearest)
         pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
         indices[step], gains[step] = pick, gain
-        own[pick] = _TAKEN
+        own[pick] = TAKEN
         step_ratio, step_offset = memo.add(kernel[pick])
         ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset
     return complete(indices, gains, budget, between.nearest)
-
-
-@compiled
-def _sweep(start, stop, kernel, own, parts, ratio, offset, first, second, increment, tie):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return the first point of a range that reaches its largest gain, and that gain; (−1, 0) if none is positive."""
-    kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
-    size = stop - start
-    candidates = np.empty(_BLOCK, np.int64)
-    tops = np.empty((size + _BLOCK - 1) // _BLOCK, np.float32)
-    for block in range(len(tops)):
-        top = _TAKEN
-        some, others = (
-            own[block * _BLOCK : (block + 1) * _BLOCK],
-            parts[block * _BLOCK : (block + 1) * _BLOCK],
-        )
-        for place in range(len(some)):
-            top = max(top, some[place] + others[place] * ratio + offset)
-        tops[block] = top
-    level = np.float32(0)
-    for block in range(
-        len(tops)
-    ):  # the most promising point of each block first: most others then need no look
-        some, others = (
-            own[block * _BLOCK : (block + 1) * _BLOCK],
-            parts[block * _BLOCK : (block + 1) * _BLOCK],
-        )
-        for place in range(len(some)):
-            if some[place] + others[place] * ratio + offset >= tops[block] and tops[block] > level:
-                others[place] = (
-                    _part(kernel[block * _BLOCK + place], first, second, increment) - offset
-                ) / ratio
-                level = max(level, some[place] + others[place] * ratio + offset)
-                break
-    for block in range(len(tops)):
-        if tops[block] <= level:
-            continue
-        some, others = (
-            own[block * _BLOCK : (block + 1) * _BLOCK],
-            parts[block * _BLOCK : (block + 1) * _BLOCK],
-        )
-        rows = kernel[block * _BLOCK : (block + 1) * _BLOCK]
-        count = 0
-        for place in range(len(some)):
-            candidates[count] = place
-            count += some[place] + others[place] * ratio + offset > level
-        for place in candidates[:count]:
-            others[place] = (_part(rows[place], first, second, increment) - offset) / ratio
-            level = max(level, some[place] + others[place] * ratio + offset)
-    best = level
-    level -= tie * best
-    for block in range(len(tops)):
-        if best <= 0 or tops[block] < level:
-            continue
-        some, others = (
-            own[block * _BLOCK : (block + 1) * _BLOCK],
-            parts[block * _BLOCK : (block + 1) * _BLOCK],
-        )
-        for place in range(len(some)):
-            if some[place] + others[place] * ratio + offset >= level:
-                row = block * _BLOCK + place
-                others[place] = (_part(kernel[row], first, second, increment) - offset) / ratio
-                if some[place] + others[place] * ratio + offset >= level:
-                    return start + row, np.float64(some[place] + others[place] * ratio + offset)
-    return -1, 0.0
-
-
-@compiled
-def _part(values, first, second, increment):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    size = len(values)
-    one = np.float32(1)
-    summed = np.float32(0)
-    if increment == 0:
-        for column in range(size):
-            summed += max(values[column] - first[column], np.float32(0))
-    elif increment == 1:
-        for start in range(0, size, 64):  # at most 2**64 in one product
-            product = one
-            for column in range(start, min(start + 64, size)):
-                product *= one + values[column] * first[column]
-            summed += np.log(product)
-    elif increment == 2:
-        for column in range(size):
-            root = np.sqrt(first[column] + values[column]) + second[column]
-            summed += values[column] / max(root, np.float32(1e-20))
-    else:
-        for column in range(size):
-            value = values[column] * first[column]
-            summed += value * first[column] / (one + value)
-    return summed

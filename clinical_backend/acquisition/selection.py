@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
-from numbers import Integral
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.acquisition.arguments import (
+    alike,
+    choice,
+    non_negative,
+    number_of_picks,
+    probability_matrix,
+    probability_of_rare,
+)
 from clinical_backend.acquisition.baselines.badge import badge
 from clinical_backend.acquisition.baselines.coreset import coreset
 from clinical_backend.acquisition.baselines.nearest import nearest
@@ -24,18 +30,28 @@ from clinical_backend.acquisition.functions.flvmi import flvmi
 from clinical_backend.acquisition.functions.gcmi import gcmi
 from clinical_backend.acquisition.functions.logdetmi import logdetmi
 from clinical_backend.acquisition.request import Concave, Request, Selection, Similarity
+from clinical_backend.acquisition.submodlib_engine import submodlib_selection
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from clinical_backend.acquisition.embedding import Embedding
 
-__all__ = ["NAMES", "select"]
+__all__ = ["FUNCTIONS", "NAMES", "Engine", "select"]
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
+
+class Engine(StrEnum):
+    """What computes an SMI function; baselines know one engine only."""
+
+    COMPILED = "compiled"
+    """Our compiled loops, on the CPU."""
+    TORCH = "torch"
+    """torch, on `device`."""
+    SUBMODLIB = "submodlib"
+    """The reference."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class _Strategy:
     needs: frozenset[str] = frozenset()
     uses: frozenset[str] = frozenset()
     logdet: bool = False
+    of_rare: bool = False
 
 
 _STRATEGIES = {
@@ -63,11 +80,16 @@ _STRATEGIES = {
     "badge": _Strategy(badge),
     "coreset": _Strategy(coreset),
     "nearest": _Strategy(nearest, frozenset({"query"})),
-    "p_rare": _Strategy(p_rare, frozenset({"probabilities"})),
+    "p_rare": _Strategy(p_rare, frozenset({"probabilities"}), of_rare=True),
     "typiclust": _Strategy(typiclust),
-    "quality_diversity": _Strategy(quality_diversity, frozenset({"probabilities"}), logdet=True),
+    "quality_diversity": _Strategy(
+        quality_diversity, frozenset({"probabilities"}), logdet=True, of_rare=True
+    ),
 }
-_OF_RARE = frozenset({"p_rare", "quality_diversity"})
+_LEAST_RIDGE = 1e-3
+
+FUNCTIONS = ("flqmi", "gcmi", "com", "flvmi", "logdetmi", "flcmi", "logdetcmi")
+"""The SMI functions and their conditional kin."""
 
 NAMES = tuple(_STRATEGIES)
 """What `select` can be asked for."""
@@ -91,6 +113,7 @@ def select(
     weight: float = 1.0,
     seed: int = 0,
     device: str = "cpu",
+    engine: str | None = None,
 ) -> Selection:
     """Pick the images of a pool that a reader should see next.
 
@@ -132,7 +155,9 @@ def select(
     seed
         Of the strategies that draw.
     device
-        "cpu", or a CUDA device of torch.
+        "cpu", or a CUDA device of torch, which then computes the SMI functions; the baselines stay on the CPU.
+    engine
+        "compiled", "torch" or "submodlib"; by default torch on a CUDA device, else compiled.
 
     Returns
     -------
@@ -149,136 +174,86 @@ def select(
         raise InvalidArgumentError(
             "name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}."
         )
-    given = {"query": query, "conditioning": conditioning, "probabilities": probabilities}
+    _refuse_missing(name, strategy, query=query, conditioning=conditioning, probabilities=probabilities)
+    if "query" in strategy.needs and query is not None:
+        alike("query", pool, query)
+    if conditioning is not None:
+        alike("conditioning", pool, conditioning)
+    if labelled is not None and labelled.features.shape[1] != pool.features.shape[1]:
+        raise InvalidArgumentError(
+            "labelled", "its features have another length than the pool's.", "Embed both with one backbone."
+        )
+    belief = None
+    if probabilities is not None and "probabilities" in strategy.needs:
+        belief = (
+            probability_of_rare(probabilities, rare_classes, len(pool))
+            if strategy.of_rare
+            else probability_matrix(probabilities, len(pool))
+        )
+    request = Request(
+        pool=pool,
+        query=query,
+        budget=min(number_of_picks(budget), len(pool)),
+        eta=non_negative("eta", eta),
+        lambda_=non_negative("lambda_", lambda_),
+        nu=non_negative("nu", nu),
+        concave=choice("concave", concave, Concave),
+        similarity=choice("similarity", similarity, Similarity),
+        conditioning=conditioning,
+        labelled=labelled if labelled is not None and len(labelled) else None,
+        probabilities=belief,
+        weight=non_negative("weight", weight),
+        seed=seed,
+        device=device,
+    )
+    if strategy.logdet:
+        _refuse_indefinite(name, request)
+    if request.budget == 0:
+        return Selection(np.empty(0, np.int64), np.empty(0))
+    if engine is None:
+        engine = Engine.TORCH if device.startswith("cuda") and name in FUNCTIONS else Engine.COMPILED
+    match choice("engine", engine, Engine):
+        case Engine.SUBMODLIB:
+            return submodlib_selection(name, request)
+        case Engine.TORCH:
+            from clinical_backend.acquisition.torch_engine import torch_selection  # noqa: PLC0415 - slow
+
+            return torch_selection(name, request)
+        case _:
+            return strategy.run(request)
+
+
+def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:
     for argument in sorted(strategy.needs):
         if given[argument] is None:
             raise InvalidArgumentError(
                 argument, f"{name} needs it.", "Give it, or choose another acquisition."
             )
-    conditional = "conditioning" in strategy.needs | strategy.uses
-    if conditioning is not None and not conditional:
+    if given["conditioning"] is not None and "conditioning" not in strategy.needs | strategy.uses:
         raise InvalidArgumentError(
             "conditioning",
             f"{name} knows no counter-exemplars.",
             "Choose flvmi, flcmi, logdetmi or logdetcmi.",
         )
-    if "query" in strategy.needs and query is not None:
-        _refuse_unlike("query", pool, query)
-    if conditioning is not None:
-        _refuse_unlike("conditioning", pool, conditioning)
-    if labelled is not None and labelled.features.shape[1] != pool.features.shape[1]:
+
+
+def _refuse_indefinite(name: str, request: Request) -> None:
+    if request.eta > 1 and "query" in _STRATEGIES[name].needs:
         raise InvalidArgumentError(
-            "labelled", "its features have another length than the pool's.", "Use one backbone."
+            "eta",
+            f"{name} with eta {request.eta} > 1 makes the similarity matrix indefinite: "
+            "no log-determinant exists.",
+            "Give an eta between 0 and 1.",
         )
-    if strategy.logdet:
-        if eta > 1:
-            raise InvalidArgumentError(
-                "eta",
-                f"{name} with eta {eta} > 1 makes the similarity matrix indefinite, so that no log-determinant exists.",
-                "Give an eta between 0 and 1.",
-            )
-        if lambda_ <= 0:
-            raise InvalidArgumentError(
-                "lambda_", f"it is {lambda_}, and {name} needs a ridge.", "Give a positive number."
-            )
-        if _choice("similarity", similarity, Similarity) is Similarity.CLIPPED:
-            raise InvalidArgumentError(
-                "similarity",
-                f"clipping makes the similarity matrix indefinite, which {name} cannot use.",
-                "Choose cosine or rescaled.",
-            )
-    request = Request(
-        pool=pool,
-        query=query,
-        budget=min(_budget(budget), len(pool)),
-        eta=_non_negative("eta", eta),
-        lambda_=_non_negative("lambda_", lambda_),
-        nu=_non_negative("nu", nu),
-        concave=_choice("concave", concave, Concave),
-        similarity=_choice("similarity", similarity, Similarity),
-        conditioning=conditioning,
-        labelled=labelled,
-        probabilities=_probabilities(name, probabilities, rare_classes, len(pool)),
-        weight=_non_negative("weight", weight),
-        seed=seed,
-        device=device,
-    )
-    if request.budget == 0:
-        return Selection(np.empty(0, np.int64), np.empty(0))
-    return strategy.run(request)
-
-
-def _budget(budget: int) -> int:
-    if not isinstance(budget, Integral) or isinstance(budget, bool) or budget < 0:
+    if request.lambda_ < _LEAST_RIDGE:
         raise InvalidArgumentError(
-            "budget", f"it is {budget!r}.", "Give a whole number of picks, at least 0."
+            "lambda_",
+            f"{name} needs a ridge, and {request.lambda_} is lost in the rounding of float32.",
+            f"Give at least {_LEAST_RIDGE}.",
         )
-    return int(budget)
-
-
-def _non_negative(argument: str, value: float) -> float:
-    if not math.isfinite(value) or value < 0:
-        raise InvalidArgumentError(argument, f"it is {value!r}.", "Give a finite number of at least 0.")
-    return float(value)
-
-
-def _choice(argument: str, value: str, kind: type[_Choice]) -> _Choice:
-    try:
-        return kind(value)
-    except ValueError:
-        choices = ", ".join(kind)
-        raise InvalidArgumentError(argument, f"there is no {value!r}.", f"Choose one of {choices}.") from None
-
-
-def _refuse_unlike(argument: str, pool: Embedding, other: Embedding) -> None:
-    if len(other) == 0:
-        raise InvalidArgumentError(argument, "it is empty.", "Give at least one image.")
-    if other.features.shape[1] != pool.features.shape[1]:
+    if request.similarity is Similarity.CLIPPED:
         raise InvalidArgumentError(
-            argument,
-            f"its features have length {other.features.shape[1]}, the pool's {pool.features.shape[1]}.",
-            "Embed both with the same backbone.",
+            "similarity",
+            f"clipping can make the similarity matrix indefinite, which {name} cannot use.",
+            "Choose cosine or rescaled.",
         )
-    if (other.residuals is None) != (pool.residuals is None) or (
-        other.residuals is not None
-        and pool.residuals is not None
-        and other.residuals.shape[1] != pool.residuals.shape[1]
-    ):
-        raise InvalidArgumentError(
-            argument,
-            "it and the pool do not have residuals of the same classes.",
-            "Give both residuals of the same classifier, or neither.",
-        )
-
-
-def _probabilities(
-    name: str, probabilities: ArrayLike | None, rare_classes: Sequence[int] | None, count: int
-) -> NDArray[np.float32] | None:
-    if probabilities is None:
-        return None
-    array = np.asarray(probabilities, np.float32)
-    if array.ndim not in {1, 2} or len(array) != count or (array.shape[-1] == 0 and count):
-        raise InvalidArgumentError(
-            "probabilities",
-            f"it has shape {array.shape}.",
-            f"Give one row for each of the {count} images of the pool.",
-        )
-    if not np.isfinite(array).all() or array.min(initial=0) < 0 or array.max(initial=0) > 1 + 1e-4:
-        raise InvalidArgumentError(
-            "probabilities", "it holds numbers outside [0, 1] or NaN.", "Give probabilities."
-        )
-    if name in _OF_RARE:
-        if array.ndim == 2:
-            if not rare_classes or not all(0 <= column < array.shape[1] for column in rare_classes):
-                raise InvalidArgumentError(
-                    "rare_classes",
-                    f"it is {rare_classes!r} beside probabilities of {array.shape[1]} classes.",
-                    "Name the columns of the rare classes, or give P(rare) alone.",
-                )
-            array = array[:, sorted(set(rare_classes))].sum(axis=1)
-        return np.minimum(array, 1)[:, None]
-    if array.ndim == 1:
-        raise InvalidArgumentError(
-            "probabilities", f"{name} needs those of all classes.", "Give an (n, C) matrix."
-        )
-    return array

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled import Workers, compiled
+from clinical_backend.acquisition.loops.cross import finish
 from clinical_backend.acquisition.request import Similarity
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.acquisition.compiled import Workers
     from clinical_backend.acquisition.embedding import Embedding
 
 __all__ = ["Cross", "Directions", "Factor", "Map", "cross"]
@@ -154,31 +155,10 @@ def cross(pool: Directions, others: Directions, to: Map, workers: Workers, *, ke
             np.matmul(residuals.values[rows], dense[1], out=factor)
             inverse = inverse * residuals.inverse[rows]
         workers.run(
-            _finish, len(block), block, inverse, bias, factor,
+            finish, len(block), block, inverse, bias, factor,
             to.slope, to.offset, to.least, nearest[rows], total[rows],
         )  # fmt: skip
     return Cross(kernel if keep else None, nearest, total)
-
-
-@compiled
-def _finish(start, stop, block, inverse, bias, factor, slope, offset, least, nearest, total):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    size = block.shape[1]
-    for row in range(start, stop):
-        values = block[row]
-        if len(factor):
-            others = factor[row]
-            for column in range(size):
-                values[column] = (values[column] + bias[column]) * others[column]
-        largest = np.float32(-1)
-        summed = np.float32(0)
-        for column in range(size):
-            cosine = min(max(values[column] * inverse[row], np.float32(-1)), np.float32(1))
-            largest = max(largest, cosine)
-            similarity = max(slope * cosine + offset, least)
-            summed += similarity
-            values[column] = similarity
-        nearest[row] = largest
-        total[row] = summed
 
 
 def _factor(values: NDArray[np.float32], argument: str, workers: Workers, *, bias: bool) -> Factor:

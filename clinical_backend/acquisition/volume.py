@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled import Workers, compiled
-from clinical_backend.acquisition.similarity import Directions, Map, cross
+from clinical_backend.acquisition.loops.volume import advance_features, advance_gradients
+from clinical_backend.acquisition.similarity import cross
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from clinical_backend.acquisition.compiled import Workers
+    from clinical_backend.acquisition.similarity import Directions, Map
 
 __all__ = ["Volume"]
 
@@ -86,9 +89,11 @@ class Volume:
     def _points(self, directions: Directions, rows: slice) -> NDArray[np.float64]:
         """Return the vectors z of some points, (m, D)."""
         dense = [factor.T.astype(np.float64) for factor in directions.dense(rows)]
-        vectors = dense[0]
+        vectors: NDArray[np.float64] = dense[0]
         if len(dense) == 2:
-            vectors = np.einsum("ic,id->icd", dense[1], dense[0]).reshape(len(vectors), -1)
+            vectors = (dense[1][:, :, None] * dense[0][:, None, :]).reshape(
+                len(vectors), dense[0].shape[1] * dense[1].shape[1]
+            )
         vectors *= np.sqrt(float(self._to.slope))
         if self._to.offset > 0:
             last = np.full((len(vectors), 1), np.sqrt(float(self._to.offset)))
@@ -126,7 +131,7 @@ class Volume:
         if len(self._pool.factors) == 1:
             directions = (slope * np.stack([first, difference])).astype(np.float32)
             self._workers.run(
-                _advance_features, count, features.values, features.inverse, directions[0], directions[1],
+                advance_features, count, features.values, features.inverse, directions[0], directions[1],
                 last[0], last[1], self.variances, self.explained,
             )  # fmt: skip
             return
@@ -139,7 +144,7 @@ class Volume:
             product = features.values[rows] @ towards[:width]
             inverse = features.inverse[rows] * residuals.inverse[rows]
             self._workers.run(
-                _advance_gradients, len(product), product, towards[width], residuals.values[rows], inverse,
+                advance_gradients, len(product), product, towards[width], residuals.values[rows], inverse,
                 last[0], last[1], self.variances[rows], self.explained[rows],
             )  # fmt: skip
 
@@ -152,32 +157,3 @@ class Volume:
                 "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",
                 "Give eta and nu the same value of at most 1, or a larger lambda_.",
             )
-
-
-@compiled
-def _advance_features(start, stop, values, inverse, first, difference, last, other, variances, explained):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    size = values.shape[1]
-    for row in range(start, stop):
-        features = values[row]
-        one, two = np.float32(0), np.float32(0)
-        for column in range(size):
-            one += features[column] * first[column]
-            two += features[column] * difference[column]
-        a = np.float64(one * inverse[row] + last)
-        b = np.float64(two * inverse[row] + other)
-        variances[row] -= a * a
-        explained[row] -= b * (2 * a - b)
-
-
-@compiled
-def _advance_gradients(start, stop, product, bias, residuals, inverse, last, other, variances, explained):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    classes = residuals.shape[1]
-    for row in range(start, stop):
-        one, two = np.float32(0), np.float32(0)
-        for column in range(classes):
-            one += (product[row, column] + bias[column]) * residuals[row, column]
-            two += (product[row, classes + column] + bias[classes + column]) * residuals[row, column]
-        a = np.float64(one * inverse[row] + last)
-        b = np.float64(two * inverse[row] + other)
-        variances[row] -= a * a
-        explained[row] -= b * (2 * a - b)

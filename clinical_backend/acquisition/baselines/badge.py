@@ -6,48 +6,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.acquisition.distances import Distances
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from clinical_backend.acquisition.request import Request
 
 __all__ = ["badge"]
 
 
 def badge(request: Request) -> Selection:
-    """Draw each pick with probability proportional to its squared distance from the picks so far."""
-    features, residuals = request.pool.features, request.pool.residuals
+    """Draw each pick with probability proportional to its squared distance from the picks so far.
+
+    The first pick is the longest vector, as in the authors' code. With residuals the vectors are gradient embeddings
+    (see `Embedding`), kept factorised; without, features. Where all that is left coincides with the picks, the
+    lowest index is taken. The gains are the squared distances, of the first pick its squared length. O(n (d + C))
+    for each pick.
+
+    References
+    ----------
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020, algorithm 1.
+    """
+    distances = Distances(request.pool)
     generator = np.random.default_rng(request.seed)
-
-    def inner(pick: int) -> NDArray[np.float64]:
-        result = (features @ features[pick]).astype(np.float64)
-        if residuals is not None:
-            result = (result + 1) * (residuals @ residuals[pick])
-        return result
-
-    squares = np.einsum("ij,ij->i", features, features).astype(np.float64)
-    if residuals is not None:
-        squares = (squares + 1) * np.einsum("ij,ij->i", residuals, residuals)
-    distances = np.full(len(squares), np.inf)
-    free = np.ones(len(squares), np.bool_)
-    indices = np.empty(request.budget, np.int64)
-    gains = np.zeros(request.budget)
+    indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)
+    free = np.ones(len(request.pool), np.bool_)
+    weights = distances.squares
     for step in range(request.budget):
         if step == 0:
-            pick = int(np.argmax(squares))
-            gains[0] = squares[pick]
+            pick = int(np.argmax(weights))
         else:
-            weights = np.where(free, distances, 0)
-            total = weights.sum()
-            if total > 0:
-                pick = int(np.searchsorted(np.cumsum(weights), generator.random() * total, side="right"))
-                pick = min(pick, int(np.flatnonzero(weights)[-1]))
-            else:
+            mass = np.cumsum(np.where(free, weights, 0))
+            pick = int(np.searchsorted(mass, generator.random() * mass[-1], side="right"))
+            if pick == len(mass) or not free[pick]:
                 pick = int(np.argmax(free))
-            gains[step] = weights[pick]
-        indices[step] = pick
+        indices[step], gains[step] = pick, weights[pick]
         free[pick] = False
-        np.minimum(distances, np.maximum(squares + squares[pick] - 2 * inner(pick), 0), out=distances)
+        away = distances.to_row(pick)
+        weights = away if step == 0 else np.minimum(weights, away)
     return Selection(indices, gains)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.acquisition.distances import Distances
+from clinical_backend.acquisition.embedding import Embedding
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
@@ -15,25 +17,28 @@ __all__ = ["coreset"]
 
 
 def coreset(request: Request) -> Selection:
-    """Pick the image that is farthest from all labelled and picked ones; the gains are the distances."""
+    """Pick the image whose features are farthest from all labelled and picked ones, lowest index on a tie.
+
+    With nothing labelled the first pick is the image farthest from the mean of the pool. The gains are the distances.
+    O(n d) for each pick and each labelled image.
+
+    References
+    ----------
+    Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
+    algorithm 1.
+    """
     features = request.pool.features
-    squares = np.einsum("ij,ij->i", features, features).astype(np.float64)
-    distances = np.full(len(features), np.inf)
-    free = np.ones(len(features), np.bool_)
-    if request.labelled is not None:
-        for row in request.labelled.features:
-            np.minimum(distances, np.maximum(squares + row @ row - 2 * (features @ row), 0), out=distances)
-    elif len(features):
-        mean = features.mean(axis=0)
-        distances = np.maximum(squares + mean @ mean - 2 * (features @ mean), 0)
-    first = request.labelled is None
-    indices = np.empty(request.budget, np.int64)
-    gains = np.empty(request.budget)
+    distances = Distances(Embedding(features))
+    labelled = request.labelled
+    centers = features.mean(axis=0)[None] if labelled is None else labelled.features
+    nearest = np.full(len(features), np.inf)
+    for center in centers:
+        np.minimum(nearest, distances.to_point(center), out=nearest)
+    indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)
     for step in range(request.budget):
-        pick = int(np.argmax(np.where(free, distances, -1)))
-        indices[step], gains[step] = pick, np.sqrt(distances[pick])
-        free[pick] = False
-        away = np.maximum(squares + squares[pick] - 2 * (features @ features[pick]), 0)
-        distances = away if first else np.minimum(distances, away)
-        first = False
+        pick = int(np.argmax(nearest))
+        indices[step], gains[step] = pick, np.sqrt(nearest[pick])
+        away = distances.to_row(pick)
+        nearest = away if step == 0 and labelled is None else np.minimum(nearest, away)
+        nearest[indices[: step + 1]] = -1
     return Selection(indices, gains)

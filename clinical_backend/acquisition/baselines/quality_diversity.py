@@ -36,7 +36,7 @@ def quality_diversity(request: Request) -> Selection:
     Chen, Zhang and Zhou, "Fast Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018.
     """
     assert request.probabilities is not None
-    belief = request.probabilities[:, 0].astype(np.float64)
+    belief = request.probabilities.astype(np.float64)
     quality = request.weight * np.log(np.maximum(belief, _LEAST))
     place = len(quality) - request.budget
     reach = np.log1p(1 / request.lambda_) + 1e-6

@@ -17,4 +17,4 @@ __all__ = ["p_rare"]
 def p_rare(request: Request) -> Selection:
     """Rank by the classifier's probability of the rare class; the gains are the probabilities."""
     assert request.probabilities is not None
-    return largest(request.probabilities[:, 0].astype(np.float64), request.budget)
+    return largest(request.probabilities.astype(np.float64), request.budget)

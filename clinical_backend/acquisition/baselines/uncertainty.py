@@ -17,14 +17,14 @@ __all__ = ["entropy", "least_confidence", "margin"]
 
 
 def entropy(request: Request) -> Selection:
-    """Rank by the entropy −Σ_c p_c log p_c, in nats."""
+    """Rank by the entropy −Σ_c p_c log p_c, in nats; the gains are the entropies (Settles, 2009, section 3.1)."""
     probabilities = _probabilities(request)
     logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
     return largest(-(probabilities * logs).sum(axis=1), request.budget)
 
 
 def margin(request: Request) -> Selection:
-    """Rank by the negative difference of the two largest probabilities."""
+    """Rank by how close the two largest probabilities are; the gains are minus their difference."""
     probabilities = _probabilities(request)
     if probabilities.shape[1] == 1:
         return largest(-probabilities[:, 0], request.budget)
@@ -33,7 +33,7 @@ def margin(request: Request) -> Selection:
 
 
 def least_confidence(request: Request) -> Selection:
-    """Rank by 1 − max_c p_c."""
+    """Rank by 1 − max_c p_c, which are the gains."""
     return largest(1 - _probabilities(request).max(axis=1), request.budget)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["flqmi"]
 
+_ROUNDING = 1e-7
+
 
 def flqmi(request: Request) -> Selection:
     """Pick what covers the query set and resembles it.
@@ -24,8 +26,8 @@ def flqmi(request: Request) -> Selection:
     f(A; Q) = Σ_{q∈Q} max_{a∈A} s_aq + η Σ_{a∈A} max_{q∈Q} s_aq, with negative similarities counted as 0.
 
     Memo: c_q = max_{a∈A} s_aq. Gain of j: Σ_q (s_jq − c_q)₊ + η m_j with m_j = max_q s_jq. Time O(n q) for each pick
-    at worst, on an (n, q) kernel; lazy and exact, since f is submodular. Saturated where η m_j = 0 and the query set
-    is covered; the rest is then filled by the largest cosine to the query set.
+    at worst, on an (n, q) kernel; lazy and exact, since f is submodular. Saturated where no gain reaches 1e-7 q: η m_j = 0 and
+    the query set is covered; the rest is then filled by the largest cosine to the query set.
 
     References
     ----------
@@ -38,7 +40,8 @@ def flqmi(request: Request) -> Selection:
         between = cross(pool, Directions(request.query, "query", workers), to, workers)
         own = np.float32(request.eta) * to(between.nearest)
         memo = _Covered(len(request.query))
-        return lazy_greedy(between, own, between.total, memo, request.budget, workers)
+        least = _ROUNDING * len(request.query)
+        return lazy_greedy(between, own, between.total, memo, request.budget, workers, least=least)
 
 
 class _Covered:
