@@ -30,9 +30,7 @@ def number_of_picks(budget: int) -> int:
     except TypeError:
         count = -1
     if count < 0 or isinstance(budget, bool):
-        raise InvalidArgumentError(
-            "budget", f"it is {budget!r}.", "Give a whole number of picks, at least 0."
-        )
+        raise InvalidArgumentError("budget", f"it is {budget!r}.", "Give a whole number of picks, at least 0.")
     return count
 
 
@@ -79,15 +77,11 @@ def probability_matrix(values: ArrayLike, count: int) -> NDArray[np.float32]:
     """Return (n, C) probabilities."""
     array = _probabilities(values, count)
     if array.ndim == 1:
-        raise InvalidArgumentError(
-            "probabilities", "it has one number for each image.", "Give an (n, C) matrix."
-        )
+        raise InvalidArgumentError("probabilities", "it has one number for each image.", "Give an (n, C) matrix.")
     return array
 
 
-def probability_of_rare(
-    values: ArrayLike, rare_classes: Sequence[int] | None, count: int
-) -> NDArray[np.float32]:
+def probability_of_rare(values: ArrayLike, rare_classes: Sequence[int] | None, count: int) -> NDArray[np.float32]:
     """Return (n,) P(rare): as given, or summed over the rare classes of (n, C) probabilities."""
     array = _probabilities(values, count)
     if array.ndim == 1:
@@ -114,7 +108,5 @@ def _probabilities(values: ArrayLike, count: int) -> NDArray[np.float32]:
             "Give one row for each image of the pool.",
         )
     if not np.isfinite(array).all() or array.min(initial=0) < 0 or array.max(initial=0) > 1 + 1e-4:
-        raise InvalidArgumentError(
-            "probabilities", "it holds NaN or numbers outside [0, 1].", "Give probabilities."
-        )
+        raise InvalidArgumentError("probabilities", "it holds NaN or numbers outside [0, 1].", "Give probabilities.")
     return array

@@ -36,9 +36,7 @@ class Workers:
     """
 
     def __init__(self) -> None:
-        self._count = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        self._count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="acquisition")
 
     def __enter__(self) -> Self:
@@ -47,9 +45,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def run(
-        self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS
-    ) -> list[Any]:
+    def run(self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS) -> list[Any]:
         """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return the results in order."""
         parts = max(1, min(self._count, count // least))
         edges = [count * part // parts for part in range(parts + 1)]

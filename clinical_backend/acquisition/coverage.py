@@ -111,9 +111,7 @@ class Coverage:
     def _scale(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the low end and the step of each row's code."""
         sample = np.linspace(0, len(self._units[0]) - 1, min(_SAMPLE, len(self._units[0]))).astype(np.int64)
-        low = (
-            np.quantile(self._similarities(np.unique(sample)), _LOW, axis=0) if len(self._cap) else self._cap
-        )
+        low = np.quantile(self._similarities(np.unique(sample)), _LOW, axis=0) if len(self._cap) else self._cap
         room = self._cap - self._covered
         low = np.clip(low, self._covered, self._covered + np.float32(0.9) * room).astype(np.float32)
         return low, (self._cap - low) / np.float32(_STEPS)
@@ -132,9 +130,7 @@ class Coverage:
                 end = min(column + _TILE, count)
                 if column >= width:
                     continue
-                products = tile.reshape(-1)[: (stop - start) * (end - column)].reshape(
-                    stop - start, end - column
-                )
+                products = tile.reshape(-1)[: (stop - start) * (end - column)].reshape(stop - start, end - column)
                 np.matmul(self._units[0][start:stop], self._units[0][column:end].T, out=products)
                 if len(self._units) == 2:
                     more = other.reshape(-1)[: products.size].reshape(products.shape)

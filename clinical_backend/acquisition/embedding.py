@@ -85,9 +85,7 @@ def _matrix(argument: str, values: ArrayLike) -> NDArray[np.float32]:
             "Give a matrix with one row for each image and at least one column.",
         )
     if array.dtype.kind not in "fiu":
-        raise InvalidArgumentError(
-            argument, f"it holds {array.dtype}, not real numbers.", "Give an array of float32."
-        )
+        raise InvalidArgumentError(argument, f"it holds {array.dtype}, not real numbers.", "Give an array of float32.")
     rows = np.ascontiguousarray(array, dtype=np.float32).view()
     rows.setflags(write=False)
     return rows

@@ -82,9 +82,7 @@ _STRATEGIES = {
     "nearest": _Strategy(nearest, frozenset({"query"})),
     "p_rare": _Strategy(p_rare, frozenset({"probabilities"}), of_rare=True),
     "typiclust": _Strategy(typiclust),
-    "quality_diversity": _Strategy(
-        quality_diversity, frozenset({"probabilities"}), logdet=True, of_rare=True
-    ),
+    "quality_diversity": _Strategy(quality_diversity, frozenset({"probabilities"}), logdet=True, of_rare=True),
 }
 _LEAST_RIDGE = 1e-3
 
@@ -171,9 +169,7 @@ def select(
     """
     strategy = _STRATEGIES.get(name)
     if strategy is None:
-        raise InvalidArgumentError(
-            "name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}."
-        )
+        raise InvalidArgumentError("name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}.")
     _refuse_missing(name, strategy, query=query, conditioning=conditioning, probabilities=probabilities)
     if "query" in strategy.needs and query is not None:
         alike("query", pool, query)
@@ -226,9 +222,7 @@ def select(
 def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:
     for argument in sorted(strategy.needs):
         if given[argument] is None:
-            raise InvalidArgumentError(
-                argument, f"{name} needs it.", "Give it, or choose another acquisition."
-            )
+            raise InvalidArgumentError(argument, f"{name} needs it.", "Give it, or choose another acquisition.")
     if given["conditioning"] is not None and "conditioning" not in strategy.needs | strategy.uses:
         raise InvalidArgumentError(
             "conditioning",
@@ -241,8 +235,7 @@ def _refuse_indefinite(name: str, request: Request) -> None:
     if request.eta > 1 and "query" in _STRATEGIES[name].needs:
         raise InvalidArgumentError(
             "eta",
-            f"{name} with eta {request.eta} > 1 makes the similarity matrix indefinite: "
-            "no log-determinant exists.",
+            f"{name} with eta {request.eta} > 1 makes the similarity matrix indefinite: no log-determinant exists.",
             "Give an eta between 0 and 1.",
         )
     if request.lambda_ < _LEAST_RIDGE:

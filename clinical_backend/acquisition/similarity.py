@@ -89,8 +89,7 @@ class Directions:
         """Return the directions of some of the points."""
         some = copy(self)
         some.factors = [
-            Factor(_read_only(factor.values[rows]), factor.inverse[rows], factor.bias)
-            for factor in self.factors
+            Factor(_read_only(factor.values[rows]), factor.inverse[rows], factor.bias) for factor in self.factors
         ]
         return some
 

@@ -42,9 +42,7 @@ def torch_selection(name: str, request: Request) -> Selection:
     if name not in functions:
         raise InvalidArgumentError("engine", f"torch has no {name}.", "Leave the engine out.")
     if request.device.startswith("cuda") and not torch.cuda.is_available():
-        raise InvalidArgumentError(
-            "device", f"there is no {request.device} on this machine.", "Use the device cpu."
-        )
+        raise InvalidArgumentError("device", f"there is no {request.device} on this machine.", "Use the device cpu.")
     with torch.inference_mode():
         return functions[name](request)
 

@@ -121,9 +121,7 @@ class Volume:
         slope = np.sqrt(float(self._to.slope))
         last = np.zeros(2, np.float32)
         if self._to.offset > 0:
-            last = (np.sqrt(float(self._to.offset)) * np.array([first[-1], difference[-1]])).astype(
-                np.float32
-            )
+            last = (np.sqrt(float(self._to.offset)) * np.array([first[-1], difference[-1]])).astype(np.float32)
             first, difference = first[:-1], difference[:-1]
         features = self._pool.factors[0]
         width = features.values.shape[1]
@@ -149,9 +147,7 @@ class Volume:
             )  # fmt: skip
 
     def _check(self) -> None:
-        if len(self.variances) and (
-            self.variances.min() <= 0 or (self.variances - self.explained).min() <= 0
-        ):
+        if len(self.variances) and (self.variances.min() <= 0 or (self.variances - self.explained).min() <= 0):
             raise InvalidArgumentError(
                 "eta",
                 "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",

@@ -113,7 +113,9 @@ def _stages(waits: list[float], rounds: list[dict[str, Any]]) -> Table:
 
 def _embedding(backend: BackendServer, demo: DemoProject) -> str:
     seconds = _settle(backend, demo)["round"]["seconds"]["embed"]
-    return f"First round: {_TASKS} images read, decoded and embedded in {seconds:.1f} s, {_TASKS / seconds:.0f} a second."
+    return (
+        f"First round: {_TASKS} images read, decoded and embedded in {seconds:.1f} s, {_TASKS / seconds:.0f} a second."
+    )
 
 
 def _latencies(backend: BackendServer, demo: DemoProject) -> Table:
@@ -122,7 +124,11 @@ def _latencies(backend: BackendServer, demo: DemoProject) -> Table:
     for heading in ("call", "median", "95 %", "most"):
         table.add_column(heading, justify="left" if heading == "call" else "right")
     project = demo.project
-    event = {"action": "ANNOTATION_UPDATED", "annotation": {"id": 1, "task": 1, "result": []}, "project": {"id": project.id}}
+    event = {
+        "action": "ANNOTATION_UPDATED",
+        "annotation": {"id": 1, "task": 1, "result": []},
+        "project": {"id": project.id},
+    }
     images = ImageStore(Database.in_folder(backend.folder)).all(project.id, list(demo.truth)[:500])
     tasks = [{"id": task, "project": project.id, "data": {"image": image.uri}} for task, image in images.items()]
     calls: dict[str, Callable[[httpx2.Client], object]] = {

@@ -61,9 +61,7 @@ def main(*, quick: bool = False, folder: Path | None = None) -> None:
         results.append(result)
         console.print(_line(result), highlight=False)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    (folder / "smi-benchmark.json").write_text(
-        json.dumps({"machine": machine, "results": results}, indent=1) + "\n"
-    )
+    (folder / "smi-benchmark.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
     (folder / "smi-benchmark.md").write_text(_table(results, machine))
     _plot(results, folder / "smi-benchmark.svg")
     console.print(f"Written to {folder}: smi-benchmark.json, .md, .svg")
@@ -81,17 +79,10 @@ def cases(*, quick: bool) -> Iterable[Case]:
                     slow = n >= 50_000 and function in {"flvmi", "logdetmi"}
                     if function == "flvmi" and n >= 50_000 and (q, d) != (50, 512):
                         continue
-                    if (
-                        engine == "submodlib"
-                        and n >= 10_000
-                        and function in {"flvmi", "logdetmi"}
-                        and q == 10
-                    ):
+                    if engine == "submodlib" and n >= 10_000 and function in {"flvmi", "logdetmi"} and q == 10:
                         continue
                     repeats = 1 if slow and n > 200_000 else 3 if n >= 200_000 or slow else 5
-                    yield Case(
-                        engine, function, n, q, d, repeats=1 if function == "flvmi" and slow else repeats
-                    )
+                    yield Case(engine, function, n, q, d, repeats=1 if function == "flvmi" and slow else repeats)
     yield Case("gradient", "kernel", 10_000 if quick else 50_000, 50, 512)
 
 

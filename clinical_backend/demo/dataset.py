@@ -133,9 +133,7 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
         _disc(draw, middle, radius * generator.uniform(0.5, 0.75), nucleus)
     if label == 2:
         for angle in generator.uniform(0, 6.3) + np.arange(3) * 2.1:
-            _disc(
-                draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus
-            )
+            _disc(draw, middle + 0.45 * radius * np.array([np.cos(angle), np.sin(angle)]), radius * 0.4, nucleus)
     if label == 0:
         for _ in range(25):
             place = middle + generator.normal(0, radius * 0.45, 2)

@@ -26,9 +26,7 @@ def make_table(found: Sequence[int], pool: int, rare: int) -> Table:
         table.add_column(heading, justify="right")
     for labels in range(10, len(found) + 1, 10):
         expected = expected_by_random(labels, pool, rare)
-        table.add_row(
-            str(labels), str(found[labels - 1]), f"{expected:.1f}", f"{found[labels - 1] / expected:.1f} ×"
-        )
+        table.add_row(str(labels), str(found[labels - 1]), f"{expected:.1f}", f"{found[labels - 1] / expected:.1f} ×")
     return table
 
 

@@ -56,9 +56,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, stay: bool | None = None) -> Ou
     console = Console()
     folder = _FOLDER.absolute()
     dataset = load_dataset(_SIZE, _RARE, seed, folder / "data")
-    console.print(
-        f"Images: [bold]{dataset.origin}[/], {_SIZE} of them, {_RARE} of class {dataset.classes[0]!r}."
-    )
+    console.print(f"Images: [bold]{dataset.origin}[/], {_SIZE} of them, {_RARE} of class {dataset.classes[0]!r}.")
     console.print("Starting Label Studio; its first start takes one to two minutes …")
     with LabelStudioServer(folder / "label-studio", cache=folder / "cache", fast_imports=True) as server:
         api_key = server.account.token
@@ -68,9 +66,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, stay: bool | None = None) -> Ou
         ):
             demo = create_demo_project(client, server, dataset, "Rare cells first")
             connect(client, demo.project.id, backend_url=backend.url)
-            console.print(
-                f"Label Studio {server.url}, backend {backend.url}, project {demo.project.id} connected."
-            )
+            console.print(f"Label Studio {server.url}, backend {backend.url}, project {demo.project.id} connected.")
             outcome = _read(console, client, backend, demo, labels)
             _show(console, outcome, dataset, folder)
             if stay if stay is not None else sys.stdin.isatty():

@@ -127,9 +127,7 @@ class _Stages:
 def _unreadable(stores: Stores, project_id: int) -> ImageError:
     images = stores.images.all(project_id).values()
     reason = next((image.problem for image in images if image.problem), "They were not tried yet.")
-    return ImageError(
-        f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure."
-    )
+    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
 
 
 def _keep_model(workshop: Workshop, row: Round, fitted: Fit) -> None:

@@ -31,9 +31,7 @@ class Case:
         self.pool_private = self.every[: self.n, self.n + self.q :]
 
     def map(self, cosines):
-        return {"cosine": cosines, "rescaled": (cosines + 1) / 2, "clipped": np.maximum(cosines, 0)}[
-            self.similarity
-        ]
+        return {"cosine": cosines, "rescaled": (cosines + 1) / 2, "clipped": np.maximum(cosines, 0)}[self.similarity]
 
     def arguments(self, name):
         """What `select` needs for a function."""
@@ -53,9 +51,7 @@ class Case:
     def gains(self, name, picks):
         """The gain of every point, minus infinity for the picks themselves."""
         before = self.value(name, picks)
-        return np.array(
-            [-np.inf if j in picks else self.value(name, [*picks, j]) - before for j in range(self.n)]
-        )
+        return np.array([-np.inf if j in picks else self.value(name, [*picks, j]) - before for j in range(self.n)])
 
     def _flqmi(self, picks):
         rows = np.maximum(self.pool_query[picks], 0)
@@ -96,12 +92,7 @@ class Case:
         def logdet(rows):
             return np.linalg.slogdet(matrix[np.ix_(rows, rows)])[1] if rows else 0.0
 
-        return (
-            logdet(picks + private)
-            + logdet(query + private)
-            - logdet(picks + query + private)
-            - logdet(private)
-        )
+        return logdet(picks + private) + logdet(query + private) - logdet(picks + query + private) - logdet(private)
 
 
 def vectors(embedding):

@@ -22,9 +22,7 @@ def test_uncertainty_ranks_by_its_score(name, order):
 
 def test_entropy_is_in_nats():
     gains = select("entropy", POOL, None, 4, probabilities=BELIEF).gains
-    np.testing.assert_allclose(
-        gains[[0, -1]], [-(0.4 * np.log(0.4) + 0.6 * np.log(0.3)), 0], rtol=1e-6, atol=1e-9
-    )
+    np.testing.assert_allclose(gains[[0, -1]], [-(0.4 * np.log(0.4) + 0.6 * np.log(0.3)), 0], rtol=1e-6, atol=1e-9)
 
 
 def test_p_rare_sums_the_rare_classes():

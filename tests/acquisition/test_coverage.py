@@ -14,9 +14,7 @@ from tests.acquisition.oracle import Case, assert_greedy, embeddings
 @pytest.mark.parametrize("classes", [0, 3])
 def test_tiles_and_their_mirror_images_cover_every_pair(name, similarity, classes, monkeypatch):
     monkeypatch.setattr(coverage, "_TILE", 17)
-    case = Case(
-        *embeddings("clustered", (150, 6, 3), 8, seed=5, classes=classes), similarity=similarity, nu=0.9
-    )
+    case = Case(*embeddings("clustered", (150, 6, 3), 8, seed=5, classes=classes), similarity=similarity, nu=0.9)
     assert_greedy(case, name, select(name, case.pool, case.query, 20, **case.arguments(name)))
 
 

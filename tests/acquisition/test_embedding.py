@@ -13,9 +13,7 @@ from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import embeddings, unit, vectors
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.ones(3), np.ones((3, 0)), np.ones((2, 2, 2)), [["a"]], np.ones((2, 2), complex)]
-)
+@pytest.mark.parametrize("wrong", [np.ones(3), np.ones((3, 0)), np.ones((2, 2, 2)), [["a"]], np.ones((2, 2), complex)])
 def test_what_is_no_matrix_of_real_numbers_is_refused(wrong):
     with pytest.raises(InvalidArgumentError, match="features"):
         Embedding(wrong)

@@ -23,9 +23,7 @@ def cases(draw, name, most, exemplars):
     n = draw(st.integers(2, most))
     q, p = draw(st.integers(1, exemplars)), draw(st.integers(1, 5))
     classes = draw(st.sampled_from([0, 0, 2, 4]))
-    sets = embeddings(
-        draw(KINDS), (n, q, p), draw(st.sampled_from([3, 8, 33])), draw(st.integers(0, 10**6)), classes
-    )
+    sets = embeddings(draw(KINDS), (n, q, p), draw(st.sampled_from([3, 8, 33])), draw(st.integers(0, 10**6)), classes)
     eta = draw(st.sampled_from([0.25, 0.5, 1.0] if logdet else [0.0, 0.5, 1.0, 2.0]))
     return Case(
         *sets,
@@ -59,9 +57,7 @@ def test_equals_naive_greedy_of_submodlib(name):
         theirs = submodlib_selection(name, request(case, name, budget), optimizer="NaiveGreedy")
         scale = abs(theirs.gains[0]) if len(theirs) else 0
         picks = []
-        for mine, its, gain, its_gain in zip(
-            ours.indices, theirs.indices, ours.gains, theirs.gains, strict=True
-        ):
+        for mine, its, gain, its_gain in zip(ours.indices, theirs.indices, ours.gains, theirs.gains, strict=True):
             slack = 1e-4 * abs(its_gain) + 2e-6 * max(scale, 0.25)  # it rounds similarities to float32
             if mine != its:
                 gains = case.gains(name, picks)

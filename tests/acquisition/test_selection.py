@@ -160,10 +160,7 @@ def test_a_million_numbers_in_a_read_only_mapping_are_not_copied(name, tmp_path)
     pool = Embedding(mapped)
     assert np.shares_memory(pool.features, mapped)
     query = Embedding(rows[:3])
-    assert (
-        select(name, pool, query, 3).indices.tolist()
-        == select(name, Embedding(rows), query, 3).indices.tolist()
-    )
+    assert select(name, pool, query, 3).indices.tolist() == select(name, Embedding(rows), query, 3).indices.tolist()
 
 
 def test_lambda_scales_gcmi(sets):

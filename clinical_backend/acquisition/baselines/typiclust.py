@@ -45,8 +45,7 @@ def typiclust(request: Request) -> Selection:
     covered = np.bincount(assigned[count:], minlength=clusters)
     sizes = np.bincount(assigned[:count], minlength=clusters)
     ranked = [
-        _ranked(units, np.flatnonzero(assigned[:count] == cluster), centres[cluster])
-        for cluster in range(clusters)
+        _ranked(units, np.flatnonzero(assigned[:count] == cluster), centres[cluster]) for cluster in range(clusters)
     ]
     used = np.zeros(clusters, np.int64)
     indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)
@@ -60,9 +59,7 @@ def typiclust(request: Request) -> Selection:
     return Selection(indices, gains)
 
 
-def _cluster(
-    units: NDArray[np.float32], clusters: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _cluster(units: NDArray[np.float32], clusters: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     from sklearn.cluster import KMeans, MiniBatchKMeans  # noqa: PLC0415 - a second to import
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
 

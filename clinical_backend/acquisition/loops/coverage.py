@@ -35,9 +35,7 @@ def encode(
     gains: NDArray[np.float64],
 ) -> None:
     """Add a tile of cosines, (candidates, rows) or its transpose, to the gains; write the codes if there are any."""
-    buffer = np.empty(
-        (_LINES, _SEGMENT + 16), np.float32
-    )  # not a power of two apart, or lines share cache sets
+    buffer = np.empty((_LINES, _SEGMENT + 16), np.float32)  # not a power of two apart, or lines share cache sets
     for first in range(start, stop, _LINES):
         size = min(_LINES, stop - first)
         for begin in range(0, len(cap), _SEGMENT):

@@ -47,9 +47,7 @@ def sweep(
             top = max(top, some[place] + (others[place] * ratio + offset))
         tops[block] = top
     level = np.float32(0)
-    for block in range(
-        len(tops)
-    ):  # the most promising point of each block first: most others then need no look
+    for block in range(len(tops)):  # the most promising point of each block first: most others then need no look
         if tops[block] <= level:
             continue
         some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
