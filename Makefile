@@ -1,7 +1,7 @@
 # `make demo` shows the loop, `make test` proves it; both install all that they need into folders named .venv*.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --constraint requirements/constraints.txt
+INSTALL := $(BIN)/uv pip install --quiet
 
 .PHONY: setup demo test check format bench lock clean
 
@@ -10,19 +10,25 @@ setup: .venv/installed .venv-label-studio/installed
 .venv/installed: pyproject.toml requirements.txt requirements/constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV) --python $(BIN)/python --editable '.[dev]'
+	$(INSTALL) --python $(BIN)/python --constraint requirements/constraints.txt --editable '.[dev]'
 	touch $@
 
 # Label Studio pins many packages, so it lives in an environment of its own.
 .venv-label-studio/installed: .venv/installed requirements/label-studio.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio
-	$(BIN)/uv pip install --quiet --python .venv-label-studio/bin/python -r requirements/label-studio.txt
+	$(INSTALL) --python .venv-label-studio/bin/python -r requirements/label-studio.txt
+	touch $@
+
+# The SDK pins a web framework of 2021, so it lives apart too; only one test needs it.
+.venv-label-studio-ml/installed: .venv/installed requirements/label-studio-ml.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio-ml
+	$(INSTALL) --python .venv-label-studio-ml/bin/python -r requirements/label-studio-ml.txt --editable .
 	touch $@
 
 demo: setup
 	$(BIN)/clinical demo
 
-test: setup
+test: setup .venv-label-studio-ml/installed
 	$(BIN)/pytest
 
 check: .venv/installed

@@ -78,6 +78,8 @@ class LocalRunner:
                     env=self._environment,
                 )
             status = self._process.wait()
+            with self._lock:
+                _close(self._process.stdin)
             if self._stopping.wait(pause):
                 return
             logger.error("The worker ended with status %d; it is started again", status)
@@ -91,3 +93,11 @@ class LocalRunner:
             pipe.flush()
         except (BrokenPipeError, ValueError):
             logger.debug("The worker is being restarted; it will look at every project then")
+
+
+def _close(pipe: IO[str] | None) -> None:
+    try:
+        if pipe is not None:
+            pipe.close()
+    except BrokenPipeError:
+        logger.debug("A wake was lost with the worker; the next one looks at every project")

@@ -28,6 +28,8 @@ def own_backend(label_studio, make_backend):
 def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells, stage):
     loop = Loop(client, own_backend, make_cells(40))
     loop.connect()
+    # New images, so that the round has something to embed.
+    loop.client.import_tasks(loop.id, [{"data": task.data} for task in client.tasks(make_cells(100).project.id)])
     loop.tag(2)
     wait_until(lambda: _at(loop, stage), f"a round in stage {stage}")
     worker = psutil.Process(own_backend.process_id).children()

@@ -1,0 +1,45 @@
+import pytest
+
+from clinical_backend.settings import ProjectOptions, SettingsError, load_settings
+
+
+def test_the_older_name_of_the_address_is_read_too(monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_HOST", "http://studio:8080")
+    assert load_settings().label_studio_url == "http://studio:8080"
+
+
+def test_a_wrong_value_is_named_without_being_shown(monkeypatch):
+    monkeypatch.setenv("QUEUE_SIZE", "secret-looking")
+    with pytest.raises(SettingsError, match="QUEUE_SIZE") as refused:
+        load_settings()
+    assert "secret-looking" not in str(refused.value)
+
+
+def test_half_of_the_credentials_is_refused():
+    with pytest.raises(SettingsError, match="BASIC_AUTH_PASS"):
+        load_settings(basic_auth_user="reader")
+
+
+def test_a_missing_key_is_refused_with_its_cure(monkeypatch):
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    with pytest.raises(SettingsError, match="Account & Settings"):
+        load_settings().api_key  # noqa: B018
+
+
+def test_options_of_a_project_lie_over_the_settings():
+    settings = load_settings(queue_size=100, rare_classes="a, b")
+    own = settings.for_project(ProjectOptions.model_validate({"queue_size": 7, "unknown": 1}))
+    assert (own.queue_size, own.rare_classes, settings.queue_size) == (7, ("a", "b"), 100)
+
+
+def test_another_process_reads_the_same_settings(monkeypatch, tmp_path):
+    settings = load_settings(
+        label_studio_api_key="k", rare_classes=("a", "b"), model_dir=tmp_path, preannotate=False, audit_share=0.2
+    )
+    for name, value in settings.environment({}).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
+def test_the_key_is_not_shown():
+    assert "hidden" not in repr(load_settings(label_studio_api_key="hidden"))

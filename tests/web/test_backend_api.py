@@ -1,0 +1,151 @@
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from clinical_backend.settings import load_settings
+from clinical_backend.web.app import make_app
+
+CAPTURES = Path(__file__).parent.parent / "labelstudio" / "captures"
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="d" toName="image"><Choice value="a"/><Choice value="b"/></Choices></View>'
+)
+
+
+class Wakes:
+    """A runner that only notes whom it was to look at."""
+
+    def __init__(self):
+        self.projects = []
+
+    def start(self):
+        pass
+
+    def wake(self, project_id):
+        self.projects.append(project_id)
+
+    def stop(self):
+        pass
+
+
+@pytest.fixture
+def wakes():
+    return Wakes()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(model_dir=tmp_path, label_studio_api_key="a" * 40, start_training_each_n_updates=3)
+
+
+@pytest.fixture
+def api(settings, wakes):
+    with TestClient(make_app(settings, wakes), raise_server_exceptions=False) as client:
+        yield client
+
+
+def capture(name):
+    return json.loads((CAPTURES / f"{name}.json").read_text())["body"]
+
+
+@pytest.mark.parametrize("file", sorted(CAPTURES.glob("webhook_*.json")), ids=lambda file: file.stem)
+def test_every_event_that_label_studio_sends_is_understood(api, file):
+    answer = api.post("/webhook", json=json.loads(file.read_text())["body"])
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "accepted"
+
+
+def test_setup_names_the_published_version_and_makes_a_first_round_due(api, wakes):
+    assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
+    assert wakes.projects == [1]
+    assert api.get("/projects/1").json()["round_due"] == "the project was connected"
+
+
+def test_the_button_makes_a_round_due_without_an_annotation(api, wakes):
+    answer = api.post("/webhook", json=capture("webhook_START_TRAINING"))
+    assert answer.json()["job"] == "Start Training was called"
+    assert wakes.projects == [1]
+
+
+def test_a_round_is_due_after_every_nth_annotation(api):
+    body = {"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": 5, "result": []}, "project": {"id": 1}}
+    jobs = [api.post("/webhook", json=body).json()["job"] for _ in range(3)]
+    assert jobs == [None, None, "3 annotations were made or changed"]
+
+
+@pytest.mark.parametrize("action", ["SOMETHING_NEW", "PROJECT_UPDATED", "TASKS_DELETED"])
+def test_events_without_consequence_get_a_polite_answer(api, action):
+    answer = api.post("/webhook", json={"action": action, "project": {"id": 1}})
+    assert (answer.status_code, answer.json()["job"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"action": 5}', b'{"project": []}', b'{"action":"X","project":"x"}']
+)
+@pytest.mark.parametrize("path", ["setup", "predict", "webhook"])
+def test_malformed_bodies_are_refused_without_a_traceback(api, path, body):
+    answer = api.post(f"/{path}", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_predict_answers_each_task_in_order_also_without_a_model(api, count):
+    tasks = [{"id": number + 1, "data": {"image": f"{number}"}} for number in range(count)]
+    answer = api.post("/predict", json={"tasks": tasks, "project": "1.1", "label_config": CONFIG})
+    results = answer.json()["results"]
+    assert len(results) == count
+    assert all(item["result"] == [] and item["score"] >= 0.9 for item in results)
+
+
+def test_predict_with_an_unsupported_config_is_empty_not_an_error(api):
+    answer = api.post("/predict", json={"tasks": [{"id": 1, "data": {}}], "project": "1", "label_config": "<View/>"})
+    assert answer.json()["results"] == [{"result": [], "score": 1.0, "model_version": "clinical-0"}]
+
+
+def test_an_unknown_project_is_told_how_to_connect(api):
+    answer = api.get("/projects/77")
+    assert answer.status_code == 404
+    assert "clinical connect" in answer.json()["detail"]
+
+
+def test_a_fault_of_ours_shows_no_traceback(api):
+    del api.app.state.backend
+    answer = api.get("/versions")
+    assert answer.status_code == 500
+    assert "Its log says more" in answer.json()["detail"]
+    assert "State" not in answer.text
+
+
+def basic(text, encoding="utf-8"):
+    return "Basic " + base64.b64encode(text.encode(encoding)).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (None, 401),
+        ("", 401),
+        ("Basic", 401),
+        ("Basic !!!", 401),
+        (basic("reader:wrong"), 401),
+        (basic("reader"), 401),
+        (basic("reader:pässword "), 401),
+        ("Bearer " + basic("reader:pässword")[6:], 401),
+        ("Basic " + "A" * 100_000, 401),
+        (basic("reader:pässword"), 200),
+        (basic("reader:pässword", "latin-1"), 200),
+    ],
+)
+def test_only_the_right_credentials_pass(settings, wakes, header, status):
+    guarded = load_settings(
+        model_dir=settings.model_dir, basic_auth_user="reader", basic_auth_pass="pässword", label_studio_api_key="k"
+    )
+    with TestClient(make_app(guarded, wakes)) as client:
+        headers = {} if header is None else {"Authorization": header}
+        assert client.get("/versions", headers=headers).status_code == status
+        assert client.post("/webhook", headers=headers, json={"action": "X"}).status_code == status
+        assert client.get("/health").json() == {"status": "UP", "model_class": "ClinicalBackend"}
