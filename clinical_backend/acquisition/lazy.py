@@ -57,9 +57,10 @@ def lazy_greedy(
 ) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
-    The increments must not grow with the picks. Then the sum of a point's increments when last computed, sent
-    through the bounds of the memo since, bounds it now; only a point whose bound still reaches the largest gain
-    found is computed again. The bounds are affine, so that all sums are kept as they would have been at the start.
+    The increments must not grow with the picks. Then the sum of a point's increments when last
+    computed, sent through the bounds of the memo since, bounds it now; only a point whose bound still
+    reaches the largest gain found is computed again. The bounds are affine, so that all sums are kept
+    as they would have been at the start.
 
     Parameters
     ----------

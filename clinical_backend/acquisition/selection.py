@@ -117,8 +117,9 @@ def select(
 ) -> Selection:
     """Pick the images of a pool that a reader should see next.
 
-    The same arguments always give the same picks; of equal gains the lowest index wins. Duplicates are points of
-    their own. A budget beyond the pool picks all of it; an empty pool or a budget of zero gives an empty selection.
+    The same arguments always give the same picks; of equal gains the lowest index wins. Duplicates are
+    points of their own. A budget beyond the pool picks all of it; an empty pool or a budget of zero
+    gives an empty selection.
 
     Parameters
     ----------
@@ -141,8 +142,8 @@ def select(
     similarity
         "cosine", "rescaled" ((c + 1)/2) or "clipped" (max(c, 0)).
     conditioning
-        (p) the counter-exemplars, of the functions that know them: "flvmi" and "logdetmi", which then are FLCMI and
-        LOGDETCMI.
+        (p) the counter-exemplars, of the functions that know them: "flvmi" and "logdetmi", which then
+        are FLCMI and LOGDETCMI.
     labelled
         (l) what is labelled already, for "coreset" and "typiclust".
     probabilities

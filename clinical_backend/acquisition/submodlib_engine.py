@@ -25,8 +25,8 @@ __all__ = ["submodlib_function", "submodlib_selection"]
 def submodlib_selection(name: str, request: Request, *, optimizer: str | None = None) -> Selection:
     """Select with submodlib (Kaushal et al., arXiv 2202.10680), from our similarities.
 
-    Its memory grows with n² for FLVMI and LOGDETMI. Ties are broken by no rule. Gains of GCMI are multiplied by 2λ,
-    which it leaves out.
+    Its memory grows with n² for FLVMI and LOGDETMI. Ties are broken by no rule. Gains of GCMI are
+    multiplied by 2λ, which it leaves out.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The functions on torch: for a CUDA device, and for the tests on the CPU.
 
-Every gain is computed for every pick in a few large operations, which is what an accelerator is good at. Picks equal
-those of the compiled engine apart from ties.
+Every gain is computed for every pick in a few large operations, which is what an accelerator is good
+at. Picks equal those of the compiled engine apart from ties.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Conditional variances of the pool given a growing set: what the log-determinants grow by.
 
-A similarity matrix S + λI is the Gram matrix of vectors z plus λI: z = √slope · ĝ for a cosine, with one more
-coordinate √offset for a rescaled one. So no similarity between two points of the pool is ever needed: with the
-vectors of what is given, u_1 … u_m, orthogonalised against each other, the variance of a point is
-λ + |z|² − Σ_t ⟨u_t, z⟩², and one more point costs one pass over the pool's features.
+A similarity matrix S + λI is the Gram matrix of vectors z plus λI: z = √slope · ĝ for a cosine, with
+one more coordinate √offset for a rescaled one. So no similarity between two points of the pool is ever
+needed: with the vectors of what is given, u_1 … u_m, orthogonalised against each other, the variance of
+a point is λ + |z|² − Σ_t ⟨u_t, z⟩², and one more point costs one pass over the pool's features.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ __all__ = ["coreset"]
 def coreset(request: Request) -> Selection:
     """Pick the image whose features are farthest from all labelled and picked ones, lowest index on a tie.
 
-    With nothing labelled the first pick is the image farthest from the mean of the pool. The gains are the distances.
-    O(n d) for each pick and each labelled image.
+    With nothing labelled the first pick is the image farthest from the mean of the pool. The gains are
+    the distances. O(n d) for each pick and each labelled image.
 
     References
     ----------

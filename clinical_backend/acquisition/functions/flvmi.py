@@ -22,14 +22,14 @@ _ROUNDING = 1e-7
 def flvmi(request: Request) -> Selection:
     """Pick what represents the part of the pool that resembles the query set; with counter-exemplars P, not them.
 
-    f(A; Q) = Σ_{i∈V} min(max_{a∈A} s_ia, η max_{q∈Q} s_iq), with negative similarities counted as 0. With P, FLCMI:
-    f(A; Q | P) = Σ_{i∈V} [min(max_{a∈A} s_ia, η max_{q∈Q} s_iq) − ν max_{p∈P} s_ip]₊.
+    f(A; Q) = Σ_{i∈V} min(max_{a∈A} s_ia, η max_{q∈Q} s_iq), with negative similarities counted as 0.
+    With P, FLCMI: f(A; Q | P) = Σ_{i∈V} [min(max_{a∈A} s_ia, η max_{q∈Q} s_iq) − ν max_{p∈P} s_ip]₊.
 
-    Memo: c_i = max_{a∈A} s_ia, from ν max_p s_ip on. Gain of j: Σ_i [min(s_ij, m_i) − c_i]₊ with m_i = η max_q s_iq.
-    Greedy is lazy and exact (see `coverage`). Time O(n² d / 2) once and O(n²) bytes read for each pick at worst;
-    memory n² bytes, or none beyond the features where n² bytes are too many, at more time. Saturated where no gain
-    reaches 1e-7 of the room Σ_i (m_i − c_i) of the start; the rest is then filled by the largest cosine to the query
-    set.
+    Memo: c_i = max_{a∈A} s_ia, from ν max_p s_ip on. Gain of j: Σ_i [min(s_ij, m_i) − c_i]₊ with m_i =
+    η max_q s_iq. Greedy is lazy and exact (see `coverage`). Time O(n² d / 2) once and O(n²) bytes read
+    for each pick at worst; memory n² bytes, or none beyond the features where n² bytes are too many, at
+    more time. Saturated where no gain reaches 1e-7 of the room Σ_i (m_i − c_i) of the start; the rest
+    is then filled by the largest cosine to the query set.
 
     References
     ----------

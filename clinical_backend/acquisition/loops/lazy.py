@@ -33,8 +33,8 @@ def sweep(
 ) -> tuple[int, float]:
     """Return the first point of a range that reaches its largest gain, and that gain; (−1, 0) if none is positive.
 
-    The bound of a gain is own + ratio · part + offset. A part that is computed again is stored so that this is the
-    gain itself.
+    The bound of a gain is own + ratio · part + offset. A part that is computed again is stored so that
+    this is the gain itself.
     """
     kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
     size = stop - start
