@@ -59,7 +59,7 @@ def main(*, quick: bool = False, folder: Path | None = None) -> None:
     for case in track(list(cases(quick=quick)), "SMI", console=console):
         result = _measure(case)
         results.append(result)
-        console.print(_line(result), highlight=False)
+        console.print(_line(result), highlight=False, soft_wrap=True)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     (folder / "smi-benchmark.json").write_text(
         json.dumps({"machine": machine, "results": results}, indent=1) + "\n"
@@ -108,8 +108,8 @@ def _measure(case: Case) -> dict[str, Any]:
 
 
 def _line(result: dict[str, Any]) -> str:
-    name = f"{result['engine']:9} {result['function']:8} n={result['n']:<8} q={result['q']:<3}
-    d={result['d']:<4}" if "failure" in result:
+    name = f"{result['engine']:9} {result['function']:8} n={result['n']} q={result['q']} d={result['d']}"
+    if "failure" in result:
         return f"{name} failed: {result['failure']}"
     numbers = (f"{key} {result[key]:.4g}" for key in _SHOWN if key in result)
     return f"{name} {', '.join(numbers)}"
