@@ -50,7 +50,7 @@ class Workers:
     def run(
         self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS
     ) -> list[Any]:
-        """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return the results in order."""
+        """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return their results."""
         parts = max(1, min(self._count, count // least))
         edges = [count * part // parts for part in range(parts + 1)]
         if parts == 1:

@@ -68,7 +68,7 @@ class Coverage:
         self._cap, self._covered = cap[rows], covered[rows]
         self._low, self._step = self._scale()
         self._width = width
-        self._columns = np.arange(width)  # of the codes, the rows that are still open
+        self._columns: NDArray[np.int64] = np.arange(width)  # of the codes, the rows that are still open
         self._computed: dict[int, NDArray[np.float32]] = {}  # similarities of the candidates of this step
         self._codes: NDArray[np.uint8] | None = None
         self._bounds = np.zeros(len(pool))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE, complete
-from clinical_backend.acquisition.loops.lazy import BLOCK, TAKEN, sweep
+from clinical_backend.acquisition.loops.lazy import TAKEN, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.similarity import Cross
 
 __all__ = ["Increment", "Memo", "lazy_greedy"]
+
+_LEAST_ROWS = 32_768  # of a thread
 
 
 class Increment(IntEnum):
@@ -42,7 +44,7 @@ class Memo(Protocol):
         """Return the two (q,) arrays that the increment is computed with."""
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
-        """Add a pick; return (ratio, offset) such that each sum x of increments is now ≤ ratio · x + offset."""
+        """Add a pick; return (ratio, offset): each sum x of increments is now ≤ ratio · x + offset."""
 
 
 def lazy_greedy(
@@ -83,7 +85,7 @@ def lazy_greedy(
         first, second = memo.values()
         found = workers.run(
             sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
-            first, second, int(memo.increment), TIE, least=BLOCK,
+            first, second, int(memo.increment), TIE, least=_LEAST_ROWS,
         )  # fmt: skip
         best = max(gain for _, gain in found)
         if best <= least:

@@ -156,7 +156,8 @@ def select(
     seed
         Of the strategies that draw.
     device
-        "cpu", or a CUDA device of torch, which then computes the SMI functions; the baselines stay on the CPU.
+        "cpu", or a CUDA device of torch, which then computes the SMI functions; the
+        baselines stay on the CPU.
     engine
         "compiled", "torch" or "submodlib"; by default torch on a CUDA device, else compiled.
 
@@ -209,19 +210,24 @@ def select(
     )
     if strategy.logdet:
         _refuse_indefinite(name, request)
+    chosen = None if engine is None else choice("engine", engine, Engine)
+    if chosen is None and device.startswith("cuda") and name in FUNCTIONS:
+        chosen = Engine.TORCH
+    return _run(name, request, chosen or Engine.COMPILED)
+
+
+def _run(name: str, request: Request, engine: Engine) -> Selection:
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
-    if engine is None:
-        engine = Engine.TORCH if device.startswith("cuda") and name in FUNCTIONS else Engine.COMPILED
-    match choice("engine", engine, Engine):
+    match engine:
         case Engine.SUBMODLIB:
             return submodlib_selection(name, request)
         case Engine.TORCH:
             from clinical_backend.acquisition.torch_engine import torch_selection  # noqa: PLC0415 - slow
 
             return torch_selection(name, request)
-        case _:
-            return strategy.run(request)
+        case Engine.COMPILED:
+            return _STRATEGIES[name].run(request)
 
 
 def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:

@@ -64,7 +64,7 @@ def _submodlib() -> Any:  # noqa: ANN401 - it has no types
         ) from error
 
 
-def submodlib_function(name: str, request: Request) -> Any:  # noqa: ANN401, C901, PLR0911 - one return for each
+def submodlib_function(name: str, request: Request) -> Any:  # noqa: ANN401, PLR0911 - one return for each
     """Return the function of submodlib, constructed from our similarities."""
     submodlib = _submodlib()
     pool, query, private = request.pool, request.query, request.conditioning

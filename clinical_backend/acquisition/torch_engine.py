@@ -82,7 +82,7 @@ class _Vectors:
 
     def inner(self, directions: torch.Tensor) -> torch.Tensor:
         """Return the (n, k) inner products of all z with k directions, (k, D) float64."""
-        extra = 0.0
+        extra = torch.zeros(len(directions), device=directions.device)
         if self.similarity is Similarity.RESCALED:
             directions = directions / 2**0.5
             directions, extra = directions[:, :-1], directions[:, -1].float()
@@ -232,7 +232,7 @@ def _logdetmi(request: Request) -> Selection:
         if float(variances.min()) <= 0 or float((variances - explained).min()) <= 0:
             raise InvalidArgumentError(
                 "eta",
-                "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",
+                "with this eta, nu and lambda_ the similarity matrix is indefinite.",
                 "Give eta and nu the same value of at most 1, or a larger lambda_.",
             )
         return explained / variances

@@ -67,7 +67,7 @@ class Volume:
         self.explained = np.zeros(len(pool))
         sets = [given for given in (known, explaining) if given is not None]
         first = 0 if known is None else len(known[0])
-        basis = np.empty((0, self._points(pool, slice(0, 0)).shape[1]))
+        basis: NDArray[np.float64] = np.empty((0, self._points(pool, slice(0, 0)).shape[1]))
         if sets:
             basis = self._condition(sets, first)
         self._basis = (basis[:first], basis)
@@ -154,6 +154,6 @@ class Volume:
         ):
             raise InvalidArgumentError(
                 "eta",
-                "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",
+                "with this eta, nu and lambda_ the similarity matrix is indefinite.",
                 "Give eta and nu the same value of at most 1, or a larger lambda_.",
             )

@@ -118,18 +118,23 @@ def _line(result: dict[str, Any]) -> str:
 _SHOWN = ("total", "kernel", "selection", "floor", "ratio", "read_ratio", "built", "difference", "peak_mb")
 
 
+_HEAD = (
+    "| function | n | q | d | floor | ours: kernel | ours: selection | ours / floor | MB "
+    "| submodlib: kernel | submodlib: selection | MB | selection, times faster | in all, times faster |"
+)
+
+
 def _table(results: list[dict[str, Any]], machine: str) -> str:
     """Return the figures as a table of Markdown."""
     lines = [
         "# SMI benchmark",
         "",
-        f"{machine}; B = 100; post-ReLU features of 20 clusters; medians; seconds, and MB beyond the input.",
-        "Each engine and line ran in a fresh process, compilation and imports done before the clock started.",
+        f"{machine}; B = 100; post-ReLU features of 20 clusters; medians of seconds; MB beyond the input.",
+        "Each engine and line ran in a fresh process, compiled and imported before the clock started.",
         "*Floor*: one product of the pool with the query set. *Selection* of submodlib is its constructor and",
         "its lazy greedy, which is inexact for LOGDETMI.",
         "",
-        "| function | n | q | d | floor | ours: kernel | ours: selection | ours / floor | MB "
-        "| submodlib: kernel | submodlib: selection | MB | selection, times faster | in all, times faster |",
+        _HEAD,
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     theirs = {_key(result): result for result in results if result["engine"] == "submodlib"}
@@ -154,8 +159,8 @@ def _table(results: list[dict[str, Any]], machine: str) -> str:
 
 def _gradient_line(result: dict[str, Any]) -> str:
     return (
-        f"Gradient embedding, n = {result['n']:,}, q = {result['q']}, d = {result['d']}, 9 classes: kernel from "
-        f"the factors {result['total']:.3g} s and {result['peak_mb']:.0f} MB, from the built embedding "
+        f"Gradient embedding, n = {result['n']:,}, q = {result['q']}, d = {result['d']}, 9 classes: kernel "
+        f"from the factors {result['total']:.3g} s and {result['peak_mb']:.0f} MB, from the built embedding "
         f"{result['built']:.3g} s and {result['built_peak_mb']:.0f} MB: "
         f"{result['built'] / result['total']:.0f} times faster, "
         f"largest difference {result['difference']:.1e}."

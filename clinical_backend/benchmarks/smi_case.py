@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinical_backend.acquisition import Embedding, select, submodlib_engine, warm_up
-from clinical_backend.acquisition.functions import com, flqmi, flvmi, gcmi, logdetmi
 from clinical_backend.acquisition.compiled import Workers
+from clinical_backend.acquisition.functions import com, flqmi, flvmi, gcmi, logdetmi
 from clinical_backend.acquisition.request import Concave, Request, Similarity
 from clinical_backend.acquisition.similarity import Directions, Map, cross
 

@@ -98,4 +98,4 @@ def _units(values: NDArray[np.float32], argument: str) -> NDArray[np.float32]:
             "it holds NaN or infinite numbers.",
             "Leave out the images whose features could not be computed.",
         )
-    return (values / np.where(norms > 0, norms, 1)).astype(np.float32)
+    return np.asarray(values / np.where(norms > 0, norms, 1), np.float32)

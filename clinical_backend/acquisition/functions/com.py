@@ -58,18 +58,18 @@ def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]
     """Return ψ of non-negative values."""
     match kind:
         case Concave.LOG:
-            return np.log1p(values)
+            return np.asarray(np.log1p(values))
         case Concave.SQRT:
-            return np.sqrt(values)
+            return np.asarray(np.sqrt(values))
         case Concave.INVERSE:
-            return values / (1 + values)
+            return np.asarray(values / (1 + values))
 
 
 class _Covered:
     """c_q, the summed similarity of an exemplar to the picks."""
 
     def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
-        self._covered = np.zeros(len(top))
+        self._covered: NDArray[np.float64] = np.zeros(len(top))
         self._top, self._bottom = top, bottom
         self._kind = kind
         self.increment = {
