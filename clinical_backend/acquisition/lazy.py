@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Increment", "Memo", "lazy_greedy"]
 
 _LEAST_ROWS = 32_768  # of a thread
+_REVIEWS = frozenset({4, 8, 16, 32, 64, 128, 256, 512})  # picks after which hopeless points are left out
 
 
 class Increment(IntEnum):
@@ -62,7 +63,8 @@ def lazy_greedy(
     The increments must not grow with the picks. Then the sum of a point's increments when last
     computed, sent through the bounds of the memo since, bounds it now; only a point whose bound still
     reaches the largest gain found is computed again. The bounds are affine, so that all sums are kept
-    as they would have been at the start.
+    as they would have been at the start. No gain falls below its own part, so that a point whose bound
+    does not reach the B-th largest own part is left out for good.
 
     Parameters
     ----------
@@ -81,7 +83,14 @@ def lazy_greedy(
     assert kernel is not None
     indices, gains = np.empty(budget, np.int64), np.empty(budget)
     ratio, offset = 1.0, 0.0
+    rows = None
+    sure = np.partition(own, len(own) - budget)[len(own) - budget] * (1 - TIE)
     for step in range(budget):
+        if step in _REVIEWS:
+            alive = np.flatnonzero(own + (parts * np.float32(ratio) + np.float32(offset)) >= sure)
+            if 2 * len(alive) < len(own):
+                kernel, own, parts = kernel[alive], own[alive], parts[alive]
+                rows = alive if rows is None else rows[alive]
         first, second = memo.values()
         found = workers.run(
             sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
@@ -91,7 +100,7 @@ def lazy_greedy(
         if best <= least:
             return complete(indices[:step], gains[:step], budget, between.nearest)
         pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
-        indices[step], gains[step] = pick, gain
+        indices[step], gains[step] = pick if rows is None else rows[pick], gain
         own[pick] = TAKEN
         step_ratio, step_offset = memo.add(kernel[pick])
         ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset
