@@ -142,11 +142,20 @@ def status(project: Project) -> None:
 def demo(
     seed: Annotated[int, typer.Option(help="Which images and which reader.")] = 0,
     labels: Annotated[int, typer.Option(help="How many tasks the simulated reader annotates.", min=10)] = 60,
+    repeats: Annotated[int, typer.Option(help="How many projects it reads, each with the next seed.", min=1)] = 1,
 ) -> None:
     """Show the loop: a real Label Studio, a project with a rare class, a simulated reader."""
     from clinical_backend.demo.run import run_demo
 
-    run_demo(seed=seed, labels=labels)
+    run_demo(seed=seed, labels=labels, repeats=repeats)
+
+
+@bench.command("all")
+def bench_all() -> None:
+    """Run every benchmark, one after the other."""
+    bench_loop()
+    bench_embedding()
+    bench_smi()
 
 
 @bench.command("loop")

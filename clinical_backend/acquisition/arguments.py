@@ -93,7 +93,7 @@ def probability_of_rare(values: ArrayLike, rare_classes: Sequence[int] | None, c
             f"it is {rare_classes!r} beside probabilities of {array.shape[1]} classes.",
             "Name the columns of the rare classes, or give P(rare) alone.",
         )
-    return np.minimum(array[:, columns].sum(axis=1), np.float32(1))
+    return np.asarray(np.minimum(array[:, columns].sum(axis=1), np.float32(1)))
 
 
 def _probabilities(values: ArrayLike, count: int) -> NDArray[np.float32]:

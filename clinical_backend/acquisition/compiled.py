@@ -21,8 +21,8 @@ _LEAST_ROWS = 4096
 def compiled(function: _Function) -> _Function:
     """Compile a function of arrays on its first call, kept on disk for the next process.
 
-    Sums may be reordered, so that they run in vectors, and the numbers must be finite. The interpreter's lock is
-    released.
+    Sums may be reordered, so that they run in vectors, and the numbers must be finite. The
+    interpreter's lock is released.
     """
     flags = {"reassoc", "contract", "arcp", "nsz", "nnan"}
     return cast("_Function", njit(cache=True, nogil=True, fastmath=flags, error_model="numpy")(function))
@@ -31,8 +31,8 @@ def compiled(function: _Function) -> _Function:
 class Workers:
     """Threads for compiled loops, of the lifetime of one selection.
 
-    Numba's own threads are not used: its layers either refuse calls from two threads at once or do not survive
-    the fork of a job's process.
+    Numba's own threads are not used: its layers either refuse calls from two threads at once or do not
+    survive the fork of a job's process.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Workers:
         self._pool.shutdown()
 
     def run(self, loop: Callable[..., Any], count: int, *arguments: object, least: int = _LEAST_ROWS) -> list[Any]:
-        """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return the results in order."""
+        """Call ``loop(start, stop, *arguments)`` on parts of ``range(count)``; return their results."""
         parts = max(1, min(self._count, count // least))
         edges = [count * part // parts for part in range(parts + 1)]
         if parts == 1:

@@ -1,9 +1,10 @@
 """Capped coverage of a pool by its own points: the n × n heart of FLVMI, in one byte for each pair.
 
-The gain of candidate j is Σ_i (min(s_ij, cap_i) − c_i)₊. Every similarity is computed once, in square tiles of which
-the mirror image is the transpose, and kept rounded up to one of 255 steps between a low similarity of row i and its
-cap: enough for an upper bound of each gain, at a quarter of the memory traffic of float32. Only the few candidates
-whose bound reaches the best gain known are computed exactly, in float32 from the features.
+The gain of candidate j is Σ_i (min(s_ij, cap_i) − c_i)₊. Every similarity is computed once, in square
+tiles of which the mirror image is the transpose, and kept rounded up to one of 255 steps between a low
+similarity of row i and its cap: enough for an upper bound of each gain, at a quarter of the memory
+traffic of float32. Only the few candidates whose bound reaches the best gain known are computed
+exactly, in float32 from the features.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Coverage:
         self._cap, self._covered = cap[rows], covered[rows]
         self._low, self._step = self._scale()
         self._width = width
-        self._columns = np.arange(width)  # of the codes, the rows that are still open
+        self._columns: NDArray[np.int64] = np.arange(width)  # of the codes, the rows that are still open
         self._computed: dict[int, NDArray[np.float32]] = {}  # similarities of the candidates of this step
         self._codes: NDArray[np.uint8] | None = None
         self._bounds = np.zeros(len(pool))

@@ -65,4 +65,4 @@ class Distances:
 
 def _squares(values: NDArray[np.float32]) -> NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.einsum("ij,ij->i", values, values).astype(np.float64)
+        return np.asarray(np.einsum("ij,ij->i", values, values), np.float64)

@@ -17,18 +17,19 @@ __all__ = ["Embedding"]
 class Embedding:
     """A set of images as vectors that similarities are taken of.
 
-    With features alone the vector of image i is h_i. With residuals it is the gradient of the cross-entropy loss
-    with respect to the last layer, g_i = [r_i, r_i ⊗ h_i], where r = softmax(z) − onehot(y) is the gradient with
-    respect to the logits (y the predicted class for a pool, the true one for exemplars) and the first block
-    belongs to the bias. That vector of C·(d + 1) numbers is never built, since
+    With features alone the vector of image i is h_i. With residuals it is the gradient of the
+    cross-entropy loss with respect to the last layer, g_i = [r_i, r_i ⊗ h_i], where r = softmax(z) −
+    onehot(y) is the gradient with respect to the logits (y the predicted class for a pool, the true one
+    for exemplars) and the first block belongs to the bias. That vector of C·(d + 1) numbers is never
+    built, since
 
         ⟨g_i, g_j⟩ = ⟨r_i, r_j⟩ · ⟨[h_i, 1], [h_j, 1]⟩.
 
     Parameters
     ----------
     features
-        (n, d) numbers, kept as float32 without a copy where they are C-contiguous float32 already. The rows must
-        be finite; a row of zeros is similar to nothing.
+        (n, d) numbers, kept as float32 without a copy where they are C-contiguous float32 already. The
+        rows must be finite; a row of zeros is similar to nothing.
     residuals
         (n, C) numbers or None.
 
@@ -39,7 +40,8 @@ class Embedding:
 
     References
     ----------
-    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020, section 3.
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020,
+    section 3.
     """
 
     def __init__(self, features: ArrayLike, residuals: ArrayLike | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE, complete
-from clinical_backend.acquisition.loops.lazy import BLOCK, TAKEN, sweep
+from clinical_backend.acquisition.loops.lazy import TAKEN, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.similarity import Cross
 
 __all__ = ["Increment", "Memo", "lazy_greedy"]
+
+_LEAST_ROWS = 32_768  # of a thread
+_REVIEWS = frozenset({4, 8, 16, 32, 64, 128, 256, 512})  # picks after which hopeless points are left out
 
 
 class Increment(IntEnum):
@@ -42,7 +45,7 @@ class Memo(Protocol):
         """Return the two (q,) arrays that the increment is computed with."""
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
-        """Add a pick; return (ratio, offset) such that each sum x of increments is now ≤ ratio · x + offset."""
+        """Add a pick; return (ratio, offset): each sum x of increments is now ≤ ratio · x + offset."""
 
 
 def lazy_greedy(
@@ -57,9 +60,11 @@ def lazy_greedy(
 ) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
-    The increments must not grow with the picks. Then the sum of a point's increments when last computed, sent
-    through the bounds of the memo since, bounds it now; only a point whose bound still reaches the largest gain
-    found is computed again. The bounds are affine, so that all sums are kept as they would have been at the start.
+    The increments must not grow with the picks. Then the sum of a point's increments when last
+    computed, sent through the bounds of the memo since, bounds it now; only a point whose bound still
+    reaches the largest gain found is computed again. The bounds are affine, so that all sums are kept
+    as they would have been at the start. No gain falls below its own part, so that a point whose bound
+    does not reach the B-th largest own part is left out for good.
 
     Parameters
     ----------
@@ -78,17 +83,24 @@ def lazy_greedy(
     assert kernel is not None
     indices, gains = np.empty(budget, np.int64), np.empty(budget)
     ratio, offset = 1.0, 0.0
+    rows = None
+    sure = np.partition(own, len(own) - budget)[len(own) - budget] * (1 - TIE)
     for step in range(budget):
+        if step in _REVIEWS:
+            alive = np.flatnonzero(own + (parts * np.float32(ratio) + np.float32(offset)) >= sure)
+            if 2 * len(alive) < len(own):
+                kernel, own, parts = kernel[alive], own[alive], parts[alive]
+                rows = alive if rows is None else rows[alive]
         first, second = memo.values()
         found = workers.run(
             sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
-            first, second, int(memo.increment), TIE, least=BLOCK,
+            first, second, int(memo.increment), TIE, least=_LEAST_ROWS,
         )  # fmt: skip
         best = max(gain for _, gain in found)
         if best <= least:
             return complete(indices[:step], gains[:step], budget, between.nearest)
         pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
-        indices[step], gains[step] = pick, gain
+        indices[step], gains[step] = pick if rows is None else rows[pick], gain
         own[pick] = TAKEN
         step_ratio, step_offset = memo.add(kernel[pick])
         ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset

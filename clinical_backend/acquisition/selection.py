@@ -115,8 +115,9 @@ def select(
 ) -> Selection:
     """Pick the images of a pool that a reader should see next.
 
-    The same arguments always give the same picks; of equal gains the lowest index wins. Duplicates are points of
-    their own. A budget beyond the pool picks all of it; an empty pool or a budget of zero gives an empty selection.
+    The same arguments always give the same picks; of equal gains the lowest index wins. Duplicates are
+    points of their own. A budget beyond the pool picks all of it; an empty pool or a budget of zero
+    gives an empty selection.
 
     Parameters
     ----------
@@ -139,8 +140,8 @@ def select(
     similarity
         "cosine", "rescaled" ((c + 1)/2) or "clipped" (max(c, 0)).
     conditioning
-        (p) the counter-exemplars, of the functions that know them: "flvmi" and "logdetmi", which then are FLCMI and
-        LOGDETCMI.
+        (p) the counter-exemplars, of the functions that know them: "flvmi" and "logdetmi", which then
+        are FLCMI and LOGDETCMI.
     labelled
         (l) what is labelled already, for "coreset" and "typiclust".
     probabilities
@@ -153,7 +154,8 @@ def select(
     seed
         Of the strategies that draw.
     device
-        "cpu", or a CUDA device of torch, which then computes the SMI functions; the baselines stay on the CPU.
+        "cpu", or a CUDA device of torch, which then computes the SMI functions; the
+        baselines stay on the CPU.
     engine
         "compiled", "torch" or "submodlib"; by default torch on a CUDA device, else compiled.
 
@@ -204,19 +206,24 @@ def select(
     )
     if strategy.logdet:
         _refuse_indefinite(name, request)
+    chosen = None if engine is None else choice("engine", engine, Engine)
+    if chosen is None and device.startswith("cuda") and name in FUNCTIONS:
+        chosen = Engine.TORCH
+    return _run(name, request, chosen or Engine.COMPILED)
+
+
+def _run(name: str, request: Request, engine: Engine) -> Selection:
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
-    if engine is None:
-        engine = Engine.TORCH if device.startswith("cuda") and name in FUNCTIONS else Engine.COMPILED
-    match choice("engine", engine, Engine):
+    match engine:
         case Engine.SUBMODLIB:
             return submodlib_selection(name, request)
         case Engine.TORCH:
             from clinical_backend.acquisition.torch_engine import torch_selection  # noqa: PLC0415 - slow
 
             return torch_selection(name, request)
-        case _:
-            return strategy.run(request)
+        case Engine.COMPILED:
+            return _STRATEGIES[name].run(request)
 
 
 def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:

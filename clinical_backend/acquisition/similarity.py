@@ -43,12 +43,12 @@ class Map:
 
     def __call__(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the similarities of an array of cosines."""
-        return np.maximum(self.slope * cosines + self.offset, self.least)
+        return np.asarray(np.maximum(self.slope * cosines + self.offset, self.least))
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Rows of one array and the inverse of their norms: of the rows themselves, or of [row, 1] with a bias."""
+    """Rows of one array and the inverse norms of the rows, or of [row, 1] with a bias."""
 
     values: NDArray[np.float32]
     inverse: NDArray[np.float32]
@@ -93,19 +93,6 @@ class Directions:
         ]
         return some
 
-    def cosines(self, rows: slice, others: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the (rows, m) cosines with m other points, given by the transposed `dense` of their factors."""
-        result: NDArray[np.float32] | None = None
-        for factor, other in zip(self.factors, others, strict=True):
-            width = factor.values.shape[1]
-            part = factor.values[rows] @ other[:width]
-            if factor.bias:
-                part += other[width]
-            part *= factor.inverse[rows, None]
-            result = part if result is None else np.multiply(result, part, out=result)
-        assert result is not None
-        return result
-
     def dense(self, rows: slice | NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Return the transposed unit rows of some points, one array for each factor."""
         return [
@@ -134,7 +121,7 @@ class Cross:
 
 
 def cross(pool: Directions, others: Directions, to: Map, workers: Workers, *, keep: bool = True) -> Cross:
-    """Return the similarities of a pool to a small set: one thin product for each factor and one pass over it."""
+    """Return the similarities of a pool to a small set: a thin product for each factor, and one pass."""
     count, size = len(pool), len(others)
     dense = others.dense(slice(None))
     kernel = np.empty((count if keep else min(count, _ROWS), size), np.float32)
@@ -161,7 +148,7 @@ def cross(pool: Directions, others: Directions, to: Map, workers: Workers, *, ke
 
 
 def _factor(values: NDArray[np.float32], argument: str, workers: Workers, *, bias: bool) -> Factor:
-    squares = np.empty(len(values), np.float32)
+    squares: NDArray[np.float32] = np.empty(len(values), np.float32)
     workers.run(_squares, len(values), values, squares)
     unsafe = np.flatnonzero(~((squares > 1e-20) & (squares < 1e20)))
     if len(unsafe):

@@ -25,8 +25,8 @@ __all__ = ["submodlib_function", "submodlib_selection"]
 def submodlib_selection(name: str, request: Request, *, optimizer: str | None = None) -> Selection:
     """Select with submodlib (Kaushal et al., arXiv 2202.10680), from our similarities.
 
-    Its memory grows with n² for FLVMI and LOGDETMI. Ties are broken by no rule. Gains of GCMI are multiplied by 2λ,
-    which it leaves out.
+    Its memory grows with n² for FLVMI and LOGDETMI. Ties are broken by no rule. Gains of GCMI are
+    multiplied by 2λ, which it leaves out.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _submodlib() -> Any:  # noqa: ANN401 - it has no types
         ) from error
 
 
-def submodlib_function(name: str, request: Request) -> Any:  # noqa: ANN401, C901, PLR0911 - one return for each
+def submodlib_function(name: str, request: Request) -> Any:  # noqa: ANN401, PLR0911 - one return for each
     """Return the function of submodlib, constructed from our similarities."""
     submodlib = _submodlib()
     pool, query, private = request.pool, request.query, request.conditioning

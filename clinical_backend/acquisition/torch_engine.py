@@ -1,7 +1,7 @@
 """The functions on torch: for a CUDA device, and for the tests on the CPU.
 
-Every gain is computed for every pick in a few large operations, which is what an accelerator is good at. Picks equal
-those of the compiled engine apart from ties.
+Every gain is computed for every pick in a few large operations, which is what an accelerator is good
+at. Picks equal those of the compiled engine apart from ties.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Vectors:
 
     def inner(self, directions: torch.Tensor) -> torch.Tensor:
         """Return the (n, k) inner products of all z with k directions, (k, D) float64."""
-        extra = 0.0
+        extra = torch.zeros(len(directions), device=directions.device)
         if self.similarity is Similarity.RESCALED:
             directions = directions / 2**0.5
             directions, extra = directions[:, :-1], directions[:, -1].float()
@@ -230,7 +230,7 @@ def _logdetmi(request: Request) -> Selection:
         if float(variances.min()) <= 0 or float((variances - explained).min()) <= 0:
             raise InvalidArgumentError(
                 "eta",
-                "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",
+                "with this eta, nu and lambda_ the similarity matrix is indefinite.",
                 "Give eta and nu the same value of at most 1, or a larger lambda_.",
             )
         return explained / variances

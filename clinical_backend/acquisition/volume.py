@@ -1,9 +1,9 @@
 """Conditional variances of the pool given a growing set: what the log-determinants grow by.
 
-A similarity matrix S + λI is the Gram matrix of vectors z plus λI: z = √slope · ĝ for a cosine, with one more
-coordinate √offset for a rescaled one. So no similarity between two points of the pool is ever needed: with the
-vectors of what is given, u_1 … u_m, orthogonalised against each other, the variance of a point is
-λ + |z|² − Σ_t ⟨u_t, z⟩², and one more point costs one pass over the pool's features.
+A similarity matrix S + λI is the Gram matrix of vectors z plus λI: z = √slope · ĝ for a cosine, with
+one more coordinate √offset for a rescaled one. So no similarity between two points of the pool is ever
+needed: with the vectors of what is given, u_1 … u_m, orthogonalised against each other, the variance of
+a point is λ + |z|² − Σ_t ⟨u_t, z⟩², and one more point costs one pass over the pool's features.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Volume:
         self.explained = np.zeros(len(pool))
         sets = [given for given in (known, explaining) if given is not None]
         first = 0 if known is None else len(known[0])
-        basis = np.empty((0, self._points(pool, slice(0, 0)).shape[1]))
+        basis: NDArray[np.float64] = np.empty((0, self._points(pool, slice(0, 0)).shape[1]))
         if sets:
             basis = self._condition(sets, first)
         self._basis = (basis[:first], basis)
@@ -150,6 +150,6 @@ class Volume:
         if len(self.variances) and (self.variances.min() <= 0 or (self.variances - self.explained).min() <= 0):
             raise InvalidArgumentError(
                 "eta",
-                "with this eta, nu and lambda_ the similarity matrix is indefinite: no log-determinant exists.",
+                "with this eta, nu and lambda_ the similarity matrix is indefinite.",
                 "Give eta and nu the same value of at most 1, or a larger lambda_.",
             )

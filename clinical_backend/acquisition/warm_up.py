@@ -13,7 +13,8 @@ __all__ = ["warm_up"]
 def warm_up() -> None:
     """Run every compiled loop once: seconds on the first call on a machine, then from the cache on disk.
 
-    The cache lies beside the package, or in the user's cache folder where that is read-only, or in NUMBA_CACHE_DIR.
+    The cache lies beside the package, or in the user's cache folder where that is read-only, or in
+    NUMBA_CACHE_DIR.
     """
     generator = np.random.default_rng(0)
     features = generator.standard_normal((40, 4))

@@ -59,7 +59,7 @@ def main(*, quick: bool = False, folder: Path | None = None) -> None:
     for case in track(list(cases(quick=quick)), "SMI", console=console):
         result = _measure(case)
         results.append(result)
-        console.print(_line(result), highlight=False)
+        console.print(_line(result), highlight=False, soft_wrap=True)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     (folder / "smi-benchmark.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
     (folder / "smi-benchmark.md").write_text(_table(results, machine))
@@ -68,7 +68,7 @@ def main(*, quick: bool = False, folder: Path | None = None) -> None:
 
 
 def cases(*, quick: bool) -> Iterable[Case]:
-    """Yield what is measured; ours and submodlib's of one size follow each other, so that both see one machine."""
+    """Yield what is measured: ours and submodlib's of one size follow each other and see one machine."""
     sizes = [1_000, 10_000] if quick else [1_000, 10_000, 50_000, 200_000, 1_000_000]
     for function in _FUNCTIONS:
         for n in sizes:
@@ -99,7 +99,7 @@ def _measure(case: Case) -> dict[str, Any]:
 
 
 def _line(result: dict[str, Any]) -> str:
-    name = f"{result['engine']:9} {result['function']:8} n={result['n']:<8} q={result['q']:<3} d={result['d']:<4}"
+    name = f"{result['engine']:9} {result['function']:8} n={result['n']} q={result['q']} d={result['d']}"
     if "failure" in result:
         return f"{name} failed: {result['failure']}"
     numbers = (f"{key} {result[key]:.4g}" for key in _SHOWN if key in result)
@@ -109,17 +109,23 @@ def _line(result: dict[str, Any]) -> str:
 _SHOWN = ("total", "kernel", "selection", "floor", "ratio", "read_ratio", "built", "difference", "peak_mb")
 
 
+_HEAD = (
+    "| function | n | q | d | floor | ours: kernel | ours: selection | ours / floor | MB "
+    "| submodlib: kernel | submodlib: selection | MB | selection, times faster | in all, times faster |"
+)
+
+
 def _table(results: list[dict[str, Any]], machine: str) -> str:
     """Return the figures as a table of Markdown."""
     lines = [
         "# SMI benchmark",
         "",
-        f"{machine}; B = 100; post-ReLU features of 20 clusters; medians; a fresh process for each line, compilation "
-        "before it. Seconds and MB beyond the input. *Floor*: one product of the pool with the query set. "
-        "*Selection* of submodlib is constructor and lazy greedy (inexact for LOGDETMI).",
+        f"{machine}; B = 100; post-ReLU features of 20 clusters; medians of seconds; MB beyond the input.",
+        "Each engine and line ran in a fresh process, compiled and imported before the clock started.",
+        "*Floor*: one product of the pool with the query set. *Selection* of submodlib: constructor and",
+        "lazy greedy, which is inexact for LOGDETMI.",
         "",
-        "| function | n | q | d | floor | ours: kernel | ours: selection | ours / floor | MB "
-        "| submodlib: kernel | submodlib: selection | MB | selection, times faster | in all, times faster |",
+        _HEAD,
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     theirs = {_key(result): result for result in results if result["engine"] == "submodlib"}
@@ -138,14 +144,18 @@ def _table(results: list[dict[str, Any]], machine: str) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     for result in results:
         if result["engine"] == "gradient" and "built" in result:
-            lines += [
-                "",
-                f"Gradient embedding, n = {result['n']:,}, q = {result['q']}, d = {result['d']}, 9 classes: kernel from "
-                f"the factors {result['total']:.3g} s and {result['peak_mb']:.0f} MB, from the built embedding "
-                f"{result['built']:.3g} s and {result['built_peak_mb']:.0f} MB: "
-                f"{result['built'] / result['total']:.0f} times faster, largest difference {result['difference']:.1e}.",
-            ]
+            lines += ["", _gradient_line(result)]
     return "\n".join(lines) + "\n"
+
+
+def _gradient_line(result: dict[str, Any]) -> str:
+    return (
+        f"Gradient embedding, n = {result['n']:,}, q = {result['q']}, d = {result['d']}, 9 classes: kernel "
+        f"from the factors {result['total']:.3g} s and {result['peak_mb']:.0f} MB, from the built embedding "
+        f"{result['built']:.3g} s and {result['built_peak_mb']:.0f} MB: "
+        f"{result['built'] / result['total']:.0f} times faster, "
+        f"largest difference {result['difference']:.1e}."
+    )
 
 
 def _key(result: dict[str, Any]) -> tuple[Any, ...]:

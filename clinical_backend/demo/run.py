@@ -41,37 +41,44 @@ class DemoProject:
         self.rare = rare
 
 
-def run_demo(*, seed: int = 0, labels: int = 60, stay: bool | None = None) -> Outcome:
+def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | None = None) -> list[Outcome]:
     """Start everything, let the simulated reader annotate, and show what it met.
 
     Parameters
     ----------
     seed
-        Which images.
+        Which images; each repeat takes the next seed.
     labels
         How many tasks the reader annotates.
+    repeats
+        How many projects it reads, for a mean and its spread.
     stay
         Whether to stay up afterwards for a person to go on; by default where there is a terminal.
     """
     console = Console()
     folder = _FOLDER.absolute()
-    dataset = load_dataset(_SIZE, _RARE, seed, folder / "data")
-    console.print(f"Images: [bold]{dataset.origin}[/], {_SIZE} of them, {_RARE} of class {dataset.classes[0]!r}.")
+    outcomes = []
     console.print("Starting Label Studio; its first start takes one to two minutes …")
     with LabelStudioServer(folder / "label-studio", cache=folder / "cache", fast_imports=True) as server:
         api_key = server.account.token
+        settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files}
         with (
             LabelStudioClient(server.url, api_key) as client,
-            BackendServer(folder / "backend", server.url, api_key, LOCAL_FILES_DOCUMENT_ROOT=server.files) as backend,
+            BackendServer(folder / "backend", server.url, api_key, **settings) as backend,
         ):
-            demo = create_demo_project(client, server, dataset, "Rare cells first")
-            connect(client, demo.project.id, backend_url=backend.url)
-            console.print(f"Label Studio {server.url}, backend {backend.url}, project {demo.project.id} connected.")
-            outcome = _read(console, client, backend, demo, labels)
-            _show(console, outcome, dataset, folder)
+            for number in range(seed, seed + repeats):
+                dataset = load_dataset(_SIZE, _RARE, number, folder / "data")
+                demo = create_demo_project(client, server, dataset, f"Rare cells first {number}")
+                connect(client, demo.project.id, backend_url=backend.url)
+                console.print(
+                    f"[bold]{dataset.origin}[/]: {_SIZE} images, {_RARE} of class {dataset.classes[0]!r}."
+                    f" Label Studio {server.url}, backend {backend.url}, project {demo.project.id} connected."
+                )
+                outcomes.append(_read(console, client, backend, demo, labels))
+            _show(console, [outcome.found for outcome in outcomes], dataset.origin, folder / "found.png")
             if stay if stay is not None else sys.stdin.isatty():
                 _stay(console, server, demo)
-    return outcome
+    return outcomes
 
 
 def create_demo_project(
@@ -123,11 +130,10 @@ def _read(
         )
 
 
-def _show(console: Console, outcome: Outcome, dataset: Dataset, folder: Path) -> None:
+def _show(console: Console, found: list[list[int]], origin: str, plot: Path) -> None:
     pool, rare = _SIZE - _EXEMPLARS, _RARE - _EXEMPLARS
-    console.print(make_table(outcome.found, pool, rare))
-    plot = folder / "found.png"
-    save_plot(outcome.found, pool, rare, dataset.origin, plot)
+    console.print(make_table(found, pool, rare))
+    save_plot(found, pool, rare, origin, plot)
     console.print(f"Plot: {plot}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -127,8 +128,7 @@ def embeddings(kind, sizes, dimension, seed, classes=0):
     residuals = softmax - np.eye(max(classes, 1))[generator.integers(0, max(classes, 1), sum(sizes))]
     edges = np.cumsum([0, *sizes])
     return [
-        Embedding(features[start:stop], residuals[start:stop] if classes else None)
-        for start, stop in zip(edges, edges[1:], strict=False)
+        Embedding(features[start:stop], residuals[start:stop] if classes else None) for start, stop in pairwise(edges)
     ]
 
 

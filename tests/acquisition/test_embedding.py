@@ -55,7 +55,8 @@ def test_factorised_similarities_equal_those_of_the_built_gradients(classes, sim
         )
     cosines = unit(vectors(pool)) @ unit(vectors(query)).T
     expected = {
-        Similarity.COSINE: cosines, Similarity.RESCALED: (cosines + 1) / 2, Similarity.CLIPPED: np.maximum(cosines, 0)
+        Similarity.COSINE: cosines, Similarity.RESCALED: (cosines + 1) / 2, Similarity.CLIPPED:
+        np.maximum(cosines, 0)
     }[similarity]  # fmt: skip
     np.testing.assert_allclose(found.kernel, expected, atol=1e-6)
     np.testing.assert_allclose(found.nearest, cosines.max(1), atol=1e-6)

@@ -79,10 +79,21 @@ def test_submodlib_can_be_chosen_as_engine(name):
 def request(case, name, budget):
     arguments = case.arguments(name)
     return Request(
-        pool=case.pool, query=case.query, budget=budget, eta=case.eta, lambda_=case.lambda_, nu=case.nu,
-        concave=Concave(case.concave), similarity=Similarity(case.similarity),
-        conditioning=arguments["conditioning"], labelled=None, probabilities=None, weight=1.0, seed=0, device="cpu",
-    )  # fmt: skip
+        pool=case.pool,
+        query=case.query,
+        budget=budget,
+        eta=case.eta,
+        lambda_=case.lambda_,
+        nu=case.nu,
+        concave=Concave(case.concave),
+        similarity=Similarity(case.similarity),
+        conditioning=arguments["conditioning"],
+        labelled=None,
+        probabilities=None,
+        weight=1.0,
+        seed=0,
+        device="cpu",
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -18,14 +18,15 @@ __all__ = ["badge"]
 def badge(request: Request) -> Selection:
     """Draw each pick with probability proportional to its squared distance from the picks so far.
 
-    The first pick is the longest vector, as in the authors' code. With residuals the vectors are gradient embeddings
-    (see `Embedding`), kept factorised; without, features. Where all that is left coincides with the picks, the
-    lowest index is taken. The gains are the squared distances, of the first pick its squared length. O(n (d + C))
-    for each pick.
+    The first pick is the longest vector, as in the authors' code. With residuals the vectors are
+    gradient embeddings (see `Embedding`), kept factorised; without, features. Where all that is left
+    coincides with the picks, the lowest index is taken. The gains are the squared distances, of the
+    first pick its squared length. O(n (d + C)) for each pick.
 
     References
     ----------
-    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020, algorithm 1.
+    Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", ICLR 2020,
+    algorithm 1.
     """
     distances = Distances(request.pool)
     generator = np.random.default_rng(request.seed)

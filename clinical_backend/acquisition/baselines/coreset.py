@@ -11,6 +11,8 @@ from clinical_backend.acquisition.embedding import Embedding
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clinical_backend.acquisition.request import Request
 
 __all__ = ["coreset"]
@@ -19,8 +21,8 @@ __all__ = ["coreset"]
 def coreset(request: Request) -> Selection:
     """Pick the image whose features are farthest from all labelled and picked ones, lowest index on a tie.
 
-    With nothing labelled the first pick is the image farthest from the mean of the pool. The gains are the distances.
-    O(n d) for each pick and each labelled image.
+    With nothing labelled the first pick is the image farthest from the mean of the pool. The gains are
+    the distances. O(n d) for each pick and each labelled image.
 
     References
     ----------
@@ -31,7 +33,7 @@ def coreset(request: Request) -> Selection:
     distances = Distances(Embedding(features))
     labelled = request.labelled
     centers = features.mean(axis=0)[None] if labelled is None else labelled.features
-    nearest = np.full(len(features), np.inf)
+    nearest: NDArray[np.float64] = np.full(len(features), np.inf)
     for center in centers:
         np.minimum(nearest, distances.to_point(center), out=nearest)
     indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)

@@ -23,12 +23,12 @@ _LEAST = 1e-12
 def quality_diversity(request: Request) -> Selection:
     """Pick what the classifier believes to be rare and what differs from the other picks.
 
-    f(A) = log det(S_A + λI) + w Σ_{a∈A} log P(rare | a), with P(rare) of at least 1e-12. The mode of a determinantal
-    point process with quality P(rare)^{w/2}, found greedily.
+    f(A) = log det(S_A + λI) + w Σ_{a∈A} log P(rare | a), with P(rare) of at least 1e-12. The mode of a
+    determinantal point process with quality P(rare)^{w/2}, found greedily.
 
-    Memo: the variance of each point given the picks (see `volume`). Gain of j: log d_j + w log P_j. As λ ≤ d ≤ 1 + λ,
-    a point whose quality is log((1 + λ)/λ) below the B-th largest can never be picked: it is left out from the
-    start, exactly. O(m d) for each pick on the m points that are left.
+    Memo: the variance of each point given the picks (see `volume`). Gain of j: log d_j + w log P_j. As
+    λ ≤ d ≤ 1 + λ, a point whose quality is log((1 + λ)/λ) below the B-th largest can never be picked:
+    it is left out from the start, exactly. O(m d) for each pick on the m points that are left.
 
     References
     ----------

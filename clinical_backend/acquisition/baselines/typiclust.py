@@ -26,15 +26,15 @@ _CORE = 5_000  # members of a cluster, nearest to its centre, that compete for b
 def typiclust(request: Request) -> Selection:
     """Pick the most typical image of the largest of the clusters that hold fewest labelled images.
 
-    The unit features of the pool and of what is labelled are clustered into as many clusters as there are labelled
-    images and picks, at most 500. Typicality is the inverse of the mean distance to the 20 nearest neighbours in
-    the cluster; in clusters above 5,000 images the 5,000 nearest to the centre compete, the rest follow by their
-    distance from it, with gain 0. The gains are the typicalities.
+    The unit features of the pool and of what is labelled are clustered into as many clusters as there
+    are labelled images and picks, at most 500. Typicality is the inverse of the mean distance to the 20
+    nearest neighbours in the cluster; in clusters above 5,000 images the 5,000 nearest to the centre
+    compete, the rest follow by their distance from it, with gain 0. The gains are the typicalities.
 
     References
     ----------
-    Hacohen, Dekel and Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets",
-    ICML 2022, algorithm 1.
+    Hacohen, Dekel and Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low
+    Budgets", ICML 2022, algorithm 1.
     """
     units = _units(request.pool.features, "pool")
     count = len(units)
@@ -95,4 +95,4 @@ def _units(values: NDArray[np.float32], argument: str) -> NDArray[np.float32]:
             "it holds NaN or infinite numbers.",
             "Leave out the images whose features could not be computed.",
         )
-    return (values / np.where(norms > 0, norms, 1)).astype(np.float32)
+    return np.asarray(values / np.where(norms > 0, norms, 1), np.float32)

@@ -17,7 +17,7 @@ __all__ = ["entropy", "least_confidence", "margin"]
 
 
 def entropy(request: Request) -> Selection:
-    """Rank by the entropy −Σ_c p_c log p_c, in nats; the gains are the entropies (Settles, 2009, section 3.1)."""
+    """Rank by the entropy −Σ_c p_c log p_c, in nats, which are the gains."""
     probabilities = _probabilities(request)
     logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
     return largest(-(probabilities * logs).sum(axis=1), request.budget)

@@ -24,14 +24,16 @@ _ROWS = 65_536
 def com(request: Request) -> Selection:
     """Pick what resembles the query set, each exemplar counting less the better it is covered.
 
-    f(A; Q) = η Σ_{a∈A} ψ(Σ_q s_aq) + Σ_q ψ(Σ_{a∈A} s_aq), with negative similarities counted as 0, below which ψ is
-    not defined.
+    f(A; Q) = η Σ_{a∈A} ψ(Σ_q s_aq) + Σ_q ψ(Σ_{a∈A} s_aq), with negative similarities counted as 0,
+    below which ψ is not defined.
 
-    Memo: c_q = Σ_{a∈A} s_aq. Gain of j: ηψ(Σ_q s_jq) + Σ_q [ψ(c_q + s_jq) − ψ(c_q)]. Time O(n q) for each pick at
-    worst, on an (n, q) kernel; lazy and exact. The bound is tighter than the older gain: as c_q grows to c'_q, the
-    increment ψ(c_q + s) − ψ(c_q) shrinks by a ratio that increases with s (ψ' is log-convex for all three ψ), so a
-    sum x of increments is at most ρ x − Σ_q h_q (ρ − ρ_q) after a pick: ρ_q is the ratio at s = max_j s_jq, ρ the
-    largest of them, h_q the increment at s = min_j s_jq. With ψ = log1p the sum is one logarithm of a product. Saturated where nothing is similar to the query set.
+    Memo: c_q = Σ_{a∈A} s_aq. Gain of j: ηψ(Σ_q s_jq) + Σ_q [ψ(c_q + s_jq) − ψ(c_q)]. Time O(n q) for
+    each pick at worst, on an (n, q) kernel; lazy and exact. The bound is tighter than the older gain:
+    as c_q grows to c'_q, the increment ψ(c_q + s) − ψ(c_q) shrinks by a ratio that increases with s (ψ'
+    is log-convex for all three ψ), so a sum x of increments is at most ρ x − Σ_q h_q (ρ − ρ_q) after a
+    pick: ρ_q is the ratio at s = max_j s_jq, ρ the largest of them, h_q the increment at s = min_j
+    s_jq. With ψ = log1p the sum is one logarithm of a product. Saturated where nothing is similar to
+    the query set.
 
     References
     ----------
@@ -56,18 +58,18 @@ def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]
     """Return ψ of non-negative values."""
     match kind:
         case Concave.LOG:
-            return np.log1p(values)
+            return np.asarray(np.log1p(values))
         case Concave.SQRT:
-            return np.sqrt(values)
+            return np.asarray(np.sqrt(values))
         case Concave.INVERSE:
-            return values / (1 + values)
+            return np.asarray(values / (1 + values))
 
 
 class _Covered:
     """c_q, the summed similarity of an exemplar to the picks."""
 
     def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
-        self._covered = np.zeros(len(top))
+        self._covered: NDArray[np.float64] = np.zeros(len(top))
         self._top, self._bottom = top, bottom
         self._kind = kind
         self.increment = {

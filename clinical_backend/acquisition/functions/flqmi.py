@@ -25,9 +25,10 @@ def flqmi(request: Request) -> Selection:
 
     f(A; Q) = Σ_{q∈Q} max_{a∈A} s_aq + η Σ_{a∈A} max_{q∈Q} s_aq, with negative similarities counted as 0.
 
-    Memo: c_q = max_{a∈A} s_aq. Gain of j: Σ_q (s_jq − c_q)₊ + η m_j with m_j = max_q s_jq. Time O(n q) for each pick
-    at worst, on an (n, q) kernel; lazy and exact, since f is submodular. Saturated where no gain reaches 1e-7 q: η m_j = 0 and
-    the query set is covered; the rest is then filled by the largest cosine to the query set.
+    Memo: c_q = max_{a∈A} s_aq. Gain of j: Σ_q (s_jq − c_q)₊ + η m_j with m_j = max_q s_jq. Time O(n q)
+    for each pick at worst, on an (n, q) kernel; lazy and exact, since f is submodular. Saturated where
+    no gain reaches 1e-7 q: η m_j = 0 and the query set is covered; the rest is then filled by the
+    largest cosine to the query set.
 
     References
     ----------

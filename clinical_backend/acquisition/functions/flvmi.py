@@ -12,6 +12,8 @@ from clinical_backend.acquisition.greedy import complete
 from clinical_backend.acquisition.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clinical_backend.acquisition.request import Request, Selection
 
 __all__ = ["flvmi"]
@@ -20,16 +22,17 @@ _ROUNDING = 1e-7
 
 
 def flvmi(request: Request) -> Selection:
-    """Pick what represents the part of the pool that resembles the query set; with counter-exemplars P, not them.
+    """Pick what represents that part of the pool which resembles the query set, and not P if given.
 
-    f(A; Q) = Σ_{i∈V} min(max_{a∈A} s_ia, η max_{q∈Q} s_iq), with negative similarities counted as 0. With P, FLCMI:
+    f(A; Q) = Σ_{i∈V} min(max_{a∈A} s_ia, η max_{q∈Q} s_iq), with negative similarities counted as 0.
+    With counter-exemplars P, FLCMI:
     f(A; Q | P) = Σ_{i∈V} [min(max_{a∈A} s_ia, η max_{q∈Q} s_iq) − ν max_{p∈P} s_ip]₊.
 
-    Memo: c_i = max_{a∈A} s_ia, from ν max_p s_ip on. Gain of j: Σ_i [min(s_ij, m_i) − c_i]₊ with m_i = η max_q s_iq.
-    Greedy is lazy and exact (see `coverage`). Time O(n² d / 2) once and O(n²) bytes read for each pick at worst;
-    memory n² bytes, or none beyond the features where n² bytes are too many, at more time. Saturated where no gain
-    reaches 1e-7 of the room Σ_i (m_i − c_i) of the start; the rest is then filled by the largest cosine to the query
-    set.
+    Memo: c_i = max_{a∈A} s_ia, from ν max_p s_ip on. Gain of j: Σ_i [min(s_ij, m_i) − c_i]₊ with m_i =
+    η max_q s_iq. Greedy is lazy and exact (see `coverage`). Time O(n² d / 2) once and O(n²) bytes read
+    for each pick at worst; memory n² bytes, or none beyond the features where n² bytes are too many, at
+    more time. Saturated where no gain reaches 1e-7 of the room Σ_i (m_i − c_i) of the start; the rest
+    is then filled by the largest cosine to the query set.
 
     References
     ----------
@@ -42,7 +45,7 @@ def flvmi(request: Request) -> Selection:
         pool = Directions(request.pool, "pool", workers)
         nearest = cross(pool, Directions(request.query, "query", workers), to, workers, keep=False).nearest
         cap = np.float32(request.eta) * to(nearest)
-        covered = np.zeros(len(pool), np.float32)
+        covered: NDArray[np.floating] = np.zeros(len(pool), np.float32)
         if request.conditioning is not None:
             private = Directions(request.conditioning, "conditioning", workers)
             covered = np.float32(request.nu) * to(cross(pool, private, to, workers, keep=False).nearest)

@@ -22,8 +22,8 @@ def gcmi(request: Request) -> Selection:
 
     f(A; Q) = 2λ Σ_{a∈A} Σ_{q∈Q} s_aq. submodlib leaves out the factor 2λ.
 
-    No memo: f is modular, the picks are the largest Σ_q s_jq. On features Σ_q cos(j, q) = ⟨ĵ, Σ_q q̂⟩ is one product
-    of a matrix and a vector, O(n d); with clipped similarities or gradients O(n q) more.
+    No memo: f is modular, the picks are the largest Σ_q s_jq. On features Σ_q cos(j, q) = ⟨ĵ, Σ_q q̂⟩
+    is one product of a matrix and a vector, O(n d); with clipped similarities or gradients O(n q) more.
 
     References
     ----------

@@ -21,8 +21,9 @@ __all__ = ["logdetmi"]
 def logdetmi(request: Request) -> Selection:
     """Pick what resembles the query set and not itself; with counter-exemplars P, nor them.
 
-    f(A; Q) = log det S_A − log det(S_A − η² S_AQ S_Q⁻¹ S_QA), S + λI in place of S everywhere. With P, LOGDETCMI:
-    f(A; Q | P) = log det S_{A|P} − log det S_{A|P∪Q}, similarities of the pool to P scaled by ν.
+    f(A; Q) = log det S_A − log det(S_A − η² S_AQ S_Q⁻¹ S_QA), S + λI in place of S everywhere. With P,
+    LOGDETCMI: f(A; Q | P) = log det S_{A|P} − log det S_{A|P∪Q}, similarities of the pool to P scaled
+    by ν.
 
     Memo: for each point of the pool the two conditional variances d1 and d2 (see `volume`). Gain of j:
     log d1_j − log d2_j. f is not submodular in A, so every gain is computed for every pick: one pass over the

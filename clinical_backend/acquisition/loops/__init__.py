@@ -1,1 +1,1 @@
-"""The loops over arrays that are compiled: no Python object in them, one file for each module that calls them."""
+"""The loops over arrays that are compiled, one file for each module that calls them."""

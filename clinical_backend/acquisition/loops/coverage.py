@@ -34,7 +34,7 @@ def encode(
     column: int,
     gains: NDArray[np.float64],
 ) -> None:
-    """Add a tile of cosines, (candidates, rows) or its transpose, to the gains; write the codes if there are any."""
+    """Add a tile of cosines, (candidates, rows) or its transpose, to the gains; write codes if wanted."""
     buffer = np.empty((_LINES, _SEGMENT + 16), np.float32)  # not a power of two apart, or lines share cache sets
     for first in range(start, stop, _LINES):
         size = min(_LINES, stop - first)
@@ -98,7 +98,7 @@ def gains_of(
     covered: NDArray[np.float32],
     gains: NDArray[np.float64],
 ) -> None:
-    """Compute the gains of candidates, Σ_i (min(s_i, cap_i) − covered_i)₊, from their rows of similarities."""
+    """Compute gains, Σ_i (min(s_i, cap_i) − covered_i)₊, from the candidates' rows of similarities."""
     width = len(cap)
     for place in range(start, stop):
         line = similarities[place]

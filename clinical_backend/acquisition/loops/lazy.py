@@ -29,60 +29,74 @@ def sweep(
     first: NDArray[np.float32],
     second: NDArray[np.float32],
     increment: int,
-    tie: float,
+    tie: np.float32,
 ) -> tuple[int, float]:
-    """Return the first point of a range that reaches its largest gain, and that gain; (−1, 0) if none is positive.
+    """Return the first point of a range that reaches its largest gain, and that gain; or (−1, 0).
 
-    The bound of a gain is own + ratio · part + offset. A part that is computed again is stored so that this is the
-    gain itself.
+    The bound of a gain is own + ratio · part + offset. A part that is computed again is stored so that
+    this is the gain itself.
     """
     kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
-    size = stop - start
-    candidates = np.empty(BLOCK, np.int64)
-    tops = np.empty((size + BLOCK - 1) // BLOCK, np.float32)
+    tops = _tops(own, parts, ratio, offset)
+    level = np.float32(0)
+    for block in range(len(tops)):  # the most promising point of each block first: few others then need a look
+        if tops[block] > level:
+            level = _look(block, tops[block], kernel, own, parts, ratio, offset, first, second, increment, level)
     for block in range(len(tops)):
-        top = TAKEN
+        if tops[block] > level:
+            level = _look(block, level, kernel, own, parts, ratio, offset, first, second, increment, level)
+    if level <= 0:
+        return -1, 0.0
+    level -= tie * level
+    for row in range(len(own)):
+        if tops[row // BLOCK] >= level and own[row] + (parts[row] * ratio + offset) >= level:
+            part = _part(kernel[row], first, second, increment)
+            parts[row] = (part - offset) / ratio
+            if own[row] + part >= level:
+                return start + row, np.float64(own[row] + part)
+    return -1, 0.0
+
+
+@compiled
+def _tops(own: NDArray[np.float32], parts: NDArray[np.float32], ratio: float, offset: float) -> NDArray[np.float32]:
+    """Return the largest bound of each block."""
+    tops = np.empty((len(own) + BLOCK - 1) // BLOCK, np.float32)
+    for block in range(len(tops)):
         some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
+        top = TAKEN
         for place in range(len(some)):
             top = max(top, some[place] + (others[place] * ratio + offset))
         tops[block] = top
-    level = np.float32(0)
-    for block in range(len(tops)):  # the most promising point of each block first: most others then need no look
-        if tops[block] <= level:
-            continue
-        some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
-        for place in range(len(some)):
-            if some[place] + (others[place] * ratio + offset) >= tops[block]:
-                part = _part(kernel[block * BLOCK + place], first, second, increment)
-                others[place] = (part - offset) / ratio
-                level = max(level, some[place] + part)
-                break
-    for block in range(len(tops)):
-        if tops[block] <= level:
-            continue
-        some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
-        rows = kernel[block * BLOCK : (block + 1) * BLOCK]
-        count = 0
-        for place in range(len(some)):
-            candidates[count] = place
-            count += some[place] + (others[place] * ratio + offset) > level
-        for place in candidates[:count]:
-            part = _part(rows[place], first, second, increment)
-            others[place] = (part - offset) / ratio
-            level = max(level, some[place] + part)
-    best = level
-    level -= tie * best
-    for block in range(len(tops)):
-        if best <= 0 or tops[block] < level:
-            continue
-        some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
-        for place in range(len(some)):
-            if some[place] + (others[place] * ratio + offset) >= level - tie * best:
-                part = _part(kernel[block * BLOCK + place], first, second, increment)
-                others[place] = (part - offset) / ratio
-                if some[place] + part >= level:
-                    return start + block * BLOCK + place, np.float64(some[place] + part)
-    return -1, 0.0
+    return tops
+
+
+@compiled
+def _look(
+    block: int,
+    least: np.float32,
+    kernel: NDArray[np.float32],
+    own: NDArray[np.float32],
+    parts: NDArray[np.float32],
+    ratio: float,
+    offset: float,
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    increment: int,
+    level: np.float32,
+) -> np.float32:
+    """Compute the gains of the points of a block whose bound reaches `least`; return the largest gain."""
+    rows = kernel[block * BLOCK : (block + 1) * BLOCK]
+    some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
+    candidates = np.empty(BLOCK, np.int64)
+    count = 0
+    for place in range(len(some)):
+        candidates[count] = place
+        count += some[place] + (others[place] * ratio + offset) >= least
+    for place in candidates[:count]:
+        part = _part(rows[place], first, second, increment)
+        others[place] = (part - offset) / ratio
+        level = max(level, some[place] + part)
+    return level
 
 
 @compiled

@@ -27,7 +27,7 @@ def advance_features(
     variances: NDArray[np.float64],
     explained: NDArray[np.float64],
 ) -> None:
-    """Read the features once for both products: with the first direction, and with its difference to the second."""
+    """Read the features once for both products: with one direction, and its difference to another."""
     size = values.shape[1]
     for row in range(start, stop):
         features = values[row]
@@ -54,7 +54,7 @@ def advance_gradients(
     variances: NDArray[np.float64],
     explained: NDArray[np.float64],
 ) -> None:
-    """Do the same for factorised gradients, given the (n, 2C) products of the features with both directions."""
+    """Do the same for factorised gradients, given the (n, 2C) products of the features with both."""
     classes = residuals.shape[1]
     for row in range(start, stop):
         one, two = np.float32(0), np.float32(0)
