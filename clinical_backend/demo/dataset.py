@@ -125,7 +125,7 @@ def _draw_cell(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     background = tuple(int(value) for value in generator.normal((235, 215, 220), 6).clip(0, 255))
     image = Image.new("RGB", (side, side), background)
     draw = ImageDraw.Draw(image)
-    radius = generator.normal(7 if label == 3 else 20, 2)
+    radius = max(3.0, generator.normal(7 if label == 3 else 20, 2))
     body = tuple(int(value) for value in generator.normal((205, 170, 200), 12).clip(0, 255))
     _disc(draw, middle, radius, body)
     nucleus = tuple(int(value) for value in generator.normal((110, 60, 140), 14).clip(0, 255))
