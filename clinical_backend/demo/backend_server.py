@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
+from clinical_backend.demo.ports import free_port
 from clinical_backend.errors import ClinicalError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class BackendServer:
     def __init__(self, folder: Path, label_studio_url: str, api_key: str, **settings: object) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "backend.log"
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.environment = {
             **os.environ,
@@ -125,10 +125,3 @@ class BackendServer:
         """User and password, where it asks for them."""
         user, password = (self.environment.get(f"BASIC_AUTH_{part}") for part in ("USER", "PASS"))
         return (user, password) if user and password else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 import filelock
 import httpx2
 
+from clinical_backend.demo.ports import free_port
 from clinical_backend.errors import LabelStudioUnavailableError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class LabelStudioServer:
         self.account.keep_in(self.data / _ACCOUNT)
         if not (self.data / _DATABASE).exists():
             shutil.copyfile(_migrated_database(command, self._cache), self.data / _DATABASE)
-        port = self._port or _free_port()
+        port = self._port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._process = _launch(command, self.data, port, self.log, self._environment())
         try:
@@ -268,7 +268,7 @@ def _migrated_database(command: Path, cache: Path) -> Path:
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 scratch = Path(folder)
                 (scratch / "files").mkdir()
-                port = _free_port()
+                port = free_port()
                 process = _launch(command, scratch, port, log, {})
                 try:
                     _wait_until_up(process, f"http://127.0.0.1:{port}", log, _MIGRATION_SECONDS)
@@ -291,9 +291,3 @@ def _version(command: Path) -> str:
     if packages:
         return packages[0].name.removeprefix("label_studio-").removesuffix(".dist-info")
     return hashlib.sha256(command.read_bytes()).hexdigest()[:12]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition import warm_up
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.reconcile import reconcile
@@ -77,14 +77,5 @@ def _warm_up(workshop: Workshop) -> None:
         workshop.backbone  # noqa: B018 - made when first asked for
     except ClinicalError as error:
         logger.warning("The backbone is not ready: %s", error)
-    rows = np.eye(8, 16, dtype=np.float32)
-    classifier = fit(rows, np.arange(8) % 2, ("common", "rare"))
-    for acquisition in ("coreset", "flqmi", "quality_diversity"):
-        select(
-            acquisition,
-            Embedding(rows),
-            Embedding(rows[:2]),
-            budget=2,
-            probabilities=classifier.probabilities(rows),
-            rare_classes=[1],
-        )
+    warm_up()
+    fit(np.eye(4, dtype=np.float32), [0, 1, 0, 1], ("common", "rare"))

@@ -1,0 +1,94 @@
+import logging
+
+import numpy as np
+import pytest
+
+from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
+from clinical_backend.learner.classifier import fit
+from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
+from tests.rounds.conftest import picture
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="diagnosis" toName="image"><Choice value="dark"/><Choice value="red"/></Choices></View>'
+)
+
+
+@pytest.fixture
+def published(workshop):
+    """Return the version of a published model that tells red images from dark ones."""
+    row = workshop.stores.rounds.start(1, "test")
+    features = np.array([[0, 0, 0, 1], [0.1, 0, 0, 1], [0.9, 0, 0, 1], [1, 0, 0, 1]], dtype=np.float32)
+    classifier = fit(features, [0, 0, 1, 1], ("dark", "red"))
+    folder = workshop.checkpoint_folder(1, row.version)
+    save_checkpoint(folder, classifier, CheckpointMetadata(workshop.backbone.key, 1))
+    workshop.stores.rounds.publish(row, {}, 5)
+    return row.version
+
+
+def task(number, uri):
+    return PredictTask(id=number, data={"image": uri})
+
+
+def choices(prediction):
+    return [choice for region in prediction.result for choice in region["value"]["choices"]]
+
+
+def test_without_a_model_every_prediction_is_empty_and_behind_the_queue(workshop):
+    (item,) = predict(workshop, 1, CONFIG, [task(1, picture(200))])
+    assert (item.result, item.score, item.model_version) == ([], 1.0, UNPUBLISHED_VERSION)
+
+
+def test_predictions_come_in_order_with_class_and_confidence(workshop, published):
+    items = predict(workshop, 1, CONFIG, [task(1, picture(250)), task(2, picture(5)), task(3, picture(240))])
+    assert [choices(item) for item in items] == [["red"], ["dark"], ["red"]]
+    assert all(item.model_version == published for item in items)
+    assert all(0.9 <= item.score <= 1.0 for item in items)
+    assert all(0.5 < item.result[0]["score"] <= 1.0 for item in items)
+
+
+def test_an_unreadable_image_is_empty_with_a_reason_in_the_log(workshop, published, caplog):
+    with caplog.at_level(logging.WARNING):
+        items = predict(workshop, 1, CONFIG, [task(1, "data:,nothing"), task(2, picture(250)), task(3, "")])
+    assert [choices(item) for item in items] == [[], ["red"], []]
+    assert "Task 1 gets no prediction" in caplog.text
+    assert all(item.score >= 0.9 for item in items)
+
+
+def test_five_thousand_known_images_are_answered_in_order_without_embedding_any(workshop, published):
+    uris = {number: picture(250 if number % 3 == 0 else 5) for number in range(1, 5001)}
+    workshop.stores.images.synchronise(1, uris, complete=True)
+    embed_new(workshop.stores, workshop.source, workshop.embedder, workshop.features, 1, lambda *_: None)
+    before = workshop.backbone.embedded
+    items = predict(workshop, 1, CONFIG, [task(number, uri) for number, uri in uris.items()])
+    assert [choices(item) for item in items] == [["red"] if number % 3 == 0 else ["dark"] for number in uris]
+    assert workshop.backbone.embedded == before
+
+
+def test_what_does_not_fit_into_the_time_is_left_empty(workshop, published, caplog):
+    workshop.settings = workshop.settings.model_copy(update={"predict_seconds": -1.0})
+    items = predict(workshop, 1, CONFIG, [task(1, picture(250))])
+    assert choices(items[0]) == []
+    assert "PREDICT_SECONDS" in caplog.text
+
+
+def test_a_class_that_was_removed_from_the_config_is_not_predicted(workshop, published):
+    config = CONFIG.replace('<Choice value="red"/>', '<Choice value="new"/>')
+    (item,) = predict(workshop, 1, config, [task(1, picture(250))])
+    assert choices(item) == []
+
+
+def test_a_tampered_model_predicts_nothing_and_says_so(workshop, published, caplog):
+    (tensors,) = workshop.checkpoint_folder(1, published).glob("*.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"x")
+    (item,) = predict(workshop, 1, CONFIG, [task(1, picture(250))])
+    assert choices(item) == []
+    assert "until its next round" in caplog.text
+
+
+def test_a_project_may_switch_preannotation_off(workshop, published):
+    workshop.stores.projects.register(1, {"preannotate": False})
+    (item,) = predict(workshop, 1, CONFIG, [task(1, picture(250))])
+    assert choices(item) == []
