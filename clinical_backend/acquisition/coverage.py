@@ -178,9 +178,7 @@ class Coverage:
         threshold[self._columns] = (self._covered - self._low[self._columns]) / step
         weight[self._columns] = np.where(self._covered < self._cap, step, 0)
         found = np.empty(len(candidates))
-        self._workers.run(
-            screen, len(candidates), candidates, self._codes, threshold, weight, found, least=16
-        )
+        self._workers.run(screen, len(candidates), candidates, self._codes, threshold, weight, found, least=16)
         self._bounds[candidates] = np.minimum(self._bounds[candidates], found * _SLACK)
 
     def _evaluate(self, candidates: NDArray[np.int64]) -> float:
