@@ -78,23 +78,17 @@ class Directions:
         Where a row holds NaN or an infinite number.
     """
 
-    def __init__(
-        self, embedding: Embedding, argument: str, workers: Workers, *, deferred: bool = False
-    ) -> None:
+    def __init__(self, embedding: Embedding, argument: str, workers: Workers, *, deferred: bool = False) -> None:
         self._embedding, self._argument = embedding, argument
         self.settled = not deferred
         if self.settled:
             self.settle(workers)
             return
-        self.factors = [
-            Factor(values, np.empty(len(values), np.float32), bias) for values, bias in self._sources()
-        ]
+        self.factors = [Factor(values, np.empty(len(values), np.float32), bias) for values, bias in self._sources()]
 
     def settle(self, workers: Workers) -> None:
         """Compute all norms."""
-        self.factors = [
-            _factor(values, self._argument, workers, bias=bias) for values, bias in self._sources()
-        ]
+        self.factors = [_factor(values, self._argument, workers, bias=bias) for values, bias in self._sources()]
         self.settled = True
 
     def settle_block(self, rows: slice) -> bool:
