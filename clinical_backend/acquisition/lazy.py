@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Increment", "Memo", "lazy_greedy"]
 
 _LEAST_ROWS = 32_768  # of a thread
-_REVIEWS = frozenset({2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512})
+_REVIEWS = frozenset({2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512})
 """Numbers of picks after which points without a chance are left out, if they are many."""
 _SAMPLE = 1000
-_FEW = 0.3
+_FEW = 0.5
 
 
 class Increment(IntEnum):
