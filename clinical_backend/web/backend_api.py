@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Security
 from clinical_backend.backend import Backend
 from clinical_backend.labelstudio.contract import (
     HealthReply,
+    Id,
     PredictReply,
     PredictRequest,
     SetupReply,
@@ -62,7 +63,7 @@ def make_router(authentication: BasicAuthentication) -> APIRouter:
         return VersionsReply(versions=backend.versions())
 
     @guarded.get("/projects/{project_id}")
-    def status(project_id: int, backend: ThisBackend) -> dict[str, Any]:
+    def status(project_id: Id, backend: ThisBackend) -> dict[str, Any]:
         """Say where a project stands."""
         found = backend.status(project_id)
         if found is None:
@@ -70,7 +71,7 @@ def make_router(authentication: BasicAuthentication) -> APIRouter:
         return found
 
     @guarded.post("/projects/{project_id}/rounds", status_code=202)
-    def start_round(project_id: int, backend: ThisBackend) -> dict[str, str]:
+    def start_round(project_id: Id, backend: ThisBackend) -> dict[str, str]:
         """Make a round due now."""
         backend.request_round(project_id, "a round was asked for")
         return {"status": "due"}

@@ -106,6 +106,27 @@ def test_predict_with_an_unsupported_config_is_empty_not_an_error(api):
     assert answer.json()["results"] == [{"result": [], "score": 1.0, "model_version": "clinical-0"}]
 
 
+TOO_LARGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("setup", {"project": f"{TOO_LARGE}.1"}),
+        ("setup", {"project": "0.1"}),
+        ("predict", {"tasks": [{"id": TOO_LARGE, "data": {}}], "project": "1.1", "label_config": CONFIG}),
+        ("webhook", {"action": "START_TRAINING", "project": {"id": TOO_LARGE}}),
+        ("webhook", {"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": TOO_LARGE}}),
+        ("projects/0/rounds", None),
+        (f"projects/{TOO_LARGE}/rounds", None),
+    ],
+)
+def test_ids_that_no_database_holds_are_refused(api, path, body):
+    answer = api.post(f"/{path}", json=body)
+    assert answer.status_code == 422, answer.text
+    assert api.get(f"/projects/{TOO_LARGE}").status_code == 422
+
+
 def test_an_unknown_project_is_told_how_to_connect(api):
     answer = api.get("/projects/77")
     assert answer.status_code == 404
