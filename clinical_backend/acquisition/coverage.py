@@ -76,10 +76,10 @@ class Coverage:
         self._measure(keep=len(pool) * width <= _SHARE_OF_MEMORY * _memory())
         self._exact = np.ones(len(pool), np.bool_)
 
-    def best(self) -> tuple[int, float]:
-        """Return the candidate of the largest gain, lowest index on a tie, and that gain."""
+    def best(self, least: float) -> tuple[int, float]:
+        """Return the candidate of the largest gain, lowest index on a tie; (−1, 0) if below `least`."""
         self._bounds[self._taken] = -1
-        level = self._bounds[self._exact].max(initial=0.0)
+        level = self._bounds[self._exact].max(initial=least)
         if not self._exact.all():
             level = self._probe(level)
             self._screen(np.flatnonzero((self._bounds >= level * (1 - TIE)) & ~self._exact))
@@ -178,16 +178,7 @@ class Coverage:
         threshold[self._columns] = (self._covered - self._low[self._columns]) / step
         weight[self._columns] = np.where(self._covered < self._cap, step, 0)
         found = np.empty(len(candidates))
-        self._workers.run(
-            screen,
-            len(candidates),
-            candidates,
-            self._codes,
-            threshold,
-            weight,
-            found,
-            least=16,
-        )
+        self._workers.run(screen, len(candidates), candidates, self._codes, threshold, weight, found, least=16)
         self._bounds[candidates] = np.minimum(self._bounds[candidates], found * _SLACK)
 
     def _evaluate(self, candidates: NDArray[np.int64]) -> float:

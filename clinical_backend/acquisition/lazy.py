@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE, complete
-from clinical_backend.acquisition.loops.lazy import TAKEN, sweep
+from clinical_backend.acquisition.loops.lazy import TAKEN, refresh, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Increment", "Memo", "lazy_greedy"]
 
 _LEAST_ROWS = 32_768  # of a thread
-_REVIEWS = frozenset({4, 8, 16, 32, 64, 128, 256, 512})  # picks after which hopeless points are left out
+_REVIEWS = frozenset({2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512})
+"""Numbers of picks after which points without a chance are left out, if they are many."""
+_SAMPLE = 1000
+_FEW = 0.3
 
 
 class Increment(IntEnum):
@@ -86,16 +89,13 @@ def lazy_greedy(
     rows = None
     sure = np.partition(own, len(own) - budget)[len(own) - budget] * (1 - TIE)
     for step in range(budget):
+        state = (np.float32(ratio), np.float32(offset), *memo.values(), int(memo.increment))
         if step in _REVIEWS:
-            alive = np.flatnonzero(own + (parts * np.float32(ratio) + np.float32(offset)) >= sure)
-            if 2 * len(alive) < len(own):
+            alive = _alive(kernel, own, parts, state, sure, workers)
+            if alive is not None:
                 kernel, own, parts = kernel[alive], own[alive], parts[alive]
                 rows = alive if rows is None else rows[alive]
-        first, second = memo.values()
-        found = workers.run(
-            sweep, len(own), kernel, own, parts, np.float32(ratio), np.float32(offset),
-            first, second, int(memo.increment), TIE, least=_LEAST_ROWS,
-        )  # fmt: skip
+        found = workers.run(sweep, len(own), kernel, own, parts, *state, TIE, least=_LEAST_ROWS)
         best = max(gain for _, gain in found)
         if best <= least:
             return complete(indices[:step], gains[:step], budget, between.nearest)
@@ -105,3 +105,22 @@ def lazy_greedy(
         step_ratio, step_offset = memo.add(kernel[pick])
         ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset
     return complete(indices, gains, budget, between.nearest)
+
+
+def _alive(
+    kernel: NDArray[np.float32],
+    own: NDArray[np.float32],
+    parts: NDArray[np.float32],
+    state: tuple[np.float32, np.float32, NDArray[np.float32], NDArray[np.float32], int],
+    sure: np.float32,
+    workers: Workers,
+) -> NDArray[np.int64] | None:
+    """Return the points whose gain still reaches `sure`, or None where a sample says that most do."""
+    ratio, offset = state[:2]
+    some = slice(None, None, max(1, len(own) // _SAMPLE))
+    sample = parts[some].copy()
+    refresh(0, len(sample), kernel[some].copy(), sample, *state)
+    if np.mean(own[some] + (sample * ratio + offset) >= sure) > _FEW:
+        return None
+    workers.run(refresh, len(own), kernel, parts, *state)
+    return np.flatnonzero(own + (parts * ratio + offset) >= sure)

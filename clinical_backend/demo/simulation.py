@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "read_project", "wait_for_round"]
 
 _ROUND_SECONDS = 180.0
+_IDLE_SECONDS = 5.0
 CLASS_CONTROL = "diagnosis"
 
 
@@ -73,11 +74,11 @@ def read_project(
     """
     reader = Reader(client)
     outcome = Outcome()
-    before = wait_for_round(backend, project_id, 0)
+    wait_for_round(backend, project_id, 0)
     known = sorted(task for task, name in truth.items() if name == rare)[:exemplars]
     for case in known:
         reader.annotate(case, {CLASS_CONTROL: [rare], "exemplar": [MORE_LIKE_THIS]})
-    number = _wait_for_labels(backend, project_id, before, exemplars, len(known), outcome)
+    number = _wait_for_labels(backend, project_id, len(known), len(known), outcome)
     while len(outcome.found) < labels:
         task = reader.next(project_id)
         if task is None:
@@ -89,7 +90,7 @@ def read_project(
         progress(outcome, name)
         if len(outcome.found) % batch == 0 and len(outcome.found) < labels:
             seen = len(known) + len(outcome.found)
-            number = _wait_for_labels(backend, project_id, number, len(known), seen, outcome)
+            number = _wait_for_labels(backend, project_id, len(known), seen, outcome)
     return outcome
 
 
@@ -102,7 +103,6 @@ def wait_for_round(backend: BackendServer, project_id: int, after: int, *, label
         When none comes in time, with what the backend says is wrong.
     """
     deadline = time.monotonic() + _ROUND_SECONDS
-    status = None
     while time.monotonic() < deadline:
         status = backend.status(project_id)
         latest = status and status["round"]
@@ -112,14 +112,31 @@ def wait_for_round(backend: BackendServer, project_id: int, after: int, *, label
                 number: int = latest["number"]
                 return number
         time.sleep(0.1)
-    problem = (status or {}).get("problem") or "It gives no reason."
-    raise ClinicalError(f"No round was published in {_ROUND_SECONDS:.0f} s. {problem}", f"See {backend.log}.")
+    raise _no_round(backend, project_id)
 
 
-def _wait_for_labels(
-    backend: BackendServer, project_id: int, after: int, exemplars: int, labels: int, outcome: Outcome
-) -> int:
+def _wait_for_labels(backend: BackendServer, project_id: int, exemplars: int, labels: int, outcome: Outcome) -> int:
+    """Wait for the queue that knows these labels, and return its round.
+
+    A round that began in the midst of a batch leaves too few new labels for the next one to be due. The
+    reader then goes on with the queue as it is.
+    """
     started = time.monotonic()
-    number = wait_for_round(backend, project_id, after, labels=labels, exemplars=exemplars)
-    outcome.waited += time.monotonic() - started
-    return number
+    idle_since: float | None = None
+    while time.monotonic() - started < _ROUND_SECONDS:
+        status = backend.status(project_id) or {}
+        latest = status.get("round") or {}
+        idle = not status.get("round_due") and latest.get("state") == "published"
+        idle_since = (idle_since or time.monotonic()) if idle else None
+        counts = latest.get("counts", {})
+        known = idle and counts["labelled"] >= labels and counts["exemplars"] >= exemplars
+        if known or (idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS):
+            outcome.waited += time.monotonic() - started
+            return int(latest["number"])
+        time.sleep(0.1)
+    raise _no_round(backend, project_id)
+
+
+def _no_round(backend: BackendServer, project_id: int) -> ClinicalError:
+    problem = (backend.status(project_id) or {}).get("problem") or "It gives no reason."
+    return ClinicalError(f"No round was published in {_ROUND_SECONDS:.0f} s. {problem}", f"See {backend.log}.")

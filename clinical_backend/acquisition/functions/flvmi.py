@@ -52,7 +52,7 @@ def flvmi(request: Request) -> Selection:
         least = _ROUNDING * float(np.maximum(cap - covered, 0).sum(dtype=np.float64))
         coverage = Coverage(pool, cap, covered, to=to, workers=workers)
         for step in range(request.budget):
-            pick, gain = coverage.best()
+            pick, gain = coverage.best(least)
             if gain <= least:
                 return complete(indices[:step], gains[:step], request.budget, nearest)
             indices[step], gains[step] = pick, gain

@@ -11,7 +11,7 @@ from clinical_backend.acquisition.compiled import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "TAKEN", "sweep"]
+__all__ = ["BLOCK", "TAKEN", "refresh", "sweep"]
 
 BLOCK = 1024
 TAKEN = np.float32(-1e30)
@@ -24,8 +24,8 @@ def sweep(
     kernel: NDArray[np.float32],
     own: NDArray[np.float32],
     parts: NDArray[np.float32],
-    ratio: float,
-    offset: float,
+    ratio: np.float32,
+    offset: np.float32,
     first: NDArray[np.float32],
     second: NDArray[np.float32],
     increment: int,
@@ -58,7 +58,26 @@ def sweep(
 
 
 @compiled
-def _tops(own: NDArray[np.float32], parts: NDArray[np.float32], ratio: float, offset: float) -> NDArray[np.float32]:
+def refresh(
+    start: int,
+    stop: int,
+    kernel: NDArray[np.float32],
+    parts: NDArray[np.float32],
+    ratio: np.float32,
+    offset: np.float32,
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    increment: int,
+) -> None:
+    """Compute all parts again."""
+    for row in range(start, stop):
+        parts[row] = (_part(kernel[row], first, second, increment) - offset) / ratio
+
+
+@compiled
+def _tops(
+    own: NDArray[np.float32], parts: NDArray[np.float32], ratio: np.float32, offset: np.float32
+) -> NDArray[np.float32]:
     """Return the largest bound of each block."""
     tops = np.empty((len(own) + BLOCK - 1) // BLOCK, np.float32)
     for block in range(len(tops)):
@@ -77,8 +96,8 @@ def _look(
     kernel: NDArray[np.float32],
     own: NDArray[np.float32],
     parts: NDArray[np.float32],
-    ratio: float,
-    offset: float,
+    ratio: np.float32,
+    offset: np.float32,
     first: NDArray[np.float32],
     second: NDArray[np.float32],
     increment: int,
