@@ -175,7 +175,10 @@ class Backend:
             return None
         left = self._stores.projects.count_annotated(project_id)
         counts = published.report.get("counts", {})
-        return reason_for_queue(left, counts.get("queue", 0), counts.get("pool", 0))
+        size = counts.get("queue", 0)
+        # Of the pool as the round found it, what cannot be read was not queued, and readers annotated some.
+        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (size - left)
+        return reason_for_queue(left, size, pool)
 
     def _check_wiring_soon(self, project_id: int) -> None:
         now = time.monotonic()
