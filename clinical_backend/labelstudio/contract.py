@@ -17,12 +17,12 @@ from clinical_backend.errors import InvalidArgumentError
 __all__ = [
     "Event",
     "HealthReply",
-    "Id",
     "PredictParams",
     "PredictReply",
     "PredictRequest",
     "PredictTask",
     "Prediction",
+    "ProjectId",
     "SetupReply",
     "SetupRequest",
     "VersionsReply",
@@ -52,8 +52,8 @@ def _empty_if_none(value: object) -> object:
     return {} if value is None else value
 
 
-Id = Annotated[int, Field(gt=0, lt=2**63)]  # what a database can hold
-ProjectId = Annotated[Id, BeforeValidator(_project_id)]
+Id = Annotated[int, Field(ge=0, lt=2**63)]  # what a database can hold
+ProjectId = Annotated[Id, BeforeValidator(_project_id), Field(gt=0)]
 Mapping = Annotated[dict[str, Any], BeforeValidator(_empty_if_none)]
 
 
