@@ -70,9 +70,13 @@ def test_a_worker_looks_at_every_project_and_ends_with_its_input(tmp_path):
         env=settings.environment(os.environ),
         stdin=subprocess.PIPE,
     )
-    wait_for(lambda: (stores.projects.get(1).problem or "").startswith("Label Studio at"))
-    assert {row.number: row.state for row in stores.rounds.history(1)}[cut_off.number] is RoundState.ABANDONED
-    assert process.poll() is None
-    process.stdin.close()
-    assert process.wait(30) == 0
-    database.close()
+    try:
+        wait_for(lambda: "none:such" in (stores.projects.get(1).problem or ""))
+        states = {row.number: row.state for row in stores.rounds.history(1)}
+        assert states == {cut_off.number: RoundState.ABANDONED, cut_off.number + 1: RoundState.FAILED}
+        assert process.poll() is None
+    finally:
+        process.stdin.close()
+        status = process.wait(30)
+        database.close()
+    assert status == 0
