@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from numba import njit
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +19,7 @@ __all__ = ["Workers", "compiled"]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 _LEAST_ROWS = 4096
+_BLAS_LOCK = Lock()  # its number of threads belongs to the process
 
 
 def compiled(function: _Function) -> _Function:
@@ -55,3 +59,29 @@ class Workers:
         calls = [self._pool.submit(loop, *edge, *arguments) for edge in others]
         first = loop(start, stop, *arguments)  # the calling thread works too
         return [first, *(call.result() for call in calls)]
+
+    def blocks(self, task: Callable[[int, int], None], count: int, size: int) -> None:
+        """Call ``task(start, stop)`` on blocks of ``range(count)``, each thread taking the next that is left.
+
+        A task's matrix products run on the thread that asks for them: a block then stays in its cache
+        for what follows, and no thread waits for another before the end.
+        """
+        starts = iter(range(0, count, size))
+
+        def work() -> None:
+            for start in starts:
+                task(start, min(start + size, count))
+
+        if count <= size:
+            work()
+            return
+        with _BLAS_LOCK, _controller().limit(limits=1, user_api="blas"):
+            others = [self._pool.submit(work) for _ in range(min(self._count, -(-count // size)) - 1)]
+            work()
+            for other in others:
+                other.result()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()

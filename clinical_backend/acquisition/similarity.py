@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cross", "Directions", "Factor", "Map", "cross"]
 
-_ROWS = 65_536  # of a block: its similarities to 50 exemplars stay in a processor's cache
+_ROWS = 4096  # of a block, which stays in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Directions:
         Its rows are not copied, unless one is so large or small that its square leaves the range of float32.
     argument
         Name of the embedding in an error.
+    deferred
+        Leave the norms to `cross`, which reads every row anyway.
 
     Raises
     ------
@@ -76,11 +78,34 @@ class Directions:
         Where a row holds NaN or an infinite number.
     """
 
-    def __init__(self, embedding: Embedding, argument: str, workers: Workers) -> None:
-        gradient = embedding.residuals is not None
-        self.factors = [_factor(embedding.features, argument, workers, bias=gradient)]
-        if embedding.residuals is not None:
-            self.factors.append(_factor(embedding.residuals, argument, workers, bias=False))
+    def __init__(self, embedding: Embedding, argument: str, workers: Workers, *, deferred: bool = False) -> None:
+        self._embedding, self._argument = embedding, argument
+        self.settled = not deferred
+        if self.settled:
+            self.settle(workers)
+            return
+        self.factors = [Factor(values, np.empty(len(values), np.float32), bias) for values, bias in self._sources()]
+
+    def settle(self, workers: Workers) -> None:
+        """Compute all norms."""
+        self.factors = [_factor(values, self._argument, workers, bias=bias) for values, bias in self._sources()]
+        self.settled = True
+
+    def settle_block(self, rows: slice) -> bool:
+        """Compute the norms of some rows; return False where a row needs the care that `settle` takes."""
+        for factor in self.factors:
+            values = factor.values[rows]
+            squares = np.einsum("ij,ij->i", values, values)
+            if not _safe(squares).all():
+                return False
+            factor.inverse[rows] = 1 / np.sqrt(squares + np.float32(factor.bias))
+        return True
+
+    def _sources(self) -> list[tuple[NDArray[np.float32], bool]]:
+        """Return the factors' values, and whether each has a bias."""
+        if self._embedding.residuals is None:
+            return [(self._embedding.features, False)]
+        return [(self._embedding.features, True), (self._embedding.residuals, False)]
 
     def __len__(self) -> int:
         return len(self.factors[0].values)
@@ -124,33 +149,42 @@ def cross(pool: Directions, others: Directions, to: Map, workers: Workers, *, ke
     """Return the similarities of a pool to a small set: a thin product for each factor, and one pass."""
     count, size = len(pool), len(others)
     dense = others.dense(slice(None))
-    kernel = np.empty((count if keep else min(count, _ROWS), size), np.float32)
-    second = np.empty((min(count, _ROWS), size) if len(dense) == 2 else (0, size), np.float32)
+    kernel = np.empty((count, size), np.float32) if keep else None
     nearest, total = np.empty(count, np.float32), np.empty(count, np.float32)
-    features = pool.factors[0]
-    width = features.values.shape[1]
-    bias = dense[0][width] if features.bias else np.zeros(size, np.float32)
-    residuals = pool.factors[1] if len(dense) == 2 else None
-    for start in range(0, count, _ROWS):
-        rows = slice(start, min(start + _ROWS, count))
-        block = kernel[rows] if keep else kernel[: rows.stop - start]
-        np.matmul(features.values[rows], dense[0][:width], out=block)
-        inverse = features.inverse[rows]
-        factor = second[: len(block)] if residuals is not None else second
-        if residuals is not None:
-            np.matmul(residuals.values[rows], dense[1], out=factor)
-            inverse = inverse * residuals.inverse[rows]
-        workers.run(
-            finish, len(block), block, inverse, bias, factor,
+    width = pool.factors[0].values.shape[1]
+    bias = dense[0][width] if pool.factors[0].bias else np.zeros(size, np.float32)
+    deferred = not pool.settled
+    odd: list[int] = []
+
+    def block(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        if odd or (deferred and not pool.settle_block(rows)):
+            odd.append(start)
+            return
+        products = np.empty((stop - start, size), np.float32) if kernel is None else kernel[rows]
+        np.matmul(pool.factors[0].values[rows], dense[0][:width], out=products)
+        inverse = pool.factors[0].inverse[rows]
+        second: NDArray[np.float32] = np.empty((0, size), np.float32)
+        if len(dense) == 2:
+            second = pool.factors[1].values[rows] @ dense[1]
+            inverse = np.asarray(inverse * pool.factors[1].inverse[rows])
+        finish(
+            0, stop - start, products, inverse, bias, second,
             to.slope, to.offset, to.least, nearest[rows], total[rows],
         )  # fmt: skip
-    return Cross(kernel if keep else None, nearest, total)
+
+    workers.blocks(block, count, _ROWS)
+    if odd:
+        pool.settle(workers)
+        return cross(pool, others, to, workers, keep=keep)
+    pool.settled = True
+    return Cross(kernel, nearest, total)
 
 
 def _factor(values: NDArray[np.float32], argument: str, workers: Workers, *, bias: bool) -> Factor:
     squares: NDArray[np.float32] = np.empty(len(values), np.float32)
     workers.run(_squares, len(values), values, squares)
-    unsafe = np.flatnonzero(~((squares > 1e-20) & (squares < 1e20)))
+    unsafe = np.flatnonzero(~_safe(squares))
     if len(unsafe):
         values, squares = _rescaled(values, squares, unsafe, argument, bias=bias)
     if bias:
@@ -158,6 +192,11 @@ def _factor(values: NDArray[np.float32], argument: str, workers: Workers, *, bia
     norms = np.sqrt(squares)
     inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
     return Factor(values, inverse, bias)
+
+
+def _safe(squares: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which squared norms are far from the ends of float32."""
+    return np.asarray((squares > 1e-20) & (squares < 1e20))
 
 
 def _rescaled(

@@ -151,7 +151,10 @@ def _gradient(case: Case) -> dict[str, Any]:
 
     def factorised() -> NDArray[np.float32]:
         with Workers() as workers:
-            left, right = Directions(pool, "pool", workers), Directions(query, "query", workers)
+            left, right = (
+                Directions(pool, "pool", workers, deferred=True),
+                Directions(query, "query", workers),
+            )
             found = cross(left, right, Map.of(Similarity.RESCALED), workers).kernel
         assert found is not None
         return found

@@ -21,6 +21,6 @@ def nearest(request: Request) -> Selection:
     assert request.query is not None
     to = Map.of(request.similarity)
     with Workers() as workers:
-        pool = Directions(request.pool, "pool", workers)
+        pool = Directions(request.pool, "pool", workers, deferred=True)
         between = cross(pool, Directions(request.query, "query", workers), to, workers, keep=False)
     return largest(to(between.nearest).astype(np.float64), request.budget)

@@ -42,7 +42,7 @@ def com(request: Request) -> Selection:
     assert request.query is not None
     with Workers() as workers:
         to = Map.of(request.similarity, non_negative=True)
-        pool = Directions(request.pool, "pool", workers)
+        pool = Directions(request.pool, "pool", workers, deferred=True)
         between = cross(pool, Directions(request.query, "query", workers), to, workers)
         assert between.kernel is not None
         own = np.float32(request.eta) * concave(between.total, request.concave)

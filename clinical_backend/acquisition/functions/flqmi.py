@@ -37,7 +37,7 @@ def flqmi(request: Request) -> Selection:
     assert request.query is not None
     with Workers() as workers:
         to = Map.of(request.similarity, non_negative=True)
-        pool = Directions(request.pool, "pool", workers)
+        pool = Directions(request.pool, "pool", workers, deferred=True)
         between = cross(pool, Directions(request.query, "query", workers), to, workers)
         own = np.float32(request.eta) * to(between.nearest)
         memo = _Covered(len(request.query))

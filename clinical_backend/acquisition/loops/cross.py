@@ -22,9 +22,9 @@ def finish(
     inverse: NDArray[np.float32],
     bias: NDArray[np.float32],
     factor: NDArray[np.float32],
-    slope: float,
-    offset: float,
-    least: float,
+    slope: np.float32,
+    offset: np.float32,
+    least: np.float32,
     nearest: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
