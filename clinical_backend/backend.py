@@ -47,6 +47,7 @@ class Backend:
         self._stores = self._workshop.stores
         self._runner = runner
         self._wired: dict[int, float] = {}
+        self._timers: list[threading.Timer] = []
 
     def setup(self, request: SetupRequest, address: str | None = None) -> str:
         """Register a project and return its published version.
@@ -105,6 +106,11 @@ class Backend:
             self._stores.projects.request_round(project_id, reason, delay=delay)
             self._runner.wake(project_id)
         return reason
+
+    def close(self) -> None:
+        """Call off what is still to come; the next start looks at every project anyway."""
+        for timer in self._timers:
+            timer.cancel()
 
     def request_round(self, project_id: int, reason: str) -> None:
         """Make a round due now."""
@@ -175,7 +181,10 @@ class Backend:
             return None
         left = self._stores.projects.count_annotated(project_id)
         counts = published.report.get("counts", {})
-        return reason_for_queue(left, counts.get("queue", 0), counts.get("pool", 0))
+        size = counts.get("queue", 0)
+        # Of the pool as the round found it, what cannot be read was not queued, and readers annotated some.
+        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (size - left)
+        return reason_for_queue(left, size, pool)
 
     def _check_wiring_soon(self, project_id: int) -> None:
         now = time.monotonic()
@@ -187,6 +196,7 @@ class Backend:
             timer = threading.Timer(delay, self._check_wiring, (project_id,))
             timer.daemon = True
             timer.start()
+            self._timers = [*filter(threading.Timer.is_alive, self._timers), timer]
 
     def _check_wiring(self, project_id: int) -> None:
         self._stores.projects.change(project_id, wiring_due=True)

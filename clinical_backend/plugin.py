@@ -68,7 +68,8 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         if event is None and len(args) == 2:
             event, data = args
         try:
-            webhook = WebhookRequest.model_validate({**(data or {}), "action": event or ""})
+            payload = data if isinstance(data, dict) else {}  # the SDK passes on whatever it was sent
+            webhook = WebhookRequest.model_validate({**payload, "action": event or ""})
         except ValidationError:
             return {}
         in_own_process = "job_id" in kwargs or "workdir" in kwargs

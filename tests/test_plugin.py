@@ -51,8 +51,34 @@ def test_the_newer_call_of_fit_makes_a_round_due(folder):
     assert Stores(Database.in_folder(folder)).projects.due() == [1]
 
 
-def test_an_event_that_is_not_understood_is_no_fault(folder):
-    assert ClinicalBackend().fit("ANNOTATION_CREATED", {"annotation": "?"}) == {}
+def test_the_older_call_of_fit_runs_the_round_in_the_process_that_the_sdk_gave_it(folder, monkeypatch):
+    rounds = []
+    monkeypatch.setattr(plugin, "reconcile", lambda _workshop, project_id, *, look: rounds.append(project_id))
+    event = {"project": {"id": 1}}
+    result = ClinicalBackend().fit((), event="START_TRAINING", data=event, workdir=str(folder), job_id="5")
+    assert result == {"model_version": "clinical-0"}
+    assert rounds == [1]
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in CAPTURES.glob("webhook_*.json")))
+def test_both_calls_of_fit_take_every_event_that_label_studio_sends(folder, monkeypatch, name):
+    monkeypatch.setattr(plugin, "reconcile", lambda *_args, **_kwargs: None)
+    body = capture(name)
+    event = body["action"]
+    data = {key: value for key, value in body.items() if key != "action"}
+    assert ClinicalBackend().fit(event, body) == {"model_version": "clinical-0"}
+    assert ClinicalBackend().fit((), event=event, data=data, job_id="5") == {"model_version": "clinical-0"}
+
+
+def test_without_a_labeling_config_predictions_are_empty(folder):
+    (item,) = ClinicalBackend().predict([{"id": 1, "data": {"image": "x"}, "project": 3}])
+    assert item["result"] == []
+
+
+@pytest.mark.parametrize("data", [{"annotation": "?"}, None, "?", [1]])
+@pytest.mark.parametrize("event", ["ANNOTATION_CREATED", "", None])
+def test_an_event_that_is_not_understood_is_no_fault(folder, event, data):
+    assert ClinicalBackend().fit(event, data) in ({}, {"model_version": "clinical-0"})
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from typing import IO
 
 __all__ = ["LocalRunner"]
@@ -71,15 +72,20 @@ class LocalRunner:
         pause = _FIRST_PAUSE
         while not self._stopping.is_set():
             with self._lock:
+                if self._stopping.is_set():  # since the check above: nobody would end this worker
+                    return
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "clinical_backend", "worker"],
                     stdin=subprocess.PIPE,
                     text=True,
                     env=self._environment,
                 )
+            started = time.monotonic()
             status = self._process.wait()
             with self._lock:
                 _close(self._process.stdin)
+            if time.monotonic() - started > _LONGEST_PAUSE:  # it worked for a while: no failing start
+                pause = _FIRST_PAUSE
             if self._stopping.wait(pause):
                 return
             logger.error("The worker ended with status %d; it is started again", status)

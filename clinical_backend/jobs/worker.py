@@ -44,12 +44,20 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     while True:
         if time.monotonic() >= next_look:
             for project_id in workshop.stores.projects.ids():
-                reconcile(workshop, project_id, look=True)
+                _attend(workshop, project_id, look=True)
             next_look = time.monotonic() + settings.reconcile_seconds
         woken = _drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
         # A request may wait for the end of a failure's delay, which nobody wakes for.
         for project_id in woken | set(workshop.stores.projects.due()):
-            reconcile(workshop, project_id, look=False)
+            _attend(workshop, project_id, look=False)
+
+
+def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
+    try:
+        reconcile(workshop, project_id, look=look)
+    except Exception:
+        # A fault that one project meets must not keep the others waiting.
+        logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
 
 
 def _read(wakes: TextIO, queue: Queue[int]) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "PredictRequest",
     "PredictTask",
     "Prediction",
+    "ProjectId",
     "SetupReply",
     "SetupRequest",
     "VersionsReply",
@@ -51,7 +52,8 @@ def _empty_if_none(value: object) -> object:
     return {} if value is None else value
 
 
-ProjectId = Annotated[int, BeforeValidator(_project_id), Field(gt=0)]
+Id = Annotated[int, Field(ge=0, lt=2**63)]  # what a database can hold
+ProjectId = Annotated[Id, BeforeValidator(_project_id), Field(gt=0)]
 Mapping = Annotated[dict[str, Any], BeforeValidator(_empty_if_none)]
 
 
@@ -112,7 +114,7 @@ class SetupRequest(_Received):
 class PredictTask(_Received):
     """One task of a predict request."""
 
-    id: int | None = None
+    id: Id | None = None
     data: Mapping = Field(default_factory=dict)
     meta: Mapping = Field(default_factory=dict)
 
@@ -172,17 +174,17 @@ class Event(StrEnum):
 class WebhookAnnotation(_Received):
     """An annotation as far as an event tells of it; a deleted one has only its id."""
 
-    id: int
-    task: int | None = None
-    project: int | None = None
+    id: Id
+    task: Id | None = None
+    project: Id | None = None
     result: list[dict[str, Any]] | None = None
     was_cancelled: bool = False
     ground_truth: bool = False
 
 
 class _WebhookTask(_Received):
-    id: int
-    project: int | None = None
+    id: Id
+    project: Id | None = None
 
 
 class WebhookRequest(_Received):

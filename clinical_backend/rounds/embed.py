@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["FeaturedTasks", "embed_new", "features_of"]
+__all__ = ["FeaturedTasks", "embed_new", "features_of", "may_try"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,11 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[Known
     known = list(images)
     positions = features.positions(image.digest for image in known if image.digest is not None)
     now = time.time()
-    return [image for image in known if image.digest not in positions and _may_try(image, now)]
+    return [image for image in known if image.digest not in positions and may_try(image, now)]
 
 
-def _may_try(image: KnownImage, now: float) -> bool:
+def may_try(image: KnownImage, now: float) -> bool:
+    """Tell whether an image is readable as far as known, or may be tried again at ``now``, in seconds."""
     if image.problem is None or image.tried_at is None:
         return True
     wait = min(_LONGEST_RETRY, _RETRY_SECONDS * 2.0 ** (image.attempts - 1))

@@ -75,7 +75,7 @@ class RankedTask:
     similarity: float | None
 
 
-def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) -> Choice:
+def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
     """Choose by stages: diverse while nothing is known, SMI on features, then with the classifier's belief.
 
     Parameters
@@ -84,6 +84,8 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) ->
         ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
     query
         How many tasks of the query set have a feature.
+    counter_exemplars
+        How many counter-exemplars have one.
     """
     sees = fit.sees_target
     if setting != "auto":
@@ -92,7 +94,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) ->
         elif setting in _NEEDS_QUERY and not query:
             prefix = f"{setting} needs a query set ({target.reason}); "
         else:
-            conditioned = bool(target.counter_exemplars) and setting in _CONDITIONAL
+            conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
             return Choice(setting, sees and setting in _NEEDS_QUERY, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
@@ -101,7 +103,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int) ->
     found = f"{prefix}{target.reason}; {fit.reason}"
     if sees:
         return Choice("quality_diversity", False, False, f"{found}: P(rare) weighed with diversity")
-    if target.counter_exemplars:
+    if counter_exemplars:
         return Choice("logdetmi", False, True, f"{found}: SMI on features, away from the counter-exemplars")
     return Choice("flqmi", False, False, f"{found}: SMI on features")
 
@@ -136,9 +138,13 @@ def rank(
     size = min(settings.queue_size, len(pool))
     audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
     rest = np.setdiff1d(np.arange(len(pool)), audit)
-    choice = choose_acquisition(settings.acquisition, target, fit, query=len(query))
+    choice = choose_acquisition(
+        settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
+    )
+    if not size:
+        return choice, []
     # Post-ReLU features all point one way; around their mean they differ.
-    centre = pool.features.mean(axis=0, keepdims=True) if len(pool) else np.float32(0)
+    centre = pool.features.mean(axis=0, keepdims=True)
     embedding = Embedding(pool.features[rest] - centre)
     query_embedding = Embedding(query.features - centre) if len(query) else None
     if choice.gradients and fit.classifier is not None and query_embedding is not None:

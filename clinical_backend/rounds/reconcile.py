@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -12,6 +13,7 @@ from clinical_backend.errors import ClinicalError, LabelStudioRefusedError
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_labels, read_scheme
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
 from clinical_backend.storage.rounds import VERSION_PREFIX
@@ -66,17 +68,16 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
         if row is None:
             return
         if look or row.wiring_due:
-            project = workshop.client.project(project_id)
+            project = _find(workshop, project_id)
+            if project is None:
+                logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
+                stores.projects.forget(project_id)
+                return
             _begin_anew_if_replaced(workshop, project)
             if row.wiring_due:
                 _repair_wiring(workshop, project_id)
             _request_if_changed(workshop, project)
-    except LabelStudioRefusedError as error:
-        if error.status == 404:
-            logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
-            stores.projects.forget(project_id)
-            return
-        _note(workshop, project_id, error)
+            _note_recovery(workshop, project_id)
     except ClinicalError as error:
         _note(workshop, project_id, error)
     while (request := stores.projects.take_request(project_id)) is not None:
@@ -84,9 +85,28 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
             return
 
 
+def _find(workshop: Workshop, project_id: int) -> Project | None:
+    """Return a project, ``None`` once Label Studio has it no more."""
+    try:
+        return workshop.client.project(project_id)
+    except LabelStudioRefusedError as error:
+        if error.status != 404:
+            raise
+    # Something else may answer at a wrong address: it does not know the user, so nothing is forgotten for it.
+    workshop.client.whoami()
+    return None
+
+
 def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
     logger.warning("Project %d: %s", project_id, error)
     workshop.stores.projects.change(project_id, problem=str(error))
+
+
+def _note_recovery(workshop: Workshop, project_id: int) -> None:
+    """Take back what was wrong with looking; what is wrong with rounds stays until one is published."""
+    row = workshop.stores.projects.get(project_id)
+    if row is not None and row.problem is not None and not row.failures:
+        workshop.stores.projects.change(project_id, problem=None)
 
 
 def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
@@ -139,7 +159,9 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         queue = stores.rounds.queue(published.id)
         left = sum(queued.task_id not in labels.answered for queued in queue)
         stores.projects.change(project.id, queue_left=left)
-        reason = reason_for_queue(left, len(queue), len(known) - len(labels.answered))
+        now_seconds = time.time()
+        pool = sum(task not in labels.answered and may_try(image, now_seconds) for task, image in known.items())
+        reason = reason_for_queue(left, len(queue), pool)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 
@@ -179,6 +201,8 @@ def _clear_up(workshop: Workshop, project_id: int, version: str) -> None:
     except ClinicalError as error:
         logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
     kept = {row.version for row in workshop.stores.rounds.history(project_id, _KEPT_CHECKPOINTS)}
+    published = workshop.stores.rounds.published(project_id)
+    kept |= {published.version} if published else set()
     folder = workshop.checkpoint_folder(project_id, version).parent
     for old in folder.iterdir() if folder.is_dir() else ():
         if old.name not in kept:

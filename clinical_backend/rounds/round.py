@@ -55,7 +55,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         labelled = features_of(stores, features, project_id, snapshot.labels.classes)
         query = features_of(stores, features, project_id, snapshot.target.query)
         counter_exemplars = features_of(stores, features, project_id, snapshot.target.counter_exemplars)
-        if snapshot.pool and not len(pool):
+        if snapshot.pool and not len(pool) and not len(labelled):
             raise _unreadable(stores, project_id)
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
@@ -89,7 +89,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         },
         "measurements": fitted.measurements,
         "seconds": stages.seconds,
-        "notes": list(snapshot.labels.messages),
+        "notes": [*snapshot.labels.messages, *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool))],
     }
     stores.rounds.publish(row, report, size)
     logger.info(
@@ -124,9 +124,17 @@ class _Stages:
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
-def _unreadable(stores: Stores, project_id: int) -> ImageError:
+def _notes_on_images(stores: Stores, project_id: int, unreadable: int) -> list[str]:
+    return [f"{unreadable} images cannot be read. {_reason(stores, project_id)}"] if unreadable else []
+
+
+def _reason(stores: Stores, project_id: int) -> str:
     images = stores.images.all(project_id).values()
-    reason = next((image.problem for image in images if image.problem), "They were not tried yet.")
+    return next((image.problem for image in images if image.problem), "They were not tried yet.")
+
+
+def _unreadable(stores: Stores, project_id: int) -> ImageError:
+    reason = _reason(stores, project_id)
     return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
 
 

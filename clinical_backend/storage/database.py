@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
@@ -40,10 +40,11 @@ class Database:
         try:
             with self._write_connection() as connection:
                 Base.metadata.create_all(connection)
-        except OperationalError as error:
+        except DatabaseError as error:
+            self._engine.dispose()
             raise StorageError(
                 f"The database cannot be opened: {error.orig}.",
-                "Check that MODEL_DIR exists on a writable disk with free space.",
+                "Check that MODEL_DIR is on a writable disk with free space; a damaged database may be moved away.",
             ) from error
 
     @classmethod

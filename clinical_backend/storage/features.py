@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.schema import Feature
@@ -30,7 +30,7 @@ class FeatureStore:
     """The features that one backbone made, kept by the sha256 of the image's bytes.
 
     Rows are only ever appended, under a lock between processes, and indexed after they are on disk: a crash
-    leaves at most rows that nothing points to.
+    leaves at most rows that nothing points to. A file that was deleted or cut short costs embedding anew.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ class FeatureStore:
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the row of each image that has a feature."""
         wanted = sorted(set(digests))
+        count = self._count()
         found: dict[str, int] = {}
         with self._database.read() as session:
             for start in range(0, len(wanted), _QUERY_SIZE):
@@ -65,6 +66,7 @@ class FeatureStore:
                     select(Feature.digest, Feature.position).where(
                         Feature.backbone == self._backbone,
                         Feature.digest.in_(wanted[start : start + _QUERY_SIZE]),
+                        Feature.position < count,
                     )
                 )
                 found.update((digest, position) for digest, position in rows)
@@ -74,8 +76,7 @@ class FeatureStore:
         """Return the features at these rows, shape (n, dimension), float32."""
         if len(positions) == 0:
             return np.empty((0, self._dimension), dtype=np.float32)
-        count = self._path.stat().st_size // (4 * self._dimension)
-        rows = np.memmap(self._path, dtype=np.float32, mode="r", shape=(count, self._dimension))
+        rows = np.memmap(self._path, dtype=np.float32, mode="r", shape=(self._count(), self._dimension))
         return np.array(rows[np.asarray(positions)], dtype=np.float32)
 
     def add(self, digests: Sequence[str], features: NDArray[np.float32]) -> None:
@@ -91,12 +92,21 @@ class FeatureStore:
             fresh = {digest: row for row, digest in enumerate(digests) if digest not in known}
             if not fresh:
                 return
+            self._drop_lost()  # before the file grows again under positions that pointed to other rows
             start = self._append(np.ascontiguousarray(features[list(fresh.values())], dtype=np.float32))
             with self._database.write() as session:
                 session.add_all(
                     Feature(backbone=self._backbone, digest=digest, position=start + offset)
                     for offset, digest in enumerate(fresh)
                 )
+
+    def _count(self) -> int:
+        return self._path.stat().st_size // (4 * self._dimension) if self._path.exists() else 0
+
+    def _drop_lost(self) -> None:
+        lost = delete(Feature).where(Feature.backbone == self._backbone, Feature.position >= self._count())
+        with self._database.write() as session:
+            session.execute(lost)
 
     def _append(self, rows: NDArray[np.float32]) -> int:
         row_bytes = 4 * self._dimension

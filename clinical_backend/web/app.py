@@ -46,16 +46,18 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database.in_folder(settings.model_dir)
-        app.state.backend = Backend(settings, database, rounds)
+        backend = app.state.backend = Backend(settings, database, rounds)
         rounds.start()
         try:
             yield
         finally:
+            backend.close()
             rounds.stop()
             database.close()
 
     app = FastAPI(title="Clinical backend", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(make_router(BasicAuthentication(settings.basic_auth)))
+    app.include_router(make_router())
+    app.add_middleware(BasicAuthentication, credentials=settings.basic_auth)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ClinicalError, _refused)
     app.add_exception_handler(Exception, _fault)

@@ -1,6 +1,11 @@
 import logging
 
-from clinical_backend.rounds.embed import embed_new, features_of
+import numpy as np
+import pytest
+
+from clinical_backend.rounds.embed import embed_new, features_of, may_try
+from clinical_backend.storage.images import KnownImage
+from clinical_backend.storage.schema import TaskImage
 from tests.rounds.conftest import picture
 
 
@@ -34,6 +39,35 @@ def test_an_unreadable_image_is_noted_and_tried_again_only_after_a_wait(workshop
     assert "task 2 is left out" in caplog.text
     assert embed(workshop) == 0
     assert features_of(workshop.stores, workshop.features, 1, [1, 2, 3]).tasks.tolist() == [1]
+
+
+@pytest.mark.parametrize(("attempts", "wait"), [(1, 300), (2, 600), (3, 1200), (30, 86_400)])
+def test_an_unreadable_image_is_tried_again_after_a_wait_that_doubles_up_to_a_day(workshop, attempts, wait):
+    tried = KnownImage(1, "uri", digest=None, problem="unreadable", attempts=attempts, tried_at=1000.0)
+    assert not may_try(tried, 1000.0 + wait - 1)
+    assert may_try(tried, 1000.0 + wait)
+
+
+def test_an_image_that_became_readable_is_embedded_when_its_wait_is_over(workshop, monkeypatch):
+    workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
+    workshop.stores.images.failed(1, {1: "the disk was away"})
+    assert embed(workshop) == 0
+    with workshop.stores.database.write() as session:
+        session.get(TaskImage, (1, 1)).tried_at = 0.0
+    assert embed(workshop) == 1
+    (known,) = workshop.stores.images.all(1).values()
+    assert known.problem is None
+    assert known.digest is not None
+
+
+def test_more_images_than_a_batch_are_embedded_each_with_its_own_feature(workshop):
+    uris = {task: picture(task % 250, task // 250) for task in range(1, 301)}
+    workshop.stores.images.synchronise(1, uris, complete=True)
+    steps = []
+    assert embed(workshop, lambda done, total: steps.append((done, total))) == 300
+    assert steps == [(0, 300), (128, 300), (256, 300), (300, 300)]
+    found = features_of(workshop.stores, workshop.features, 1, uris)
+    assert np.allclose(found.features[:, 0] * 255, [task % 250 for task in uris], atol=0.5)
 
 
 def test_a_moved_image_is_read_anew(workshop):

@@ -29,15 +29,26 @@ def labelled(cells, rows):
     return FeaturedTasks(cells.tasks[list(rows)], cells.features[list(rows)]), labels
 
 
-def order(cells, rows=(), exemplars=(), counter_exemplars=(), number=1, **settings):
+def order(
+    cells,
+    rows=(),
+    exemplars=(),
+    counter_exemplars=(),
+    number=1,
+    pool=None,
+    query_readable=True,
+    counter_readable=True,
+    **settings,
+):
     known, labels = labelled(cells, rows)
     tagged = [int(cells.tasks[row]) for row in exemplars]
     against = [int(cells.tasks[row]) for row in counter_exemplars]
     target = find_target(labels, tagged, against, (), CLASSES)
     fitted = fit(known, labels, CLASSES, target, seed=0)
     at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
-    query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at else NOTHING
-    rest = np.setdiff1d(np.arange(80), list(rows))
+    query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
+    rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
+    against = against if counter_readable else []
     return rank(
         load_settings(**{"queue_size": 20} | settings),
         target,
@@ -109,8 +120,45 @@ def test_the_audit_draws_from_all_of_the_pool_alike(cells):
     assert 150 < rare < 260
 
 
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+@pytest.mark.parametrize("audit_share", [0.0, 0.9])
+@pytest.mark.parametrize("pool", [0, 1, 2])
+@pytest.mark.parametrize("rows", [(0, 1), (0, 1, 2, 50, 51, 52)])
+def test_what_is_left_of_a_pool_is_queued_whole(cells, setting, audit_share, pool, rows):
+    _, queue = order(cells, rows, rows[:2], pool=pool, acquisition=setting, audit_share=audit_share)
+    assert len({task.task_id for task in queue}) == pool
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+@pytest.mark.parametrize("rows", [(0, 1), (0, 1, 2, 50, 51, 52)])
+def test_images_that_are_all_alike_are_ordered_all_the_same(cells, setting, rows):
+    alike = FeaturedTasks(cells.tasks, np.ones_like(cells.features))
+    _, queue = order(alike, rows, rows[:2], acquisition=setting)
+    assert len({task.task_id for task in queue}) == 20
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+def test_unreadable_counter_exemplars_are_left_out_of_account(cells, setting):
+    given = {"rows": (0, 70), "exemplars": (0,), "acquisition": setting}
+    choice, queue = order(cells, **given, counter_exemplars=(70,), counter_readable=False)
+    assert not choice.conditioned
+    assert [task.task_id for task in queue] == [task.task_id for task in order(cells, **given)[1]]
+
+
+def test_exemplars_whose_images_are_unreadable_leave_a_diverse_order(cells):
+    choice, queue = order(cells, (0, 1), (0, 1), query_readable=False)
+    assert choice.acquisition == "coreset"
+    assert {task.nearest_exemplar for task in queue} == {None}
+
+
+def test_a_queue_of_one_is_drawn_or_chosen_but_never_empty(cells):
+    chosen = order(cells, (0, 1), (0, 1), queue_size=1, audit_share=0.1)[1]
+    drawn = order(cells, (0, 1), (0, 1), queue_size=1, audit_share=0.9)[1]
+    assert [task.draw for task in chosen + drawn] == [Draw.TARGET, Draw.AUDIT]
+
+
 @pytest.mark.parametrize("size", [0, 1])
-def test_a_pool_of_none_or_one_is_no_trouble(cells, size):
+def test_a_pool_of_none_or_one_is_no_trouble_without_labels(cells, size):
     target = Target((), (), 0, (), "nothing")
     fitted = fit(NOTHING, {}, CLASSES, target, seed=0)
     pool = FeaturedTasks(cells.tasks[:size], cells.features[:size])
@@ -124,5 +172,5 @@ def test_what_a_setting_lacks_is_said(cells):
     known, labels = labelled(cells, (0, 1))
     target = find_target(labels, (100,), (), (), CLASSES)
     fitted = fit(known, labels, CLASSES, target, seed=0)
-    assert "needs a classifier" in choose_acquisition("p_rare", target, fitted, query=1).reason
-    assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0).reason
+    assert "needs a classifier" in choose_acquisition("p_rare", target, fitted, query=1, counter_exemplars=0).reason
+    assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0, counter_exemplars=0).reason

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.database import Database
@@ -183,3 +184,91 @@ def test_two_processes_write_features_at_once(database, tmp_path):
     positions = features.positions(str(n) for n in range(30))
     assert len(positions) == len(set(positions.values())) == 30
     assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(30))
+
+
+def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
+    (file,) = (tmp_path / "features").glob("*.f32")
+    with file.open("r+b") as stream:
+        stream.truncate(20)
+    assert features.positions(["a", "b", "c"]) == {"a": 0}
+    features.add(["d", "c"], np.array([[5, 5, 5], [7, 7, 7]], dtype=np.float32))
+    positions = features.positions(["a", "b", "c", "d"])
+    assert sorted(positions) == ["a", "c", "d"]
+    assert features.read([positions[name] for name in "acd"]).tolist() == [[0, 1, 2], [7, 7, 7], [5, 5, 5]]
+    file.unlink()
+    assert features.positions(["a", "c", "d"]) == {}
+    features.add(["c"], np.full((1, 3), 8, dtype=np.float32))
+    assert features.positions(["a", "c", "d"]) == {"c": 0}
+
+
+def test_threads_that_write_features_at_once_lose_and_mix_nothing(database, tmp_path):
+    features = features_in(database, tmp_path)
+
+    def add(start):
+        for number in range(start, start + 10):
+            features.add([str(number)], np.full((1, 3), number, dtype=np.float32))
+
+    threads = [threading.Thread(target=add, args=(start,)) for start in (0, 5, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    positions = features.positions(str(number) for number in range(20))
+    assert sorted(positions.values()) == list(range(20))
+    assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(20))
+
+
+def test_more_images_than_one_statement_may_name_are_found(database, stores, tmp_path):
+    stores.projects.register(1)
+    uris = {task: f"uri {task}" for task in range(1, 1501)}
+    stores.images.synchronise(1, uris, complete=False)
+    stores.images.found(1, {task: f"digest {task}" for task in uris})
+    known = stores.images.all(1, uris)
+    assert [image.digest for image in known.values()] == [f"digest {task}" for task in uris]
+    features = features_in(database, tmp_path)
+    features.add([image.digest for image in known.values()], np.zeros((1500, 3), dtype=np.float32))
+    assert len(features.positions(image.digest for image in known.values())) == 1500
+    stores.images.synchronise(1, {}, complete=True)
+    assert stores.images.all(1) == {}
+
+
+def test_a_file_that_is_no_database_is_refused_with_a_cure(tmp_path):
+    (tmp_path / "clinical.sqlite3").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match="MODEL_DIR"):
+        Database.in_folder(tmp_path)
+
+
+def test_readers_are_not_kept_waiting_by_a_writer(database, stores):
+    stores.projects.register(1)
+    with database.write() as session:
+        session.execute(text("UPDATE projects SET updates = 5"))
+        assert stores.projects.get(1).updates == 0
+    assert stores.projects.get(1).updates == 5
+    with database.read() as session:
+        assert session.scalar(text("PRAGMA journal_mode")) == "wal"
+
+
+def test_processes_that_open_a_fresh_folder_and_count_at_once_lose_nothing(tmp_path):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from clinical_backend.storage.database import Database\n"
+        "from clinical_backend.storage.projects import ProjectStore\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "projects = ProjectStore(Database.in_folder(Path(sys.argv[1]))); projects.register(1)\n"
+        "for _ in range(50): projects.count_update(1, 1)\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], **pipes) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    database = Database.in_folder(tmp_path)
+    assert Stores(database).projects.get(1).updates == 100
+    database.close()

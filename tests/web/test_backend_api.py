@@ -1,11 +1,15 @@
 import base64
 import json
+import threading
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import Draw, QueuedTask
+from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 
 CAPTURES = Path(__file__).parent.parent / "labelstudio" / "captures"
@@ -106,6 +110,27 @@ def test_predict_with_an_unsupported_config_is_empty_not_an_error(api):
     assert answer.json()["results"] == [{"result": [], "score": 1.0, "model_version": "clinical-0"}]
 
 
+TOO_LARGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("setup", {"project": f"{TOO_LARGE}.1"}),
+        ("setup", {"project": "0.1"}),
+        ("predict", {"tasks": [{"id": TOO_LARGE, "data": {}}], "project": "1.1", "label_config": CONFIG}),
+        ("webhook", {"action": "START_TRAINING", "project": {"id": TOO_LARGE}}),
+        ("webhook", {"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": TOO_LARGE}}),
+        ("projects/0/rounds", None),
+        (f"projects/{TOO_LARGE}/rounds", None),
+    ],
+)
+def test_ids_that_no_database_holds_are_refused(api, path, body):
+    answer = api.post(f"/{path}", json=body)
+    assert answer.status_code == 422, answer.text
+    assert api.get(f"/projects/{TOO_LARGE}").status_code == 422
+
+
 def test_an_unknown_project_is_told_how_to_connect(api):
     answer = api.get("/projects/77")
     assert answer.status_code == 404
@@ -118,6 +143,79 @@ def test_a_fault_of_ours_shows_no_traceback(api):
     assert answer.status_code == 500
     assert "Its log says more" in answer.json()["detail"]
     assert "State" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["predict_one_task", "predict_50_tasks", "predict_interactive"])
+def test_every_prediction_that_label_studio_asks_for_is_answered_in_its_form(api, name):
+    body = capture(name)
+    answer = api.post("/predict", json=body)
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert len(results) == len(body["tasks"])
+    assert {frozenset(item) for item in results} == {frozenset({"result", "score", "model_version"})}
+
+
+def test_setup_names_the_version_that_readers_are_served_from(api, settings):
+    stores = Stores(Database.in_folder(settings.model_dir))
+    api.post("/setup", json=capture("setup"))
+    row = stores.rounds.start(1, "test")
+    assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
+    stores.rounds.publish(row, {}, 3)
+    assert api.post("/setup", json=capture("setup")).json() == {"model_version": row.version}
+    assert api.get("/versions").json() == {"versions": [row.version]}
+
+
+@pytest.mark.parametrize("extra", [None, "", "{}", {}, {"unknown": 1}, "no JSON", [1], 5])
+def test_extra_parameters_of_any_form_do_not_keep_a_project_out(api, extra):
+    answer = api.post("/setup", json={"project": "1.1", "schema": CONFIG, "extra_params": extra})
+    assert answer.json() == {"model_version": "clinical-0"}
+
+
+def test_a_wrong_extra_parameter_is_refused_by_name(api):
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": "lots"}})
+    answer = api.post("/predict", json={"tasks": [{"id": 1, "data": {}}], "project": "1.1", "label_config": CONFIG})
+    assert answer.status_code == 400
+    assert "queue_size" in answer.json()["detail"]
+
+
+def annotated(task, **fields):
+    annotation = {"id": task, "task": task, "result": []} | fields
+    return {"action": "ANNOTATION_CREATED", "annotation": annotation, "project": {"id": 1}}
+
+
+@pytest.mark.parametrize(("pool", "expected"), [(4, [None] * 4), (6, [None, None, None, "running low"])])
+def test_a_queue_running_low_is_renewed_only_while_other_tasks_are_left(settings, wakes, pool, expected):
+    patient = settings.model_copy(update={"start_training_each_n_updates": 1000})
+    stores = Stores(Database.in_folder(settings.model_dir))
+    stores.projects.register(1)
+    row = stores.rounds.start(1, "test")
+    stores.rounds.keep_queue([QueuedTask(round_id=row.id, rank=n, task_id=n, draw=Draw.TARGET) for n in range(1, 5)])
+    # One image of the pool cannot be read, so it will never be queued.
+    stores.rounds.publish(row, {"counts": {"queue": 4, "pool": pool + 1, "unreadable": 1}}, 4)
+    with TestClient(make_app(patient, wakes)) as api:
+        jobs = [api.post("/webhook", json=annotated(task)).json()["job"] for task in (1, 2, 3, 4)]
+    assert [job and "running low" * ("running low" in job) for job in jobs] == expected
+
+
+@pytest.mark.parametrize("fields", [{"ground_truth": True}, {"result": [{"from_name": "exemplar"}]}])
+def test_a_tag_makes_a_round_due_at_once(api, fields):
+    assert "exemplar" in api.post("/webhook", json=annotated(5, **fields)).json()["job"]
+
+
+def test_a_deleted_project_is_forgotten(api):
+    api.post("/setup", json=capture("setup"))
+    assert api.post("/webhook", json={"action": "PROJECT_DELETED", "project": {"id": 1}}).status_code == 200
+    assert api.get("/projects/1").status_code == 404
+
+
+def test_what_is_to_come_later_ends_with_the_server(settings, wakes):
+    with TestClient(make_app(settings, wakes)) as api:
+        api.post("/setup", json=capture("setup"))
+        timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        assert timers
+    for timer in timers:
+        timer.join(10)
+    assert len(wakes.projects) == 1
 
 
 def basic(text, encoding="utf-8"):
@@ -148,4 +246,7 @@ def test_only_the_right_credentials_pass(settings, wakes, header, status):
         headers = {} if header is None else {"Authorization": header}
         assert client.get("/versions", headers=headers).status_code == status
         assert client.post("/webhook", headers=headers, json={"action": "X"}).status_code == status
+        if status == 401:
+            assert client.post("/predict", headers=headers, content=b"{").status_code == 401
+            assert client.get("/nowhere", headers=headers).status_code == 401
         assert client.get("/health").json() == {"status": "UP", "model_class": "ClinicalBackend"}

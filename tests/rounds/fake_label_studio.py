@@ -1,0 +1,98 @@
+"""A Label Studio that keeps one project in memory, with faults on demand.
+
+The end-to-end tests prove rounds against the real one. This stands in where the real one cannot be brought
+to do a thing at a chosen moment: to fail between two calls, to lose a project, to answer 404 for everything.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project, Task, User, View, Webhook
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" choice="single">'
+    '<Choice value="dark"/><Choice value="red"/></Choices><Choices name="exemplar" toName="image"'
+    ' choice="multiple"><Choice value="more like this"/><Choice value="not like this"/></Choices></View>'
+)
+NOT_FOUND = LabelStudioRefusedError("Label Studio refuses: not found.", "Correct it.", status=404)
+
+
+class FakeLabelStudio:
+    """Holds project 1."""
+
+    def __init__(self, uris):
+        self.uris = dict(uris)
+        self.answers = {}
+        self.predictions = {}
+        self.config = CONFIG
+        self.model_version = ""
+        self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
+        self.faults = {}
+        self.calls = []
+
+    def annotate(self, task_id, name, *, exemplar=False):
+        chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
+        result = [{"from_name": control, "value": {"choices": [value]}} for control, value in chosen.items()]
+        self.answers[task_id] = [Annotation(id=task_id, result=result)]
+
+    def queue(self):
+        """Return what readers are served, in order."""
+        served = self.predictions.get(self.model_version, [])
+        return [item["task"] for item in sorted(served, key=lambda item: item["score"])]
+
+    def _call(self, name):
+        self.calls.append(name)
+        fault = self.faults.get(name)
+        if fault is not None:
+            raise fault
+
+    def whoami(self):
+        self._call("whoami")
+        return User(id=1)
+
+    def project(self, project_id):
+        self._call("project")
+        return Project(
+            id=project_id,
+            label_config=self.config,
+            model_version=self.model_version,
+            sampling="Uncertainty sampling",
+            created_at=self.created_at,
+            task_number=len(self.uris),
+        )
+
+    def tasks(self, project_id, *, after_id=None):
+        self._call("tasks")
+        return [Task(id=task, data={"image": uri}) for task, uri in self.uris.items() if task > (after_id or 0)]
+
+    def annotated_tasks(self, project_id):
+        self._call("annotated_tasks")
+        return [AnnotatedTask(id=task, annotations=answers) for task, answers in self.answers.items()]
+
+    def import_predictions(self, project_id, items):
+        self._call("import_predictions")
+        for item in items:
+            self.predictions.setdefault(item["model_version"], []).append(item)
+        return len(items)
+
+    def model_versions(self, project_id):
+        self._call("model_versions")
+        return {version: len(items) for version, items in self.predictions.items()}
+
+    def delete_model_version(self, project_id, version):
+        self._call("delete_model_version")
+        return len(self.predictions.pop(version))
+
+    def update_project(self, project_id, **fields):
+        self._call("update_project")
+        self.model_version = fields.get("model_version", self.model_version)
+
+    def webhooks(self, project_id):
+        self._call("webhooks")
+        return [Webhook(id=1, url="http://backend/webhook", project=project_id)]
+
+    def views(self, project_id):
+        self._call("views")
+        return [View(id=1, data={"title": "Rare cases first"})]

@@ -1,0 +1,269 @@
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from filelock import FileLock
+
+from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.rounds import round as round_module
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.schema import RoundState, TaskImage
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import NOT_FOUND, FakeLabelStudio
+
+AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
+RED = range(1, 7)
+
+
+@pytest.fixture
+def studio(workshop):
+    """Return a Label Studio with 6 red images and 24 dark ones."""
+    made = FakeLabelStudio({n: picture(200 + n if n in RED else n) for n in range(1, 31)})
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(
+        update={"queue_size": 10, "start_training_each_n_updates": 3, "backend_url": "http://backend"}
+    )
+    return made
+
+
+def row(workshop):
+    return workshop.stores.projects.get(1)
+
+
+def latest(workshop):
+    return workshop.stores.rounds.latest(1)
+
+
+def due_now(workshop):
+    workshop.stores.projects.change(1, not_before=0.0)
+
+
+def test_a_new_project_gets_a_queue_and_is_then_left_in_peace(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    assert (row(workshop).published_version, row(workshop).queue_left) == (studio.model_version, 10)
+    assert [queued.task_id for queued in workshop.stores.rounds.queue(latest(workshop).id)] == studio.queue()
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 1
+
+
+def test_what_no_webhook_told_makes_a_round_due(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    studio.annotate(1, "red", exemplar=True)
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).request == "the exemplars changed"
+    studio.uris[31] = picture(90)
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).request == "tasks were added or deleted"
+    studio.config = studio.config.replace("dark", "black")
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).request == "the labeling config changed"
+    for task in (20, 21, 22):
+        studio.annotate(task, "black")
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).request == "3 annotations changed"
+    assert studio.queue()
+    assert not set(studio.queue()) & {1, 20, 21, 22}
+
+
+def test_a_queue_that_readers_emptied_is_renewed_until_nothing_is_left(workshop, studio):
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    for _ in range(3):
+        for task in studio.queue():
+            studio.annotate(task, "red" if task in RED else "dark")
+        reconcile(workshop, 1, look=True)
+    assert len(studio.answers) == 30
+    number = latest(workshop).number
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == number == 3
+    assert row(workshop).problem is None
+
+
+def test_an_unreadable_image_alone_makes_no_round_due_until_it_may_be_tried_again(workshop, studio):
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    studio.uris = {1: picture(250), 2: picture(3), 3: "data:image/png;base64,AAAA"}
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).report["counts"]["unreadable"] == 1
+    assert "1 images cannot be read" in latest(workshop).report["notes"][0]
+    studio.annotate(1, "red")
+    studio.annotate(2, "dark")
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 1
+    with workshop.stores.database.write() as session:
+        session.get(TaskImage, (1, 3)).tried_at = 0.0
+    reconcile(workshop, 1, look=True)
+    assert (latest(workshop).number, latest(workshop).state) == (2, RoundState.PUBLISHED)
+    assert row(workshop).problem is None
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 2
+
+
+def test_a_project_without_a_readable_image_says_so_and_tries_again(workshop, studio):
+    studio.uris = {1: "", 2: "data:,"}
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).state is RoundState.FAILED
+    assert "None of the project's images can be read" in row(workshop).problem
+    assert workshop.stores.projects.due() == []
+    assert row(workshop).request == "the last round failed"
+
+
+@pytest.mark.parametrize("call", ["annotated_tasks", "import_predictions", "update_project"])
+def test_a_round_that_fails_leaves_the_old_queue_and_is_tried_again_after_a_growing_wait(workshop, studio, call):
+    reconcile(workshop, 1, look=True)
+    served, version = studio.queue(), studio.model_version
+    studio.annotate(1, "red", exemplar=True)
+    workshop.stores.projects.request_round(1, "test")
+    studio.faults[call] = AWAY
+    waits = []
+    for _ in range(3):
+        due_now(workshop)
+        before = row(workshop).not_before
+        reconcile(workshop, 1, look=False)
+        waits.append(row(workshop).not_before - before)
+        reconcile(workshop, 1, look=False)
+    assert [entry.state for entry in workshop.stores.rounds.history(1)][:3] == [RoundState.FAILED] * 3
+    assert (studio.queue(), studio.model_version) == (served, version)
+    assert row(workshop).problem == str(AWAY)
+    assert row(workshop).failures == 3
+    assert waits[0] < waits[1] < waits[2]
+    studio.faults.clear()
+    due_now(workshop)
+    reconcile(workshop, 1, look=False)
+    assert (row(workshop).problem, row(workshop).failures) == (None, 0)
+    assert studio.model_version == latest(workshop).version != version
+    assert list(studio.predictions) == [studio.model_version]
+
+
+def test_a_fault_of_ours_in_a_stage_leaves_the_old_queue_and_no_secret_in_the_reason(
+    workshop, studio, monkeypatch, caplog
+):
+    reconcile(workshop, 1, look=True)
+    served = studio.queue()
+
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError("details of our own")
+
+    monkeypatch.setattr(round_module, "rank", broken)
+    workshop.stores.projects.request_round(1, "test")
+    with caplog.at_level(logging.ERROR):
+        reconcile(workshop, 1, look=False)
+    assert studio.queue() == served
+    assert latest(workshop).state is RoundState.FAILED
+    assert "details of our own" not in row(workshop).problem
+    assert "details of our own" in caplog.text
+
+
+def test_a_problem_of_looking_is_taken_back_when_it_is_over(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    studio.faults["project"] = AWAY
+    reconcile(workshop, 1, look=True)
+    assert row(workshop).problem == str(AWAY)
+    studio.faults.clear()
+    reconcile(workshop, 1, look=True)
+    assert row(workshop).problem is None
+    assert latest(workshop).number == 1
+
+
+def test_a_project_that_was_deleted_is_forgotten(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    studio.faults["project"] = NOT_FOUND
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.projects.ids() == []
+
+
+@pytest.mark.parametrize("calls", [("project", "whoami"), ("annotated_tasks",)])
+def test_what_only_looks_like_a_deleted_project_is_not_forgotten(workshop, studio, calls):
+    reconcile(workshop, 1, look=True)
+    studio.faults = dict.fromkeys(calls, NOT_FOUND)
+    reconcile(workshop, 1, look=True)
+    assert row(workshop).published_version == studio.model_version
+    assert "not found" in row(workshop).problem
+
+
+def test_another_project_under_the_same_id_begins_anew(workshop, studio):
+    studio.annotate(1, "red", exemplar=True)
+    reconcile(workshop, 1, look=True)
+    first = latest(workshop).version
+    studio.answers.clear()
+    studio.predictions.clear()
+    studio.created_at = datetime(2026, 2, 2, tzinfo=UTC)
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.labels.all(1) == {}
+    assert latest(workshop).number == 1
+    assert latest(workshop).version != first
+
+
+def test_a_round_whose_process_died_is_run_again(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    dead = workshop.stores.rounds.start(1, "test")
+    reconcile(workshop, 1, look=False)
+    assert [entry.state for entry in workshop.stores.rounds.history(1)] == [
+        RoundState.PUBLISHED,
+        RoundState.ABANDONED,
+        RoundState.PUBLISHED,
+    ]
+    assert dead.version != studio.model_version == latest(workshop).version
+
+
+def test_a_project_that_another_process_is_at_is_left_to_it(workshop, studio):
+    folder = workshop.settings.model_dir / "locks"
+    folder.mkdir()
+    with FileLock(folder / "project-1.lock"):
+        reconcile(workshop, 1, look=True)
+    assert studio.calls == []
+    assert latest(workshop) is None
+
+
+def test_what_arrives_during_a_round_is_taken_up_right_after_it(workshop, studio, monkeypatch):
+    run = round_module.rank
+
+    def rank(*args, **kwargs):
+        if kwargs["round_number"] == 1:
+            workshop.stores.projects.request_round(1, "an annotation came in between")
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(round_module, "rank", rank)
+    reconcile(workshop, 1, look=False)
+    assert (latest(workshop).number, latest(workshop).request) == (2, "an annotation came in between")
+
+
+def test_the_published_model_outlives_rounds_that_had_nothing_to_queue(workshop, studio):
+    for task in range(1, 31):
+        if task not in {6, 30}:
+            studio.annotate(task, "red" if task in RED else "dark")
+    reconcile(workshop, 1, look=True)
+    version = row(workshop).published_version
+    studio.annotate(6, "red")
+    studio.annotate(30, "dark")
+    for _ in range(6):
+        workshop.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workshop, 1, look=False)
+    assert (latest(workshop).number, row(workshop).published_version) == (7, version)
+    assert workshop.checkpoint_folder(1, version).is_dir()
+    assert studio.model_version == version
+
+
+def test_a_wrong_option_of_a_project_is_told_and_heals_when_it_is_corrected(workshop, studio):
+    workshop.stores.projects.register(1, {"queue_size": "lots"})
+    reconcile(workshop, 1, look=True)
+    assert "queue_size" in row(workshop).problem
+    assert studio.queue() == []
+    workshop.stores.projects.register(1, {"queue_size": 5})
+    due_now(workshop)
+    reconcile(workshop, 1, look=True)
+    assert row(workshop).problem is None
+    assert len(studio.queue()) == 5
+
+
+def test_finds_are_entered_in_the_ledger_with_how_they_were_drawn(workshop, studio):
+    workshop.settings = workshop.settings.model_copy(update={"audit_share": 0.5})
+    reconcile(workshop, 1, look=True)
+    draws = {queued.task_id: queued.draw for queued in workshop.stores.rounds.queue(latest(workshop).id)}
+    outside = next(task for task in studio.uris if task not in draws)
+    for task in [*studio.queue(), outside]:
+        studio.annotate(task, "dark")
+    reconcile(workshop, 1, look=True)
+    ledger = workshop.stores.labels.all(1)
+    assert {task: ledger[task].draw for task in draws} == draws
+    assert (ledger[outside].draw.value, ledger[outside].round_number) == ("other", None)
+    assert {ledger[task].round_number for task in draws} == {1}

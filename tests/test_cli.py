@@ -1,0 +1,73 @@
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from clinical_backend import cli
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.stores import Stores
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path, monkeypatch):
+    """Run in an empty folder, where no .env of a developer is read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    for name in ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def fail(capsys, monkeypatch, *arguments):
+    """Return what a command that ends with an error of ours prints."""
+    monkeypatch.setattr(sys, "argv", ["clinical", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_help_names_the_commands_for_people_alone():
+    shown = run("--help").stdout
+    assert all(command in shown for command in ("serve", "connect", "doctor", "status", "demo", "bench"))
+    assert "worker" not in shown
+
+
+@pytest.mark.parametrize("command", [("serve",), ("doctor", "--project", "1"), ("connect", "--project", "1")])
+def test_a_missing_key_is_one_line_with_its_cure(capsys, monkeypatch, command):
+    said = fail(capsys, monkeypatch, *command)
+    assert said.startswith("clinical: LABEL_STUDIO_API_KEY is not set.")
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_setting_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("PORT", "many")
+    assert "PORT" in fail(capsys, monkeypatch, "status", "--project", "1")
+
+
+def test_a_label_studio_that_is_not_there_is_said_without_the_key(capsys, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0123456789abcdef")
+    monkeypatch.setenv("LABEL_STUDIO_URL", "no address")
+    said = fail(capsys, monkeypatch, "connect", "--project", "1")
+    assert "LABEL_STUDIO_URL" in said
+    assert "0123456789abcdef" not in said
+
+
+def test_status_shows_a_project_and_tells_how_to_connect_an_unknown_one(tmp_path):
+    database = Database.in_folder(tmp_path / "data")
+    stores = Stores(database)
+    stores.projects.register(4)
+    stores.rounds.publish(stores.rounds.start(4, "test"), {"acquisition": "flqmi"}, 9)
+    database.close()
+    shown = run("status", "--project", "4")
+    found = json.loads(shown.stdout)
+    assert (found["queue_left"], found["round"]["number"], found["round"]["acquisition"]) == (9, 1, "flqmi")
+    unknown = run("status", "--project", "5")
+    assert unknown.exit_code == 1
+    assert "clinical connect --project 5" in unknown.stdout
