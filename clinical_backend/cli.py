@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -148,6 +149,57 @@ def demo(
     from clinical_backend.demo.run import run_demo
 
     run_demo(seed=seed, labels=labels, repeats=repeats)
+
+
+@app.command()
+def simulate(
+    sets: Annotated[
+        list[str], typer.Argument(help="Settings by name, or labelled sets: a folder per class, zip, CSV or npz.")
+    ],
+    strategy: Annotated[list[str] | None, typer.Option(help="What to compare; every one if none is given.")] = None,
+    rare: Annotated[list[str] | None, typer.Option(help="Rare classes; by default the smallest class.")] = None,
+    share: Annotated[float | None, typer.Option(help="Share of the pool of each rare class.")] = None,
+    exemplars: Annotated[int | None, typer.Option(help="Exemplars of each rare class at the start.")] = None,
+    initial: Annotated[int | None, typer.Option(help="Random labels at the start.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Images in the pool.")] = None,
+    labels: Annotated[int | None, typer.Option(help="Labels that the simulated reader gives.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Labels between two rounds.")] = None,
+    audit_share: Annotated[float | None, typer.Option(help="Share of the queue drawn at random.")] = None,
+    seeds: Annotated[int, typer.Option(help="How often, each with another draw.", min=1)] = 5,
+    folder: Annotated[Path, typer.Option(help="Where results go; what is there is not run again.")] = Path(
+        "simulation"
+    ),
+    workers: Annotated[int, typer.Option(help="Runs at the same time; one per core if 0.", min=0)] = 0,
+) -> None:
+    """Simulate readers on labelled sets: rare cases found, and the classifier, against labels."""
+    from clinical_backend.experiments.protocol import protocols_of
+    from clinical_backend.experiments.simulate import Plan, run_simulation
+    from clinical_backend.experiments.strategies import STRATEGIES
+    from clinical_backend.learner.backbones import available_cpus
+
+    changes = {
+        "rare_classes": tuple(rare) if rare else None,
+        "rare_share": share,
+        "exemplars": exemplars,
+        "initial": initial,
+        "pool": pool,
+        "labels": labels,
+        "batch": batch,
+        "audit_share": audit_share,
+    }
+    settings = load_settings()
+    run_simulation(
+        Plan(
+            protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
+            strategies=strategy or STRATEGIES,
+            seeds=seeds,
+            backbone=settings.backbone,
+            image_size=settings.image_size,
+            folder=folder,
+            cache=Path(".cache") / "experiments",
+            workers=workers or available_cpus(),
+        )
+    )
 
 
 @bench.command("all")

@@ -1,0 +1,1 @@
+"""Active learning simulated on labelled sets: what finds how many rare cases for how many labels."""

@@ -1,0 +1,241 @@
+"""Labelled images for experiments: a folder per class, a table of files, or an archive of MedMNIST."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from clinical_backend.errors import ClinicalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    Picture: TypeAlias = bytes | Image.Image
+
+__all__ = ["DataError", "LabelledImages", "load_images", "medmnist_archive"]
+
+_DATA_FOLDERS = ("data", "../shared/data")
+_DOWNLOAD_SECONDS = 20.0
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+_HELD_OUT = 0.3
+_MEDMNIST_CLASSES = {
+    "bloodmnist": (
+        "basophil",
+        "eosinophil",
+        "erythroblast",
+        "immature granulocyte",
+        "lymphocyte",
+        "monocyte",
+        "neutrophil",
+        "platelet",
+    ),
+    "breastmnist": ("malignant", "benign"),
+    "pneumoniamnist": ("normal", "pneumonia"),
+}
+
+
+class DataError(ClinicalError):
+    """A labelled set cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """A labelled set.
+
+    Attributes
+    ----------
+    name
+        Of the set.
+    classes
+        Names of the C classes.
+    images
+        The n images: pixels of shape (height, width) or (height, width, 3), uint8, or encoded bytes.
+    labels
+        Class index of each, shape (n,).
+    held_out
+        Which images serve to test classifiers and are never in a pool, shape (n,), bool.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: Sequence[NDArray[np.uint8] | bytes]
+    labels: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def picture(self, index: int) -> Picture:
+        """Return an image in the form in which an embedder takes it."""
+        image = self.images[index]
+        return image if isinstance(image, bytes) else Image.fromarray(image).convert("RGB")
+
+
+def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
+    """Read a labelled set.
+
+    Parameters
+    ----------
+    name
+        A path, or the name of a set of MedMNIST or of a file in the data folder. A folder or a zip archive
+        holds a folder per class, under `train` and `test` where it is split; a table (CSV) has the columns
+        image and label, and split where it is split, with paths beside it; an archive (npz) is as MedMNIST
+        makes it. A set that is not split has 30 % of each class held out.
+    cache
+        Where a downloaded set is kept.
+    seed
+        Of the split, where the set has none.
+
+    Raises
+    ------
+    DataError
+        When there is no such set, or it is empty or damaged.
+    """
+    path = _found(name, cache)
+    try:
+        if path.is_dir():
+            files = [file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES]
+            rows = [(file.relative_to(path).as_posix(), file.read_bytes()) for file in sorted(files)]
+            found = _of_folders(path.name, rows, seed)
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = sorted(item for item in archive.namelist() if PurePosixPath(item).suffix.lower() in _SUFFIXES)
+                found = _of_folders(path.stem, [(item, archive.read(item)) for item in names], seed)
+        elif path.suffix == ".csv":
+            found = _of_table(path, seed)
+        else:
+            found = _of_medmnist(path, seed)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The labelled set {path.name} cannot be read ({type(error).__name__}).",
+            "Give a folder per class, a CSV with the columns image and label, or an npz of MedMNIST.",
+        ) from None
+    if len(set(found.labels[~found.held_out].tolist())) < 2:
+        raise DataError(
+            f"The labelled set {path.name} has fewer than two classes.",
+            "Give images of at least two classes, each in a folder named after its class.",
+        )
+    return found
+
+
+def medmnist_archive(name: str, cache: Path) -> Path | None:
+    """Return the archive of a set of MedMNIST (Yang et al. 2023): from CLINICAL_DATA, else downloaded.
+
+    ``None`` where it is not there and cannot be downloaded.
+
+    Raises
+    ------
+    DataError
+        When CLINICAL_DATA names a folder that lacks it.
+    """
+    named = os.environ.get("CLINICAL_DATA")
+    for folder in (named,) if named else _DATA_FOLDERS:
+        archive = Path(folder) / f"{name}.npz"
+        if archive.is_file():
+            return archive
+    if named:
+        raise DataError(
+            f"CLINICAL_DATA names a folder without {name}.npz: {named}.",
+            "Put the file there, or unset CLINICAL_DATA to have it downloaded.",
+        )
+    return _download(name, cache)
+
+
+def _found(name: str, cache: Path) -> Path:
+    folders = [Path(), *(Path(folder) for folder in (os.environ.get("CLINICAL_DATA"), *_DATA_FOLDERS) if folder)]
+    for folder in folders:
+        for suffix in ("", ".npz", ".zip", ".csv"):
+            path = folder / f"{name}{suffix}"
+            if path.exists():
+                return path
+    archive = medmnist_archive(name, cache) if name in _MEDMNIST_CLASSES else None
+    if archive is None:
+        raise DataError(
+            f"There is no labelled set {name!r}.",
+            f"Give a path, put it into the folder CLINICAL_DATA, or take one of {', '.join(_MEDMNIST_CLASSES)}, "
+            "which are downloaded where there is a network.",
+        )
+    return archive
+
+
+def _download(name: str, cache: Path) -> Path | None:
+    archive = cache / f"{name}.npz"
+    if archive.is_file():
+        return archive
+    import medmnist  # noqa: PLC0415 - imports much, and only here
+
+    description = medmnist.INFO.get(name)
+    if description is None:
+        return None
+    cache.mkdir(parents=True, exist_ok=True)
+    waited = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
+    try:
+        getattr(medmnist, description["python_class"])(split="train", root=str(cache), download=True)
+    except (OSError, RuntimeError):  # medmnist raises RuntimeError for whatever went wrong
+        archive.unlink(missing_ok=True)
+        return None
+    finally:
+        socket.setdefaulttimeout(waited)
+    return archive if archive.is_file() else None
+
+
+def _of_folders(name: str, rows: list[tuple[str, bytes]], seed: int) -> LabelledImages:
+    parts = [PurePosixPath(path).parts for path, _ in rows]
+    split = {"train", "test"} <= {part for path in parts for part in path[:-2]}
+    tested = ["test" in path[:-2] for path in parts] if split else None
+    return _assemble(name, [data for _, data in rows], [path[-2] for path in parts], tested, seed)
+
+
+def _of_table(path: Path, seed: int) -> LabelledImages:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    images = [(path.parent / row["image"]).read_bytes() for row in rows]
+    tested = [row["split"] == "test" for row in rows] if rows and "split" in rows[0] else None
+    return _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
+
+
+def _of_medmnist(path: Path, seed: int) -> LabelledImages:
+    with np.load(path) as file:
+        splits = [split for split in ("train", "val", "test") if f"{split}_images" in file]
+        images = np.concatenate([file[f"{split}_images"] for split in splits])
+        labels = np.concatenate([file[f"{split}_labels"].ravel() for split in splits]).astype(np.int64)
+        tested = [split == "test" for split in splits for _ in file[f"{split}_labels"]]
+    known = _MEDMNIST_CLASSES.get(path.stem.partition("_")[0], ())
+    names = [known[code] if code < len(known) else f"class {code}" for code in labels]
+    return _assemble(path.stem, list(images), names, tested if any(tested) else None, seed)
+
+
+def _assemble(
+    name: str,
+    images: Sequence[NDArray[np.uint8] | bytes],
+    names: Iterable[str],
+    tested: list[bool] | None,
+    seed: int,
+) -> LabelledImages:
+    listed = list(names)
+    classes = tuple(sorted(Counter(listed)))
+    code = {item: index for index, item in enumerate(classes)}
+    labels = np.asarray([code[item] for item in listed], dtype=np.int64)
+    held_out = _held_out(labels, seed) if tested is None else np.asarray(tested, dtype=bool)
+    return LabelledImages(name, classes, images, labels, held_out)
+
+
+def _held_out(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for code in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == code))
+        held_out[members[: round(_HELD_OUT * len(members))]] = True
+    return held_out

@@ -1,0 +1,167 @@
+"""Many simulated projects: in parallel, resumable, each a line of JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.experiments.datasets import LabelledImages, load_images
+from clinical_backend.experiments.protocol import Protocol, draw
+from clinical_backend.experiments.simulation import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["Run", "read_results", "run_all"]
+
+_PACKAGES = ("clinical-backend", "torch", "onnxruntime", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One simulated project.
+
+    Attributes
+    ----------
+    name
+        Of the protocol, for tables.
+    protocol, strategy, seed
+        What is simulated.
+    learner
+        What made the features, for tables.
+    features
+        Where they are.
+    backbone
+        Key of what made them.
+    """
+
+    name: str
+    protocol: Protocol
+    strategy: str
+    seed: int
+    learner: str
+    features: str
+    backbone: str
+
+    @property
+    def key(self) -> str:
+        """What identifies the run: all of its configuration."""
+        return hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that decides the outcome, as JSON."""
+        return {
+            "protocol": asdict(self.protocol),
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "backbone": self.backbone,
+        }
+
+
+def run_all(
+    runs: Sequence[Run], results: Path, *, workers: int, data_cache: Path, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """Simulate what has no result yet, and return the results of all.
+
+    A line is written as soon as a run ends, so an interrupted call goes on where it was.
+
+    Parameters
+    ----------
+    results
+        File of JSON lines.
+    workers
+        Processes.
+    progress
+        Called with the number of runs done and of all.
+
+    Raises
+    ------
+    ClinicalError
+        When a run cannot be done; what was done is kept.
+    """
+    results.parent.mkdir(parents=True, exist_ok=True)
+    known = {item["key"]: item for item in read_results(results)}
+    waiting = [run for run in runs if run.key not in known]
+    progress(len(runs) - len(waiting), len(runs))
+    if waiting:
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+        with pool, results.open("a", encoding="utf-8") as file:
+            pending = [pool.submit(_simulate, run, data_cache) for run in waiting]
+            try:
+                for place, done in enumerate(as_completed(pending)):
+                    result = done.result()
+                    file.write(json.dumps(result) + "\n")
+                    file.flush()
+                    known[result["key"]] = result
+                    progress(len(runs) - len(waiting) + place + 1, len(runs))
+            finally:
+                for future in pending:
+                    future.cancel()
+    return [known[run.key] for run in runs]
+
+
+def read_results(results: Path) -> list[dict[str, Any]]:
+    """Return the results of a file of JSON lines; a last line that was cut off is left out.
+
+    Raises
+    ------
+    ClinicalError
+        When another line is damaged.
+    """
+    if not results.is_file():
+        return []
+    lines = results.read_text(encoding="utf-8").split("\n")
+    if lines[-1]:
+        with results.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines[:-1])
+    try:
+        return [json.loads(line) for line in lines[:-1]]
+    except ValueError:
+        raise ClinicalError(
+            f"{results} holds a line that is no result.", "Remove it, or name another folder."
+        ) from None
+
+
+def _one_thread() -> None:
+    """Give each process one core, since there are as many processes."""
+    import numba  # noqa: PLC0415 - slow to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    threadpool_limits(limits=1)
+    numba.set_num_threads(1)
+
+
+@cache
+def _data(name: str, data_cache: Path) -> LabelledImages:
+    return load_images(name, cache=data_cache)
+
+
+def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
+    data = _data(run.protocol.dataset, data_cache)
+    features = np.load(run.features, mmap_mode="r")
+    drawn = draw(run.protocol, data, run.seed)
+    outcome = simulate(run.protocol, drawn, data, features, run.strategy, seed=run.seed)
+    result = {
+        "key": run.key,
+        "name": run.name,
+        "learner": run.learner,
+        **run.configuration,
+        "rare_classes": drawn.rare_classes,
+        "pool": len(drawn.pool),
+        **asdict(outcome),
+        "versions": {package: version(package) for package in _PACKAGES},
+        "cores": os.cpu_count(),
+    }
+    return dict(json.loads(json.dumps(result)))  # as it will be read back

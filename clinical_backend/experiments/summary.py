@@ -1,0 +1,111 @@
+"""What many runs say together: tables with spread, and every strategy paired with the live round's."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clinical_backend.experiments.simulation import CHECKPOINTS
+from clinical_backend.experiments.strategies import LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["MEASURES", "curve", "found_after", "markdown", "standard_error"]
+
+MEASURES = {
+    "average_precision": "rare-class average precision",
+    "recall_at_specificity": "recall at 90 % specificity",
+    "balanced_accuracy": "balanced accuracy",
+}
+
+
+def markdown(results: Iterable[dict[str, Any]]) -> str:
+    """Return a section for each protocol and learner: means ± standard errors, and differences to ``auto``.
+
+    Differences are paired by seed: auto − strategy, so that a positive one is a win of ``auto``.
+    """
+    grouped: dict[tuple[str, str], dict[str, dict[int, dict[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    for result in results:
+        grouped[result["name"], result["learner"]][result["strategy"]][result["seed"]] = result
+    return "\n".join(_section(name, learner, group) for (name, learner), group in grouped.items())
+
+
+def found_after(result: dict[str, Any], labels: int) -> float:
+    """Return how many rare cases a run had found after so many labels."""
+    found = result["found"]
+    return float(found[min(labels, len(found)) - 1]) if labels and found else 0.0
+
+
+def curve(result: dict[str, Any], measure: str) -> tuple[list[int], list[float]]:
+    """Return labels and values of a measure of one run; what could not be measured yet is left out."""
+    points = [
+        (int(labels), values[measure])
+        for labels, values in result["measured"].items()
+        if values.get(measure) is not None
+    ]
+    points.sort()
+    return [labels for labels, _ in points], [value for _, value in points]
+
+
+def _section(name: str, learner: str, group: dict[str, dict[int, dict[str, Any]]]) -> str:
+    one = next(iter(next(iter(group.values())).values()))
+    last = one["protocol"]["labels"]
+    stops = [count for count in CHECKPOINTS if count < last] + [last]
+    seeds = sorted({seed for runs in group.values() for seed in runs})
+    rare = np.mean([run["rare"] for runs in group.values() for run in runs.values()])
+    lines = [
+        f"### {name}, {learner}",
+        "",
+        (
+            f"{len(seeds)} seeds; a pool of {one['pool']}, on average {rare:.0f} rare cases to find; "
+            f"{one['protocol']['exemplars']} exemplars of each rare class and {one['protocol']['initial']} random "
+            f"labels at the start; {one['protocol']['batch']} labels a round."
+        ),
+        "",
+        "| strategy | "
+        + " | ".join(f"found after {stop}" for stop in stops)
+        + " | "
+        + " | ".join(MEASURES.values())
+        + f" | auto − it after {stops[-1]} | won, lost | s/round |",
+        "|---" * (len(stops) + len(MEASURES) + 4) + "|",
+    ]
+    live = group.get(LIVE, {})
+    order = sorted(group, key=lambda item: -_mean(found_after(run, last) for run in group[item].values()))
+    for strategy in order:
+        runs = group[strategy]
+        cells = [_cell([found_after(run, stop) for run in runs.values()], 1) for stop in stops]
+        cells += [
+            _cell([value for run in runs.values() for value in curve(run, measure)[1][-1:]], 3) for measure in MEASURES
+        ]
+        shared = sorted(set(runs) & set(live)) if strategy != LIVE else []
+        gaps = [found_after(live[seed], last) - found_after(runs[seed], last) for seed in shared]
+        cells.append(_cell(gaps, 1, sign=True) if gaps else "")
+        cells.append(f"{sum(gap > 0 for gap in gaps)}, {sum(gap < 0 for gap in gaps)}" if gaps else "")
+        cells.append(f"{np.median([second for run in runs.values() for second in run['seconds']]):.2f}")
+        shown = f"**{strategy}**" if strategy == LIVE else strategy
+        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float], digits: int, *, sign: bool = False) -> str:
+    """Return mean ± standard error."""
+    if not values:
+        return "–"
+    mean = f"{np.mean(values):{'+' if sign else ''}.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {standard_error(values):.{digits}f}"
+
+
+def standard_error(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """Return the standard error of the mean of at least two values."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

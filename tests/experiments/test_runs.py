@@ -1,0 +1,93 @@
+"""Runs that are done once, and what is said of them together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.experiments.curves import save_curves
+from clinical_backend.experiments.protocol import Protocol
+from clinical_backend.experiments.runs import Run, read_results, run_all
+from clinical_backend.experiments.summary import markdown
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    generator = np.random.default_rng(0)
+    for number in range(90):
+        folder = tmp_path / "scans" / ("rare" if number < 30 else "common")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number).save(folder / f"{number}.png")
+    labels = np.repeat([0.0, 1.0], [60, 30])  # "common" sorts before "rare"
+    np.save(tmp_path / "features.npy", (generator.normal(size=(90, 8)) + 2 * labels[:, None]).astype(np.float32))
+    protocol = Protocol(str(tmp_path / "scans"), rare_share=0.1, pool=40, exemplars=2, labels=20, batch=10)
+    return [
+        Run("scans", protocol, strategy, seed, "points", str(tmp_path / "features.npy"), "points-1")
+        for seed in range(2)
+        for strategy in ("auto", "random")
+    ]
+
+
+def test_runs_are_kept_line_by_line_and_not_done_again(runs: list[Run], tmp_path: Path):
+    results = tmp_path / "out" / "runs.jsonl"
+    seen: list[tuple[int, int]] = []
+    first = run_all(runs[:2], results, workers=1, data_cache=tmp_path, progress=lambda *count: seen.append(count))
+    results.write_text(results.read_text() + '{"key": "cut o')  # killed while it wrote
+
+    every = run_all(runs, results, workers=1, data_cache=tmp_path, progress=lambda *count: seen.append(count))
+
+    assert seen == [(0, 2), (1, 2), (2, 2), (2, 4), (3, 4), (4, 4)]
+    assert every[:2] == first
+    assert [item["key"] for item in every] == [run.key for run in runs]
+    assert len(read_results(results)) == 4
+    assert every[0]["versions"]["numpy"] == np.__version__
+    assert every[0]["protocol"]["rare_share"] == 0.1
+
+
+def test_a_damaged_line_is_an_error_with_the_cure(tmp_path: Path):
+    (tmp_path / "runs.jsonl").write_text("nonsense\n")
+
+    with pytest.raises(ClinicalError, match=r"runs.jsonl holds a line that is no result\. Remove it"):
+        read_results(tmp_path / "runs.jsonl")
+
+
+def result(strategy: str, seed: int, found: list[int], precision: float) -> dict[str, object]:
+    return {
+        "name": "scans",
+        "learner": "points",
+        "strategy": strategy,
+        "seed": seed,
+        "protocol": {"labels": 4, "exemplars": 2, "initial": 0, "batch": 2},
+        "pool": 40,
+        "rare": 4,
+        "found": found,
+        "measured": {"0": {}, "4": {"average_precision": precision, "balanced_accuracy": 0.5}},
+        "seconds": [0.1, 0.2],
+    }
+
+
+RESULTS = [
+    result("auto", 0, [1, 2, 3, 4], 0.9),
+    result("auto", 1, [1, 2, 2, 2], 0.7),
+    result("random", 0, [0, 0, 1, 1], 0.5),
+    result("random", 1, [0, 1, 2, 3], 0.5),
+]
+
+
+def test_a_table_gives_means_errors_and_paired_differences():
+    table = markdown(RESULTS)
+
+    assert "| **auto** | 3.0 ± 1.0 | 0.800 ± 0.100 |" in table
+    row = next(line for line in table.splitlines() if line.startswith("| random"))
+    assert "| 2.0 ± 1.0 |" in row
+    assert "| +1.0 ± 2.0 | 1, 1 |" in row
+
+
+def test_curves_are_drawn_as_png_and_svg(tmp_path: Path):
+    save_curves(RESULTS, "scans", tmp_path / "curves")
+
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 600
+    assert "auto" in (tmp_path / "curves.svg").read_text() or (tmp_path / "curves.svg").stat().st_size > 5000
