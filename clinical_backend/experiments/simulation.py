@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.experiments.strategies import Situation, order
+from clinical_backend.experiments.strategies import LIVE, Situation, order
 from clinical_backend.learner.metrics import evaluate
 from clinical_backend.rounds.embed import FeaturedTasks
 from clinical_backend.rounds.fit import Fit, fit
@@ -95,7 +95,12 @@ def simulate(
         started = time.perf_counter()
         target = find_target(labels, exemplars, (), (), data.classes)
         labelled = featured(labels)
-        fitted = fit(labelled, labels, data.classes, target, seed=seed)
+        pool = featured(task for task in drawn.pool if int(task) not in labels)
+        query = featured(target.query)
+        if strategy == LIVE:
+            fitted = fit(labelled, labels, data.classes, target, seed=seed, pool=pool, query=query)
+        else:
+            fitted = fit(labelled, labels, data.classes, target, seed=seed)
         seconds = time.perf_counter() - started
         given = len(outcome.found)
         if given in checkpoints:
@@ -103,12 +108,9 @@ def simulate(
         if given >= protocol.labels:
             return outcome
         until = min(stop for stop in checkpoints if stop > given)
-        pool = featured(task for task in drawn.pool if int(task) not in labels)
         if not len(pool):
             return outcome
-        situation = Situation(
-            settings, target, fitted, pool, featured(target.query), labelled, number, is_rare[pool.tasks]
-        )
+        situation = Situation(settings, target, fitted, pool, query, labelled, number, is_rare[pool.tasks])
         started = time.perf_counter()
         places, chosen = order(strategy, situation, min(protocol.batch, until - given))
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))

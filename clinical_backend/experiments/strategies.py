@@ -81,6 +81,7 @@ def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], strategy
     name, _, way = strategy.partition("@")
+    way = "features" if name == "nearest" else way
     fitted, pool = situation.fitted, situation.pool
     believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
     if (name in _OF_RARE or way) and not (believes and (name in _OF_RARE or way == "distil")):

@@ -27,7 +27,7 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.preprocessing import PREPROCESSING
+from clinical_backend.learner.preprocessing import PREPROCESSING, power_normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +108,8 @@ class Backbone(ABC):
         Returns
         -------
         NDArray
-            Shape (n, dimension), float32: the network's pooled features before its classifier.
+            Shape (n, dimension), float32: the network's pooled features before its classifier, power-normalised:
+            the signed root of each value, then scaled to unit length (Perronnin et al., ECCV 2010).
 
         Raises
         ------
@@ -132,7 +133,7 @@ class Backbone(ABC):
                 f"The backbone {self.name} gives values that are not finite.",
                 "Check the weights that BACKBONE names.",
             )
-        return features
+        return power_normalised(features)
 
     @abstractmethod
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

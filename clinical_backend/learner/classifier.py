@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from threadpoolctl import threadpool_limits
 
-__all__ = ["LOGIT_VARIANCE", "LinearClassifier", "fit", "out_of_fold_probabilities"]
+__all__ = [
+    "LOGIT_VARIANCE",
+    "LinearClassifier",
+    "averaged",
+    "checked_features",
+    "fit",
+    "fit_weighted",
+    "out_of_fold_probabilities",
+]
 
 LOGIT_VARIANCE = 3.0
 
@@ -69,7 +77,7 @@ class LinearClassifier:
         InvalidArgumentError
             When the features have another shape or are not finite.
         """
-        rows = _checked(features, self.dimension)
+        rows = checked_features(features, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / _lengths(rows) + self.bias
         return logits
 
@@ -191,6 +199,52 @@ def fit(
     return LinearClassifier(tuple(classes), weights, bias, counts)
 
 
+def fit_weighted(
+    features: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    weights: NDArray[np.float64],
+    *,
+    logit_variance: float = LOGIT_VARIANCE,
+    seed: int = 0,
+) -> LinearClassifier:
+    """Learn a classifier from examples of given weights, shape (n,); the rest is as in ``fit``."""
+    rows, indices = _checked_examples(features, labels, classes)
+    with _one_thread():
+        coordinates = _Coordinates.of(rows)
+        solution = _solve(
+            coordinates.rows,
+            indices,
+            len(classes),
+            penalty=rows.shape[1] / logit_variance,
+            tolerance=_ROUGH_TOLERANCE,
+            seed=seed,
+            weights=weights,
+        )
+        found = coordinates.unfold(*solution)
+    counts = np.bincount(indices, minlength=len(classes)).astype(np.int64)
+    return LinearClassifier(tuple(classes), *found, counts)
+
+
+def averaged(first: LinearClassifier, second: LinearClassifier) -> LinearClassifier:
+    """Return a classifier whose logits are the means of two: of the classes of the first, which the second must know.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When the second does not know one of the classes.
+    """
+    if unknown := [name for name in first.classes if name not in second.classes]:
+        raise InvalidArgumentError("second", f"it does not know the class {unknown[0]!r}.", "Fit both to one set.")
+    columns = [second.classes.index(name) for name in first.classes]
+    return LinearClassifier(
+        first.classes,
+        np.mean([first.weights, second.weights[:, columns]], axis=0, dtype=np.float32),
+        np.mean([first.bias, second.bias[columns]], axis=0, dtype=np.float32),
+        first.counts,
+    )
+
+
 def out_of_fold_probabilities(
     features: ArrayLike,
     labels: ArrayLike,
@@ -258,27 +312,35 @@ def _solve(
     penalty: float,
     tolerance: float,
     seed: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights of shape (dimensions, classes) and biases of shape (classes,)."""
+    """Return weights of shape (dimensions, classes) and biases of shape (classes,).
+
+    Without weights of examples, classes weigh the same.
+    """
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 (slow to import)
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
     model = LogisticRegression(
-        C=1.0 / penalty, class_weight="balanced", tol=tolerance, max_iter=_MAX_ITERATIONS, random_state=seed
+        C=1.0 / penalty,
+        class_weight="balanced" if weights is None else None,
+        tol=tolerance,
+        max_iter=_MAX_ITERATIONS,
+        random_state=seed,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(rows, indices)
+        model.fit(rows, indices, sample_weight=weights)
     if model.n_iter_.max() >= _MAX_ITERATIONS:
         _log.warning("The classifier's solver stopped after %d steps.", _MAX_ITERATIONS)
     found, offset = model.coef_.T, model.intercept_
     if len(model.classes_) == 2:  # one column, which tells the second class from the first
         found, offset = np.hstack([-found / 2, found / 2]), np.array([-offset[0] / 2, offset[0] / 2])
-    weights = np.zeros((rows.shape[1], classes), dtype=np.float32)
+    directions = np.zeros((rows.shape[1], classes), dtype=np.float32)
     bias = np.full(classes, -np.inf, dtype=np.float32)
-    weights[:, model.classes_] = found
+    directions[:, model.classes_] = found
     bias[model.classes_] = offset
-    return weights, bias
+    return directions, bias
 
 
 def _one_thread() -> threadpool_limits:
@@ -312,7 +374,7 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _checked_examples(
     features: ArrayLike, labels: ArrayLike, classes: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    rows = _checked(features, None)
+    rows = checked_features(features, None)
     indices = _checked_labels(labels, len(rows), len(classes))
     if len(np.unique(indices)) < 2:
         raise ModelError(
@@ -322,7 +384,14 @@ def _checked_examples(
     return rows, indices
 
 
-def _checked(features: ArrayLike, dimension: int | None) -> NDArray[np.float32]:
+def checked_features(features: ArrayLike, dimension: int | None) -> NDArray[np.float32]:
+    """Return features as float32.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When they are no matrix, have another width than ``dimension``, or are not finite.
+    """
     rows = np.asarray(features, dtype=np.float32)
     if rows.ndim != 2 or (dimension is not None and rows.shape[1] != dimension):
         wanted = "d" if dimension is None else str(dimension)

@@ -11,6 +11,7 @@ import numpy as np
 from clinical_backend.learner import classifier as linear
 from clinical_backend.learner.classifier import out_of_fold_probabilities
 from clinical_backend.learner.metrics import average_precision
+from clinical_backend.rounds.detector import Detector, fit_detector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Fit:
         Figures of the cross-validation, by name.
     labels
         Class by task, of the labels that it learnt from.
+    detector
+        Tells the target from the rest of the pool; ``None`` while nothing is known of the target.
     """
 
     classifier: linear.LinearClassifier | None
@@ -56,6 +59,7 @@ class Fit:
     reason: str
     measurements: dict[str, float] = field(default_factory=dict)
     labels: Mapping[int, str] = field(default_factory=dict)
+    detector: Detector | None = None
 
     @property
     def rare_columns(self) -> list[int]:
@@ -65,6 +69,10 @@ class Fit:
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return class probabilities, shape (n, C), or ``None`` without a classifier."""
         return None if self.classifier is None else self.classifier.probabilities(features)
+
+    def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return P(rare), shape (n,), by the detector; ``None`` without one."""
+        return None if self.detector is None else self.detector.rare_probability(features)
 
     def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:
         """Return the residuals of query tasks under their true labels, shape (q, C)."""
@@ -86,8 +94,11 @@ def fit(
     target: Target,
     *,
     seed: int,
+    pool: FeaturedTasks | None = None,
+    query: FeaturedTasks | None = None,
+    counter_exemplars: FeaturedTasks | None = None,
 ) -> Fit:
-    """Train on all labelled tasks that have features.
+    """Train on all labelled tasks that have features, and on what the pool tells.
 
     Parameters
     ----------
@@ -97,18 +108,27 @@ def fit(
         Class by task.
     classes
         Classes of the labeling config; those without a label are not learnt.
+    pool
+        Unlabelled tasks. Without them the classifier learns from labels alone, and there is no detector.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
     """
+    detector = None
+    if pool is not None and query is not None and len(pool) and len(query):
+        detector = fit_detector(labelled, labels, target, pool, query, counter_exemplars, seed=seed)
     counts = Counter(labels[int(task)] for task in labelled.tasks)
     known = tuple(name for name in classes if counts[name])
     if len(known) < 2:
         reason = "no label yet" if not known else f"only {known[0]!r} is labelled yet"
-        return Fit(None, known, (), sees_target=False, reason=reason)
+        return Fit(None, known, (), sees_target=False, reason=reason, detector=detector)
     columns = {name: column for column, name in enumerate(known)}
     codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
     classifier = linear.fit(labelled.features, codes, known, seed=seed)
+    if detector is not None and set(known) <= set(detector.classifier.classes):
+        classifier = linear.averaged(classifier, detector.classifier)
     rare = tuple(name for name in target.classes if name in known)
     sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
-    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels))
+    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector)
 
 
 def _judge(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
 
-_NEEDS_CLASSIFIER = frozenset({"quality_diversity", "p_rare", "entropy"})
+_NEEDS_CLASSIFIER = frozenset({"entropy"})
+_OF_RARE = frozenset({"quality_diversity", "p_rare"})
+_QUALITY_WEIGHT = 3.0
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
 
@@ -76,7 +78,7 @@ class RankedTask:
 
 
 def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
-    """Choose by stages: diverse while nothing is known, SMI on features, then with the classifier's belief.
+    """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
 
     Parameters
     ----------
@@ -87,25 +89,23 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     counter_exemplars
         How many counter-exemplars have one.
     """
-    sees = fit.sees_target
     if setting != "auto":
-        if setting in _NEEDS_CLASSIFIER and not sees:
-            prefix = f"{setting} needs a classifier that sees the target ({fit.reason}); "
+        if setting in _OF_RARE and fit.detector is None:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        elif setting in _NEEDS_CLASSIFIER and fit.classifier is None:
+            prefix = f"{setting} needs a classifier ({fit.reason}); "
         elif setting in _NEEDS_QUERY and not query:
             prefix = f"{setting} needs a query set ({target.reason}); "
         else:
             conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
-            return Choice(setting, sees and setting in _NEEDS_QUERY, conditioned, "set by ACQUISITION")
+            gradients = fit.sees_target and setting in _NEEDS_QUERY
+            return Choice(setting, gradients, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
-    if not query:
+    if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
-    found = f"{prefix}{target.reason}; {fit.reason}"
-    if sees:
-        return Choice("quality_diversity", False, False, f"{found}: P(rare) weighed with diversity")
-    if counter_exemplars:
-        return Choice("logdetmi", False, True, f"{found}: SMI on features, away from the counter-exemplars")
-    return Choice("flqmi", False, False, f"{found}: SMI on features")
+    reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
+    return Choice("quality_diversity", False, False, reason)
 
 
 def rank(
@@ -151,13 +151,15 @@ def rank(
         residuals = fit.classifier.residuals(pool.features[rest])
         embedding = Embedding(embedding.features, residuals=residuals)
         query_embedding = Embedding(query_embedding.features, residuals=fit.query_residuals(query))
+    of_rare = choice.acquisition in _OF_RARE and fit.detector is not None
     selection = select(
         choice.acquisition,
         embedding,
         query_embedding,
         budget=size - len(audit),
-        probabilities=fit.probabilities(pool.features[rest]),
-        rare_classes=fit.rare_columns or None,
+        probabilities=(fit.rare_probability if of_rare else fit.probabilities)(pool.features[rest]),
+        rare_classes=None if of_rare else fit.rare_columns or None,
+        weight=_QUALITY_WEIGHT,
         conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
         seed=settings.seed,
     )
@@ -187,6 +189,7 @@ def _explain(
     """Say of every queued task what it is most like and what the model believes of it."""
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
+    rare_probabilities = fit.rare_probability(queued)
     similarity = _centred_cosine(queued, query.features, pool.features) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
@@ -194,8 +197,10 @@ def _explain(
         if probabilities is not None:
             best = int(probabilities[row].argmax())
             predicted, probability = fit.classes[best], float(probabilities[row, best])
-            if fit.rare_columns:
-                rare_probability = float(probabilities[row, fit.rare_columns].sum())
+        if rare_probabilities is not None:
+            rare_probability = float(rare_probabilities[row])
+        elif probabilities is not None and fit.rare_columns:
+            rare_probability = float(probabilities[row, fit.rare_columns].sum())
         if similarity is not None:
             column = int(similarity[row].argmax())
             nearest, likeness = int(query.tasks[column]), float(similarity[row, column])

@@ -59,7 +59,16 @@ def run_round(workshop: Workshop, row: Round) -> None:
             raise _unreadable(stores, project_id)
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
-        fitted = fit(labelled, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
+        fitted = fit(
+            labelled,
+            snapshot.labels.classes,
+            classes,
+            snapshot.target,
+            seed=settings.seed,
+            pool=pool,
+            query=query,
+            counter_exemplars=counter_exemplars,
+        )
         _keep_model(workshop, row, fitted)
     with stages.stage("rank"):
         choice, ranked = rank(

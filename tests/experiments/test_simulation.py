@@ -26,7 +26,7 @@ def test_every_strategy_gives_each_label_once_and_is_measured(labelled: Labelled
     assert np.all(np.diff(outcome.found) >= 0)
     assert outcome.found[-1] <= outcome.rare == 10
     assert set(outcome.measured) == {0, 50, 60}
-    assert 0 <= (outcome.measured[60]["average_precision"] or 0) <= 1
+    assert 0 < (outcome.measured[60]["average_precision"] or 0) <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -43,7 +43,7 @@ def test_a_run_is_the_same_again(labelled: Labelled):
 
 
 def test_the_live_choice_beats_random_where_features_tell_the_classes_apart(labelled: Labelled):
-    assert run(labelled, "auto").found[-1] > 2 * run(labelled, "random").found[-1]
+    assert run(labelled, "auto").found[19] > 2 * run(labelled, "random").found[19]
 
 
 def test_a_pool_is_read_to_its_end(labelled: Labelled):

@@ -16,6 +16,7 @@ from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner import backbones, onnx_export
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
 from clinical_backend.learner.networks import TorchBackbone
+from clinical_backend.learner.preprocessing import power_normalised
 from tests.learner.conftest import TINY
 
 
@@ -24,11 +25,11 @@ def pixels(count, size):
 
 
 def eager(model, batch):
-    """Return timm's own features of a batch."""
+    """Return timm's own features of a batch, normalised as a backbone's."""
     mean, std = (torch.tensor(model.pretrained_cfg[name]).reshape(3, 1, 1) for name in ("mean", "std"))
     images = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        return model.eval()((images - mean) / std).numpy()
+        return power_normalised(model.eval()((images - mean) / std).numpy())
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -44,22 +44,19 @@ def order(
     tagged = [int(cells.tasks[row]) for row in exemplars]
     against = [int(cells.tasks[row]) for row in counter_exemplars]
     target = find_target(labels, tagged, against, (), CLASSES)
-    fitted = fit(known, labels, CLASSES, target, seed=0)
     at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
     query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
     rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
-    against = against if counter_readable else []
-    return rank(
-        load_settings(**{"queue_size": 20} | settings),
-        target,
-        fitted,
-        pool=FeaturedTasks(cells.tasks[rest], cells.features[rest]),
-        query=query,
-        counter_exemplars=FeaturedTasks(cells.tasks[list(counter_exemplars)], cells.features[list(counter_exemplars)])
-        if against
-        else NOTHING,
-        round_number=number,
-    )
+    given = {
+        "pool": FeaturedTasks(cells.tasks[rest], cells.features[rest]),
+        "query": query,
+        "counter_exemplars": NOTHING,
+    }
+    if against and counter_readable:
+        rows = list(counter_exemplars)
+        given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
+    fitted = fit(known, labels, CLASSES, target, seed=0, **given)
+    return rank(load_settings(**{"queue_size": 20} | settings), target, fitted, round_number=number, **given)
 
 
 def test_without_labels_the_order_is_diverse_and_the_same_each_time(cells):
@@ -70,9 +67,9 @@ def test_without_labels_the_order_is_diverse_and_the_same_each_time(cells):
     assert {task.predicted for task in queue} == {None}
 
 
-def test_with_exemplars_alone_similarity_leads(cells):
+def test_exemplars_alone_lead_to_their_like(cells):
     choice, queue = order(cells, rows=(0, 1), exemplars=(0, 1), audit_share=0.0)
-    assert choice.acquisition == "flqmi"
+    assert choice.acquisition == "quality_diversity"
     assert "exemplars tagged" in choice.reason
     assert {task.task_id for task in queue[:8]} == set(range(102, 110))
     assert all(task.nearest_exemplar in {100, 101} for task in queue)
@@ -87,11 +84,20 @@ def test_a_classifier_that_sees_the_target_is_believed(cells):
     assert queue[0].rare_probability > 0.5 > queue[-1].rare_probability
 
 
-def test_a_counter_exemplar_pushes_its_like_back(cells):
-    without = order(cells, rows=(0, 70), exemplars=(0,), audit_share=0.0)[1]
-    choice, queue = order(cells, rows=(0, 70), exemplars=(0,), counter_exemplars=(70,), audit_share=0.0)
+def test_a_counter_exemplar_conditions_smi(cells):
+    given = {"rows": (0, 70), "exemplars": (0,), "audit_share": 0.0, "acquisition": "logdetmi"}
+    without = order(cells, **given)[1]
+    choice, queue = order(cells, counter_exemplars=(70,), **given)
     assert choice.conditioned
     assert [task.task_id for task in queue] != [task.task_id for task in without]
+
+
+def test_a_counter_exemplar_of_the_rare_class_turns_the_queue_away_from_its_kind(cells):
+    cells.features[5:10, :8] -= 12.0  # half of the rare class is of another kind
+    _, queue = order(cells, rows=(0, 5), exemplars=(0,), counter_exemplars=(5,), audit_share=0.0)
+    assert {task.task_id for task in queue[:4]} == {101, 102, 103, 104}
+    probabilities = {task.task_id: task.rare_probability for task in queue}
+    assert all(probabilities.get(task, 0.0) < 0.2 for task in range(106, 110))
 
 
 @pytest.mark.parametrize("setting", EVERY_SETTING)
@@ -172,5 +178,6 @@ def test_what_a_setting_lacks_is_said(cells):
     known, labels = labelled(cells, (0, 1))
     target = find_target(labels, (100,), (), (), CLASSES)
     fitted = fit(known, labels, CLASSES, target, seed=0)
-    assert "needs a classifier" in choose_acquisition("p_rare", target, fitted, query=1, counter_exemplars=0).reason
+    assert "needs a classifier" in choose_acquisition("entropy", target, fitted, query=1, counter_exemplars=0).reason
+    assert "needs a query set" in choose_acquisition("p_rare", target, fitted, query=0, counter_exemplars=0).reason
     assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0, counter_exemplars=0).reason
