@@ -90,10 +90,11 @@ def simulate(
         return FeaturedTasks(chosen, features[chosen])
 
     number = 0
+    targeted: set[int] = set()
     while True:
         number += 1
         started = time.perf_counter()
-        target = find_target(labels, exemplars, (), (), data.classes)
+        target = find_target(labels, exemplars, (), (), data.classes, targeted=targeted)
         labelled = featured(labels)
         pool = featured(task for task in drawn.pool if int(task) not in labels)
         query = featured(target.query)
@@ -117,6 +118,8 @@ def simulate(
         outcome.chosen.append(chosen)
         for task in pool.tasks[places].tolist():
             labels[task] = names[task]
+            if target.query:
+                targeted.add(task)
             if is_rare[task]:
                 outcome.classes_found[names[task]] += 1
                 if not protocol.exemplars and outcome.classes_found[names[task]] == 1:

@@ -23,6 +23,7 @@ __all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
 
 _NEEDS_CLASSIFIER = frozenset({"entropy"})
 _OF_RARE = frozenset({"quality_diversity", "p_rare"})
+_UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
@@ -163,12 +164,13 @@ def rank(
         conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
         seed=settings.seed,
     )
-    order, draws = _interleave(rest[selection.indices], audit, generator)
+    sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
+    order, draws = _interleave(rest[selection.indices], audit, generator, sought)
     return choice, _explain(order, draws, fit, pool, query)
 
 
 def _interleave(
-    picks: NDArray[np.int64], audit: NDArray[np.int64], generator: np.random.Generator
+    picks: NDArray[np.int64], audit: NDArray[np.int64], generator: np.random.Generator, sought: Draw
 ) -> tuple[NDArray[np.int64], list[Draw]]:
     """Spread the audit draws over the queue, one at a random place of each equal stretch."""
     size = len(picks) + len(audit)
@@ -179,7 +181,7 @@ def _interleave(
     for place in range(size):
         audited = place in places
         order.append(next(drawn if audited else chosen))
-        draws.append(Draw.AUDIT if audited else Draw.TARGET)
+        draws.append(Draw.AUDIT if audited else sought)
     return np.asarray(order, dtype=np.int64), draws
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.labelstudio.labeling import LabelingScheme, Labels, read_labels, read_scheme
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.target import Target, find_target
+from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.schema import TaskLabel
     from clinical_backend.storage.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]
@@ -68,11 +70,16 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     labels = read_labels(scheme, client.annotated_tasks(project_id))
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
-    _enter_labels(stores, project_id, labels)
+    ledger = _enter_labels(stores, project_id, labels)
     stores.projects.change(project_id, label_config=project.label_config)
     pool = tuple(task_id for task_id in stores.images.all(project_id) if task_id not in labels.answered)
     target = find_target(
-        labels.classes, labels.exemplars, labels.counter_exemplars, settings.rare_classes, scheme.classes
+        labels.classes,
+        labels.exemplars,
+        labels.counter_exemplars,
+        settings.rare_classes,
+        scheme.classes,
+        targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
     )
     return Snapshot(project, scheme, labels, pool, target)
 
@@ -95,7 +102,7 @@ def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
     return {task.id: str(task.data.get(scheme.image_field) or "") for task in tasks}
 
 
-def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> None:
+def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> list[TaskLabel]:
     published = stores.rounds.published(project_id)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     entries = enter(
@@ -108,3 +115,4 @@ def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> None:
         published.number if published else None,
     )
     stores.labels.replace(project_id, entries)
+    return entries

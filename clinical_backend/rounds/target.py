@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["Target", "find_target"]
 
 _RARE_SHARE = 0.1
+_COMMON_SHARE = 0.3
 _ENOUGH_LABELS = 20
+_ENOUGH_TO_CALL_COMMON = 10
 _QUERY_LIMIT = 200
 
 
@@ -47,6 +49,8 @@ def find_target(
     counter_exemplars: Sequence[int],
     rare_classes: Sequence[str],
     classes: Sequence[str],
+    *,
+    targeted: Collection[int] = (),
 ) -> Target:
     """Decide what to look for: tagged exemplars first, then the setting, then what proved rare.
 
@@ -60,19 +64,24 @@ def find_target(
         The setting of that name.
     classes
         Classes of the labeling config.
+    targeted
+        Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
     """
-    counts = Counter(labels.values())
+    sought = set(targeted) | set(exemplars)
+    counts = Counter(name for task, name in labels.items() if task not in sought)
     if exemplars:
         tagged = {labels[task] for task in exemplars if task in labels}
         targets = tuple(name for name in classes if name in tagged)
         # A class that is common among the labels would drown what the reader pointed at.
-        members = [name for name in targets if counts[name] <= max(len(exemplars), 0.3 * len(labels))]
+        enough = counts.total() >= _ENOUGH_TO_CALL_COMMON
+        members = [name for name in targets if not enough or counts[name] <= _COMMON_SHARE * counts.total()]
         reason = f"{len(exemplars)} exemplars tagged by readers"
     elif known := tuple(name for name in rare_classes if name in classes):
         targets, members = known, list(known)
         reason = "no exemplar is tagged: RARE_CLASSES names the target"
-    elif len(labels) >= _ENOUGH_LABELS:
-        targets = tuple(name for name in classes if 0 < counts[name] < _RARE_SHARE * len(labels))
+    elif counts.total() >= _ENOUGH_LABELS:
+        met = set(labels.values())
+        targets = tuple(name for name in classes if name in met and counts[name] < _RARE_SHARE * counts.total())
         members = list(targets)
         reason = f"no exemplar is tagged: classes below {_RARE_SHARE:.0%} of the labels are the target"
     else:

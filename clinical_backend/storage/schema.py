@@ -31,9 +31,10 @@ class RoundState(StrEnum):
 
 
 class Draw(StrEnum):
-    """How a task came to be labelled: by acquisition, by the random audit, or past the queue."""
+    """How a task came to be labelled: for the target, for variety while there was none, by audit, past the queue."""
 
     TARGET = "target"
+    DIVERSE = "diverse"
     AUDIT = "audit"
     OTHER = "other"
 

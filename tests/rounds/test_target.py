@@ -15,6 +15,13 @@ def test_a_class_that_is_common_does_not_drown_its_exemplar():
     assert find_target(labels, (1,), (), (), CLASSES).query == (1,)
 
 
+def test_a_class_that_the_queue_was_turned_to_stays_rare_however_many_are_found():
+    labels = dict.fromkeys(range(1, 31), "a") | dict.fromkeys(range(31, 51), "b")
+    assert len(find_target(labels, (1,), (), (), CLASSES, targeted=range(2, 31)).query) == 30
+    assert find_target(labels, (), (), (), CLASSES, targeted=range(1, 31)).classes == ("a",)
+    assert find_target(labels, (1,), (), (), CLASSES).query == (1,)
+
+
 def test_without_exemplars_the_setting_names_the_target():
     target = find_target({1: "a", 2: "b"}, (), (), ("b", "unknown"), CLASSES)
     assert (target.classes, target.query) == (("b",), (2,))
