@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,54 +78,70 @@ def simulate(
         Of the whole labelled set, shape (n, d), float32.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
-    names = [data.classes[code] for code in data.labels]
-    labels = {int(task): names[task] for task in [*drawn.exemplars, *drawn.initial]}
-    exemplars = [int(task) for task in drawn.exemplars]
-    is_rare = np.isin(data.labels, [data.classes.index(name) for name in drawn.rare_classes])
-    outcome = Outcome(int(is_rare[drawn.pool].sum() - is_rare[list(labels)].sum()))
-    outcome.classes_found = dict.fromkeys(drawn.rare_classes, 0)
-    checkpoints = {0, protocol.labels, *(count for count in CHECKPOINTS if count < protocol.labels)}
+    project = _Project(protocol, drawn, data)
+    outcome = Outcome(project.rare_left(), classes_found=dict.fromkeys(drawn.rare_classes, 0))
+    checkpoints = {0, protocol.labels, *(stop for stop in CHECKPOINTS if stop < protocol.labels)}
 
     def featured(tasks: Iterable[int]) -> FeaturedTasks:
         chosen = np.asarray(list(tasks), dtype=np.int64)
         return FeaturedTasks(chosen, features[chosen])
 
-    number = 0
-    targeted: set[int] = set()
-    while True:
-        number += 1
+    for number in count(1):
         started = time.perf_counter()
-        target = find_target(labels, exemplars, (), (), data.classes, targeted=targeted)
-        labelled = featured(labels)
-        pool = featured(task for task in drawn.pool if int(task) not in labels)
-        query = featured(target.query)
+        target = find_target(project.labels, project.exemplars, (), (), data.classes, targeted=project.targeted)
+        pool, query, labelled = featured(project.pool()), featured(target.query), featured(project.labels)
         if strategy == LIVE:
-            fitted = fit(labelled, labels, data.classes, target, seed=seed, pool=pool, query=query)
+            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, pool=pool, query=query)
         else:
-            fitted = fit(labelled, labels, data.classes, target, seed=seed)
+            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, judge=False)
         seconds = time.perf_counter() - started
         given = len(outcome.found)
         if given in checkpoints:
             outcome.measured[given] = _measure(fitted, data, features, drawn)
-        if given >= protocol.labels:
-            return outcome
-        until = min(stop for stop in checkpoints if stop > given)
-        if not len(pool):
-            return outcome
-        situation = Situation(settings, target, fitted, pool, query, labelled, number, is_rare[pool.tasks])
+        if given >= protocol.labels or not len(pool):
+            break
+        batch = min(protocol.batch, min(stop for stop in checkpoints if stop > given) - given)
+        rare = project.is_rare[pool.tasks]
+        situation = Situation(settings, target, fitted, pool, query, labelled, number, rare)
         started = time.perf_counter()
-        places, chosen = order(strategy, situation, min(protocol.batch, until - given))
+        places, chosen = order(strategy, situation, batch)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
         outcome.chosen.append(chosen)
         for task in pool.tasks[places].tolist():
-            labels[task] = names[task]
-            if target.query:
-                targeted.add(task)
-            if is_rare[task]:
-                outcome.classes_found[names[task]] += 1
-                if not protocol.exemplars and outcome.classes_found[names[task]] == 1:
-                    exemplars.append(task)
-            outcome.found.append(sum(outcome.classes_found.values()))
+            project.annotate(task, outcome, sought=bool(target.query))
+    return outcome
+
+
+class _Project:
+    """What a simulated project holds, and what its reader knows."""
+
+    def __init__(self, protocol: Protocol, drawn: Draw, data: LabelledImages) -> None:
+        self._drawn = drawn
+        self._tags_first_cases = not protocol.exemplars
+        self._names = [data.classes[code] for code in data.labels]
+        self.is_rare = np.isin(data.labels, [data.classes.index(name) for name in drawn.rare_classes])
+        self.labels = {int(task): self._names[task] for task in [*drawn.exemplars, *drawn.initial]}
+        self.exemplars = [int(task) for task in drawn.exemplars]
+        self.targeted: set[int] = set()
+
+    def pool(self) -> list[int]:
+        """Return the tasks without a label."""
+        return [int(task) for task in self._drawn.pool if int(task) not in self.labels]
+
+    def rare_left(self) -> int:
+        """Return how many rare cases are in the pool."""
+        return int(self.is_rare[self.pool()].sum())
+
+    def annotate(self, task: int, outcome: Outcome, *, sought: bool) -> None:
+        """Label a task by the truth, and tag it if it is the first case of its class that anyone met."""
+        name = self.labels[task] = self._names[task]
+        if sought:
+            self.targeted.add(task)
+        if self.is_rare[task]:
+            outcome.classes_found[name] += 1
+            if self._tags_first_cases and outcome.classes_found[name] == 1:
+                self.exemplars.append(task)
+        outcome.found.append(sum(outcome.classes_found.values()))
 
 
 def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Draw) -> dict[str, float | None]:

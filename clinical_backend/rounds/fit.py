@@ -97,6 +97,7 @@ def fit(
     pool: FeaturedTasks | None = None,
     query: FeaturedTasks | None = None,
     counter_exemplars: FeaturedTasks | None = None,
+    judge: bool = True,
 ) -> Fit:
     """Train on all labelled tasks that have features, and on what the pool tells.
 
@@ -112,6 +113,8 @@ def fit(
         Unlabelled tasks. Without them the classifier learns from labels alone, and there is no detector.
     query, counter_exemplars
         What the queue is to turn to, and away from.
+    judge
+        Whether to cross-validate; otherwise the classifier counts as not seeing the target.
     """
     detector = None
     if pool is not None and query is not None and len(pool) and len(query):
@@ -127,7 +130,9 @@ def fit(
     if detector is not None and set(known) <= set(detector.classifier.classes):
         classifier = linear.averaged(classifier, detector.classifier)
     rare = tuple(name for name in target.classes if name in known)
-    sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
+    sees, reason, measurements = False, "the classifier was not judged", dict[str, float]()
+    if judge:
+        sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
     return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector)
 
 
