@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.backbones import BackboneSpec
 
-__all__ = ["Export", "export_onnx"]
+__all__ = ["Export", "export_network", "export_onnx"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,29 @@ def export_onnx(spec: BackboneSpec) -> Export:
         When the network cannot be built, or holds an operation that ONNX does not have.
     """
     network, dimension = build_network(spec)
-    shape = (2, spec.image_size, spec.image_size, 3)
+    return export_network(network, dimension, spec.image_size, name=spec.architecture)
+
+
+def export_network(network: torch.nn.Module, dimension: int, image_size: int, *, name: str) -> Export:
+    """Export a network that takes pixels, for batches of any length.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode, on the CPU. Takes uint8 of shape (n, image_size, image_size, 3).
+    dimension
+        Number of features.
+    image_size
+        Side of the square input in pixels.
+    name
+        What errors call it.
+
+    Raises
+    ------
+    ModelError
+        When it holds an operation that ONNX does not have.
+    """
+    shape = (2, image_size, image_size, 3)
     probe = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     pixels = torch.from_numpy(probe)
     with torch.inference_mode():
@@ -77,7 +99,7 @@ def export_onnx(spec: BackboneSpec) -> Export:
             )
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:
             raise ModelError(
-                f"The backbone {spec.architecture} cannot be exported to ONNX ({type(error).__name__}).",
+                f"The backbone {name} cannot be exported to ONNX ({type(error).__name__}).",
                 "Choose another architecture, or run it on a CUDA device.",
             ) from None
         model = path.read_bytes()

@@ -1,0 +1,82 @@
+"""The small network that adaptation trains from scratch. Importing this imports torch."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["Encoder"]
+
+_PROJECTION = 128
+_STEM_GRID = 16  # about the side of the map after the first layer, whatever the image's side
+
+
+class Encoder(torch.nn.Module):
+    """Five convolutions that turn pixels into a feature, small enough to train on a CPU in minutes.
+
+    Parameters
+    ----------
+    image_size
+        Side of the square input in pixels. The first layer's stride grows with it, so the cost hardly does.
+    width
+        Channels of the first layer; the later ones have two and four times as many.
+    mean, std
+        Of the images' values from 0 to 1, by channel.
+
+    Attributes
+    ----------
+    dimension
+        Length of a feature: the mean of the last two resolutions' maps, concatenated; 6 · width.
+    """
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, image_size: int, width: int, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__()
+        stride = max(1, round(image_size / _STEM_GRID))
+        self.stem = _convolution(3, width, size=2 * stride + 1, stride=stride)
+        self.middle = torch.nn.Sequential(_convolution(width, 2 * width, stride=2), _Residual(2 * width))
+        self.top = torch.nn.Sequential(_convolution(2 * width, 4 * width, stride=2), _Residual(4 * width))
+        self.dimension = 6 * width
+        # Only training needs it; features are taken before it (Chen et al. 2020, section 4.2).
+        self.projector = torch.nn.Sequential(
+            torch.nn.Linear(self.dimension, self.dimension, bias=False),
+            torch.nn.BatchNorm1d(self.dimension),
+            torch.nn.ReLU(inplace=True),
+            torch.nn.Linear(self.dimension, _PROJECTION),
+        )
+        self.register_buffer("shift", mean.reshape(1, 3, 1, 1).clone())
+        self.register_buffer("scale", 1.0 / std.reshape(1, 3, 1, 1).clamp(min=1e-3))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features, shape (n, dimension), of images of shape (n, 3, s, s) with values from 0 to 1."""
+        middle = self.middle(self.stem((images - self.shift) * self.scale))
+        top = self.top(middle)
+        return torch.cat([middle.mean(dim=(2, 3)), top.mean(dim=(2, 3))], dim=1)
+
+    def project(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the contrastive loss compares, shape (n, 128)."""
+        projections: torch.Tensor = self.projector(self.features(images))
+        return projections
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features of uint8 pixels of shape (n, s, s, 3), as a backbone does."""
+        return self.features(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0)
+
+
+class _Residual(torch.nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.change = _convolution(channels, channels)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        changed: torch.Tensor = maps + self.change(maps)
+        return changed
+
+
+def _convolution(before: int, after: int, *, size: int = 3, stride: int = 1) -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(before, after, size, stride, size // 2, bias=False),
+        torch.nn.BatchNorm2d(after),
+        torch.nn.ReLU(inplace=True),
+    )
