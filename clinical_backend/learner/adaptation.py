@@ -16,7 +16,6 @@ import json
 import logging
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,13 +26,14 @@ import torch
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.adapted import AdaptedNetwork, load_adapted, save_adapted
 from clinical_backend.learner.contrastive import contrastive_loss
+from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.encoder import Encoder
 from clinical_backend.learner.onnx_export import export_network
 from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.learner.views import VIEWS, are_grey, draw_views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -163,7 +163,8 @@ def adapt(
     if finished is not None and finished.run == run:
         progress(1.0, "The network is adapted.")
         return finished
-    with _threads(options.threads), _named_failures():
+    cure = "Free some, or choose a smaller batch_size or image_size; the present features stay in use."
+    with threads(options.threads), named_failures("adapt", cure):
         folder.mkdir(parents=True, exist_ok=True)
         training = _Training(images, folder / _STATE_NAME, run, options)
         training.complete(progress)
@@ -180,7 +181,7 @@ class _Training:
         self.images = images
         self.options = options
         self.views = ("radiograph" if are_grey(images) else "general") if options.views == "auto" else options.views
-        self._device = _device(options.device)
+        self._device = torch_device(options.device)
         self._path = path
         self._batch_size = min(options.batch_size, len(images))
         self._steps_per_epoch = len(images) // self._batch_size
@@ -229,9 +230,7 @@ class _Training:
         views = draw_views(torch.cat([batch, batch]), VIEWS[self.views], generator)
         for group in self._optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * _schedule(self.share)
-        # On CPUs without matrix units bfloat16 is many times slower than float32.
-        mixed = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=mixed):
+        with mixed_precision(self._device):
             projections = self.encoder.project(views.contiguous(memory_format=torch.channels_last))
         first, second = projections.chunk(2)
         loss = contrastive_loss(first, second, temperature=options.temperature)
@@ -286,16 +285,6 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(sample.mean(axis=0)), torch.from_numpy(sample.std(axis=0))
 
 
-def _device(name: Device) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ModelError(
-            "DEVICE is cuda, but torch finds no CUDA device.",
-            "Set DEVICE=auto or cpu, or install a driver and a CUDA build of torch.",
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
 def _run(images: NDArray[np.uint8], options: AdaptationOptions) -> str:
     """Return what identifies a run: its images, and the options that its result depends on."""
     chosen = asdict(options)
@@ -320,36 +309,3 @@ def _check(images: NDArray[np.uint8], options: AdaptationOptions) -> None:
             f"{len(images)} images are too few to adapt to.",
             f"Import at least {MINIMUM_IMAGES} tasks; until then the backbone's own features are used.",
         )
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Limit torch's CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _named_failures() -> Iterator[None]:
-    """Say what to do where memory or disk do not suffice."""
-    no_memory = ModelError(
-        "There is not enough memory to adapt.",
-        "Free some, or choose a smaller batch_size or image_size; the present features stay in use.",
-    )
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError):
-        raise no_memory from None
-    except OSError as error:
-        raise ModelError(
-            f"The adapted network cannot be kept ({error.strerror}).",
-            "Free some space, or make MODEL_DIR writable.",
-        ) from None
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # how torch's CPU allocator says it
-            raise
-        raise no_memory from None

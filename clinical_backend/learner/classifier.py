@@ -29,6 +29,7 @@ __all__ = [
     "LinearClassifier",
     "averaged",
     "checked_features",
+    "checked_labels",
     "fit",
     "fit_weighted",
     "out_of_fold_probabilities",
@@ -118,7 +119,7 @@ class LinearClassifier:
         if labels is None:
             indices = residuals.argmax(axis=1)
         else:
-            indices = _checked_labels(labels, len(residuals), len(self.classes))
+            indices = checked_labels(labels, len(residuals), len(self.classes))
         residuals[np.arange(len(residuals)), indices] -= 1.0
         return residuals
 
@@ -375,7 +376,7 @@ def _checked_examples(
     features: ArrayLike, labels: ArrayLike, classes: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     rows = checked_features(features, None)
-    indices = _checked_labels(labels, len(rows), len(classes))
+    indices = checked_labels(labels, len(rows), len(classes))
     if len(np.unique(indices)) < 2:
         raise ModelError(
             "A classifier needs labels of at least two classes.",
@@ -403,7 +404,14 @@ def checked_features(features: ArrayLike, dimension: int | None) -> NDArray[np.f
     return rows
 
 
-def _checked_labels(labels: ArrayLike, count: int, classes: int) -> NDArray[np.intp]:
+def checked_labels(labels: ArrayLike, count: int, classes: int) -> NDArray[np.intp]:
+    """Return labels as indices.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When they are no vector of ``count`` integers from 0 to ``classes`` − 1.
+    """
     indices = np.asarray(labels)
     if indices.shape != (count,) or (count and not np.issubdtype(indices.dtype, np.integer)):
         raise InvalidArgumentError(
