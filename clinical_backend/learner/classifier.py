@@ -32,6 +32,7 @@ __all__ = [
     "checked_labels",
     "fit",
     "fit_weighted",
+    "out_of_fold_logits",
     "out_of_fold_probabilities",
 ]
 
@@ -255,10 +256,25 @@ def out_of_fold_probabilities(
     seed: int = 0,
     logit_variance: float = LOGIT_VARIANCE,
 ) -> NDArray[np.float32]:
-    """Return probabilities for each example from a classifier that did not learn from it.
+    """Return the softmax of ``out_of_fold_logits``, shape (n, C), float32."""
+    return _softmax(
+        out_of_fold_logits(features, labels, classes, folds=folds, seed=seed, logit_variance=logit_variance)
+    )
+
+
+def out_of_fold_logits(
+    features: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    logit_variance: float = LOGIT_VARIANCE,
+) -> NDArray[np.float32]:
+    """Return logits for each example from a classifier that did not learn from it.
 
     Folds hold about the same share of every class. A class's only example is judged by a classifier that
-    has not seen the class: its probability there is 0, as it would be for a new case.
+    has not seen the class: its logit there is −∞, as it would be for a new case.
 
     Parameters
     ----------
@@ -283,7 +299,7 @@ def out_of_fold_probabilities(
     """
     rows, indices = _checked_examples(features, labels, classes)
     fold_of = _folds(indices, min(folds, len(rows)), seed)
-    probabilities = np.zeros((len(rows), len(classes)), dtype=np.float32)
+    logits = np.full((len(rows), len(classes)), -np.inf, dtype=np.float32)
     with _one_thread():
         # Centre and scale use no label, so they may be shared by the folds.
         coordinates = _Coordinates.of(rows).rows
@@ -291,7 +307,7 @@ def out_of_fold_probabilities(
             out = fold_of == fold
             seen = np.unique(indices[~out])
             if len(seen) == 1:
-                probabilities[out, seen[0]] = 1.0
+                logits[out, seen[0]] = 0.0
                 continue
             weights, bias = _solve(
                 coordinates[~out],
@@ -301,8 +317,8 @@ def out_of_fold_probabilities(
                 tolerance=_ROUGH_TOLERANCE,
                 seed=seed,
             )
-            probabilities[out] = _softmax(coordinates[out] @ weights + bias)
-    return probabilities
+            logits[out] = coordinates[out] @ weights + bias
+    return logits
 
 
 def _solve(
