@@ -61,6 +61,25 @@ def worker() -> None:
 
 
 @app.command()
+def adapt(
+    project: Project,
+    background: Annotated[
+        bool, typer.Option("--background", hidden=True, help="With low priority, until the standard input ends.")
+    ] = False,
+) -> None:
+    """Let a small network learn a project's own images, without labels. The server does it by itself."""
+    from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.rounds.adapt import adapt_project
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    if background:
+        stay_in_background()
+    print(adapt_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
+
+
+@app.command()
 def connect(
     project: Project,
     exemplar_control: Annotated[

@@ -161,7 +161,7 @@ def test_features_are_kept_by_content_and_by_backbone(database, tmp_path):
 def test_a_torn_row_of_a_dead_writer_is_dropped(database, tmp_path):
     features = features_in(database, tmp_path)
     features.add(["a"], np.ones((1, 3), dtype=np.float32))
-    (file,) = (tmp_path / "features").glob("*.f32")
+    (file,) = (tmp_path / "features").glob("*.rows")
     with file.open("ab") as stream:
         stream.write(b"\x00" * 7)
     assert features.read([0]).tolist() == [[1, 1, 1]]
@@ -189,7 +189,7 @@ def test_two_processes_write_features_at_once(database, tmp_path):
 def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
     features = features_in(database, tmp_path)
     features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
-    (file,) = (tmp_path / "features").glob("*.f32")
+    (file,) = (tmp_path / "features").glob("*.rows")
     with file.open("r+b") as stream:
         stream.truncate(20)
     assert features.positions(["a", "b", "c"]) == {"a": 0}
