@@ -45,7 +45,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
     ClinicalError
         When a stage cannot be done. Nothing that readers see has changed then.
     """
-    stores, project_id = workshop.stores, row.project_id
+    stores, features, project_id = workshop.stores, workshop.features, row.project_id
     settings = workshop.settings_of(project_id)
     stages = _Stages(workshop, row)
 
@@ -56,7 +56,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             stores,
             workshop.source,
             workshop.embedder,
-            workshop.features,
+            features,
             project_id,
             stages.progress,
             thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
