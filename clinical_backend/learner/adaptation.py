@@ -202,8 +202,8 @@ class _Training:
     def complete(self, progress: Callable[[float, str], None]) -> None:
         """Train to the end of the time or of the epochs."""
         self.encoder.train()
-        start = time.monotonic() - self.state.seconds
         reported, saved = -math.inf, time.monotonic()
+        start = saved - self.state.seconds
         while self.share < 1.0:
             self._step()
             now = time.monotonic()
