@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from clinical_backend import cli
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
+from tests.storage.started import start_round
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def test_status_shows_a_project_and_tells_how_to_connect_an_unknown_one(tmp_path
     database = Database.in_folder(tmp_path / "data")
     stores = Stores(database)
     stores.projects.register(4)
-    stores.rounds.publish(stores.rounds.start(4, "test"), {"acquisition": "flqmi"}, 9)
+    stores.rounds.publish(start_round(stores, 4), {"acquisition": "flqmi"}, 9)
     database.close()
     shown = run("status", "--project", "4")
     found = json.loads(shown.stdout)

@@ -17,8 +17,8 @@ from clinical_backend.learner.adaptation import AdaptationOptions, adapt
 from clinical_backend.learner.adapted import AdaptedBackbone, join_features, load_adapted
 from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.encoder import Encoder
-from clinical_backend.learner.preprocessing import power_normalised
 from clinical_backend.learner.onnx_export import Export
+from clinical_backend.learner.preprocessing import power_normalised
 
 SIZE = 28
 COUNT = 240

@@ -125,7 +125,7 @@ def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):
 def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
     monkeypatch.setattr("clinical_backend.learner.adaptation.MINIMUM_IMAGES", 10)
     project.settings = project.settings.model_copy(update={"adaptation_seconds": 2000.0, "device": "cpu"})
-    project.stores.projects.take_request(1)
+    project.stores.rounds.start(1)
     message = adapt_project(project, 1)
     row = project.stores.projects.get(1)
     assert "adapted to 12 images" in message
