@@ -78,7 +78,7 @@ class AdaptationOptions:
     threads
         CPU threads; ``None`` leaves torch's own choice.
     width
-        Channels of the first layer; a feature has six times as many values.
+        Channels of the first layer; a feature has four times as many values.
     temperature
         Of the loss: lower looks harder at the most similar images.
     checkpoint_seconds
@@ -93,7 +93,7 @@ class AdaptationOptions:
     device: Device = "auto"
     seed: int = 0
     threads: int | None = None
-    width: int = 48
+    width: int = 32
     temperature: float = 0.2
     checkpoint_seconds: float = 60.0
 

@@ -96,7 +96,7 @@ def test_features_tell_two_drawn_kinds_apart(adapted, images):
 def test_the_network_says_how_it_came_about(adapted):
     folder, network, reports = adapted
     assert network == load_adapted(folder)
-    assert (network.images, network.image_size, network.dimension) == (COUNT, SIZE, 6 * OPTIONS.width)
+    assert (network.images, network.image_size, network.dimension) == (COUNT, SIZE, 4 * OPTIONS.width)
     assert network.views == "general"
     assert 0 < network.loss < np.log(2 * OPTIONS.batch_size)
     assert network.options["seed"] == OPTIONS.seed
