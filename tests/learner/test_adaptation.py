@@ -184,6 +184,18 @@ def test_time_spent_before_a_kill_counts(images, tmp_path, monkeypatch, no_expor
     assert 95.0 <= network.seconds <= 105.0
 
 
+def test_time_in_which_the_process_was_stopped_hardly_counts(images, tmp_path, monkeypatch, no_export):
+    few_steps(monkeypatch, 8)
+    now = [0.0]
+
+    def stop_for_an_hour_once():
+        now[0] += 3600.0 if now[0] == 2.0 else 1.0
+        return now[0]
+
+    monkeypatch.setattr(adaptation.time, "monotonic", stop_for_an_hour_once)
+    assert adapt(images, tmp_path, OPTIONS, progress=ignore).steps == 8
+
+
 def test_other_images_start_anew(images, tmp_path, monkeypatch):
     few_steps(monkeypatch, 8)
     monkeypatch.setattr(adaptation, "_REPORT_SECONDS", 0.0)
