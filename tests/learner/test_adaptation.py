@@ -97,7 +97,7 @@ def test_features_tell_two_drawn_kinds_apart(adapted, images):
 def test_the_network_says_how_it_came_about(adapted):
     folder, network, reports = adapted
     assert network == load_adapted(folder)
-    assert (network.images, network.image_size, network.dimension) == (COUNT, SIZE, 6 * OPTIONS.width)
+    assert (network.images, network.image_size, network.dimension) == (COUNT, SIZE, 4 * OPTIONS.width)
     assert network.views == "general"
     assert 0 < network.loss < np.log(2 * OPTIONS.batch_size)
     assert network.options["seed"] == OPTIONS.seed
@@ -183,6 +183,18 @@ def test_time_spent_before_a_kill_counts(images, tmp_path, monkeypatch, no_expor
     network = adapt(images, tmp_path, options, progress=ignore)
     assert network.steps == 10
     assert 95.0 <= network.seconds <= 105.0
+
+
+def test_time_in_which_the_process_was_stopped_hardly_counts(images, tmp_path, monkeypatch, no_export):
+    few_steps(monkeypatch, 8)
+    now = [0.0]
+
+    def stop_for_an_hour_once():
+        now[0] += 3600.0 if now[0] == 2.0 else 1.0
+        return now[0]
+
+    monkeypatch.setattr(adaptation.time, "monotonic", stop_for_an_hour_once)
+    assert adapt(images, tmp_path, OPTIONS, progress=ignore).steps == 8
 
 
 def test_other_images_start_anew(images, tmp_path, monkeypatch):
