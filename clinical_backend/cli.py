@@ -176,8 +176,11 @@ def simulate(
         list[str], typer.Argument(help="Settings by name, or labelled sets: a folder per class, zip, CSV or npz.")
     ],
     strategy: Annotated[list[str] | None, typer.Option(help="What to compare; every one if none is given.")] = None,
+    learner: Annotated[
+        list[str] | None, typer.Option(help="Which features: frozen (default), adapted, joined or live.")
+    ] = None,
     rare: Annotated[list[str] | None, typer.Option(help="Rare classes; by default the smallest class.")] = None,
-    share: Annotated[float | None, typer.Option(help="Share of the pool of each rare class.")] = None,
+    share: Annotated[float | None, typer.Option(help="Share of the pool that the rare classes have together.")] = None,
     exemplars: Annotated[int | None, typer.Option(help="Exemplars of each rare class at the start.")] = None,
     initial: Annotated[int | None, typer.Option(help="Random labels at the start.")] = None,
     pool: Annotated[int | None, typer.Option(help="Images in the pool.")] = None,
@@ -211,6 +214,8 @@ def simulate(
         Plan(
             protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
             strategies=strategy or STRATEGIES,
+            learners=learner or ["frozen"],
+            adaptation_seconds=settings.adaptation_seconds,
             seeds=seeds,
             backbone=settings.backbone,
             image_size=settings.image_size,

@@ -7,7 +7,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,17 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.experiments.datasets import LabelledImages, load_images
 from clinical_backend.experiments.protocol import Protocol, draw
 from clinical_backend.experiments.simulation import simulate
+from clinical_backend.rounds.representation import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Run", "read_results", "run_all"]
+    from numpy.typing import NDArray
+
+__all__ = ["LEARNERS", "Run", "read_results", "run_all"]
+
+LEARNERS = ("frozen", "adapted", "joined", "live")
 
 _PACKAGES = ("clinical-backend", "torch", "onnxruntime", "scikit-learn", "numpy")
 
@@ -39,11 +44,11 @@ class Run:
     protocol, strategy, seed
         What is simulated.
     learner
-        What made the features, for tables.
+        Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say.
     features
-        Where they are.
+        Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
-        Key of what made them.
+        Keys of what made them.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Run:
     strategy: str
     seed: int
     learner: str
-    features: str
+    features: tuple[str, ...]
     backbone: str
 
     @property
@@ -66,6 +71,7 @@ class Run:
             "protocol": asdict(self.protocol),
             "strategy": self.strategy,
             "seed": self.seed,
+            "learner": self.learner,
             "backbone": self.backbone,
         }
 
@@ -148,15 +154,25 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
     return load_images(name, cache=data_cache)
 
 
+@lru_cache(maxsize=1)
+def _representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    frozen, *adapted = (np.load(path) for path in features)
+    if learner == "frozen":
+        return [frozen]
+    if learner == "adapted":
+        return adapted
+    joined = join(frozen, adapted[0])
+    return [joined] if learner == "joined" else [frozen, joined]
+
+
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
-    features = np.load(run.features, mmap_mode="r")
     drawn = draw(run.protocol, data, run.seed)
-    outcome = simulate(run.protocol, drawn, data, features, run.strategy, seed=run.seed)
+    representations = _representations(run.learner, run.features)
+    outcome = simulate(run.protocol, drawn, data, representations, run.strategy, seed=run.seed)
     result = {
         "key": run.key,
         "name": run.name,
-        "learner": run.learner,
         **run.configuration,
         "rare_classes": drawn.rare_classes,
         "pool": len(drawn.pool),

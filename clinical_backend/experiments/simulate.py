@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from clinical_backend.experiments.curves import save_curves
 from clinical_backend.experiments.datasets import load_images
-from clinical_backend.experiments.features import features_of_set
+from clinical_backend.experiments.features import adapted_features_of_set, features_of_set
+from clinical_backend.experiments.protocol import draw
 from clinical_backend.experiments.runs import Run, run_all
 from clinical_backend.experiments.summary import markdown
 from clinical_backend.learner.backbones import load_backbone
+from clinical_backend.rounds.adapt import options_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +42,10 @@ class Plan:
         By name.
     strategies
         Names.
+    learners
+        Which features: of ``LEARNERS``.
+    adaptation_seconds
+        As the setting of this name.
     seeds
         How many seeds: 0, 1, 2 …
     backbone, image_size
@@ -53,6 +60,8 @@ class Plan:
 
     protocols: Mapping[str, Protocol]
     strategies: Sequence[str]
+    learners: Sequence[str]
+    adaptation_seconds: float
     seeds: int
     backbone: str
     image_size: int
@@ -68,12 +77,7 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
     """
     console = Console()
     backbone = load_backbone(plan.backbone, folder=plan.cache / "backbones", image_size=plan.image_size, device="auto")
-    features = _embed(plan, backbone, console)
-    learner = f"frozen {backbone.name} at {plan.image_size} px"
-    runs = [
-        Run(name, protocol, strategy, seed, learner, str(features[protocol.dataset]), backbone.key)
-        for seed, (name, protocol), strategy in product(range(plan.seeds), plan.protocols.items(), plan.strategies)
-    ]
+    runs = list(_runs(plan, backbone, console))
     with _progress(console, "simulated projects") as update:
         results = run_all(
             runs, plan.folder / "runs.jsonl", workers=plan.workers, data_cache=plan.cache, progress=update
@@ -95,13 +99,27 @@ def write_report(results: Sequence[dict[str, Any]], folder: Path) -> None:
         save_curves(group, title, folder / name)
 
 
-def _embed(plan: Plan, backbone: Backbone, console: Console) -> dict[str, Path]:
-    found = {}
-    for dataset in dict.fromkeys(protocol.dataset for protocol in plan.protocols.values()):
-        data = load_images(dataset, cache=plan.cache)
+def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
+    """Make the features that are missing, and yield what is to be run with them."""
+    for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
+        data = load_images(protocol.dataset, cache=plan.cache)
         with _progress(console, f"features of {data.name}") as update:
-            found[dataset] = features_of_set(data, backbone, plan.cache / "features", update)
-    return found
+            frozen = features_of_set(data, backbone, plan.cache / "features", update)
+        adapted: Path | None = None
+        if set(plan.learners) - {"frozen"}:
+            drawn = draw(protocol, data, seed)
+            pool = np.setdiff1d(drawn.pool, drawn.exemplars)
+            options = options_for(len(pool), plan.adaptation_seconds, device="auto", seed=0)
+            with _progress(console, f"adaptation to {name}, seed {seed}") as update:
+                adapted, key = adapted_features_of_set(
+                    data, pool, plan.image_size, options, plan.cache / "features", update
+                )
+        for learner, strategy in product(plan.learners, plan.strategies):
+            if learner == "frozen" or adapted is None:
+                yield Run(name, protocol, strategy, seed, learner, (str(frozen),), backbone.key)
+            else:
+                paths = (str(frozen), str(adapted))
+                yield Run(name, protocol, strategy, seed, learner, paths, f"{backbone.key}+{key}")
 
 
 @contextmanager

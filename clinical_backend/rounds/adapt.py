@@ -14,9 +14,11 @@ from clinical_backend.learner.adapted import load_adapted
 from clinical_backend.rounds.embed import THUMBNAIL, digests_of
 
 if TYPE_CHECKING:
+    from clinical_backend.learner.adaptation import AdaptationOptions
+    from clinical_backend.learner.backbones import Device
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["adapt_project", "adaptation_is_due"]
+__all__ = ["adapt_project", "adaptation_is_due", "options_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,16 @@ def adapt_project(workshop: Workshop, project_id: int) -> str:
         return "Another process is adapting a network to this project."
 
 
+def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
+    """Return how to adapt to so many images; ``seconds`` is the time for 6,000."""
+    from clinical_backend.learner.adaptation import AdaptationOptions  # noqa: PLC0415 (imports torch)
+
+    share = min(1.0, images / _BUDGETED_IMAGES)
+    return AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)
+
+
 def _adapt(workshop: Workshop, project_id: int) -> str:
-    from clinical_backend.learner.adaptation import AdaptationOptions, adapt  # noqa: PLC0415 (imports torch)
+    from clinical_backend.learner.adaptation import adapt  # noqa: PLC0415 (imports torch)
 
     digests = _digests(workshop, project_id)
     if len(digests) > _MOST_IMAGES:
@@ -74,10 +84,8 @@ def _adapt(workshop: Workshop, project_id: int) -> str:
         digests = [digests[row] for row in sorted(generator.permutation(len(digests))[:_MOST_IMAGES])]
     positions = workshop.thumbnails.positions(digests)
     images = workshop.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
-    seconds = workshop.settings.adaptation_seconds * min(1.0, len(images) / _BUDGETED_IMAGES)
-    options = AdaptationOptions(
-        image_size=THUMBNAIL, seconds=seconds, device=workshop.settings.device, seed=workshop.settings.seed
-    )
+    settings = workshop.settings
+    options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
     network = adapt(images, workshop.adaptation_folder(project_id), options, progress=_Notes(workshop, project_id))
     message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
     workshop.stores.projects.change(project_id, adaptation=message)

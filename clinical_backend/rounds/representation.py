@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from clinical_backend.rounds.workshop import Adapted, Workshop
 
-__all__ = ["Representation", "adapted_is_better", "adapted_rows", "representations"]
+__all__ = ["Representation", "adapted_is_better", "adapted_rows", "join", "representations"]
 
 logger = logging.getLogger(__name__)
 
+_ADAPTED_WEIGHT = 2.0
 _BATCH = 256
 _FOLDS = 3
 _POOL_SAMPLE = 500
@@ -55,12 +56,17 @@ class Representation:
         there = np.array([row is not None for row in own], dtype=bool)
         if not there.any():
             return FeaturedTasks(frozen.tasks[:0], np.empty((0, self.dimension(workshop)), dtype=np.float32))
-        joined = join_features([frozen.features[there], np.stack([row for row in own if row is not None])])
+        joined = join(frozen.features[there], np.stack([row for row in own if row is not None]))
         return FeaturedTasks(frozen.tasks[there], joined)
 
     def dimension(self, workshop: Workshop) -> int:
         """Return the length of a feature."""
         return workshop.backbone.dimension + (self.adapted.backbone.dimension if self.adapted else 0)
+
+
+def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return frozen and adapted features as one, shape (n, d + d'), in which the adapted ones have more weight."""
+    return join_features([frozen, adapted], [1.0, _ADAPTED_WEIGHT])
 
 
 def representations(workshop: Workshop, project_id: int) -> list[Representation]:

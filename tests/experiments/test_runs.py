@@ -24,7 +24,7 @@ def runs(tmp_path: Path) -> list[Run]:
     np.save(tmp_path / "features.npy", (generator.normal(size=(90, 8)) + 2 * labels[:, None]).astype(np.float32))
     protocol = Protocol(str(tmp_path / "scans"), rare_share=0.1, pool=40, exemplars=2, labels=20, batch=10)
     return [
-        Run("scans", protocol, strategy, seed, "points", str(tmp_path / "features.npy"), "points-1")
+        Run("scans", protocol, strategy, seed, "frozen", (str(tmp_path / "features.npy"),), "points-1")
         for seed in range(2)
         for strategy in ("auto", "random")
     ]
