@@ -109,7 +109,9 @@ def adapted_is_better(
     """Check by the labels at hand whether joined features tell the target apart better than frozen ones.
 
     By cross-validation over the rare labels: a detector that has not seen a case ranks it against a sample of
-    the pool, which needs no label of a common class. The mean logarithm of these ranks decides.
+    the pool, which needs no label of a common class. The mean logarithm of these ranks decides. Fewer rare
+    labels than three cannot judge; the joined features are taken then, since they halve the labels that it
+    takes to meet the first rare case, and on no set lost against the frozen ones (docs/finding-power.md).
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def adapted_is_better(
         The verdict and its reason, for people.
     """
     if len(rare[0]) < _LEAST_RARE or not len(pool[0]):
-        return False, f"{len(rare[0])} rare labels are too few to judge the adapted network"
+        return True, f"{len(rare[0])} rare labels are too few to judge the adapted network"
     generator = np.random.default_rng(seed)
     folds = generator.permutation(len(rare[0])) % min(_FOLDS, len(rare[0]))
     sample = generator.permutation(len(pool[0]))[: 2 * _POOL_SAMPLE]

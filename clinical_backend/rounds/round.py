@@ -84,6 +84,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             snapshot.target,
             fitted,
             pool=pool,
+            labelled=inputs.labelled,
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
