@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LEARNERS", "Run", "read_results", "run_all"]
+__all__ = ["LEARNERS", "Run", "read_results", "representations", "run_all"]
 
 LEARNERS = ("frozen", "adapted", "joined", "live")
 
@@ -155,7 +155,8 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
 
 
 @lru_cache(maxsize=1)
-def _representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
+def representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    """Return the features that a learner works with: one array, or two to decide between."""
     frozen, *adapted = (np.load(path) for path in features)
     if learner == "frozen":
         return [frozen]
@@ -168,8 +169,8 @@ def _representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
     drawn = draw(run.protocol, data, run.seed)
-    representations = _representations(run.learner, run.features)
-    outcome = simulate(run.protocol, drawn, data, representations, run.strategy, seed=run.seed)
+    features = representations(run.learner, run.features)
+    outcome = simulate(run.protocol, drawn, data, features, run.strategy, seed=run.seed)
     result = {
         "key": run.key,
         "name": run.name,

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.experiments.curves import save_curves
 from clinical_backend.experiments.datasets import load_images
 from clinical_backend.experiments.features import adapted_features_of_set, features_of_set
 from clinical_backend.experiments.protocol import draw
-from clinical_backend.experiments.runs import Run, run_all
+from clinical_backend.experiments.runs import LEARNERS, Run, run_all
+from clinical_backend.experiments.strategies import STRATEGIES
 from clinical_backend.experiments.summary import markdown
 from clinical_backend.learner.backbones import load_backbone
 from clinical_backend.rounds.adapt import options_for
@@ -76,6 +78,7 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
     What is in the folder already is not run again, so that an interrupted call goes on where it was.
     """
     console = Console()
+    _check(plan)
     backbone = load_backbone(plan.backbone, folder=plan.cache / "backbones", image_size=plan.image_size, device="auto")
     runs = list(_runs(plan, backbone, console))
     with _progress(console, "simulated projects") as update:
@@ -97,6 +100,17 @@ def write_report(results: Sequence[dict[str, Any]], folder: Path) -> None:
     for title, group in grouped.items():
         name = "".join(character if character.isalnum() else "-" for character in title)
         save_curves(group, title, folder / name)
+
+
+def _check(plan: Plan) -> None:
+    for parameter, given, known in (
+        ("strategy", plan.strategies, STRATEGIES),
+        ("learner", plan.learners, LEARNERS),
+    ):
+        if unknown := [name for name in given if name not in known]:
+            raise InvalidArgumentError(
+                parameter, f"there is no {parameter} {unknown[0]!r}.", f"Choose of {', '.join(known)}."
+            )
 
 
 def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
