@@ -55,7 +55,7 @@ class Protocol:
     exemplars: int = 5
     initial: int = 0
     labels: int = 300
-    batch: int = 10
+    batch: int = 20
     audit_share: float = 0.0
 
 
