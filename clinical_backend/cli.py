@@ -230,6 +230,7 @@ def simulate(
 def bench_all() -> None:
     """Run every benchmark, one after the other."""
     bench_loop()
+    bench_round()
     bench_embedding()
     bench_smi()
 
@@ -238,6 +239,14 @@ def bench_all() -> None:
 def bench_loop() -> None:
     """Time from the Nth annotation to the new order, stage by stage."""
     from clinical_backend.benchmarks.loop import main as run
+
+    run()
+
+
+@bench.command("round")
+def bench_round() -> None:
+    """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    from clinical_backend.benchmarks.round import main as run
 
     run()
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from clinical_backend.experiments.datasets import LabelledImages
     from clinical_backend.experiments.protocol import Protocol
     from clinical_backend.learner.backbones import Backbone
 
@@ -115,10 +116,14 @@ def _check(plan: Plan) -> None:
 
 def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
     """Make the features that are missing, and yield what is to be run with them."""
+    sets: dict[str, tuple[LabelledImages, Path]] = {}
+    for protocol in plan.protocols.values():
+        if protocol.dataset not in sets:
+            data = load_images(protocol.dataset, cache=plan.cache)
+            with _progress(console, f"features of {data.name}") as update:
+                sets[protocol.dataset] = data, features_of_set(data, backbone, plan.cache / "features", update)
     for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
-        data = load_images(protocol.dataset, cache=plan.cache)
-        with _progress(console, f"features of {data.name}") as update:
-            frozen = features_of_set(data, backbone, plan.cache / "features", update)
+        data, frozen = sets[protocol.dataset]
         adapted: Path | None = None
         if set(plan.learners) - {"frozen"}:
             drawn = draw(protocol, data, seed)
