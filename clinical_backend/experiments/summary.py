@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MEASURES", "curve", "found_after", "markdown", "standard_error"]
+__all__ = ["MEASURES", "curve", "first_after", "found_after", "markdown", "standard_error"]
+
+_BASE = "p_rare"
 
 MEASURES = {
     "average_precision": "rare-class average precision",
@@ -48,6 +50,12 @@ def found_after(result: dict[str, Any], labels: int) -> float:
     return float(found[min(labels, len(found)) - 1]) if labels and found else 0.0
 
 
+def first_after(result: dict[str, Any]) -> float:
+    """Return the number of labels at which a run met the first rare case; one more than its labels if never."""
+    found = np.asarray(result["found"])
+    return float(np.argmax(found > 0) + 1 if len(found) and found[-1] else len(found) + 1)
+
+
 def curve(result: dict[str, Any], measure: str) -> tuple[list[int], list[float]]:
     """Return labels and values of a measure of one run; what could not be measured yet is left out."""
     points = [
@@ -66,23 +74,29 @@ def _stops(one: dict[str, Any]) -> list[int]:
 
 def _side_by_side(name: str, learners: dict[str, dict[str, dict[int, dict[str, Any]]]]) -> str:
     """Set the strategies that several learners were run on beside P(rare) on frozen features."""
-    shared = [strategy for strategy in STRATEGIES if sum(strategy in group for group in learners.values()) > 1]
-    base = list(learners.get("frozen", {}).get("p_rare", {}).values())
+    shared = [
+        strategy
+        for strategy in STRATEGIES
+        if strategy == _BASE or sum(strategy in group for group in learners.values()) > 1
+    ]
+    base = list(learners.get("frozen", {}).get(_BASE, {}).values())
     stops = _stops(next(iter(next(iter(next(iter(learners.values())).values())).values())))
     lines = [
         f"### {name}, learners side by side",
         "",
         "In brackets: times as many as P(rare) on frozen features.",
         "",
-        "| strategy, features | " + " | ".join(f"found after {stop}" for stop in stops) + " | rare-class AP |",
-        "|---" * (len(stops) + 2) + "|",
+        "| strategy, features | labels to the first | "
+        + " | ".join(f"found after {stop}" for stop in stops)
+        + " | rare-class AP |",
+        "|---" * (len(stops) + 3) + "|",
     ]
     for strategy in shared:
         for learner, group in learners.items():
             runs = list(group.get(strategy, {}).values())
             if not runs:
                 continue
-            cells = []
+            cells = [_cell([first_after(run) for run in runs], 1)]
             for stop in stops:
                 found = [found_after(run, stop) for run in runs]
                 reference = _mean(found_after(run, stop) for run in base) if base else 0.0

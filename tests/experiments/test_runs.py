@@ -11,7 +11,7 @@ from clinical_backend.experiments.curves import save_curves
 from clinical_backend.experiments.protocol import Protocol
 from clinical_backend.experiments.runs import Run, read_results, representations, run_all
 from clinical_backend.experiments.simulate import Plan, run_simulation
-from clinical_backend.experiments.summary import markdown
+from clinical_backend.experiments.summary import first_after, markdown
 
 
 @pytest.fixture
@@ -94,8 +94,13 @@ def test_learners_are_set_beside_p_rare_on_frozen_features():
 
     table = markdown(learners).partition("learners side by side")[2]
 
-    assert "| auto, frozen | 3.0 ± 1.0 (1.50) | 0.800 ± 0.100 |" in table
-    assert "| auto, joined | 3.0 ± 1.0 (1.50) | 0.800 ± 0.100 |" in table
+    assert "| auto, frozen | 1.0 ± 0.0 | 3.0 ± 1.0 (1.50) | 0.800 ± 0.100 |" in table
+    assert "| p_rare, frozen | 2.5 ± 0.5 | 2.0 ± 1.0 (1.00) | 0.500 ± 0.000 |" in table
+
+
+def test_the_first_rare_case_is_counted_or_said_to_be_beyond():
+    assert first_after(result("auto", 0, [0, 0, 1, 2], 0.5)) == 3
+    assert first_after(result("auto", 0, [0, 0, 0, 0], 0.5)) == 5
 
 
 @pytest.mark.parametrize("wrong", [{"strategies": ["guess"]}, {"learners": ["guess"]}])
