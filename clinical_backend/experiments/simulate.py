@@ -93,11 +93,17 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
 
 
 def write_report(results: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write ``tables.md`` and the curves of each protocol."""
+    """Write ``tables.md``, and curves of each protocol: with each learner, and with all side by side."""
     (folder / "tables.md").write_text(markdown(results), encoding="utf-8")
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    learners: dict[str, set[str]] = defaultdict(set)
     for result in results:
         grouped[f"{result['name']}, {result['learner']}"].append(result)
+        grouped[result["name"]].append(result)
+        learners[result["name"]].add(result["learner"])
+    for name, known in learners.items():
+        if len(known) == 1:
+            del grouped[name]
     for title, group in grouped.items():
         name = "".join(character if character.isalnum() else "-" for character in title)
         save_curves(group, title, folder / name)
