@@ -44,7 +44,8 @@ class Run:
     protocol, strategy, seed
         What is simulated.
     learner
-        Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say.
+        Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say
+        (frozen ones for a pool that the live round adapts no network to).
     features
         Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
@@ -158,7 +159,7 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
 def representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
     """Return the features that a learner works with: one array, or two to decide between."""
     frozen, *adapted = (np.load(path) for path in features)
-    if learner == "frozen":
+    if learner == "frozen" or not adapted:
         return [frozen]
     if learner == "adapted":
         return adapted

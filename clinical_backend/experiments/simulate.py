@@ -22,7 +22,7 @@ from clinical_backend.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.experiments.strategies import STRATEGIES
 from clinical_backend.experiments.summary import markdown
 from clinical_backend.learner.backbones import load_backbone
-from clinical_backend.rounds.adapt import options_for
+from clinical_backend.rounds.adapt import LEAST_IMAGES, options_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,21 +130,21 @@ def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
                 sets[protocol.dataset] = data, features_of_set(data, backbone, plan.cache / "features", update)
     for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
         data, frozen = sets[protocol.dataset]
-        adapted: Path | None = None
-        if set(plan.learners) - {"frozen"}:
-            drawn = draw(protocol, data, seed)
-            pool = np.setdiff1d(drawn.pool, drawn.exemplars)
+        drawn = draw(protocol, data, seed)
+        pool = np.setdiff1d(drawn.pool, drawn.exemplars)
+        paths, key = {"frozen": (str(frozen),)}, ""
+        if len(pool) < LEAST_IMAGES:  # as in the live round
+            paths["live"] = paths["frozen"]
+        if set(plan.learners) - set(paths):
             options = options_for(len(pool), plan.adaptation_seconds, device="auto", seed=0)
             with _progress(console, f"adaptation to {name}, seed {seed}") as update:
                 adapted, key = adapted_features_of_set(
                     data, pool, plan.image_size, options, plan.cache / "features", update
                 )
+            paths |= {learner: (str(frozen), str(adapted)) for learner in plan.learners if learner not in paths}
         for learner, strategy in product(plan.learners, plan.strategies):
-            if learner == "frozen" or adapted is None:
-                yield Run(name, protocol, strategy, seed, learner, (str(frozen),), backbone.key)
-            else:
-                paths = (str(frozen), str(adapted))
-                yield Run(name, protocol, strategy, seed, learner, paths, f"{backbone.key}+{key}")
+            made_by = backbone.key if len(paths[learner]) == 1 else f"{backbone.key}+{key}"
+            yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by)
 
 
 @contextmanager

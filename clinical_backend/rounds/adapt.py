@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from clinical_backend.learner.backbones import Device
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["adapt_project", "adaptation_is_due", "options_for"]
+__all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "options_for"]
 
 logger = logging.getLogger(__name__)
 
-_LEAST_IMAGES = 500
+LEAST_IMAGES = 500
+"""From so many images on a project gets a network of its own."""
+
 _MOST_IMAGES = 20_000
 _BUDGETED_IMAGES = 6000
 _GROWTH = 1.5
@@ -34,7 +36,7 @@ def adaptation_is_due(workshop: Workshop, project_id: int) -> bool:
     if workshop.settings_of(project_id).adaptation == "off":
         return False
     images = len(_digests(workshop, project_id))
-    if images < _LEAST_IMAGES:
+    if images < LEAST_IMAGES:
         return False
     try:
         known = load_adapted(workshop.adaptation_folder(project_id)).images

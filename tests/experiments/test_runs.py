@@ -137,3 +137,4 @@ def test_a_learner_says_which_features_are_taken(tmp_path: Path, learner: str, d
 
     assert features.shape == (5, dimension)
     assert [known.shape for known in representations("live", paths)] == [(5, 8), (5, 11)]
+    assert [known.shape for known in representations("live", paths[:1])] == [(5, 8)]

@@ -116,7 +116,7 @@ def test_with_too_few_labels_to_judge_features_are_joined(rare):
 
 def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):
     assert not adaptation_is_due(project, 1)
-    monkeypatch.setattr(adapt_module, "_LEAST_IMAGES", 12)
+    monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
     assert adaptation_is_due(project, 1)
     project.settings = project.settings.model_copy(update={"adaptation": "off"})
     assert not adaptation_is_due(project, 1)
@@ -131,7 +131,7 @@ def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
     assert "adapted to 12 images" in message
     assert row.adaptation == message
     assert row.request == "a network was adapted to the images"
-    monkeypatch.setattr(adapt_module, "_LEAST_IMAGES", 12)
+    monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
     assert not adaptation_is_due(project, 1)
     _, joined = representations(project, 1)
     assert len(joined.features_of(project, 1, range(1, 14))) == 12
