@@ -132,7 +132,8 @@ def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
         data, frozen = sets[protocol.dataset]
         drawn = draw(protocol, data, seed)
         pool = np.setdiff1d(drawn.pool, drawn.exemplars)
-        paths, key = {"frozen": (str(frozen),)}, ""
+        paths: dict[str, tuple[str, ...]] = {"frozen": (str(frozen),)}
+        key = ""
         if len(pool) < LEAST_IMAGES:  # as in the live round
             paths["live"] = paths["frozen"]
         if set(plan.learners) - set(paths):
