@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def run_all(
     waiting = [run for run in runs if run.key not in known]
     progress(len(runs) - len(waiting), len(runs))
     if waiting:
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
         with pool, results.open("a", encoding="utf-8") as file:
             pending = [pool.submit(_simulate, run, data_cache) for run in waiting]
             try:
@@ -141,13 +142,21 @@ def read_results(results: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def _one_thread() -> None:
-    """Give each process one core, since there are as many processes."""
+def _prepare_worker() -> None:
+    """Give a process one core, since there are as many processes, and have it end when the parent is killed."""
     import numba  # noqa: PLC0415 - slow to import
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     threadpool_limits(limits=1)
     numba.set_num_threads(1)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @cache
