@@ -36,6 +36,15 @@ def test_a_folder_that_cannot_be_made_is_refused_with_a_cure(tmp_path):
         Database.in_folder(tmp_path / "file" / "below")
 
 
+def test_tables_of_another_version_are_refused_with_a_cure(tmp_path):
+    old = Database.in_folder(tmp_path)
+    with old.write() as session:
+        session.execute(text("ALTER TABLE projects DROP COLUMN adaptation"))
+    old.close()
+    with pytest.raises(StorageError, match=r"table projects has no adaptation\. Move clinical\.sqlite3"):
+        Database.in_folder(tmp_path)
+
+
 def test_changes_of_a_failing_block_are_undone(database, stores):
     stores.projects.register(1)
 
