@@ -45,10 +45,12 @@ def serve() -> None:
     """Serve Label Studio's calls and run rounds. Settings come from the environment and .env."""
     import uvicorn
 
+    from clinical_backend.storage.database import Database
     from clinical_backend.web.app import make_app
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
+    Database.in_folder(settings.model_dir).close()  # here a refusal is a sentence, in the server a traceback
     uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 

@@ -47,6 +47,15 @@ def test_a_missing_key_is_one_line_with_its_cure(capsys, monkeypatch, command):
     assert said.count("\n") == 1
 
 
+def test_a_server_over_a_damaged_database_ends_with_one_line_and_its_cure(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clinical.sqlite3").write_bytes(b"no database" * 100)
+    said = fail(capsys, monkeypatch, "serve")
+    assert "The database cannot be opened" in said
+    assert said.count("\n") == 1
+
+
 def test_a_wrong_setting_is_named(capsys, monkeypatch):
     monkeypatch.setenv("PORT", "many")
     assert "PORT" in fail(capsys, monkeypatch, "status", "--project", "1")
