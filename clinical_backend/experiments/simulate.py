@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "run_simulation"]
 
 
+_LANDMARKS = frozenset({"oracle", "p_rare", "random"})
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be simulated.
@@ -93,17 +96,18 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
 
 
 def write_report(results: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write ``tables.md``, and curves of each protocol: with each learner, and with all side by side."""
+    """Write ``tables.md``, and curves of each protocol: with each learner, and with several side by side."""
     (folder / "tables.md").write_text(markdown(results), encoding="utf-8")
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    learners: dict[str, set[str]] = defaultdict(set)
+    learners: dict[tuple[str, str], set[str]] = defaultdict(set)
     for result in results:
         grouped[f"{result['name']}, {result['learner']}"].append(result)
-        grouped[result["name"]].append(result)
-        learners[result["name"]].add(result["learner"])
-    for name, known in learners.items():
-        if len(known) == 1:
-            del grouped[name]
+        learners[result["name"], result["strategy"]].add(result["learner"])
+    for result in results:
+        name, strategy = result["name"], result["strategy"]
+        compared = any(of == name and len(known) > 1 for (of, _), known in learners.items())
+        if compared and (strategy in _LANDMARKS or len(learners[name, strategy]) > 1):
+            grouped[f"{name}, side by side"].append(result)
     for title, group in grouped.items():
         name = "".join(character if character.isalnum() else "-" for character in title)
         save_curves(group, title, folder / name)
