@@ -130,6 +130,7 @@ class Backend:
             "published_version": project.published_version,
             "queue_left": project.queue_left,
             "round_due": project.request,
+            "adaptation": project.adaptation,
             "problem": project.problem,
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),

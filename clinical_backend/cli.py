@@ -45,10 +45,12 @@ def serve() -> None:
     """Serve Label Studio's calls and run rounds. Settings come from the environment and .env."""
     import uvicorn
 
+    from clinical_backend.storage.database import Database
     from clinical_backend.web.app import make_app
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
+    Database.in_folder(settings.model_dir).close()  # here a refusal is a sentence, in the server a traceback
     uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
@@ -58,6 +60,25 @@ def worker() -> None:
     from clinical_backend.jobs.worker import run_worker
 
     run_worker(_settings())
+
+
+@app.command()
+def adapt(
+    project: Project,
+    background: Annotated[
+        bool, typer.Option("--background", hidden=True, help="With low priority, until the standard input ends.")
+    ] = False,
+) -> None:
+    """Let a small network learn a project's own images, without labels. The server does it by itself."""
+    from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.rounds.adapt import adapt_project
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    if background:
+        stay_in_background()
+    print(adapt_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
 
 
 @app.command()
@@ -157,8 +178,11 @@ def simulate(
         list[str], typer.Argument(help="Settings by name, or labelled sets: a folder per class, zip, CSV or npz.")
     ],
     strategy: Annotated[list[str] | None, typer.Option(help="What to compare; every one if none is given.")] = None,
+    learner: Annotated[
+        list[str] | None, typer.Option(help="Which features: frozen (default), adapted, joined or live.")
+    ] = None,
     rare: Annotated[list[str] | None, typer.Option(help="Rare classes; by default the smallest class.")] = None,
-    share: Annotated[float | None, typer.Option(help="Share of the pool of each rare class.")] = None,
+    share: Annotated[float | None, typer.Option(help="Share of the pool that the rare classes have together.")] = None,
     exemplars: Annotated[int | None, typer.Option(help="Exemplars of each rare class at the start.")] = None,
     initial: Annotated[int | None, typer.Option(help="Random labels at the start.")] = None,
     pool: Annotated[int | None, typer.Option(help="Images in the pool.")] = None,
@@ -192,6 +216,8 @@ def simulate(
         Plan(
             protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
             strategies=strategy or STRATEGIES,
+            learners=learner or ["frozen"],
+            adaptation_seconds=settings.adaptation_seconds,
             seeds=seeds,
             backbone=settings.backbone,
             image_size=settings.image_size,
@@ -206,6 +232,7 @@ def simulate(
 def bench_all() -> None:
     """Run every benchmark, one after the other."""
     bench_loop()
+    bench_round()
     bench_embedding()
     bench_smi()
 
@@ -214,6 +241,14 @@ def bench_all() -> None:
 def bench_loop() -> None:
     """Time from the Nth annotation to the new order, stage by stage."""
     from clinical_backend.benchmarks.loop import main as run
+
+    run()
+
+
+@bench.command("round")
+def bench_round() -> None:
+    """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    from clinical_backend.benchmarks.round import main as run
 
     run()
 

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         ``auto`` chooses from what a round measures; any other name fixes the acquisition function.
     backbone, image_size
         Network that turns images into features, and the side of its square input in pixels.
+    adaptation
+        Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
+    adaptation_seconds
+        How long that may take for 6,000 images; for fewer proportionally less.
     device
         ``auto`` takes CUDA where it is present.
     local_files_document_root
@@ -118,6 +122,8 @@ class Settings(BaseSettings):
     acquisition: Acquisition = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int = Field(default=128, ge=32, le=1024)
+    adaptation: Literal["auto", "off"] = "auto"
+    adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     local_files_document_root: Path | None = None
     reconcile_seconds: float = Field(default=60.0, gt=0)

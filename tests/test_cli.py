@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from clinical_backend import cli
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
+from tests.storage.started import start_round
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,15 @@ def test_a_missing_key_is_one_line_with_its_cure(capsys, monkeypatch, command):
     assert said.count("\n") == 1
 
 
+def test_a_server_over_a_damaged_database_ends_with_one_line_and_its_cure(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clinical.sqlite3").write_bytes(b"no database" * 100)
+    said = fail(capsys, monkeypatch, "serve")
+    assert "The database cannot be opened" in said
+    assert said.count("\n") == 1
+
+
 def test_a_wrong_setting_is_named(capsys, monkeypatch):
     monkeypatch.setenv("PORT", "many")
     assert "PORT" in fail(capsys, monkeypatch, "status", "--project", "1")
@@ -63,7 +73,7 @@ def test_status_shows_a_project_and_tells_how_to_connect_an_unknown_one(tmp_path
     database = Database.in_folder(tmp_path / "data")
     stores = Stores(database)
     stores.projects.register(4)
-    stores.rounds.publish(stores.rounds.start(4, "test"), {"acquisition": "flqmi"}, 9)
+    stores.rounds.publish(start_round(stores, 4), {"acquisition": "flqmi"}, 9)
     database.close()
     shown = run("status", "--project", "4")
     found = json.loads(shown.stdout)

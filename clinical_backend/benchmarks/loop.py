@@ -44,7 +44,11 @@ def main() -> None:
         folder = Path(name)
         with LabelStudioServer(folder / "label-studio", cache=Path(".cache")) as server:
             key = server.account.token
-            settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, "START_TRAINING_EACH_N_UPDATES": _EVERY}
+            settings = {
+                "LOCAL_FILES_DOCUMENT_ROOT": server.files,
+                "START_TRAINING_EACH_N_UPDATES": _EVERY,
+                "ADAPTATION": "off",  # it would share the CPU for minutes, at low priority
+            }
             with (
                 LabelStudioClient(server.url, key) as client,
                 BackendServer(folder / "backend", server.url, key, **settings) as backend,

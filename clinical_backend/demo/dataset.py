@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.experiments.datasets import MEDMNIST_CLASSES, medmnist_archive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 __all__ = ["Dataset", "drawn_cells", "load_dataset"]
 
-_BLOOD_CLASSES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "immature granulocyte",
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
-)
 _CELL_CLASSES = ("granular cell", "round cell", "lobed cell", "platelet")
-_DATA_FOLDERS = ("data", "../shared/data")
-_DOWNLOAD_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ def load_dataset(size: int, rare: int, seed: int, cache: Path) -> Dataset:
     the medmnist package; where neither is possible, cells are drawn.
     """
     generator = np.random.default_rng(seed)
-    archive = _blood_archive(cache)
+    archive = medmnist_archive("bloodmnist", cache)
     if archive is None:
         return drawn_cells(size, rare, seed=seed)
     with np.load(archive) as file:
@@ -74,40 +61,7 @@ def load_dataset(size: int, rare: int, seed: int, cache: Path) -> Dataset:
         ]
     )
     chosen = generator.permutation(chosen)
-    return Dataset("BloodMNIST (CC BY 4.0)", list(images[chosen]), labels[chosen], _BLOOD_CLASSES)
-
-
-def _blood_archive(cache: Path) -> Path | None:
-    named = os.environ.get("CLINICAL_DATA")
-    for folder in (named,) if named else _DATA_FOLDERS:
-        archive = Path(folder) / "bloodmnist.npz"
-        if archive.is_file():
-            return archive
-    if named:
-        raise ClinicalError(
-            f"CLINICAL_DATA names a folder without bloodmnist.npz: {named}.",
-            "Put the file there, or unset CLINICAL_DATA to have it downloaded.",
-        )
-    return _download(cache)
-
-
-def _download(cache: Path) -> Path | None:
-    archive = cache / "bloodmnist.npz"
-    if archive.is_file():
-        return archive
-    from medmnist import BloodMNIST  # noqa: PLC0415 - imports much, and only here
-
-    cache.mkdir(parents=True, exist_ok=True)
-    waited = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
-    try:
-        BloodMNIST(split="train", root=str(cache), download=True)
-    except (OSError, RuntimeError):  # medmnist raises RuntimeError for whatever went wrong
-        archive.unlink(missing_ok=True)
-        return None
-    finally:
-        socket.setdefaulttimeout(waited)
-    return archive if archive.is_file() else None
+    return Dataset("BloodMNIST (CC BY 4.0)", list(images[chosen]), labels[chosen], MEDMNIST_CLASSES["bloodmnist"])
 
 
 def drawn_cells(size: int, rare: int, *, seed: int) -> Dataset:

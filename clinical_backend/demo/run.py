@@ -61,7 +61,8 @@ def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | 
     console.print("Starting Label Studio; its first start takes one to two minutes …")
     with LabelStudioServer(folder / "label-studio", cache=folder / "cache", fast_imports=True) as server:
         api_key = server.account.token
-        settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files}
+        # A minute and a half of adaptation would end after the reader has, and share the CPU until then.
+        settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, "ADAPTATION": "off"}
         with (
             LabelStudioClient(server.url, api_key) as client,
             BackendServer(folder / "backend", server.url, api_key, **settings) as backend,

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 __all__ = ["save_curves"]
 
 _COLOURS = {LIVE: "#0f766e", "p_rare": "#d97706", "random": "#6b7280", "oracle": "#111827"}
+_LINES = ("-", "--", "-.", (0, (1, 1)))
 _OTHERS = ("#2563eb", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#c026d3", "#78716c", "#f59e0b")
 
 
@@ -35,17 +37,21 @@ def save_curves(results: Sequence[dict[str, Any]], title: str, path: Path) -> No
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, axes = plt.subplots(1, 1 + len(MEASURES), figsize=(16, 4), layout="constrained")
-    strategies = list(dict.fromkeys(result["strategy"] for result in results))
-    others = iter(_OTHERS * (1 + len(strategies) // len(_OTHERS)))
-    for strategy in strategies:
-        runs = [result for result in results if result["strategy"] == strategy]
-        colour = _COLOURS.get(strategy) or next(others)
-        style = {"color": colour, "label": strategy, "linewidth": 2.4 if strategy == LIVE else 1.2}
-        if strategy == "oracle":
-            style["linestyle"] = ":"
-        _draw_found(axes[0], runs, style)
+    series = list(dict.fromkeys((result["strategy"], result["learner"]) for result in results))
+    learners = list(dict.fromkeys(learner for _, learner in series))
+    others = iter(_OTHERS * (1 + len(series) // len(_OTHERS)))
+    colours: dict[str, str] = dict(_COLOURS)
+    for strategy, learner in series:
+        runs = [result for result in results if (result["strategy"], result["learner"]) == (strategy, learner)]
+        style = {
+            "color": colours.get(strategy) or colours.setdefault(strategy, next(others)),
+            "label": strategy if len(learners) == 1 else f"{strategy}, {learner}",
+            "linewidth": 2.4 if strategy == LIVE else 1.2,
+            "linestyle": ":" if strategy == "oracle" else _LINES[learners.index(learner) % len(_LINES)],
+        }
+        _draw_found(axes[0], runs, style, banded=strategy in _COLOURS)
         for axis, measure in zip(axes[1:], MEASURES, strict=True):
-            _draw_measure(axis, runs, measure, style)
+            _draw_measure(axis, runs, measure, style, banded=strategy in _COLOURS)
     axes[0].set(xlabel="labels", title="rare cases found", ylabel="cases")
     for axis, heading in zip(axes[1:], MEASURES.values(), strict=True):
         axis.set(xlabel="labels", title=heading)
@@ -60,22 +66,25 @@ def save_curves(results: Sequence[dict[str, Any]], title: str, path: Path) -> No
     plt.close(figure)
 
 
-def _draw_found(axis: Axes, runs: Sequence[dict[str, Any]], style: dict[str, Any]) -> None:
+def _draw_found(axis: Axes, runs: Sequence[dict[str, Any]], style: dict[str, Any], *, banded: bool) -> None:
     length = min(len(run["found"]) for run in runs)
     rows = np.array([[0, *run["found"][:length]] for run in runs])
-    _draw(axis, np.arange(length + 1), rows, style)
+    _draw(axis, np.arange(length + 1), rows, style, banded=banded)
 
 
-def _draw_measure(axis: Axes, runs: Sequence[dict[str, Any]], measure: str, style: dict[str, Any]) -> None:
+def _draw_measure(
+    axis: Axes, runs: Sequence[dict[str, Any]], measure: str, style: dict[str, Any], *, banded: bool
+) -> None:
     curves = [dict(zip(*curve(run, measure), strict=True)) for run in runs]
     labels = sorted(set.intersection(*(set(points) for points in curves)))
     if labels:
-        _draw(axis, np.array(labels), np.array([[points[label] for label in labels] for points in curves]), style)
+        rows = np.array([[points[label] for label in labels] for points in curves])
+        _draw(axis, np.array(labels), rows, style, banded=banded)
 
 
-def _draw(axis: Axes, labels: np.ndarray, rows: np.ndarray, style: dict[str, Any]) -> None:  # type: ignore[type-arg]
+def _draw(axis: Axes, labels: NDArray[np.int64], rows: NDArray[Any], style: dict[str, Any], *, banded: bool) -> None:
     mean = rows.mean(axis=0)
     axis.plot(labels, mean, **style)
-    if len(rows) > 1 and style["label"] in _COLOURS:
+    if banded and len(rows) > 1:
         error = rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
         axis.fill_between(labels, mean - error, mean + error, color=style["color"], alpha=0.15, linewidth=0)

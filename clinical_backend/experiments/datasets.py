@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     Picture: TypeAlias = bytes | Image.Image
 
-__all__ = ["DataError", "LabelledImages", "load_images", "medmnist_archive"]
+__all__ = ["MEDMNIST_CLASSES", "DataError", "LabelledImages", "load_images", "medmnist_archive"]
 
 _DATA_FOLDERS = ("data", "../shared/data")
 _DOWNLOAD_SECONDS = 20.0
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 _HELD_OUT = 0.3
-_MEDMNIST_CLASSES = {
+MEDMNIST_CLASSES = {
     "bloodmnist": (
         "basophil",
         "eosinophil",
@@ -43,6 +43,7 @@ _MEDMNIST_CLASSES = {
     "breastmnist": ("malignant", "benign"),
     "pneumoniamnist": ("normal", "pneumonia"),
 }
+"""Names of the classes of MedMNIST sets, in the order of their codes."""
 
 
 class DataError(ClinicalError):
@@ -159,11 +160,11 @@ def _found(name: str, cache: Path) -> Path:
             path = folder / f"{name}{suffix}"
             if path.exists():
                 return path
-    archive = medmnist_archive(name, cache) if name in _MEDMNIST_CLASSES else None
+    archive = medmnist_archive(name, cache) if name in MEDMNIST_CLASSES else None
     if archive is None:
         raise DataError(
             f"There is no labelled set {name!r}.",
-            f"Give a path, put it into the folder CLINICAL_DATA, or take one of {', '.join(_MEDMNIST_CLASSES)}, "
+            f"Give a path, put it into the folder CLINICAL_DATA, or take one of {', '.join(MEDMNIST_CLASSES)}, "
             "which are downloaded where there is a network.",
         )
     return archive
@@ -212,7 +213,7 @@ def _of_medmnist(path: Path, seed: int) -> LabelledImages:
         images = np.concatenate([file[f"{split}_images"] for split in splits])
         labels = np.concatenate([file[f"{split}_labels"].ravel() for split in splits]).astype(np.int64)
         tested = [split == "test" for split in splits for _ in file[f"{split}_labels"]]
-    known = _MEDMNIST_CLASSES.get(path.stem.partition("_")[0], ())
+    known = MEDMNIST_CLASSES.get(path.stem.partition("_")[0], ())
     names = [known[code] if code < len(known) else f"class {code}" for code in labels]
     return _assemble(path.stem, list(images), names, tested if any(tested) else None, seed)
 

@@ -1,4 +1,4 @@
-"""Features of a labelled set, made as the live round makes them and kept beside the results."""
+"""Features of a labelled set, frozen or adapted to a pool, made as the live round makes them and kept."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import numpy as np
 from clinical_backend.errors import ImageError
 from clinical_backend.experiments.datasets import DataError
 from clinical_backend.images.decoding import decode
+from clinical_backend.learner.adapted import AdaptedBackbone
 from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.preprocessing import to_square
+from clinical_backend.rounds.embed import thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from PIL import Image
 
     from clinical_backend.experiments.datasets import LabelledImages
+    from clinical_backend.learner.adaptation import AdaptationOptions
     from clinical_backend.learner.backbones import Backbone
 
-__all__ = ["content_of", "features_of_set"]
+__all__ = ["adapted_features_of_set", "content_of", "features_of_set"]
 
 
 def features_of_set(
@@ -58,6 +63,54 @@ def features_of_set(
         rows[place] = feature
         if place % 100 == 99 or place == len(data) - 1:
             progress(place + 1, len(data))
+    return _kept(rows, path)
+
+
+def adapted_features_of_set(
+    data: LabelledImages,
+    pool: NDArray[np.int64],
+    image_size: int,
+    options: AdaptationOptions,
+    cache: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[Path, str]:
+    """Adapt a network to the images of a pool, and embed the whole set with it, or find what was made before.
+
+    Parameters
+    ----------
+    pool
+        Indices of the images that the network learns, without their labels.
+    image_size
+        Of the frozen backbone: thumbnails are made of what it sees.
+    progress
+        Called with the hundredths done and a hundred.
+
+    Returns
+    -------
+    tuple
+        An array (npy) of shape (n, d), float32, and the key of the network.
+    """
+    from clinical_backend.learner.adaptation import adapt  # noqa: PLC0415 (imports torch)
+
+    chosen = np.sort(pool)
+    asked = f"{content_of(data)} {chosen.tolist()} {image_size} {options}"
+    name = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    folder = cache / f"{data.name}-adapted-{name}"
+    path = folder / "features.npy"
+    if not path.is_file():
+        thumbnails = np.stack([thumbnail(to_square(_opened(data, index), image_size)) for index in range(len(data))])
+        adapt(thumbnails[chosen], folder, options, progress=lambda share, _: progress(round(100 * share), 100))
+        backbone = AdaptedBackbone(folder)
+        _kept(np.concatenate([backbone.embed(part) for part in np.array_split(thumbnails, len(data) // 256 + 1)]), path)
+    return path, AdaptedBackbone(folder).key
+
+
+def _opened(data: LabelledImages, index: int) -> Image.Image:
+    picture = data.picture(index)
+    return decode(picture) if isinstance(picture, bytes) else picture
+
+
+def _kept(rows: NDArray[np.float32], path: Path) -> Path:
     buffer = io.BytesIO()
     np.save(buffer, rows)
     write_aside(path, buffer.getvalue())

@@ -32,7 +32,7 @@ class Protocol:
     rare_count
         How many classes are rare where none is named.
     rare_share
-        Share of the pool that each rare class has.
+        Share of the pool that all rare classes have together, each the same.
     pool
         Images in the pool at the start, fewer where the set is smaller.
     exemplars
@@ -55,7 +55,7 @@ class Protocol:
     exemplars: int = 5
     initial: int = 0
     labels: int = 300
-    batch: int = 10
+    batch: int = 20
     audit_share: float = 0.0
 
 
@@ -122,7 +122,7 @@ class Draw:
 def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     """Draw a project: the pool with its rare share, and what is labelled at the start.
 
-    Each rare class gets ``rare_share`` of the pool beside its exemplars, which come on top.
+    The exemplars come on top: a seed draws the same pool for every start.
 
     Raises
     ------
@@ -140,13 +140,11 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
         )
     codes = [data.classes.index(name) for name in rare_classes]
     common = available[~np.isin(data.labels[available], codes)]
-    common_share = 1.0 - protocol.rare_share * len(codes)
+    common_share = 1.0 - protocol.rare_share
     if common_share <= 0:
-        raise InvalidArgumentError(
-            "rare_share", f"{len(codes)} classes of {protocol.rare_share:.0%} leave nothing common.", "Give less."
-        )
+        raise InvalidArgumentError("rare_share", f"{protocol.rare_share:.0%} leave nothing common.", "Give less.")
     size = min(protocol.pool, int(len(common) / common_share))
-    of_each = max(1, round(protocol.rare_share * size))
+    of_each = max(1, round(protocol.rare_share * size / len(codes)))
     exemplars, members = [], []
     for code in codes:
         cases = generator.permutation(available[data.labels[available] == code])
@@ -157,8 +155,8 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
                 f"{len(cases)} are there.",
                 "Take a smaller pool, a smaller share or fewer exemplars.",
             )
-        exemplars.append(cases[: protocol.exemplars])
-        members.append(cases[protocol.exemplars : protocol.exemplars + of_each])
+        members.append(cases[:of_each])
+        exemplars.append(cases[of_each : of_each + protocol.exemplars])
     members.append(generator.permutation(common)[: round(common_share * size)])
     pool = generator.permutation(np.concatenate(members))
     initial = pool[: protocol.initial]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +19,17 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.experiments.datasets import LabelledImages, load_images
 from clinical_backend.experiments.protocol import Protocol, draw
 from clinical_backend.experiments.simulation import simulate
+from clinical_backend.rounds.representation import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Run", "read_results", "run_all"]
+    from numpy.typing import NDArray
+
+__all__ = ["LEARNERS", "Run", "read_results", "representations", "run_all"]
+
+LEARNERS = ("frozen", "adapted", "joined", "live")
 
 _PACKAGES = ("clinical-backend", "torch", "onnxruntime", "scikit-learn", "numpy")
 
@@ -39,11 +45,12 @@ class Run:
     protocol, strategy, seed
         What is simulated.
     learner
-        What made the features, for tables.
+        Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say
+        (frozen ones for a pool that the live round adapts no network to).
     features
-        Where they are.
+        Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
-        Key of what made them.
+        Keys of what made them.
     """
 
     name: str
@@ -51,7 +58,7 @@ class Run:
     strategy: str
     seed: int
     learner: str
-    features: str
+    features: tuple[str, ...]
     backbone: str
 
     @property
@@ -66,6 +73,7 @@ class Run:
             "protocol": asdict(self.protocol),
             "strategy": self.strategy,
             "seed": self.seed,
+            "learner": self.learner,
             "backbone": self.backbone,
         }
 
@@ -96,7 +104,7 @@ def run_all(
     waiting = [run for run in runs if run.key not in known]
     progress(len(runs) - len(waiting), len(runs))
     if waiting:
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
         with pool, results.open("a", encoding="utf-8") as file:
             pending = [pool.submit(_simulate, run, data_cache) for run in waiting]
             try:
@@ -134,13 +142,21 @@ def read_results(results: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def _one_thread() -> None:
-    """Give each process one core, since there are as many processes."""
+def _prepare_worker() -> None:
+    """Give a process one core, since there are as many processes, and have it end when the parent is killed."""
     import numba  # noqa: PLC0415 - slow to import
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     threadpool_limits(limits=1)
     numba.set_num_threads(1)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @cache
@@ -148,15 +164,26 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
     return load_images(name, cache=data_cache)
 
 
+@lru_cache(maxsize=1)
+def representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    """Return the features that a learner works with: one array, or two to decide between."""
+    frozen, *adapted = (np.load(path) for path in features)
+    if learner == "frozen" or not adapted:
+        return [frozen]
+    if learner == "adapted":
+        return adapted
+    joined = join(frozen, adapted[0])
+    return [joined] if learner == "joined" else [frozen, joined]
+
+
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
-    features = np.load(run.features, mmap_mode="r")
     drawn = draw(run.protocol, data, run.seed)
+    features = representations(run.learner, run.features)
     outcome = simulate(run.protocol, drawn, data, features, run.strategy, seed=run.seed)
     result = {
         "key": run.key,
         "name": run.name,
-        "learner": run.learner,
         **run.configuration,
         "rare_classes": drawn.rare_classes,
         "pool": len(drawn.pool),

@@ -13,16 +13,18 @@ from clinical_backend.experiments.strategies import LIVE, Situation, order
 from clinical_backend.learner.metrics import evaluate
 from clinical_backend.rounds.embed import FeaturedTasks
 from clinical_backend.rounds.fit import Fit, fit
+from clinical_backend.rounds.representation import adapted_is_better
 from clinical_backend.rounds.target import find_target
 from clinical_backend.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from clinical_backend.experiments.datasets import LabelledImages
     from clinical_backend.experiments.protocol import Draw, Protocol
+    from clinical_backend.rounds.target import Target
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
@@ -62,7 +64,7 @@ def simulate(
     protocol: Protocol,
     drawn: Draw,
     data: LabelledImages,
-    features: NDArray[np.float32],
+    representations: Sequence[NDArray[np.float32]],
     strategy: str,
     *,
     seed: int,
@@ -74,22 +76,23 @@ def simulate(
 
     Parameters
     ----------
-    features
-        Of the whole labelled set, shape (n, d), float32.
+    representations
+        Features of the whole labelled set, shape (n, d), float32. Of two, frozen and joined, the labels at hand
+        decide in every round.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
     project = _Project(protocol, drawn, data)
     outcome = Outcome(project.rare_left(), classes_found=dict.fromkeys(drawn.rare_classes, 0))
     checkpoints = {0, protocol.labels, *(stop for stop in CHECKPOINTS if stop < protocol.labels)}
 
-    def featured(tasks: Iterable[int]) -> FeaturedTasks:
-        chosen = np.asarray(list(tasks), dtype=np.int64)
-        return FeaturedTasks(chosen, features[chosen])
-
     for number in count(1):
         started = time.perf_counter()
         target = find_target(project.labels, project.exemplars, (), (), data.classes, targeted=project.targeted)
-        pool, query, labelled = featured(project.pool()), featured(target.query), featured(project.labels)
+        features = _choose(representations, project, target, seed)
+        pool, query, labelled = (
+            FeaturedTasks(tasks, features[tasks])
+            for tasks in map(_indices, (project.pool(), target.query, project.labels))
+        )
         if strategy == LIVE:
             fitted = fit(labelled, project.labels, data.classes, target, seed=seed, pool=pool, query=query)
         else:
@@ -142,6 +145,26 @@ class _Project:
             if self._tags_first_cases and outcome.classes_found[name] == 1:
                 self.exemplars.append(task)
         outcome.found.append(sum(outcome.classes_found.values()))
+
+
+def _choose(
+    representations: Sequence[NDArray[np.float32]], project: _Project, target: Target, seed: int
+) -> NDArray[np.float32]:
+    """Return the features that the live round would take."""
+    if len(representations) == 1:
+        return representations[0]
+    rare = _indices(target.query)
+    common = np.setdiff1d(_indices(project.labels), rare)
+    pool = _indices(project.pool())
+    frozen, joined = representations
+    better, _ = adapted_is_better(
+        (frozen[rare], joined[rare]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
+    )
+    return joined if better else frozen
+
+
+def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:
+    return np.asarray(list(tasks), dtype=np.int64)
 
 
 def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Draw) -> dict[str, float | None]:

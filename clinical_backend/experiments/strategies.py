@@ -117,6 +117,7 @@ def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], str]:
         situation.target,
         situation.fitted,
         pool=situation.pool,
+        labelled=situation.labelled,
         query=situation.query,
         counter_exemplars=FeaturedTasks(situation.pool.tasks[:0], situation.pool.features[:0]),
         round_number=situation.number,

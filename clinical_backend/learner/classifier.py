@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LOGIT_VARIANCE",
     "LinearClassifier",
-    "averaged",
     "checked_features",
     "checked_labels",
     "fit",
@@ -82,6 +81,21 @@ class LinearClassifier:
         rows = checked_features(features, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / _lengths(rows) + self.bias
         return logits
+
+    def among(self, classes: Sequence[str]) -> LinearClassifier:
+        """Return the classifier that chooses among some of the classes only.
+
+        Raises
+        ------
+        InvalidArgumentError
+            When it does not know one of them.
+        """
+        if unknown := [name for name in classes if name not in self.classes]:
+            raise InvalidArgumentError(
+                "classes", f"the classifier does not know {unknown[0]!r}.", f"Choose of {', '.join(self.classes)}."
+            )
+        columns = [self.classes.index(name) for name in classes]
+        return LinearClassifier(tuple(classes), self.weights[:, columns], self.bias[columns], self.counts[columns])
 
     def probabilities(self, features: ArrayLike) -> NDArray[np.float32]:
         """Return the softmax of the logits, shape (n, C), float32.
@@ -226,25 +240,6 @@ def fit_weighted(
         found = coordinates.unfold(*solution)
     counts = np.bincount(indices, minlength=len(classes)).astype(np.int64)
     return LinearClassifier(tuple(classes), *found, counts)
-
-
-def averaged(first: LinearClassifier, second: LinearClassifier) -> LinearClassifier:
-    """Return a classifier whose logits are the means of two: of the classes of the first, which the second must know.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When the second does not know one of the classes.
-    """
-    if unknown := [name for name in first.classes if name not in second.classes]:
-        raise InvalidArgumentError("second", f"it does not know the class {unknown[0]!r}.", "Fit both to one set.")
-    columns = [second.classes.index(name) for name in first.classes]
-    return LinearClassifier(
-        first.classes,
-        np.mean([first.weights, second.weights[:, columns]], axis=0, dtype=np.float32),
-        np.mean([first.bias, second.bias[columns]], axis=0, dtype=np.float32),
-        first.counts,
-    )
 
 
 def out_of_fold_probabilities(

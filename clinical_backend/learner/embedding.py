@@ -84,20 +84,29 @@ class Embedder:
         ModelError
             When the network fails; this is not the fault of one image.
         """
-        for _, feature in self.embed_pairs((None, image) for image in images):
-            yield feature
+        for embedded in self.embed_with_pixels(images):
+            yield embedded if isinstance(embedded, ImageError) else embedded[0]
+
+    def embed_with_pixels(self, images: Iterable[Picture]) -> Iterator[tuple[Feature, Pixels] | ImageError]:
+        """Yield with each feature the pixels that the network saw, (image_size, image_size, 3), as ``embed`` does."""
+        for _, embedded in self._embed((None, image) for image in images):
+            yield embedded
 
     def embed_pairs(self, pairs: Iterable[tuple[Key, Picture]]) -> Iterator[tuple[Key, Feature | ImageError]]:
         """Yield the feature of each image with whatever came beside the image, as ``embed`` does.
 
         So images can stream from where they are fetched, while earlier ones are in the network.
         """
+        for key, embedded in self._embed(pairs):
+            yield key, embedded if isinstance(embedded, ImageError) else embedded[0]
+
+    def _embed(self, pairs: Iterable[tuple[Key, Picture]]) -> Iterator[tuple[Key, tuple[Feature, Pixels] | ImageError]]:
         prepared = map_in_order(
             self._prepare, pairs, workers=self._workers, look_ahead=self._batch_size + self._workers
         )
         network = ThreadPoolExecutor(max_workers=1)
         try:
-            running: deque[Future[list[tuple[Key, Feature | ImageError]]]] = deque()
+            running: deque[Future[list[tuple[Key, tuple[Feature, Pixels] | ImageError]]]] = deque()
             for batch in _batches(prepared, self._batch_size):
                 running.append(network.submit(self._embed_batch, batch))
                 if len(running) == 2:  # one in the network, the next made ready meanwhile
@@ -117,10 +126,12 @@ class Embedder:
             return key, error
         return key, to_square(decoded, self._backbone.image_size)
 
-    def _embed_batch(self, batch: list[tuple[Key, Pixels | ImageError]]) -> list[tuple[Key, Feature | ImageError]]:
+    def _embed_batch(
+        self, batch: list[tuple[Key, Pixels | ImageError]]
+    ) -> list[tuple[Key, tuple[Feature, Pixels] | ImageError]]:
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
         features = iter(self._backbone.embed(np.stack(pixels)) if pixels else ())
-        return [(key, image if isinstance(image, ImageError) else next(features)) for key, image in batch]
+        return [(key, image if isinstance(image, ImageError) else (next(features), image)) for key, image in batch]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -25,7 +25,8 @@ class Encoder(torch.nn.Module):
     Attributes
     ----------
     dimension
-        Length of a feature: the mean of the last two resolutions' maps, concatenated; 6 · width.
+        Length of a feature, the mean of the last maps: 4 · width. (With the middle maps' mean beside it no
+        average precision was better.)
     """
 
     shift: torch.Tensor
@@ -34,10 +35,14 @@ class Encoder(torch.nn.Module):
     def __init__(self, image_size: int, width: int, mean: torch.Tensor, std: torch.Tensor) -> None:
         super().__init__()
         stride = max(1, round(image_size / _STEM_GRID))
-        self.stem = _convolution(3, width, size=2 * stride + 1, stride=stride)
-        self.middle = torch.nn.Sequential(_convolution(width, 2 * width, stride=2), _Residual(2 * width))
-        self.top = torch.nn.Sequential(_convolution(2 * width, 4 * width, stride=2), _Residual(4 * width))
-        self.dimension = 6 * width
+        self.dimension = 4 * width
+        self.body = torch.nn.Sequential(
+            _convolution(3, width, size=2 * stride + 1, stride=stride),
+            _convolution(width, 2 * width, stride=2),
+            _Residual(2 * width),
+            _convolution(2 * width, 4 * width, stride=2),
+            _Residual(4 * width),
+        )
         # Only training needs it; features are taken before it (Chen et al. 2020, section 4.2).
         self.projector = torch.nn.Sequential(
             torch.nn.Linear(self.dimension, self.dimension, bias=False),
@@ -50,9 +55,8 @@ class Encoder(torch.nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features, shape (n, dimension), of images of shape (n, 3, s, s) with values from 0 to 1."""
-        middle = self.middle(self.stem((images - self.shift) * self.scale))
-        top = self.top(middle)
-        return torch.cat([middle.mean(dim=(2, 3)), top.mean(dim=(2, 3))], dim=1)
+        maps: torch.Tensor = self.body((images - self.shift) * self.scale)
+        return maps.mean(dim=(2, 3))
 
     def project(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the contrastive loss compares, shape (n, 128)."""

@@ -78,6 +78,7 @@ class TrainingState:
                 if state.run != run:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            parameters = [value for group in optimizer.param_groups for value in group["params"]]
             by_parameter: dict[int, dict[str, torch.Tensor]] = {}
             weights: dict[str, torch.Tensor] = {}
             for name, value in tensors.items():
@@ -86,10 +87,15 @@ class TrainingState:
                     weights[rest] = value
                 else:
                     index, _, key = rest.partition(".")
-                    by_parameter.setdefault(int(index), {})[key] = value
+                    by_parameter.setdefault(int(index), {})[key] = _laid_out_like(value, parameters[int(index)])
             network.load_state_dict(weights)
             optimizer.load_state_dict({**optimizer.state_dict(), "state": by_parameter})
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
             _log.warning("The state of a training cannot be used (%s); it starts anew.", type(error).__name__)
             return None
         return state
+
+
+def _laid_out_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in its parameter's memory layout, which a fused optimiser takes for granted."""
+    return value if value.shape != parameter.shape else parameter.detach().clone().copy_(value)

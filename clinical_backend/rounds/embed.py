@@ -9,10 +9,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.embedding import content_key
+from clinical_backend.learner.preprocessing import to_square
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["FeaturedTasks", "embed_new", "features_of", "may_try"]
+__all__ = ["THUMBNAIL", "FeaturedTasks", "digests_of", "embed_new", "features_of", "may_try", "thumbnail"]
+
+THUMBNAIL = 48
+"""Side of the images in pixels that adaptation learns from."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +47,8 @@ def embed_new(
     features: FeatureStore,
     project_id: int,
     progress: Callable[[int, int], None],
+    *,
+    thumbnails: FeatureStore | None = None,
 ) -> int:
     """Fetch, decode and embed the images that have no feature yet.
 
@@ -50,6 +58,8 @@ def embed_new(
     ----------
     progress
         Called with the number of images done and of all.
+    thumbnails
+        Where small pixels of them are kept, if they are.
 
     Returns
     -------
@@ -61,7 +71,7 @@ def embed_new(
     images = iter(waiting)
     done = 0
     while batch := list(islice(images, _BATCH)):
-        _embed_batch(stores, source, embedder, features, project_id, batch)
+        _embed_batch(stores, source, embedder, features, project_id, batch, thumbnails)
         done += len(batch)
         progress(done, len(waiting))
     return len(waiting)
@@ -88,13 +98,23 @@ class FeaturedTasks:
 
 def features_of(stores: Stores, features: FeatureStore, project_id: int, task_ids: Iterable[int]) -> FeaturedTasks:
     """Return those of the tasks that have a feature, in their order."""
-    wanted = list(task_ids)
-    images = stores.images.all(project_id, wanted)
-    digests = {task: images[task].digest for task in wanted if task in images}
-    positions = features.positions(digest for digest in digests.values() if digest is not None)
-    tasks = [task for task in wanted if digests.get(task) in positions]
-    rows = features.read([positions[digest] for task in tasks if (digest := digests[task]) is not None])
-    return FeaturedTasks(np.asarray(tasks, dtype=np.int64), rows)
+    digests = digests_of(stores, project_id, task_ids)
+    positions = features.positions(digests.values())
+    tasks = [task for task, digest in digests.items() if digest in positions]
+    return FeaturedTasks(np.asarray(tasks, dtype=np.int64), features.read([positions[digests[task]] for task in tasks]))
+
+
+def digests_of(stores: Stores, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
+    """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
+    wanted = None if task_ids is None else list(task_ids)
+    images = stores.images.all(project_id) if wanted is None else stores.images.all(project_id, wanted)
+    known = {task: image.digest for task, image in images.items() if image.digest is not None}
+    return known if wanted is None else {task: known[task] for task in wanted if task in known}
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pixels that a backbone saw in the size that adaptation learns from."""
+    return to_square(Image.fromarray(pixels), THUMBNAIL)
 
 
 def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[KnownImage]:
@@ -119,19 +139,24 @@ def _embed_batch(
     features: FeatureStore,
     project_id: int,
     batch: list[KnownImage],
+    thumbnails: FeatureStore | None,
 ) -> None:
     fetched = list(source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch))
-    vectors = embedder.embed(content for _, content in fetched)
+    embeddings = embedder.embed_with_pixels(content for _, content in fetched)
     problems: dict[int, str] = {}
     digests: dict[int, str] = {}
     rows: dict[str, NDArray[np.float32]] = {}
-    for image, (_, content), vector in zip(batch, fetched, vectors, strict=True):
-        if isinstance(content, ImageError) or isinstance(vector, ImageError):
-            problems[image.task_id] = str(vector)
+    small: dict[str, NDArray[np.uint8]] = {}
+    for image, (_, content), embedded in zip(batch, fetched, embeddings, strict=True):
+        if isinstance(content, ImageError) or isinstance(embedded, ImageError):
+            problems[image.task_id] = str(embedded)
         else:
-            digests[image.task_id] = content_key(content)
-            rows[digests[image.task_id]] = vector
+            digest = digests[image.task_id] = content_key(content)
+            rows[digest], pixels = embedded
+            small[digest] = thumbnail(pixels)
     if rows:
+        if thumbnails is not None:
+            thumbnails.add(list(small), np.stack(list(small.values())).reshape(len(small), -1))
         features.add(list(rows), np.stack(list(rows.values())))
     stores.images.found(project_id, digests)
     stores.images.failed(project_id, problems)

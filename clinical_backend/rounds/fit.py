@@ -126,9 +126,10 @@ def fit(
         return Fit(None, known, (), sees_target=False, reason=reason, detector=detector)
     columns = {name: column for column, name in enumerate(known)}
     codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
-    classifier = linear.fit(labelled.features, codes, known, seed=seed)
     if detector is not None and set(known) <= set(detector.classifier.classes):
-        classifier = linear.averaged(classifier, detector.classifier)
+        classifier = detector.classifier.among(known)
+    else:
+        classifier = linear.fit(labelled.features, codes, known, seed=seed)
     rare = tuple(name for name in target.classes if name in known)
     sees, reason, measurements = False, "the classifier was not judged", dict[str, float]()
     if judge:

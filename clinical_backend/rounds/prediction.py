@@ -13,8 +13,11 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
+from clinical_backend.learner.adapted import join_features
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
 from clinical_backend.learner.embedding import content_key
+from clinical_backend.rounds.embed import thumbnail
+from clinical_backend.rounds.representation import adapted_rows, representations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import PredictTask
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.learner.classifier import LinearClassifier
+    from clinical_backend.rounds.representation import Representation
     from clinical_backend.rounds.workshop import Workshop
 
 __all__ = ["UNPUBLISHED_VERSION", "predict"]
@@ -64,12 +68,12 @@ def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Seque
     scheme = read_scheme(label_config, settings.exemplar_control)
     row = workshop.stores.projects.get(project_id)
     version = (row.published_version if row else None) or UNPUBLISHED_VERSION
-    classifier = _classifier(workshop, project_id, version)
+    classifier, representation = _classifier(workshop, project_id, version)
     empty = Prediction(result=[], score=1.0, model_version=version)
     if classifier is None or not settings.preannotate:
         return [empty] * len(tasks)
     predictions = []
-    for vector in _features(workshop, project_id, scheme, tasks):
+    for vector in _features(workshop, project_id, scheme, tasks, representation):
         if vector is None:
             predictions.append(empty)
             continue
@@ -91,19 +95,23 @@ def _prediction(
     )
 
 
-def _classifier(workshop: Workshop, project_id: int, version: str) -> LinearClassifier | None:
+def _classifier(
+    workshop: Workshop, project_id: int, version: str
+) -> tuple[LinearClassifier | None, Representation | None]:
+    """Return the model of a version, with the representation that it takes."""
     folder = workshop.checkpoint_folder(project_id, version)
     if not folder.is_dir():
-        return None
+        return None, None
     try:
         classifier, metadata = _load(folder)
     except ModelError as error:
         logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
-        return None
-    if metadata.backbone != workshop.backbone.key:
-        logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)
-        return None
-    return classifier
+        return None, None
+    for representation in representations(workshop, project_id):
+        if representation.key == metadata.backbone:
+            return classifier, representation
+    logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)
+    return None, None
 
 
 @lru_cache(maxsize=32)
@@ -112,7 +120,11 @@ def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
 
 
 def _features(
-    workshop: Workshop, project_id: int, scheme: LabelingScheme, tasks: Sequence[PredictTask]
+    workshop: Workshop,
+    project_id: int,
+    scheme: LabelingScheme,
+    tasks: Sequence[PredictTask],
+    representation: Representation | None,
 ) -> list[NDArray[np.float32] | None]:
     """Return the feature of each task; ``None`` where its image cannot be read in time."""
     features: list[NDArray[np.float32] | None] = [None] * len(tasks)
@@ -129,8 +141,14 @@ def _features(
     for place, vector in zip(cached, rows, strict=True):
         features[place] = vector
     missing = [place for place, vector in enumerate(features) if vector is None]
-    _embed_missing(workshop, tasks, addresses, missing, features)
-    return features
+    digests |= _embed_missing(workshop, tasks, addresses, missing, features)
+    if representation is None or representation.adapted is None:
+        return features
+    own = adapted_rows(workshop, representation.adapted, [digests.get(place, "") for place in range(len(tasks))])
+    return [
+        None if first is None or second is None else join_features([first[None], second[None]])[0]
+        for first, second in zip(features, own, strict=True)
+    ]
 
 
 def _embed_missing(
@@ -139,28 +157,36 @@ def _embed_missing(
     addresses: Sequence[str],
     missing: Sequence[int],
     features: list[NDArray[np.float32] | None],
-) -> None:
-    """Fill in features of images that no round has met, as far as the time for one call goes."""
+) -> dict[int, str]:
+    """Fill in features of images that no round has met, as far as the time for one call goes.
+
+    Returns what identifies the images of the places that were filled in.
+    """
+    digests: dict[int, str] = {}
     deadline = time.monotonic() + workshop.settings.predict_seconds
     waiting = iter(missing)
     while places := list(islice(waiting, _BATCH)):
         if time.monotonic() > deadline:
             left = len(places) + sum(1 for _ in waiting)
             logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
-            return
+            break
         requests = [ImageRequest(tasks[place].id, addresses[place]) for place in places]
         fetched = [content for _, content in workshop.source.fetch_many(requests)]
-        vectors = workshop.embedder.embed(fetched)
-        for place, content, vector in zip(places, fetched, vectors, strict=True):
-            if isinstance(content, ImageError) or isinstance(vector, ImageError):
-                logger.warning("Task %s gets no prediction: %s", tasks[place].id, vector)
+        embeddings = workshop.embedder.embed_with_pixels(fetched)
+        for place, content, embedded in zip(places, fetched, embeddings, strict=True):
+            if isinstance(content, ImageError) or isinstance(embedded, ImageError):
+                logger.warning("Task %s gets no prediction: %s", tasks[place].id, embedded)
                 continue
-            features[place] = vector
-            _remember(workshop, content, vector)
+            features[place], pixels = embedded
+            digests[place] = content_key(content)
+            _remember(workshop, digests[place], embedded[0], pixels)
+    return digests
 
 
-def _remember(workshop: Workshop, content: bytes, vector: NDArray[np.float32]) -> None:
+def _remember(workshop: Workshop, digest: str, vector: NDArray[np.float32], pixels: NDArray[np.uint8]) -> None:
     try:
-        workshop.features.add([content_key(content)], vector[None])
+        if workshop.settings.adaptation != "off":
+            workshop.thumbnails.add([digest], thumbnail(pixels).reshape(1, -1))
+        workshop.features.add([digest], vector[None])
     except ClinicalError as error:
         logger.warning("A feature is not kept: %s", error)

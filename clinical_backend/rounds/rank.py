@@ -25,6 +25,7 @@ _NEEDS_CLASSIFIER = frozenset({"entropy"})
 _OF_RARE = frozenset({"quality_diversity", "p_rare"})
 _UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
+_DIVERSE_COMPONENTS = 16
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
 
@@ -115,6 +116,7 @@ def rank(
     fit: Fit,
     *,
     pool: FeaturedTasks,
+    labelled: FeaturedTasks,
     query: FeaturedTasks,
     counter_exemplars: FeaturedTasks,
     round_number: int,
@@ -125,6 +127,8 @@ def rank(
     ----------
     pool
         Tasks that may be queued.
+    labelled
+        Labelled tasks, which a diverse order keeps away from.
     query, counter_exemplars
         What the queue is to turn to, and away from.
     round_number
@@ -152,6 +156,9 @@ def rank(
         residuals = fit.classifier.residuals(pool.features[rest])
         embedding = Embedding(embedding.features, residuals=residuals)
         query_embedding = Embedding(query_embedding.features, residuals=fit.query_residuals(query))
+    seen = None
+    if choice.acquisition == "coreset":
+        embedding, seen = _leading_components(embedding.features, labelled.features - centre)
     of_rare = choice.acquisition in _OF_RARE and fit.detector is not None
     selection = select(
         choice.acquisition,
@@ -162,11 +169,24 @@ def rank(
         rare_classes=None if of_rare else fit.rare_columns or None,
         weight=_QUALITY_WEIGHT,
         conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
+        labelled=seen,
         seed=settings.seed,
     )
     sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
     order, draws = _interleave(rest[selection.indices], audit, generator, sought)
     return choice, _explain(order, draws, fit, pool, query)
+
+
+def _leading_components(pool: NDArray[np.float32], labelled: NDArray[np.float32]) -> tuple[Embedding, Embedding | None]:
+    """Project centred features on the pool's leading principal components.
+
+    Distances in all dimensions are mostly noise, and the farthest images mostly odd ones: in the leading
+    components a diverse order meets the first rare case earlier (docs/finding-power.md).
+    """
+    covariance = pool.T @ pool
+    _, directions = np.linalg.eigh(covariance.astype(np.float64))
+    leading = np.ascontiguousarray(directions[:, ::-1][:, :_DIVERSE_COMPONENTS].astype(np.float32))
+    return Embedding(pool @ leading), Embedding(labelled @ leading) if len(labelled) else None
 
 
 def _interleave(

@@ -22,6 +22,7 @@ from clinical_backend.storage.schema import RoundState
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project
     from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Round
 
 __all__ = ["reconcile"]
 
@@ -80,8 +81,8 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
             _note_recovery(workshop, project_id)
     except ClinicalError as error:
         _note(workshop, project_id, error)
-    while (request := stores.projects.take_request(project_id)) is not None:
-        if not _run(workshop, project_id, request):
+    while (due := stores.rounds.start(project_id)) is not None:
+        if not _run(workshop, due):
             return
 
 
@@ -166,11 +167,10 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         stores.projects.request_round(project.id, reason)
 
 
-def _run(workshop: Workshop, project_id: int, request: str) -> bool:
+def _run(workshop: Workshop, row: Round) -> bool:
     """Run one round and clear up after it; tell whether it came to its end."""
-    stores = workshop.stores
-    row = stores.rounds.start(project_id, request)
-    logger.info("Project %d: round %d begins, because %s", project_id, row.number, request)
+    project_id = row.project_id
+    logger.info("Project %d: round %d begins, because %s", project_id, row.number, row.request)
     try:
         run_round(workshop, row)
     except ClinicalError as error:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
-from clinical_backend.rounds.embed import embed_new, features_of
+from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.fit import Fit, fit
+from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import rank
 from clinical_backend.rounds.sync import synchronise
@@ -19,6 +20,7 @@ from clinical_backend.rounds.sync import synchronise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clinical_backend.rounds.representation import Representation
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
@@ -50,34 +52,41 @@ def run_round(workshop: Workshop, row: Round) -> None:
     with stages.stage("sync"):
         snapshot = synchronise(workshop.client, stores, settings, project_id)
     with stages.stage("embed"):
-        embedded = embed_new(stores, workshop.source, workshop.embedder, features, project_id, stages.progress)
-        pool = features_of(stores, features, project_id, snapshot.pool)
-        labelled = features_of(stores, features, project_id, snapshot.labels.classes)
-        query = features_of(stores, features, project_id, snapshot.target.query)
-        counter_exemplars = features_of(stores, features, project_id, snapshot.target.counter_exemplars)
-        if snapshot.pool and not len(pool) and not len(labelled):
+        embedded = embed_new(
+            stores,
+            workshop.source,
+            workshop.embedder,
+            features,
+            project_id,
+            stages.progress,
+            thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
+        )
+        inputs, adaptation = choose_inputs(workshop, snapshot, project_id)
+        pool = inputs.pool
+        if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(stores, project_id)
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
         fitted = fit(
-            labelled,
+            inputs.labelled,
             snapshot.labels.classes,
             classes,
             snapshot.target,
             seed=settings.seed,
             pool=pool,
-            query=query,
-            counter_exemplars=counter_exemplars,
+            query=inputs.query,
+            counter_exemplars=inputs.counter_exemplars,
         )
-        _keep_model(workshop, row, fitted)
+        _keep_model(workshop, row, fitted, inputs.representation)
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
             snapshot.target,
             fitted,
             pool=pool,
-            query=query,
-            counter_exemplars=counter_exemplars,
+            labelled=inputs.labelled,
+            query=inputs.query,
+            counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
         )
     with stages.stage("publish"):
@@ -92,11 +101,12 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "unreadable": len(snapshot.pool) - len(pool),
             "labelled": len(snapshot.labels.classes),
             "exemplars": snapshot.target.exemplars,
-            "query": len(query),
+            "query": len(inputs.query),
             "embedded": embedded,
             "queue": size,
         },
         "measurements": fitted.measurements,
+        "features": adaptation,
         "seconds": stages.seconds,
         "notes": [*snapshot.labels.messages, *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool))],
     }
@@ -147,8 +157,8 @@ def _unreadable(stores: Stores, project_id: int) -> ImageError:
     return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
 
 
-def _keep_model(workshop: Workshop, row: Round, fitted: Fit) -> None:
+def _keep_model(workshop: Workshop, row: Round, fitted: Fit, representation: Representation) -> None:
     if fitted.classifier is None:
         return
-    metadata = CheckpointMetadata(workshop.backbone.key, row.number, fitted.measurements)
+    metadata = CheckpointMetadata(representation.key, row.number, fitted.measurements)
     save_checkpoint(workshop.checkpoint_folder(row.project_id, row.version), fitted.classifier, metadata)

@@ -90,9 +90,11 @@ def _synchronise_tasks(client: LabelStudioClient, stores: Stores, project: Proje
     row = stores.projects.get(project.id)
     recently = row is not None and time.time() - row.listed_at < _LIST_ALL_AFTER
     if known and recently:
-        fresh = client.tasks(project.id, after_id=max(known))
-        if len(known) + len(fresh) == project.task_number:
-            stores.images.synchronise(project.id, _addresses(fresh, scheme), complete=False)
+        # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
+        newest = max(known)
+        uris = _addresses(client.tasks(project.id, after_id=newest - 1), scheme)
+        if uris.get(newest) == known[newest].uri and len(known | uris) == project.task_number:
+            stores.images.synchronise(project.id, uris, complete=False)
             return
     stores.images.synchronise(project.id, _addresses(client.tasks(project.id), scheme), complete=True)
     stores.projects.change(project.id, listed_at=time.time())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import ValidationError
 
 from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
 from clinical_backend.learner.backbones import Backbone, load_backbone
 from clinical_backend.learner.embedding import Embedder
+from clinical_backend.learner.preprocessing import PREPROCESSING
+from clinical_backend.rounds.embed import THUMBNAIL
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores import Stores
@@ -21,7 +26,15 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["Workshop"]
+__all__ = ["Adapted", "Workshop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A network that is adapted to a project's images, and the features that it made so far."""
+
+    backbone: AdaptedBackbone
+    features: FeatureStore
 
 
 class Workshop:
@@ -39,6 +52,7 @@ class Workshop:
         self.settings = settings
         self.stores = Stores(database)
         self._database = database
+        self._adapted: dict[int, Adapted] = {}
 
     @cached_property
     def client(self) -> LabelStudioClient:
@@ -74,6 +88,39 @@ class Workshop:
             backbone=self.backbone.key,
             dimension=self.backbone.dimension,
         )
+
+    @cached_property
+    def thumbnails(self) -> FeatureStore:
+        """Small pixels of the images that were embedded, for adaptation: shape (n, THUMBNAIL² × 3), uint8."""
+        return FeatureStore(
+            self._database,
+            self.settings.model_dir / "features",
+            backbone=f"thumbnails-{THUMBNAIL}-{PREPROCESSING}",
+            dimension=THUMBNAIL * THUMBNAIL * 3,
+            dtype=np.uint8,
+        )
+
+    def adaptation_folder(self, project_id: int) -> Path:
+        """Return where the network that is adapted to a project's images is kept."""
+        return self.settings.model_dir / "adapted" / str(project_id)
+
+    def adapted(self, project_id: int) -> Adapted | None:
+        """Return the network that is adapted to a project's images; ``None`` where there is none, or it is off."""
+        folder = self.adaptation_folder(project_id)
+        if self.settings.adaptation == "off" or not (folder / "adapted.json").is_file():
+            return None
+        network = load_adapted(folder)
+        known = self._adapted.get(project_id)
+        if known is None or known.backbone.network != network:
+            backbone = AdaptedBackbone(folder)
+            store = FeatureStore(
+                self._database,
+                self.settings.model_dir / "features",
+                backbone=backbone.key,
+                dimension=backbone.dimension,
+            )
+            known = self._adapted[project_id] = Adapted(backbone, store)
+        return known
 
     def checkpoint_folder(self, project_id: int, version: str) -> Path:
         """Return where the classifier of a round is kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
@@ -30,7 +30,7 @@ class Database:
     Raises
     ------
     StorageError
-        When the database cannot be opened or its tables cannot be made.
+        When the database cannot be opened, its tables cannot be made, or another version made them.
     """
 
     def __init__(self, url: str) -> None:
@@ -40,6 +40,10 @@ class Database:
         try:
             with self._write_connection() as connection:
                 Base.metadata.create_all(connection)
+                _check_columns(connection)
+        except StorageError:
+            self._engine.dispose()
+            raise
         except DatabaseError as error:
             self._engine.dispose()
             raise StorageError(
@@ -83,6 +87,19 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _check_columns(connection: Connection) -> None:
+    """Refuse tables that another version of the backend made."""
+    inspector = inspect(connection)
+    for table in Base.metadata.tables.values():
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        if missing := sorted(set(table.columns.keys()) - there):
+            raise StorageError(
+                f"The database is of another version of the backend: its table {table.name} has no {missing[0]}.",
+                "Move clinical.sqlite3 out of MODEL_DIR and start again: tasks, labels and tags are read back from "
+                "Label Studio, and images are embedded anew.",
+            )
 
 
 def _configure_sqlite(engine: Engine) -> None:

@@ -1,10 +1,10 @@
-"""Features on disk: one file of float32 rows per backbone, indexed by the image's content."""
+"""Features on disk: one file of rows per backbone, indexed by the image's content. Thumbnails are kept so, too."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from clinical_backend.storage.database import Database
 
@@ -42,13 +42,18 @@ class FeatureStore:
         Key of the backbone: another network, weights or input size has another key.
     dimension
         Length of a feature.
+    dtype
+        Type of its values.
     """
 
-    def __init__(self, database: Database, folder: Path, *, backbone: str, dimension: int) -> None:
+    def __init__(
+        self, database: Database, folder: Path, *, backbone: str, dimension: int, dtype: DTypeLike = np.float32
+    ) -> None:
         self._database = database
         self._backbone = backbone
         self._dimension = dimension
-        self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.f32"
+        self._dtype = np.dtype(dtype)
+        self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.rows"
         self._lock = FileLock(self._path.with_suffix(".lock"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,14 +77,14 @@ class FeatureStore:
                 found.update((digest, position) for digest, position in rows)
         return found
 
-    def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features at these rows, shape (n, dimension), float32."""
+    def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Return the features at these rows, shape (n, dimension)."""
         if len(positions) == 0:
-            return np.empty((0, self._dimension), dtype=np.float32)
-        rows = np.memmap(self._path, dtype=np.float32, mode="r", shape=(self._count(), self._dimension))
-        return np.array(rows[np.asarray(positions)], dtype=np.float32)
+            return np.empty((0, self._dimension), dtype=self._dtype)
+        rows = np.memmap(self._path, dtype=self._dtype, mode="r", shape=(self._count(), self._dimension))
+        return np.array(rows[np.asarray(positions)])
 
-    def add(self, digests: Sequence[str], features: NDArray[np.float32]) -> None:
+    def add(self, digests: Sequence[str], features: NDArray[Any]) -> None:
         """Append features of images, shape (n, dimension); an image that has one already keeps it.
 
         Raises
@@ -93,7 +98,7 @@ class FeatureStore:
             if not fresh:
                 return
             self._drop_lost()  # before the file grows again under positions that pointed to other rows
-            start = self._append(np.ascontiguousarray(features[list(fresh.values())], dtype=np.float32))
+            start = self._append(np.ascontiguousarray(features[list(fresh.values())], dtype=self._dtype))
             with self._database.write() as session:
                 session.add_all(
                     Feature(backbone=self._backbone, digest=digest, position=start + offset)
@@ -101,15 +106,19 @@ class FeatureStore:
                 )
 
     def _count(self) -> int:
-        return self._path.stat().st_size // (4 * self._dimension) if self._path.exists() else 0
+        return self._path.stat().st_size // self._row_bytes if self._path.exists() else 0
 
     def _drop_lost(self) -> None:
         lost = delete(Feature).where(Feature.backbone == self._backbone, Feature.position >= self._count())
         with self._database.write() as session:
             session.execute(lost)
 
-    def _append(self, rows: NDArray[np.float32]) -> int:
-        row_bytes = 4 * self._dimension
+    @property
+    def _row_bytes(self) -> int:
+        return self._dtype.itemsize * self._dimension
+
+    def _append(self, rows: NDArray[Any]) -> int:
+        row_bytes = self._row_bytes
         try:
             with self._path.open("ab") as file:
                 whole, torn = divmod(file.tell(), row_bytes)

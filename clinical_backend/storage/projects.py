@@ -98,19 +98,3 @@ class ProjectStore:
                 return 0
             project.queue_left = max(0, project.queue_left - 1)
             return project.queue_left
-
-    def take_request(self, project_id: int) -> str | None:
-        """Take up the request for a round: whatever arrives from now on makes the next one due.
-
-        Returns
-        -------
-        str or None
-            Why the round is due, ``None`` when none is.
-        """
-        with self._database.write() as session:
-            project = session.get(Project, project_id)
-            if project is None or project.request is None or project.not_before > time.time():
-                return None
-            reason = project.request
-            project.request, project.requested_at, project.updates = None, None, 0
-            return reason

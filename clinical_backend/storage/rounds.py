@@ -27,23 +27,32 @@ class RoundStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, project_id: int, request: str) -> Round:
-        """Begin the next round of a project.
+    def start(self, project_id: int) -> Round | None:
+        """Begin the round that is due: whatever is requested from now on makes the next one due.
 
         Its version ends in random characters, so that no state folder that was lost and begun again can
         meet predictions of the same version in Label Studio.
+
+        Returns
+        -------
+        Round or None
+            ``None`` when none is due, or not yet.
         """
         with self._database.write() as session:
+            project = session.get(Project, project_id)
+            if project is None or project.request is None or project.not_before > time.time():
+                return None
             last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0
             row = Round(
                 project_id=project_id,
                 number=last + 1,
                 version=f"{VERSION_PREFIX}{last + 1}-{secrets.token_hex(3)}",
-                request=request,
+                request=project.request,
                 state=RoundState.RUNNING,
                 started_at=time.time(),
             )
             session.add(row)
+            project.request, project.requested_at, project.updates = None, None, 0
             session.flush()
             return row
 

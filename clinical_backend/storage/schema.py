@@ -73,6 +73,8 @@ class Project(Base):
     """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
+    adaptation: Mapped[str | None] = mapped_column(default=None)
+    """Where the adaptation to the project's images stands, for people; ``None`` before it began."""
     problem: Mapped[str | None] = mapped_column(default=None)
     """What is wrong now, with the cure; ``None`` while all is well."""
 

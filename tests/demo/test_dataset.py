@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from clinical_backend.demo import dataset
 from clinical_backend.demo.dataset import drawn_cells, load_dataset
 from clinical_backend.errors import ClinicalError
+from clinical_backend.experiments import datasets
 
 
 def test_drawn_cells_are_labelled_and_the_same_for_a_seed():
@@ -49,6 +49,6 @@ def test_a_named_folder_without_the_file_is_refused(tmp_path, monkeypatch):
 def test_where_nothing_can_be_downloaded_cells_are_drawn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CLINICAL_DATA", raising=False)
-    monkeypatch.setattr(dataset, "_DATA_FOLDERS", ())
-    monkeypatch.setattr(dataset, "_download", lambda _cache: None)
+    monkeypatch.setattr(datasets, "_DATA_FOLDERS", ())
+    monkeypatch.setattr(datasets, "_download", lambda _name, _cache: None)
     assert "drawn cells" in load_dataset(12, 2, 0, tmp_path).origin

@@ -45,7 +45,7 @@ def test_a_seed_draws_the_same_and_another_something_else(labelled: Labelled):
     [
         ({"rare_classes": ("unheard of",)}, "no class 'unheard of'"),
         ({"rare_share": 0.4}, "are wanted"),
-        ({"rare_classes": ("common", "rare"), "rare_share": 0.5}, "leave nothing common"),
+        ({"rare_classes": ("common", "rare"), "rare_share": 1.0}, "leave nothing common"),
     ],
 )
 def test_what_the_set_cannot_give_is_refused(labelled: Labelled, changes: dict[str, object], message: str):

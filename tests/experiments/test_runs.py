@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.experiments.curves import save_curves
 from clinical_backend.experiments.protocol import Protocol
-from clinical_backend.experiments.runs import Run, read_results, run_all
-from clinical_backend.experiments.summary import markdown
+from clinical_backend.experiments.runs import Run, read_results, representations, run_all
+from clinical_backend.experiments.simulate import Plan, run_simulation
+from clinical_backend.experiments.summary import first_after, markdown
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def runs(tmp_path: Path) -> list[Run]:
     np.save(tmp_path / "features.npy", (generator.normal(size=(90, 8)) + 2 * labels[:, None]).astype(np.float32))
     protocol = Protocol(str(tmp_path / "scans"), rare_share=0.1, pool=40, exemplars=2, labels=20, batch=10)
     return [
-        Run("scans", protocol, strategy, seed, "points", str(tmp_path / "features.npy"), "points-1")
+        Run("scans", protocol, strategy, seed, "frozen", (str(tmp_path / "features.npy"),), "points-1")
         for seed in range(2)
         for strategy in ("auto", "random")
     ]
@@ -85,9 +86,55 @@ def test_a_table_gives_means_errors_and_paired_differences():
     assert "| +1.0 ± 2.0 | 1, 1 |" in row
 
 
+def test_learners_are_set_beside_p_rare_on_frozen_features():
+    learners = [result | {"learner": "joined"} for result in RESULTS] + [
+        {**item, "strategy": "p_rare" if item["strategy"] == "random" else item["strategy"], "learner": "frozen"}
+        for item in RESULTS
+    ]
+
+    table = markdown(learners).partition("learners side by side")[2]
+
+    assert "| auto, frozen | 1.0 ± 0.0 | 3.0 ± 1.0 (1.50) | 0.800 ± 0.100 |" in table
+    assert "| p_rare, frozen | 2.5 ± 0.5 | 2.0 ± 1.0 (1.00) | 0.500 ± 0.000 |" in table
+
+
+def test_the_first_rare_case_is_counted_or_said_to_be_beyond():
+    assert first_after(result("auto", 0, [0, 0, 1, 2], 0.5)) == 3
+    assert first_after(result("auto", 0, [0, 0, 0, 0], 0.5)) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"strategies": ["guess"]}, {"learners": ["guess"]}])
+def test_an_unknown_name_is_refused_before_anything_is_embedded(wrong: dict[str, list[str]], tmp_path: Path):
+    plan = Plan(
+        **{"protocols": {}, "strategies": ["auto"], "learners": ["frozen"], **wrong},  # type: ignore[arg-type]
+        adaptation_seconds=1.0,
+        seeds=1,
+        backbone="none:such",
+        image_size=64,
+        folder=tmp_path,
+        cache=tmp_path,
+        workers=1,
+    )
+    with pytest.raises(InvalidArgumentError, match="'guess'"):
+        run_simulation(plan)
+
+
 def test_curves_are_drawn_as_png_and_svg(tmp_path: Path):
     save_curves(RESULTS, "scans", tmp_path / "curves")
 
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width > 600
     assert "auto" in (tmp_path / "curves.svg").read_text() or (tmp_path / "curves.svg").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("learner", "dimension"), [("frozen", 8), ("adapted", 3), ("joined", 11)])
+def test_a_learner_says_which_features_are_taken(tmp_path: Path, learner: str, dimension: int):
+    paths = (str(tmp_path / f"{learner}-frozen.npy"), str(tmp_path / f"{learner}-adapted.npy"))
+    np.save(paths[0], np.ones((5, 8), dtype=np.float32))
+    np.save(paths[1], np.ones((5, 3), dtype=np.float32))
+
+    (features,) = representations(learner, paths)
+
+    assert features.shape == (5, dimension)
+    assert [known.shape for known in representations("live", paths)] == [(5, 8), (5, 11)]
+    assert [known.shape for known in representations("live", paths[:1])] == [(5, 8)]

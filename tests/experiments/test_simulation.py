@@ -15,7 +15,7 @@ PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, labels=60,
 def run(labelled: Labelled, strategy: str, **changes: object) -> Outcome:
     data, features = labelled
     protocol = Protocol(**{**{name: getattr(PROTOCOL, name) for name in PROTOCOL.__slots__}, **changes})  # type: ignore[arg-type]
-    return simulate(protocol, draw(protocol, data, 0), data, features, strategy, seed=0)
+    return simulate(protocol, draw(protocol, data, 0), data, [features], strategy, seed=0)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -14,6 +14,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores import Stores
 from tests.jobs.test_local import wait_for
+from tests.storage.started import start_round
 
 
 def test_a_wake_reaches_the_worker_and_a_stop_at_once_leaves_none(tmp_path, monkeypatch):
@@ -64,7 +65,7 @@ def test_a_worker_looks_at_every_project_and_ends_with_its_input(tmp_path):
     database = Database.in_folder(tmp_path)
     stores = Stores(database)
     stores.projects.register(1)
-    cut_off = stores.rounds.start(1, "of a process that died")
+    cut_off = start_round(stores, 1, "of a process that died")
     process = subprocess.Popen(
         [sys.executable, "-m", "clinical_backend", "worker"],
         env=settings.environment(os.environ),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.learner.classifier import averaged, fit
+from clinical_backend.learner.classifier import fit
 from clinical_backend.learner.metrics import average_precision
 from clinical_backend.learner.semi_supervised import OTHER, fit_with_pool
 
@@ -86,10 +86,12 @@ def test_what_it_cannot_learn_from_is_refused(cells):
         fit_with_pool(features[:2], [2, 2], ("a", "b", "rare"), features[:0], rare=[2])
 
 
-def test_two_classifiers_average_to_the_mean_of_their_logits(cells):
+def test_a_classifier_that_chooses_among_some_classes_shares_out_their_probability(cells):
     features, classes = cells
-    first, second = fit(features[:90], classes[:90], ("a", "b", "rare")), learn(cells, np.arange(90))[0]
-    middle = averaged(first, second)
-    assert np.allclose(middle.logits(features), (first.logits(features) + second.logits(features)) / 2, atol=1e-4)
-    with pytest.raises(InvalidArgumentError, match="does not know the class 'rare'"):
-        averaged(first, fit(features[:90], classes[:90] // 2, ("a", "b")))
+    every = fit(features[:90], classes[:90], ("a", "b", "rare"))
+    some = every.among(("rare", "a"))
+    whole = every.probabilities(features)[:, [2, 0]]
+    assert np.allclose(some.probabilities(features), whole / whole.sum(axis=1, keepdims=True), atol=1e-5)
+    assert some.counts.tolist() == every.counts[[2, 0]].tolist()
+    with pytest.raises(InvalidArgumentError, match="does not know 'c'"):
+        every.among(("a", "c"))

@@ -9,6 +9,7 @@ from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from tests.rounds.conftest import picture
+from tests.storage.started import start_round
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -19,7 +20,7 @@ CONFIG = (
 @pytest.fixture
 def published(workshop):
     """Return the version of a published model that tells red images from dark ones."""
-    row = workshop.stores.rounds.start(1, "test")
+    row = start_round(workshop.stores, 1)
     features = np.array([[0, 0, 0, 1], [0.1, 0, 0, 1], [0.9, 0, 0, 1], [1, 0, 0, 1]], dtype=np.float32)
     classifier = fit(features, [0, 0, 1, 1], ("dark", "red"))
     folder = workshop.checkpoint_folder(1, row.version)

@@ -56,7 +56,9 @@ def order(
         rows = list(counter_exemplars)
         given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
     fitted = fit(known, labels, CLASSES, target, seed=0, **given)
-    return rank(load_settings(**{"queue_size": 20} | settings), target, fitted, round_number=number, **given)
+    return rank(
+        load_settings(**{"queue_size": 20} | settings), target, fitted, round_number=number, labelled=known, **given
+    )
 
 
 def test_without_labels_the_order_is_diverse_and_the_same_each_time(cells):
@@ -151,6 +153,26 @@ def test_unreadable_counter_exemplars_are_left_out_of_account(cells, setting):
     assert [task.task_id for task in queue] == [task.task_id for task in order(cells, **given)[1]]
 
 
+def test_a_diverse_order_keeps_away_from_what_is_labelled():
+    generator = np.random.default_rng(0)
+    centres = 20 * np.eye(6, 16, dtype=np.float32)
+    kinds = np.arange(120) % 6
+    cells = FeaturedTasks(np.arange(120), (centres[kinds] + generator.normal(size=(120, 16))).astype(np.float32))
+    seen, rest = cells.tasks[kinds < 4][:16], cells.tasks[20:]
+    target = find_target({}, (), (), (), CLASSES)
+    _, queue = rank(
+        load_settings(queue_size=2, audit_share=0.0),
+        target,
+        fit(NOTHING, {}, CLASSES, target, seed=0),
+        pool=FeaturedTasks(rest, cells.features[rest]),
+        labelled=FeaturedTasks(seen, cells.features[seen]),
+        query=NOTHING,
+        counter_exemplars=NOTHING,
+        round_number=1,
+    )
+    assert {kinds[task.task_id] for task in queue} == {4, 5}
+
+
 def test_exemplars_whose_images_are_unreadable_leave_a_diverse_order(cells):
     choice, queue = order(cells, (0, 1), (0, 1), query_readable=False)
     assert choice.acquisition == "coreset"
@@ -169,7 +191,14 @@ def test_a_pool_of_none_or_one_is_no_trouble_without_labels(cells, size):
     fitted = fit(NOTHING, {}, CLASSES, target, seed=0)
     pool = FeaturedTasks(cells.tasks[:size], cells.features[:size])
     _, queue = rank(
-        load_settings(), target, fitted, pool=pool, query=NOTHING, counter_exemplars=NOTHING, round_number=1
+        load_settings(),
+        target,
+        fitted,
+        pool=pool,
+        labelled=NOTHING,
+        query=NOTHING,
+        counter_exemplars=NOTHING,
+        round_number=1,
     )
     assert len(queue) == size
 

@@ -10,6 +10,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import NOT_FOUND, FakeLabelStudio
+from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
 RED = range(1, 7)
@@ -195,7 +196,7 @@ def test_another_project_under_the_same_id_begins_anew(workshop, studio):
 
 def test_a_round_whose_process_died_is_run_again(workshop, studio):
     reconcile(workshop, 1, look=True)
-    dead = workshop.stores.rounds.start(1, "test")
+    dead = start_round(workshop.stores, 1)
     reconcile(workshop, 1, look=False)
     assert [entry.state for entry in workshop.stores.rounds.history(1)] == [
         RoundState.PUBLISHED,

@@ -11,6 +11,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores import Stores
+from tests.storage.started import start_round
 
 
 @pytest.fixture
@@ -33,6 +34,15 @@ def test_a_folder_that_cannot_be_made_is_refused_with_a_cure(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="MODEL_DIR"):
         Database.in_folder(tmp_path / "file" / "below")
+
+
+def test_tables_of_another_version_are_refused_with_a_cure(tmp_path):
+    old = Database.in_folder(tmp_path)
+    with old.write() as session:
+        session.execute(text("ALTER TABLE projects DROP COLUMN adaptation"))
+    old.close()
+    with pytest.raises(StorageError, match=r"table projects has no adaptation\. Move clinical\.sqlite3"):
+        Database.in_folder(tmp_path)
 
 
 def test_changes_of_a_failing_block_are_undone(database, stores):
@@ -66,30 +76,30 @@ def test_writers_of_several_threads_lose_nothing(stores):
 
 def test_a_burst_folds_into_one_round_and_what_comes_during_it_makes_the_next_due(stores):
     stores.projects.register(1)
-    assert stores.projects.take_request(1) == "the project was connected"
+    assert stores.rounds.start(1).request == "the project was connected"
     for reason in ("first", "second", "third"):
         stores.projects.request_round(1, reason)
-    assert stores.projects.take_request(1) == "first"
-    assert stores.projects.take_request(1) is None
+    assert stores.rounds.start(1).request == "first"
+    assert stores.rounds.start(1) is None
     stores.projects.request_round(1, "during the round")
     assert stores.projects.due() == [1]
-    assert stores.projects.take_request(1) == "during the round"
+    assert stores.rounds.start(1).request == "during the round"
 
 
 def test_a_request_after_a_failure_waits_unless_a_person_asks(stores):
     stores.projects.register(1)
-    stores.projects.take_request(1)
+    stores.rounds.start(1)
     stores.projects.request_round(1, "the last round failed", delay=60)
-    assert stores.projects.take_request(1) is None
+    assert stores.rounds.start(1) is None
     stores.projects.request_round(1, "an annotation came")
-    assert stores.projects.take_request(1) is None
+    assert stores.rounds.start(1) is None
     stores.projects.request_round(1, "the button", delay=0)
-    assert stores.projects.take_request(1) == "the last round failed"
+    assert stores.rounds.start(1).request == "the last round failed"
 
 
 def test_a_round_goes_from_running_to_published_or_leaves_the_old_version(stores):
     stores.projects.register(1)
-    first, second = stores.rounds.start(1, "a"), stores.rounds.start(1, "b")
+    first, second = start_round(stores, 1, "a"), start_round(stores, 1, "b")
     assert (first.number, second.number) == (1, 2)
     assert first.version != second.version
     stores.rounds.publish(first, {"counts": {"queue": 5}}, 5)
@@ -102,7 +112,7 @@ def test_a_round_goes_from_running_to_published_or_leaves_the_old_version(stores
 
 def test_a_round_without_a_queue_keeps_the_published_version(stores):
     stores.projects.register(1)
-    first, second = stores.rounds.start(1, "a"), stores.rounds.start(1, "b")
+    first, second = start_round(stores, 1, "a"), start_round(stores, 1, "b")
     stores.rounds.publish(first, {}, 5)
     stores.rounds.publish(second, {}, 0)
     assert stores.projects.get(1).published_version == first.version
@@ -110,7 +120,7 @@ def test_a_round_without_a_queue_keeps_the_published_version(stores):
 
 def test_rounds_of_a_dead_process_are_abandoned(stores):
     stores.projects.register(1)
-    stores.rounds.start(1, "a")
+    start_round(stores, 1, "a")
     assert stores.rounds.abandon_running(1) == 1
     assert stores.rounds.latest(1).state is RoundState.ABANDONED
     assert stores.rounds.abandon_running(1) == 0
@@ -118,7 +128,7 @@ def test_rounds_of_a_dead_process_are_abandoned(stores):
 
 def test_a_forgotten_project_leaves_nothing(stores):
     stores.projects.register(1)
-    row = stores.rounds.start(1, "a")
+    row = start_round(stores, 1, "a")
     stores.rounds.keep_queue([QueuedTask(round_id=row.id, rank=0, task_id=9, draw=Draw.AUDIT)])
     stores.images.synchronise(1, {9: "uri"}, complete=True)
     stores.labels.replace(1, [TaskLabel(project_id=1, task_id=9, labelled_at=0.0)])
@@ -161,7 +171,7 @@ def test_features_are_kept_by_content_and_by_backbone(database, tmp_path):
 def test_a_torn_row_of_a_dead_writer_is_dropped(database, tmp_path):
     features = features_in(database, tmp_path)
     features.add(["a"], np.ones((1, 3), dtype=np.float32))
-    (file,) = (tmp_path / "features").glob("*.f32")
+    (file,) = (tmp_path / "features").glob("*.rows")
     with file.open("ab") as stream:
         stream.write(b"\x00" * 7)
     assert features.read([0]).tolist() == [[1, 1, 1]]
@@ -189,7 +199,7 @@ def test_two_processes_write_features_at_once(database, tmp_path):
 def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
     features = features_in(database, tmp_path)
     features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
-    (file,) = (tmp_path / "features").glob("*.f32")
+    (file,) = (tmp_path / "features").glob("*.rows")
     with file.open("r+b") as stream:
         stream.truncate(20)
     assert features.positions(["a", "b", "c"]) == {"a": 0}

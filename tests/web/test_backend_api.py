@@ -11,6 +11,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, QueuedTask
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
+from tests.storage.started import start_round
 
 CAPTURES = Path(__file__).parent.parent / "labelstudio" / "captures"
 CONFIG = (
@@ -158,7 +159,7 @@ def test_every_prediction_that_label_studio_asks_for_is_answered_in_its_form(api
 def test_setup_names_the_version_that_readers_are_served_from(api, settings):
     stores = Stores(Database.in_folder(settings.model_dir))
     api.post("/setup", json=capture("setup"))
-    row = stores.rounds.start(1, "test")
+    row = start_round(stores, 1)
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
     stores.rounds.publish(row, {}, 3)
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": row.version}
@@ -188,7 +189,7 @@ def test_a_queue_running_low_is_renewed_only_while_other_tasks_are_left(settings
     patient = settings.model_copy(update={"start_training_each_n_updates": 1000})
     stores = Stores(Database.in_folder(settings.model_dir))
     stores.projects.register(1)
-    row = stores.rounds.start(1, "test")
+    row = start_round(stores, 1)
     stores.rounds.keep_queue([QueuedTask(round_id=row.id, rank=n, task_id=n, draw=Draw.TARGET) for n in range(1, 5)])
     # One image of the pool cannot be read, so it will never be queued.
     stores.rounds.publish(row, {"counts": {"queue": 4, "pool": pool + 1, "unreadable": 1}}, 4)

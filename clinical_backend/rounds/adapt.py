@@ -1,0 +1,121 @@
+"""The adaptation of a project: a small network learns the project's own images, beside the rounds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from clinical_backend.errors import ClinicalError, ModelError
+from clinical_backend.learner.adapted import load_adapted
+from clinical_backend.rounds.embed import THUMBNAIL, digests_of
+
+if TYPE_CHECKING:
+    from clinical_backend.learner.adaptation import AdaptationOptions
+    from clinical_backend.learner.backbones import Device
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "options_for"]
+
+logger = logging.getLogger(__name__)
+
+LEAST_IMAGES = 500
+"""From so many images on a project gets a network of its own."""
+
+_MOST_IMAGES = 20_000
+_BUDGETED_IMAGES = 6000
+_GROWTH = 1.5
+_NOTE_SECONDS = 5.0
+
+
+def adaptation_is_due(workshop: Workshop, project_id: int) -> bool:
+    """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
+    if workshop.settings_of(project_id).adaptation == "off":
+        return False
+    images = len(_digests(workshop, project_id))
+    if images < LEAST_IMAGES:
+        return False
+    try:
+        known = load_adapted(workshop.adaptation_folder(project_id)).images
+    except ModelError:
+        return True
+    return min(images, _MOST_IMAGES) >= _GROWTH * known
+
+
+def adapt_project(workshop: Workshop, project_id: int) -> str:
+    """Adapt a network to a project's images, and have a round look whether it helps.
+
+    The images are those that rounds have read. A call that was cut off is gone on with by the next.
+
+    Returns
+    -------
+    str
+        What was done, for people.
+
+    Raises
+    ------
+    ClinicalError
+        When there are too few images, or training fails. The project goes on with what it has.
+    """
+    folder = workshop.adaptation_folder(project_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _adapt(workshop, project_id)
+    except Timeout:
+        return "Another process is adapting a network to this project."
+
+
+def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
+    """Return how to adapt to so many images; ``seconds`` is the time for 6,000."""
+    from clinical_backend.learner.adaptation import AdaptationOptions  # noqa: PLC0415 (imports torch)
+
+    share = min(1.0, images / _BUDGETED_IMAGES)
+    return AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)
+
+
+def _adapt(workshop: Workshop, project_id: int) -> str:
+    from clinical_backend.learner.adaptation import adapt  # noqa: PLC0415 (imports torch)
+
+    digests = _digests(workshop, project_id)
+    if len(digests) > _MOST_IMAGES:
+        generator = np.random.default_rng(workshop.settings.seed)
+        digests = [digests[row] for row in sorted(generator.permutation(len(digests))[:_MOST_IMAGES])]
+    positions = workshop.thumbnails.positions(digests)
+    images = workshop.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
+    settings = workshop.settings
+    options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
+    network = adapt(images, workshop.adaptation_folder(project_id), options, progress=_Notes(workshop, project_id))
+    message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
+    workshop.stores.projects.change(project_id, adaptation=message)
+    workshop.stores.projects.request_round(project_id, "a network was adapted to the images")
+    logger.info("Project %d: %s", project_id, message)
+    return message
+
+
+def _digests(workshop: Workshop, project_id: int) -> list[str]:
+    """Return the project's images that have a thumbnail."""
+    digests = sorted(set(digests_of(workshop.stores, project_id).values()))
+    known = workshop.thumbnails.positions(digests)
+    return [digest for digest in digests if digest in known]
+
+
+class _Notes:
+    """Writes down now and then how far the training is."""
+
+    def __init__(self, workshop: Workshop, project_id: int) -> None:
+        self._projects = workshop.stores.projects
+        self._project_id = project_id
+        self._next = 0.0
+
+    def __call__(self, share: float, message: str) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _NOTE_SECONDS
+        try:
+            self._projects.change(self._project_id, adaptation=f"{share:.0%}. {message}")
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", self._project_id, error)

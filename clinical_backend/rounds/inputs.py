@@ -1,0 +1,75 @@
+"""What a round learns from: the features of its tasks, frozen or joined with the adapted network's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.rounds.representation import Representation, adapted_is_better, representations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from clinical_backend.rounds.embed import FeaturedTasks
+    from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["Inputs", "choose_inputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Features of a round's tasks, all of one representation.
+
+    Attributes
+    ----------
+    representation
+        What the features are.
+    pool, labelled, query, counter_exemplars
+        Those of the tasks that have one.
+    """
+
+    representation: Representation
+    pool: FeaturedTasks
+    labelled: FeaturedTasks
+    query: FeaturedTasks
+    counter_exemplars: FeaturedTasks
+
+
+def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
+    """Return the features to work with, and why: joined ones only where the labels at hand say they are better."""
+    every = [_inputs(workshop, snapshot, project_id, one) for one in representations(workshop, project_id)]
+    frozen = every[0]
+    if len(every) == 1:
+        return frozen, "frozen"
+    joined = every[1]
+    if any(len(_tasks(frozen, part)) != len(_tasks(joined, part)) for part in ("pool", "labelled", "query")):
+        return frozen, "frozen: some images have no adapted feature yet"
+    common = ~np.isin(frozen.labelled.tasks, frozen.query.tasks)
+    better, reason = adapted_is_better(
+        (frozen.query.features, joined.query.features),
+        (frozen.labelled.features[common], joined.labelled.features[common]),
+        (frozen.pool.features, joined.pool.features),
+        seed=workshop.settings.seed,
+    )
+    return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
+
+
+def _inputs(workshop: Workshop, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
+    pool, labelled, query, counter_exemplars = (
+        representation.features_of(workshop, project_id, tasks)
+        for tasks in (
+            snapshot.pool,
+            snapshot.labels.classes,
+            snapshot.target.query,
+            snapshot.target.counter_exemplars,
+        )
+    )
+    return Inputs(representation, pool, labelled, query, counter_exemplars)
+
+
+def _tasks(inputs: Inputs, part: str) -> NDArray[np.int64]:
+    tasks: NDArray[np.int64] = getattr(inputs, part).tasks
+    return tasks
