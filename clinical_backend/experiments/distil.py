@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.classifier import LinearClassifier, checked_features
 from clinical_backend.learner.devices import threads
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ class TrainedResNet:
     accuracy: float
     seconds: float
     _network: _ResNet
+
+    def last_layer(self, counts: NDArray[np.int64]) -> LinearClassifier:
+        """Return the last layer as the classifier of ``features``, which it takes as they are.
+
+        Parameters
+        ----------
+        counts
+            Examples by class that the network learned from, shape (C,).
+        """
+        weights, bias = (value.detach().numpy().copy() for value in self._network.linear.parameters())
+        return _LastLayer(self.classes, np.ascontiguousarray(weights.T), bias, counts)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the softmax of images of shape (n, s, s, 3), uint8: shape (n, C), float32."""
@@ -135,6 +147,12 @@ def train_resnet18(
             epoch, accuracy = epoch + 1, right / len(pixels)
     spent = time.monotonic() - start
     return TrainedResNet(tuple(classes), epoch, accuracy, spent, network.eval())
+
+
+class _LastLayer(LinearClassifier):
+    def logits(self, features: ArrayLike) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = checked_features(features, self.dimension) @ self.weights + self.bias
+        return logits
 
 
 class _ResNet(torch.nn.Module):

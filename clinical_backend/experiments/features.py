@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clinical_backend.learner.adaptation import AdaptationOptions
     from clinical_backend.learner.backbones import Backbone
 
-__all__ = ["adapted_features_of_set", "content_of", "features_of_set"]
+__all__ = ["adapted_features_of_set", "content_of", "features_of_set", "opened"]
 
 
 def features_of_set(
@@ -98,14 +98,15 @@ def adapted_features_of_set(
     folder = cache / f"{data.name}-adapted-{name}"
     path = folder / "features.npy"
     if not path.is_file():
-        thumbnails = np.stack([thumbnail(to_square(_opened(data, index), image_size)) for index in range(len(data))])
+        thumbnails = np.stack([thumbnail(to_square(opened(data, index), image_size)) for index in range(len(data))])
         adapt(thumbnails[chosen], folder, options, progress=lambda share, _: progress(round(100 * share), 100))
         backbone = AdaptedBackbone(folder)
         _kept(np.concatenate([backbone.embed(part) for part in np.array_split(thumbnails, len(data) // 256 + 1)]), path)
     return path, AdaptedBackbone(folder).key
 
 
-def _opened(data: LabelledImages, index: int) -> Image.Image:
+def opened(data: LabelledImages, index: int) -> Image.Image:
+    """Return an image of a labelled set, decoded, in mode RGB."""
     picture = data.picture(index)
     return decode(picture) if isinstance(picture, bytes) else picture
 

@@ -17,8 +17,11 @@ import numpy as np
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.experiments.datasets import LabelledImages, load_images
+from clinical_backend.experiments.features import opened
+from clinical_backend.experiments.learners import FinetunedLearner, FixedFeatures, ResNetLearner
 from clinical_backend.experiments.protocol import Protocol, draw
 from clinical_backend.experiments.simulation import simulate
+from clinical_backend.learner.preprocessing import to_square
 from clinical_backend.rounds.representation import join
 
 if TYPE_CHECKING:
@@ -27,9 +30,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LEARNERS", "Run", "read_results", "representations", "run_all"]
+    from clinical_backend.experiments.learners import Learner
+    from clinical_backend.experiments.protocol import Draw
+    from clinical_backend.learner.backbones import BackboneSpec
 
-LEARNERS = ("frozen", "adapted", "joined", "live")
+__all__ = ["LEARNERS", "Run", "learner_of", "read_results", "run_all"]
+
+LEARNERS = ("frozen", "adapted", "joined", "live", "finetuned", "resnet18")
+
+_RESNET_SIZE = 28  # pixels, as in the papers
 
 _PACKAGES = ("clinical-backend", "torch", "onnxruntime", "scikit-learn", "numpy")
 
@@ -46,11 +55,14 @@ class Run:
         What is simulated.
     learner
         Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say
-        (frozen ones for a pool that the live round adapts no network to).
+        (frozen ones for a pool that the live round adapts no network to); or those of a network that is trained
+        on the labels of each round: the backbone ``finetuned``, or the papers' ``resnet18`` from scratch.
     features
         Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
         Keys of what made them.
+    spec
+        The frozen backbone.
     """
 
     name: str
@@ -60,6 +72,7 @@ class Run:
     learner: str
     features: tuple[str, ...]
     backbone: str
+    spec: BackboneSpec
 
     @property
     def key(self) -> str:
@@ -164,23 +177,40 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
     return load_images(name, cache=data_cache)
 
 
+def learner_of(run: Run, drawn: Draw, data_cache: Path) -> Learner:
+    """Return what a run learns with."""
+    frozen, *adapted = (_loaded(path) for path in run.features)
+    wanted = np.concatenate([drawn.pool, drawn.test])
+    if run.learner == "resnet18":
+        return ResNetLearner(_squares(run.protocol.dataset, data_cache, _RESNET_SIZE), wanted)
+    if run.learner == "finetuned":
+        return FinetunedLearner(
+            _squares(run.protocol.dataset, data_cache, run.spec.image_size), wanted, run.spec, frozen
+        )
+    if run.learner == "frozen" or not adapted:
+        return FixedFeatures(frozen)
+    if run.learner == "adapted":
+        return FixedFeatures(*adapted)
+    joined = join(frozen, *adapted)
+    return FixedFeatures(joined) if run.learner == "joined" else FixedFeatures(frozen, joined)
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: str) -> NDArray[np.float32]:
+    features: NDArray[np.float32] = np.load(path)
+    return features
+
+
 @lru_cache(maxsize=1)
-def representations(learner: str, features: tuple[str, ...]) -> list[NDArray[np.float32]]:
-    """Return the features that a learner works with: one array, or two to decide between."""
-    frozen, *adapted = (np.load(path) for path in features)
-    if learner == "frozen" or not adapted:
-        return [frozen]
-    if learner == "adapted":
-        return adapted
-    joined = join(frozen, adapted[0])
-    return [joined] if learner == "joined" else [frozen, joined]
+def _squares(name: str, data_cache: Path, size: int) -> NDArray[np.uint8]:
+    data = _data(name, data_cache)
+    return np.stack([to_square(opened(data, index), size) for index in range(len(data))])
 
 
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
     drawn = draw(run.protocol, data, run.seed)
-    features = representations(run.learner, run.features)
-    outcome = simulate(run.protocol, drawn, data, features, run.strategy, seed=run.seed)
+    outcome = simulate(run.protocol, drawn, data, learner_of(run, drawn, data_cache), run.strategy, seed=run.seed)
     result = {
         "key": run.key,
         "name": run.name,

@@ -21,7 +21,7 @@ from clinical_backend.experiments.protocol import draw
 from clinical_backend.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.experiments.strategies import STRATEGIES
 from clinical_backend.experiments.summary import markdown
-from clinical_backend.learner.backbones import load_backbone
+from clinical_backend.learner.backbones import load_backbone, parse_backbone
 from clinical_backend.rounds.adapt import LEAST_IMAGES, options_for
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.experiments.datasets import LabelledImages
     from clinical_backend.experiments.protocol import Protocol
-    from clinical_backend.learner.backbones import Backbone
+    from clinical_backend.learner.backbones import Backbone, BackboneSpec
 
 __all__ = ["Plan", "run_simulation"]
 
@@ -84,7 +84,8 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
     console = Console()
     _check(plan)
     backbone = load_backbone(plan.backbone, folder=plan.cache / "backbones", image_size=plan.image_size, device="auto")
-    runs = list(_runs(plan, backbone, console))
+    spec = parse_backbone(plan.backbone, image_size=plan.image_size, folder=plan.cache / "backbones")
+    runs = list(_runs(plan, backbone, spec, console))
     with _progress(console, "simulated projects") as update:
         results = run_all(
             runs, plan.folder / "runs.jsonl", workers=plan.workers, data_cache=plan.cache, progress=update
@@ -124,7 +125,7 @@ def _check(plan: Plan) -> None:
             )
 
 
-def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
+def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) -> Iterator[Run]:
     """Make the features that are missing, and yield what is to be run with them."""
     sets: dict[str, tuple[LabelledImages, Path]] = {}
     for protocol in plan.protocols.values():
@@ -138,6 +139,7 @@ def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
         pool = np.setdiff1d(drawn.pool, drawn.exemplars)
         paths: dict[str, tuple[str, ...]] = {"frozen": (str(frozen),)}
         key = ""
+        paths["finetuned"] = paths["resnet18"] = paths["frozen"]
         if len(pool) < LEAST_IMAGES:  # as in the live round
             paths["live"] = paths["frozen"]
         if set(plan.learners) - set(paths):
@@ -149,7 +151,7 @@ def _runs(plan: Plan, backbone: Backbone, console: Console) -> Iterator[Run]:
             paths |= {learner: (str(frozen), str(adapted)) for learner in plan.learners if learner not in paths}
         for learner, strategy in product(plan.learners, plan.strategies):
             made_by = backbone.key if len(paths[learner]) == 1 else f"{backbone.key}+{key}"
-            yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by)
+            yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by, spec)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,17 @@ from clinical_backend.experiments.strategies import LIVE, Situation, order
 from clinical_backend.learner.metrics import evaluate
 from clinical_backend.rounds.embed import FeaturedTasks
 from clinical_backend.rounds.fit import Fit, fit
-from clinical_backend.rounds.representation import adapted_is_better
 from clinical_backend.rounds.target import find_target
 from clinical_backend.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from clinical_backend.experiments.datasets import LabelledImages
+    from clinical_backend.experiments.learners import Learner
     from clinical_backend.experiments.protocol import Draw, Protocol
-    from clinical_backend.rounds.target import Target
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
@@ -64,7 +63,7 @@ def simulate(
     protocol: Protocol,
     drawn: Draw,
     data: LabelledImages,
-    representations: Sequence[NDArray[np.float32]],
+    learner: Learner,
     strategy: str,
     *,
     seed: int,
@@ -76,9 +75,8 @@ def simulate(
 
     Parameters
     ----------
-    representations
-        Features of the whole labelled set, shape (n, d), float32. Of two, frozen and joined, the labels at hand
-        decide in every round.
+    learner
+        Makes the features.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
     project = _Project(protocol, drawn, data)
@@ -88,7 +86,7 @@ def simulate(
     for number in count(1):
         started = time.perf_counter()
         target = find_target(project.labels, project.exemplars, (), (), data.classes, targeted=project.targeted)
-        features = _choose(representations, project, target, seed)
+        features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         pool, query, labelled = (
             FeaturedTasks(tasks, features[tasks])
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
@@ -97,6 +95,8 @@ def simulate(
             fitted = fit(labelled, project.labels, data.classes, target, seed=seed, pool=pool, query=query)
         else:
             fitted = fit(labelled, project.labels, data.classes, target, seed=seed, judge=False)
+        if own is not None:
+            fitted = replace(fitted, classifier=own)
         seconds = time.perf_counter() - started
         given = len(outcome.found)
         if given in checkpoints:
@@ -145,22 +145,6 @@ class _Project:
             if self._tags_first_cases and outcome.classes_found[name] == 1:
                 self.exemplars.append(task)
         outcome.found.append(sum(outcome.classes_found.values()))
-
-
-def _choose(
-    representations: Sequence[NDArray[np.float32]], project: _Project, target: Target, seed: int
-) -> NDArray[np.float32]:
-    """Return the features that the live round would take."""
-    if len(representations) == 1:
-        return representations[0]
-    rare = _indices(target.query)
-    common = np.setdiff1d(_indices(project.labels), rare)
-    pool = _indices(project.pool())
-    frozen, joined = representations
-    better, _ = adapted_is_better(
-        (frozen[rare], joined[rare]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
-    )
-    return joined if better else frozen
 
 
 def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:

@@ -1,21 +1,37 @@
 """Runs that are done once, and what is said of them together."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.experiments.curves import save_curves
-from clinical_backend.experiments.protocol import Protocol
-from clinical_backend.experiments.runs import Run, read_results, representations, run_all
+from clinical_backend.experiments.datasets import load_images
+from clinical_backend.experiments.protocol import Protocol, draw
+from clinical_backend.experiments.runs import Run, learner_of, read_results, run_all
 from clinical_backend.experiments.simulate import Plan, run_simulation
 from clinical_backend.experiments.summary import first_after, markdown
+from clinical_backend.learner.backbones import BackboneSpec, parse_backbone
+from clinical_backend.learner.classifier import LinearClassifier
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> BackboneSpec:
+    folder = tmp_path_factory.mktemp("weights")
+    save_file(timm.create_model("test_efficientnet").state_dict(), folder / "tiny.safetensors")
+    name = f"timm:test_efficientnet?weights={folder / 'tiny.safetensors'}"
+    return parse_backbone(name, image_size=32, folder=folder)
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Run]:
+def runs(tmp_path: Path, tiny_spec: BackboneSpec) -> list[Run]:
     generator = np.random.default_rng(0)
     for number in range(90):
         folder = tmp_path / "scans" / ("rare" if number < 30 else "common")
@@ -25,7 +41,7 @@ def runs(tmp_path: Path) -> list[Run]:
     np.save(tmp_path / "features.npy", (generator.normal(size=(90, 8)) + 2 * labels[:, None]).astype(np.float32))
     protocol = Protocol(str(tmp_path / "scans"), rare_share=0.1, pool=40, exemplars=2, labels=20, batch=10)
     return [
-        Run("scans", protocol, strategy, seed, "frozen", (str(tmp_path / "features.npy"),), "points-1")
+        Run("scans", protocol, strategy, seed, "frozen", (str(tmp_path / "features.npy"),), "points-1", tiny_spec)
         for seed in range(2)
         for strategy in ("auto", "random")
     ]
@@ -127,14 +143,44 @@ def test_curves_are_drawn_as_png_and_svg(tmp_path: Path):
     assert "auto" in (tmp_path / "curves.svg").read_text() or (tmp_path / "curves.svg").stat().st_size > 5000
 
 
-@pytest.mark.parametrize(("learner", "dimension"), [("frozen", 8), ("adapted", 3), ("joined", 11)])
-def test_a_learner_says_which_features_are_taken(tmp_path: Path, learner: str, dimension: int):
-    paths = (str(tmp_path / f"{learner}-frozen.npy"), str(tmp_path / f"{learner}-adapted.npy"))
-    np.save(paths[0], np.ones((5, 8), dtype=np.float32))
-    np.save(paths[1], np.ones((5, 3), dtype=np.float32))
+@pytest.mark.parametrize(("learner", "dimension"), [("frozen", 8), ("adapted", 3), ("joined", 11), ("live", 11)])
+def test_a_learner_says_which_features_are_taken(runs: list[Run], tmp_path: Path, learner: str, dimension: int):
+    np.save(tmp_path / "adapted.npy", np.ones((90, 3), dtype=np.float32))
+    paths = (*runs[0].features, str(tmp_path / "adapted.npy"))
 
-    (features,) = representations(learner, paths)
+    features, classifier = learned(replace(runs[0], learner=learner, features=paths), tmp_path)
 
-    assert features.shape == (5, dimension)
-    assert [known.shape for known in representations("live", paths)] == [(5, 8), (5, 11)]
-    assert [known.shape for known in representations("live", paths[:1])] == [(5, 8)]
+    assert features.shape == (90, dimension)
+    assert classifier is None
+
+
+@pytest.mark.parametrize("learner", ["finetuned", "resnet18"])
+def test_a_network_is_trained_on_the_labels(
+    runs: list[Run], tmp_path: Path, learner: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("clinical_backend.learner.finetuning._EPOCHS", 1)
+    monkeypatch.setattr("clinical_backend.experiments.distil._EPOCHS", 1)
+
+    features, classifier = learned(replace(runs[0], learner=learner), tmp_path)
+
+    assert features.any(axis=1).sum() == 40 + 2 + 27  # pool, exemplars and held out; nobody asks for the others
+    assert classifier is not None
+    assert classifier.classes == ("common", "rare")
+    assert np.isfinite(classifier.residuals(features)).all()
+
+
+def test_a_network_waits_for_a_second_class(runs: list[Run], tmp_path: Path):
+    features, classifier = learned(replace(runs[0], learner="finetuned"), tmp_path, classes={"rare"})
+
+    assert classifier is None
+    assert np.array_equal(features, np.load(runs[0].features[0]))
+
+
+def learned(
+    run: Run, folder: Path, classes: Collection[str] = ("common", "rare")
+) -> tuple[NDArray[np.float32], LinearClassifier | None]:
+    data = load_images(run.protocol.dataset, cache=folder)
+    drawn = draw(run.protocol, data, 0)
+    names = {int(image): data.classes[data.labels[image]] for image in drawn.pool[:20]}
+    labels = {image: name for image, name in names.items() if name in classes}
+    return learner_of(run, drawn, folder).learn(labels, (), drawn.pool[20:], 0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.experiments.learners import FixedFeatures
 from clinical_backend.experiments.protocol import Protocol, draw
 from clinical_backend.experiments.simulation import Outcome, simulate
 from clinical_backend.experiments.strategies import STRATEGIES
@@ -15,7 +16,7 @@ PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, labels=60,
 def run(labelled: Labelled, strategy: str, **changes: object) -> Outcome:
     data, features = labelled
     protocol = Protocol(**{**{name: getattr(PROTOCOL, name) for name in PROTOCOL.__slots__}, **changes})  # type: ignore[arg-type]
-    return simulate(protocol, draw(protocol, data, 0), data, [features], strategy, seed=0)
+    return simulate(protocol, draw(protocol, data, 0), data, FixedFeatures(features), strategy, seed=0)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
