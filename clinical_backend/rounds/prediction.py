@@ -13,11 +13,10 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
-from clinical_backend.learner.adapted import join_features
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
 from clinical_backend.learner.embedding import content_key
 from clinical_backend.rounds.embed import thumbnail
-from clinical_backend.rounds.representation import adapted_rows, representations
+from clinical_backend.rounds.representation import adapted_rows, join, representations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +145,7 @@ def _features(
         return features
     own = adapted_rows(workshop, representation.adapted, [digests.get(place, "") for place in range(len(tasks))])
     return [
-        None if first is None or second is None else join_features([first[None], second[None]])[0]
+        None if first is None or second is None else join(first[None], second[None])[0]
         for first, second in zip(features, own, strict=True)
     ]
 

@@ -4,15 +4,25 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import ModelError
+from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.adapted import AdaptedBackbone
 from clinical_backend.learner.backbones import Backbone, BackboneSpec
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
+from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds import adapt as adapt_module
 from clinical_backend.rounds.adapt import adapt_project, adaptation_is_due
 from clinical_backend.rounds.embed import THUMBNAIL, embed_new
+from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.representation import adapted_is_better, adapted_rows, representations
 from clinical_backend.rounds.workshop import Adapted
 from clinical_backend.storage.features import FeatureStore
 from tests.rounds.conftest import picture
+from tests.storage.started import start_round
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="diagnosis" toName="image"><Choice value="dark"/><Choice value="red"/></Choices></View>'
+)
 
 
 class Reds(AdaptedBackbone):
@@ -72,6 +82,20 @@ def test_joined_features_come_from_thumbnails_and_are_made_once(project, adapted
     assert joined.key != frozen.key
     joined.features_of(project, 1, range(1, 13))
     assert adapted.backbone.embedded == 12
+
+
+def test_predictions_on_demand_see_what_the_round_saw(project, adapted):
+    _, joined = representations(project, 1)
+    seen = joined.features_of(project, 1, [2, 5, 11]).features
+    row = start_round(project.stores, 1)
+    classifier = fit(joined.features_of(project, 1, [1, 4, 9, 12]).features, [0, 0, 1, 1], ("dark", "red"))
+    folder = project.checkpoint_folder(1, row.version)
+    save_checkpoint(folder, classifier, CheckpointMetadata(joined.key, 1))
+    project.stores.rounds.publish(row, {}, 5)
+    tasks = [PredictTask(id=task, data={"image": picture(20 * task)}) for task in (2, 5, 11)]
+    items = predict(project, 1, CONFIG, tasks)
+    expected = classifier.probabilities(seen).max(axis=1)
+    assert [item.result[0]["score"] for item in items] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_an_image_without_a_thumbnail_has_no_adapted_feature(project, adapted):
