@@ -73,6 +73,8 @@ class TrainingJobs:
             process = self._running[2]
             process.terminate()
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
             self._running = None
 
     def _start_one(self) -> None:

@@ -28,7 +28,6 @@ from clinical_backend.errors import ClinicalError, ImageError, ModelError
 from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner import classifier as linear
-from clinical_backend.learner.backbones import parse_backbone
 from clinical_backend.learner.finetuned import load_finetuned, save_finetuned
 from clinical_backend.learner.judging import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.preprocessing import to_square
@@ -118,7 +117,7 @@ def _wait(workshop: Workshop, project_id: int) -> str | None:
     if reason is not None:
         return reason
     record = read_record(workshop.finetuning_folder(project_id))
-    if record is None or record.backbone != workshop.backbone.key:
+    if record is None or record.backbone != workshop.spec.key:
         return None
     try:
         workshop.finetuned(project_id)
@@ -157,9 +156,9 @@ def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
     settings = workshop.settings_of(project_id)
     every = _labelled(workshop, project_id)
     before = read_record(folder)
-    if before is None or before.backbone != workshop.backbone.key:
+    if before is None or before.backbone != workshop.spec.key:
         before = FinetuningRecord(message="")
-    after = FinetuningRecord(message="", backbone=workshop.backbone.key, labels=len(every))
+    after = FinetuningRecord(message="", backbone=workshop.spec.key, labels=len(every))
     labelled, pixels = _read(workshop, every)
     unread = len(every) - len(labelled)
     note = f" {unread} labelled images cannot be read and are left out." if unread else ""
@@ -174,7 +173,7 @@ def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
         pixels,
         codes,
         classes,
-        spec=parse_backbone(settings.backbone, image_size=settings.image_size, folder=settings.model_dir / "backbones"),
+        spec=workshop.spec,
         blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
         seconds=settings.finetuning_seconds,
         seed=settings.seed,

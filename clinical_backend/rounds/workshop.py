@@ -13,7 +13,7 @@ from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones import Backbone, load_backbone
+from clinical_backend.learner.backbones import Backbone, BackboneSpec, load_backbone, parse_backbone
 from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.finetuned import FinetunedBackbone
 from clinical_backend.learner.preprocessing import PREPROCESSING
@@ -66,6 +66,13 @@ class Workshop:
     def source(self) -> ImageSource:
         """Images by address."""
         return ImageSource(self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots)
+
+    @cached_property
+    def spec(self) -> BackboneSpec:
+        """Which network makes features, known without loading it."""
+        settings = self.settings
+        folder = settings.model_dir / "backbones"
+        return parse_backbone(settings.backbone, image_size=settings.image_size, folder=folder)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -139,7 +146,7 @@ class Workshop:
         """
         folder = self.finetuning_folder(project_id)
         record = read_record(folder)
-        if record is None or record.network is None or record.backbone != self.backbone.key:
+        if record is None or record.network is None or record.backbone != self.spec.key:
             return None
         known = self._finetuned.get(project_id)
         if known is None or known.name != record.network:

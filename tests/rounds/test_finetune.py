@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from clinical_backend.backend import Backend
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.jobs.local import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner import finetuning
+from clinical_backend.learner.backbones import parse_backbone
 from clinical_backend.learner.classifier import fit
 from clinical_backend.learner.finetuned import FinetunedNetwork, FinetuningReport
 from clinical_backend.learner.preprocessing import power_normalised
@@ -27,7 +28,7 @@ from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 
 LABELS = 60
-RED, DARK = picture(222, 5, 5), picture(9, 5, 5)
+RED, DARK = picture(222, 60), picture(20, 61)
 
 
 def uri(number):
@@ -109,7 +110,9 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     made = Trainer()
-    monkeypatch.setattr(finetuning, "finetune", made)
+    module = ModuleType("clinical_backend.learner.finetuning")  # the real one takes seconds to import
+    module.finetune = made
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     return made
 
 
@@ -316,7 +319,7 @@ def test_a_class_that_it_never_learned_leaves_the_head(workshop, studio, trainer
     studio.config = studio.config.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="new"/>')
     finetune_project(workshop, 1)
     assert answers(workshop, RED) == ["dark"]
-    studio.annotate(61, "new")
+    studio.annotate(62, "new")
     workshop.stores.projects.request_round(1, "labels", delay=0)
     reconcile(workshop, 1, look=True)
     assert answers(workshop, RED) == ["red"]
@@ -324,7 +327,7 @@ def test_a_class_that_it_never_learned_leaves_the_head(workshop, studio, trainer
 
 def test_another_backbone_starts_anew(workshop, studio, trainer, monkeypatch):
     finetune_project(workshop, 1)
-    monkeypatch.setattr(workshop.backbone, "key", "another")
+    monkeypatch.setitem(workshop.__dict__, "spec", parse_backbone("efficientnet_lite0", image_size=64, folder=None))
     assert workshop.finetuned(1) is None
     assert finetuning_is_due(workshop, 1)
 
