@@ -7,8 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event, Prediction
+from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.trigger import reason_for_queue
 from clinical_backend.rounds.workshop import Workshop
@@ -131,6 +132,7 @@ class Backend:
             "queue_left": project.queue_left,
             "round_due": project.request,
             "adaptation": project.adaptation,
+            "finetuning": self._finetuning(project_id),
             "problem": project.problem,
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),
@@ -150,6 +152,12 @@ class Backend:
                 **latest.report,
             },
         }
+
+    def _finetuning(self, project_id: int) -> str | None:
+        try:
+            return finetuning_state(self._workshop, project_id)
+        except ClinicalError as error:
+            return str(error)
 
     def _reason(self, webhook: WebhookRequest, project_id: int) -> str | None:
         event = webhook.event

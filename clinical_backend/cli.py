@@ -82,6 +82,25 @@ def adapt(
 
 
 @app.command()
+def finetune(
+    project: Project,
+    background: Annotated[
+        bool, typer.Option("--background", hidden=True, help="With low priority, until the standard input ends.")
+    ] = False,
+) -> None:
+    """Fine-tune the backbone on a project's labels. With TRAINING=finetune the server does it by itself."""
+    from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.rounds.finetune import finetune_project
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    if background:
+        stay_in_background()
+    print(finetune_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
+
+
+@app.command()
 def connect(
     project: Project,
     exemplar_control: Annotated[

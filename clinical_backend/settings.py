@@ -18,6 +18,11 @@ Acquisition = Literal[
 ]
 
 
+Training = Literal["head", "finetune"]
+Seconds = Annotated[float, Field(gt=0)]
+Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
+
+
 class SettingsError(ClinicalError):
     """A setting has a value that the backend cannot work with."""
 
@@ -47,6 +52,9 @@ class ProjectOptions(BaseModel):
     exemplar_control: str | None = Field(default=None, min_length=1)
     preannotate: bool | None = None
     start_training_each_n_updates: int | None = Field(default=None, ge=1)
+    training: Training | None = None
+    finetuning_seconds: Seconds | None = None
+    finetuning_blocks: Blocks | None = None
 
 
 class Settings(BaseSettings):
@@ -82,6 +90,11 @@ class Settings(BaseSettings):
         ``auto`` chooses from what a round measures; any other name fixes the acquisition function.
     backbone, image_size
         Network that turns images into features, and the side of its square input in pixels.
+    training
+        What gives classes: a linear classifier of frozen features (``head``), or the backbone fine-tuned on the
+        labels too, in the background, where held-out labels say that it is better (``finetune``).
+    finetuning_seconds, finetuning_blocks
+        How long that may take, and how many of the backbone's last blocks learn, or ``all``.
     adaptation
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds
@@ -122,6 +135,9 @@ class Settings(BaseSettings):
     acquisition: Acquisition = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int = Field(default=128, ge=32, le=1024)
+    training: Training = "head"
+    finetuning_seconds: Seconds = 300.0
+    finetuning_blocks: Blocks = 2
     adaptation: Literal["auto", "off"] = "auto"
     adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

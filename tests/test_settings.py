@@ -41,5 +41,20 @@ def test_another_process_reads_the_same_settings(monkeypatch, tmp_path):
     assert load_settings() == settings
 
 
+@pytest.mark.parametrize(("given", "read"), [("3", 3), ("all", "all")])
+def test_the_last_blocks_or_all_of_them_are_fine_tuned(monkeypatch, given, read):
+    monkeypatch.setenv("FINETUNING_BLOCKS", given)
+    assert load_settings().finetuning_blocks == read
+    own = load_settings().for_project(ProjectOptions.model_validate({"training": "finetune", "finetuning_blocks": 1}))
+    assert (own.training, own.finetuning_blocks, load_settings().training) == ("finetune", 1, "head")
+
+
+@pytest.mark.parametrize("wrong", ["0", "some"])
+def test_blocks_that_cannot_be_are_refused(monkeypatch, wrong):
+    monkeypatch.setenv("FINETUNING_BLOCKS", wrong)
+    with pytest.raises(SettingsError, match="FINETUNING_BLOCKS"):
+        load_settings()
+
+
 def test_the_key_is_not_shown():
     assert "hidden" not in repr(load_settings(label_studio_api_key="hidden"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from clinical_backend.acquisition import warm_up
 from clinical_backend.errors import ClinicalError
-from clinical_backend.jobs.adaptation import AdaptationJobs
+from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.workshop import Workshop
@@ -40,7 +40,7 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     threading.Thread(target=_read, args=(wakes, queue), daemon=True, name="wakes").start()
     database = Database.in_folder(settings.model_dir)
     workshop = Workshop(settings, database)
-    adaptations = AdaptationJobs(workshop)
+    trainings = TrainingJobs(workshop)
     _warm_up(workshop)
     next_look = 0.0
     while True:
@@ -48,7 +48,7 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
             for project_id in workshop.stores.projects.ids():
                 _attend(workshop, project_id, look=True)
             next_look = time.monotonic() + settings.reconcile_seconds
-        adaptations.attend()
+        trainings.attend()
         woken = _drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
         # A request may wait for the end of a failure's delay, which nobody wakes for.
         for project_id in woken | set(workshop.stores.projects.due()):

@@ -21,12 +21,14 @@ from clinical_backend.learner.files import write_aside
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
 __all__ = ["FinetunedBackbone", "FinetunedNetwork", "FinetuningReport", "load_finetuned", "save_finetuned"]
 
 _FORMAT = 1
 _DESCRIPTION = "finetuned.json"
 _HEAD = ("weights", "bias", "counts")
-_CURE = "Start a round with TRAINING=finetune: it makes the network anew from the labels in Label Studio."
+_CURE = "With TRAINING=finetune it is made anew from the labels, as `clinical finetune` does at once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class FinetuningReport:
         those at the start; ``None`` where none were held out.
     best_epoch
         The pass after which the weights that were kept were made.
+    temperature
+        What the logits are divided by; 1 where none were held out.
     warm
         Whether it went on from a network that was fine-tuned before.
     device
@@ -67,6 +71,7 @@ class FinetuningReport:
     held_out_loss: float | None
     held_out_loss_before: float | None
     best_epoch: float
+    temperature: float
     warm: bool
     device: str
     seed: int
@@ -92,6 +97,10 @@ class FinetunedNetwork:
         Of the packages that made it.
     weights, model
         The body's weights (safetensors) and its export (ONNX).
+    held_out_logits
+        Of the images held out, in their order, by passes and temperatures that were chosen without them
+        (``cross_fitted``), shape (m, C): for a comparison right after the training, not kept on disk. ``None`` where
+        none were held out.
     """
 
     architecture: str
@@ -103,6 +112,7 @@ class FinetunedNetwork:
     versions: Mapping[str, str]
     weights: bytes = field(repr=False)
     model: bytes = field(repr=False)
+    held_out_logits: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -124,8 +134,8 @@ class FinetunedBackbone(ExportedBackbone):
 
     Attributes
     ----------
-    network
-        What it runs, with the classifier of its features.
+    head
+        The classifier of its features.
 
     Raises
     ------
@@ -134,10 +144,10 @@ class FinetunedBackbone(ExportedBackbone):
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        self.network = load_finetuned(folder)
-        model = folder / _name(self.network.model, "onnx")
-        spec = _spec(self.network, folder)
-        super().__init__(spec, self.network.dimension, model, threads=threads or available_cpus())
+        network = load_finetuned(folder)
+        self.head = network.head
+        model = folder / _name(network.model, "onnx")
+        super().__init__(_spec(network, folder), network.dimension, model, threads=threads or available_cpus())
 
 
 def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:

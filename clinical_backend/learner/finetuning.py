@@ -27,8 +27,10 @@ import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.calibration import fit_temperature, tempered
 from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.finetuned import FinetunedNetwork, FinetuningReport
+from clinical_backend.learner.judging import class_mean, cross_fitted, hold_out, losses
 from clinical_backend.learner.networks import build_network
 from clinical_backend.learner.onnx_export import export_network
 from clinical_backend.learner.preprocessing import power_normalised
@@ -51,10 +53,8 @@ _BODY_RATE = 3e-4
 _HEAD_RATE = 1e-3
 _WEIGHT_DECAY = 1e-2
 _WARM_UP = 0.1
+_LEAD = 0.1
 _LARGEST_GRADIENT = 1.0
-_HELD_OUT = 0.2
-_LEAST_OF_A_CLASS = 10
-"""Labels of each class from which on a share is held out: fewer are worth more as examples than as judges."""
 _PATIENCE = 8
 _REPORT_SECONDS = 1.0
 _VIEWS = {
@@ -73,6 +73,7 @@ def finetune(
     seconds: float = 300.0,
     seed: int = 0,
     warm_start: FinetunedNetwork | None = None,
+    held_out: NDArray[np.bool_] | None = None,
     device: Device = "auto",
     cpu_threads: int | None = None,
     progress: Callable[[float, str], None],
@@ -80,8 +81,9 @@ def finetune(
     """Fine-tune a backbone and its classifier.
 
     Where each labelled class has ten examples, a fifth of each is held out, the weights are kept with which
-    these fare best, and the training ends when they have fared no better for eight passes. Otherwise it ends
-    after thirty passes. Either way it ends with its time.
+    these fare best, and the training ends when they have fared no better for eight passes; the logits are then
+    divided by the temperature that is likeliest for them. Otherwise it ends after thirty passes. Either way it
+    ends with its time.
 
     Parameters
     ----------
@@ -99,9 +101,12 @@ def finetune(
         Its time on the clock. Writing the result takes some seconds more.
     seed
         Of the order and the views. On a CPU the same seed and number of threads give the same network, where
-        the time does not end the training.
+        steps end the training, not the time.
     warm_start
         A network that was fine-tuned from the same backbone before, to go on from.
+    held_out
+        Which examples are held out, shape (n,), as ``hold_out`` chooses them; ``None`` lets it choose. A network
+        that is gone on with must not have learned from them.
     device
         ``auto`` takes CUDA where it is present; there the training is of mixed precision.
     cpu_threads
@@ -124,9 +129,10 @@ def finetune(
         device is missing, or the loss is not finite.
     """
     codes = _checked(images, labels, classes, spec, seconds)
+    chosen = hold_out(codes, seed) if held_out is None else held_out
     cure = "Free some, or choose a smaller IMAGE_SIZE, or TRAINING=head."
     with threads(cpu_threads), named_failures("fine-tune", cure):
-        training = _Training(images, codes, tuple(classes), spec, blocks, seconds, seed, warm_start, device)
+        training = _Training(images, codes, tuple(classes), spec, blocks, seconds, seed, warm_start, chosen, device)
         training.complete(progress)
         network = training.result()
     progress(1.0, "The network is fine-tuned.")
@@ -146,6 +152,7 @@ class _Training:
         seconds: float,
         seed: int,
         warm_start: FinetunedNetwork | None,
+        held_out: NDArray[np.bool_],
         device: Device,
     ) -> None:
         self._start = time.monotonic()
@@ -153,7 +160,6 @@ class _Training:
         self._device = torch_device(device)
         self._warm = warm_start is not None
         self._ranges = _VIEWS["radiograph" if are_grey(images) else "general"]
-        held_out = _held_out(codes, seed)
         self._learned, self._judged = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         body, self._dimension = build_network(spec)
         if warm_start is not None:
@@ -177,25 +183,37 @@ class _Training:
         self._most_steps = _EPOCHS * self._steps_per_epoch
         self._step = 0
         self._loss = 0.0
-        self._best_step = 0
+        self._best_step = self._best_pass = 0
+        self._passes: list[NDArray[np.float32]] = []
         self._before = self._best = self._judge()
         self._kept = self._state()
 
     @property
     def _share(self) -> float:
-        """How much of the training is done, by time or by steps, whichever is more."""
-        return min(1.0, max((time.monotonic() - self._start) / self._seconds, self._step / self._most_steps))
+        """How much of the training is done, by time or by steps, whichever is more.
+
+        The time counts from its first tenth on. So where the steps end a training, they alone set its learning
+        rates, and the same seed gives the same network on a machine that is busier.
+        """
+        spent = (time.monotonic() - self._start) / self._seconds
+        by_time = (spent - _LEAD) / (1.0 - _LEAD)
+        return min(1.0, max(by_time, self._step / self._most_steps))
 
     def complete(self, progress: Callable[[float, str], None]) -> None:
         """Train to the end of the time or of the passes, or until nothing is gained any more."""
         reported = -math.inf
         patience = _PATIENCE * self._steps_per_epoch
-        while (share := self._share) < 1.0 and (self._best is None or self._step - self._best_step < patience):
+        while (
+            self._step < self._most_steps
+            and (share := self._share) < 1.0
+            and (self._best is None or self._step - self._best_step < patience)
+        ):
             self._take_step(share)
             if self._best is not None and (self._step % self._steps_per_epoch == 0 or self._share >= 1.0):
                 loss = self._judge()
                 if loss is not None and loss < self._best:
                     self._best, self._best_step, self._kept = loss, self._step, self._state()
+                    self._best_pass = len(self._passes) - 1
             if time.monotonic() - reported >= _REPORT_SECONDS:
                 progress(share, self._message())
                 reported = time.monotonic()
@@ -210,6 +228,13 @@ class _Training:
         body, spec = network.body, self._spec
         weights = {name: value.contiguous() for name, value in body.state_dict().items()}
         export = export_network(body, self._dimension, spec.image_size, name=spec.architecture)
+        head, temperature, logits = network.head.classifier(), 1.0, None
+        if self._passes:
+            columns = self._columns[self._judged]
+            temperature = fit_temperature(self._passes[self._best_pass], columns)
+            head = tempered(head, temperature)
+            logits = np.full((len(columns), len(head.classes)), -np.inf, dtype=np.float32)
+            logits[:, np.flatnonzero(np.isfinite(head.bias))] = cross_fitted(self._passes, columns)
         report = FinetuningReport(
             blocks=self._blocks,
             of_blocks=self._of_blocks,
@@ -222,6 +247,7 @@ class _Training:
             held_out_loss=self._best,
             held_out_loss_before=self._before,
             best_epoch=round(self._best_step / self._steps_per_epoch, 2),
+            temperature=temperature,
             warm=self._warm,
             device=self._device.type,
             seed=self._seed,
@@ -231,11 +257,12 @@ class _Training:
             image_size=spec.image_size,
             backbone=spec.key,
             dimension=self._dimension,
-            head=network.head.classifier(),
+            head=head,
             report=report,
             versions=export.versions,
             weights=safetensors.torch.save(weights),
             model=export.model,
+            held_out_logits=logits,
         )
 
     def _take_step(self, share: float) -> None:
@@ -265,19 +292,17 @@ class _Training:
             )
 
     def _judge(self) -> float | None:
-        """Return the mean over the classes of the loss of the images held out."""
+        """Return the mean over the classes of the loss of the images held out, and keep their logits."""
         if not len(self._judged):
             return None
-        columns = self._columns[self._judged]
-        losses = np.empty(len(columns))
+        rows = []
         with torch.inference_mode(), mixed_precision(self._device):
-            for first in range(0, len(columns), _BATCH):
-                rows = slice(first, first + _BATCH)
-                pixels = torch.from_numpy(self._images[self._judged[rows]]).to(self._device)
-                target = torch.from_numpy(columns[rows]).to(self._device)
-                loss = torch.nn.functional.cross_entropy(self._network(pixels), target, reduction="none")
-                losses[rows] = loss.float().cpu().numpy()
-        return float(np.mean([losses[columns == column].mean() for column in np.unique(columns)]))
+            for first in range(0, len(self._judged), _BATCH):
+                pixels = torch.from_numpy(self._images[self._judged[first : first + _BATCH]]).to(self._device)
+                rows.append(self._network(pixels).float().cpu().numpy())
+        self._passes.append(np.concatenate(rows))
+        columns = self._columns[self._judged]
+        return class_mean(losses(self._passes[-1], columns), columns)
 
     def _state(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().clone() for name, value in self._network.state_dict().items()}
@@ -303,19 +328,6 @@ def _load(body: FeatureNetwork, network: FinetunedNetwork, spec: BackboneSpec) -
         )
     tensors: Mapping[str, torch.Tensor] = safetensors.torch.load(network.weights)
     body.load_state_dict(dict(tensors))
-
-
-def _held_out(codes: NDArray[np.intp], seed: int) -> NDArray[np.bool_]:
-    """Return which labels are held out: a fifth of each class, or none where a class is too small for that."""
-    held_out = np.zeros(len(codes), dtype=bool)
-    present = np.unique(codes)
-    if min((codes == code).sum() for code in present) < _LEAST_OF_A_CLASS:
-        return held_out
-    random = np.random.default_rng([seed, 2])
-    for code in present:
-        members = random.permutation(np.flatnonzero(codes == code))
-        held_out[members[: round(_HELD_OUT * len(members))]] = True
-    return held_out
 
 
 def _schedule(share: float) -> float:

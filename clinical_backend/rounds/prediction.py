@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, ImageError, ModelError
+from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
-from clinical_backend.learner.embedding import content_key
 from clinical_backend.rounds.embed import thumbnail
+from clinical_backend.rounds.fetching import embed_in_time
+from clinical_backend.rounds.finetuned_prediction import finetuned_in_use, finetuned_probabilities
 from clinical_backend.rounds.representation import adapted_rows, join, representations
 
 if TYPE_CHECKING:
@@ -28,21 +28,20 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import PredictTask
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.learner.classifier import LinearClassifier
+    from clinical_backend.rounds.fetching import Fetched
     from clinical_backend.rounds.representation import Representation
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["UNPUBLISHED_VERSION", "predict"]
+__all__ = ["UNPUBLISHED_VERSION", "predict", "published_model"]
 
 logger = logging.getLogger(__name__)
 
 UNPUBLISHED_VERSION = "clinical-0"
 """The version before the first round is published."""
 
-_BATCH = 32
-
 
 def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Sequence[PredictTask]) -> list[Prediction]:
-    """Return one prediction per task, in order.
+    """Return one prediction per task, in order, by the fine-tuned network where there is one, or else the head.
 
     A task whose image cannot be read in time, and every task while there is no model, gets an empty
     prediction. All scores lie behind the published queue.
@@ -67,17 +66,27 @@ def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Seque
     scheme = read_scheme(label_config, settings.exemplar_control)
     row = workshop.stores.projects.get(project_id)
     version = (row.published_version if row else None) or UNPUBLISHED_VERSION
-    classifier, representation = _classifier(workshop, project_id, version)
+    classifier, representation = published_model(workshop, project_id, version)
     empty = Prediction(result=[], score=1.0, model_version=version)
     if classifier is None or not settings.preannotate:
         return [empty] * len(tasks)
-    predictions = []
-    for vector in _features(workshop, project_id, scheme, tasks, representation):
-        if vector is None:
-            predictions.append(empty)
-            continue
-        probabilities = classifier.probabilities(vector[None])[0]
-        predictions.append(_prediction(scheme, classifier.classes, probabilities, version))
+    deadline = time.monotonic() + settings.predict_seconds
+    predictions = [empty] * len(tasks)
+    waiting = list(range(len(tasks)))
+    finetuned = finetuned_in_use(workshop, project_id, classifier.classes)
+    if finetuned is not None:
+        requests = [ImageRequest(task.id, str(task.data.get(scheme.image_field) or "")) for task in tasks]
+        found = finetuned_probabilities(workshop, project_id, finetuned, requests, deadline)
+        waiting = [place for place in waiting if found[place] is None]
+        for place, probabilities in enumerate(found):
+            if probabilities is not None:
+                predictions[place] = _prediction(scheme, finetuned.classes, probabilities, version)
+    left = [tasks[place] for place in waiting]
+    features = _features(workshop, project_id, scheme, left, representation, deadline)
+    for place, vector in zip(waiting, features, strict=True):
+        if vector is not None:
+            by_head = classifier.probabilities(vector[None])[0]
+            predictions[place] = _prediction(scheme, classifier.classes, by_head, version)
     return predictions
 
 
@@ -94,7 +103,7 @@ def _prediction(
     )
 
 
-def _classifier(
+def published_model(
     workshop: Workshop, project_id: int, version: str
 ) -> tuple[LinearClassifier | None, Representation | None]:
     """Return the model of a version, with the representation that it takes."""
@@ -124,6 +133,7 @@ def _features(
     scheme: LabelingScheme,
     tasks: Sequence[PredictTask],
     representation: Representation | None,
+    deadline: float,
 ) -> list[NDArray[np.float32] | None]:
     """Return the feature of each task; ``None`` where its image cannot be read in time."""
     features: list[NDArray[np.float32] | None] = [None] * len(tasks)
@@ -140,7 +150,7 @@ def _features(
     for place, vector in zip(cached, rows, strict=True):
         features[place] = vector
     missing = [place for place, vector in enumerate(features) if vector is None]
-    digests |= _embed_missing(workshop, tasks, addresses, missing, features)
+    digests |= _embed_missing(workshop, tasks, addresses, missing, features, deadline)
     if representation is None or representation.adapted is None:
         return features
     own = adapted_rows(workshop, representation.adapted, [digests.get(place, "") for place in range(len(tasks))])
@@ -156,36 +166,30 @@ def _embed_missing(
     addresses: Sequence[str],
     missing: Sequence[int],
     features: list[NDArray[np.float32] | None],
+    deadline: float,
 ) -> dict[int, str]:
     """Fill in features of images that no round has met, as far as the time for one call goes.
 
     Returns what identifies the images of the places that were filled in.
     """
     digests: dict[int, str] = {}
-    deadline = time.monotonic() + workshop.settings.predict_seconds
-    waiting = iter(missing)
-    while places := list(islice(waiting, _BATCH)):
-        if time.monotonic() > deadline:
-            left = len(places) + sum(1 for _ in waiting)
-            logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
-            break
-        requests = [ImageRequest(tasks[place].id, addresses[place]) for place in places]
-        fetched = [content for _, content in workshop.source.fetch_many(requests)]
-        embeddings = workshop.embedder.embed_with_pixels(fetched)
-        for place, content, embedded in zip(places, fetched, embeddings, strict=True):
-            if isinstance(content, ImageError) or isinstance(embedded, ImageError):
-                logger.warning("Task %s gets no prediction: %s", tasks[place].id, embedded)
-                continue
-            features[place], pixels = embedded
-            digests[place] = content_key(content)
-            _remember(workshop, digests[place], embedded[0], pixels)
+    requests = [ImageRequest(tasks[place].id, addresses[place]) for place in missing]
+    left = len(missing)
+    fetched = embed_in_time(workshop.source, workshop.embedder, requests, deadline)
+    for place, image in zip(missing, fetched, strict=False):
+        left -= 1
+        if image is not None:
+            features[place], digests[place] = image.feature, image.digest
+            _remember(workshop, image)
+    if left:
+        logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
     return digests
 
 
-def _remember(workshop: Workshop, digest: str, vector: NDArray[np.float32], pixels: NDArray[np.uint8]) -> None:
+def _remember(workshop: Workshop, image: Fetched) -> None:
     try:
         if workshop.settings.adaptation != "off":
-            workshop.thumbnails.add([digest], thumbnail(pixels).reshape(1, -1))
-        workshop.features.add([digest], vector[None])
+            workshop.thumbnails.add([image.digest], thumbnail(image.pixels).reshape(1, -1))
+        workshop.features.add([image.digest], image.feature[None])
     except ClinicalError as error:
         logger.warning("A feature is not kept: %s", error)

@@ -11,6 +11,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
 from clinical_backend.rounds.fit import Fit, fit
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.publish import publish
@@ -90,6 +91,9 @@ def run_round(workshop: Workshop, row: Round) -> None:
             round_number=row.number,
         )
     with stages.stage("publish"):
+        answering = "none"
+        if settings.preannotate and fitted.classifier is not None:
+            ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         publisher = Publisher(workshop.client)
         size = publish(stores, publisher, snapshot.scheme, row, ranked, preannotate=settings.preannotate)
     report = {
@@ -107,6 +111,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         },
         "measurements": fitted.measurements,
         "features": adaptation,
+        "preannotations": answering,
         "seconds": stages.seconds,
         "notes": [*snapshot.labels.messages, *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool))],
     }

@@ -13,10 +13,12 @@ from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones import Backbone, load_backbone
+from clinical_backend.learner.backbones import Backbone, BackboneSpec, load_backbone, parse_backbone
 from clinical_backend.learner.embedding import Embedder
+from clinical_backend.learner.finetuned import FinetunedBackbone
 from clinical_backend.learner.preprocessing import PREPROCESSING
 from clinical_backend.rounds.embed import THUMBNAIL
+from clinical_backend.rounds.finetuned import Finetuned, read_record
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores import Stores
@@ -53,6 +55,7 @@ class Workshop:
         self.stores = Stores(database)
         self._database = database
         self._adapted: dict[int, Adapted] = {}
+        self._finetuned: dict[int, Finetuned] = {}
 
     @cached_property
     def client(self) -> LabelStudioClient:
@@ -63,6 +66,13 @@ class Workshop:
     def source(self) -> ImageSource:
         """Images by address."""
         return ImageSource(self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots)
+
+    @cached_property
+    def spec(self) -> BackboneSpec:
+        """Which network makes features, known without loading it."""
+        settings = self.settings
+        folder = settings.model_dir / "backbones"
+        return parse_backbone(settings.backbone, image_size=settings.image_size, folder=folder)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -120,6 +130,35 @@ class Workshop:
                 dimension=backbone.dimension,
             )
             known = self._adapted[project_id] = Adapted(backbone, store)
+        return known
+
+    def finetuning_folder(self, project_id: int) -> Path:
+        """Return where a project's fine-tuned network and its record are kept."""
+        return self.settings.model_dir / "finetuned" / str(project_id)
+
+    def finetuned(self, project_id: int) -> Finetuned | None:
+        """Return the fine-tuned network that a project uses; ``None`` where the head is better, or not yet worse.
+
+        Raises
+        ------
+        ModelError
+            When its files are missing or were changed.
+        """
+        folder = self.finetuning_folder(project_id)
+        record = read_record(folder)
+        if record is None or record.network is None or record.backbone != self.spec.key:
+            return None
+        known = self._finetuned.get(project_id)
+        if known is None or known.name != record.network:
+            backbone = FinetunedBackbone(folder / record.network)
+            store = FeatureStore(
+                self._database,
+                self.settings.model_dir / "features",
+                backbone=f"probabilities-{record.network}",
+                dimension=len(backbone.head.classes),
+            )
+            known = Finetuned(record.network, backbone, Embedder(backbone, decode), store)
+            self._finetuned[project_id] = known
         return known
 
     def checkpoint_folder(self, project_id: int, version: str) -> Path:

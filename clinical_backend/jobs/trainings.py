@@ -1,0 +1,108 @@
+"""Trainings in the background: one process at a time, of low priority, that ends with the worker's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.rounds.adapt import adaptation_is_due
+from clinical_backend.rounds.finetune import finetuning_is_due
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["TrainingJobs"]
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 10.0
+_RETRY_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of training: the command that does it, and whether a project is due for it."""
+
+    command: str
+    is_due: Callable[[Workshop, int], bool]
+
+
+_KINDS = (_Kind("adapt", adaptation_is_due), _Kind("finetune", finetuning_is_due))
+
+
+class TrainingJobs:
+    """Starts the adaptation or the fine-tuning of a project when it is due.
+
+    The process reads its standard input and ends when that does, so it never outlives this one.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._running: tuple[str, int, subprocess.Popen[bytes]] | None = None
+        self._next_look = 0.0
+        self._not_before: dict[tuple[str, int], float] = {}
+
+    def attend(self) -> None:
+        """Note the end of what was running, and start what is due. Returns at once."""
+        if self._running is not None:
+            command, project_id, process = self._running
+            status = process.poll()
+            if status is None:
+                return
+            self._running = None
+            if process.stdin is not None:
+                process.stdin.close()
+            if status:
+                logger.warning("Project %d: `%s` ended with status %d; see above", project_id, command, status)
+                self._not_before[command, project_id] = time.monotonic() + _RETRY_SECONDS
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_SECONDS
+            self._start_one()
+
+    def stop(self) -> None:
+        """End what is running; the next start sees that it is due."""
+        if self._running is not None:
+            process = self._running[2]
+            process.terminate()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+            self._running = None
+
+    def _start_one(self) -> None:
+        for project_id in self._workshop.stores.projects.ids():
+            for kind in _KINDS:
+                waits = time.monotonic() < self._not_before.get((kind.command, project_id), 0.0)
+                if waits or not self._is_due(kind, project_id):
+                    continue
+                process = subprocess.Popen(  # noqa: S603 - our own command
+                    [
+                        sys.executable,
+                        "-m",
+                        "clinical_backend",
+                        kind.command,
+                        "--project",
+                        str(project_id),
+                        "--background",
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    env=self._workshop.settings.environment(os.environ),
+                )
+                self._running = (kind.command, project_id, process)
+                return
+
+    def _is_due(self, kind: _Kind, project_id: int) -> bool:
+        try:
+            return kind.is_due(self._workshop, project_id)
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", project_id, error)
+            return False

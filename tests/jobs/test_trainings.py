@@ -1,0 +1,110 @@
+"""Trainings run one at a time, each in a process of its own that ends with the worker's."""
+
+import logging
+import sys
+
+import pytest
+
+from clinical_backend.errors import ModelError
+from clinical_backend.jobs import trainings
+from clinical_backend.jobs.trainings import TrainingJobs
+from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from tests.jobs.test_local import wait_for
+
+
+@pytest.fixture
+def due():
+    return set()
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch, due):
+    """Return the jobs of two projects, with a command that stands in for trainings, which take minutes."""
+    command = tmp_path / "python"
+    command.write_text(f'#!/bin/sh\necho "$3 $5" >> {tmp_path}/begun\ncat > {tmp_path}/input\nexit "$STATUS"\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(command))
+    monkeypatch.setenv("STATUS", "0")
+    kinds = [
+        trainings._Kind(name, lambda _, project_id, name=name: (name, project_id) in due)
+        for name in ("adapt", "finetune")
+    ]
+    monkeypatch.setattr(trainings, "_KINDS", kinds)
+    monkeypatch.setattr(trainings, "_LOOK_SECONDS", 0.0)
+    database = Database.in_folder(tmp_path)
+    workshop = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    workshop.stores.projects.register(1)
+    workshop.stores.projects.register(2)
+    made = TrainingJobs(workshop)
+    yield made
+    made.stop()
+    database.close()
+
+
+def begun(tmp_path):
+    path = tmp_path / "begun"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def end(jobs):
+    process = jobs._running[2]
+    process.stdin.close()
+    process.wait(30)
+
+
+def test_nothing_is_started_while_nothing_is_due(jobs, tmp_path):
+    jobs.attend()
+    assert jobs._running is None
+    assert begun(tmp_path) == []
+
+
+def test_one_runs_at_a_time_and_then_the_next(jobs, due, tmp_path):
+    due |= {("finetune", 1), ("adapt", 2)}
+    jobs.attend()
+    wait_for(lambda: begun(tmp_path) == ["finetune 1"])
+    jobs.attend()
+    assert begun(tmp_path) == ["finetune 1"]
+    due.remove(("finetune", 1))
+    end(jobs)
+    jobs.attend()
+    wait_for(lambda: begun(tmp_path) == ["finetune 1", "adapt 2"])
+
+
+def test_one_that_failed_is_not_tried_again_at_once(jobs, due, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("STATUS", "1")
+    due.add(("finetune", 1))
+    jobs.attend()
+    end(jobs)
+    with caplog.at_level(logging.WARNING):
+        jobs.attend()
+    assert "`finetune` ended with status 1" in caplog.text
+    assert jobs._running is None
+    due.add(("adapt", 1))
+    jobs.attend()
+    wait_for(lambda: begun(tmp_path) == ["finetune 1", "adapt 1"])
+
+
+def test_one_that_was_killed_with_the_worker_is_started_again(jobs, due, tmp_path):
+    due.add(("finetune", 1))
+    jobs.attend()
+    wait_for(lambda: begun(tmp_path) == ["finetune 1"])
+    process = jobs._running[2]
+    jobs.stop()
+    assert process.poll() is not None
+    jobs.attend()
+    wait_for(lambda: begun(tmp_path) == ["finetune 1"] * 2)
+
+
+def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due, monkeypatch, tmp_path, caplog):
+    def look(_, project_id):
+        if project_id == 1:
+            raise ModelError("It is wrong.", "Correct it.")
+        return True
+
+    monkeypatch.setattr(trainings, "_KINDS", [trainings._Kind("finetune", look)])
+    with caplog.at_level(logging.WARNING):
+        jobs.attend()
+    assert "Project 1: It is wrong." in caplog.text
+    wait_for(lambda: begun(tmp_path) == ["finetune 2"])
