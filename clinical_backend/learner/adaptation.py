@@ -90,7 +90,7 @@ class AdaptationOptions:
 
     image_size: int = 48
     seconds: float = 900.0
-    epochs: int = 40
+    epochs: int = 80
     batch_size: int = 256
     views: Literal["auto", "general", "radiograph"] = "auto"
     device: Device = "auto"
