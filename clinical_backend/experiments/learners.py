@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from clinical_backend.experiments.distil import train_resnet18
 from clinical_backend.learner.finetuned import FinetunedBackbone, save_finetuned
-from clinical_backend.learner.finetuning import finetune
 from clinical_backend.rounds.representation import adapted_is_better
 
 if TYPE_CHECKING:
@@ -99,6 +97,8 @@ class ResNetLearner:
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.float32], LinearClassifier | None]:
         """Train anew."""
+        from clinical_backend.experiments.distil import train_resnet18  # noqa: PLC0415 (imports torch)
+
         del query, pool
         tasks, codes, classes = _coded(labels)
         trained = train_resnet18(self._images[tasks], codes, classes, seed=seed, cpu_threads=1)
@@ -138,6 +138,8 @@ class FinetunedLearner:
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.float32], LinearClassifier | None]:
         """Fine-tune anew, from the backbone."""
+        from clinical_backend.learner.finetuning import finetune  # noqa: PLC0415 (imports torch)
+
         del query, pool
         tasks, codes, classes = _coded(labels)
         if len(classes) < 2:
