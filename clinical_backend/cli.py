@@ -50,7 +50,7 @@ def serve() -> None:
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
-    Database.in_folder(settings.model_dir).close()  # here a refusal is a sentence, in the server a traceback
+    Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
     uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
@@ -78,7 +78,7 @@ def adapt(
     settings = _settings()
     if background:
         stay_in_background()
-    print(adapt_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
+    print(adapt_project(Workshop(settings, Database.of(settings)), project))
 
 
 @app.command()
@@ -152,7 +152,7 @@ def status(project: Project) -> None:
     from clinical_backend.storage.database import Database
 
     settings = _settings()
-    backend = Backend(settings, Database.in_folder(settings.model_dir), LocalRunner({}))
+    backend = Backend(settings, Database.of(settings), LocalRunner({}))
     found = backend.status(project)
     if found is None:
         print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
@@ -287,7 +287,7 @@ def _published_version(settings: Settings, project: int) -> str | None:
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.projects import ProjectStore
 
-    row = ProjectStore(Database.in_folder(settings.model_dir)).get(project)
+    row = ProjectStore(Database.of(settings)).get(project)
     return row.published_version if row else None
 
 

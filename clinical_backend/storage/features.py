@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,18 +119,19 @@ class FeatureStore:
         return self._dtype.itemsize * self._dimension
 
     def _append(self, rows: NDArray[Any]) -> int:
-        row_bytes = self._row_bytes
+        start = self._count()
+        end = start * self._row_bytes
         try:
             with self._path.open("ab") as file:
-                whole, torn = divmod(file.tell(), row_bytes)
-                if torn:  # an earlier writer died within a row
-                    file.truncate(whole * row_bytes)
+                file.truncate(end)  # an earlier writer may have died within a row
                 file.write(rows.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _unwritable(self._path, error) from error
-        return whole
+            with suppress(OSError):  # give the space back, where the file can be changed at all
+                os.truncate(self._path, end)
+            raise _unwritable(self._path, error) from None
+        return start
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
