@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from clinical_backend.errors import StorageError
 from clinical_backend.storage.schema import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -93,7 +93,7 @@ class FeatureStore:
         StorageError
             When the disk is full or read-only; nothing is indexed then.
         """
-        with self._lock:
+        with self._locked():
             known = self.positions(digests)
             fresh = {digest: row for row, digest in enumerate(digests) if digest not in known}
             if not fresh:
@@ -105,6 +105,18 @@ class FeatureStore:
                     Feature(backbone=self._backbone, digest=digest, position=start + offset)
                     for offset, digest in enumerate(fresh)
                 )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other writers out, on every machine that shares the folder."""
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _count(self) -> int:
         return self._path.stat().st_size // self._row_bytes if self._path.exists() else 0

@@ -1,6 +1,5 @@
-import subprocess
-import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +10,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores import Stores
 from tests.disks import full_disk, read_only
+from tests.storage import processes
 from tests.storage.postgresql_server import PASSWORD
 from tests.storage.started import start_round
 
@@ -155,24 +155,11 @@ def test_a_reader_sees_one_state_of_the_database(database, stores):
 
 
 def test_processes_that_open_an_empty_database_and_count_at_once_lose_nothing(url):
-    script = (
-        "import sys\n"
-        "from clinical_backend.storage.database import Database\n"
-        "from clinical_backend.storage.projects import ProjectStore\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "projects = ProjectStore(Database(sys.argv[1])); projects.register(1)\n"
-        "for _ in range(50): projects.count_update(1, 1)\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen([sys.executable, "-c", script, url], **pipes) for _ in range(3)]
+    together = processes.barrier(3)
+    writers = [processes.start(processes.count, url, 50, together)[0] for _ in range(3)]
     for writer in writers:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        writer.communicate(timeout=60)
-    assert [writer.returncode for writer in writers] == [0, 0, 0]
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     database = Database(url)
     assert Stores(database).projects.get(1).updates == 150
     database.close()
@@ -250,20 +237,9 @@ def test_tasks_taken_over_by_several_at_once_are_there_once(stores):
 
 
 def run_at_once(functions):
-    failures = []
-
-    def run(function):
-        try:
-            function()
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(len(functions)) as threads:
+        for future in [threads.submit(function) for function in functions]:
+            future.result()
 
 
 def test_a_killed_postgresql_is_told_without_the_password_and_the_next_call_after_its_return_works(postgresql):
@@ -319,7 +295,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
     stores = Stores(database)
     stores.images.synchronise(1, {}, complete=True)
     stores.projects.register(1)
-    many = {task: "x" * 1000 for task in range(3000)}
+    many = dict.fromkeys(range(3000), "x" * 1000)
     with full_disk(1_000_000), pytest.raises(StorageError, match="writable disk with free space"):
         stores.images.synchronise(1, many, complete=True)
     assert stores.images.all(1) == {}
@@ -350,7 +326,7 @@ def test_a_url_of_something_else_is_refused_without_repeating_it(wrong):
 
 def test_a_wrong_password_and_a_database_that_is_not_there_are_told(postgresql):
     url = postgresql.new_database()
-    with pytest.raises(StorageError, match="cannot be opened: .*authentication failed") as refusal:
+    with pytest.raises(StorageError, match=r"cannot be opened: .*authentication failed") as refusal:
         Database(url.replace("secret", "wrong%2Fsecret"))
     assert "wrong" not in str(refusal.value)
     with pytest.raises(StorageError, match='database "nowhere" does not exist'):

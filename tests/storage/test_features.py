@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -8,27 +6,11 @@ import pytest
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.features import FeatureStore
 from tests.disks import full_disk, read_only
+from tests.storage import processes
 
 
 def features_in(database, tmp_path, backbone="net", dimension=3):
     return FeatureStore(database, tmp_path / "features", backbone=backbone, dimension=dimension)
-
-
-def start_writer(url, tmp_path, dimension, numbers, batch):
-    """Start a process that adds features whose values are all the image's number, and prints each one when done."""
-    script = (
-        "import itertools, sys, numpy as np; from pathlib import Path\n"
-        "from clinical_backend.storage.database import Database\n"
-        "from clinical_backend.storage.features import FeatureStore\n"
-        f"folder, dimension, batch = Path(sys.argv[2]) / 'features', {dimension}, {batch}\n"
-        "store = FeatureStore(Database(sys.argv[1]), folder, backbone='net', dimension=dimension)\n"
-        f"for n in {numbers}:\n"
-        "    numbers = range(n * batch, (n + 1) * batch)\n"
-        "    rows = np.repeat(np.array(numbers, dtype=np.float32)[:, None], dimension, axis=1)\n"
-        "    store.add([str(number) for number in numbers], rows)\n"
-        "    print(n, flush=True)\n"
-    )
-    return subprocess.Popen([sys.executable, "-c", script, url, str(tmp_path)], stdout=subprocess.PIPE, text=True)
 
 
 def test_features_are_kept_by_content_and_by_backbone(database, tmp_path):
@@ -52,17 +34,6 @@ def test_a_torn_row_of_a_dead_writer_is_dropped(database, tmp_path):
     assert features.read([0]).tolist() == [[1, 1, 1]]
     features.add(["b"], np.full((1, 3), 2, dtype=np.float32))
     assert features.read([features.positions(["b"])["b"]]).tolist() == [[2, 2, 2]]
-
-
-def test_two_processes_write_features_at_once(database, url, tmp_path):
-    writers = [start_writer(url, tmp_path, 3, f"range({start}, {start + 20})", 1) for start in (0, 10)]
-    for writer in writers:
-        writer.communicate()
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    features = features_in(database, tmp_path)
-    positions = features.positions(str(n) for n in range(30))
-    assert len(positions) == len(set(positions.values())) == 30
-    assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(30))
 
 
 def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
@@ -108,38 +79,33 @@ def test_more_images_than_one_statement_may_name_are_found(database, tmp_path):
 
 def test_writers_killed_in_mid_write_leave_no_wrong_row(database, url, tmp_path):
     dimension, batch = 2000, 40
+    folder = tmp_path / "features"
     features = features_in(database, tmp_path, dimension=dimension)
     # Even numbers are added by processes that are killed, odd ones by one that lives on, all in 320 kB writes.
-    survivor = start_writer(url, tmp_path, dimension, "range(1, 61, 2)", batch)
-    at_least = set()
-    for first in (0, 1000, 2000):
-        victim = start_writer(url, tmp_path, dimension, f"itertools.count({first}, 2)", batch)
-        at_least |= {int(victim.stdout.readline()) for _ in range(4)}
+    survivor, _ = processes.start(processes.add_features, url, folder, dimension, batch, 1, 41)
+    at_least = set(range(1, 41, 2))
+    for first in (0, 200, 400):
+        victim, done = processes.start(processes.add_features, url, folder, dimension, batch, first, None)
+        at_least |= {done.recv() for _ in range(4)}
         victim.kill()
-        victim.communicate()
-    survivor.communicate()
-    assert survivor.returncode == 0
-    features.add(["last"], np.full((1, dimension), -1, dtype=np.float32))
-    positions = features.positions([str(number) for number in range(3000 * batch)])
+        victim.join()
+    survivor.join()
+    assert survivor.exitcode == 0
+    positions = features.positions([str(number) for number in range(600 * batch)])
     rows = features.read(list(positions.values()))
     assert np.array_equal(rows, np.repeat(np.array([float(name) for name in positions])[:, None], dimension, axis=1))
-    whole = {n for n in range(3000) if all(str(number) in positions for number in range(n * batch, (n + 1) * batch))}
-    assert whole >= at_least | set(range(1, 61, 2))
+    whole = {n for n in range(600) if all(str(number) in positions for number in range(n * batch, (n + 1) * batch))}
+    assert whole >= at_least
     assert len(positions) == len(set(positions.values())) == batch * len(whole)
+    features.add(["last"], np.full((1, dimension), -1, dtype=np.float32))
     assert (features.read([features.positions(["last"])["last"]]) == -1).all()
 
 
 def test_a_process_killed_between_write_and_index_leaves_no_row(database, url, tmp_path):
     features = features_in(database, tmp_path)
-    script = (
-        "import os, signal, sys, numpy as np; from pathlib import Path\n"
-        "from clinical_backend.storage.database import Database\n"
-        "from clinical_backend.storage.features import FeatureStore\n"
-        "store = FeatureStore(Database(sys.argv[1]), Path(sys.argv[2]) / 'features', backbone='net', dimension=3)\n"
-        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "store.add(['a'], np.ones((1, 3), dtype=np.float32))\n"
-    )
-    assert subprocess.run([sys.executable, "-c", script, url, str(tmp_path)], check=False).returncode == -9
+    process, _ = processes.start(processes.die_between_write_and_index, url, tmp_path / "features")
+    process.join()
+    assert process.exitcode == -9
     assert features.positions(["a"]) == {}
     features.add(["b"], np.full((1, 3), 2, dtype=np.float32))
     assert features.read([features.positions(["b"])["b"]]).tolist() == [[2, 2, 2]]

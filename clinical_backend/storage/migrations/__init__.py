@@ -42,16 +42,15 @@ def upgrade(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     scripts = ScriptDirectory(__path__[0])
 
-    def steps(present: tuple[str, ...], context: MigrationContext) -> Sequence[MigrationStep]:
-        if not present and _is_unversioned(connection):
-            context.stamp(scripts, _FIRST)
-            present = (_FIRST,)
+    def steps(present: tuple[str, ...], _context: MigrationContext) -> Sequence[MigrationStep]:
         _check_known(scripts, present)
         ahead = scripts.iterate_revisions("head", present, implicit_base=True)
         return [MigrationStep.upgrade_from_script(scripts.revision_map, script) for script in reversed(list(ahead))]
 
     with _one_at_a_time:
         context = MigrationContext.configure(connection, opts={"fn": steps})
+        if not context.get_current_heads() and _is_unversioned(connection):
+            context.stamp(scripts, _FIRST)
         with Operations.context(context):
             context.run_migrations()
 
