@@ -161,6 +161,25 @@ def status(project: Project) -> None:
 
 
 @app.command()
+def rollback(
+    project: Annotated[int, typer.Argument(help="Id of the project.")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round to go back to.")],
+) -> None:
+    """Serve the queue and the model of an earlier round again; the last KEPT_ROUNDS are kept.
+
+    The queue has those of its tasks that are not annotated yet. Later rounds go on as usual: the next one that is due
+    learns from all labels and takes its place, unless it is worse on the rare classes. So correct wrong labels first.
+    """
+    from clinical_backend.backend import Backend
+    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
+    print(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+
+
+@app.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Which images and which reader.")] = 0,
     labels: Annotated[int, typer.Option(help="How many tasks the simulated reader annotates.", min=10)] = 60,

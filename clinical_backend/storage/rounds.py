@@ -49,10 +49,11 @@ class RoundStore:
             project.request, project.requested_at, project.updates = None, None, 0
             return row
 
-    def begin(self, project_id: int, reason: str) -> Round | None:
-        """Begin a round that was not requested; what is due stays due. ``None`` where the project is unknown."""
+    def begin(self, project_id: int, reason: str) -> Round:
+        """Begin a round of a known project that was not requested; what is due stays due."""
         with self._database.write() as session:
-            return None if locked_project(session, project_id) is None else _begin(session, project_id, reason)
+            locked_project(session, project_id)
+            return _begin(session, project_id, reason)
 
     def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
         """Note how far a running round is."""
@@ -101,6 +102,12 @@ class RoundStore:
             project.failures += 1
             return project.failures
 
+    def call_off(self, round_id: int, problem: str) -> None:
+        """Note why a round that was not requested failed: nothing is due for that."""
+        failed = {"state": RoundState.FAILED, "finished_at": time.time(), "error": problem}
+        with self._database.write() as session:
+            session.execute(update(Round).where(Round.id == round_id).values(failed))
+
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
 
@@ -134,6 +141,13 @@ class RoundStore:
                     select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(limit)
                 )
             )
+
+    def with_queue(self, project_id: int, limit: int) -> list[Round]:
+        """Return the newest rounds of a project whose queue was published, newest first."""
+        queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
+        query = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(Round.number.desc()).limit(limit)))
 
     def published(self, project_id: int) -> Round | None:
         """Return the round whose queue Label Studio serves."""
