@@ -45,7 +45,9 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workshop, 
     done = order[:3]
     run(workshop, studio, *done)
     run(workshop, studio, 53)
-    row = Backend(workshop.settings, workshop.stores.database, LocalRunner({})).rollback(1, first.number)
+    backend = Backend(workshop.settings, workshop.stores.database, LocalRunner({}))
+    backend._workshop = workshop
+    row = backend.rollback(1, first.number)
     latest = workshop.stores.rounds.latest(1)
     assert (row.number, latest.state, latest.request) == (4, RoundState.PUBLISHED, "rollback to round 1")
     assert studio.model_version == row.version == workshop.stores.projects.get(1).published_version
