@@ -14,7 +14,7 @@ __all__ = ["Comparison", "compare"]
 
 _RESAMPLINGS = 500
 _CONFIDENCE = 0.98
-"""More than the usual 95 %: a resampling of the cases leaves out that another training would have come out otherwise."""
+"""More than the usual 95 %: resampling the cases leaves out by how much trainings differ by chance."""
 _CHUNK = 2_000_000
 """Weights held in memory at a time."""
 
