@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.migrations import upgrade
+from clinical_backend.storage.model_folder import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,13 @@ class Database:
         """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
         if settings.database_url is None:
             return cls.in_folder(settings.model_dir)
-        return cls(settings.database_url.get_secret_value())
+        database = cls(settings.database_url.get_secret_value())
+        try:
+            bind(database, settings.model_dir)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:

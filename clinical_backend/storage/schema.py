@@ -15,6 +15,7 @@ __all__ = [
     "Base",
     "Draw",
     "Feature",
+    "ModelFolder",
     "Project",
     "QueuedTask",
     "Round",
@@ -52,6 +53,16 @@ class Base(DeclarativeBase):
         RoundState: Enum(RoundState, native_enum=False),
         Draw: Enum(Draw, native_enum=False),
     }
+
+
+class ModelFolder(Base):
+    """The folder of files that belongs to the database; one row."""
+
+    __tablename__ = "model_folder"
+
+    identity: Mapped[str] = mapped_column(primary_key=True)
+    bound: Mapped[bool]
+    """Whether a folder has it in a file."""
 
 
 class Project(Base):

@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 from clinical_backend.labelstudio.reader import Reader
-from tests.end_to_end.conftest import Loop
 
 
-def test_readers_get_an_earlier_queue_and_model_again(client, loop: Loop, backend):
+def test_readers_get_an_earlier_queue_and_model_again(client, loop, backend):
     loop.connect()
     loop.tag(3)
     loop.wait_for_round(1, exemplars=3)
