@@ -278,7 +278,7 @@ def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_b
     reconcile(workshop, 1, look=True)
     workshop.stores.projects.request_round(1, "test", delay=0)
 
-    def away(*_arguments):
+    def away(*_arguments, **_named):
         raise AWAY_DATABASE
 
     with monkeypatch.context() as patch:
