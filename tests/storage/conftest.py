@@ -4,14 +4,6 @@ import pytest
 
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
-from tests.storage.postgresql_server import PostgreSQLServer
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """Return a running PostgreSQL."""
-    with PostgreSQLServer() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
