@@ -57,7 +57,7 @@ class Database:
         self._url = _parse(url)
         self._engine = _make_engine(self._url)
         try:
-            with self._named_errors("opened"), self._migration() as connection:
+            with self._named_errors("opened", faults=()), self._migration() as connection:
                 upgrade(connection)
         except BaseException:
             self._engine.dispose()
@@ -132,11 +132,11 @@ class Database:
             engine.dispose()
 
     @contextmanager
-    def _named_errors(self, done: str) -> Iterator[None]:
+    def _named_errors(self, done: str, faults: tuple[type[DBAPIError], ...] = _FAULTS_OF_OURS) -> Iterator[None]:
         """Raise as an error of ours what the database, its disk or the way to it is the cause of."""
         try:
             yield
-        except _FAULTS_OF_OURS:
+        except faults:
             raise
         except DBAPIError as error:
             raise StorageError(f"The database cannot be {done}: {self._reason(error)}.", self._cure) from None

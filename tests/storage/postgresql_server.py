@@ -52,11 +52,13 @@ class PostgreSQLServer:
         self._databases += 1
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE test_{self._databases}")
+            if self._databases == 1:
+                connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
         return self.url(f"test_{self._databases}")
 
-    def url(self, database: str) -> str:
-        """Return the URL of a database."""
-        return f"postgresql://clinical:{_QUOTED}@127.0.0.1:{self._port}/{database}"
+    def url(self, database: str, user: str = "clinical") -> str:
+        """Return the URL of a database; the user ``guest`` has no rights in it."""
+        return f"postgresql://{user}:{_QUOTED}@127.0.0.1:{self._port}/{database}"
 
     def _run(self, name: str, *arguments: str) -> None:
         log = self._folder / f"{name}.log"

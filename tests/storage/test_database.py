@@ -331,3 +331,12 @@ def test_a_wrong_password_and_a_database_that_is_not_there_are_told(postgresql):
     assert "wrong" not in str(refusal.value)
     with pytest.raises(StorageError, match='database "nowhere" does not exist'):
         Database(postgresql.url("nowhere"))
+
+
+def test_a_user_who_may_not_make_tables_is_told(postgresql):
+    database = postgresql.new_database().rpartition("/")[2]
+    with pytest.raises(
+        StorageError, match=r"cannot be opened: permission denied .* user of DATABASE_URL write"
+    ) as refusal:
+        Database(postgresql.url(database, "guest"))
+    assert PASSWORD not in str(refusal.value)
