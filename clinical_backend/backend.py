@@ -11,6 +11,7 @@ from clinical_backend.errors import ClinicalError, InvalidArgumentError, Labelin
 from clinical_backend.labelstudio.contract import Event, Prediction
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
+from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.trigger import reason_for_queue
 from clinical_backend.rounds.workshop import Workshop
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, WebhookRequest
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.schema import Round
 
 __all__ = ["Backend"]
 
@@ -118,6 +120,10 @@ class Backend:
         self._stores.projects.register(project_id)
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
+
+    def rollback(self, project_id: int, number: int) -> Round:
+        """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
+        return roll_back(self._workshop, project_id, number)
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` for an unknown one."""

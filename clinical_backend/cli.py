@@ -50,7 +50,7 @@ def serve() -> None:
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
-    Database.in_folder(settings.model_dir).close()  # here a refusal is a sentence, in the server a traceback
+    Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
     uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
@@ -78,7 +78,7 @@ def adapt(
     settings = _settings()
     if background:
         stay_in_background()
-    print(adapt_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
+    print(adapt_project(Workshop(settings, Database.of(settings)), project))
 
 
 @app.command()
@@ -171,12 +171,31 @@ def status(project: Project) -> None:
     from clinical_backend.storage.database import Database
 
     settings = _settings()
-    backend = Backend(settings, Database.in_folder(settings.model_dir), LocalRunner({}))
+    backend = Backend(settings, Database.of(settings), LocalRunner({}))
     found = backend.status(project)
     if found is None:
         print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
         raise typer.Exit(1)
     print(json.dumps(found, indent=2))
+
+
+@app.command()
+def rollback(
+    project: Annotated[int, typer.Argument(help="Id of the project.")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round to go back to.")],
+) -> None:
+    """Serve the queue and the model of an earlier round again; the last KEPT_ROUNDS are kept.
+
+    The queue has those of its tasks that are not annotated yet. Later rounds go on as usual: the next one that is due
+    learns from all labels and takes its place, unless it is worse on the rare classes. So correct wrong labels first.
+    """
+    from clinical_backend.backend import Backend
+    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.storage.database import Database
+
+    settings = _settings()
+    done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
+    print(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
 
 
 @app.command()
@@ -307,7 +326,7 @@ def _published_version(settings: Settings, project: int) -> str | None:
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.projects import ProjectStore
 
-    row = ProjectStore(Database.in_folder(settings.model_dir)).get(project)
+    row = ProjectStore(Database.of(settings)).get(project)
     return row.published_version if row else None
 
 

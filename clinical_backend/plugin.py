@@ -76,7 +76,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         reason = _backend(background=not in_own_process).receive(webhook)
         if reason is not None and in_own_process and webhook.project_id is not None:
             settings = load_settings()
-            reconcile(Workshop(settings, Database.in_folder(settings.model_dir)), webhook.project_id, look=False)
+            reconcile(Workshop(settings, Database.of(settings)), webhook.project_id, look=False)
         return {"model_version": _backend(background=not in_own_process).version(webhook.project_id or 0)}
 
 
@@ -98,7 +98,7 @@ def _backend(*, background: bool = False) -> Backend:
     settings = load_settings()
     runner = LocalRunner(settings.environment(os.environ)) if background else _NoRunner()
     runner.start()
-    return Backend(settings, Database.in_folder(settings.model_dir), runner)
+    return Backend(settings, Database.of(settings), runner)
 
 
 def _project_id(value: object) -> int | None:

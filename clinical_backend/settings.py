@@ -70,6 +70,10 @@ class Settings(BaseSettings):
         Where Label Studio reaches this backend; ``clinical connect`` registers it.
     model_dir
         Folder for everything that is kept: database, features, checkpoints.
+    database_url
+        PostgreSQL instead of the SQLite database in that folder; the URL holds a password.
+    kept_rounds
+        Of so many of the latest published rounds, the models are kept, to go back to.
     host, port
         Address that the server listens on.
     basic_auth_user, basic_auth_pass
@@ -121,6 +125,8 @@ class Settings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     backend_url: str | None = None
     model_dir: Path = Path("clinical-data")
+    database_url: SecretStr | None = None
+    kept_rounds: int = Field(default=5, ge=1)
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
     basic_auth_user: str | None = None

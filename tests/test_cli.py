@@ -15,7 +15,7 @@ def environment(tmp_path, monkeypatch):
     """Run in an empty folder, where no .env of a developer is read."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
-    for name in ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
+    for name in ("DATABASE_URL", "LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -81,3 +81,22 @@ def test_status_shows_a_project_and_tells_how_to_connect_an_unknown_one(tmp_path
     unknown = run("status", "--project", "5")
     assert unknown.exit_code == 1
     assert "clinical connect --project 5" in unknown.stdout
+
+
+def test_a_rollback_names_what_can_be_gone_back_to(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    database = Database.in_folder(tmp_path / "data")
+    Stores(database).projects.register(4)
+    database.close()
+    said = fail(capsys, monkeypatch, "rollback", "4", "1")
+    assert said == "clinical: Round 1 of project 4 is not kept. There is no earlier one to go back to.\n"
+    assert "Later rounds go on as usual" in " ".join(run("rollback", "--help").stdout.split())
+
+
+def test_the_password_of_a_database_that_is_not_there_is_not_printed(capsys, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://clinical:secret@127.0.0.1:1/none")
+    said = fail(capsys, monkeypatch, "status", "--project", "1")
+    assert said.startswith("clinical: The database cannot be opened: connection failed")
+    assert "See that PostgreSQL runs" in said
+    assert "secret" not in said
+    assert said.count("\n") == 1

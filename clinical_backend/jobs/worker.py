@@ -38,7 +38,7 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     os.nice(5)  # the server's answers go first
     queue: Queue[int] = Queue()
     threading.Thread(target=_read, args=(wakes, queue), daemon=True, name="wakes").start()
-    database = Database.in_folder(settings.model_dir)
+    database = Database.of(settings)
     workshop = Workshop(settings, database)
     trainings = TrainingJobs(workshop)
     _warm_up(workshop)

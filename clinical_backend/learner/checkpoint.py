@@ -14,16 +14,20 @@ from safetensors import SafetensorError
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.classifier import LinearClassifier
 from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.held_out import HeldOut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["CheckpointMetadata", "load_checkpoint", "save_checkpoint"]
+    from numpy.typing import NDArray
+
+__all__ = ["CheckpointMetadata", "load_checkpoint", "load_held_out", "save_checkpoint"]
 
 _FORMAT = 1
 _DESCRIPTION = "checkpoint.json"
 _TENSORS = ("weights", "bias", "counts")
+_HELD_OUT = "held_out."
 _CURE = "Start a round: it makes the model anew from the labels in Label Studio."
 
 
@@ -49,19 +53,25 @@ class CheckpointMetadata:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def save_checkpoint(folder: Path, classifier: LinearClassifier, metadata: CheckpointMetadata) -> None:
+def save_checkpoint(
+    folder: Path, classifier: LinearClassifier, metadata: CheckpointMetadata, held_out: HeldOut | None = None
+) -> None:
     """Write a checkpoint into a folder; one that is there already is replaced in one step.
 
     The tensors are written first, under a name of their own; the JSON that names them is renamed into place
     last. So a reader, or a crash, meets the old checkpoint or the new one.
+
+    Parameters
+    ----------
+    held_out
+        What the classifier is judged by, if it was; its classes are the classifier's.
 
     Raises
     ------
     ModelError
         When the folder cannot be written.
     """
-    tensors = {name: np.ascontiguousarray(getattr(classifier, name)) for name in _TENSORS}
-    content = safetensors.numpy.save(tensors)
+    content = safetensors.numpy.save(_tensors(classifier, held_out))
     digest = hashlib.sha256(content).hexdigest()
     description = {
         "format": _FORMAT,
@@ -93,6 +103,22 @@ def load_checkpoint(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]
     ModelError
         When it is missing, cut off or changed since it was written.
     """
+    classifier, metadata, _ = _load(folder)
+    return classifier, metadata
+
+
+def load_held_out(folder: Path) -> HeldOut | None:
+    """Return what the classifier of a checkpoint is judged by; ``None`` if it was not.
+
+    Raises
+    ------
+    ModelError
+        As ``load_checkpoint``.
+    """
+    return _load(folder)[2]
+
+
+def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata, HeldOut | None]:
     try:
         description = json.loads((folder / _DESCRIPTION).read_bytes())
         if description["format"] != _FORMAT:
@@ -103,14 +129,29 @@ def load_checkpoint(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]
         if hashlib.sha256(content).hexdigest() != description["tensors_sha256"]:
             raise ModelError("The tensors of the checkpoint were changed or cut off.", _CURE)
         tensors = safetensors.numpy.load(content)
-        classifier = LinearClassifier(
-            classes=tuple(description["classes"]), **{name: tensors[name] for name in _TENSORS}
-        )
-        return classifier, CheckpointMetadata(**description["metadata"])
+        classes = tuple(description["classes"])
+        classifier = _classifier(classes, tensors, "")
+        metadata = CheckpointMetadata(**description["metadata"])
+        if f"{_HELD_OUT}tasks" not in tensors:
+            return classifier, metadata, None
+        tasks, probabilities = tensors[f"{_HELD_OUT}tasks"], tensors[f"{_HELD_OUT}probabilities"]
+        return classifier, metadata, HeldOut(tasks, probabilities, _classifier(classes, tensors, _HELD_OUT))
     except FileNotFoundError:
         raise ModelError("There is no checkpoint in its folder.", _CURE) from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The checkpoint cannot be read ({type(error).__name__}).", _CURE) from None
+
+
+def _tensors(classifier: LinearClassifier, held_out: HeldOut | None) -> dict[str, NDArray[Any]]:
+    tensors = {name: getattr(classifier, name) for name in _TENSORS}
+    if held_out is not None:
+        tensors |= {f"{_HELD_OUT}{name}": getattr(held_out.reference, name) for name in _TENSORS}
+        tensors |= {f"{_HELD_OUT}{name}": getattr(held_out, name) for name in ("tasks", "probabilities")}
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _classifier(classes: tuple[str, ...], tensors: Mapping[str, NDArray[Any]], prefix: str) -> LinearClassifier:
+    return LinearClassifier(classes=classes, **{name: tensors[f"{prefix}{name}"] for name in _TENSORS})
 
 
 def _digest(description: Mapping[str, Any]) -> str:

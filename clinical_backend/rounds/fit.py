@@ -10,6 +10,7 @@ import numpy as np
 
 from clinical_backend.learner import classifier as linear
 from clinical_backend.learner.classifier import out_of_fold_probabilities
+from clinical_backend.learner.held_out import HeldOut
 from clinical_backend.learner.metrics import average_precision
 from clinical_backend.rounds.detector import Detector, fit_detector
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.embed import FeaturedTasks
     from clinical_backend.rounds.target import Target
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "fit", "judgement"]
 
 _FOLDS = 5
 _USEFUL_LIFT = 0.1
@@ -50,6 +51,8 @@ class Fit:
         Class by task, of the labels that it learnt from.
     detector
         Tells the target from the rest of the pool; ``None`` while nothing is known of the target.
+    held_out
+        What a later classifier is compared with; ``None`` where too few labels judge this one.
     """
 
     classifier: linear.LinearClassifier | None
@@ -60,6 +63,7 @@ class Fit:
     measurements: dict[str, float] = field(default_factory=dict)
     labels: Mapping[int, str] = field(default_factory=dict)
     detector: Detector | None = None
+    held_out: HeldOut | None = None
 
     @property
     def rare_columns(self) -> list[int]:
@@ -131,33 +135,39 @@ def fit(
     else:
         classifier = linear.fit(labelled.features, codes, known, seed=seed)
     rare = tuple(name for name in target.classes if name in known)
-    sees, reason, measurements = False, "the classifier was not judged", dict[str, float]()
-    if judge:
-        sees, reason, measurements = _judge(labelled.features, codes, known, rare, seed)
-    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector)
-
-
-def _judge(
-    features: NDArray[np.float32],
-    codes: NDArray[np.int64],
-    classes: tuple[str, ...],
-    rare_classes: tuple[str, ...],
-    seed: int,
-) -> tuple[bool, str, dict[str, float]]:
-    """Cross-validate whether the classifier ranks the rare ones of the labels first."""
-    rare = [classes.index(name) for name in rare_classes]
-    is_rare = np.isin(codes, rare)
+    if not judge:
+        reason = "the classifier was not judged"
+        return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
+    is_rare = np.isin(codes, [columns[name] for name in rare])
     positives = int(is_rare.sum())
     if min(positives, len(codes) - positives) < 2:
-        return False, f"{positives} rare labels are too few to judge the classifier", {}
-    probabilities = out_of_fold_probabilities(features, codes, classes, folds=_FOLDS, seed=seed)
-    precision = average_precision(is_rare, probabilities[:, rare].sum(axis=1)) or 0.0
-    chance = positives / len(codes)
-    lift = (precision - chance) / (1 - chance)
-    sees = lift >= _USEFUL_LIFT
-    judgement = "sees" if sees else "does not see"
+        reason = f"{positives} rare labels are too few to judge the classifier"
+        return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
+    held_out = _hold_out(labelled, codes, known, classifier if detector is None else None, seed)
+    scores = held_out.probabilities[:, [columns[name] for name in rare]].sum(axis=1)
+    sees, reason, measurements = judgement(average_precision(is_rare, scores) or 0.0, positives / len(codes))
+    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector, held_out)
+
+
+def judgement(precision: float, chance: float) -> tuple[bool, str, dict[str, float]]:
+    """Say whether an average precision is that of a classifier that sees the target, why, and by what figures."""
+    sees = (precision - chance) / (1 - chance) >= _USEFUL_LIFT
+    verb = "sees" if sees else "does not see"
     return (
         sees,
-        f"the classifier {judgement} the target (average precision {precision:.2f}, chance {chance:.2f})",
+        f"the classifier {verb} the target (average precision {precision:.2f}, chance {chance:.2f})",
         {"average_precision": precision, "chance": chance},
     )
+
+
+def _hold_out(
+    labelled: FeaturedTasks,
+    codes: NDArray[np.int64],
+    classes: tuple[str, ...],
+    learnt: linear.LinearClassifier | None,
+    seed: int,
+) -> HeldOut:
+    """Cross-validate; ``learnt`` is a classifier that already learnt from all these labels, and from them alone."""
+    probabilities = out_of_fold_probabilities(labelled.features, codes, classes, folds=_FOLDS, seed=seed)
+    reference = learnt or linear.fit(labelled.features, codes, classes, seed=seed)
+    return HeldOut(labelled.tasks, probabilities, reference)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["Inputs", "choose_inputs"]
+__all__ = ["Inputs", "choose_inputs", "inputs_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Inputs:
 
 def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
     """Return the features to work with, and why: joined ones only where the labels at hand say they are better."""
-    every = [_inputs(workshop, snapshot, project_id, one) for one in representations(workshop, project_id)]
+    every = [inputs_of(workshop, snapshot, project_id, one) for one in representations(workshop, project_id)]
     frozen = every[0]
     if len(every) == 1:
         return frozen, "frozen"
@@ -57,7 +57,8 @@ def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tu
     return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
 
 
-def _inputs(workshop: Workshop, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
+def inputs_of(workshop: Workshop, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
+    """Return the features of one representation."""
     pool, labelled, query, counter_exemplars = (
         representation.features_of(workshop, project_id, tasks)
         for tasks in (

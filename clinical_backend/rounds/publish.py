@@ -44,6 +44,7 @@ def publish(
                 task_id=task.task_id,
                 draw=task.draw,
                 predicted=task.predicted,
+                probability=task.probability,
                 rare_probability=task.rare_probability,
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,

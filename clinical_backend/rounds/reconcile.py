@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from clinical_backend.errors import ClinicalError, LabelStudioRefusedError
+from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, StorageError
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_labels, read_scheme
-from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.embed import may_try
+from clinical_backend.rounds.lock import project_lock
+from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
-from clinical_backend.storage.rounds import VERSION_PREFIX
 from clinical_backend.storage.schema import RoundState
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_RETRY = 5.0
 _LONGEST_RETRY = 600.0
-_KEPT_CHECKPOINTS = 5
 
 
 def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
@@ -45,14 +43,15 @@ def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
     look
         Whether to compare with Label Studio even if nothing is known to be due: no webhook may have told.
     """
-    folder = workshop.settings.model_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / f"project-{project_id}.lock", timeout=0):
+        with project_lock(workshop, project_id):
             _recover(workshop, project_id)
             _attend(workshop, project_id, look=look)
     except Timeout:
         logger.debug("Project %d is being attended to by another process", project_id)
+    except StorageError as error:
+        # Where it could be noted cannot be written either; the next look goes on from here.
+        logger.warning("Project %d: %s", project_id, error)
 
 
 def _recover(workshop: Workshop, project_id: int) -> None:
@@ -181,7 +180,7 @@ def _run(workshop: Workshop, row: Round) -> bool:
         logger.exception("Project %d, round %d failed by a fault of the backend", project_id, row.number)
         _fail(workshop, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
-        _clear_up(workshop, project_id, row.version)
+        clear_up(workshop, project_id)
         return True
     return False
 
@@ -192,18 +191,3 @@ def _fail(workshop: Workshop, project_id: int, round_id: int, problem: str) -> N
     failures = stores.rounds.fail(round_id, project_id, problem, state=RoundState.FAILED)
     delay = min(_LONGEST_RETRY, _FIRST_RETRY * 2.0 ** (failures - 1))
     stores.projects.request_round(project_id, "the last round failed", delay=delay)
-
-
-def _clear_up(workshop: Workshop, project_id: int, version: str) -> None:
-    """Delete older queues from Label Studio and older models from disk; a failure here costs only space."""
-    try:
-        Publisher(workshop.client).retire(project_id, {version}, VERSION_PREFIX)
-    except ClinicalError as error:
-        logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
-    kept = {row.version for row in workshop.stores.rounds.history(project_id, _KEPT_CHECKPOINTS)}
-    published = workshop.stores.rounds.published(project_id)
-    kept |= {published.version} if published else set()
-    folder = workshop.checkpoint_folder(project_id, version).parent
-    for old in folder.iterdir() if folder.is_dir() else ():
-        if old.name not in kept:
-            shutil.rmtree(old, ignore_errors=True)

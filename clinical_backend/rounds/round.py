@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
-from clinical_backend.rounds.fit import Fit, fit
+from clinical_backend.rounds.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
+from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import rank
 from clinical_backend.rounds.sync import synchronise
@@ -21,7 +21,6 @@ from clinical_backend.rounds.sync import synchronise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.rounds.representation import Representation
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
@@ -78,7 +77,10 @@ def run_round(workshop: Workshop, row: Round) -> None:
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
         )
-        _keep_model(workshop, row, fitted, inputs.representation)
+        promotion = promote(workshop, snapshot, row, inputs, fitted)
+        promotion.keep(workshop, row)
+        inputs, fitted = promotion.inputs, promotion.fitted
+        pool = inputs.pool
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
@@ -110,6 +112,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "queue": size,
         },
         "measurements": fitted.measurements,
+        "promotion": promotion.report,
         "features": adaptation,
         "preannotations": answering,
         "seconds": stages.seconds,
@@ -160,10 +163,3 @@ def _reason(stores: Stores, project_id: int) -> str:
 def _unreadable(stores: Stores, project_id: int) -> ImageError:
     reason = _reason(stores, project_id)
     return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
-
-
-def _keep_model(workshop: Workshop, row: Round, fitted: Fit, representation: Representation) -> None:
-    if fitted.classifier is None:
-        return
-    metadata = CheckpointMetadata(representation.key, row.number, fitted.measurements)
-    save_checkpoint(workshop.checkpoint_folder(row.project_id, row.version), fitted.classifier, metadata)

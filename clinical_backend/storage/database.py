@@ -1,55 +1,80 @@
-"""Opening the database: SQLite in WAL mode by default, anything SQLAlchemy knows by URL."""
+"""Opening the database: SQLite in WAL mode by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
-from clinical_backend.storage.schema import Base
+from clinical_backend.storage.migrations import upgrade
+from clinical_backend.storage.model_folder import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from clinical_backend.settings import Settings
+
 __all__ = ["Database"]
+
+_LOCK_SECONDS = 30
+_FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What no state of disk or network explains."""
 
 
 class Database:
     """The backend's state. One instance serves all threads of a process; several processes may share it.
 
+    Opening it brings its tables up to date; of several processes that do so at once, one does and the others wait.
+    A connection that was lost is made anew by the next call.
+
     Parameters
     ----------
     url
-        SQLAlchemy URL.
+        SQLAlchemy URL of an SQLite or PostgreSQL database.
 
     Raises
     ------
     StorageError
-        When the database cannot be opened, its tables cannot be made, or another version made them.
+        When the database cannot be opened, its tables cannot be made, or a newer version made them. It names no
+        password.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
-        if self._engine.dialect.name == "sqlite":
-            _configure_sqlite(self._engine)
+        self._url = _parse(url)
+        self._engine = _make_engine(self._url)
         try:
-            with self._write_connection() as connection:
-                Base.metadata.create_all(connection)
-                _check_columns(connection)
-        except StorageError:
+            with self._named_errors("opened", faults=()), self._migration() as connection:
+                upgrade(connection)
+        except BaseException:
             self._engine.dispose()
             raise
-        except DatabaseError as error:
-            self._engine.dispose()
-            raise StorageError(
-                f"The database cannot be opened: {error.orig}.",
-                "Check that MODEL_DIR is on a writable disk with free space; a damaged database may be moved away.",
-            ) from error
+
+    @classmethod
+    def of(cls, settings: Settings) -> Database:
+        """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
+        if settings.database_url is None:
+            return cls.in_folder(settings.model_dir)
+        database = cls(settings.database_url.get_secret_value())
+        try:
+            bind(database, settings.model_dir)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
@@ -66,50 +91,124 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session for reading; it sees one state of the database."""
-        with Session(self._engine, expire_on_commit=False) as session:
-            yield session
+        with self._named_errors("read"), self._engine.connect() as connection:
+            if self._url.get_backend_name() == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+            with Session(connection, expire_on_commit=False) as session:
+                yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Yield a session whose changes are committed together, or not at all if an error leaves the block.
 
-        Writers queue for the database from the start of the block, so keep it short.
+        On SQLite, writers queue for the database from the start of the block, so keep it short. On PostgreSQL, they
+        queue for the rows that they change or lock: what is read in order to be changed must be locked
+        (``with_for_update``, which SQLite takes as said), a project before what belongs to it.
         """
-        with self._write_connection() as connection, Session(connection, expire_on_commit=False) as session:
+        with (
+            self._named_errors("written"),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+            Session(connection, expire_on_commit=False) as session,
+        ):
             yield session
             session.flush()
-
-    @contextmanager
-    def _write_connection(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
+    @contextmanager
+    def _migration(self) -> Iterator[Connection]:
+        """Yield a connection that nobody else writes beside, without checks of references.
 
-def _check_columns(connection: Connection) -> None:
-    """Refuse tables that another version of the backend made."""
-    inspector = inspect(connection)
-    for table in Base.metadata.tables.values():
-        there = {column["name"] for column in inspector.get_columns(table.name)}
-        if missing := sorted(set(table.columns.keys()) - there):
-            raise StorageError(
-                f"The database is of another version of the backend: its table {table.name} has no {missing[0]}.",
-                "Move clinical.sqlite3 out of MODEL_DIR and start again: tasks, labels and tags are read back from "
-                "Label Studio, and images are embedded anew.",
+        SQLite can change some columns only by making the table anew, which must not cascade.
+        """
+        engine = _make_engine(self._url, references=False)
+        try:
+            with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                yield connection
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def _named_errors(self, done: str, faults: tuple[type[DBAPIError], ...] = _FAULTS_OF_OURS) -> Iterator[None]:
+        """Raise as an error of ours what the database, its disk or the way to it is the cause of."""
+        try:
+            yield
+        except faults:
+            raise
+        except DBAPIError as error:
+            raise StorageError(f"The database cannot be {done}: {self._reason(error)}.", self._cure) from None
+        except PoolTimeoutError:
+            raise StorageError(f"The database cannot be {done}: all connections are busy.", self._cure) from None
+
+    def _reason(self, error: DBAPIError) -> str:
+        """Return the driver's first line: those that follow may hold values."""
+        lines = str(error.orig).strip().splitlines()
+        reason = lines[0].rstrip(" .:") if lines else type(error).__name__
+        return reason.replace(str(self._url.password), "…") if self._url.password else reason
+
+    @property
+    def _cure(self) -> str:
+        if self._url.get_backend_name() == "postgresql":
+            return (
+                "See that PostgreSQL runs, has free space, and lets the user of DATABASE_URL write; "
+                "what could not be done is tried again."
             )
+        return "Check that MODEL_DIR is on a writable disk with free space; a damaged database may be moved away."
 
 
-def _configure_sqlite(engine: Engine) -> None:
+def _parse(url: str) -> URL:
+    """Return a URL with its driver.
+
+    Raises
+    ------
+    StorageError
+        When it is of another database, or none.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        backend = ""
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed
+    raise StorageError(
+        "DATABASE_URL names no database that the backend can work with.",
+        "Set it to postgresql://user:password@host/database, or leave it out for SQLite in MODEL_DIR.",
+    )
+
+
+def _make_engine(url: URL, *, references: bool = True) -> Engine:
+    sqlite = url.get_backend_name() == "sqlite"
+    try:
+        engine = create_engine(
+            url,
+            connect_args={"timeout" if sqlite else "connect_timeout": _LOCK_SECONDS},
+            hide_parameters=True,  # labels do not belong in a log
+            pool_pre_ping=not sqlite,
+        )
+    except ModuleNotFoundError:
+        raise StorageError(
+            "DATABASE_URL names PostgreSQL, whose driver is not installed.",
+            "Install it: pip install 'clinical-backend[postgresql]'.",
+        ) from None
+    if sqlite:
+        _configure_sqlite(engine, references=references)
+    return engine
+
+
+def _configure_sqlite(engine: Engine, *, references: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:  # noqa: ANN401
         connection.isolation_level = None  # transactions begin below, not where the driver guesses
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA foreign_keys={'ON' if references else 'OFF'}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from clinical_backend.errors import StorageError
 from clinical_backend.storage.schema import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -92,7 +93,7 @@ class FeatureStore:
         StorageError
             When the disk is full or read-only; nothing is indexed then.
         """
-        with self._lock:
+        with self._locked():
             known = self.positions(digests)
             fresh = {digest: row for row, digest in enumerate(digests) if digest not in known}
             if not fresh:
@@ -104,6 +105,18 @@ class FeatureStore:
                     Feature(backbone=self._backbone, digest=digest, position=start + offset)
                     for offset, digest in enumerate(fresh)
                 )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other writers out, on every machine that shares the folder."""
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _count(self) -> int:
         return self._path.stat().st_size // self._row_bytes if self._path.exists() else 0
@@ -118,18 +131,19 @@ class FeatureStore:
         return self._dtype.itemsize * self._dimension
 
     def _append(self, rows: NDArray[Any]) -> int:
-        row_bytes = self._row_bytes
+        start = self._count()
+        end = start * self._row_bytes
         try:
             with self._path.open("ab") as file:
-                whole, torn = divmod(file.tell(), row_bytes)
-                if torn:  # an earlier writer died within a row
-                    file.truncate(whole * row_bytes)
+                file.truncate(end)  # an earlier writer may have died within a row
                 file.write(rows.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _unwritable(self._path, error) from error
-        return whole
+            with suppress(OSError):  # give the space back, where the file can be changed at all
+                os.truncate(self._path, end)
+            raise _unwritable(self._path, error) from None
+        return start
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
+from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
 
@@ -40,24 +44,8 @@ class ImageStore:
 
     def all(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, KnownImage]:
         """Return the images of a project by task, of all its tasks or of some."""
-        columns = (
-            TaskImage.task_id,
-            TaskImage.uri,
-            TaskImage.digest,
-            TaskImage.problem,
-            TaskImage.attempts,
-            TaskImage.tried_at,
-        )
-        query = select(*columns).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
         with self._database.read() as session:
-            if task_ids is None:
-                return {row[0]: KnownImage(*row) for row in session.execute(query)}
-            known: dict[int, KnownImage] = {}
-            wanted = sorted(set(task_ids))
-            for start in range(0, len(wanted), _QUERY_SIZE):
-                part = query.where(TaskImage.task_id.in_(wanted[start : start + _QUERY_SIZE]))
-                known.update((row[0], KnownImage(*row)) for row in session.execute(part))
-            return known
+            return _known(session, project_id, task_ids)
 
     def synchronise(self, project_id: int, uris: Mapping[int, str], *, complete: bool) -> None:
         """Take over the tasks that Label Studio has.
@@ -69,13 +57,12 @@ class ImageStore:
         complete
             Whether these are all tasks of the project: then tasks that are not among them are deleted.
         """
-        known = self.all(project_id, None if complete else uris)
-        gone = [task_id for task_id in known if task_id not in uris] if complete else []
-        moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
-        fresh = [task_id for task_id in uris if task_id not in known]
-        if not (gone or moved or fresh):
-            return
         with self._database.write() as session:
+            locked_project(session, project_id)
+            known = _known(session, project_id, None if complete else uris)
+            gone = [task_id for task_id in known if task_id not in uris] if complete else []
+            moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
+            fresh = [task_id for task_id in uris if task_id not in known]
             drop = gone + moved
             for start in range(0, len(drop), _QUERY_SIZE):
                 session.execute(
@@ -93,20 +80,42 @@ class ImageStore:
 
     def found(self, project_id: int, digests: Mapping[int, str]) -> None:
         """Note the content of tasks' images."""
-        with self._database.write() as session:
-            for task_id, digest in digests.items():
-                session.execute(
-                    update(TaskImage)
-                    .where(TaskImage.project_id == project_id, TaskImage.task_id == task_id)
-                    .values(digest=digest, problem=None)
-                )
+        self._update(
+            project_id, [{"task": task, "digest": digest, "problem": None} for task, digest in digests.items()]
+        )
 
     def failed(self, project_id: int, problems: Mapping[int, str]) -> None:
         """Note why tasks' images could not be read."""
+        now = time.time()
+        rows = [{"task": task, "problem": problem, "tried_at": now} for task, problem in problems.items()]
+        self._update(project_id, rows, attempts=TaskImage.attempts + 1)
+
+    def _update(self, project_id: int, rows: list[dict[str, Any]], **same: Any) -> None:
+        """Set columns of some tasks' images; rows of tasks that are gone meanwhile are passed over."""
+        if not rows:
+            return
+        changed = update(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id == bindparam("task"))
+        values = {name: bindparam(name) for name in rows[0] if name != "task"} | same
         with self._database.write() as session:
-            for task_id, problem in problems.items():
-                session.execute(
-                    update(TaskImage)
-                    .where(TaskImage.project_id == project_id, TaskImage.task_id == task_id)
-                    .values(problem=problem, attempts=TaskImage.attempts + 1, tried_at=time.time())
-                )
+            # In one order, lest two writers wait for each other.
+            session.connection().execute(changed.values(values), sorted(rows, key=itemgetter("task")))
+
+
+def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:
+    columns = (
+        TaskImage.task_id,
+        TaskImage.uri,
+        TaskImage.digest,
+        TaskImage.problem,
+        TaskImage.attempts,
+        TaskImage.tried_at,
+    )
+    query = select(*columns).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+    if task_ids is None:
+        return {row[0]: KnownImage(*row) for row in session.execute(query)}
+    known: dict[int, KnownImage] = {}
+    wanted = sorted(set(task_ids))
+    for start in range(0, len(wanted), _QUERY_SIZE):
+        part = query.where(TaskImage.task_id.in_(wanted[start : start + _QUERY_SIZE]))
+        known.update((row[0], KnownImage(*row)) for row in session.execute(part))
+    return known

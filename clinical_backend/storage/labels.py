@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskLabel
 
 if TYPE_CHECKING:
@@ -37,5 +38,6 @@ class LabelStore:
     def replace(self, project_id: int, labels: Sequence[TaskLabel]) -> None:
         """Store the labels of a project in place of all earlier ones."""
         with self._database.write() as session:
+            locked_project(session, project_id)
             session.execute(delete(TaskLabel).where(TaskLabel.project_id == project_id))
             session.add_all(labels)

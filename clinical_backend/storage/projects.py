@@ -6,13 +6,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clinical_backend.storage.schema import Project
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from clinical_backend.storage.database import Database
 
-__all__ = ["ProjectStore"]
+__all__ = ["ProjectStore", "locked_project"]
 
 
 class ProjectStore:
@@ -46,13 +49,9 @@ class ProjectStore:
             Whether this was the first time.
         """
         with self._database.write() as session:
-            project = session.get(Project, project_id)
-            new = project is None
-            if project is None:
-                project = Project(id=project_id, request="the project was connected", requested_at=time.time())
-                session.add(project)
-            if options is not None and options != project.options:
-                project.options = options
+            new = _insert_if_missing(session, project_id)
+            if options is not None:
+                session.execute(update(Project).where(Project.id == project_id).values(options=options))
             return new
 
     def change(self, project_id: int, **values: Any) -> None:
@@ -84,7 +83,7 @@ class ProjectStore:
     def count_update(self, project_id: int, number: int) -> int:
         """Add annotation events, and return how many there were since the last round began."""
         with self._database.write() as session:
-            project = session.get(Project, project_id)
+            project = locked_project(session, project_id)
             if project is None:
                 return 0
             project.updates += number
@@ -93,8 +92,20 @@ class ProjectStore:
     def count_annotated(self, project_id: int) -> int:
         """Note that a task of the published queue was annotated, and return how many are left."""
         with self._database.write() as session:
-            project = session.get(Project, project_id)
+            project = locked_project(session, project_id)
             if project is None:
                 return 0
             project.queue_left = max(0, project.queue_left - 1)
             return project.queue_left
+
+
+def locked_project(session: Session, project_id: int) -> Project | None:
+    """Return a project that nobody else changes before this transaction ends."""
+    return session.get(Project, project_id, with_for_update=True)
+
+
+def _insert_if_missing(session: Session, project_id: int) -> bool:
+    """Insert a project unless another process just did; tell whether this one has."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values = {"id": project_id, "request": "the project was connected", "requested_at": time.time()}
+    return session.scalar(insert(Project).values(values).on_conflict_do_nothing().returning(Project.id)) is not None

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
 
+from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
 
@@ -39,22 +42,18 @@ class RoundStore:
             ``None`` when none is due, or not yet.
         """
         with self._database.write() as session:
-            project = session.get(Project, project_id)
+            project = locked_project(session, project_id)
             if project is None or project.request is None or project.not_before > time.time():
                 return None
-            last = session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0
-            row = Round(
-                project_id=project_id,
-                number=last + 1,
-                version=f"{VERSION_PREFIX}{last + 1}-{secrets.token_hex(3)}",
-                request=project.request,
-                state=RoundState.RUNNING,
-                started_at=time.time(),
-            )
-            session.add(row)
+            row = _begin(session, project_id, project.request)
             project.request, project.requested_at, project.updates = None, None, 0
-            session.flush()
             return row
+
+    def begin(self, project_id: int, reason: str) -> Round:
+        """Begin a round of a known project that was not requested; what is due stays due."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            return _begin(session, project_id, reason)
 
     def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
         """Note how far a running round is."""
@@ -81,8 +80,8 @@ class RoundStore:
             "report": report,
         }
         with self._database.write() as session:
-            session.execute(update(Round).where(Round.id == row.id).values(ended))
             session.execute(update(Project).where(Project.id == row.project_id).values(values))
+            session.execute(update(Round).where(Round.id == row.id).values(ended))
 
     def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
         """Note why a round ended without a new queue; the old one stays published.
@@ -93,15 +92,21 @@ class RoundStore:
             How many rounds of the project failed in a row.
         """
         with self._database.write() as session:
+            project = locked_project(session, project_id)
             session.execute(
                 update(Round).where(Round.id == round_id).values(state=state, finished_at=time.time(), error=problem)
             )
-            project = session.get(Project, project_id)
             if project is None:
                 return 1
             project.problem = problem
             project.failures += 1
             return project.failures
+
+    def call_off(self, round_id: int, problem: str) -> None:
+        """Note why a round that was not requested failed: nothing is due for that."""
+        failed = {"state": RoundState.FAILED, "finished_at": time.time(), "error": problem}
+        with self._database.write() as session:
+            session.execute(update(Round).where(Round.id == round_id).values(failed))
 
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
@@ -137,6 +142,13 @@ class RoundStore:
                 )
             )
 
+    def with_queue(self, project_id: int, limit: int) -> list[Round]:
+        """Return the newest rounds of a project whose queue was published, newest first."""
+        queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
+        query = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(Round.number.desc()).limit(limit)))
+
     def published(self, project_id: int) -> Round | None:
         """Return the round whose queue Label Studio serves."""
         with self._database.read() as session:
@@ -156,3 +168,19 @@ class RoundStore:
             return list(
                 session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
             )
+
+
+def _begin(session: Session, project_id: int, reason: str) -> Round:
+    """Insert the next round of a project that is locked."""
+    number = (session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0) + 1
+    row = Round(
+        project_id=project_id,
+        number=number,
+        version=f"{VERSION_PREFIX}{number}-{secrets.token_hex(3)}",
+        request=reason,
+        state=RoundState.RUNNING,
+        started_at=time.time(),
+    )
+    session.add(row)
+    session.flush()
+    return row

@@ -1,17 +1,21 @@
-"""The tables. Times are seconds since the epoch; ids of projects and tasks are Label Studio's own."""
+"""The tables. Times are seconds since the epoch; ids of projects and tasks are Label Studio's own.
+
+A change here needs a script in ``migrations``.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
     "Base",
     "Draw",
     "Feature",
+    "ModelFolder",
     "Project",
     "QueuedTask",
     "Round",
@@ -42,7 +46,23 @@ class Draw(StrEnum):
 class Base(DeclarativeBase):
     """Base of all tables."""
 
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - read by SQLAlchemy as a class attribute
+    type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
+        dict[str, Any]: JSON,
+        float: Double,
+        # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
+        RoundState: Enum(RoundState, native_enum=False),
+        Draw: Enum(Draw, native_enum=False),
+    }
+
+
+class ModelFolder(Base):
+    """The folder of files that belongs to the database; one row."""
+
+    __tablename__ = "model_folder"
+
+    identity: Mapped[str] = mapped_column(primary_key=True)
+    bound: Mapped[bool]
+    """Whether a folder has it in a file."""
 
 
 class Project(Base):
@@ -112,6 +132,8 @@ class QueuedTask(Base):
     task_id: Mapped[int] = mapped_column(index=True)
     draw: Mapped[Draw]
     predicted: Mapped[str | None] = mapped_column(default=None)
+    probability: Mapped[float | None] = mapped_column(default=None)
+    """Of the predicted class."""
     rare_probability: Mapped[float | None] = mapped_column(default=None)
     nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
     similarity: Mapped[float | None] = mapped_column(default=None)

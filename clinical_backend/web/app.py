@@ -45,7 +45,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database.in_folder(settings.model_dir)
+        database = Database.of(settings)
         backend = app.state.backend = Backend(settings, database, rounds)
         rounds.start()
         try:

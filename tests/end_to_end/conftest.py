@@ -16,6 +16,7 @@ from clinical_backend.demo.simulation import wait_for_round
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.learner.backbones import load_backbone
+from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
 from tests.conftest import CACHE
@@ -92,7 +93,8 @@ class Loop:
         self.backend = backend
         self.demo = demo
         self.id = demo.project.id
-        self.stores = Stores(Database.in_folder(backend.folder))
+        url = backend.environment.get("DATABASE_URL")
+        self.stores = Stores(Database.of(load_settings(model_dir=backend.folder, database_url=url)))
 
     def connect(self, **options: object) -> None:
         """Connect, set the project's own options, and wait for the first queue."""

@@ -9,8 +9,10 @@ import pytest
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner import checkpoint
-from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, save_checkpoint
+from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.learner.classifier import LinearClassifier
+from clinical_backend.learner.held_out import HeldOut
+from tests.disks import full_disk, read_only
 
 METADATA = CheckpointMetadata("network-128", 3, {"average precision": 0.5}, {"numpy": "2"})
 
@@ -41,6 +43,20 @@ def test_everything_comes_back(folder):
     assert metadata == METADATA
     features = np.ones((2, 8))
     assert np.array_equal(found.probabilities(features), classifier().probabilities(features))
+
+
+def test_what_it_is_judged_by_comes_back_where_it_was_judged(folder):
+    assert load_held_out(folder) is None
+    probabilities = np.array([[0.2, 0, 0.8], [1, 0, 0]], dtype=np.float32)
+    save_checkpoint(folder, classifier(), METADATA, HeldOut(np.array([7, 9]), probabilities, classifier(1)))
+    found = load_held_out(folder)
+    assert found.tasks.tolist() == [7, 9]
+    assert np.array_equal(found.probabilities, probabilities)
+    assert same(found.reference, classifier(1))
+    assert same(load_checkpoint(folder)[0], classifier())
+    tasks, features = np.array([9, 8, 7]), np.ones((3, 8), dtype=np.float32)
+    later = classifier(1).probabilities(features[:1])[0, 2]
+    assert found.rare_probability(tasks, features, ("c", "unknown")) == pytest.approx([0, later, 0.8])
 
 
 def test_a_later_one_takes_its_place(folder):
@@ -106,6 +122,15 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         save_checkpoint(tmp_path / "file", classifier(), METADATA)
+
+
+def test_a_full_disk_or_a_read_only_folder_is_told_and_leaves_the_old_one(folder):
+    there = sorted(path.name for path in folder.iterdir())
+    for obstacle in (full_disk(50), read_only(folder)):
+        with obstacle, pytest.raises(ModelError, match=r"cannot be written .* Free some space, or make MODEL_DIR"):
+            save_checkpoint(folder, classifier(1), METADATA)
+        assert same(load_checkpoint(folder)[0], classifier())
+        assert sorted(path.name for path in folder.iterdir()) == there
 
 
 def test_reading_needs_neither_torch_nor_scikit_learn(folder):

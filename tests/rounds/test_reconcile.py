@@ -4,15 +4,17 @@ from datetime import UTC, datetime
 import pytest
 from filelock import FileLock
 
-from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import NOT_FOUND, FakeLabelStudio
 from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
+AWAY_DATABASE = StorageError("The database cannot be read.", "Start it.")
 RED = range(1, 7)
 
 
@@ -268,3 +270,34 @@ def test_finds_are_entered_in_the_ledger_with_how_they_were_drawn(workshop, stud
     assert {task: ledger[task].draw for task in draws} == draws
     assert (ledger[outside].draw.value, ledger[outside].round_number) == ("other", None)
     assert {ledger[task].round_number for task in draws} == {1}
+
+
+def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_back(
+    workshop, studio, monkeypatch, caplog
+):
+    reconcile(workshop, 1, look=True)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+
+    def away(*_arguments, **_named):
+        raise AWAY_DATABASE
+
+    with monkeypatch.context() as patch:
+        for name in ("read", "write"):
+            patch.setattr(Database, name, away)
+        reconcile(workshop, 1, look=True)
+    assert str(AWAY_DATABASE) in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop.stores.rounds, "keep_queue", away)
+        patch.setattr(workshop.stores.rounds, "fail", away)
+        reconcile(workshop, 1, look=False)
+    assert latest(workshop).state is RoundState.RUNNING
+    reconcile(workshop, 1, look=False)
+    assert (latest(workshop).number, latest(workshop).state) == (3, RoundState.PUBLISHED)
+    assert studio.model_version == latest(workshop).version
+
+
+def test_locks_that_cannot_be_written_are_told(workshop, studio, caplog):
+    (workshop.settings.model_dir / "locks").touch()
+    reconcile(workshop, 1, look=True)
+    assert "make MODEL_DIR writable" in caplog.text
+    assert latest(workshop) is None

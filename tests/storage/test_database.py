@@ -1,48 +1,24 @@
-import subprocess
-import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from sqlalchemy import text
 
 from clinical_backend.errors import StorageError
+from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores import Stores
+from tests.disks import full_disk, read_only
+from tests.storage import processes
+from tests.storage.postgresql_server import PASSWORD
 from tests.storage.started import start_round
-
-
-@pytest.fixture
-def database(tmp_path):
-    opened = Database.in_folder(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def stores(database):
-    return Stores(database)
-
-
-def features_in(database, tmp_path, backbone="net", dimension=3):
-    return FeatureStore(database, tmp_path / "features", backbone=backbone, dimension=dimension)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_with_a_cure(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="MODEL_DIR"):
         Database.in_folder(tmp_path / "file" / "below")
-
-
-def test_tables_of_another_version_are_refused_with_a_cure(tmp_path):
-    old = Database.in_folder(tmp_path)
-    with old.write() as session:
-        session.execute(text("ALTER TABLE projects DROP COLUMN adaptation"))
-    old.close()
-    with pytest.raises(StorageError, match=r"table projects has no adaptation\. Move clinical\.sqlite3"):
-        Database.in_folder(tmp_path)
 
 
 def test_changes_of_a_failing_block_are_undone(database, stores):
@@ -156,94 +132,6 @@ def test_images_follow_the_tasks_of_label_studio(stores):
     assert set(stores.images.all(1, [1, 2000, 4])) == {1, 2000}
 
 
-def test_features_are_kept_by_content_and_by_backbone(database, tmp_path):
-    features = features_in(database, tmp_path)
-    features.add(["a", "b"], np.arange(6, dtype=np.float32).reshape(2, 3))
-    features.add(["b", "c"], np.full((2, 3), 9, dtype=np.float32))
-    positions = features.positions(["a", "b", "c", "d"])
-    assert sorted(positions) == ["a", "b", "c"]
-    rows = features.read([positions["c"], positions["b"]])
-    assert rows.tolist() == [[9, 9, 9], [3, 4, 5]]
-    assert features_in(database, tmp_path, backbone="another").positions(["a"]) == {}
-    assert features.read([]).shape == (0, 3)
-
-
-def test_a_torn_row_of_a_dead_writer_is_dropped(database, tmp_path):
-    features = features_in(database, tmp_path)
-    features.add(["a"], np.ones((1, 3), dtype=np.float32))
-    (file,) = (tmp_path / "features").glob("*.rows")
-    with file.open("ab") as stream:
-        stream.write(b"\x00" * 7)
-    assert features.read([0]).tolist() == [[1, 1, 1]]
-    features.add(["b"], np.full((1, 3), 2, dtype=np.float32))
-    assert features.read([features.positions(["b"])["b"]]).tolist() == [[2, 2, 2]]
-
-
-def test_two_processes_write_features_at_once(database, tmp_path):
-    script = (
-        "import sys, numpy as np; from pathlib import Path\n"
-        "from clinical_backend.storage.database import Database\n"
-        "from clinical_backend.storage.features import FeatureStore\n"
-        "folder, start = Path(sys.argv[1]), int(sys.argv[2])\n"
-        "store = FeatureStore(Database.in_folder(folder), folder / 'features', backbone='net', dimension=3)\n"
-        "for n in range(start, start + 20): store.add([str(n)], np.full((1, 3), n, dtype=np.float32))\n"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(start)]) for start in (0, 10)]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    features = features_in(database, tmp_path)
-    positions = features.positions(str(n) for n in range(30))
-    assert len(positions) == len(set(positions.values())) == 30
-    assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(30))
-
-
-def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
-    features = features_in(database, tmp_path)
-    features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
-    (file,) = (tmp_path / "features").glob("*.rows")
-    with file.open("r+b") as stream:
-        stream.truncate(20)
-    assert features.positions(["a", "b", "c"]) == {"a": 0}
-    features.add(["d", "c"], np.array([[5, 5, 5], [7, 7, 7]], dtype=np.float32))
-    positions = features.positions(["a", "b", "c", "d"])
-    assert sorted(positions) == ["a", "c", "d"]
-    assert features.read([positions[name] for name in "acd"]).tolist() == [[0, 1, 2], [7, 7, 7], [5, 5, 5]]
-    file.unlink()
-    assert features.positions(["a", "c", "d"]) == {}
-    features.add(["c"], np.full((1, 3), 8, dtype=np.float32))
-    assert features.positions(["a", "c", "d"]) == {"c": 0}
-
-
-def test_threads_that_write_features_at_once_lose_and_mix_nothing(database, tmp_path):
-    features = features_in(database, tmp_path)
-
-    def add(start):
-        for number in range(start, start + 10):
-            features.add([str(number)], np.full((1, 3), number, dtype=np.float32))
-
-    threads = [threading.Thread(target=add, args=(start,)) for start in (0, 5, 10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    positions = features.positions(str(number) for number in range(20))
-    assert sorted(positions.values()) == list(range(20))
-    assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(20))
-
-
-def test_more_images_than_one_statement_may_name_are_found(database, stores, tmp_path):
-    stores.projects.register(1)
-    uris = {task: f"uri {task}" for task in range(1, 1501)}
-    stores.images.synchronise(1, uris, complete=False)
-    stores.images.found(1, {task: f"digest {task}" for task in uris})
-    known = stores.images.all(1, uris)
-    assert [image.digest for image in known.values()] == [f"digest {task}" for task in uris]
-    features = features_in(database, tmp_path)
-    features.add([image.digest for image in known.values()], np.zeros((1500, 3), dtype=np.float32))
-    assert len(features.positions(image.digest for image in known.values())) == 1500
-    stores.images.synchronise(1, {}, complete=True)
-    assert stores.images.all(1) == {}
-
-
 def test_a_file_that_is_no_database_is_refused_with_a_cure(tmp_path):
     (tmp_path / "clinical.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match="MODEL_DIR"):
@@ -256,29 +144,199 @@ def test_readers_are_not_kept_waiting_by_a_writer(database, stores):
         session.execute(text("UPDATE projects SET updates = 5"))
         assert stores.projects.get(1).updates == 0
     assert stores.projects.get(1).updates == 5
+
+
+def test_a_reader_sees_one_state_of_the_database(database, stores):
+    stores.projects.register(1)
     with database.read() as session:
-        assert session.scalar(text("PRAGMA journal_mode")) == "wal"
+        before = session.scalar(text("SELECT updates FROM projects"))
+        stores.projects.count_update(1, 5)
+        assert session.scalar(text("SELECT updates FROM projects")) == before
 
 
-def test_processes_that_open_a_fresh_folder_and_count_at_once_lose_nothing(tmp_path):
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from clinical_backend.storage.database import Database\n"
-        "from clinical_backend.storage.projects import ProjectStore\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "projects = ProjectStore(Database.in_folder(Path(sys.argv[1]))); projects.register(1)\n"
-        "for _ in range(50): projects.count_update(1, 1)\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], **pipes) for _ in range(2)]
+def test_processes_that_open_an_empty_database_and_count_at_once_lose_nothing(url):
+    together = processes.barrier(3)
+    writers = [processes.start(processes.count, url, 50, together)[0] for _ in range(3)]
     for writer in writers:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        writer.communicate(timeout=60)
-    assert [writer.returncode for writer in writers] == [0, 0]
-    database = Database.in_folder(tmp_path)
-    assert Stores(database).projects.get(1).updates == 100
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    database = Database(url)
+    assert Stores(database).projects.get(1).updates == 150
     database.close()
+
+
+def test_more_images_than_one_statement_may_name_are_found(stores):
+    stores.projects.register(1)
+    uris = {task: f"uri {task}" for task in range(1, 1501)}
+    stores.images.synchronise(1, uris, complete=False)
+    stores.images.found(1, {task: f"digest {task}" for task in uris})
+    known = stores.images.all(1, uris)
+    assert [image.digest for image in known.values()] == [f"digest {task}" for task in uris]
+    stores.images.synchronise(1, {}, complete=True)
+    assert stores.images.all(1) == {}
+
+
+def test_what_is_written_comes_back_as_it_was(stores):
+    options = {"rare_classes": ["ä", "b"], "audit_share": 0.1, "preannotate": None}
+    stores.projects.register(1, options)
+    row = start_round(stores, 1, "a reason")
+    queue = [
+        QueuedTask(round_id=row.id, rank=place, task_id=2_000_000_000 + place, draw=Draw.AUDIT, probability=0.1 + 0.2)
+        for place in range(3000)
+    ]
+    stores.rounds.keep_queue(queue)
+    report = {"counts": {"queue": 3000}, "notes": ["ä"], "seconds": {"sync": 0.1 + 0.2}}
+    stores.rounds.publish(row, report, 3000)
+    assert stores.projects.get(1).options == options
+    published = stores.rounds.published(1)
+    assert (published.report, published.state, published.started_at) == (report, RoundState.PUBLISHED, row.started_at)
+    kept = stores.rounds.queue(row.id)
+    assert [queued.task_id for queued in kept] == [2_000_000_000 + place for place in range(3000)]
+    assert {(queued.draw, queued.probability) for queued in kept} == {(Draw.AUDIT, 0.1 + 0.2)}
+    assert stores.rounds.holds(row.id, 2_000_002_999)
+
+
+def test_of_many_that_begin_a_round_at_once_one_does(stores):
+    stores.projects.register(1)
+    begun = []
+    together = threading.Barrier(4)
+
+    def begin():
+        together.wait()
+        begun.append(stores.rounds.start(1))
+
+    run_at_once([begin] * 4)
+    assert sum(row is not None for row in begun) == 1
+    assert [row.number for row in stores.rounds.history(1)] == [1]
+
+
+def test_of_many_that_register_a_project_at_once_one_is_the_first(stores):
+    together = threading.Barrier(4)
+    first = []
+
+    def register():
+        together.wait()
+        first.append(stores.projects.register(1))
+
+    run_at_once([register] * 4)
+    assert sorted(first) == [False, False, False, True]
+
+
+def test_tasks_taken_over_by_several_at_once_are_there_once(stores):
+    stores.projects.register(1)
+    uris = {task: f"uri {task}" for task in range(1, 301)}
+    together = threading.Barrier(3)
+
+    def synchronise():
+        together.wait()
+        stores.images.synchronise(1, uris, complete=True)
+        stores.images.failed(1, dict.fromkeys(uris, "unreadable"))
+
+    run_at_once([synchronise] * 3)
+    assert {image.attempts for image in stores.images.all(1).values()} == {3}
+
+
+def run_at_once(functions):
+    with ThreadPoolExecutor(len(functions)) as threads:
+        for future in [threads.submit(function) for function in functions]:
+            future.result()
+
+
+def test_a_killed_postgresql_is_told_without_the_password_and_the_next_call_after_its_return_works(postgresql):
+    database = Database(postgresql.new_database())
+    stores = Stores(database)
+    stores.projects.register(1)
+    postgresql.kill()
+    try:
+        for call in (stores.projects.ids, lambda: stores.projects.register(2)):
+            with pytest.raises(StorageError, match="See that PostgreSQL runs") as refusal:
+                call()
+            assert PASSWORD not in str(refusal.value)
+            assert refusal.value.__suppress_context__
+    finally:
+        postgresql.start()
+    assert stores.projects.ids() == [1]
+    stores.projects.register(2)
+    database.close()
+
+
+def test_a_write_that_loses_postgresql_half_way_changes_nothing(postgresql):
+    database = Database(postgresql.new_database())
+    stores = Stores(database)
+    stores.projects.register(1)
+
+    def write():
+        with database.write() as session:
+            session.execute(text("UPDATE projects SET updates = 5"))
+            postgresql.kill()
+            postgresql.start()
+            session.execute(text("UPDATE projects SET updates = 6"))
+
+    with pytest.raises(StorageError, match="cannot be written"):
+        write()
+    assert stores.projects.get(1).updates == 0
+    database.close()
+
+
+def test_a_database_that_cannot_be_written_is_told_and_can_be_read(postgresql):
+    url = postgresql.new_database()
+    stores = Stores(Database(url))
+    stores.projects.register(1)
+    stores.database.close()
+    read_only = Database(f"{url}?options=-cdefault_transaction_read_only%3Don")
+    with pytest.raises(StorageError, match="lets the user of DATABASE_URL write"):
+        Stores(read_only).projects.register(2)
+    assert Stores(read_only).projects.ids() == [1]
+    read_only.close()
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+    database = Database.in_folder(tmp_path)
+    stores = Stores(database)
+    stores.images.synchronise(1, {}, complete=True)
+    stores.projects.register(1)
+    many = dict.fromkeys(range(3000), "x" * 1000)
+    with full_disk(1_000_000), pytest.raises(StorageError, match="writable disk with free space"):
+        stores.images.synchronise(1, many, complete=True)
+    assert stores.images.all(1) == {}
+    stores.images.synchronise(1, many, complete=True)
+    assert len(stores.images.all(1)) == 3000
+    database.close()
+
+
+def test_a_folder_that_became_read_only_is_told_and_what_is_there_can_be_read(tmp_path):
+    database = Database.in_folder(tmp_path)
+    Stores(database).projects.register(1)
+    database.close()
+    with read_only(tmp_path), pytest.raises(StorageError, match="MODEL_DIR is on a writable disk"):
+        Database.in_folder(tmp_path)
+    database = Database.in_folder(tmp_path)
+    assert Stores(database).projects.ids() == [1]
+    database.close()
+
+
+@pytest.mark.parametrize("wrong", ["mysql://u:secret@h/d", "secret", "://secret", "postgresql://u:secret@h:port/d"])
+def test_a_url_of_something_else_is_refused_without_repeating_it(wrong):
+    settings = load_settings(database_url=wrong)
+    with pytest.raises(StorageError, match="Set it to postgresql://") as refusal:
+        Database.of(settings)
+    assert "secret" not in str(refusal.value)
+    assert "secret" not in str(settings)
+
+
+def test_a_wrong_password_and_a_database_that_is_not_there_are_told(postgresql):
+    url = postgresql.new_database()
+    with pytest.raises(StorageError, match=r"cannot be opened: .*authentication failed") as refusal:
+        Database(url.replace("secret", "wrong%2Fsecret"))
+    assert "wrong" not in str(refusal.value)
+    with pytest.raises(StorageError, match='database "nowhere" does not exist'):
+        Database(postgresql.url("nowhere"))
+
+
+def test_a_user_who_may_not_make_tables_is_told(postgresql):
+    database = postgresql.new_database().rpartition("/")[2]
+    with pytest.raises(
+        StorageError, match=r"cannot be opened: permission denied .* user of DATABASE_URL write"
+    ) as refusal:
+        Database(postgresql.url(database, "guest"))
+    assert PASSWORD not in str(refusal.value)

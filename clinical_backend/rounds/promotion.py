@@ -1,0 +1,225 @@
+"""Whether the classifier of a round takes the place of the published one: not if it is worse on the rare classes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.learner.comparison import Comparison, compare
+from clinical_backend.rounds.detector import fit_detector
+from clinical_backend.rounds.fit import Fit, judgement
+from clinical_backend.rounds.inputs import Inputs, inputs_of
+from clinical_backend.rounds.representation import representations
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.classifier import LinearClassifier
+    from clinical_backend.learner.held_out import HeldOut
+    from clinical_backend.rounds.detector import Detector
+    from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Round
+
+__all__ = ["CANDIDATE", "Model", "Promotion", "promote"]
+
+logger = logging.getLogger(__name__)
+
+CANDIDATE = "candidate"
+"""Folder, within that of a version, of a classifier that was not promoted."""
+
+_LEAST_CASES = 5
+"""Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A classifier with all that goes with it.
+
+    Attributes
+    ----------
+    classifier
+        What predicts.
+    metadata
+        What is kept beside it.
+    held_out
+        What it is judged by; ``None`` where there were too few labels to judge it.
+    """
+
+    classifier: LinearClassifier
+    metadata: CheckpointMetadata
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """The model that a round goes on with, and why.
+
+    Attributes
+    ----------
+    promoted
+        Whether it is the round's own.
+    reason
+        For people.
+    measurements
+        Average precision of both, and how many cases they were compared on.
+    inputs
+        Features that the model takes.
+    fitted
+        What ranks and predicts.
+    model
+        What is published with the queue; ``None`` while there is no classifier.
+    candidate
+        The round's own, where it was not promoted.
+    """
+
+    promoted: bool
+    reason: str
+    measurements: Mapping[str, float]
+    inputs: Inputs
+    fitted: Fit
+    model: Model | None
+    candidate: Model | None = None
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the round's report says of it."""
+        return {"promoted": self.promoted, "reason": self.reason, **self.measurements}
+
+    def keep(self, workshop: Workshop, row: Round) -> None:
+        """Write the model under the version of a round, and beside it the candidate that was not promoted.
+
+        Raises
+        ------
+        ModelError
+            When the folder cannot be written.
+        """
+        folder = workshop.checkpoint_folder(row.project_id, row.version)
+        for path, model in ((folder / CANDIDATE, self.candidate), (folder, self.model)):
+            if model is not None:
+                save_checkpoint(path, model.classifier, model.metadata, model.held_out)
+
+
+def promote(workshop: Workshop, snapshot: Snapshot, row: Round, inputs: Inputs, fitted: Fit) -> Promotion:
+    """Decide whether the round's classifier is published, or the one published before goes on.
+
+    They are compared on all labels at hand, each label by classifiers that have not seen it: out of fold where
+    it was learnt from, and else by the training as a whole. So labels that the published one never saw count as well
+    as those it learnt. Only a training is judged so (labels, features, labeling config), for which both
+    sides learn from labels alone; what the pool adds to the classifier is the same step on either side. The labels
+    themselves are believed: a mistake that readers make throughout is not seen.
+    """
+    candidate, published = _candidate(row, inputs, fitted), _published(workshop, row.project_id)
+    keys = {one.key: one for one in representations(workshop, row.project_id)}
+    obstacle = _obstacle(candidate, published, snapshot, keys)
+    if obstacle is not None or candidate is None or published is None:
+        return Promotion(True, obstacle or "", {}, inputs, fitted, candidate)
+    takes = published.metadata.backbone
+    same = takes == inputs.representation.key
+    earlier = inputs if same else inputs_of(workshop, snapshot, row.project_id, keys[takes])
+    truth, now, before = _judged(fitted, candidate, published, inputs, earlier)
+    cases = {"rare": int(truth.sum()), "labels": len(truth)}
+    if min(truth.sum(), (~truth).sum()) < _LEAST_CASES:
+        reason = f"{cases['rare']} rare labels are too few to compare it with the published one"
+        return Promotion(True, reason, cases, inputs, fitted, candidate)
+    found = compare(truth, now, before, seed=workshop.settings.seed)
+    measurements = {**cases, "candidate": found.candidate, "published": found.published}
+    figures = (
+        f"average precision of the rare classes {found.candidate:.2f}, "
+        f"of the one of round {published.metadata.round} {found.published:.2f}"
+    )
+    going_on = _fit_of(published, fitted, truth, found)
+    if going_on is not None and not same:
+        going_on = replace(going_on, detector=_detector(workshop, snapshot, earlier))
+    if not found.worse or going_on is None:
+        return Promotion(True, f"not worse beyond chance: {figures}", measurements, inputs, fitted, candidate)
+    reason = f"kept but not published, since it is worse: {figures}"
+    logger.warning("Project %d, round %d: the new classifier is %s", row.project_id, row.number, reason)
+    return Promotion(False, reason, measurements, earlier, going_on, published, candidate)
+
+
+def _obstacle(
+    candidate: Model | None, published: Model | None, snapshot: Snapshot, keys: Collection[str]
+) -> str | None:
+    """Say why two classifiers cannot be compared, if so."""
+    if candidate is None:
+        return "there is no classifier yet"
+    if published is None:
+        return "none was published before"
+    if candidate.held_out is None or published.held_out is None:
+        return "too few rare labels to compare it with the published one"
+    if not set(published.classifier.classes) <= set(snapshot.scheme.classes):
+        return "the labeling config lost classes of the published one"
+    if published.metadata.backbone not in keys:
+        return "the published one takes features of another backbone"
+    return None
+
+
+def _candidate(row: Round, inputs: Inputs, fitted: Fit) -> Model | None:
+    if fitted.classifier is None:
+        return None
+    metadata = CheckpointMetadata(inputs.representation.key, row.number, fitted.measurements)
+    return Model(fitted.classifier, metadata, fitted.held_out)
+
+
+def _published(workshop: Workshop, project_id: int) -> Model | None:
+    project = workshop.stores.projects.get(project_id)
+    if project is None or project.published_version is None:
+        return None
+    folder = workshop.checkpoint_folder(project_id, project.published_version)
+    if not folder.is_dir():
+        return None
+    try:
+        return Model(*load_checkpoint(folder), load_held_out(folder))
+    except ModelError as error:
+        logger.warning("Project %d: the published classifier cannot be compared with: %s", project_id, error)
+        return None
+
+
+def _judged(
+    fitted: Fit, candidate: Model, published: Model, inputs: Inputs, earlier: Inputs
+) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+    """Return which labelled tasks are rare, and P(rare) of each by both, of those that both have a feature of."""
+    assert candidate.held_out is not None
+    assert published.held_out is not None
+    rare = fitted.rare_classes
+    tasks, first, second = np.intersect1d(inputs.labelled.tasks, earlier.labelled.tasks, return_indices=True)
+    truth = np.array([fitted.labels[task] in rare for task in tasks.tolist()], dtype=bool)
+    now = candidate.held_out.rare_probability(tasks, inputs.labelled.features[first], rare)
+    before = published.held_out.rare_probability(tasks, earlier.labelled.features[second], rare)
+    return truth, now, before
+
+
+def _fit_of(published: Model, fitted: Fit, truth: NDArray[np.bool_], found: Comparison) -> Fit | None:
+    """Return the published classifier as what a round goes on with; ``None`` if it knows none of the rare classes.
+
+    The order stays that of the round's own detector, so that what was tagged since steers the queue all the same.
+    """
+    classes = published.classifier.classes
+    rare = tuple(name for name in fitted.rare_classes if name in classes)
+    if not rare:
+        return None
+    sees, reason, measurements = judgement(found.published, float(truth.mean()))
+    return Fit(published.classifier, classes, rare, sees, reason, measurements, fitted.labels, fitted.detector)
+
+
+def _detector(workshop: Workshop, snapshot: Snapshot, inputs: Inputs) -> Detector | None:
+    if not len(inputs.pool) or not len(inputs.query):
+        return None
+    return fit_detector(
+        inputs.labelled,
+        snapshot.labels.classes,
+        snapshot.target,
+        inputs.pool,
+        inputs.query,
+        inputs.counter_exemplars,
+        seed=workshop.settings.seed,
+    )

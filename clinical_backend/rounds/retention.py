@@ -1,0 +1,41 @@
+"""What is kept of earlier rounds: enough to go back to the last few."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.storage.rounds import VERSION_PREFIX
+
+if TYPE_CHECKING:
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Round
+
+__all__ = ["clear_up", "kept_rounds"]
+
+logger = logging.getLogger(__name__)
+
+
+def kept_rounds(workshop: Workshop, project_id: int) -> list[Round]:
+    """Return the rounds whose model is kept, newest first: the last KEPT_ROUNDS with a queue, and the published one."""
+    rounds = workshop.stores.rounds
+    kept = rounds.with_queue(project_id, workshop.settings.kept_rounds)
+    published = rounds.published(project_id)
+    return kept if published is None or published.id in {row.id for row in kept} else [*kept, published]
+
+
+def clear_up(workshop: Workshop, project_id: int) -> None:
+    """Delete older queues from Label Studio and older models from disk; a failure here costs only space."""
+    kept = {row.version for row in kept_rounds(workshop, project_id)}
+    published = workshop.stores.rounds.published(project_id)
+    try:
+        Publisher(workshop.client).retire(project_id, {published.version} if published else set(), VERSION_PREFIX)
+    except ClinicalError as error:
+        logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
+    folder = workshop.checkpoint_folder(project_id, VERSION_PREFIX).parent
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old.name not in kept:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""Going back: the queue and the model of an earlier round, published again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.rounds.lock import project_lock
+from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.rank import RankedTask
+from clinical_backend.rounds.retention import clear_up, kept_rounds
+from clinical_backend.rounds.sync import synchronise
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.labeling import LabelingScheme
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import QueuedTask, Round
+
+__all__ = ["roll_back"]
+
+logger = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 30.0
+
+
+def roll_back(workshop: Workshop, project_id: int, number: int) -> Round:
+    """Publish the queue and the model of an earlier round again, as a round of its own.
+
+    Those tasks of the queue are in it that are not annotated yet, in their order. Readers keep the present queue until
+    the one switch. Later rounds go on as usual: the next one that is due learns from all labels and is published,
+    unless it is worse on the rare classes than the model that was gone back to.
+
+    Parameters
+    ----------
+    workshop
+        What rounds work with.
+    project_id
+        The project.
+    number
+        Number of the round to go back to.
+
+    Returns
+    -------
+    Round
+        The new round.
+
+    Raises
+    ------
+    StorageError
+        When that round is not kept, or a round is running.
+    ClinicalError
+        When something is in the way. Nothing that readers see has changed then.
+    """
+    try:
+        with project_lock(workshop, project_id, seconds=_WAIT_SECONDS):
+            return _roll_back(workshop, project_id, _kept(workshop, project_id, number))
+    except Timeout:
+        raise StorageError(
+            f"A round of project {project_id} is running.", "Try again when `clinical status` shows its end."
+        ) from None
+
+
+def _kept(workshop: Workshop, project_id: int, number: int) -> Round:
+    published = workshop.stores.rounds.published(project_id)
+    earlier = {row.number: row for row in kept_rounds(workshop, project_id) if published and row.id != published.id}
+    if number in earlier:
+        return earlier[number]
+    choice = (
+        f"Choose of {', '.join(map(str, sorted(earlier)))}." if earlier else "There is no earlier one to go back to."
+    )
+    if published is not None and number == published.number:
+        raise StorageError(f"Round {number} of project {project_id} is the published one.", choice)
+    raise StorageError(f"Round {number} of project {project_id} is not kept.", choice)
+
+
+def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
+    rounds = workshop.stores.rounds
+    row = rounds.begin(project_id, f"rollback to round {earlier.number}")
+    logger.info("Project %d: round %d is a %s", project_id, row.number, row.request)
+    try:
+        size, report = _publish(workshop, row, earlier)
+    except ClinicalError as error:
+        rounds.call_off(row.id, str(error))
+        raise
+    rounds.publish(row, report, size)
+    clear_up(workshop, project_id)
+    return row
+
+
+def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[int, dict[str, object]]:
+    stores, settings = workshop.stores, workshop.settings_of(row.project_id)
+    snapshot = synchronise(workshop.client, stores, settings, row.project_id)
+    waiting = set(snapshot.pool)
+    ranked = [
+        _ranked(queued, snapshot.scheme) for queued in stores.rounds.queue(earlier.id) if queued.task_id in waiting
+    ]
+    if not ranked:
+        raise StorageError(
+            f"Every task in the queue of round {earlier.number} is annotated by now.",
+            "Go back to another round, or let a new one run.",
+        )
+    folder = workshop.checkpoint_folder(row.project_id, earlier.version)
+    if folder.is_dir():
+        classifier, metadata = load_checkpoint(folder)
+        kept = workshop.checkpoint_folder(row.project_id, row.version)
+        save_checkpoint(kept, classifier, metadata, load_held_out(folder))
+    size = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, preannotate=settings.preannotate)
+    counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": size}
+    return size, {
+        **earlier.report,
+        "counts": {**earlier.report.get("counts", {}), **counts},
+        "promotion": {"promoted": True, "reason": row.request},
+        "seconds": {},
+        "notes": list(snapshot.labels.messages),
+    }
+
+
+def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
+    known = queued.predicted in scheme.classes  # a class may have been removed since
+    return RankedTask(
+        queued.task_id,
+        queued.draw,
+        queued.predicted if known else None,
+        queued.probability if known else None,
+        queued.rare_probability,
+        queued.nearest_exemplar,
+        queued.similarity,
+    )

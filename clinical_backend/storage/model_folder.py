@@ -1,0 +1,52 @@
+"""One database, one model folder: the index in the one is of the files in the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+
+from clinical_backend.errors import StorageError
+from clinical_backend.storage.schema import ModelFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["bind"]
+
+
+def bind(database: Database, folder: Path) -> None:
+    """Note the folder that a database is used with, or refuse another one.
+
+    With another folder, features of one image would be taken for those of another, and models be missing.
+
+    Raises
+    ------
+    StorageError
+        When the folder is another one, or cannot be written.
+    """
+    mark = folder / "database-id"
+    with database.write() as session:
+        unbound = update(ModelFolder).where(ModelFolder.bound.is_(False))
+        first = session.scalar(unbound.values(bound=True).returning(ModelFolder.identity))
+        identity = session.scalar(select(ModelFolder.identity))
+        try:
+            if first is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                mark.write_text(f"{identity}\n")
+            there = mark.read_text().strip()
+        except FileNotFoundError:
+            there = ""
+        except OSError as error:
+            raise StorageError(
+                f"The folder {folder} cannot be used: {error.strerror}.",
+                "Set MODEL_DIR to a folder that this user may write to.",
+            ) from None
+    if there != identity:
+        raise StorageError(
+            f"The folder {folder} is not the one that the database of DATABASE_URL was used with.",
+            f"Let MODEL_DIR be the same shared folder on every machine; if it is lost, write {identity} into {mark}, "
+            "and images are embedded anew.",
+        )

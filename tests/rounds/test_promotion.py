@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clinical_backend.backend import Backend
+from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.rounds import promotion as promotion_module
+from clinical_backend.rounds import round as round_module
+from clinical_backend.rounds.prediction import predict
+from clinical_backend.rounds.promotion import CANDIDATE
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.representation import Representation
+from tests.disks import full_disk
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
+
+RED = range(1, 19)
+
+
+@pytest.fixture
+def studio(workshop):
+    """Return a Label Studio with 18 red images and 102 dark ones, of which 10 and 20 are labelled."""
+    made = FakeLabelStudio({n: picture(200 + n if n in RED else n // 4, blue=n) for n in range(1, 121)})
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(
+        update={"queue_size": 20, "audit_share": 0.0, "rare_classes": ("red",), "backend_url": "http://backend"}
+    )
+    for task in [*range(1, 11), *range(101, 121)]:
+        made.annotate(task, "red" if task in RED else "dark")
+    return made
+
+
+def run(workshop):
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=False)
+    assert workshop.stores.projects.get(1).problem is None
+    return workshop.stores.rounds.latest(1)
+
+
+def scramble(monkeypatch):
+    """Have the next rounds see each image as another one: their features say nothing of it."""
+    choose = round_module.choose_inputs
+
+    def mixed(tasks):
+        order = np.random.default_rng(0).permutation(len(tasks))
+        return replace(tasks, features=tasks.features[order])
+
+    def broken(*arguments):
+        inputs, reason = choose(*arguments)
+        parts = {part: mixed(getattr(inputs, part)) for part in ("pool", "labelled", "query")}
+        return replace(inputs, representation=Representation("scrambled", None), **parts), reason
+
+    monkeypatch.setattr(round_module, "choose_inputs", broken)
+
+
+def test_a_classifier_as_good_as_the_published_one_is_promoted(workshop, studio):
+    first = run(workshop)
+    assert first.report["promotion"] == {"promoted": True, "reason": "none was published before"}
+    for task in (11, 12, 31, 32):
+        studio.annotate(task, "red" if task in RED else "dark")
+    second = run(workshop)
+    assert second.report["promotion"]["promoted"]
+    assert second.report["promotion"]["labels"] == 34
+    assert load_checkpoint(workshop.checkpoint_folder(1, second.version))[1].round == 2
+
+
+def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goes_on(
+    workshop, studio, monkeypatch, caplog
+):
+    first = run(workshop)
+    for task in (11, 12, 31, 32):
+        studio.annotate(task, "red" if task in RED else "dark")
+    scramble(monkeypatch)
+    second = run(workshop)
+    promotion = second.report["promotion"]
+    assert not promotion["promoted"]
+    assert promotion["candidate"] < promotion["published"]
+    assert "kept but not published, since it is worse" in promotion["reason"]
+    assert "of the one of round 1" in promotion["reason"]
+    assert promotion["reason"] in caplog.text
+    status = Backend(workshop.settings, workshop.stores.database, LocalRunner({})).status(1)
+    assert status["round"]["promotion"] == promotion
+    # The queue is new, with the predictions of the earlier classifier and in an order by its features.
+    assert studio.model_version == second.version != first.version
+    assert set(studio.queue()[:6]) == set(RED) - set(range(1, 13))
+    queue = {queued.task_id: queued.predicted for queued in workshop.stores.rounds.queue(second.id)}
+    assert queue == {task: "red" if task in RED else "dark" for task in queue}
+    # Predictions on demand, too.
+    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222, blue=9)})])
+    assert item.result[0]["value"]["choices"] == ["red"]
+    folder = workshop.checkpoint_folder(1, second.version)
+    assert load_checkpoint(folder)[1].round == 1
+    assert load_checkpoint(folder / CANDIDATE)[1].round == 2
+
+
+def test_after_one_that_was_not_promoted_a_good_one_is(workshop, studio, monkeypatch):
+    run(workshop)
+    with monkeypatch.context() as patch:
+        scramble(patch)
+        assert not run(workshop).report["promotion"]["promoted"]
+        assert not run(workshop).report["promotion"]["promoted"]
+    last = run(workshop)
+    assert last.report["promotion"]["promoted"]
+    assert load_checkpoint(workshop.checkpoint_folder(1, last.version))[1].round == 4
+
+
+def test_with_too_few_rare_labels_it_is_promoted_and_says_so(workshop, studio, monkeypatch):
+    for task in range(4, 11):
+        del studio.answers[task]
+    run(workshop)
+    scramble(monkeypatch)
+    promotion = run(workshop).report["promotion"]
+    assert promotion["promoted"]
+    assert "3 rare labels are too few to compare it" in promotion["reason"]
+
+
+def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(workshop, studio, monkeypatch):
+    run(workshop)
+    scramble(monkeypatch)
+    studio.config = studio.config.replace('value="dark"', 'value="black"')
+    for task in range(101, 121):
+        studio.annotate(task, "black")
+    promotion = run(workshop).report["promotion"]
+    assert promotion["promoted"]
+    assert "labeling config" in promotion["reason"]
+
+
+def test_a_disk_that_is_full_at_the_checkpoint_leaves_the_published_model_and_queue(workshop, studio, monkeypatch):
+    first = run(workshop)
+    served = studio.queue()
+    keep = promotion_module.Promotion.keep
+
+    def on_a_full_disk(*arguments):
+        with full_disk(100):
+            keep(*arguments)
+
+    monkeypatch.setattr(promotion_module.Promotion, "keep", on_a_full_disk)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=False)
+    assert "The checkpoint cannot be written" in workshop.stores.projects.get(1).problem
+    assert (studio.model_version, studio.queue()) == (first.version, served)
+    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222, blue=9)})])
+    assert item.result[0]["value"]["choices"] == ["red"]

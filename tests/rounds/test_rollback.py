@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from clinical_backend.backend import Backend
+from clinical_backend.errors import LabelStudioUnavailableError, ModelError, StorageError
+from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.rounds import rollback as rollback_module
+from clinical_backend.rounds.prediction import predict
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.storage.schema import RoundState
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
+
+RED = range(1, 11)
+
+
+@pytest.fixture
+def studio(workshop):
+    """Return a Label Studio with 10 red images and 50 dark ones; rounds label a few and rank the rest."""
+    made = FakeLabelStudio({n: picture(200 + n if n in RED else n, blue=2 * n) for n in range(1, 61)})
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(
+        update={"queue_size": 12, "rare_classes": ("red",), "kept_rounds": 3, "backend_url": "http://backend"}
+    )
+    return made
+
+
+def run(workshop, studio, *tasks):
+    for task in tasks:
+        studio.annotate(task, "red" if task in RED else "dark")
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=False)
+    return workshop.stores.rounds.latest(1)
+
+
+def test_an_earlier_round_is_published_again_with_its_queue_and_model(workshop, studio):
+    first = run(workshop, studio, 1, 2, 51, 52)
+    before = {item["task"]: item["result"] for item in studio.predictions[first.version]}
+    order = studio.queue()
+    model = load_checkpoint(workshop.checkpoint_folder(1, first.version))[0]
+    done = order[:3]
+    run(workshop, studio, *done)
+    run(workshop, studio, 53)
+    backend = Backend(workshop.settings, workshop.stores.database, LocalRunner({}))
+    backend._workshop = workshop
+    row = backend.rollback(1, first.number)
+    latest = workshop.stores.rounds.latest(1)
+    assert (row.number, latest.state, latest.request) == (4, RoundState.PUBLISHED, "rollback to round 1")
+    assert studio.model_version == row.version == workshop.stores.projects.get(1).published_version
+    assert studio.queue() == [task for task in order if task not in {*done, 53}]
+    assert list(studio.predictions) == [row.version]
+    assert all(item["result"] == before[item["task"]] for item in studio.predictions[row.version])
+    restored, metadata = load_checkpoint(workshop.checkpoint_folder(1, row.version))
+    assert metadata.round == 1
+    assert np.array_equal(restored.weights, model.weights)
+    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222)})])
+    assert (item.model_version, item.result[0]["value"]["choices"]) == (row.version, ["red"])
+    assert latest.report["counts"]["queue"] == workshop.stores.projects.get(1).queue_left == len(studio.queue())
+
+
+def test_a_later_round_goes_on_normally_and_can_be_left_behind_too(workshop, studio):
+    run(workshop, studio, 1, 2, 51, 52)
+    second = run(workshop, studio, 3, 53)
+    roll_back(workshop, 1, 1)
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.rounds.latest(1).request == "rollback to round 1"
+    fourth = run(workshop, studio, 4)
+    assert studio.model_version == fourth.version
+    assert fourth.report["counts"]["labelled"] == 7
+    assert load_checkpoint(workshop.checkpoint_folder(1, fourth.version))[1].round == 4
+    assert roll_back(workshop, 1, 3).number == 5
+    assert load_checkpoint(workshop.checkpoint_folder(1, studio.model_version))[1].round == 1
+    with pytest.raises(StorageError, match=r"Round 2 of project 1 is not kept\. Choose of 3, 4\."):
+        roll_back(workshop, 1, second.number)
+
+
+def test_the_models_of_the_last_published_rounds_are_kept_however_many_failed(workshop, studio):
+    rows = [run(workshop, studio, 1, 2, 51, 52), run(workshop, studio, 3), run(workshop, studio, 4)]
+    studio.faults["annotated_tasks"] = LabelStudioUnavailableError("Away.", "Wait.")
+    for _ in range(6):
+        workshop.stores.projects.change(1, not_before=0.0)
+        run(workshop, studio)
+    studio.faults.clear()
+    workshop.stores.projects.change(1, not_before=0.0)
+    rows.append(run(workshop, studio, 5))
+    folder = workshop.checkpoint_folder(1, rows[0].version).parent
+    assert sorted(path.name for path in folder.iterdir()) == sorted(row.version for row in rows[1:])
+    roll_back(workshop, 1, rows[1].number)
+
+
+def test_the_published_round_one_that_never_was_and_an_unknown_project_are_refused(workshop, studio):
+    run(workshop, studio, 1, 2, 51, 52)
+    with pytest.raises(StorageError, match=r"Round 1 of project 1 is the published one\. There is no earlier one"):
+        roll_back(workshop, 1, 1)
+    with pytest.raises(StorageError, match="Round 9 of project 1 is not kept"):
+        roll_back(workshop, 1, 9)
+    with pytest.raises(StorageError, match="Round 1 of project 7 is not kept"):
+        roll_back(workshop, 7, 1)
+    assert workshop.stores.rounds.latest(1).number == 1
+
+
+@pytest.mark.parametrize("fault", ["import_predictions", "update_project", "damage", "emptied"])
+def test_what_fails_leaves_queue_and_model_as_they_are_and_no_round_due(workshop, studio, fault):
+    first = run(workshop, studio, 1, 2, 51, 52)
+    order = studio.queue()
+    second = run(workshop, studio, 3)
+    served = studio.queue()
+    if fault == "damage":
+        (tensors,) = workshop.checkpoint_folder(1, first.version).glob("*.safetensors")
+        tensors.write_bytes(tensors.read_bytes()[:-1])
+    elif fault == "emptied":
+        for task in order:
+            studio.annotate(task, "dark")
+    else:
+        studio.faults[fault] = LabelStudioUnavailableError("Away.", "Wait.")
+    expected = {"damage": ModelError, "emptied": StorageError}.get(fault, LabelStudioUnavailableError)
+    with pytest.raises(expected):
+        roll_back(workshop, 1, 1)
+    assert (studio.model_version, studio.queue()) == (second.version, served)
+    project, latest = workshop.stores.projects.get(1), workshop.stores.rounds.latest(1)
+    assert (project.published_version, project.request, project.problem) == (second.version, None, None)
+    assert latest.state is RoundState.FAILED
+    assert latest.error
+
+
+def test_a_running_round_is_waited_for_and_then_named(workshop, studio, monkeypatch):
+    run(workshop, studio, 1, 2, 51, 52)
+    run(workshop, studio, 3)
+    monkeypatch.setattr(rollback_module, "_WAIT_SECONDS", 0.0)
+    with (
+        FileLock(workshop.settings.model_dir / "locks" / "project-1.lock"),
+        pytest.raises(StorageError, match="A round of project 1 is running"),
+    ):
+        roll_back(workshop, 1, 1)

@@ -1,0 +1,53 @@
+"""What the tests have done in processes of their own, which start fast: their imports are made once for all."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.projects import ProjectStore
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__])
+barrier = _context.Barrier
+
+
+def start(function, *arguments):
+    """Start a process; return it and the end of a pipe that the function sends to."""
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=function, args=(*arguments, sender), daemon=True)
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def count(url, times, together, _sender):
+    """Open a database with others at once, register project 1 and count updates."""
+    together.wait(60)
+    projects = ProjectStore(Database(url))
+    projects.register(1)
+    for _ in range(times):
+        projects.count_update(1, 1)
+
+
+def add_features(url, folder, dimension, batch, first, last, sender):
+    """Add features whose values are all the image's number, in batches of every other number; send each when done."""
+    store = FeatureStore(Database(url), folder, backbone="net", dimension=dimension)
+    for number in range(first, last, 2) if last else itertools.count(first, 2):
+        images = range(number * batch, (number + 1) * batch)
+        rows = np.repeat(np.array(images, dtype=np.float32)[:, None], dimension, axis=1)
+        store.add([str(image) for image in images], rows)
+        sender.send(number)
+
+
+def die_between_write_and_index(url, folder, _sender):
+    """Add a feature, and die when it is on disk and not in the index."""
+    store = FeatureStore(Database(url), folder, backbone="net", dimension=3)
+    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    store.add(["a"], np.ones((1, 3), dtype=np.float32))

@@ -1,0 +1,132 @@
+import threading
+
+import numpy as np
+import pytest
+
+from clinical_backend.errors import StorageError
+from clinical_backend.storage.features import FeatureStore
+from tests.disks import full_disk, read_only
+from tests.storage import processes
+
+
+def features_in(database, tmp_path, backbone="net", dimension=3):
+    return FeatureStore(database, tmp_path / "features", backbone=backbone, dimension=dimension)
+
+
+def test_features_are_kept_by_content_and_by_backbone(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(["a", "b"], np.arange(6, dtype=np.float32).reshape(2, 3))
+    features.add(["b", "c"], np.full((2, 3), 9, dtype=np.float32))
+    positions = features.positions(["a", "b", "c", "d"])
+    assert sorted(positions) == ["a", "b", "c"]
+    rows = features.read([positions["c"], positions["b"]])
+    assert rows.tolist() == [[9, 9, 9], [3, 4, 5]]
+    assert features_in(database, tmp_path, backbone="another").positions(["a"]) == {}
+    assert features.read([]).shape == (0, 3)
+
+
+def test_a_torn_row_of_a_dead_writer_is_dropped(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(["a"], np.ones((1, 3), dtype=np.float32))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    with file.open("ab") as stream:
+        stream.write(b"\x00" * 7)
+    assert features.read([0]).tolist() == [[1, 1, 1]]
+    features.add(["b"], np.full((1, 3), 2, dtype=np.float32))
+    assert features.read([features.positions(["b"])["b"]]).tolist() == [[2, 2, 2]]
+
+
+def test_a_feature_file_that_was_deleted_or_cut_short_is_made_anew(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    with file.open("r+b") as stream:
+        stream.truncate(20)
+    assert features.positions(["a", "b", "c"]) == {"a": 0}
+    features.add(["d", "c"], np.array([[5, 5, 5], [7, 7, 7]], dtype=np.float32))
+    positions = features.positions(["a", "b", "c", "d"])
+    assert sorted(positions) == ["a", "c", "d"]
+    assert features.read([positions[name] for name in "acd"]).tolist() == [[0, 1, 2], [7, 7, 7], [5, 5, 5]]
+    file.unlink()
+    assert features.positions(["a", "c", "d"]) == {}
+    features.add(["c"], np.full((1, 3), 8, dtype=np.float32))
+    assert features.positions(["a", "c", "d"]) == {"c": 0}
+
+
+def test_threads_that_write_features_at_once_lose_and_mix_nothing(database, tmp_path):
+    features = features_in(database, tmp_path)
+
+    def add(start):
+        for number in range(start, start + 10):
+            features.add([str(number)], np.full((1, 3), number, dtype=np.float32))
+
+    threads = [threading.Thread(target=add, args=(start,)) for start in (0, 5, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    positions = features.positions(str(number) for number in range(20))
+    assert sorted(positions.values()) == list(range(20))
+    assert all(features.read([positions[str(n)]]).tolist() == [[n, n, n]] for n in range(20))
+
+
+def test_more_images_than_one_statement_may_name_are_found(database, tmp_path):
+    features = features_in(database, tmp_path)
+    digests = [f"digest {number}" for number in range(1500)]
+    features.add(digests, np.arange(4500, dtype=np.float32).reshape(1500, 3))
+    assert features.positions(digests) == {digest: row for row, digest in enumerate(digests)}
+
+
+def test_writers_killed_in_mid_write_leave_no_wrong_row(database, url, tmp_path):
+    dimension, batch = 2000, 40
+    folder = tmp_path / "features"
+    features = features_in(database, tmp_path, dimension=dimension)
+    # Even numbers are added by processes that are killed, odd ones by one that lives on, all in 320 kB writes.
+    survivor, _ = processes.start(processes.add_features, url, folder, dimension, batch, 1, 41)
+    at_least = set(range(1, 41, 2))
+    for first in (0, 200, 400):
+        victim, done = processes.start(processes.add_features, url, folder, dimension, batch, first, None)
+        at_least |= {done.recv() for _ in range(4)}
+        victim.kill()
+        victim.join()
+    survivor.join()
+    assert survivor.exitcode == 0
+    positions = features.positions([str(number) for number in range(600 * batch)])
+    rows = features.read(list(positions.values()))
+    assert np.array_equal(rows, np.repeat(np.array([float(name) for name in positions])[:, None], dimension, axis=1))
+    whole = {n for n in range(600) if all(str(number) in positions for number in range(n * batch, (n + 1) * batch))}
+    assert whole >= at_least
+    assert len(positions) == len(set(positions.values())) == batch * len(whole)
+    features.add(["last"], np.full((1, dimension), -1, dtype=np.float32))
+    assert (features.read([features.positions(["last"])["last"]]) == -1).all()
+
+
+def test_a_process_killed_between_write_and_index_leaves_no_row(database, url, tmp_path):
+    features = features_in(database, tmp_path)
+    process, _ = processes.start(processes.die_between_write_and_index, url, tmp_path / "features")
+    process.join()
+    assert process.exitcode == -9
+    assert features.positions(["a"]) == {}
+    features.add(["b"], np.full((1, 3), 2, dtype=np.float32))
+    assert features.read([features.positions(["b"])["b"]]).tolist() == [[2, 2, 2]]
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(database, tmp_path):
+    features = features_in(database, tmp_path, dimension=1000)
+    features.add(["a"], np.ones((1, 1000), dtype=np.float32))
+    with full_disk(2_000_000), pytest.raises(StorageError, match=r"Features cannot be written .* Free some space"):
+        features.add([str(n) for n in range(1000)], np.zeros((1000, 1000), dtype=np.float32))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    assert file.stat().st_size == 4000
+    assert features.positions(["a", "0"]) == {"a": 0}
+    features.add(["b"], np.full((1, 1000), 2, dtype=np.float32))
+    assert features.positions(["a", "b"]) == {"a": 0, "b": 1}
+
+
+def test_a_read_only_folder_is_told_and_what_is_there_can_be_read(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(["a"], np.ones((1, 3), dtype=np.float32))
+    with read_only(tmp_path / "features"):
+        with pytest.raises(StorageError, match="make the folder writable"):
+            features.add(["b"], np.zeros((1, 3), dtype=np.float32))
+        assert features.read([features.positions(["a"])["a"]]).tolist() == [[1, 1, 1]]

@@ -1,0 +1,116 @@
+"""The tables, from the release that kept no version of them to now, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+from clinical_backend.errors import StorageError
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import Base, Draw, RoundState
+from clinical_backend.storage.stores import Stores
+
+# As SQLAlchemy made them for SQLite in the release before there were migrations.
+UNVERSIONED = """
+CREATE TABLE projects (
+  id INTEGER NOT NULL, created VARCHAR, options JSON NOT NULL, label_config VARCHAR, published_version VARCHAR,
+  request VARCHAR, requested_at DOUBLE, updates INTEGER NOT NULL, not_before DOUBLE NOT NULL,
+  failures INTEGER NOT NULL, queue_left INTEGER NOT NULL, listed_at DOUBLE NOT NULL, address VARCHAR,
+  wiring_due BOOLEAN NOT NULL, adaptation VARCHAR, problem VARCHAR, PRIMARY KEY (id));
+CREATE TABLE features (
+  backbone VARCHAR NOT NULL, digest VARCHAR NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (backbone, digest));
+CREATE INDEX features_by_digest ON features (digest);
+CREATE TABLE rounds (
+  id INTEGER NOT NULL, project_id INTEGER NOT NULL, number INTEGER NOT NULL, version VARCHAR NOT NULL,
+  request VARCHAR NOT NULL, state VARCHAR(9) NOT NULL, stage VARCHAR NOT NULL, done INTEGER NOT NULL,
+  total INTEGER NOT NULL, started_at DOUBLE NOT NULL, finished_at DOUBLE, error VARCHAR, report JSON NOT NULL,
+  PRIMARY KEY (id), UNIQUE (project_id, number),
+  FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE);
+CREATE TABLE task_images (
+  project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, uri VARCHAR NOT NULL, digest VARCHAR, problem VARCHAR,
+  attempts INTEGER NOT NULL, tried_at DOUBLE, PRIMARY KEY (project_id, task_id),
+  FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE);
+CREATE TABLE task_labels (
+  project_id INTEGER NOT NULL, task_id INTEGER NOT NULL, label VARCHAR, steer INTEGER NOT NULL,
+  draw VARCHAR(7) NOT NULL, round_number INTEGER, labelled_at DOUBLE NOT NULL, PRIMARY KEY (project_id, task_id),
+  FOREIGN KEY(project_id) REFERENCES projects (id) ON DELETE CASCADE);
+CREATE TABLE queued_tasks (
+  round_id INTEGER NOT NULL, rank INTEGER NOT NULL, task_id INTEGER NOT NULL, draw VARCHAR(7) NOT NULL,
+  predicted VARCHAR, rare_probability DOUBLE, nearest_exemplar INTEGER, similarity DOUBLE,
+  PRIMARY KEY (round_id, rank), FOREIGN KEY(round_id) REFERENCES rounds (id) ON DELETE CASCADE);
+CREATE INDEX ix_queued_tasks_task_id ON queued_tasks (task_id);
+INSERT INTO projects VALUES (1, 'then', '{"queue_size": 7}', '<View/>', 'clinical-1-abc', NULL, NULL, 3, 0.0, 0, 5,
+  1.5, 'http://backend', 0, NULL, NULL);
+INSERT INTO rounds VALUES (1, 1, 1, 'clinical-1-abc', 'a reason', 'PUBLISHED', 'publish', 4, 4, 1.25, 2.5, NULL,
+  '{"counts": {"queue": 1}}');
+INSERT INTO queued_tasks VALUES (1, 0, 9, 'TARGET', 'rare', 0.5, NULL, 0.25);
+INSERT INTO task_images VALUES (1, 9, 'uri', 'digest', NULL, 0, NULL);
+INSERT INTO task_labels VALUES (1, 8, 'rare', 1, 'AUDIT', NULL, 3.5);
+INSERT INTO features VALUES ('net', 'digest', 0);
+"""
+
+
+@pytest.fixture
+def engine(url):
+    made = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    yield made
+    made.dispose()
+
+
+def run(engine, statements):
+    if engine.dialect.name == "postgresql":
+        statements = statements.replace("DOUBLE", "DOUBLE PRECISION").replace("backend', 0,", "backend', false,")
+    with engine.begin() as connection:
+        for statement in filter(str.strip, statements.split(";\n")):
+            connection.execute(text(statement.replace(":", "\\:")))
+
+
+def test_the_migrated_tables_are_those_of_the_models(database, engine):
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    assert Base.metadata.tables.keys() | {"alembic_version"} == set(inspect(engine).get_table_names())
+
+
+def test_a_database_of_the_last_release_keeps_its_rows(url, engine):
+    run(engine, UNVERSIONED)
+    for _ in range(2):
+        database = Database(url)
+        stores = Stores(database)
+        project, published = stores.projects.get(1), stores.rounds.published(1)
+        assert (project.options, project.updates, project.wiring_due) == ({"queue_size": 7}, 3, False)
+        assert (published.state, published.report) == (RoundState.PUBLISHED, {"counts": {"queue": 1}})
+        (queued,) = stores.rounds.queue(published.id)
+        assert (queued.task_id, queued.draw, queued.rare_probability, queued.probability) == (9, Draw.TARGET, 0.5, None)
+        assert stores.images.all(1)[9].digest == "digest"
+        assert stores.labels.all(1)[8].draw is Draw.AUDIT
+        database.close()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert connection.scalar(text("SELECT count(*) FROM features")) == 1
+
+
+def test_a_database_from_before_the_first_release_is_refused_as_it_is(url, engine):
+    run(engine, UNVERSIONED)
+    run(engine, "ALTER TABLE projects DROP COLUMN adaptation")
+    with pytest.raises(StorageError, match=r"before the first release\. Move clinical\.sqlite3"):
+        Database(url)
+    assert "alembic_version" not in inspect(engine).get_table_names()
+
+
+def test_a_database_of_a_newer_version_is_refused_as_it_is(url, engine):
+    Database(url).close()
+    run(engine, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StorageError, match=r"newer version of the backend\. Install that version"):
+        Database(url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_an_upgrade_that_fails_changes_nothing(url, engine):
+    run(engine, UNVERSIONED)
+    run(engine, "ALTER TABLE queued_tasks ADD COLUMN probability INTEGER")  # in the way of the second script
+    with pytest.raises(Exception, match="probability"):
+        Database(url)
+    assert "alembic_version" not in inspect(engine).get_table_names()
