@@ -15,6 +15,7 @@ from PIL import Image
 from clinical_backend.demo.label_studio_server import LabelStudioServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
+from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,13 @@ class MakeProject(Protocol):
 def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
     """Return a running Label Studio that accepts backends on loopback."""
     with LabelStudioServer(tmp_path_factory.mktemp("label-studio"), cache=CACHE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a running Redis."""
+    with RedisServer(tmp_path_factory.mktemp("redis") / "data") as server:
         yield server
 
 

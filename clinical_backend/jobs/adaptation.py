@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.rounds.adapt import adaptation_is_due
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clinical_backend.rounds.workshop import Workshop
 
 __all__ = ["AdaptationJobs"]
@@ -27,10 +30,21 @@ class AdaptationJobs:
     """Starts the adaptation of a project when it is due.
 
     The process reads its standard input and ends when that does, so it never outlives this one.
+
+    Parameters
+    ----------
+    workshop
+        What adaptations work with.
+    claim
+        Keeps a project for as long as its context lasts, and says whether no other machine is at it.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(
+        self, workshop: Workshop, claim: Callable[[int], AbstractContextManager[bool]] = lambda _: nullcontext(True)
+    ) -> None:
         self._workshop = workshop
+        self._claim = claim
+        self._claimed = ExitStack()
         self._running: tuple[int, subprocess.Popen[bytes]] | None = None
         self._next_look = 0.0
         self._not_before: dict[int, float] = {}
@@ -43,6 +57,7 @@ class AdaptationJobs:
             if status is None:
                 return
             self._running = None
+            self._claimed.close()
             if process.stdin is not None:
                 process.stdin.close()
             if status:
@@ -58,19 +73,26 @@ class AdaptationJobs:
             self._running[1].terminate()
             self._running[1].wait()
             self._running = None
+        self._claimed.close()
 
     def _start_one(self) -> None:
         for project_id in self._workshop.stores.projects.ids():
             if time.monotonic() < self._not_before.get(project_id, 0.0) or not self._is_due(project_id):
                 continue
-            process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "clinical_backend", "adapt", "--project", str(project_id), "--background"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env=self._workshop.settings.environment(os.environ),
-            )
-            self._running = (project_id, process)
+            with ExitStack() as claimed:
+                if not claimed.enter_context(self._claim(project_id)):
+                    continue
+                self._running = (project_id, self._adapt(project_id))
+                self._claimed = claimed.pop_all()
             return
+
+    def _adapt(self, project_id: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "clinical_backend", "adapt", "--project", str(project_id), "--background"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=self._workshop.settings.environment(os.environ),
+        )
 
     def _is_due(self, project_id: int) -> bool:
         try:

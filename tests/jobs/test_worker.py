@@ -9,6 +9,7 @@ import pytest
 
 from clinical_backend.jobs import worker
 from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.jobs.wakes import drain
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState
@@ -43,7 +44,7 @@ def test_wakes_fold_and_anything_but_a_number_is_passed_over(monkeypatch):
     monkeypatch.setattr(worker.os, "_exit", ended.append)
     queue = Queue()
     worker._read(io.StringIO("3\n3\nx\n\n-1\n5\n"), queue)
-    assert worker._drain(queue, timeout=0.0) == {3, 5}
+    assert drain(queue, timeout=0.0) == {3, 5}
     assert ended == [0]
 
 
@@ -53,7 +54,7 @@ def test_a_fault_in_one_project_does_not_end_the_worker(monkeypatch, caplog):
 
     monkeypatch.setattr(worker, "reconcile", broken)
     with caplog.at_level(logging.ERROR):
-        worker._attend(None, 7, look=True)
+        worker.attend_project(None, 7, look=True)
     assert "Project 7" in caplog.text
 
 
@@ -67,7 +68,7 @@ def test_a_worker_looks_at_every_project_and_ends_with_its_input(tmp_path):
     stores.projects.register(1)
     cut_off = start_round(stores, 1, "of a process that died")
     process = subprocess.Popen(
-        [sys.executable, "-m", "clinical_backend", "worker"],
+        [sys.executable, "-m", "clinical_backend", "worker", "--embedded"],
         env=settings.environment(os.environ),
         stdin=subprocess.PIPE,
     )
