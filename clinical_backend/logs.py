@@ -35,7 +35,7 @@ def configure_logs(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(_add_context)
     handler.setFormatter(_json_formatter() if settings.log_format == "json" else logging.Formatter(_TEXT))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for ours in ("clinical_backend", "uvicorn"):
         logging.getLogger(ours).setLevel(settings.log_level)
 

@@ -41,11 +41,9 @@ class RedisServer:
         if empty:
             shutil.rmtree(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(
-            [_binary(), "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-            + ["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
-            stdout=subprocess.DEVNULL,
-        )
+        options = {"port": self._port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes", "save": ""}
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        self._process = subprocess.Popen([_binary(), *arguments], stdout=subprocess.DEVNULL)
         with Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 200)) as waiting:
             waiting.ping()
 
