@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinical_backend.errors import JobQueueError
+from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
 from clinical_backend.storage.database import Database
 from clinical_backend.web.metrics import render_metrics
@@ -55,7 +55,7 @@ def _problem_of_database(database: Database) -> str | None:
     try:
         with database.read() as session:
             session.execute(text("SELECT 1 FROM projects LIMIT 1"))
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StorageError) as error:
         return f"The database cannot be read ({type(error).__name__})."
     return None
 
