@@ -3,11 +3,13 @@
 The Dockerfile and the compose files are linted and validated by `make check`. PostgreSQL is tested in tests/storage.
 """
 
+import base64
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
+BODY = b'{"action": "START_TRAINING", "project": {"id": 1}}'
 GIVEN = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
@@ -39,6 +42,21 @@ def instruction(name):
 def command(words):
     program = Path(sys.executable).with_name(Path(words[0]).name)
     return [str(program), *words[1:]]
+
+
+def webhook_begun(environment):
+    """Return a connection on which the first byte of a webhook's body is sent."""
+    user = f"{environment['BASIC_AUTH_USER']}:{environment['BASIC_AUTH_PASS']}"
+    lines = [
+        "POST /webhook HTTP/1.1",
+        "Host: backend",
+        f"Authorization: Basic {base64.b64encode(user.encode()).decode()}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(BODY)}",
+    ]
+    connection = socket.create_connection(("127.0.0.1", int(environment["PORT"])), timeout=30)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + BODY[:1])
+    return connection
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +131,14 @@ def test_the_services_run_are_healthy_and_end_when_they_are_told_to(services, en
     try:
         wait_for(healthy)
         wait_for(lambda: [known.get_state() for known in Worker.all(connection=redis_server.client)] == ["idle"])
-        for process in (worker, server):
-            process.send_signal(signal.SIGTERM)
-        assert (worker.wait(30), server.wait(30)) == (0, 0)
+        with webhook_begun(environment) as webhook:
+            for process in (worker, server):
+                process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not healthy())
+            webhook.sendall(BODY[1:])
+            assert webhook.recv(100).startswith(b"HTTP/1.1 200")
+        assert worker.wait(30) == 0
+        assert server.wait(30) == -signal.SIGTERM  # uvicorn ends so once the last request is answered
     finally:
         for process in (worker, server):
             process.kill()
