@@ -281,6 +281,16 @@ def bench_embedding() -> None:
     run()
 
 
+@bench.command("reliability")
+def bench_reliability(
+    kills: Annotated[int, typer.Option(help="How often a worker, the server or Redis is killed.", min=3)] = 36,
+) -> None:
+    """Kill workers, server and Redis while a simulated reader annotates, and count what was lost."""
+    from clinical_backend.benchmarks.reliability import main as run
+
+    run(kills)
+
+
 @bench.command("smi")
 def bench_smi() -> None:
     """Time every acquisition function beside submodlib."""

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
-from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -62,7 +62,7 @@ def run_rq_worker(settings: Settings) -> None:
     _tools.set((workshop, connection))
     with _adaptations(workshop, connection):
         try:
-            _work(connection)
+            _work(connect_redis(settings))  # RQ waits long on its own
         except StopRequested:
             logger.debug("Told to end while waiting for Redis")
     logger.info("The worker has ended")
@@ -92,6 +92,7 @@ class _RoundWorker(SimpleWorker):
     """Runs jobs in this process, where the networks are loaded, one after the other."""
 
     death_penalty_class = _Deadline
+    max_connection_wait_time = _LONGEST_PAUSE
     told_to_end = False
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
+from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
-from tests.redis_server import RedisServer
 
 
 class Workers:
