@@ -273,11 +273,14 @@ def _burst(trial: _Trial) -> str:
 
     def call(_: int) -> float:
         started = time.perf_counter()
-        httpx2.post(f"{trial.backend.url}/webhook", json=event, timeout=60.0).raise_for_status()
+        http.post("/webhook", json=event).raise_for_status()
         return time.perf_counter() - started
 
     before = len(trial.stores.rounds.history(trial.id, limit=10_000))
-    with ThreadPoolExecutor(_CALLERS) as callers:
+    with (
+        httpx2.Client(base_url=trial.backend.url, timeout=60.0) as http,
+        ThreadPoolExecutor(_CALLERS) as callers,
+    ):
         taken = sorted(callers.map(call, range(_CALLERS)))
     trial.settle()
     rounds = len(trial.stores.rounds.history(trial.id, limit=10_000)) - before
