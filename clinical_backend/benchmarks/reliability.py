@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_TASKS = 600
-_RARE = 40
+_TASKS = 300
+_RARE = 30
 _WORKERS = 2
 _READ_SECONDS = 0.5
 _BETWEEN_KILLS = (3.0, 8.0)
