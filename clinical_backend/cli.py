@@ -285,7 +285,10 @@ def bench_embedding() -> None:
 def bench_reliability(
     kills: Annotated[int, typer.Option(help="How often a worker, the server or Redis is killed.", min=3)] = 36,
 ) -> None:
-    """Kill workers, server and Redis while a simulated reader annotates, and count what was lost."""
+    """Kill workers, server and Redis while a simulated reader annotates, and count what was lost.
+
+    An interrupt (Ctrl+C) ends it early; what was tried until then is counted.
+    """
     from clinical_backend.benchmarks.reliability import main as run
 
     run(kills)

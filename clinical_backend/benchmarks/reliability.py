@@ -168,6 +168,14 @@ class _Trial:
             time.sleep(away)
             self.redis.start(empty=victim == "Redis, data lost")
 
+    def restart_all(self) -> None:
+        """Start again what was killed and not yet started again."""
+        if not self.redis.running:
+            self.redis.start()
+        self.workers.restart()
+        if self.backend.process_id is None:
+            self.backend.start()
+
     def settle(self) -> dict[str, Any]:
         """Wait until no round is due or running."""
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -216,6 +224,8 @@ def _kill_while_reading(trial: _Trial, kills: int) -> None:
             for number, victim in enumerate(itertools.islice(victims, kills)):
                 time.sleep(draw.uniform(*_BETWEEN_KILLS))
                 trial.kill(victim, number, draw)
+        except KeyboardInterrupt:  # what was tried until now is worth counting
+            trial.restart_all()
         finally:
             ended.set()
         reading.result()

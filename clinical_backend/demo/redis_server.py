@@ -54,6 +54,11 @@ class RedisServer:
         self.kill()
         self.client.close()
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
     def start(self, *, empty: bool = False) -> None:
         """Start it and wait until it answers; ``empty`` forgets what it knew.
 
