@@ -77,7 +77,7 @@ class _Workers:
         self._processes = [self._start() for _ in range(_WORKERS)]
 
     def kill_one(self, number: int) -> None:
-        process = self._processes[number % _WORKERS]
+        process = self._processes[number]
         process.kill()
         process.join()
 
@@ -149,14 +149,14 @@ class _Trial:
             self.reading.slowest = max(self.reading.slowest, time.perf_counter() - started)
             self.reading.given[task.id] = name
 
-    def kill(self, victim: str, number: int, draw: random.Random) -> None:
+    def kill(self, victim: str, draw: random.Random) -> None:
         """Kill one, note what was going on, and start it again a little later."""
         latest = self.stores.rounds.latest(self.id)
         running = latest is not None and latest.state is RoundState.RUNNING
         self.kills.append(_Kill(victim, latest.stage if latest and running else "no round", time.time()))
         away = draw.uniform(*_AWAY)
         if victim == "worker":
-            self.workers.kill_one(number)
+            self.workers.kill_one(draw.randrange(_WORKERS))
             time.sleep(away)
             self.workers.restart()
         elif victim == "server":
@@ -221,9 +221,9 @@ def _kill_while_reading(trial: _Trial, kills: int) -> None:
         reading = readers.submit(trial.read, ended)
         try:
             victims = itertools.cycle(["worker", "server", "worker", "Redis", "worker", "Redis, data lost"])
-            for number, victim in enumerate(itertools.islice(victims, kills)):
+            for victim in itertools.islice(victims, kills):
                 time.sleep(draw.uniform(*_BETWEEN_KILLS))
-                trial.kill(victim, number, draw)
+                trial.kill(victim, draw)
         except KeyboardInterrupt:  # what was tried until now is worth counting
             trial.restart_all()
         finally:
