@@ -102,7 +102,7 @@ class Backend:
         if webhook.event is Event.PROJECT_DELETED:
             self._stores.projects.forget(project_id)
             return None
-        self._stores.projects.register(project_id)
+        self._register(project_id)
         reason = self._reason(webhook, project_id)
         if reason is not None:
             delay = 0.0 if webhook.event is Event.START_TRAINING else None
@@ -117,7 +117,7 @@ class Backend:
 
     def request_round(self, project_id: int, reason: str) -> None:
         """Make a round due now."""
-        self._stores.projects.register(project_id)
+        self._register(project_id)
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
 
@@ -164,6 +164,10 @@ class Backend:
             return finetuning_state(self._workshop, project_id)
         except ClinicalError as error:
             return str(error)
+
+    def _register(self, project_id: int) -> None:
+        if self._stores.projects.get(project_id) is None:  # reading waits for nobody
+            self._stores.projects.register(project_id)
 
     def _reason(self, webhook: WebhookRequest, project_id: int) -> str | None:
         event = webhook.event

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.logs import configure_logs
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure speed, side by side, and print tables.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+
+_LAST_REQUESTS_SECONDS = 30
+"""How long requests in progress may take when the server is told to end."""
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -46,20 +49,37 @@ def serve() -> None:
     import uvicorn
 
     from clinical_backend.storage.database import Database
-    from clinical_backend.web.app import make_app
+    from clinical_backend.web.app import make_app, make_app_of_process
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
     Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
-    uvicorn.run(make_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    several = f"{make_app_of_process.__module__}:{make_app_of_process.__name__}"
+    uvicorn.run(
+        make_app(settings) if settings.workers == 1 else several,
+        factory=settings.workers > 1,
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_LAST_REQUESTS_SECONDS,
+    )
 
 
-@app.command(hidden=True)
-def worker() -> None:
-    """Run rounds for a server, which starts this itself."""
+@app.command()
+def worker(
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="For a server that starts it.")] = False,
+) -> None:
+    """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
+    from clinical_backend.jobs.rq_worker import run_rq_worker
     from clinical_backend.jobs.worker import run_worker
 
-    run_worker(_settings())
+    settings = _settings()
+    if embedded:
+        run_worker(settings)
+    else:
+        run_rq_worker(settings)
 
 
 @app.command()
@@ -97,7 +117,7 @@ def finetune(
     settings = _settings()
     if background:
         stay_in_background()
-    print(finetune_project(Workshop(settings, Database.in_folder(settings.model_dir)), project))
+    print(finetune_project(Workshop(settings, Database.of(settings)), project))
 
 
 @app.command()
@@ -300,6 +320,19 @@ def bench_embedding() -> None:
     run()
 
 
+@bench.command("reliability")
+def bench_reliability(
+    kills: Annotated[int, typer.Option(help="How often a worker, the server or Redis is killed.", min=3)] = 36,
+) -> None:
+    """Kill workers, server and Redis while a simulated reader annotates, and count what was lost.
+
+    An interrupt (Ctrl+C) ends it early; what was tried until then is counted.
+    """
+    from clinical_backend.benchmarks.reliability import main as run
+
+    run(kills)
+
+
 @bench.command("smi")
 def bench_smi() -> None:
     """Time every acquisition function beside submodlib."""
@@ -310,9 +343,7 @@ def bench_smi() -> None:
 
 def _settings() -> Settings:
     settings = load_settings()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for ours in ("clinical_backend", "uvicorn"):
-        logging.getLogger(ours).setLevel(settings.log_level)
+    configure_logs(settings)
     return settings
 
 

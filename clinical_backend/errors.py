@@ -6,12 +6,15 @@ __all__ = [
     "ClinicalError",
     "ImageError",
     "InvalidArgumentError",
+    "JobQueueError",
     "LabelStudioError",
     "LabelStudioRefusedError",
     "LabelStudioUnauthorizedError",
     "LabelStudioUnavailableError",
     "LabelingConfigError",
     "ModelError",
+    "RoundAbandonedError",
+    "RoundTimeoutError",
     "StorageError",
 ]
 
@@ -92,6 +95,18 @@ class ImageError(ClinicalError):
 
 class ModelError(ClinicalError):
     """A backbone, a classifier or a checkpoint cannot be built, read or trusted."""
+
+
+class JobQueueError(ClinicalError):
+    """Redis, through which workers are told what to do, cannot be reached."""
+
+
+class RoundAbandonedError(ClinicalError):
+    """A round goes on though it was given up: its worker was taken for dead, or its project is gone."""
+
+
+class RoundTimeoutError(ClinicalError):
+    """A round took longer than it may."""
 
 
 class StorageError(ClinicalError):

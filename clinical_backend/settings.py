@@ -78,6 +78,13 @@ class Settings(BaseSettings):
         Address that the server listens on.
     basic_auth_user, basic_auth_pass
         When both are set, every call but the liveness check needs them.
+    redis_url
+        Redis through which any number of workers, on any number of machines, are told what is due. Without
+        it the server runs rounds in a process of its own.
+    workers
+        Number of server processes. More than one needs ``redis_url``.
+    log_format
+        ``json`` writes one object per line, with the ids of project and round.
     start_training_each_n_updates
         A round is due after this many annotations were made or changed.
     queue_size
@@ -112,6 +119,10 @@ class Settings(BaseSettings):
         How often every project is compared with Label Studio, for what no webhook told.
     predict_seconds
         How long one call of ``/predict`` may take before the images that are left are answered empty.
+    round_timeout_seconds
+        How long a worker may be at one project before its round fails and is tried again later.
+    worker_timeout_seconds
+        A worker that gave no sign of life for so long is taken for dead, and its round is run again.
     seed
         Seed of every random draw.
     """
@@ -131,7 +142,10 @@ class Settings(BaseSettings):
     port: int = Field(default=9090, ge=0, le=65535)
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    workers: int = Field(default=1, ge=1, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     start_training_each_n_updates: int = Field(default=10, ge=1)
     queue_size: int = Field(default=200, ge=1, le=5000)
     audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
@@ -150,6 +164,8 @@ class Settings(BaseSettings):
     local_files_document_root: Path | None = None
     reconcile_seconds: float = Field(default=60.0, gt=0)
     predict_seconds: float = Field(default=60.0, gt=0)
+    round_timeout_seconds: int = Field(default=14_400, ge=1)
+    worker_timeout_seconds: float = Field(default=30.0, ge=1)
     seed: int = 0
 
     @property
@@ -224,5 +240,10 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "Only one of BASIC_AUTH_USER and BASIC_AUTH_PASS is set.",
             "Set both, or none for no authentication.",
+        )
+    if settings.workers > 1 and settings.redis_url is None:
+        raise SettingsError(
+            "WORKERS is more than 1, but REDIS_URL is not set.",
+            "Several server processes share their work through Redis: set REDIS_URL, or WORKERS to 1.",
         )
     return settings

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
 from tests.storage.postgresql_server import PostgreSQLServer
@@ -45,6 +46,13 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStud
 def postgresql() -> Iterator[PostgreSQLServer]:
     """Return a running PostgreSQL."""
     with PostgreSQLServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Return a running Redis."""
+    with RedisServer(tmp_path_factory.mktemp("redis") / "data") as server:
         yield server
 
 

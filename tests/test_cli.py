@@ -36,8 +36,22 @@ def fail(capsys, monkeypatch, *arguments):
 
 def test_help_names_the_commands_for_people_alone():
     shown = run("--help").stdout
-    assert all(command in shown for command in ("serve", "connect", "doctor", "status", "demo", "bench"))
-    assert "worker" not in shown
+    assert all(command in shown for command in ("serve", "worker", "connect", "doctor", "status", "demo", "bench"))
+    assert "--embedded" not in run("worker", "--help").stdout
+
+
+def test_a_worker_of_its_own_needs_redis(capsys, monkeypatch):
+    said = fail(capsys, monkeypatch, "worker")
+    assert said.startswith("clinical: REDIS_URL is not set.")
+    monkeypatch.setenv("REDIS_URL", "password@nowhere")
+    said = fail(capsys, monkeypatch, "worker")
+    assert "REDIS_URL is no address" in said
+    assert "password" not in said
+
+
+def test_several_server_processes_need_redis(capsys, monkeypatch):
+    monkeypatch.setenv("WORKERS", "2")
+    assert "set REDIS_URL" in fail(capsys, monkeypatch, "serve")
 
 
 @pytest.mark.parametrize("command", [("serve",), ("doctor", "--project", "1"), ("connect", "--project", "1")])

@@ -112,6 +112,13 @@ class BackendServer:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` while it is unknown."""
         answer = httpx2.get(f"{self.url}/projects/{project_id}", auth=self.credentials, timeout=10.0)

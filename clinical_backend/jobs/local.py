@@ -75,7 +75,7 @@ class LocalRunner:
                 if self._stopping.is_set():  # since the check above: nobody would end this worker
                     return
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "clinical_backend", "worker"],
+                    [sys.executable, "-m", "clinical_backend", "worker", "--embedded"],
                     stdin=subprocess.PIPE,
                     text=True,
                     env=self._environment,

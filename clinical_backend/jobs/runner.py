@@ -21,4 +21,4 @@ class JobRunner(Protocol):
         """Have a project looked at now. Returns at once."""
 
     def stop(self) -> None:
-        """End. A round in progress is cut off, and run again after the next start."""
+        """End. A round that this runner has in its hands is cut off, and run again after the next start."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,21 @@ class TrainingJobs:
     """Starts the adaptation or the fine-tuning of a project when it is due.
 
     The process reads its standard input and ends when that does, so it never outlives this one.
+
+    Parameters
+    ----------
+    workshop
+        What trainings work with.
+    claim
+        Keeps a project for as long as its context lasts, and says whether no other machine is at it.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(
+        self, workshop: Workshop, claim: Callable[[int], AbstractContextManager[bool]] = lambda _: nullcontext(True)
+    ) -> None:
         self._workshop = workshop
+        self._claim = claim
+        self._claimed = ExitStack()
         self._running: tuple[str, int, subprocess.Popen[bytes]] | None = None
         self._next_look = 0.0
         self._not_before: dict[tuple[str, int], float] = {}
@@ -58,6 +70,7 @@ class TrainingJobs:
             if status is None:
                 return
             self._running = None
+            self._claimed.close()
             if process.stdin is not None:
                 process.stdin.close()
             if status:
@@ -76,6 +89,7 @@ class TrainingJobs:
             if process.stdin is not None:
                 process.stdin.close()
             self._running = None
+        self._claimed.close()
 
     def _start_one(self) -> None:
         for project_id in self._workshop.stores.projects.ids():
@@ -83,22 +97,20 @@ class TrainingJobs:
                 waits = time.monotonic() < self._not_before.get((kind.command, project_id), 0.0)
                 if waits or not self._is_due(kind, project_id):
                     continue
-                process = subprocess.Popen(  # noqa: S603 - our own command
-                    [
-                        sys.executable,
-                        "-m",
-                        "clinical_backend",
-                        kind.command,
-                        "--project",
-                        str(project_id),
-                        "--background",
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    env=self._workshop.settings.environment(os.environ),
-                )
-                self._running = (kind.command, project_id, process)
+                with ExitStack() as claimed:
+                    if not claimed.enter_context(self._claim(project_id)):
+                        continue
+                    self._running = (kind.command, project_id, self._train(kind.command, project_id))
+                    self._claimed = claimed.pop_all()
                 return
+
+    def _train(self, command: str, project_id: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "clinical_backend", command, "--project", str(project_id), "--background"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=self._workshop.settings.environment(os.environ),
+        )
 
     def _is_due(self, kind: _Kind, project_id: int) -> bool:
         try:

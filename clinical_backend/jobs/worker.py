@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from queue import Empty, Queue
+from queue import Queue
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -15,7 +15,9 @@ import numpy as np
 from clinical_backend.acquisition import warm_up
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.trainings import TrainingJobs
+from clinical_backend.jobs.wakes import drain
 from clinical_backend.learner.classifier import fit
+from clinical_backend.logs import log_context
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.database import Database
@@ -23,7 +25,7 @@ from clinical_backend.storage.database import Database
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
 
-__all__ = ["run_worker"]
+__all__ = ["attend_project", "open_workshop", "run_worker", "warm_up_workshop"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,26 +40,32 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     os.nice(5)  # the server's answers go first
     queue: Queue[int] = Queue()
     threading.Thread(target=_read, args=(wakes, queue), daemon=True, name="wakes").start()
-    database = Database.of(settings)
-    workshop = Workshop(settings, database)
+    workshop = open_workshop(settings)
     trainings = TrainingJobs(workshop)
-    _warm_up(workshop)
+    warm_up_workshop(workshop)
     next_look = 0.0
     while True:
         if time.monotonic() >= next_look:
             for project_id in workshop.stores.projects.ids():
-                _attend(workshop, project_id, look=True)
+                attend_project(workshop, project_id, look=True)
             next_look = time.monotonic() + settings.reconcile_seconds
         trainings.attend()
-        woken = _drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
+        woken = drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
         # A request may wait for the end of a failure's delay, which nobody wakes for.
         for project_id in woken | set(workshop.stores.projects.due()):
-            _attend(workshop, project_id, look=False)
+            attend_project(workshop, project_id, look=False)
 
 
-def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
+def open_workshop(settings: Settings) -> Workshop:
+    """Return what the rounds of a process work with."""
+    return Workshop(settings, Database.of(settings))
+
+
+def attend_project(workshop: Workshop, project_id: int, *, look: bool) -> None:
+    """Do what is due for a project; ``look`` compares it with Label Studio first."""
     try:
-        reconcile(workshop, project_id, look=look)
+        with log_context(project=project_id):
+            reconcile(workshop, project_id, look=look)
     except Exception:
         # A fault that one project meets must not keep the others waiting.
         logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
@@ -71,18 +79,7 @@ def _read(wakes: TextIO, queue: Queue[int]) -> None:
     os._exit(0)
 
 
-def _drain(queue: Queue[int], timeout: float) -> set[int]:
-    """Wait for a wake, and fold all that came meanwhile into one look at each project."""
-    woken: set[int] = set()
-    try:
-        woken.add(queue.get(timeout=timeout))
-        while True:
-            woken.add(queue.get_nowait())
-    except Empty:
-        return woken
-
-
-def _warm_up(workshop: Workshop) -> None:
+def warm_up_workshop(workshop: Workshop) -> None:
     """Load and compile what rounds need, so that no reader waits for it."""
     try:
         workshop.backbone  # noqa: B018 - made when first asked for

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, StorageError
+from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError, StorageError
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_labels, read_scheme
+from clinical_backend.logs import log_context
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.lock import project_lock
 from clinical_backend.rounds.retention import clear_up
@@ -171,7 +172,10 @@ def _run(workshop: Workshop, row: Round) -> bool:
     project_id = row.project_id
     logger.info("Project %d: round %d begins, because %s", project_id, row.number, row.request)
     try:
-        run_round(workshop, row)
+        with log_context(round=row.number):
+            run_round(workshop, row)
+    except RoundAbandonedError as error:
+        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
     except ClinicalError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
         _fail(workshop, project_id, row.id, str(error))

@@ -74,6 +74,9 @@ class ProjectStore:
         delay
             Seconds to wait first, as after a failure. ``None`` leaves the wait of an earlier failure as it is.
         """
+        project = self.get(project_id)
+        if project is not None and project.request is not None and (delay is None or delay == project.not_before == 0):
+            return  # a burst need not queue for the database: the round that is due begins after this
         with self._database.write() as session:
             chosen = update(Project).where(Project.id == project_id)
             session.execute(chosen.where(Project.request.is_(None)).values(request=reason, requested_at=time.time()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
 
+from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState
 
@@ -56,9 +57,26 @@ class RoundStore:
             return _begin(session, project_id, reason)
 
     def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
-        """Note how far a running round is."""
+        """Note how far a running round is.
+
+        Raises
+        ------
+        RoundAbandonedError
+            When it was given up meanwhile: it must not go on.
+        """
+        running = update(Round).where(Round.id == round_id, Round.state == RoundState.RUNNING)
         with self._database.write() as session:
-            session.execute(update(Round).where(Round.id == round_id).values(stage=stage, done=done, total=total))
+            if session.scalar(running.values(stage=stage, done=done, total=total).returning(Round.id)) is None:
+                raise RoundAbandonedError(
+                    "The round was given up while it ran: its worker was silent for too long, or its project is gone.",
+                    "Nothing is to be done: what is due is run again.",
+                )
+
+    def running(self) -> list[int]:
+        """Return the projects with a round that runs, as far as is known: its process may have died."""
+        query = select(Round.project_id).where(Round.state == RoundState.RUNNING).distinct()
+        with self._database.read() as session:
+            return list(session.scalars(query))
 
     def keep_queue(self, queue: Sequence[QueuedTask]) -> None:
         """Store the queue of a round, before it is published."""

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["BasicAuthentication"]
 
 _LONGEST_HEADER = 4096
-_OPEN_PATHS = frozenset({"/", "/health"})
+_OPEN_PATHS = frozenset({"/", "/health", "/ready"})
 
 
 class BasicAuthentication:
     """Middleware that lets a request pass if it brings the right user and password.
 
-    It comes before anything of the body is read. The liveness check is open to all.
+    It comes before anything of the body is read. The checks of life and readiness are open to all.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -108,3 +109,34 @@ def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due
         jobs.attend()
     assert "Project 1: It is wrong." in caplog.text
     wait_for(lambda: begun(tmp_path) == ["finetune 2"])
+
+
+def test_a_training_keeps_its_project_until_it_has_ended(jobs, due, tmp_path):
+    claims = []
+
+    @contextmanager
+    def claim(project_id):
+        claims.append(project_id)
+        yield True
+        claims.remove(project_id)
+
+    claiming = TrainingJobs(jobs._workshop, claim)
+    due.add(("adapt", 2))
+    claiming.attend()
+    assert claims == [2]
+    due.clear()
+    end(claiming)
+    claiming.attend()
+    assert claims == []
+
+
+def test_a_training_that_another_machine_is_at_is_left_to_it(jobs, due, tmp_path):
+    @contextmanager
+    def claim(_):
+        yield False
+
+    due.add(("adapt", 2))
+    claimed = TrainingJobs(jobs._workshop, claim)
+    claimed.attend()
+    assert claimed._running is None
+    assert begun(tmp_path) == []

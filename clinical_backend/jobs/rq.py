@@ -1,0 +1,129 @@
+"""The runner for production: workers on any number of machines, told through Redis where to look."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from queue import Queue
+from typing import TYPE_CHECKING
+
+from redis import RedisError
+from rq import Worker
+
+from clinical_backend.jobs.redis_connection import hint_key, project_key, round_queue
+from clinical_backend.jobs.wakes import drain
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["RedisRunner"]
+
+logger = logging.getLogger(__name__)
+
+_TICK = 1.0
+_HINT_SECONDS = 30
+"""A hint that no worker took within this time is given anew."""
+
+_FAILURE_SECONDS = 60
+
+
+class RedisRunner:
+    """Queues a hint for each project that something is due for. Workers are started by ``clinical worker``.
+
+    What is due stands in the database, which is looked at each second: so it costs no round that Redis is
+    away, restarts empty, or loses a hint; that a worker dies with a round in its hands; or that several servers
+    queue for the same projects. At most one hint per project waits at a time. RQ's own unique job ids would
+    stay taken while a job runs, and long after its worker was killed.
+
+    Parameters
+    ----------
+    settings
+        Of the backend.
+    stores
+        State of the backend.
+    connection
+        Redis.
+    """
+
+    def __init__(self, settings: Settings, stores: Stores, connection: Redis) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._redis = connection
+        self._queue = round_queue(connection)
+        self._wakes: Queue[int] = Queue()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to queue what is due."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="hints")
+            self._thread.start()
+
+    def wake(self, project_id: int) -> None:
+        """Have a project looked at now. Redis is not asked here, so a caller never waits for it."""
+        self._wakes.put(project_id)
+
+    def stop(self) -> None:
+        """End. Workers go on with what they do."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        woken: set[int] = set()
+        next_look = 0.0
+        away = False
+        while not self._stopping.is_set():
+            woken |= drain(self._wakes, timeout=_TICK)
+            try:
+                if time.monotonic() >= next_look:
+                    self._hint_looks()
+                    next_look = time.monotonic() + self._settings.reconcile_seconds
+                for project_id in woken | self._wanting():
+                    if self._hint(project_id, look=False):
+                        woken.discard(project_id)
+            except RedisError as error:
+                if not away:
+                    logger.warning("Redis does not answer (%s): rounds wait for it", type(error).__name__)
+                away = True
+            except Exception:
+                # The thread must outlive a fault of ours or of the database: nobody else queues hints.
+                logger.exception("What is due could not be queued; it is tried again")
+            else:
+                if away:
+                    logger.info("Redis answers again")
+                away = False
+
+    def _wanting(self) -> set[int]:
+        """Return projects with a due round, or with one that runs; it may have been cut off."""
+        return {*self._stores.projects.due(), *self._stores.rounds.running()}
+
+    def _hint_looks(self) -> None:
+        projects = self._stores.projects.ids()
+        for project_id in projects:
+            self._hint(project_id, look=True)
+        if projects and not Worker.count(connection=self._redis, queue=self._queue):
+            logger.warning("No worker runs: rounds wait. Start `clinical worker` with the same settings.")
+
+    def _hint(self, project_id: int, *, look: bool) -> bool:
+        """Queue a hint, unless one waits already; tell whether a worker is going to look."""
+        if self._redis.exists(project_key(project_id)):
+            return False  # it takes up by itself what comes in between, but not what it need not look at
+        seconds = self._settings.reconcile_seconds if look else _HINT_SECONDS
+        if self._redis.set(hint_key(project_id, look=look), b"1", nx=True, px=max(1, int(1000 * seconds))):
+            self._queue.enqueue(
+                "clinical_backend.jobs.rq_worker.attend",
+                project_id,
+                look,
+                ttl=max(1, int(seconds)),
+                job_timeout=self._settings.round_timeout_seconds,
+                result_ttl=0,
+                failure_ttl=_FAILURE_SECONDS,
+                description=f"project {project_id}",
+            )
+        return True

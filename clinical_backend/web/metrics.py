@@ -1,0 +1,75 @@
+"""Metrics in Prometheus' format, computed from the database: every server process gives the same ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from clinical_backend.storage.statistics import ProjectStatistics, statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["render_metrics"]
+
+_GAUGES = {
+    "queue_left": "Tasks of the published queue that nobody annotated yet.",
+    "due_seconds": "Seconds that a round has been due; 0 while none is.",
+    "failures": "Rounds that failed in a row.",
+    "has_problem": "1 while something is wrong that somebody should look at.",
+    "labels": "Tasks with a class.",
+    "exemplars": "Tasks tagged as exemplars.",
+    "rare_found": "Labels of the classes that the published queue looks for.",
+    "images": "Images known.",
+    "unreadable": "Images that cannot be read.",
+}
+
+
+class _Collector:
+    def __init__(self, projects: list[ProjectStatistics]) -> None:
+        self._projects = projects
+
+    def collect(self) -> Iterator[Metric]:
+        for name, meaning in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"clinical_{name}", meaning, labels=["project"])
+            for project in self._projects:
+                gauge.add_metric([str(project.project_id)], float(getattr(project, name)))
+            yield gauge
+        yield from self._rounds()
+        stages = GaugeMetricFamily(
+            "clinical_stage_seconds", "Seconds of each stage of the published round.", labels=["project", "stage"]
+        )
+        for project in self._projects:
+            for stage, seconds in project.stage_seconds.items():
+                stages.add_metric([str(project.project_id), stage], seconds)
+        yield stages
+
+    def _rounds(self) -> Iterator[Metric]:
+        labels = ["project", "state", "stage"]
+        running = GaugeMetricFamily(
+            "clinical_rounds_running", "Rounds that run, by stage.", labels=["project", "stage"]
+        )
+        ended = CounterMetricFamily("clinical_rounds", "Rounds that ended, by state and last stage.", labels=labels)
+        seconds = CounterMetricFamily("clinical_round_seconds", "Seconds that ended rounds took.", labels=labels)
+        for project in self._projects:
+            identifier = str(project.project_id)
+            for row in project.rounds:
+                if row.state == "running":
+                    running.add_metric([identifier, row.stage], row.rounds)
+                else:
+                    ended.add_metric([identifier, row.state.value, row.stage], row.rounds)
+                    seconds.add_metric([identifier, row.state.value, row.stage], row.seconds)
+        yield from (running, ended, seconds)
+
+
+def render_metrics(database: Database) -> bytes:
+    """Return the metrics of all projects in Prometheus' text format: counts by project id, no patient data."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(statistics(database)))
+    return generate_latest(registry)

@@ -1,0 +1,70 @@
+"""What operators' tools ask: whether the server may get requests, and its metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from clinical_backend.errors import JobQueueError, StorageError
+from clinical_backend.jobs.redis_connection import require_redis
+from clinical_backend.storage.database import Database
+from clinical_backend.web.metrics import render_metrics
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+__all__ = ["make_operations_router"]
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+ThisDatabase = Annotated[Database, Depends(_database)]
+
+
+def make_operations_router() -> APIRouter:
+    """Return the routes. ``/health`` is among Label Studio's own calls."""
+    router = APIRouter()
+
+    @router.get("/ready")
+    def ready(request: Request, database: ThisDatabase) -> JSONResponse:
+        """Say whether requests can be served, and otherwise why not."""
+        problems = {
+            name: problem
+            for name, problem in (("database", _problem_of_database(database)), *_redis(request.app.state.redis))
+            if problem is not None
+        }
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+    @router.get("/metrics")
+    def metrics(database: ThisDatabase) -> Response:
+        """Return counts of all projects."""
+        return Response(render_metrics(database), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _problem_of_database(database: Database) -> str | None:
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT 1 FROM projects LIMIT 1"))
+    except (SQLAlchemyError, StorageError) as error:
+        return f"The database cannot be read ({type(error).__name__})."
+    return None
+
+
+def _redis(connection: Redis | None) -> list[tuple[str, str | None]]:
+    if connection is None:
+        return []
+    try:
+        require_redis(connection)
+    except JobQueueError as error:
+        return [("redis", str(error))]
+    return [("redis", None)]

@@ -1,0 +1,145 @@
+"""The image's own commands and those of the compose file, run outside Docker: no engine runs where tests do.
+
+The Dockerfile and the compose files are linted and validated by `make check`. PostgreSQL is tested in tests/storage.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rq import Worker
+
+from clinical_backend.demo.ports import free_port
+from clinical_backend.learner.backbones import load_backbone
+from clinical_backend.settings import load_settings
+from tests.conftest import CACHE
+from tests.jobs.test_local import wait_for
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+VARIABLE = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
+BODY = b'{"action": "START_TRAINING", "project": {"id": 1}}'
+GIVEN = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def instruction(name):
+    """Return the last exec-form command of an instruction, as this environment finds it."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if line.startswith(name)]
+    return command(json.loads(lines[-1][lines[-1].index("[") :]))
+
+
+def command(words):
+    program = Path(sys.executable).with_name(Path(words[0]).name)
+    return [str(program), *words[1:]]
+
+
+def webhook_begun(environment):
+    """Return a connection on which the first byte of a webhook's body is sent."""
+    user = f"{environment['BASIC_AUTH_USER']}:{environment['BASIC_AUTH_PASS']}"
+    lines = [
+        "POST /webhook HTTP/1.1",
+        "Host: backend",
+        f"Authorization: Basic {base64.b64encode(user.encode()).decode()}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(BODY)}",
+    ]
+    connection = socket.create_connection(("127.0.0.1", int(environment["PORT"])), timeout=30)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + BODY[:1])
+    return connection
+
+
+@pytest.fixture(scope="module")
+def services():
+    """Return the services with every variable of .env.example set."""
+    values = {name: value or "c0ffee" for name, value in GIVEN.items()}
+    return yaml.safe_load(VARIABLE.sub(lambda match: values[match[1]], COMPOSE))["services"]
+
+
+@pytest.fixture
+def environment(services, tmp_path, redis_server):
+    """Return what the backend's services get, with addresses of this machine."""
+    redis_server.client.flushdb()
+    shutil.copytree(CACHE / "backbones", tmp_path / "backbones")
+    image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", DOCKERFILE[DOCKERFILE.rindex("ENV ") :].splitlines()[0]))
+    assert (image["MODEL_DIR"], image["HOST"]) == ("/data", "0.0.0.0")
+    wanted = {name: str(value) for name, value in services["backend"]["environment"].items()}
+    assert services["worker"]["environment"] == services["backend"]["environment"]
+    own = {
+        "MODEL_DIR": str(tmp_path),
+        "HOST": "127.0.0.1",
+        "PORT": str(free_port()),
+        "LABEL_STUDIO_URL": "http://127.0.0.1:9",
+        "REDIS_URL": redis_server.url,
+    }
+    kept = {name: value for name, value in wanted.items() if name not in {"DATABASE_URL", "LOCAL_FILES_DOCUMENT_ROOT"}}
+    return {**os.environ, **kept, **own}
+
+
+def test_what_the_compose_file_asks_for_is_in_the_example_and_nothing_else():
+    assert {match[1] for match in VARIABLE.finditer(COMPOSE)} == GIVEN.keys()
+    secrets = {name for name, value in GIVEN.items() if not value}
+    assert all(f"${{{name}:?" in COMPOSE for name in secrets)
+
+
+def test_settings_of_the_services_are_settings_of_the_backend(services):
+    ours = {name.upper() for name in type(load_settings()).model_fields}
+    assert services["backend"]["environment"].keys() - ours <= {"DATABASE_URL"}
+
+
+def test_label_studio_accepts_the_backend_and_its_token(services):
+    label_studio = services["label-studio"]["environment"]
+    assert label_studio["LABEL_STUDIO_ML_BLOCK_LOCAL_IP"] == "false"
+    assert label_studio["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"
+    assert label_studio["LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN"] == "true"
+    assert label_studio["LABEL_STUDIO_USER_TOKEN"] == services["backend"]["environment"]["LABEL_STUDIO_API_KEY"]
+
+
+def test_the_image_runs_as_a_user_without_rights_and_is_checked():
+    assert re.search(r"^USER 10001$", DOCKERFILE, re.MULTILINE)
+    assert "read_only: true" in COMPOSE
+
+
+def test_the_image_exports_the_network_that_the_backend_loads():
+    load_backbone(folder=CACHE / "backbones", device="cpu")
+    exported = {path: path.stat().st_mtime_ns for path in (CACHE / "backbones").iterdir()}
+    words = [word.replace("/data/backbones", str(CACHE / "backbones")) for word in instruction("RUN [")]
+    assert str(CACHE) in words[-1]
+    subprocess.run(words, check=True)
+    assert {path: path.stat().st_mtime_ns for path in (CACHE / "backbones").iterdir()} == exported
+
+
+def test_the_services_run_are_healthy_and_end_when_they_are_told_to(services, environment, redis_server):
+    check = instruction("HEALTHCHECK")
+
+    def healthy():
+        return subprocess.run(check, check=False, env=environment, stderr=subprocess.DEVNULL).returncode == 0
+
+    assert not healthy()
+    server = subprocess.Popen(instruction("CMD"), env=environment)
+    worker = subprocess.Popen(command(services["worker"]["command"]), env=environment)
+    try:
+        wait_for(healthy)
+        wait_for(lambda: [known.get_state() for known in Worker.all(connection=redis_server.client)] == ["idle"])
+        with webhook_begun(environment) as webhook:
+            for process in (worker, server):
+                process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not healthy())
+            webhook.sendall(BODY[1:])
+            assert webhook.recv(100).startswith(b"HTTP/1.1 200")
+        assert worker.wait(30) == 0
+        assert server.wait(30) == -signal.SIGTERM  # uvicorn ends so once the last request is answered
+    finally:
+        for process in (worker, server):
+            process.kill()
+            process.wait()

@@ -1,0 +1,50 @@
+import json
+import logging
+
+import pytest
+
+from clinical_backend.logs import configure_logs, log_context
+from clinical_backend.settings import load_settings
+
+
+@pytest.fixture
+def configure():
+    """Configure logs as in a process that logs to nowhere yet, and leave logging as it was."""
+    root, package = logging.getLogger(), logging.getLogger("clinical_backend")
+    levels = root.level, package.level
+
+    def configure_afresh(settings):
+        root.handlers.clear()
+        configure_logs(settings)
+
+    yield configure_afresh
+    root.handlers.clear()
+    root.setLevel(levels[0])
+    package.setLevel(levels[1])
+
+
+def test_json_lines_carry_the_ids_of_project_and_round(configure, capsys):
+    configure(load_settings(log_format="json"))
+    logger = logging.getLogger("clinical_backend.test")
+    with log_context(project=7):
+        with log_context(round=3):
+            logger.info("in a round of %s", "7")
+        logger.info("after it")
+    logger.info("elsewhere")
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(record["message"], record.get("project"), record.get("round")) for record in records] == [
+        ("in a round of 7", 7, 3),
+        ("after it", 7, None),
+        ("elsewhere", None, None),
+    ]
+    assert {"level", "logger", "timestamp"} <= records[0].keys()
+
+
+def test_text_lines_are_for_people(configure, capsys):
+    configure(load_settings(log_level="WARNING"))
+    logger = logging.getLogger("clinical_backend.test")
+    logger.info("too quiet")
+    logger.warning("heard")
+    said = capsys.readouterr().err
+    assert said.endswith("WARNING clinical_backend.test: heard\n")
+    assert "too quiet" not in said

@@ -1,0 +1,98 @@
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from clinical_backend.demo.redis_server import RedisServer
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.stores import Stores
+from clinical_backend.web.app import make_app
+from tests.storage.started import start_round
+from tests.web.test_backend_api import Wakes
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="u", basic_auth_pass="p")
+
+
+def serving(settings):
+    return TestClient(make_app(settings, Wakes()), raise_server_exceptions=False)
+
+
+def test_a_server_is_ready_until_its_database_is_gone(settings):
+    with serving(settings) as api:
+        assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        with api.app.state.database.write() as session:
+            session.connection().exec_driver_sql("ALTER TABLE projects RENAME TO gone")
+        answer = api.get("/ready")
+        assert (answer.status_code, list(answer.json()["problems"])) == (503, ["database"])
+        assert api.get("/health").status_code == 200
+
+
+def test_a_server_without_its_redis_is_alive_but_not_ready_and_names_no_secret(settings, tmp_path):
+    with RedisServer(tmp_path / "redis") as redis:
+        address = redis.url.replace("redis://", "redis://:a-secret@")
+        redis.client.config_set("requirepass", "a-secret")
+        with serving(settings.model_copy(update={"redis_url": load_settings(redis_url=address).redis_url})) as api:
+            assert api.get("/ready").json()["ready"]
+            redis.kill()
+            answer = api.get("/ready")
+            assert answer.status_code == 503
+            assert "REDIS_URL" in answer.json()["problems"]["redis"]
+            assert "a-secret" not in answer.text
+            assert api.get("/health").status_code == 200
+
+
+def test_metrics_ask_for_the_password_and_count_from_the_database(settings):
+    database = Database.in_folder(settings.model_dir)
+    stores = Stores(database)
+    stores.projects.register(7)
+    stores.rounds.publish(start_round(stores, 7), {"target": ["rare"], "seconds": {"fit": 1.5}}, 9)
+    failed = start_round(stores, 7)
+    stores.rounds.progress(failed.id, "embed")
+    stores.rounds.fail(failed.id, 7, "Patient 12345 cannot be read.", state=RoundState.FAILED)
+    stores.rounds.progress(start_round(stores, 7).id, "rank")
+    with database.write() as session:
+        for task, label in enumerate(["rare", "rare", "common", None]):
+            session.add(TaskLabel(project_id=7, task_id=task, label=label, steer=int(task == 0), labelled_at=1.0))
+            session.add(TaskImage(project_id=7, task_id=task, uri="u", problem=None if task else "unreadable"))
+    with serving(settings) as api:
+        assert api.get("/metrics").status_code == 401
+        text = api.get("/metrics", auth=("u", "p")).text
+    found = {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "project")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("project") == "7"
+    }
+    expected = {
+        ("clinical_queue_left",): 9,
+        ("clinical_labels",): 3,
+        ("clinical_rare_found",): 2,
+        ("clinical_exemplars",): 1,
+        ("clinical_images",): 4,
+        ("clinical_unreadable",): 1,
+        ("clinical_failures",): 1,
+        ("clinical_has_problem",): 1,
+        ("clinical_due_seconds",): 0,
+        ("clinical_stage_seconds", "fit"): 1.5,
+        ("clinical_rounds_total", "publish", "published"): 1,
+        ("clinical_rounds_total", "embed", "failed"): 1,
+        ("clinical_rounds_running", "rank"): 1,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert found["clinical_round_seconds_total", "publish", "published"] > 0
+    assert "12345" not in text
+
+
+def test_a_round_that_waits_is_seen_to_wait(settings):
+    database = Database.in_folder(settings.model_dir)
+    stores = Stores(database)
+    stores.projects.register(7)
+    stores.projects.change(7, requested_at=1.0)
+    with serving(settings) as api:
+        text = api.get("/metrics", auth=("u", "p")).text
+    (line,) = [line for line in text.splitlines() if line.startswith("clinical_due_seconds{")]
+    assert float(line.split()[-1]) > 1e9
