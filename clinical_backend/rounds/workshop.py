@@ -62,7 +62,12 @@ class Workshop:
     @cached_property
     def source(self) -> ImageSource:
         """Images by address."""
-        return ImageSource(self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots)
+        return ImageSource(
+            self.settings.label_studio_url,
+            self.client.http,
+            local_roots=self.settings.local_roots,
+            allowed_hosts=self.settings.image_hosts,
+        )
 
     @cached_property
     def backbone(self) -> Backbone:
