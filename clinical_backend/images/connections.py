@@ -52,11 +52,12 @@ class GuardedTransport(httpx2.HTTPTransport):
     """
 
     def __init__(self, guard: AddressGuard) -> None:
-        super().__init__(limits=_LIMITS)
+        ssl_context = httpx2.create_ssl_context()
+        super().__init__(verify=ssl_context, limits=_LIMITS)
         self._pool.close()
         # httpx2 has no parameter for it; the tests of refused addresses hold this to be in effect.
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=httpx2.create_ssl_context(),
+            ssl_context=ssl_context,
             max_connections=_LIMITS.max_connections,
             max_keepalive_connections=_LIMITS.max_keepalive_connections,
             keepalive_expiry=_LIMITS.keepalive_expiry,

@@ -101,7 +101,7 @@ class Transfer:
         try:
             response = client.send(request, stream=True, follow_redirects=False)
             try:
-                if response.is_redirect:
+                if response.has_redirect_location:
                     return _parse(str(url.join(response.headers["location"])))
                 _check_status(response)
                 return self._body(response, deadline)
@@ -121,7 +121,8 @@ class Transfer:
             ) from None
 
     def _body(self, response: httpx2.Response, deadline: float) -> bytes:
-        if int(response.headers.get("content-length", "0") or 0) > self._size_limit:
+        announced = response.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._size_limit:
             raise self._too_large(response.url)
         body = bytearray()
         for chunk in response.iter_bytes():

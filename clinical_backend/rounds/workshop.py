@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
-from clinical_backend.images.decoding import decode
+from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
 from clinical_backend.learner.backbones import Backbone, load_backbone
 from clinical_backend.learner.embedding import Embedder
-from clinical_backend.learner.preprocessing import PREPROCESSING
+from clinical_backend.learner.preprocessing import PREPROCESSING, to_square
 from clinical_backend.rounds.embed import THUMBNAIL
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
 
 __all__ = ["Adapted", "Workshop"]
+
+_DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Workshop:
     @cached_property
     def embedder(self) -> Embedder:
         """Images through the backbone."""
-        return Embedder(self.backbone, decode)
+        decoders = DecoderProcesses(partial(to_square, size=self.backbone.image_size), processes=_DECODERS)
+        return Embedder(self.backbone, decoders.decode, workers=_DECODERS + 1)  # one fetches the next meanwhile
 
     @cached_property
     def features(self) -> FeatureStore:
