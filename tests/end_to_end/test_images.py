@@ -42,22 +42,26 @@ def task(request, client, store):
     return request.param, found["id"], found["data"]["image"]
 
 
+URI = "s3://scans/jane doe/1.dcm"
+
+
 def test_an_image_in_an_s3_store_is_fetched(label_studio, client, store, task):
-    _, number, uri = task
-    assert uri == "s3://scans/jane doe/1.dcm"
+    _, number, listed = task
+    assert listed.startswith(f"/tasks/{number}/resolve/?fileuri=")
     with ImageSource(label_studio.url, client.session.http, allowed_hosts=[store.removeprefix("http://")]) as source:
-        assert np.asarray(decode(source.fetch(uri, number)))[0, :, 0].tolist() == [0, 85, 170, 255]
+        for address in (URI, listed):
+            assert np.asarray(decode(source.fetch(address, number)))[0, :, 0].tolist() == [0, 85, 170, 255]
 
 
 def test_a_private_store_that_is_not_named_is_reached_through_label_studio_alone(label_studio, client, task):
-    signed, number, uri = task
+    signed, number, listed = task
     with ImageSource(label_studio.url, client.session.http) as source:
         if signed:
             with pytest.raises(ImageError, match="IMAGE_HOSTS") as refusal:
-                source.fetch(uri, number)
+                source.fetch(URI, number)
             assert "jane" not in str(refusal.value)
         else:
-            assert source.fetch(uri, number)
+            assert source.fetch(URI, number) == source.fetch(listed, number)
 
 
 def test_uploads_and_local_files_are_fetched_and_what_is_missing_is_told(label_studio, client, image_paths, tmp_path):
