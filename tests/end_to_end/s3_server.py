@@ -17,6 +17,7 @@ from clinical_backend.demo.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+WEED = Path(sys.executable).parent / "weed"
 ACCESS_KEY, SECRET_KEY = "label-studio", "a-secret-key"
 _CREDENTIALS = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
 _IDENTITIES = {"identities": [{"name": "reader", "credentials": _CREDENTIALS, "actions": ["Read", "List"]}]}
@@ -28,7 +29,7 @@ def s3_server(folder: Path, objects: Mapping[str, bytes]) -> Iterator[str]:
     config = folder / "identities.json"
     config.write_text(json.dumps(_IDENTITIES))
     port, filer = free_port(), free_port()
-    command = [str(Path(sys.executable).parent / "weed"), "server", f"-dir={folder}", "-ip=127.0.0.1"]
+    command = [str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1"]
     command += ["-s3", f"-s3.port={port}", f"-s3.port.grpc={free_port()}", f"-s3.config={config}"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-filer.port={filer}", f"-filer.port.grpc={free_port()}"]

@@ -19,13 +19,14 @@ def test_no_call_that_fits_the_schema_or_breaks_it_makes_the_server_fail(tmp_pat
         operations = [operation.ok() for operation in schema.get_all_operations()]
         assert len(operations) >= 7
         for operation in operations:
-            assert_no_failure(api, operation, mode)
+            if mode is GenerationMode.POSITIVE or operation.body or operation.path_parameters:
+                assert_no_failure(api, operation, mode)
 
 
 def assert_no_failure(api, operation, mode):
     @given(operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=20,
+        max_examples=10,
         deadline=None,
         database=None,
         derandomize=True,
@@ -33,7 +34,11 @@ def assert_no_failure(api, operation, mode):
         suppress_health_check=list(HealthCheck),
     )
     def run(case):
-        answer = api.request(**case.as_transport_kwargs(base_url="http://testserver"))
+        request = case.as_transport_kwargs(base_url="http://testserver")
+        request.pop("cookies")
+        if "data" in request:  # a body that is no JSON
+            request["content"] = request.pop("data")
+        answer = api.request(**request)
         assert answer.status_code < 500, answer.text
 
     run()
