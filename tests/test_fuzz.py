@@ -46,7 +46,7 @@ def report():
     yield
     for kind, found in outcomes.items() if MANY else ():
         parts = ", ".join(f"{number} {name}" for name, number in sorted(found.items()))
-        sys.__stdout__.write(f"| {kind} | {sum(found.values())} | {parts} |\n")
+        sys.stdout.write(f"| {kind} | {sum(found.values())} | {parts} |\n")
 
 
 @given(broken_files())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import multiprocessing
 import resource
@@ -30,6 +31,7 @@ __all__ = ["DecoderProcesses"]
 
 _HEAD = struct.Struct(">BII")
 _READ, _REFUSED = 0, 1
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
 
 
@@ -146,12 +148,21 @@ def _serve(pipe: Connection, prepare: Prepare | None, memory: int) -> None:
     with contextlib.suppress(ValueError, OSError):  # not every system can
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's image
+    _keep_memory()
     while True:
         try:
             data = pipe.recv_bytes()
         except (EOFError, OSError):
             return
         pipe.send_bytes(_reply(data, prepare))
+
+
+def _keep_memory() -> None:
+    """Keep freed memory for the next image, where the C library can: fresh pages cost a fifth of the time."""
+    with contextlib.suppress(AttributeError, OSError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_MMAP_THRESHOLD, 64 * 2**20)
+        allocator.mallopt(_TRIM_THRESHOLD, 128 * 2**20)
 
 
 def _reply(data: bytes, prepare: Prepare | None) -> bytes:
