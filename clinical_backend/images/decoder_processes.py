@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import multiprocessing
+import os
 import resource
 import signal
 import struct
@@ -145,6 +146,9 @@ def _image(reply: bytes) -> Image.Image:
 def _serve(pipe: Connection, prepare: Prepare | None, memory: int) -> None:
     """Decode until the pipe ends. This is the whole life of a child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what libraries print of a file may be a patient's
+        os.dup2(silence, stream)
     with contextlib.suppress(ValueError, OSError):  # not every system can
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's image

@@ -32,7 +32,8 @@ def levels_by_percentiles(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     ValueError
         When no value is finite.
     """
-    real = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        real = values.astype(np.float32)
     finite = real[np.isfinite(real)]
     if finite.size == 0:
         raise ValueError("no finite value")
@@ -49,6 +50,7 @@ def levels_between(values: NDArray[np.floating], low: float, high: float) -> NDA
     """
     if not high > low:
         return np.zeros(values.shape, dtype=np.uint8)
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
+    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    scaled = (finite * 0.5 - low * 0.5) * (255.0 / (high * 0.5 - low * 0.5))  # halves, since a range can overflow
     levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
     return levels

@@ -114,6 +114,11 @@ def test_float_images_are_scaled_and_their_gaps_are_dark():
     assert (levels[0, 0], levels[7, 7]) == (0, 255)
 
 
+def test_a_float_image_of_the_widest_range_is_scaled():
+    values = np.array([[-3.4e38, 0.0, 0.0, 3.4e38]], dtype=np.float32)
+    assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 127, 127, 255]
+
+
 def test_a_float_image_without_a_number_is_refused():
     image = Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32))
     with pytest.raises(ImageError, match="damaged or of an unusual kind"):
