@@ -37,10 +37,10 @@ def levels_by_percentiles(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     finite = real[np.isfinite(real)]
     if finite.size == 0:
         raise ValueError("no finite value")
-    low, high = np.percentile(finite, _PERCENTILES)
+    low, high = (2.0 * float(half) for half in np.percentile(finite * 0.5, _PERCENTILES))  # a range can overflow
     if high <= low:
-        low, high = finite.min(), finite.max()
-    return levels_between(real, float(low), float(high))
+        low, high = float(finite.min()), float(finite.max())
+    return levels_between(real, low, high)
 
 
 def levels_between(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
@@ -51,6 +51,6 @@ def levels_between(values: NDArray[np.floating], low: float, high: float) -> NDA
     if not high > low:
         return np.zeros(values.shape, dtype=np.uint8)
     finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled = (finite * 0.5 - low * 0.5) * (255.0 / (high * 0.5 - low * 0.5))  # halves, since a range can overflow
+    scaled = (finite * 0.5 - low * 0.5) * (255.0 / (high * 0.5 - low * 0.5))
     levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
     return levels

@@ -115,8 +115,8 @@ def test_float_images_are_scaled_and_their_gaps_are_dark():
 
 
 def test_a_float_image_of_the_widest_range_is_scaled():
-    values = np.array([[-3.4e38, 0.0, 0.0, 3.4e38]], dtype=np.float32)
-    assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 127, 127, 255]
+    values = np.array([[-3.4e38, -1.7e38, -1.7e38, 3.4e38]], dtype=np.float32)
+    assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))[0, :, 0].tolist() == [0, 64, 64, 255]
 
 
 def test_a_float_image_without_a_number_is_refused():
