@@ -365,7 +365,12 @@ def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[st
     from clinical_backend.images.decoding import decode
     from clinical_backend.images.sources import ImageSource
 
-    source = ImageSource(settings.label_studio_url, client.http, local_roots=settings.local_roots)
+    source = ImageSource(
+        settings.label_studio_url,
+        client.http,
+        local_roots=settings.local_roots,
+        allowed_hosts=settings.image_hosts,
+    )
 
     def read(uri: str, task_id: int) -> object:
         return decode(source.fetch(uri, task_id))

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     local_files_document_root
         Folder that holds the files of ``/data/local-files/`` on this machine, if it does: they are then
         read from disk.
+    image_hosts
+        Hosts, hosts with a port, and networks that images may come from although they are not public, separated
+        by commas. Label Studio itself needs no entry.
     reconcile_seconds
         How often every project is compared with Label Studio, for what no webhook told.
     predict_seconds
@@ -162,6 +165,7 @@ class Settings(BaseSettings):
     adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     local_files_document_root: Path | None = None
+    image_hosts: Annotated[Names, NoDecode] = ()
     reconcile_seconds: float = Field(default=60.0, gt=0)
     predict_seconds: float = Field(default=60.0, gt=0)
     round_timeout_seconds: int = Field(default=14_400, ge=1)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from clinical_backend.images.levels import levels_by_percentiles
 
 __all__ = ["PIXEL_LIMIT", "decode"]
 
@@ -37,7 +34,8 @@ _DAMAGE = (
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_PERCENTILES = (0.1, 99.9)
+# Without its preamble a DICOM file begins with the first tag of group 2 or 8 (PS3.5, 7.1).
+_FIRST_TAGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
 _TIFF_PHOTOMETRIC = 262
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -54,13 +52,15 @@ Image.init()  # Pillow registers its formats when first asked, which is not safe
 
 
 def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
-    """Return an image as 8-bit RGB, upright.
+    """Return an image as 8-bit RGB, upright: three channels, 0 to 255 each.
 
-    JPEG, PNG, TIFF, WebP, BMP and GIF are read; of several frames the first. Grey becomes three equal
-    channels; a palette is looked up; CMYK is converted by Pillow's formula; what is transparent is laid on
-    black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9 percentiles of its own
-    values become 0 and 255 and what lies beyond is clipped; a constant one becomes black. Colour with 16
-    bits keeps its high bytes. EXIF orientation is applied.
+    JPEG, PNG, TIFF, WebP, BMP, GIF and DICOM are read, told apart by their content. Of several frames or pages
+    the first is taken, but of a DICOM file the middle one; see ``decode_dicom`` for what else holds there.
+
+    Grey becomes three equal channels; a palette is looked up; CMYK is converted by Pillow's formula; what is
+    transparent is laid on black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9
+    percentiles of its own values become 0 and 255 and what lies beyond is clipped; a constant one becomes black.
+    Colour with 16 bits keeps its high bytes. EXIF orientation is applied.
 
     Parameters
     ----------
@@ -81,11 +81,10 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     """
     if not data:
         raise ImageError("The image is empty.", "Upload the file again.")
-    if data[128:132] == b"DICM":
-        raise ImageError(
-            "The image is a DICOM file, which this version does not read.",
-            "Export it as PNG (16-bit grey keeps its range) and import that.",
-        )
+    if data[128:132] == b"DICM" or data.startswith(_FIRST_TAGS):
+        from clinical_backend.images.dicom import decode_dicom  # noqa: PLC0415 - takes long to load, rarely needed
+
+        return decode_dicom(data, pixel_limit=pixel_limit)
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > pixel_limit:
@@ -96,7 +95,7 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
         raise _too_many_pixels(pixel_limit) from None
     except UnidentifiedImageError:
         raise ImageError(
-            "The file is not an image that can be read.", "Use JPEG, PNG, TIFF, WebP, BMP or GIF."
+            "The file is not an image that can be read.", "Use JPEG, PNG, TIFF, WebP, BMP, GIF or DICOM."
         ) from None
     except _DAMAGE as error:
         raise ImageError(
@@ -107,7 +106,7 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in _WIDE_MODES:
-        levels = _to_8_bit(np.asarray(image))
+        levels = levels_by_percentiles(np.asarray(image))
         if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
             levels = 255 - levels  # white is zero; Pillow turns only the 8-bit ones over
         return Image.fromarray(levels).convert("RGB")
@@ -116,22 +115,6 @@ def _rgb(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, with_alpha).convert("RGB")
     return image.convert("RGB")
-
-
-def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale values of shape (height, width) linearly between two of their percentiles to 0…255."""
-    real = values.astype(np.float32)
-    finite = real[np.isfinite(real)]
-    if finite.size == 0:
-        raise ValueError("no finite value")
-    low, high = np.percentile(finite, _PERCENTILES)
-    if high <= low:
-        low, high = finite.min(), finite.max()
-    if high <= low:
-        return np.zeros(real.shape, dtype=np.uint8)
-    scaled = (np.nan_to_num(real, nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
-    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
-    return levels
 
 
 def _orientation(image: Image.Image) -> int:

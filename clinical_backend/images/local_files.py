@@ -52,17 +52,15 @@ class LocalFiles:
                 path = (root / relative).resolve(strict=True)
             except (OSError, ValueError, RuntimeError):  # missing, a NUL in the name, a loop of links
                 continue
-            if path.is_relative_to(root):
-                content = self._content(path)
+            if path.is_relative_to(root) and path != root:
+                content = self._content(root, path.relative_to(root).parts)
                 if content is not None:
                     return content
         return None
 
-    def _content(self, path: Path) -> bytes | None:
-        # The path is resolved: a link that appears in its place since is not followed, a pipe not waited for.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    def _content(self, root: Path, parts: tuple[str, ...]) -> bytes | None:
         try:
-            with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
+            with open(_open_inside(root, parts), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     return None
@@ -75,3 +73,16 @@ class LocalFiles:
                 "Provide a smaller version of it.",
             )
         return content
+
+
+def _open_inside(root: Path, parts: tuple[str, ...]) -> int:
+    """Open a resolved path step by step: a link that appeared in it since leads nowhere, a pipe is not waited for."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.addresses import AddressGuard
+from clinical_backend.images.connections import GuardedTransport
 from clinical_backend.images.data_urls import read_data_url
 from clinical_backend.images.local_files import LocalFiles
 from clinical_backend.images.transfer import Transfer
@@ -40,7 +42,8 @@ class ImageSource:
     Addresses on the Label Studio host (``/data/upload/…``, ``/data/local-files/?d=…``, relative or absolute),
     ``http(s)://`` anywhere else, ``data:`` URLs, and ``s3://``, ``gs://``, ``azure-blob://`` through the
     storage that is set up in Label Studio. A file of local storage is read from disk where a local root has
-    it.
+    it. Nothing fetched is kept on disk: features are, by content, so that an image is rarely fetched twice, and
+    one copy less of patients' images lies about.
 
     Parameters
     ----------
@@ -52,12 +55,15 @@ class ImageSource:
         closed here.
     local_roots
         Folders that stand for Label Studio's ``LOCAL_FILES_DOCUMENT_ROOT`` on this machine.
+    allowed_hosts
+        Hosts and networks that images may come from although they are not public; see ``AddressGuard``. Label
+        Studio's own host and port are.
     public_client
-        Used for all other hosts; by default a plain client that knows no token.
+        Used for all other hosts; by default one that knows no token and connects to permitted addresses only.
     time_out
         Longest wait for a connection, and for each piece of a reply, in seconds.
     time_limit
-        Longest time of a whole reply, in seconds.
+        Longest time for one image, in seconds.
     size_limit
         Most bytes of an image.
     attempts
@@ -72,6 +78,7 @@ class ImageSource:
         client: httpx2.Client,
         *,
         local_roots: Sequence[Path] = (),
+        allowed_hosts: Sequence[str] = (),
         public_client: httpx2.Client | None = None,
         time_out: float = 10.0,
         time_limit: float = 120.0,
@@ -81,7 +88,7 @@ class ImageSource:
     ) -> None:
         self._base = httpx2.URL(label_studio_url.rstrip("/"))
         self._client = client
-        self._public_client = public_client or httpx2.Client()
+        self._public_client = public_client or _guarded_client(self._base, allowed_hosts)
         self._owns_public_client = public_client is None
         self._size_limit = size_limit
         self._local_files = LocalFiles(local_roots, size_limit=size_limit)
@@ -201,6 +208,12 @@ class ImageSource:
 
     def _choose_client(self, url: httpx2.URL) -> httpx2.Client:
         return self._client if self._is_guarded(url) else self._public_client
+
+
+def _guarded_client(label_studio: httpx2.URL, allowed_hosts: Sequence[str]) -> httpx2.Client:
+    host = f"[{label_studio.host}]" if ":" in label_studio.host else label_studio.host
+    guard = AddressGuard([*allowed_hosts, f"{host}:{_port(label_studio)}"])
+    return httpx2.Client(transport=GuardedTransport(guard))
 
 
 def _port(url: httpx2.URL) -> int | None:

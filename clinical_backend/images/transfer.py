@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.connections import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,8 @@ class Transfer:
     time_out
         Longest wait for a connection, and for each piece of a reply, in seconds.
     time_limit
-        Longest time of a whole reply, in seconds, so that one that drips does not hold a thread for ever.
+        Longest time of all attempts and redirects together, in seconds, so that a reply that drips does not hold
+        a thread for ever.
     attempts
         How often a failed connection or a server error is tried in all.
     backoff
@@ -73,17 +75,18 @@ class Transfer:
             patient's name, nor the query, which may hold a signature.
         """
         url = _parse(address)
+        deadline = time.monotonic() + self._time_limit
         for attempt in range(1, self._attempts + 1):
             try:
-                return self._follow(url)
+                with finished_by(deadline):
+                    return self._follow(url, deadline)
             except _TryAgainError as error:
-                if attempt == self._attempts:
+                if attempt == self._attempts or time.monotonic() > deadline:
                     raise error.failure from None
                 time.sleep(self._backoff * 2 ** (attempt - 1))
         raise AssertionError("at least one attempt is made")
 
-    def _follow(self, url: httpx2.URL) -> bytes:
-        deadline = time.monotonic() + self._time_limit
+    def _follow(self, url: httpx2.URL, deadline: float) -> bytes:
         for _ in range(_MAX_REDIRECTS + 1):
             reply = self._hop(url, deadline)
             if isinstance(reply, bytes):
@@ -98,7 +101,7 @@ class Transfer:
         try:
             response = client.send(request, stream=True, follow_redirects=False)
             try:
-                if response.is_redirect:
+                if response.has_redirect_location:
                     return _parse(str(url.join(response.headers["location"])))
                 _check_status(response)
                 return self._body(response, deadline)
@@ -118,7 +121,8 @@ class Transfer:
             ) from None
 
     def _body(self, response: httpx2.Response, deadline: float) -> bytes:
-        if int(response.headers.get("content-length", "0") or 0) > self._size_limit:
+        announced = response.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._size_limit:
             raise self._too_large(response.url)
         body = bytearray()
         for chunk in response.iter_bytes():

@@ -17,7 +17,7 @@ from clinical_backend.learner.embedding import content_key
 from clinical_backend.learner.preprocessing import to_square
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -141,17 +141,23 @@ def _embed_batch(
     batch: list[KnownImage],
     thumbnails: FeatureStore | None,
 ) -> None:
-    fetched = list(source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch))
-    embeddings = embedder.embed_with_pixels(content for _, content in fetched)
+    keys: list[str] = []
+
+    def contents() -> Iterator[bytes | ImageError]:
+        # Images pass through one by one: 128 large files are more than memory should hold at once.
+        for _, content in source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch):
+            keys.append("" if isinstance(content, ImageError) else content_key(content))
+            yield content
+
     problems: dict[int, str] = {}
     digests: dict[int, str] = {}
     rows: dict[str, NDArray[np.float32]] = {}
     small: dict[str, NDArray[np.uint8]] = {}
-    for image, (_, content), embedded in zip(batch, fetched, embeddings, strict=True):
-        if isinstance(content, ImageError) or isinstance(embedded, ImageError):
+    for position, (image, embedded) in enumerate(zip(batch, embedder.embed_with_pixels(contents()), strict=True)):
+        if isinstance(embedded, ImageError):
             problems[image.task_id] = str(embedded)
         else:
-            digest = digests[image.task_id] = content_key(content)
+            digest = digests[image.task_id] = keys[position]
             rows[digest], pixels = embedded
             small[digest] = thumbnail(pixels)
     if rows:

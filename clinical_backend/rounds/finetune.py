@@ -25,7 +25,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from clinical_backend.errors import ClinicalError, ImageError, ModelError
-from clinical_backend.images.decoding import decode
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner import classifier as linear
 from clinical_backend.learner.finetuned import load_finetuned, save_finetuned
@@ -203,7 +202,7 @@ def _read(workshop: Workshop, every: Sequence[_Labelled]) -> tuple[list[_Labelle
         try:
             if isinstance(content, ImageError):
                 raise content
-            rows.append(to_square(decode(content), size))
+            rows.append(to_square(workshop.decoders.decode(content), size))
             kept.append(image)
         except ImageError as error:
             logger.warning("Task %d is left out of the fine-tuning: %s", image.task_id, error)

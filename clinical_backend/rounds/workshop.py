@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
-from clinical_backend.images.decoding import decode
+from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
 from clinical_backend.learner.backbones import Backbone, BackboneSpec, load_backbone, parse_backbone
 from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.finetuned import FinetunedBackbone
-from clinical_backend.learner.preprocessing import PREPROCESSING
+from clinical_backend.learner.preprocessing import PREPROCESSING, to_square
 from clinical_backend.rounds.embed import THUMBNAIL
 from clinical_backend.rounds.finetuned import Finetuned, read_record
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
 
 __all__ = ["Adapted", "Workshop"]
+
+_DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,12 @@ class Workshop:
     @cached_property
     def source(self) -> ImageSource:
         """Images by address."""
-        return ImageSource(self.settings.label_studio_url, self.client.http, local_roots=self.settings.local_roots)
+        return ImageSource(
+            self.settings.label_studio_url,
+            self.client.http,
+            local_roots=self.settings.local_roots,
+            allowed_hosts=self.settings.image_hosts,
+        )
 
     @cached_property
     def spec(self) -> BackboneSpec:
@@ -85,9 +92,17 @@ class Workshop:
         )
 
     @cached_property
+    def decoders(self) -> DecoderProcesses:
+        """From the bytes of an image to the square that the backbone takes."""
+        return DecoderProcesses(partial(to_square, size=self.settings.image_size), processes=_DECODERS)
+
+    @cached_property
     def embedder(self) -> Embedder:
         """Images through the backbone."""
-        return Embedder(self.backbone, decode)
+        return self._embedder(self.backbone)
+
+    def _embedder(self, backbone: Backbone) -> Embedder:
+        return Embedder(backbone, self.decoders.decode, workers=_DECODERS + 1)  # one fetches the next meanwhile
 
     @cached_property
     def features(self) -> FeatureStore:
@@ -157,7 +172,7 @@ class Workshop:
                 backbone=f"probabilities-{record.network}",
                 dimension=len(backbone.head.classes),
             )
-            known = Finetuned(record.network, backbone, Embedder(backbone, decode), store)
+            known = Finetuned(record.network, backbone, self._embedder(backbone), store)
             self._finetuned[project_id] = known
         return known
 

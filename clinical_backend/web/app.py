@@ -22,7 +22,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.operations import make_operations_router
-from clinical_backend.web.security import BasicAuthentication
+from clinical_backend.web.security import BasicAuthentication, BodyLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,6 +74,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app = FastAPI(title="Clinical backend", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(make_router())
     app.include_router(make_operations_router())
+    app.add_middleware(BodyLimits)
     app.add_middleware(BasicAuthentication, credentials=settings.basic_auth)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ClinicalError, _refused)

@@ -18,6 +18,7 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
+from clinical_backend.web.security import TASK_LIMIT
 
 __all__ = ["make_router"]
 
@@ -48,6 +49,8 @@ def make_router() -> APIRouter:
     @router.post("/predict")
     def predict(request: PredictRequest, backend: ThisBackend) -> PredictReply:
         """Predict for each task, in order."""
+        if len(request.tasks) > TASK_LIMIT:
+            raise HTTPException(413, f"More than {TASK_LIMIT} tasks. Select fewer; a round reads them all anyway.")
         return PredictReply(results=backend.predict(request))
 
     @router.post("/webhook")

@@ -1,4 +1,4 @@
-"""Basic authentication of callers."""
+"""Who may call, and how much a call may bring."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import binascii
 import hmac
 from typing import TYPE_CHECKING
 
-from fastapi import status
+from fastapi import HTTPException, status
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BasicAuthentication"]
+__all__ = ["TASK_LIMIT", "BasicAuthentication", "BodyLimits"]
+
+TASK_LIMIT = 100_000
+"""Most tasks in one call of ``/predict``: Label Studio sends all tasks of a project at once."""
 
 _LONGEST_HEADER = 4096
 _OPEN_PATHS = frozenset({"/", "/health", "/ready"})
@@ -41,7 +44,8 @@ class BasicAuthentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 401 whatever is not exactly right."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS and not self._accepts(Headers(scope=scope)):
+        guarded = scope["type"] != "lifespan" and scope.get("path") not in _OPEN_PATHS
+        if guarded and not self._accepts(Headers(scope=scope)):
             refusal = JSONResponse(
                 {
                     "detail": "User or password is wrong. Set them in the backend's entry in Label Studio,"
@@ -69,3 +73,66 @@ def _credentials(header: str) -> bytes:
         return base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
         return b""
+
+
+class BodyLimits:
+    """Middleware that bounds the memory that request bodies take.
+
+    Parameters
+    ----------
+    app
+        What is guarded.
+    each
+        Most bytes of one body, whether announced or sent in chunks; more are refused with 413.
+    together
+        Most bytes of all bodies that are under way; what exceeds them is refused with 429.
+    """
+
+    def __init__(self, app: ASGIApp, each: int = 128 * 2**20, together: int = 256 * 2**20) -> None:
+        self._app = app
+        self._each = each
+        self._together = together
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what comes in, and what is announced, until the call is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            size = len(message.get("body", b""))
+            came += size
+            self._held += size
+            if problem := self._problem(came, self._held):
+                raise problem
+            return message
+
+        announced = Headers(scope=scope).get("content-length", "")
+        coming = int(announced) if announced.isdecimal() else 0
+        try:
+            if problem := self._problem(coming, self._held + coming):
+                await JSONResponse({"detail": problem.detail}, problem.status_code, problem.headers)(
+                    scope, receive, send
+                )
+            else:
+                await self._app(scope, counted, send)
+        finally:
+            self._held -= came
+
+    def _problem(self, size: int, held: int) -> HTTPException | None:
+        if size > self._each:
+            return HTTPException(
+                status.HTTP_413_CONTENT_TOO_LARGE,
+                f"The request has more than {self._each // 2**20} MiB. Send fewer tasks at a time.",
+            )
+        if held > self._together:
+            return HTTPException(
+                status.HTTP_429_TOO_MANY_REQUESTS,
+                "Too many large requests are under way. Try again in a moment.",
+                {"Retry-After": "1"},
+            )
+        return None

@@ -1,6 +1,7 @@
 """An image is fetched from wherever a task points to, and the token goes to Label Studio alone."""
 
 import base64
+import os
 import threading
 from urllib.parse import quote
 
@@ -8,6 +9,7 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images import local_files
 from clinical_backend.images.sources import ImageRequest, ImageSource
 
 LABEL_STUDIO = "http://label-studio.test:8080"
@@ -227,6 +229,32 @@ class TestLocalFiles:
     def test_a_file_that_no_root_holds_is_asked_of_label_studio(self, world, root):
         world.replies[f"{LABEL_STUDIO}/data/local-files/?d=other.png"] = ok()
         assert world.source(local_roots=[root]).fetch("/data/local-files/?d=other.png") == b"pixels"
+
+    @pytest.mark.parametrize("swapped", ["scans", "scans/a b.png"])
+    def test_a_link_that_appears_after_the_check_leads_nowhere(self, world, root, swapped, monkeypatch):
+        other = root.parent / "other"
+        other.mkdir()
+        (other / "a b.png").write_bytes(b"secret")
+        opened = local_files.os.open
+
+        def swap_then_open(path, *arguments, **options):
+            if path == root:  # the path was checked, and nothing of it is open yet
+                (root / swapped).rename(root.parent / "moved")
+                (root / swapped).symlink_to(other if swapped == "scans" else other / "a b.png")
+            return opened(path, *arguments, **options)
+
+        monkeypatch.setattr(local_files.os, "open", swap_then_open)
+        with pytest.raises(ImageError, match="does not have the image"):
+            world.source(local_roots=[root]).fetch("/data/local-files/?d=scans/a%20b.png")
+
+    def test_a_pipe_is_not_waited_for(self, world, root):
+        os.mkfifo(root / "pipe")
+        with pytest.raises(ImageError, match="does not have the image"):
+            world.source(local_roots=[root]).fetch("/data/local-files/?d=pipe")
+
+    def test_without_a_root_nothing_is_read_from_disk(self, world, root):
+        world.replies[f"{LABEL_STUDIO}/data/local-files/?d={quote(str(root / 'scans' / 'a b.png'))}"] = ok()
+        assert world.source().fetch(f"/data/local-files/?d={quote(str(root / 'scans' / 'a b.png'))}") == b"pixels"
 
     def test_a_file_over_the_limit_is_refused(self, world, root):
         source = world.source(local_roots=[root], size_limit=8)

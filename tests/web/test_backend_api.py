@@ -1,4 +1,3 @@
-import base64
 import json
 import threading
 from pathlib import Path
@@ -217,37 +216,3 @@ def test_what_is_to_come_later_ends_with_the_server(settings, wakes):
     for timer in timers:
         timer.join(10)
     assert len(wakes.projects) == 1
-
-
-def basic(text, encoding="utf-8"):
-    return "Basic " + base64.b64encode(text.encode(encoding)).decode()
-
-
-@pytest.mark.parametrize(
-    ("header", "status"),
-    [
-        (None, 401),
-        ("", 401),
-        ("Basic", 401),
-        ("Basic !!!", 401),
-        (basic("reader:wrong"), 401),
-        (basic("reader"), 401),
-        (basic("reader:pässword "), 401),
-        ("Bearer " + basic("reader:pässword")[6:], 401),
-        ("Basic " + "A" * 100_000, 401),
-        (basic("reader:pässword"), 200),
-        (basic("reader:pässword", "latin-1"), 200),
-    ],
-)
-def test_only_the_right_credentials_pass(settings, wakes, header, status):
-    guarded = load_settings(
-        model_dir=settings.model_dir, basic_auth_user="reader", basic_auth_pass="pässword", label_studio_api_key="k"
-    )
-    with TestClient(make_app(guarded, wakes)) as client:
-        headers = {} if header is None else {"Authorization": header}
-        assert client.get("/versions", headers=headers).status_code == status
-        assert client.post("/webhook", headers=headers, json={"action": "X"}).status_code == status
-        if status == 401:
-            assert client.post("/predict", headers=headers, content=b"{").status_code == 401
-            assert client.get("/nowhere", headers=headers).status_code == 401
-        assert client.get("/health").json() == {"status": "UP", "model_class": "ClinicalBackend"}

@@ -1,0 +1,119 @@
+"""A decoder that dies costs one image, and the next one finds another decoder."""
+
+import ctypes
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.decoder_processes import DecoderProcesses
+from clinical_backend.images.decoding import decode
+
+CRASH, HANG, DEVOUR, LIE = (1, 1), (2, 1), (3, 1), (1, 2)
+
+
+def hostile(image):
+    """Stand in for a decoder that a file makes crash: no file is known to do that to the present ones."""
+    if image.size == CRASH:
+        ctypes.string_at(0)  # a segmentation fault
+    if image.size == HANG:
+        signal.pause()
+    if image.size == DEVOUR:
+        return np.ones((1 << 40, 1, 3), dtype=np.uint8)
+    if image.size == LIE:
+        return np.zeros((2, 2), dtype=np.uint8)  # less than it says
+    return np.asarray(image)[:1, :1]
+
+
+def png(width, height, seed=0):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    pool = DecoderProcesses(processes=2)
+    yield pool
+    pool.close()
+
+
+def test_an_image_comes_back_as_it_would_be_decoded_here(decoders):
+    data = png(30, 20)
+    assert np.array_equal(decoders.decode(data), decode(data))
+
+
+def test_many_threads_share_the_children_and_each_gets_its_own_image(decoders):
+    images = [png(5, 5, seed) for seed in range(40)]
+    with ThreadPoolExecutor(5) as threads:
+        decoded = list(threads.map(decoders.decode, images))
+    assert all(np.array_equal(image, decode(data)) for image, data in zip(decoded, images, strict=True))
+
+
+def test_a_refusal_comes_back_with_its_cure(decoders):
+    with pytest.raises(ImageError, match="is empty") as refusal:
+        decoders.decode(b"")
+    assert refusal.value.cure == "Upload the file again."
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(CRASH, "crash or run out of memory"), (DEVOUR, "MemoryError"), (LIE, "crash or run")]
+)
+def test_what_kills_a_decoder_is_refused_and_the_next_image_is_read(size, message):
+    pool = DecoderProcesses(hostile, processes=1)
+    with pytest.raises(ImageError, match=message):
+        pool.decode(png(*size))
+    assert pool.decode(png(4, 4)).size == (1, 1)
+    pool.close()
+
+
+def test_what_never_ends_is_refused_in_time():
+    pool = DecoderProcesses(hostile, processes=1, seconds=0.5)
+    with pytest.raises(ImageError, match="takes more than"):
+        pool.decode(png(*HANG))
+    pool.close()
+
+
+def test_no_child_is_left_after_closing():
+    before = set(multiprocessing.active_children())
+    pool = DecoderProcesses(processes=1)
+    pool.decode(png(2, 2))
+    (child,) = set(multiprocessing.active_children()) - before
+    number = child.pid
+    pool.close()
+    assert not psutil.pid_exists(number)
+
+
+PARENT = """
+import io, sys, time
+from clinical_backend.images.decoder_processes import DecoderProcesses
+from tests.images.test_decoder_processes import png
+if __name__ == "__main__":
+    pool = DecoderProcesses(processes=1)
+    pool.decode(png(2, 2))
+    import multiprocessing
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([child], timeout=30)
+    assert not child.is_running()
