@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
-import resource
-import signal
 import struct
+import subprocess
+import sys
+import weakref
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -17,22 +16,17 @@ import numpy as np
 from PIL import Image
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoding import PIXEL_LIMIT, decode
+from clinical_backend.images.decoder_child import HEAD, REFUSED
+from clinical_backend.images.decoding import PIXEL_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
 
-    from numpy.typing import NDArray
-
-    Prepare = Callable[[Image.Image], NDArray[np.uint8]]
+    from clinical_backend.images.decoder_child import Prepare
 
 __all__ = ["DecoderProcesses"]
 
-_HEAD = struct.Struct(">BII")
-_READ, _REFUSED = 0, 1
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
 
 
@@ -61,8 +55,10 @@ class DecoderProcesses:
     ) -> None:
         self._children: SimpleQueue[_Child] = SimpleQueue()
         self._count = processes
-        for _ in range(processes):
-            self._children.put(_Child(prepare, seconds, memory))
+        every = [_Child(prepare, seconds, memory) for _ in range(processes)]
+        for child in every:
+            self._children.put(child)
+        weakref.finalize(self, _stop, every)
 
     def decode(self, data: bytes) -> Image.Image:
         """Return an image, decoded and prepared in a child; safe to call from several threads.
@@ -85,16 +81,21 @@ class DecoderProcesses:
             self._children.put(child)
 
 
+def _stop(children: Iterable[_Child]) -> None:
+    for child in children:
+        child.stop()
+
+
 class _Child:
     def __init__(self, prepare: Prepare | None, seconds: float, memory: int) -> None:
         self._prepare = prepare
         self._seconds = seconds
         self._memory = memory
-        self._process: BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
     def decode(self, data: bytes) -> Image.Image:
-        pipe = self._pipe if self._process is not None and self._process.is_alive() else None
+        pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
             pipe.send_bytes(data)
@@ -118,72 +119,28 @@ class _Child:
             pipe.close()
         if process is not None:
             process.kill()
-            process.join()
-            process.close()
+            process.wait()
 
     def _start(self) -> Connection:
         self.stop()
-        context = multiprocessing.get_context("spawn")  # a fork would inherit locks that threads hold
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self._prepare, self._memory), daemon=True, name="image decoder"
+        ours, theirs = multiprocessing.Pipe()
+        # A command, since multiprocessing starts no child in a daemonic process, and imports the main module in each.
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "clinical_backend.images.decoder_child", str(theirs.fileno()), str(self._memory)],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # it finds what we find
+            pass_fds=(theirs.fileno(),),
         )
-        process.start()
         theirs.close()
+        ours.send(self._prepare)
         self._process, self._pipe = process, ours
         return ours
 
 
 def _image(reply: bytes) -> Image.Image:
-    status, height, width = _HEAD.unpack_from(reply)
-    body = memoryview(reply)[_HEAD.size :]
-    if status == _REFUSED:
+    status, height, width = HEAD.unpack_from(reply)
+    body = memoryview(reply)[HEAD.size :]
+    if status == REFUSED:
         problem, cure = json.loads(bytes(body))
         raise ImageError(str(problem), str(cure))
     return Image.fromarray(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3))
-
-
-def _serve(pipe: Connection, prepare: Prepare | None, memory: int) -> None:
-    """Decode until the pipe ends. This is the whole life of a child."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # what libraries print of a file may be a patient's
-        os.dup2(silence, stream)
-    with contextlib.suppress(ValueError, OSError):  # not every system can
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's image
-    _keep_memory()
-    while True:
-        try:
-            data = pipe.recv_bytes()
-        except (EOFError, OSError):
-            return
-        pipe.send_bytes(_reply(data, prepare))
-
-
-def _keep_memory() -> None:
-    """Keep freed memory for the next image, where the C library can: fresh pages cost a fifth of the time."""
-    with contextlib.suppress(AttributeError, OSError):
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(_MMAP_THRESHOLD, 64 * 2**20)
-        allocator.mallopt(_TRIM_THRESHOLD, 128 * 2**20)
-
-
-def _reply(data: bytes, prepare: Prepare | None) -> bytes:
-    try:
-        image = decode(data)
-        pixels = np.asarray(image) if prepare is None else prepare(image)
-    except ImageError as error:
-        return _refusal(error)
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs one image
-        return _refusal(
-            ImageError(
-                f"The image cannot be decoded ({type(error).__name__}).",
-                "Open it in an image viewer and save it again as PNG.",
-            )
-        )
-    return _HEAD.pack(_READ, *pixels.shape[:2]) + pixels.tobytes()
-
-
-def _refusal(error: ImageError) -> bytes:
-    return _HEAD.pack(_REFUSED, 0, 0) + json.dumps([error.problem, error.cure]).encode()

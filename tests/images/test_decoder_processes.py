@@ -1,6 +1,7 @@
 """A decoder that dies costs one image, and the next one finds another decoder."""
 
 import ctypes
+import gc
 import io
 import multiprocessing
 import os
@@ -86,13 +87,32 @@ def test_what_never_ends_is_refused_in_time():
 
 
 def test_no_child_is_left_after_closing():
-    before = set(multiprocessing.active_children())
+    before = set(psutil.Process().children())
     pool = DecoderProcesses(processes=1)
     pool.decode(png(2, 2))
-    (child,) = set(multiprocessing.active_children()) - before
-    number = child.pid
+    (child,) = set(psutil.Process().children()) - before
     pool.close()
-    assert not psutil.pid_exists(number)
+    assert not child.is_running()
+
+
+def test_children_end_with_what_forgets_them():
+    before = set(psutil.Process().children())
+    DecoderProcesses(processes=1).decode(png(2, 2))
+    gc.collect()
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_daemonic_process_decodes_too():
+    process = multiprocessing.get_context("spawn").Process(target=decode_one, daemon=True)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def decode_one():
+    pool = DecoderProcesses(processes=1)
+    assert pool.decode(png(2, 2)).size == (2, 2)
+    pool.close()
 
 
 PARENT = """
@@ -102,8 +122,8 @@ from tests.images.test_decoder_processes import png
 if __name__ == "__main__":
     pool = DecoderProcesses(processes=1)
     pool.decode(png(2, 2))
-    import multiprocessing
-    print(multiprocessing.active_children()[0].pid, flush=True)
+    import psutil
+    print(psutil.Process().children()[0].pid, flush=True)
     time.sleep(600)
 """
 
