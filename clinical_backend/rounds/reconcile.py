@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_RETRY = 5.0
 _LONGEST_RETRY = 600.0
+_NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 
 def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
@@ -179,6 +180,9 @@ def _run(workshop: Workshop, row: Round) -> bool:
     except ClinicalError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
         _fail(workshop, project_id, row.id, str(error))
+    except MemoryError:
+        logger.exception("Project %d, round %d: there was not enough memory", project_id, row.number)
+        _fail(workshop, project_id, row.id, _NO_MEMORY)
     except Exception:
         # The worker must outlive a fault of ours; the log holds it whole, the database only that it was.
         logger.exception("Project %d, round %d failed by a fault of the backend", project_id, row.number)

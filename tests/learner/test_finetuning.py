@@ -256,6 +256,29 @@ def test_input_that_cannot_be_is_refused(tune, images, labels, options, error):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (MemoryError(), "not enough memory"),
+        (torch.OutOfMemoryError(), "not enough memory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_failures_of_the_machine_are_named(tune, monkeypatch, failure, message):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(finetuning, "draw_views", fail)
+    with pytest.raises(ModelError, match=message):
+        tune(*drawn(20))
+
+
+def test_a_loss_that_is_not_finite_is_refused(tune, monkeypatch):
+    monkeypatch.setattr(finetuning, "draw_views", lambda batch, *_: batch * torch.nan)
+    with pytest.raises(ModelError, match="finite"):
+        tune(*drawn(20))
+
+
 def test_a_missing_cuda_device_is_named(tune):
     with pytest.raises(ModelError, match="DEVICE"):
         tune(*drawn(20), device="cuda")

@@ -30,6 +30,7 @@ class FakeLabelStudio:
         self.model_version = ""
         self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
         self.faults = {}
+        self.meanwhile = {}
         self.calls = []
 
     def annotate(self, task_id, name, *, exemplar=False):
@@ -44,6 +45,7 @@ class FakeLabelStudio:
 
     def _call(self, name):
         self.calls.append(name)
+        self.meanwhile.pop(name, lambda: None)()
         fault = self.faults.get(name)
         if fault is not None:
             raise fault
@@ -67,6 +69,10 @@ class FakeLabelStudio:
         self._call("tasks")
         return [Task(id=task, data={"image": uri}) for task, uri in self.uris.items() if task > (after_id or 0)]
 
+    def existing_tasks(self, project_id, task_ids):
+        self._call("existing_tasks")
+        return {task for task in task_ids if task in self.uris}
+
     def annotated_tasks(self, project_id):
         self._call("annotated_tasks")
         return [AnnotatedTask(id=task, annotations=answers) for task, answers in self.answers.items()]
@@ -74,7 +80,9 @@ class FakeLabelStudio:
     def import_predictions(self, project_id, items):
         self._call("import_predictions")
         for item in items:
-            self.predictions.setdefault(item["model_version"], []).append(item)
+            chosen = [choice for region in item["result"] for choice in region["value"]["choices"]]
+            if all(f'value="{choice}"' in self.config for choice in chosen):  # the others it drops, and says nothing
+                self.predictions.setdefault(item["model_version"], []).append(item)
         return len(items)
 
     def model_versions(self, project_id):

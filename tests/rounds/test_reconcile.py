@@ -10,7 +10,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.rounds.conftest import picture
-from tests.rounds.fake_label_studio import NOT_FOUND, FakeLabelStudio
+from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
 from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
@@ -154,6 +154,59 @@ def test_a_fault_of_ours_in_a_stage_leaves_the_old_queue_and_no_secret_in_the_re
     assert latest(workshop).state is RoundState.FAILED
     assert "details of our own" not in row(workshop).problem
     assert "details of our own" in caplog.text
+
+
+def test_memory_that_does_not_suffice_is_told_with_a_cure_and_the_round_is_tried_again(workshop, studio, monkeypatch):
+    reconcile(workshop, 1, look=True)
+    served = studio.queue()
+
+    def devour(*_args, **_kwargs):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(round_module, "fit", devour)
+        workshop.stores.projects.request_round(1, "test")
+        reconcile(workshop, 1, look=False)
+    assert (studio.queue(), latest(workshop).state) == (served, RoundState.FAILED)
+    assert "not enough memory" in row(workshop).problem
+    due_now(workshop)
+    reconcile(workshop, 1, look=False)
+    assert (studio.model_version, row(workshop).problem) == (latest(workshop).version, None)
+
+
+@pytest.mark.parametrize("call", ["tasks", "annotated_tasks", "import_predictions", "update_project"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('<Choice value="red"/>', '<Choice value="red"/><Choice value="green"/>'),
+        ('value="red"', 'value="crimson"'),
+        ('<Choice value="dark"/>', ""),
+    ],
+    ids=["added", "renamed", "removed"],
+)
+def test_a_class_that_changes_in_mid_round_is_served_whole_or_not_at_all(workshop, studio, change, call):
+    studio.config = before = CONFIG.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="grey"/>')
+    for task in (1, 2, 3, 20, 21, 22):
+        studio.annotate(task, "red" if task in RED else "dark", exemplar=task == 1)
+    reconcile(workshop, 1, look=True)
+    served = studio.queue()
+
+    def edit():
+        studio.config = studio.config.replace(*change)
+
+    studio.meanwhile[call] = edit
+    workshop.stores.projects.request_round(1, "test")
+    reconcile(workshop, 1, look=False)
+    assert studio.config != before
+    if latest(workshop).state is RoundState.FAILED:
+        assert studio.queue() == served
+    else:
+        assert studio.queue() == [queued.task_id for queued in workshop.stores.rounds.queue(latest(workshop).id)]
+    due_now(workshop)
+    reconcile(workshop, 1, look=True)
+    assert (latest(workshop).state, row(workshop).problem) == (RoundState.PUBLISHED, None)
+    assert (row(workshop).label_config, studio.model_version) == (studio.config, latest(workshop).version)
+    assert len(studio.queue()) == 10
 
 
 def test_a_problem_of_looking_is_taken_back_when_it_is_over(workshop, studio):
