@@ -38,6 +38,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+	$(BIN)/pip-audit --requirement requirements/constraints.txt --no-deps --disable-pip --progress-spinner off
 
 format: .venv/installed
 	$(BIN)/ruff format .
