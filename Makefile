@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/clinical demo
 
 test: setup .venv-label-studio-ml/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
