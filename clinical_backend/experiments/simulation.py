@@ -107,11 +107,11 @@ def simulate(
         rare = project.is_rare[pool.tasks]
         situation = Situation(settings, target, fitted, pool, query, labelled, number, rare)
         started = time.perf_counter()
-        places, chosen = order(strategy, situation, batch)
+        places, seeks, chosen = order(strategy, situation, batch)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
         outcome.chosen.append(chosen)
-        for task in pool.tasks[places].tolist():
-            project.annotate(task, outcome, sought=bool(target.query))
+        for task, sought in zip(pool.tasks[places].tolist(), seeks.tolist(), strict=False):
+            project.annotate(task, outcome, sought=sought)
     return outcome
 
 

@@ -11,6 +11,7 @@ from clinical_backend.acquisition import FUNCTIONS, NAMES, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.rounds.embed import FeaturedTasks
 from clinical_backend.rounds.rank import rank
+from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,8 +62,8 @@ class Situation:
     rare: NDArray[np.bool_]
 
 
-def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.int64], str]:
-    """Return the places in the pool of the next ``budget`` tasks, and what chose them.
+def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+    """Return the places in the pool of the next ``budget`` tasks, which of them seek the target, and what chose them.
 
     A strategy that needs a classifier goes by the exemplars (FLQMI on features) while there is none that
     knows rare and common classes; one that seeks no class is random until then.
@@ -78,8 +79,9 @@ def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.
         )
     if strategy == LIVE:
         return _live(situation, budget)
+    seeks = np.full(budget, bool(situation.target.query))
     if strategy == "oracle":
-        return np.argsort(~situation.rare, kind="stable")[:budget], strategy
+        return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
     name, _, way = strategy.partition("@")
     way = "features" if name == "nearest" else way
     fitted, pool = situation.fitted, situation.pool
@@ -108,10 +110,10 @@ def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.
         labelled=Embedding(situation.labelled.features) if len(situation.labelled) else None,
         seed=situation.settings.seed * 1000 + situation.number,
     )
-    return selection.indices, f"{name}@{way}" if way else name
+    return selection.indices, seeks, f"{name}@{way}" if way else name
 
 
-def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], str]:
+def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     choice, ranked = rank(
         situation.settings.model_copy(update={"queue_size": budget}),
         situation.target,
@@ -123,4 +125,5 @@ def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], str]:
         round_number=situation.number,
     )
     places = {int(task): place for place, task in enumerate(situation.pool.tasks)}
-    return np.asarray([places[item.task_id] for item in ranked], dtype=np.int64), choice.acquisition
+    order = np.asarray([places[item.task_id] for item in ranked], dtype=np.int64)
+    return order, np.asarray([item.draw is Draw.TARGET for item in ranked]), choice.acquisition

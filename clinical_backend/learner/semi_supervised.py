@@ -41,11 +41,12 @@ def fit_with_pool(
     pool: ArrayLike,
     *,
     rare: Sequence[int],
+    trust: float = 1.0,
     seed: int = 0,
 ) -> LinearClassifier:
     """Learn from labels and from the pool, every class weighing the same.
 
-    With n labels of common classes, a share of 100 / (100 + n) of the weight of each common class is the
+    With n labels of common classes, a share of trust · 100 / (100 + n) of the weight of each common class is the
     pool's. It needs no label of a common class, and one of a rare class.
 
     Parameters
@@ -60,6 +61,8 @@ def fit_with_pool(
         Features of the unlabelled images, shape (m, d), m ≥ 1. A sample of 1,000 is taken.
     rare
         Indices of the rare classes.
+    trust
+        In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
     seed
         Of the sample.
 
@@ -89,7 +92,7 @@ def fit_with_pool(
         names = (*names, OTHER)
     else:
         guesses = _likeliest_common(rows, codes, classes, sampled, rare=rare, seed=seed)
-    weights = _weights(codes, guesses, set(rare))
+    weights = _weights(codes, guesses, set(rare), trust)
     return fit_weighted(
         np.concatenate([rows, sampled]),
         np.concatenate([codes, guesses]),
@@ -117,10 +120,12 @@ def _likeliest_common(
     return likeliest
 
 
-def _weights(codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int]) -> NDArray[np.float64]:
+def _weights(
+    codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float
+) -> NDArray[np.float64]:
     """Return a weight for each label and each image of the pool, in all 1 for each class."""
     commons = sum(int(code) not in rare for code in codes)
-    share = _WORTH / (_WORTH + commons)
+    share = trust * _WORTH / (_WORTH + commons)
     weights, pooled = np.zeros(len(codes)), np.zeros(len(guesses))
     for code in np.unique(np.concatenate([codes, guesses])):
         labelled, guessed = codes == code, guesses == code

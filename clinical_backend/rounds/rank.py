@@ -12,6 +12,8 @@ from clinical_backend.acquisition import Embedding, select
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from clinical_backend.rounds.embed import FeaturedTasks
@@ -26,6 +28,7 @@ _OF_RARE = frozenset({"quality_diversity", "p_rare"})
 _UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
 _DIVERSE_COMPONENTS = 16
+_MOST_EXPLORED = 0.5
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
 
@@ -173,7 +176,10 @@ def rank(
         seed=settings.seed,
     )
     sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
-    order, draws = _interleave(rest[selection.indices], audit, generator, sought)
+    picks, sources = rest[selection.indices], [sought] * len(selection.indices)
+    if settings.acquisition == "auto" and sought is Draw.TARGET:
+        picks, sources = _explore(picks, _MOST_EXPLORED * target.doubt, rest, pool.features - centre, labelled.features - centre)
+    order, draws = _interleave(picks, sources, audit, generator)
     return choice, _explain(order, draws, fit, pool, query)
 
 
@@ -189,20 +195,38 @@ def _leading_components(pool: NDArray[np.float32], labelled: NDArray[np.float32]
     return Embedding(pool @ leading), Embedding(labelled @ leading) if len(labelled) else None
 
 
+def _explore(
+    picks: NDArray[np.int64],
+    share: float,
+    rest: NDArray[np.int64],
+    pool: NDArray[np.float32],
+    labelled: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Give a share of the places, evenly spread, to a diverse order away from what is labelled."""
+    places = np.arange(len(picks))
+    exploring = np.floor((places + 1) * share) > np.floor(places * share)
+    number = int(exploring.sum())
+    if not number:
+        return picks, [Draw.TARGET] * len(picks)
+    kept = picks[: len(picks) - number]
+    others = np.setdiff1d(rest, kept)
+    embedding, seen = _leading_components(pool[others], labelled)
+    found = others[select("coreset", embedding, None, number, labelled=seen).indices]
+    mixed = np.empty(len(picks), dtype=np.int64)
+    mixed[~exploring], mixed[exploring] = kept, found
+    return mixed, [Draw.DIVERSE if explores else Draw.TARGET for explores in exploring]
+
+
 def _interleave(
-    picks: NDArray[np.int64], audit: NDArray[np.int64], generator: np.random.Generator, sought: Draw
+    picks: NDArray[np.int64], sources: Sequence[Draw], audit: NDArray[np.int64], generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], list[Draw]]:
     """Spread the audit draws over the queue, one at a random place of each equal stretch."""
     size = len(picks) + len(audit)
     edges = np.linspace(0, size, len(audit) + 1).astype(int)
     places = {int(generator.integers(low, high)) for low, high in pairwise(edges)}
-    chosen, drawn = iter(picks), iter(audit)
-    order, draws = [], []
-    for place in range(size):
-        audited = place in places
-        order.append(next(drawn if audited else chosen))
-        draws.append(Draw.AUDIT if audited else sought)
-    return np.asarray(order, dtype=np.int64), draws
+    chosen, drawn = iter(zip(picks, sources, strict=True)), iter((task, Draw.AUDIT) for task in audit)
+    mixed = [next(drawn if place in places else chosen) for place in range(size)]
+    return np.asarray([task for task, _ in mixed], dtype=np.int64), [draw for _, draw in mixed]
 
 
 def _explain(

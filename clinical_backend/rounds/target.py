@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scipy.special import betainc
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -16,6 +18,7 @@ _COMMON_SHARE = 0.3
 _ENOUGH_LABELS = 20
 _ENOUGH_TO_CALL_COMMON = 10
 _QUERY_LIMIT = 200
+_LEAST_YIELD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class Target:
         Tasks tagged "not like this".
     reason
         Where the target comes from, for people.
+    sought, hits
+        How many labels were given because a round sought the target, and how many of them are of its classes.
+    unsought, chance_hits
+        The same of all other labels but the exemplars': what an order that seeks nothing meets.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +48,23 @@ class Target:
     exemplars: int
     counter_exemplars: tuple[int, ...]
     reason: str
+    sought: int = 0
+    hits: int = 0
+    unsought: int = 0
+    chance_hits: int = 0
+
+    @property
+    def doubt(self) -> float:
+        """The probability that seeking the target is in vain, by what it has yielded.
+
+        In vain is a yield below twice what the other labels met, and below one in ten in any case. The probability
+        is that of the yield's posterior under a uniform prior; 0 while nothing was sought. An exemplar that is not
+        typical of its class leads to where there is little.
+        """
+        if not self.sought:
+            return 0.0
+        chance = (self.chance_hits + 0.5) / (self.unsought + 1)
+        return float(betainc(1 + self.hits, 1 + self.sought - self.hits, min(_LEAST_YIELD, 2 * chance)))
 
 
 def find_target(
@@ -89,4 +113,15 @@ def find_target(
     found = [task for task, name in labels.items() if name in members and task not in exemplars]
     blocked = set(counter_exemplars)
     query = [task for task in [*exemplars, *found] if task not in blocked][:_QUERY_LIMIT]
-    return Target(targets, tuple(query), len(exemplars), tuple(counter_exemplars), reason)
+    tried = [labels[task] for task in targeted if task in labels]
+    return Target(
+        targets,
+        tuple(query),
+        len(exemplars),
+        tuple(counter_exemplars),
+        reason,
+        sought=len(tried),
+        hits=sum(name in targets for name in tried),
+        unsought=counts.total(),
+        chance_hits=sum(counts[name] for name in targets),
+    )
