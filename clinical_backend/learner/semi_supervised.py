@@ -120,9 +120,7 @@ def _likeliest_common(
     return likeliest
 
 
-def _weights(
-    codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float
-) -> NDArray[np.float64]:
+def _weights(codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float) -> NDArray[np.float64]:
     """Return a weight for each label and each image of the pool, in all 1 for each class."""
     commons = sum(int(code) not in rare for code in codes)
     share = trust * _WORTH / (_WORTH + commons)

@@ -82,5 +82,7 @@ def fit_detector(
     classes = tuple(sorted(set(groups)))
     codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    classifier = fit_with_pool(np.stack(rows), codes, classes, pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed)
+    classifier = fit_with_pool(
+        np.stack(rows), codes, classes, pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
+    )
     return Detector(classifier, columns)

@@ -29,6 +29,7 @@ _UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
 _DIVERSE_COMPONENTS = 16
 _MOST_EXPLORED = 0.5
+_LEAST_EXPLORED = 0.005
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
 
@@ -47,12 +48,15 @@ class Choice:
         Whether it keeps away from the counter-exemplars.
     reason
         For people.
+    explores
+        Share of the queue that a diverse order fills instead, since seeking the target yields little.
     """
 
     acquisition: str
     gradients: bool
     conditioned: bool
     reason: str
+    explores: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,10 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
     reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
-    return Choice("quality_diversity", False, False, reason)
+    explores = _MOST_EXPLORED * target.doubt if setting == "auto" else 0.0
+    if explores >= _LEAST_EXPLORED:
+        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
+    return Choice("quality_diversity", False, False, reason, explores)
 
 
 def rank(
@@ -177,8 +184,8 @@ def rank(
     )
     sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
     picks, sources = rest[selection.indices], [sought] * len(selection.indices)
-    if settings.acquisition == "auto" and sought is Draw.TARGET:
-        picks, sources = _explore(picks, _MOST_EXPLORED * target.doubt, rest, pool.features - centre, labelled.features - centre)
+    if choice.explores:
+        picks, sources = _explore(picks, choice.explores, rest, pool.features - centre, labelled.features - centre)
     order, draws = _interleave(picks, sources, audit, generator)
     return choice, _explain(order, draws, fit, pool, query)
 

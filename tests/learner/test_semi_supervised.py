@@ -64,6 +64,18 @@ def test_the_pool_gives_way_to_labels(cells):
     assert apart[1] < apart[0]
 
 
+def test_a_pool_that_is_not_trusted_weighs_little_beside_labels_of_common_classes(cells):
+    features, classes = cells
+    labelled = np.concatenate([rare_cases(cells, 5), np.flatnonzero(classes < 2)[:20]])
+    kept = (classes[labelled], features[labelled])
+    alone = fit(kept[1], kept[0], ("a", "b", "rare")).probabilities(features)
+    apart = [
+        np.abs(learn(cells, labelled, trust=trust)[0].probabilities(features) - alone).mean()
+        for trust in (1.0, 0.3, 0.01)
+    ]
+    assert apart[0] > apart[1] > apart[2]
+
+
 def test_it_is_the_same_again(cells):
     first, second = (learn(cells, rare_cases(cells, 3))[0] for _ in range(2))
     assert np.array_equal(first.weights, second.weights)

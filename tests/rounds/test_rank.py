@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -38,12 +40,13 @@ def order(
     pool=None,
     query_readable=True,
     counter_readable=True,
+    targeted=(),
     **settings,
 ):
     known, labels = labelled(cells, rows)
     tagged = [int(cells.tasks[row]) for row in exemplars]
     against = [int(cells.tasks[row]) for row in counter_exemplars]
-    target = find_target(labels, tagged, against, (), CLASSES)
+    target = find_target(labels, tagged, against, (), CLASSES, targeted=[int(cells.tasks[row]) for row in targeted])
     at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
     query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
     rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
@@ -177,6 +180,26 @@ def test_exemplars_whose_images_are_unreadable_leave_a_diverse_order(cells):
     choice, queue = order(cells, (0, 1), (0, 1), query_readable=False)
     assert choice.acquisition == "coreset"
     assert {task.nearest_exemplar for task in queue} == {None}
+
+
+def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
+    missed = range(40, 70)
+    given = {"rows": (0, *missed), "exemplars": (0,), "audit_share": 0.1}
+    _, trusted = order(cells, **given)
+    choice, doubted = order(cells, **given, targeted=missed)
+    assert {task.draw for task in trusted} == {Draw.TARGET, Draw.AUDIT}
+    counts = Counter(task.draw for task in doubted)
+    assert counts == {Draw.AUDIT: 2, Draw.DIVERSE: 8, Draw.TARGET: 10}
+    assert "explores" in choice.reason
+    assert len({task.task_id for task in doubted}) == 20
+    sources = [task.draw for task in doubted if task.draw is not Draw.AUDIT]
+    assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
+
+
+def test_a_named_acquisition_does_not_explore(cells):
+    missed = range(40, 70)
+    _, queue = order(cells, (0, *missed), (0,), targeted=missed, acquisition="p_rare", audit_share=0.0)
+    assert {task.draw for task in queue} == {Draw.TARGET}
 
 
 def test_a_queue_of_one_is_drawn_or_chosen_but_never_empty(cells):

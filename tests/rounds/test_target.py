@@ -22,6 +22,20 @@ def test_a_class_that_the_queue_was_turned_to_stays_rare_however_many_are_found(
     assert find_target(labels, (1,), (), (), CLASSES).query == (1,)
 
 
+def test_seeking_is_doubted_as_long_as_it_yields_little():
+    def doubt(hits, misses, chance_hits=0, chance=0):
+        names = ["a"] * hits + ["b"] * misses + ["a"] * chance_hits + ["b"] * chance
+        labels = {0: "a"} | dict(enumerate(names, start=1))
+        return find_target(labels, (0,), (), (), CLASSES, targeted=range(1, hits + misses + 1)).doubt
+
+    assert doubt(0, 0, 0, 50) == 0.0
+    assert doubt(0, 20) > 0.8
+    assert doubt(0, 40) > doubt(1, 39) > doubt(4, 36) > doubt(10, 30)
+    assert doubt(10, 30) < 0.01
+    # Two in forty are much where one in two hundred is what other labels meet, and nothing where one in ten is.
+    assert doubt(2, 38, 1, 199) < 0.1 < 0.5 < doubt(2, 38, 20, 180)
+
+
 def test_without_exemplars_the_setting_names_the_target():
     target = find_target({1: "a", 2: "b"}, (), (), ("b", "unknown"), CLASSES)
     assert (target.classes, target.query) == (("b",), (2,))
