@@ -44,6 +44,8 @@ class Memo(Protocol):
     """What the picks so far mean for each exemplar."""
 
     increment: Increment
+    least: float
+    """The function is saturated where no gain is above it."""
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the two (q,) arrays that the increment is computed with."""
@@ -66,15 +68,12 @@ class Terms:
         (n,) the sums of the increments before any pick, or bounds of them.
     memo
         Of no picks.
-    least
-        The function is saturated where no gain is above it.
     """
 
     between: Cross
     own: NDArray[np.float32]
     parts: NDArray[np.float32]
     memo: Memo
-    least: float = 0.0
 
 
 def lazy_greedy(terms: Terms, budget: int, workers: Workers) -> Selection:
@@ -101,7 +100,7 @@ def lazy_greedy(terms: Terms, budget: int, workers: Workers) -> Selection:
                 rows = alive if rows is None else rows[alive]
         found = workers.run(sweep, len(own), kernel, own, parts, *state, TIE, least=_LEAST_ROWS)
         pick, gain = first_of(found)
-        if gain <= terms.least:
+        if gain <= memo.least:
             return complete(indices[:step], gains[:step], budget, terms.between.nearest)
         indices[step], gains[step] = pick if rows is None else rows[pick], gain
         own[pick] = TAKEN

@@ -78,6 +78,8 @@ class Covered:
         ψ.
     """
 
+    least = 0.0
+
     def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
         self._covered: NDArray[np.float64] = np.zeros(len(top))
         self._top, self._bottom = top, bottom

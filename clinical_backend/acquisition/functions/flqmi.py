@@ -45,8 +45,7 @@ def flqmi_terms(request: Request, workers: Workers) -> Terms:
     pool = Directions(request.pool, "pool", workers, deferred=True)
     between = cross(pool, Directions(request.query, "query", workers), to, workers)
     own = np.float32(request.eta) * to(between.nearest)
-    size = len(request.query)
-    return Terms(between, own, between.total, Covered(size), least=_ROUNDING * size)
+    return Terms(between, own, between.total, Covered(len(request.query)))
 
 
 class Covered:
@@ -56,6 +55,7 @@ class Covered:
 
     def __init__(self, size: int) -> None:
         self._covered = np.zeros(size, np.float32)
+        self.least = _ROUNDING * size
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._covered, self._covered
