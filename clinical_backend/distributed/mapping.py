@@ -9,7 +9,7 @@ from clinical_backend.distributed.cluster import connected, translated
 from clinical_backend.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["map_on_cluster"]
 
@@ -25,7 +25,7 @@ _RETRIES = 2
 
 def map_on_cluster(
     address: str | None, make: Callable[[], Callable[[Batch], Result]], batches: Iterable[Batch]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Do batches of work on all nodes of a Ray cluster; yield the results as they come.
 
     A worker that dies is started anew, on another node if its own is gone, and its batches are done again; a
@@ -77,7 +77,7 @@ def _workers(ray: Any, make: Callable[[], object]) -> list[Any]:  # noqa: ANN401
     """Start one worker for each GPU of a node, or one on a node without; on nodes with CPUs only."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    workers = []
+    workers: list[Any] = []
     for node in ray.nodes():
         resources = node["Resources"]
         if not node["Alive"] or not resources.get("CPU"):

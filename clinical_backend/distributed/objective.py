@@ -89,8 +89,8 @@ class Objective:
         size = len(self.query)
         if self.name == "flqmi":
             return flqmi.Covered(size)
-        ends = (np.zeros(size) if end is None else end.astype(np.float64) for end in (top, bottom))
-        return com.Covered(*ends, self.concave)
+        high, low = (np.zeros(size) if end is None else end.astype(np.float64) for end in (top, bottom))
+        return com.Covered(high, low, self.concave)
 
     def _request(self, pool: Embedding) -> Request:
         alike("query", pool, self.query)

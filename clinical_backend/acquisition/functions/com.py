@@ -91,12 +91,14 @@ class Covered:
         }[kind]
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what the increment of ψ is computed with."""
         if self._kind is Concave.SQRT:
             return self._covered.astype(np.float32), np.sqrt(self._covered).astype(np.float32)
         scale = (1 / (1 + self._covered)).astype(np.float32)
         return scale, scale
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        """Add a pick; return the ratio and the offset of the bound."""
         before = self._covered
         self._covered = before + similarities
         reached = self._top > 0

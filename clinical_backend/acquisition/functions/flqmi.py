@@ -58,8 +58,10 @@ class Covered:
         self.least = _ROUNDING * size
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return c, twice."""
         return self._covered, self._covered
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        """Add a pick; an increment is then at most what it was."""
         np.maximum(self._covered, similarities, out=self._covered)
         return 1.0, 0.0
