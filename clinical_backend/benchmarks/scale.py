@@ -81,7 +81,7 @@ def main(points: int, dimension: int, *, ray: bool) -> None:
     """
     title = f"{points:,} × {dimension}, {_EXEMPLARS} exemplars, B = {_BUDGET}; {available_cpus()} CPUs"
     table = Table(*_HEADINGS, title=title)
-    whole = np.empty(0, np.int64)
+    whole: NDArray[np.int64] = np.empty(0, np.int64)
     for result in measure(points, dimension, ray=ray):
         if result.where == "whole":
             whole = result.picks
