@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
@@ -21,7 +20,6 @@ def cluster_address():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Off, Ray listens on loopback alone; the name is of the systems on which it is off by default.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_agent_register_timeout_ms", "300000")  # a busy machine takes long to start its agents
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("RAY_ADDRESS", raising=False)
         pytest.importorskip("ray")
@@ -37,13 +35,13 @@ def cluster_address():
 
 
 def started(make, folder):
-    """Start a head and a second node; again if a busy machine let Ray's own 30 seconds pass."""
+    """Start a head and a second node; again if on a busy machine Ray's own limits of 15 and 30 seconds passed."""
     node = {"num_cpus": 1, "object_store_memory": MEMORY, "include_log_monitor": False}
     for left in reversed(range(ATTEMPTS)):
         cluster = make()
         try:
-            cluster.add_node(**node, **agents(), include_dashboard=False, temp_dir=folder, no_monitor=True)
-            cluster.add_node(**node, **agents())
+            cluster.add_node(**node, include_dashboard=False, temp_dir=folder, no_monitor=True)
+            cluster.add_node(**node)
         except Exception as error:  # Ray raises no narrower one
             cluster.shutdown()
             if not left or "timed out during startup" not in str(error):
@@ -51,13 +49,3 @@ def started(make, folder):
         else:
             return cluster
     raise AssertionError
-
-
-def agents():
-    """Return ports for a node's agents: a node that must ask them for theirs gives up after 15 seconds."""
-    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return ports
