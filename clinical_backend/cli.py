@@ -341,6 +341,18 @@ def bench_smi() -> None:
     run()
 
 
+@bench.command("scale")
+def bench_scale(
+    points: Annotated[int, typer.Option(help="Images in the pool.", min=10_000)] = 1_000_000,
+    dimension: Annotated[int, typer.Option(help="Length of a feature.", min=2)] = 128,
+    ray: Annotated[bool, typer.Option(help="Also on a Ray of this machine.")] = False,
+) -> None:
+    """Time selection from a pool in 2 and 4 parts beside the whole, and count what moves between them."""
+    from clinical_backend.benchmarks.scale import main as run
+
+    run(points, dimension, ray=ray)
+
+
 def _settings() -> Settings:
     settings = load_settings()
     configure_logs(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "ClinicalError",
+    "ClusterError",
     "ImageError",
     "InvalidArgumentError",
     "JobQueueError",
@@ -55,6 +56,7 @@ class InvalidArgumentError(ClinicalError, ValueError):
     def __init__(self, argument: str, problem: str, cure: str) -> None:
         super().__init__(f"Argument {argument!r}: {problem}", cure)
         self.argument = argument
+        self.args = (argument, problem, cure)  # what another process makes it anew of
 
 
 class LabelStudioError(ClinicalError):
@@ -99,6 +101,10 @@ class ModelError(ClinicalError):
 
 class JobQueueError(ClinicalError):
     """Redis, through which workers are told what to do, cannot be reached."""
+
+
+class ClusterError(ClinicalError):
+    """Ray is not installed, its cluster cannot be reached, or workers on it fail."""
 
 
 class RoundAbandonedError(ClinicalError):

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         How long a worker may be at one project before its round fails and is tried again later.
     worker_timeout_seconds
         A worker that gave no sign of life for so long is taken for dead, and its round is run again.
+    ray_address
+        ``host:port`` of the head of a Ray cluster that embeds many new images; the backend's machine must be a node of
+        it. The nodes are told these settings, the API key among them.
+    ray_min_images
+        The number of new images from which on that cluster embeds them.
     seed
         Seed of every random draw.
     """
@@ -170,6 +175,8 @@ class Settings(BaseSettings):
     predict_seconds: float = Field(default=60.0, gt=0)
     round_timeout_seconds: int = Field(default=14_400, ge=1)
     worker_timeout_seconds: float = Field(default=30.0, ge=1)
+    ray_address: str | None = None
+    ray_min_images: int = Field(default=5000, ge=1)
     seed: int = 0
 
     @property

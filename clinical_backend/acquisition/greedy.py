@@ -11,7 +11,7 @@ from clinical_backend.acquisition.request import Selection
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TIE", "complete", "first_largest", "largest"]
+__all__ = ["TIE", "complete", "first_largest", "foremost", "largest"]
 
 TIE = np.float32(1e-6)
 """Gains whose relative difference is below this are equal: float32 cannot tell them apart."""
@@ -19,16 +19,20 @@ TIE = np.float32(1e-6)
 
 def largest(scores: NDArray[np.float64], budget: int) -> Selection:
     """Pick the largest scores, lowest index on a tie; the gains are the scores."""
-    if budget < len(scores):
-        level = np.partition(scores, len(scores) - budget)[len(scores) - budget]
-        rows = np.flatnonzero(scores >= level - TIE * abs(level))
-    else:
-        rows = np.arange(len(scores))
+    rows = foremost(scores, budget)
     order = rows[np.argsort(-scores[rows], kind="stable")]
     bounds = np.flatnonzero(np.diff(scores[order]) < -TIE * np.abs(scores[order[:-1]])) + 1
     ties = np.repeat(np.arange(len(bounds) + 1), np.diff(np.concatenate([[0], bounds, [len(order)]])))
     order = order[np.lexsort((order, ties))][:budget]
     return Selection(order.astype(np.int64), scores[order].astype(np.float64))
+
+
+def foremost(scores: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
+    """Return, in ascending order, the rows of which the `budget` largest are, with all that tie with the last."""
+    if budget >= len(scores):
+        return np.arange(len(scores))
+    level = np.partition(scores, len(scores) - budget)[len(scores) - budget]
+    return np.flatnonzero(scores >= level - TIE * abs(level))
 
 
 def complete(

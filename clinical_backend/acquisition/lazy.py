@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Selection
     from clinical_backend.acquisition.similarity import Cross
 
-__all__ = ["Increment", "Memo", "lazy_greedy"]
+__all__ = ["Increment", "Memo", "Terms", "first_of", "lazy_greedy"]
 
 _LEAST_ROWS = 32_768  # of a thread
 _REVIEWS = frozenset({2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512})
@@ -43,6 +44,8 @@ class Memo(Protocol):
     """What the picks so far mean for each exemplar."""
 
     increment: Increment
+    least: float
+    """The function is saturated where no gain is above it."""
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the two (q,) arrays that the increment is computed with."""
@@ -51,38 +54,38 @@ class Memo(Protocol):
         """Add a pick; return (ratio, offset): each sum x of increments is now ≤ ratio · x + offset."""
 
 
-def lazy_greedy(
-    between: Cross,
-    own: NDArray[np.float32],
-    parts: NDArray[np.float32],
-    memo: Memo,
-    budget: int,
-    workers: Workers,
-    *,
-    least: float = 0.0,
-) -> Selection:
+@dataclass(frozen=True)
+class Terms:
+    """The gains of a pool: own_j + Σ_q increment(s_jq).
+
+    Attributes
+    ----------
+    between
+        Similarities of the pool to the query set, with their kernel.
+    own
+        (n,) the part of a gain that never changes.
+    parts
+        (n,) the sums of the increments before any pick, or bounds of them.
+    memo
+        Of no picks.
+    """
+
+    between: Cross
+    own: NDArray[np.float32]
+    parts: NDArray[np.float32]
+    memo: Memo
+
+
+def lazy_greedy(terms: Terms, budget: int, workers: Workers) -> Selection:
     """Pick the largest own_j + Σ_q increment(s_jq), lowest index on a tie, `budget` times.
 
     The increments must not grow with the picks. Then the sum of a point's increments when last
     computed, sent through the bounds of the memo since, bounds it now; only a point whose bound still
     reaches the largest gain found is computed again. The bounds are affine, so that all sums are kept
     as they would have been at the start. No gain falls below its own part, so that a point whose bound
-    does not reach the B-th largest own part is left out for good.
-
-    Parameters
-    ----------
-    between
-        Similarities of the pool to the query set, with their kernel.
-    own
-        (n,) the part of a gain that never changes; overwritten.
-    parts
-        (n,) the sums of the increments before any pick; overwritten.
-    memo
-        Updated with each pick.
-    least
-        The function is saturated where no gain is above it.
+    does not reach the B-th largest own part is left out for good. The arrays of the terms are overwritten.
     """
-    kernel = between.kernel
+    kernel, own, parts, memo = terms.between.kernel, terms.own, terms.parts, terms.memo
     assert kernel is not None
     indices, gains = np.empty(budget, np.int64), np.empty(budget)
     ratio, offset = 1.0, 0.0
@@ -96,15 +99,20 @@ def lazy_greedy(
                 kernel, own, parts = kernel[alive], own[alive], parts[alive]
                 rows = alive if rows is None else rows[alive]
         found = workers.run(sweep, len(own), kernel, own, parts, *state, TIE, least=_LEAST_ROWS)
-        best = max(gain for _, gain in found)
-        if best <= least:
-            return complete(indices[:step], gains[:step], budget, between.nearest)
-        pick, gain = next((row, gain) for row, gain in found if gain >= best - TIE * best)
+        pick, gain = first_of(found)
+        if gain <= memo.least:
+            return complete(indices[:step], gains[:step], budget, terms.between.nearest)
         indices[step], gains[step] = pick if rows is None else rows[pick], gain
         own[pick] = TAKEN
         step_ratio, step_offset = memo.add(kernel[pick])
         ratio, offset = ratio * step_ratio, offset * step_ratio + step_offset
-    return complete(indices, gains, budget, between.nearest)
+    return complete(indices, gains, budget, terms.between.nearest)
+
+
+def first_of(found: list[tuple[int, float]]) -> tuple[int, float]:
+    """Return the first of what parts of a pool found, in their order, that reaches the largest gain."""
+    best = max(gain for _, gain in found)
+    return next((row, gain) for row, gain in found if gain >= best - TIE * best)
 
 
 def _alive(

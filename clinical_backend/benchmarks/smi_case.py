@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Case", "data", "main"]
+__all__ = ["Case", "data", "main", "peak_memory", "reset_peak"]
 
 _MODULES = {"flqmi": flqmi, "gcmi": gcmi, "com": com, "flvmi": flvmi, "logdetmi": logdetmi}
 
@@ -73,14 +73,14 @@ def _ours(case: Case) -> dict[str, Any]:
     stages = _timed_stages(_MODULES[case.function])
     pool, query = Embedding(rows), Embedding(exemplars)
     floors, reads, totals, kernels = [], [], [], []
-    before = _reset_peak()
+    before = reset_peak()
     peak = 0
     direction = exemplars[0].copy()
     for _ in range(case.repeats):
         stages.clear()
         totals.append(_seconds(lambda: select(case.function, pool, query, case.budget)))
         kernels.append(sum(stages))
-        peak = max(peak, _peak() - before)
+        peak = max(peak, peak_memory() - before)
         floors.append(_seconds(lambda: rows @ exemplars.T))
         reads.append(_seconds(lambda: rows @ direction))
     return {
@@ -103,7 +103,7 @@ def _submodlib(case: Case) -> dict[str, Any]:
     warm_up()
     submodlib_engine.submodlib_function(case.function, _request(rows[:50], exemplars, 5))  # imports it
     request = _request(rows, exemplars, case.budget)
-    before = _reset_peak()
+    before = reset_peak()
     stages = _timed_stages(submodlib_engine)
     started = time.perf_counter()
     function = submodlib_engine.submodlib_function(case.function, request)
@@ -116,7 +116,7 @@ def _submodlib(case: Case) -> dict[str, Any]:
         "maximize": maximize,
         "selection": constructor + maximize,
         "total": kernel + constructor + maximize,
-        "peak_mb": (_peak() - before) / 2**20,
+        "peak_mb": (peak_memory() - before) / 2**20,
     }
 
 
@@ -163,17 +163,17 @@ def _gradient(case: Case) -> dict[str, Any]:
         left, right = (_built(each) for each in (pool, query))
         return np.asarray((left @ right.T + 1) / 2)
 
-    before = _reset_peak()
+    before = reset_peak()
     quick = statistics.median(_seconds(factorised) for _ in range(case.repeats))
-    peak = _peak() - before
-    before = _reset_peak()
+    peak = peak_memory() - before
+    before = reset_peak()
     slow = statistics.median(_seconds(built) for _ in range(max(1, case.repeats // 2)))
     return {
         "total": quick,
         "built": slow,
         "difference": float(np.abs(factorised() - built()).max()),
         "peak_mb": peak / 2**20,
-        "built_peak_mb": (_peak() - before) / 2**20,
+        "built_peak_mb": (peak_memory() - before) / 2**20,
     }
 
 
@@ -212,13 +212,14 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Start a new high-water mark; return the memory in use now, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak_memory() -> int:
+    """Return the high-water mark of this process's memory, in bytes."""
     return _status("VmHWM")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from itertools import islice
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from clinical_backend.distributed.mapping import map_on_cluster
 from clinical_backend.errors import ImageError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.embedding import content_key
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["THUMBNAIL", "FeaturedTasks", "digests_of", "embed_new", "features_of", "may_try", "thumbnail"]
+__all__ = [
+    "THUMBNAIL",
+    "Cluster",
+    "Embedded",
+    "FeaturedTasks",
+    "Station",
+    "digests_of",
+    "embed_new",
+    "features_of",
+    "may_try",
+    "thumbnail",
+]
 
 THUMBNAIL = 48
 """Side of the images in pixels that adaptation learns from."""
@@ -49,6 +62,7 @@ def embed_new(
     progress: Callable[[int, int], None],
     *,
     thumbnails: FeatureStore | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Fetch, decode and embed the images that have no feature yet.
 
@@ -60,21 +74,72 @@ def embed_new(
         Called with the number of images done and of all.
     thumbnails
         Where small pixels of them are kept, if they are.
+    cluster
+        Where many new images are embedded, if anywhere but here. What comes of them is kept from here.
 
     Returns
     -------
     int
         How many images were tried.
+
+    Raises
+    ------
+    ClusterError
+        When the cluster is wanted and fails. What it made until then is kept.
     """
     waiting = _waiting(stores.images.all(project_id).values(), features)
     progress(0, len(waiting))
-    images = iter(waiting)
+    batches = (waiting[start : start + _BATCH] for start in range(0, len(waiting), _BATCH))
+    small = thumbnails is not None
+    if cluster is not None and len(waiting) >= cluster.least:
+        embedded = map_on_cluster(cluster.address, partial(cluster.make, small), batches)
+    else:
+        station = Station(source, embedder, small=small)
+        embedded = (station(batch) for batch in batches)
     done = 0
-    while batch := list(islice(images, _BATCH)):
-        _embed_batch(stores, source, embedder, features, project_id, batch, thumbnails)
-        done += len(batch)
-        progress(done, len(waiting))
+    with closing(embedded):
+        for each in embedded:
+            _keep(stores, features, project_id, each, thumbnails)
+            done += len(each.digests) + len(each.problems)
+            progress(done, len(waiting))
     return len(waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Ray cluster that embeds.
+
+    Attributes
+    ----------
+    address
+        Of its head.
+    least
+        The number of new images from which on it does.
+    make
+        Makes a station on a node, told whether small pixels are wanted.
+    """
+
+    address: str
+    least: int
+    make: Callable[[bool], Station]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What came of some images.
+
+    Attributes
+    ----------
+    digests, problems
+        By task: what identifies its image, or why it cannot be read.
+    features, thumbnails
+        By digest: the feature, shape (d,), and the small pixels where they are wanted.
+    """
+
+    digests: dict[int, str] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +197,52 @@ def may_try(image: KnownImage, now: float) -> bool:
     return now - image.tried_at >= wait
 
 
-def _embed_batch(
-    stores: Stores,
-    source: ImageSource,
-    embedder: Embedder,
-    features: FeatureStore,
-    project_id: int,
-    batch: list[KnownImage],
-    thumbnails: FeatureStore | None,
+class Station:
+    """Where images are read and embedded, in this process or on a node of a cluster; it knows no store.
+
+    Parameters
+    ----------
+    source, embedder
+        What fetches the images, and what makes features of them.
+    small
+        Whether small pixels of them are made too.
+    """
+
+    def __init__(self, source: ImageSource, embedder: Embedder, *, small: bool) -> None:
+        self._source, self._embedder, self._small = source, embedder, small
+
+    def __call__(self, batch: list[KnownImage]) -> Embedded:
+        """Fetch, decode and embed some images."""
+        keys: list[str] = []
+
+        def contents() -> Iterator[bytes | ImageError]:
+            # Images pass through one by one: 128 large files are more than memory should hold at once.
+            for _, content in self._source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch):
+                keys.append("" if isinstance(content, ImageError) else content_key(content))
+                yield content
+
+        done = Embedded()
+        made = self._embedder.embed_with_pixels(contents())
+        for position, (image, embedded) in enumerate(zip(batch, made, strict=True)):
+            if isinstance(embedded, ImageError):
+                done.problems[image.task_id] = str(embedded)
+            else:
+                digest = done.digests[image.task_id] = keys[position]
+                done.features[digest], pixels = embedded
+                if self._small:
+                    done.thumbnails[digest] = thumbnail(pixels)
+        return done
+
+
+def _keep(
+    stores: Stores, features: FeatureStore, project_id: int, done: Embedded, thumbnails: FeatureStore | None
 ) -> None:
-    keys: list[str] = []
-
-    def contents() -> Iterator[bytes | ImageError]:
-        # Images pass through one by one: 128 large files are more than memory should hold at once.
-        for _, content in source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch):
-            keys.append("" if isinstance(content, ImageError) else content_key(content))
-            yield content
-
-    problems: dict[int, str] = {}
-    digests: dict[int, str] = {}
-    rows: dict[str, NDArray[np.float32]] = {}
-    small: dict[str, NDArray[np.uint8]] = {}
-    for position, (image, embedded) in enumerate(zip(batch, embedder.embed_with_pixels(contents()), strict=True)):
-        if isinstance(embedded, ImageError):
-            problems[image.task_id] = str(embedded)
-        else:
-            digest = digests[image.task_id] = keys[position]
-            rows[digest], pixels = embedded
-            small[digest] = thumbnail(pixels)
-    if rows:
+    if done.features:
         if thumbnails is not None:
-            thumbnails.add(list(small), np.stack(list(small.values())).reshape(len(small), -1))
-        features.add(list(rows), np.stack(list(rows.values())))
-    stores.images.found(project_id, digests)
-    stores.images.failed(project_id, problems)
-    for task_id, problem in problems.items():
+            small = np.stack(list(done.thumbnails.values()))
+            thumbnails.add(list(done.thumbnails), small.reshape(len(small), -1))
+        features.add(list(done.features), np.stack(list(done.features.values())))
+    stores.images.found(project_id, done.digests)
+    stores.images.failed(project_id, done.problems)
+    for task_id, problem in done.problems.items():
         logger.warning("Project %d, task %d is left out: %s", project_id, task_id, problem)

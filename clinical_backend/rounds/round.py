@@ -60,6 +60,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             project_id,
             stages.progress,
             thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
+            cluster=workshop.cluster,
         )
         inputs, adaptation = choose_inputs(workshop, snapshot, project_id)
         pool = inputs.pool

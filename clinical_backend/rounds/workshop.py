@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from clinical_backend.images.decoder_processes import DecoderProcesses
-from clinical_backend.images.sources import ImageSource
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adapted import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones import Backbone, BackboneSpec, load_backbone, parse_backbone
-from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.finetuned import FinetunedBackbone
-from clinical_backend.learner.preprocessing import PREPROCESSING, to_square
-from clinical_backend.rounds.embed import THUMBNAIL
+from clinical_backend.learner.preprocessing import PREPROCESSING
+from clinical_backend.rounds.embed import THUMBNAIL, Cluster
 from clinical_backend.rounds.finetuned import Finetuned, read_record
+from clinical_backend.rounds.tools import Tools, station
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores import Stores
@@ -30,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Adapted", "Workshop"]
 
-_DECODERS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
@@ -41,7 +35,7 @@ class Adapted:
     features: FeatureStore
 
 
-class Workshop:
+class Workshop(Tools):
     """What rounds and predictions work with.
 
     Parameters
@@ -53,56 +47,19 @@ class Workshop:
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.stores = Stores(database)
         self._database = database
         self._adapted: dict[int, Adapted] = {}
         self._finetuned: dict[int, Finetuned] = {}
 
-    @cached_property
-    def client(self) -> LabelStudioClient:
-        """Label Studio's API."""
-        return LabelStudioClient(self.settings.label_studio_url, self.settings.api_key)
-
-    @cached_property
-    def source(self) -> ImageSource:
-        """Images by address."""
-        return ImageSource(
-            self.settings.label_studio_url,
-            self.client.http,
-            local_roots=self.settings.local_roots,
-            allowed_hosts=self.settings.image_hosts,
-        )
-
-    @cached_property
-    def spec(self) -> BackboneSpec:
-        """Which network makes features, known without loading it."""
-        settings = self.settings
-        folder = settings.model_dir / "backbones"
-        return parse_backbone(settings.backbone, image_size=settings.image_size, folder=folder)
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        """The network that makes features."""
-        return load_backbone(
-            self.settings.backbone,
-            folder=self.settings.model_dir / "backbones",
-            image_size=self.settings.image_size,
-            device=self.settings.device,
-        )
-
-    @cached_property
-    def decoders(self) -> DecoderProcesses:
-        """From the bytes of an image to the square that the backbone takes."""
-        return DecoderProcesses(partial(to_square, size=self.settings.image_size), processes=_DECODERS)
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        """Images through the backbone."""
-        return self._embedder(self.backbone)
-
-    def _embedder(self, backbone: Backbone) -> Embedder:
-        return Embedder(backbone, self.decoders.decode, workers=_DECODERS + 1)  # one fetches the next meanwhile
+    @property
+    def cluster(self) -> Cluster | None:
+        """The Ray cluster that embeds many new images; ``None`` without one."""
+        if self.settings.ray_address is None:
+            return None
+        make = partial(station, self.settings)
+        return Cluster(self.settings.ray_address, self.settings.ray_min_images, make)
 
     @cached_property
     def features(self) -> FeatureStore:
@@ -172,7 +129,7 @@ class Workshop:
                 backbone=f"probabilities-{record.network}",
                 dimension=len(backbone.head.classes),
             )
-            known = Finetuned(record.network, backbone, self._embedder(backbone), store)
+            known = Finetuned(record.network, backbone, self.embedder_of(backbone), store)
             self._finetuned[project_id] = known
         return known
 

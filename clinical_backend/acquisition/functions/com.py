@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition.compiled import Workers
-from clinical_backend.acquisition.lazy import Increment, lazy_greedy
+from clinical_backend.acquisition.lazy import Increment, Terms, lazy_greedy
 from clinical_backend.acquisition.request import Concave
 from clinical_backend.acquisition.similarity import Directions, Map, cross
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["com", "concave"]
-
-_ROWS = 65_536
+__all__ = ["Covered", "com", "com_terms", "concave"]
 
 
 def com(request: Request) -> Selection:
@@ -39,19 +37,23 @@ def com(request: Request) -> Selection:
     ----------
     Kothawade et al., "PRISM", AAAI 2022, table 1 (COM).
     """
-    assert request.query is not None
     with Workers() as workers:
-        to = Map.of(request.similarity, non_negative=True)
-        pool = Directions(request.pool, "pool", workers, deferred=True)
-        between = cross(pool, Directions(request.query, "query", workers), to, workers)
-        assert between.kernel is not None
-        own = np.float32(request.eta) * concave(between.total, request.concave)
-        top, bottom = (np.asarray(edge(between.kernel, axis=0), np.float64) for edge in (np.max, np.min))
-        # By concavity of ψ a sum of ψ(s_q) is at most q ψ(Σ_q s_q / q): a bound to start from.
-        size = np.float32(len(request.query))
-        parts = size * concave(between.total / size, request.concave) * np.float32(1 + 1e-5)
-        memo = _Covered(top, bottom, request.concave)
-        return lazy_greedy(between, own, parts, memo, request.budget, workers)
+        return lazy_greedy(com_terms(request, workers), request.budget, workers)
+
+
+def com_terms(request: Request, workers: Workers) -> Terms:
+    """Return the gains of COM."""
+    assert request.query is not None
+    to = Map.of(request.similarity, non_negative=True)
+    pool = Directions(request.pool, "pool", workers, deferred=True)
+    between = cross(pool, Directions(request.query, "query", workers), to, workers)
+    assert between.kernel is not None
+    own = np.float32(request.eta) * concave(between.total, request.concave)
+    top, bottom = (np.asarray(edge(between.kernel, axis=0), np.float64) for edge in (np.max, np.min))
+    # By concavity of ψ a sum of ψ(s_q) is at most q ψ(Σ_q s_q / q): a bound to start from.
+    size = np.float32(len(request.query))
+    parts = size * concave(between.total / size, request.concave) * np.float32(1 + 1e-5)
+    return Terms(between, own, parts, Covered(top, bottom, request.concave))
 
 
 def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]:
@@ -65,8 +67,18 @@ def concave(values: NDArray[np.floating], kind: Concave) -> NDArray[np.floating]
             return np.asarray(values / (1 + values))
 
 
-class _Covered:
-    """c_q, the summed similarity of an exemplar to the picks."""
+class Covered:
+    """c_q, the summed similarity of an exemplar to the picks.
+
+    Parameters
+    ----------
+    top, bottom
+        (q,) the largest and the least similarity of any point whose increments `add` bounds.
+    kind
+        ψ.
+    """
+
+    least = 0.0
 
     def __init__(self, top: NDArray[np.float64], bottom: NDArray[np.float64], kind: Concave) -> None:
         self._covered: NDArray[np.float64] = np.zeros(len(top))
@@ -79,12 +91,14 @@ class _Covered:
         }[kind]
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what the increment of ψ is computed with."""
         if self._kind is Concave.SQRT:
             return self._covered.astype(np.float32), np.sqrt(self._covered).astype(np.float32)
         scale = (1 / (1 + self._covered)).astype(np.float32)
         return scale, scale
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        """Add a pick; return the ratio and the offset of the bound."""
         before = self._covered
         self._covered = before + similarities
         reached = self._top > 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition.compiled import Workers
-from clinical_backend.acquisition.lazy import Increment, lazy_greedy
+from clinical_backend.acquisition.lazy import Increment, Terms, lazy_greedy
 from clinical_backend.acquisition.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["flqmi"]
+__all__ = ["Covered", "flqmi", "flqmi_terms"]
 
 _ROUNDING = 1e-7
 
@@ -34,28 +34,34 @@ def flqmi(request: Request) -> Selection:
     ----------
     Kothawade et al., "PRISM", AAAI 2022, table 1 (FLQMI); DISTIL calls it fl2mi.
     """
-    assert request.query is not None
     with Workers() as workers:
-        to = Map.of(request.similarity, non_negative=True)
-        pool = Directions(request.pool, "pool", workers, deferred=True)
-        between = cross(pool, Directions(request.query, "query", workers), to, workers)
-        own = np.float32(request.eta) * to(between.nearest)
-        memo = _Covered(len(request.query))
-        least = _ROUNDING * len(request.query)
-        return lazy_greedy(between, own, between.total, memo, request.budget, workers, least=least)
+        return lazy_greedy(flqmi_terms(request, workers), request.budget, workers)
 
 
-class _Covered:
-    """c_q, the largest similarity of an exemplar to the picks."""
+def flqmi_terms(request: Request, workers: Workers) -> Terms:
+    """Return the gains of FLQMI."""
+    assert request.query is not None
+    to = Map.of(request.similarity, non_negative=True)
+    pool = Directions(request.pool, "pool", workers, deferred=True)
+    between = cross(pool, Directions(request.query, "query", workers), to, workers)
+    own = np.float32(request.eta) * to(between.nearest)
+    return Terms(between, own, between.total, Covered(len(request.query)))
+
+
+class Covered:
+    """c_q, the largest similarity of an exemplar to the picks; of `size` exemplars."""
 
     increment = Increment.COVERAGE
 
     def __init__(self, size: int) -> None:
         self._covered = np.zeros(size, np.float32)
+        self.least = _ROUNDING * size
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return c, twice."""
         return self._covered, self._covered
 
     def add(self, similarities: NDArray[np.float32]) -> tuple[float, float]:
+        """Add a pick; an increment is then at most what it was."""
         np.maximum(self._covered, similarities, out=self._covered)
         return 1.0, 0.0

@@ -12,9 +12,11 @@ from clinical_backend.acquisition.request import Similarity
 from clinical_backend.acquisition.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["gcmi"]
+__all__ = ["gcmi", "gcmi_scores"]
 
 
 def gcmi(request: Request) -> Selection:
@@ -29,6 +31,11 @@ def gcmi(request: Request) -> Selection:
     ----------
     Kothawade et al., "PRISM", AAAI 2022, table 1 (GCMI).
     """
+    return largest(gcmi_scores(request), request.budget)
+
+
+def gcmi_scores(request: Request) -> NDArray[np.float64]:
+    """Return the (n,) gains, which no pick changes."""
     assert request.query is not None
     to = Map.of(request.similarity)
     with Workers() as workers:
@@ -40,4 +47,4 @@ def gcmi(request: Request) -> Selection:
             total = to.slope * (factor.values @ towards) * factor.inverse + to.offset * np.float32(len(query))
         else:
             total = cross(pool, query, to, workers, keep=False).total
-    return largest(2 * request.lambda_ * total.astype(np.float64), request.budget)
+    return np.asarray(2 * request.lambda_ * total.astype(np.float64))
