@@ -205,12 +205,15 @@ def _overlaps(rounds: list[Round]) -> int:
 
 def _kills(kills: list[_Kill]) -> Table:
     """Count kills by victim and point, and say how long it took until the next queue was published."""
+    victims = sorted({kill.victim for kill in kills})
+    waits = {victim: [kill.seconds for kill in kills if kill.victim == victim] for victim in victims}
     table = Table(title="Kills by point of the round, and seconds until the next queue was published")
-    for heading in ("killed", *POINTS, "median", "most"):
-        table.add_column(heading, justify="left" if heading == "killed" else "right")
-    for victim in sorted({kill.victim for kill in kills}):
-        own = [kill for kill in kills if kill.victim == victim]
-        counts = [str(sum(kill.point == point for kill in own)) for point in POINTS]
-        waits = [kill.seconds for kill in own]
-        table.add_row(victim, *counts, f"{statistics.median(waits):.1f}", f"{max(waits):.1f}")
+    table.add_column("point")
+    for victim in victims:
+        table.add_column(victim, justify="right")
+    for point in POINTS:
+        here = [kill.victim for kill in kills if kill.point == point]
+        table.add_row(point, *(str(here.count(victim)) for victim in victims))
+    table.add_row("seconds: median", *(f"{statistics.median(waits[victim]):.1f}" for victim in victims))
+    table.add_row("seconds: most", *(f"{max(waits[victim]):.1f}" for victim in victims))
     return table
