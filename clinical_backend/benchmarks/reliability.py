@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_TASKS = 500
-_RARE = 50
-_READ_SECONDS = 2.0
+_TASKS = 400
+_RARE = 40
+_READ_SECONDS = 3.0
 _AWAY = (0.0, 2.0)
 _VICTIMS = ("worker", "server", "Redis", "Redis, data lost")
 
@@ -94,7 +94,7 @@ def _read(trial: Trial, ended: threading.Event) -> _Reading:
         while not ended.wait(_READ_SECONDS):
             task = reader.next(trial.id)
             if task is None:
-                done.not_served += 1
+                done.not_served += len(done.given) < _TASKS
                 continue
             name = trial.demo.truth[task.id]
             started = time.perf_counter()
@@ -174,7 +174,7 @@ def _outcome(trial: Trial, reading: _Reading, kills: list[_Kill], state: str) ->
         ),
         ("queue while one was dead: old and whole / new and whole", f"{queues.count('old')} / {queues.count('new')}"),
         ("queue while one was dead: neither", queues.count("MIXED")),
-        ("times that the reader was served nothing", reading.not_served),
+        ("times that the reader was served nothing while tasks were left", reading.not_served),
         ("longest that one annotation took, s", f"{reading.slowest:.1f}"),
         ("rounds published", states.count(RoundState.PUBLISHED)),
         ("rounds cut off, and run again", states.count(RoundState.ABANDONED)),

@@ -36,7 +36,7 @@ __all__ = ["Trial", "open_trial"]
 
 T = TypeVar("T")
 
-_WAIT_SECONDS = 600.0
+_WAIT_SECONDS = 3600.0
 _LOOK_SECONDS = 0.1
 _SETTINGS = {
     "ADAPTATION": "off",

@@ -16,7 +16,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
 
-from clinical_backend.errors import RoundTimeoutError
+from clinical_backend.errors import RoundTimeoutError, StorageError
 from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import connect_redis, hint_key, project_key, round_queue, training_key
 from clinical_backend.jobs.trainings import TrainingJobs
@@ -138,8 +138,8 @@ def _trainings(workshop: Workshop, connection: Redis) -> Iterator[None]:
         while not ended.wait(_LOOK_SECONDS):
             try:
                 jobs.attend()
-            except RedisError:
-                logger.debug("Trainings wait for Redis")
+            except (RedisError, StorageError):
+                logger.debug("Trainings wait for Redis or the database")
             except Exception:
                 # Rounds go on without; a fault that lasts is seen in the log each time.
                 logger.exception("Trainings could not be attended to")

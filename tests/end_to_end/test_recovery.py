@@ -22,6 +22,8 @@ REQUESTS = {
 }
 """A request that a round makes in a stage, and nothing else does."""
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def proxy(label_studio):

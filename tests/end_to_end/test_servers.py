@@ -21,6 +21,8 @@ from tests.end_to_end.conftest import wait_until
 PROJECTS = 20
 TASKS = 6
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 class Servers:
     """What the servers say, each asked by itself."""
@@ -96,7 +98,6 @@ def choice(name):
     return [{"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": [name]}}]
 
 
-@pytest.mark.timeout(1200)
 def test_twenty_projects_interleaved_do_not_meet(client, servers, projects):
     with ThreadPoolExecutor(PROJECTS) as readers:
         list(readers.map(lambda project: servers.setup(servers.next(), project), projects))
@@ -127,7 +128,7 @@ def test_twenty_projects_interleaved_do_not_meet(client, servers, projects):
 
 def published(servers, project):
     """Return the version of a project once it has one."""
-    wait_until(lambda: servers.stores.rounds.published(project.id), f"a queue of project {project.id}", seconds=600)
+    wait_until(lambda: servers.stores.rounds.published(project.id), f"a queue of project {project.id}")
     return servers.stores.rounds.published(project.id).version
 
 

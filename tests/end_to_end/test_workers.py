@@ -16,6 +16,8 @@ from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
@@ -107,7 +109,6 @@ def served_whole(loop):
     ] == len(loop.queue())
 
 
-@pytest.mark.timeout(1200)
 def test_a_worker_killed_at_any_point_costs_no_round(connected, workers):
     before = len(rounds(connected))
     for point in POINTS:
@@ -121,7 +122,6 @@ def test_a_worker_killed_at_any_point_costs_no_round(connected, workers):
     assert list(workers.ended().values()) == [-signal.SIGKILL] * len(POINTS)
 
 
-@pytest.mark.timeout(1200)
 def test_a_postgresql_killed_in_any_stage_costs_no_round(connected, workers, held, postgresql):
     old = connected.status()["published_version"]
     for point in ("sync", "fit", "imported", "switched"):
