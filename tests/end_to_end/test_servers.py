@@ -65,7 +65,9 @@ def servers(label_studio, make_backend, redis_server, postgresql, tmp_path_facto
     others = [BackendServer(first.folder, label_studio.url, label_studio.account.token, **settings) for _ in range(2)]
     with ExitStack() as stack:
         for server in (first, *others):
-            stack.enter_context(server)
+            stack.callback(server.stop)
+        with ThreadPoolExecutor(3) as starting:
+            list(starting.map(BackendServer.start, (first, *others)))
         workers = stack.enter_context(Workers(tmp_path_factory.mktemp("workers") / "faults", first.environment))
         database = Database(settings["DATABASE_URL"])
         stack.callback(database.close)
