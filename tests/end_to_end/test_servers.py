@@ -116,9 +116,11 @@ def test_twenty_projects_interleaved_do_not_meet(client, servers, projects):
         assert {task: entry.label for task, entry in stores.labels.all(project.id).items()} == dict(
             zip(ids, classes, strict=False)
         )
-        (row,) = stores.rounds.history(project.id)
+        row = stores.rounds.published(project.id)
         assert sorted(queued.task_id for queued in stores.rounds.queue(row.id)) == ids[len(classes) :]
-        assert client.model_versions(project.id) == {row.version: TASKS - len(classes)}
+        there = client.model_versions(project.id)
+        assert there.keys() <= {own.version for own in stores.rounds.history(project.id)}
+        assert there[row.version] == TASKS - len(classes)
         assert client.project(project.id).model_version == row.version == versions[number]
         checkpoint = servers.all[0].folder / "checkpoints" / str(project.id) / row.version
         assert load_checkpoint(checkpoint)[0].classes == classes
