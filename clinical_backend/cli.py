@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,7 @@ app.add_typer(bench, name="bench")
 _LAST_REQUESTS_SECONDS = 30
 """How long requests in progress may take when the server is told to end."""
 
+State = Literal["sqlite", "postgresql"]
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
 
@@ -322,15 +323,28 @@ def bench_embedding() -> None:
 
 @bench.command("reliability")
 def bench_reliability(
-    kills: Annotated[int, typer.Option(help="How often a worker, the server or Redis is killed.", min=3)] = 36,
+    kills: Annotated[int, typer.Option(help="How often one is killed; 35 is each at each point.", min=1)] = 35,
+    state: Annotated[State, typer.Option(help="Which database holds the state.")] = "postgresql",
 ) -> None:
-    """Kill workers, server and Redis while a simulated reader annotates, and count what was lost.
+    """Kill workers, server, Redis and PostgreSQL in rounds while a simulated reader annotates; count what was lost.
 
     An interrupt (Ctrl+C) ends it early; what was tried until then is counted.
     """
     from clinical_backend.benchmarks.reliability import main as run
 
-    run(kills)
+    run(kills, state)
+
+
+@bench.command("webhooks")
+def bench_webhooks(
+    rate: Annotated[int, typer.Option(help="Webhooks a second.", min=1)] = 200,
+    seconds: Annotated[int, typer.Option(help="For how long.", min=1)] = 20,
+    state: Annotated[State, typer.Option(help="Which database holds the state.")] = "postgresql",
+) -> None:
+    """Send the same webhook 50 times at once, then many a second while rounds run: refusals, latency and memory."""
+    from clinical_backend.benchmarks.webhooks import main as run
+
+    run(rate, seconds, state)
 
 
 @bench.command("smi")

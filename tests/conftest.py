@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.demo.postgresql_server import PostgreSQLServer
 from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
-from tests.storage.postgresql_server import PostgreSQLServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,108 +1,39 @@
-"""What is lost while workers, the server and Redis are killed: counted on the real ones, while a reader annotates."""
+"""What is lost while workers, the server, Redis and PostgreSQL are killed at every point of a round: counted."""
 
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import random
-import shutil
+import signal
 import statistics
-import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.demo.backend_server import BackendServer
-from clinical_backend.demo.dataset import drawn_cells
-from clinical_backend.demo.label_studio_server import LabelStudioServer
-from clinical_backend.demo.redis_server import RedisServer
-from clinical_backend.demo.run import DemoProject, create_demo_project
-from clinical_backend.demo.simulation import CLASS_CONTROL, wait_for_round
-from clinical_backend.errors import ClinicalError
-from clinical_backend.jobs.rq_worker import run_rq_worker
+from clinical_backend.benchmarks.faults import POINTS
+from clinical_backend.benchmarks.trial import Trial, open_trial
+from clinical_backend.demo.simulation import CLASS_CONTROL
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.connect import connect
+from clinical_backend.labelstudio.labeling import read_labels, read_scheme
 from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.learner.backbones import load_backbone
-from clinical_backend.logs import configure_logs
-from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState
-from clinical_backend.storage.stores import Stores
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess
-
     from clinical_backend.storage.schema import Round
 
 __all__ = ["main"]
 
-_TASKS = 200
-_RARE = 20
-_WORKERS = 2
-_READ_SECONDS = 0.5
-_BETWEEN_KILLS = (2.0, 5.0)
+_TASKS = 400
+_RARE = 40
+_READ_SECONDS = 3.0
 _AWAY = (0.0, 2.0)
-_SETTLE_SECONDS = 180.0
-_CALLERS = 50
-_SETTINGS = {
-    "ADAPTATION": "off",
-    "QUEUE_SIZE": 50,
-    "START_TRAINING_EACH_N_UPDATES": 5,
-    "RECONCILE_SECONDS": 15,
-    "WORKER_TIMEOUT_SECONDS": 5,
-}
-
-
-class _Workers:
-    """Workers that are started again when they are killed.
-
-    They are forked from a process that has everything imported, so that the trial's time goes into rounds.
-    """
-
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self._arguments = (environment, log)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["torch", "clinical_backend.jobs.rq_worker"])
-        self._processes = [self._start() for _ in range(_WORKERS)]
-
-    def kill_one(self, number: int) -> None:
-        process = self._processes[number]
-        process.kill()
-        process.join()
-
-    def restart(self) -> None:
-        self._processes = [process if process.is_alive() else self._start() for process in self._processes]
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.join()
-
-    def _start(self) -> ForkServerProcess:
-        process = self._context.Process(target=_work, args=self._arguments)
-        process.start()
-        return process
-
-
-def _work(environment: dict[str, str], log: Path) -> None:
-    """Do as `clinical worker` does."""
-    os.environ.update(environment)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), sys.stderr.fileno())
-    settings = load_settings()
-    configure_logs(settings)
-    run_rq_worker(settings)
+_VICTIMS = ("worker", "server", "Redis", "Redis, data lost")
 
 
 @dataclass
@@ -116,151 +47,147 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Kill:
+    """What was killed while a round waited at a point, which queue was served then, and how long the next one took."""
+
     victim: str
-    during: str
-    at: float
+    point: str
+    queue: str
+    seconds: float
 
 
-class _Trial:
-    def __init__(
-        self, client: LabelStudioClient, backend: BackendServer, redis: RedisServer, demo: DemoProject
-    ) -> None:
-        self.client = client
-        self.backend = backend
-        self.redis = redis
-        self.demo = demo
-        self.id = demo.project.id
-        self.stores = Stores(Database.in_folder(backend.folder))
-        self.workers = _Workers(backend.environment, backend.folder / "workers.log")
-        self.reading = _Reading()
-        self.kills: list[_Kill] = []
-
-    def read(self, ended: threading.Event) -> None:
-        """Annotate what Label Studio serves, by the true labels, until the end."""
-        reader = Reader(self.client)
-        while not ended.wait(_READ_SECONDS):
-            task = reader.next(self.id)
-            if task is None:
-                self.reading.not_served += 1
-                continue
-            name = self.demo.truth[task.id]
-            started = time.perf_counter()
-            reader.annotate(task, {CLASS_CONTROL: [name]})
-            self.reading.slowest = max(self.reading.slowest, time.perf_counter() - started)
-            self.reading.given[task.id] = name
-
-    def kill(self, victim: str, draw: random.Random) -> None:
-        """Kill one, note what was going on, and start it again a little later."""
-        latest = self.stores.rounds.latest(self.id)
-        running = latest is not None and latest.state is RoundState.RUNNING
-        self.kills.append(_Kill(victim, latest.stage if latest and running else "no round", time.time()))
-        away = draw.uniform(*_AWAY)
-        if victim == "worker":
-            self.workers.kill_one(draw.randrange(_WORKERS))
-            time.sleep(away)
-            self.workers.restart()
-        elif victim == "server":
-            self.backend.kill()
-            time.sleep(away)
-            self.backend.start()
-        else:
-            self.redis.kill()
-            time.sleep(away)
-            self.redis.start(empty=victim == "Redis, data lost")
-
-    def restart_all(self) -> None:
-        """Start again what was killed and not yet started again."""
-        if not self.redis.running:
-            self.redis.start()
-        self.workers.restart()
-        if self.backend.process_id is None:
-            self.backend.start()
-
-    def settle(self) -> dict[str, Any]:
-        """Wait until no round is due or running."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline:
-            status = self.backend.status(self.id) or {}
-            if not status["round_due"] and status["round"]["state"] == RoundState.PUBLISHED:
-                return status
-            time.sleep(0.2)
-        raise ClinicalError("Rounds did not come to rest.", f"See the logs in {self.backend.folder}.")
-
-
-def main(kills: int) -> None:
+def main(kills: int, state: Literal["sqlite", "postgresql"]) -> None:
     """Run the trial and print its tables."""
     console = Console()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(LabelStudioServer(folder / "label-studio", cache=Path(".cache")))
-        redis = stack.enter_context(RedisServer(folder / "redis"))
-        key = server.account.token
-        client = stack.enter_context(LabelStudioClient(server.url, key))
-        reader = stack.enter_context(LabelStudioClient(server.url, key))
-        settings = {**_SETTINGS, "REDIS_URL": redis.url, "LOCAL_FILES_DOCUMENT_ROOT": server.files}
-        exported = Path(".cache") / "backbones"
-        load_backbone(folder=exported, device="cpu")
-        shutil.copytree(exported, folder / "backend" / "backbones")
-        backend = stack.enter_context(BackendServer(folder / "backend", server.url, key, **settings))
-        demo = create_demo_project(client, server, drawn_cells(_TASKS, _RARE, seed=0), "reliability")
-        trial = _Trial(reader, backend, redis, demo)
-        stack.callback(trial.workers.stop)
-        connect(client, demo.project.id, backend_url=backend.url)
-        wait_for_round(backend, demo.project.id, 0)
-        _kill_while_reading(trial, kills)
-        backend_knows = trial.settle()
-        console.print(_outcome(trial, backend_knows))
-        console.print(_kills(trial))
-        console.print(_burst(trial))
+    with open_trial(state, tasks=_TASKS, rare=_RARE) as trial:
+        reading, done = _kill_while_reading(trial, kills, console)
+        trial.ask()  # the reader's last labels may be too few for a round to be due: this one reads them all back
+        trial.settle()
+        console.print(_outcome(trial, reading, done, state))
+        console.print(_kills(done))
 
 
-def _kill_while_reading(trial: _Trial, kills: int) -> None:
+def _kill_while_reading(trial: Trial, kills: int, console: Console) -> tuple[_Reading, list[_Kill]]:
     draw = random.Random(0)
+    victims = _VICTIMS if trial.postgresql is None else (*_VICTIMS, "PostgreSQL")
+    pairs = list(itertools.product(POINTS, victims))
+    draw.shuffle(pairs)
     ended = threading.Event()
+    done: list[_Kill] = []
     with ThreadPoolExecutor(1) as readers:
-        reading = readers.submit(trial.read, ended)
+        reading = readers.submit(_read, trial, ended)
         try:
-            victims = itertools.cycle(["worker", "server", "worker", "Redis", "worker", "Redis, data lost"])
-            for victim in itertools.islice(victims, kills):
-                time.sleep(draw.uniform(*_BETWEEN_KILLS))
-                trial.kill(victim, draw)
+            for point, victim in itertools.islice(itertools.cycle(pairs), kills):
+                done.append(_kill(trial, victim, point, draw.uniform(*_AWAY)))
+                console.print(f"{len(done)}: {done[-1]}")
         except KeyboardInterrupt:  # what was tried until now is worth counting
-            trial.restart_all()
+            _restart(trial)
         finally:
             ended.set()
-        reading.result()
-    # The reader's last labels may be too few for a round to be due: this one reads them all back.
-    httpx2.post(f"{trial.backend.url}/projects/{trial.id}/rounds", timeout=60.0).raise_for_status()
+    return reading.result(), done
 
 
-def _outcome(trial: _Trial, status: dict[str, Any]) -> Table:
-    rounds = list(reversed(trial.stores.rounds.history(trial.id, limit=10_000)))
+def _read(trial: Trial, ended: threading.Event) -> _Reading:
+    """Annotate what Label Studio serves, by the true labels, until the end."""
+    done = _Reading()
+    with LabelStudioClient(trial.client.url, trial.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
+        reader = Reader(client)
+        while not ended.wait(_READ_SECONDS):
+            task = reader.next(trial.id)
+            if task is None:
+                done.not_served += len(done.given) < _TASKS
+                continue
+            name = trial.demo.truth[task.id]
+            started = time.perf_counter()
+            reader.annotate(task, {CLASS_CONTROL: [name]})
+            done.slowest = max(done.slowest, time.perf_counter() - started)
+            done.given[task.id] = name
+    return done
+
+
+def _kill(trial: Trial, victim: str, point: str, away: float) -> _Kill:
+    """Have a round wait at a point, kill one, let the round go on, start the one again; wait for the next queue."""
+    faults = trial.workers.faults
+    faults.hold_at(point)
+    trial.ask()
+    worker = trial.wait(lambda: faults.held_at(point), f"No round came to {point}.")
+    held, before = trial.rounds()[-1], trial.stores.rounds.published(trial.id)
+    started = time.time()
+    if victim == "worker":
+        os.kill(worker, signal.SIGKILL)
+    elif victim == "server":
+        trial.backend.kill()
+    elif victim == "PostgreSQL" and trial.postgresql is not None:
+        trial.postgresql.kill()
+    else:
+        trial.redis.kill()
+    served = trial.client.project(trial.id).model_version
+    stored = trial.client.model_versions(trial.id).get(served, 0)
+    faults.release(point)
+    time.sleep(away)
+    _restart(trial, empty=victim == "Redis, data lost")
+    queue = _name(trial, served, stored, before, held)
+    published = trial.wait(lambda: _published_since(trial, started), f"No queue came after {victim} died at {point}.")
+    return _Kill(victim, point, queue, published - started)
+
+
+def _name(trial: Trial, served: str, stored: int, before: Round | None, held: Round) -> str:
+    """Say which queue readers were served from, as Label Studio held it when the victim was dead."""
+    known = {row.version: name for row, name in ((before, "old"), (held, "new")) if row is not None}
+    row = next((row for row in (before, held) if row is not None and row.version == served), None)
+    whole = row is not None and stored == len(trial.stores.rounds.queue(row.id))
+    return known[served] if whole else "MIXED"
+
+
+def _published_since(trial: Trial, moment: float) -> float | None:
+    """Return when the first round after a moment was published; ``None`` while none was."""
+    ends = [row.finished_at for row in trial.rounds() if row.state is RoundState.PUBLISHED]
+    return min((end for end in ends if end is not None and end > moment), default=None)
+
+
+def _restart(trial: Trial, *, empty: bool = False) -> None:
+    """Start again what was killed; workers come back by themselves."""
+    for point in POINTS:
+        trial.workers.faults.release(point)
+    if not trial.redis.running:
+        trial.redis.start(empty=empty)
+    if trial.postgresql is not None and not trial.postgresql.running:
+        trial.postgresql.start()
+    if trial.backend.process_id is None:
+        trial.backend.start()
+
+
+def _outcome(trial: Trial, reading: _Reading, kills: list[_Kill], state: str) -> Table:
+    rounds = trial.rounds()
     states = [row.state for row in rounds]
+    project = trial.client.project(trial.id)
+    there = read_labels(read_scheme(project.label_config), trial.client.annotated_tasks(trial.id)).classes
     known = {task: entry.label for task, entry in trial.stores.labels.all(trial.id).items() if entry.label}
-    there = {task.id for task in trial.client.annotated_tasks(trial.id)}
-    version = status["published_version"]
     published = trial.stores.rounds.published(trial.id)
-    queue = len(trial.stores.rounds.queue(published.id)) if published else 0
-    served = trial.client.project(trial.id).model_version == version
+    version, queue = (published.version, trial.stores.rounds.queue(published.id)) if published else ("", [])
+    queues = [kill.queue for kill in kills]
     rows: list[tuple[str, object]] = [
-        ("kills", len(trial.kills)),
-        ("annotations given", len(trial.reading.given)),
-        ("of them missing in Label Studio", len(trial.reading.given.keys() - there)),
+        ("annotations given", len(reading.given)),
+        ("of them missing or wrong in Label Studio", sum(there.get(t) != c for t, c in reading.given.items())),
         (
-            "of them missing in the backend, or wrong there",
-            sum(known.get(t) != c for t, c in trial.reading.given.items()),
+            "labels in Label Studio / in the backend / different",
+            f"{len(there)} / {len(known)} / {_differ(there, known)}",
         ),
-        ("times that the reader was served nothing", trial.reading.not_served),
-        ("longest that one annotation took, s", f"{trial.reading.slowest:.1f}"),
+        ("queue while one was dead: old and whole / new and whole", f"{queues.count('old')} / {queues.count('new')}"),
+        ("queue while one was dead: neither", queues.count("MIXED")),
+        ("times that the reader was served nothing while tasks were left", reading.not_served),
+        ("longest that one annotation took, s", f"{reading.slowest:.1f}"),
         ("rounds published", states.count(RoundState.PUBLISHED)),
         ("rounds cut off, and run again", states.count(RoundState.ABANDONED)),
         ("rounds failed, and run again", states.count(RoundState.FAILED)),
         ("rounds left running", states.count(RoundState.RUNNING)),
         ("rounds that ran at the same time as another", _overlaps(rounds)),
-        ("Label Studio serves the published queue", "yes" if served else "NO"),
-        ("its predictions there / its tasks", f"{trial.client.model_versions(trial.id).get(version, 0)} / {queue}"),
+        ("Label Studio serves the published queue", "yes" if project.model_version == version else "NO"),
+        (
+            "its predictions there / its tasks",
+            f"{trial.client.model_versions(trial.id).get(version, 0)} / {len(queue)}",
+        ),
     ]
-    table = Table(title=f"{len(trial.kills)} kills while a reader annotates")
+    table = Table(title=f"{len(kills)} kills while a reader annotates; state in {state}")
     table.add_column("counted")
     table.add_column("", justify="right")
     for name, value in rows:
@@ -268,49 +195,25 @@ def _outcome(trial: _Trial, status: dict[str, Any]) -> Table:
     return table
 
 
+def _differ(there: dict[int, str], known: dict[int, str]) -> int:
+    return sum(there.get(task) != known.get(task) for task in there.keys() | known.keys())
+
+
 def _overlaps(rounds: list[Round]) -> int:
     return sum(later.started_at < (earlier.finished_at or 0.0) for earlier, later in itertools.pairwise(rounds))
 
 
-def _kills(trial: _Trial) -> Table:
-    """Say when each victim was killed, and how long it took until the next queue was published."""
-    ends = [
-        row.finished_at
-        for row in reversed(trial.stores.rounds.history(trial.id, limit=10_000))
-        if row.state is RoundState.PUBLISHED and row.finished_at
-    ]
-    table = Table(title="Seconds from a kill in a round to the next published queue")
-    for heading in ("killed", "times", "in a round, by stage", "median", "most"):
-        table.add_column(heading, justify="left" if heading in {"killed", "in a round, by stage"} else "right")
-    for victim in dict.fromkeys(kill.victim for kill in trial.kills):
-        kills = [kill for kill in trial.kills if kill.victim == victim]
-        inside = [kill for kill in kills if kill.during != "no round"]
-        stages = [f"{stage} {len(list(group))}" for stage, group in itertools.groupby(sorted(k.during for k in inside))]
-        waits = [min(end for end in ends if end > kill.at) - kill.at for kill in inside]
-        figures = (f"{statistics.median(waits):.1f}", f"{max(waits):.1f}") if waits else ("", "")
-        table.add_row(victim, str(len(kills)), ", ".join(stages), *figures)
+def _kills(kills: list[_Kill]) -> Table:
+    """Count kills by victim and point, and say how long it took until the next queue was published."""
+    victims = sorted({kill.victim for kill in kills})
+    waits = {victim: [kill.seconds for kill in kills if kill.victim == victim] for victim in victims}
+    table = Table(title="Kills by point of the round, and seconds until the next queue was published")
+    table.add_column("point")
+    for victim in victims:
+        table.add_column(victim, justify="right")
+    for point in POINTS:
+        here = [kill.victim for kill in kills if kill.point == point]
+        table.add_row(point, *(str(here.count(victim)) for victim in victims))
+    table.add_row("seconds: median", *(f"{statistics.median(waits[victim]):.1f}" for victim in victims))
+    table.add_row("seconds: most", *(f"{max(waits[victim]):.1f}" for victim in victims))
     return table
-
-
-def _burst(trial: _Trial) -> str:
-    """Send the same webhook at once, many times."""
-    event = {"action": "START_TRAINING", "project": {"id": trial.id}}
-
-    def call(_: int) -> float:
-        started = time.perf_counter()
-        http.post("/webhook", json=event).raise_for_status()
-        return time.perf_counter() - started
-
-    before = len(trial.stores.rounds.history(trial.id, limit=10_000))
-    with (
-        httpx2.Client(base_url=trial.backend.url, timeout=60.0) as http,
-        ThreadPoolExecutor(_CALLERS) as callers,
-    ):
-        taken = sorted(callers.map(call, range(_CALLERS)))
-    trial.settle()
-    rounds = len(trial.stores.rounds.history(trial.id, limit=10_000)) - before
-    median, most = 1000 * statistics.median(taken), 1000 * taken[-1]
-    return (
-        f"The same webhook {_CALLERS} times at once: {rounds} round(s);"
-        f" answered in {median:.0f} ms (median), {most:.0f} ms (most)."
-    )

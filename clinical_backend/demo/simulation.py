@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "read_project", "wait_for_round"]
 
-_ROUND_SECONDS = 180.0
+_ROUND_SECONDS = 600.0
 _IDLE_SECONDS = 5.0
 CLASS_CONTROL = "diagnosis"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from redis import RedisError
 from rq import Worker
 
+from clinical_backend.errors import StorageError
 from clinical_backend.jobs.redis_connection import hint_key, project_key, round_queue
 from clinical_backend.jobs.wakes import drain
 
@@ -87,16 +88,19 @@ class RedisRunner:
                 for project_id in woken | self._wanting():
                     if self._hint(project_id, look=False):
                         woken.discard(project_id)
-            except RedisError as error:
+            except (RedisError, StorageError) as error:
                 if not away:
-                    logger.warning("Redis does not answer (%s): rounds wait for it", type(error).__name__)
+                    reason = (
+                        error if isinstance(error, StorageError) else f"Redis does not answer ({type(error).__name__})."
+                    )
+                    logger.warning("Rounds wait: %s", reason)
                 away = True
             except Exception:
-                # The thread must outlive a fault of ours or of the database: nobody else queues hints.
+                # The thread must outlive a fault of ours: nobody else queues hints.
                 logger.exception("What is due could not be queued; it is tried again")
             else:
                 if away:
-                    logger.info("Redis answers again")
+                    logger.info("Redis and the database answer again")
                 away = False
 
     def _wanting(self) -> set[int]:

@@ -16,7 +16,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
 
-from clinical_backend.errors import RoundTimeoutError
+from clinical_backend.errors import RoundTimeoutError, StorageError
 from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import connect_redis, hint_key, project_key, round_queue, training_key
 from clinical_backend.jobs.trainings import TrainingJobs
@@ -100,6 +100,9 @@ class _RoundWorker(SimpleWorker):
         self.told_to_end = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
+    def set_shutdown_requested_date(self) -> None:
+        """Note nothing in Redis: it may be away, and its error would end the round that the signal came into."""
+
     def subscribe(self) -> None:
         """Take no commands from Redis: whoever reaches it could end workers."""
 
@@ -111,16 +114,17 @@ def _work(connection: Redis) -> None:
     pause = _FIRST_PAUSE
     told_to_end = False
     while not told_to_end:
+        worker = None
         try:
             worker = _RoundWorker(
                 [round_queue(connection)], connection=connection, serializer=JSONSerializer, worker_ttl=_SIGN_SECONDS
             )
             logger.info("The worker is ready")
             worker.work(logging_level="ERROR")
-            told_to_end = worker.told_to_end
             pause = _FIRST_PAUSE
         except RedisError as error:
             logger.warning("Redis does not answer (%s): the worker waits for it", type(error).__name__)
+        told_to_end = worker is not None and worker.told_to_end
         if not told_to_end:
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
@@ -134,8 +138,8 @@ def _trainings(workshop: Workshop, connection: Redis) -> Iterator[None]:
         while not ended.wait(_LOOK_SECONDS):
             try:
                 jobs.attend()
-            except RedisError:
-                logger.debug("Trainings wait for Redis")
+            except (RedisError, StorageError):
+                logger.debug("Trainings wait for Redis or the database")
             except Exception:
                 # Rounds go on without; a fault that lasts is seen in the log each time.
                 logger.exception("Trainings could not be attended to")

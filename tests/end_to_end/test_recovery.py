@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import psutil
 import pytest
 
@@ -15,38 +12,78 @@ from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
 from tests.conftest import CACHE
-from tests.end_to_end.conftest import Loop, wait_until
+from tests.end_to_end.conftest import WAIT_SECONDS, Loop, wait_until
+from tests.label_studio_proxy import LabelStudioProxy
+
+REQUESTS = {
+    "sync": r"GET /api/tasks/\?.*include=id%2Cdata%2Cmeta&",
+    "embed": r"GET /data/local-files/",
+    "publish": r"POST /api/projects/\d+/import/predictions",
+}
+"""A request that a round makes in a stage, and nothing else does."""
+
+pytestmark = pytest.mark.timeout(1800)
 
 
-@pytest.fixture
-def own_backend(label_studio, make_backend):
-    with make_backend(label_studio.url, label_studio.account.token, QUEUE_SIZE=20, RECONCILE_SECONDS=5) as server:
+@pytest.fixture(scope="module")
+def proxy(label_studio):
+    with LabelStudioProxy(label_studio.url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def own_backend(label_studio, make_backend, proxy):
+    with make_backend(proxy.url, label_studio.account.token, QUEUE_SIZE=20) as server:
         yield server
 
 
 @pytest.mark.parametrize("stage", ["sync", "embed", "publish"])
-def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells, stage):
+def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells, proxy, stage):
     loop = Loop(client, own_backend, make_cells(40))
     loop.connect()
-    # New images, so that the round has something to embed.
-    loop.client.import_tasks(loop.id, [{"data": task.data} for task in client.tasks(make_cells(100).project.id)])
+    with proxy.fault(REQUESTS[stage], held=True) as fault:
+        # New images, so that the round has something to embed.
+        loop.client.import_tasks(loop.id, [{"data": task.data} for task in client.tasks(make_cells(30).project.id)])
+        assert fault.met.wait(WAIT_SECONDS)
+        killed = loop.stores.rounds.latest(loop.id)
+        assert (killed.state, killed.stage) == (RoundState.RUNNING, stage)
+        worker = psutil.Process(own_backend.process_id).children()
+        own_backend.kill()
+        _, alive = psutil.wait_procs(worker, timeout=WAIT_SECONDS)
+        assert not alive
+        assert_whole(loop)
     loop.tag(2)
-    wait_until(lambda: _at(loop, stage), f"a round in stage {stage}")
-    worker = psutil.Process(own_backend.process_id).children()
-    os.kill(own_backend.process_id, signal.SIGKILL)
-    psutil.wait_procs(worker, timeout=10)
-    assert not any(process.is_running() for process in worker)
-    # The switch is one step: readers have an old queue whole, or the new one whole.
-    version = client.project(loop.id).model_version
-    (row,) = [row for row in loop.stores.rounds.history(loop.id) if row.version == version]
-    queue = [queued.task_id for queued in loop.stores.rounds.queue(row.id)]
-    assert client.model_versions(loop.id)[version] == len(queue)
-    assert Reader(client).next(loop.id).id in queue
-    own_backend.stop()
     own_backend.start()
     loop.wait_for_round(1, exemplars=2)
     assert client.project(loop.id).model_version == loop.status()["published_version"]
     assert RoundState.RUNNING not in {row.state for row in loop.stores.rounds.history(loop.id)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (REQUESTS["publish"], {"status": 500, "reaches": True}),
+        (r"PATCH /api/projects/\d+/$", {"status": 401}),
+        (r"PATCH /api/projects/\d+/$", {"status": None, "reaches": True}),
+    ],
+    ids=["500 to the import", "401 to the switch", "nothing to the switch"],
+)
+def test_label_studio_failing_half_way_through_publishing_is_told_and_the_round_is_run_again(
+    client, own_backend, make_cells, proxy, request_, what
+):
+    loop = Loop(client, own_backend, make_cells(30))
+    loop.connect()
+    with proxy.fault(request_, **what) as fault:
+        loop.tag(2)
+        wait_until(lambda: loop.stores.rounds.latest(loop.id, state=RoundState.FAILED), "a round that failed")
+        assert fault.met.is_set()
+        assert "Label Studio" in loop.status()["problem"]
+        assert_whole(loop)
+    loop.wait_for_round(1, exemplars=2)
+    loop.settle()
+    assert loop.status()["problem"] is None
+    assert client.project(loop.id).model_version == loop.status()["published_version"]
+    assert_whole(loop)
 
 
 def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path, make_backend):
@@ -71,6 +108,10 @@ def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path, ma
         server.stop()
 
 
-def _at(loop: Loop, stage: str) -> bool:
-    latest = loop.status()["round"]
-    return latest["number"] > 1 and latest["state"] == "running" and latest["stage"] == stage
+def assert_whole(loop: Loop) -> None:
+    """Make sure that readers are served from the queue of one round, whole."""
+    version = loop.client.project(loop.id).model_version
+    (row,) = [row for row in loop.stores.rounds.history(loop.id) if row.version == version]
+    queue = [queued.task_id for queued in loop.stores.rounds.queue(row.id)]
+    assert loop.client.model_versions(loop.id)[version] == len(queue)
+    assert Reader(loop.client).next(loop.id).id in queue

@@ -9,6 +9,7 @@ import pytest
 
 from clinical_backend.errors import (
     InvalidArgumentError,
+    LabelStudioError,
     LabelStudioRefusedError,
     LabelStudioUnavailableError,
 )
@@ -23,6 +24,7 @@ from clinical_backend.labelstudio.publisher import (
 )
 from clinical_backend.labelstudio.reader import Reader
 from tests.conftest import label_config
+from tests.label_studio_proxy import LabelStudioProxy
 
 
 def queue(task_ids, result=()):
@@ -188,6 +190,45 @@ def test_a_database_that_stays_locked_leaves_the_old_queue(label_studio, client,
         Publisher(locked).publish(project.id, "clinical-2", queue(ids[::-1]))
     assert client.project(project.id).model_version == "clinical-1"
     assert Reader(client).next(project.id).id == ids[0]
+
+
+IMPORT, SWITCH = r"POST /api/projects/\d+/import/predictions", r"PATCH /api/projects/\d+/$"
+FAULTS = [
+    (r"GET /api/projects/\d+/$", False, 500),
+    (r"GET /api/projects/\d+/model-versions/", False, 401),
+    (IMPORT, False, 401),
+    (IMPORT, False, None),
+    (IMPORT, True, 500),
+    (IMPORT, True, None),
+    (SWITCH, False, 401),
+    (SWITCH, False, 500),
+    (SWITCH, True, None),
+]
+"""Calls of publishing, whether they reach Label Studio, and what they are answered; ``None``: nothing."""
+
+
+def test_whatever_call_of_publishing_fails_one_whole_queue_is_served_and_publishing_resumed(
+    label_studio, client, publisher, project
+):
+    ids = ids_of(client, project)
+    publisher.publish(project.id, "clinical-0", queue(ids))
+    with (
+        LabelStudioProxy(label_studio.url) as proxy,
+        LabelStudioClient(proxy.url, label_studio.account.token) as failing,
+    ):
+        failing.session._sleep = lambda _: None
+        for number, (call, reaches, status) in enumerate(FAULTS, 1):
+            old, new = f"clinical-{number - 1}", f"clinical-{number}"
+            with proxy.fault(call, status=status, reaches=reaches) as fault, pytest.raises(LabelStudioError):
+                Publisher(failing).publish(project.id, new, queue(ids[::-1]))
+            assert fault.met.is_set()
+            served = client.project(project.id).model_version
+            assert served == (new if reaches and call == SWITCH else old)
+            assert client.model_versions(project.id)[served] == len(ids)
+            Publisher(failing).publish(project.id, new, queue(ids[::-1]))
+            assert client.project(project.id).model_version == new
+            assert client.model_versions(project.id)[new] == len(ids)
+    assert Reader(client).next(project.id).id == ids[-1]
 
 
 def test_when_all_tasks_are_gone_the_old_queue_stays(client, publisher, make_project):

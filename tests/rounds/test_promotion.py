@@ -13,6 +13,8 @@ from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.representation import Representation
+from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.rounds import RoundStore
 from tests.disks import full_disk
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
@@ -128,19 +130,33 @@ def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(worksh
     assert "labeling config" in promotion["reason"]
 
 
-def test_a_disk_that_is_full_at_the_checkpoint_leaves_the_published_model_and_queue(workshop, studio, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "write", "problem"),
+    [
+        (FeatureStore, "add", "Features cannot be written"),
+        (promotion_module.Promotion, "keep", "The checkpoint cannot be written"),
+        (RoundStore, "keep_queue", "The database cannot be written"),
+    ],
+    ids=["features", "checkpoint", "database"],
+)
+def test_a_disk_that_is_full_at_a_write_leaves_the_published_model_and_queue(
+    workshop, studio, monkeypatch, owner, write, problem
+):
     first = run(workshop)
     served = studio.queue()
-    keep = promotion_module.Promotion.keep
+    original = getattr(owner, write)
 
     def on_a_full_disk(*arguments):
         with full_disk(100):
-            keep(*arguments)
+            original(*arguments)
 
-    monkeypatch.setattr(promotion_module.Promotion, "keep", on_a_full_disk)
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=False)
-    assert "The checkpoint cannot be written" in workshop.stores.projects.get(1).problem
+    studio.uris[121] = picture(77)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, write, on_a_full_disk)
+        workshop.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workshop, 1, look=False)
+    assert problem in workshop.stores.projects.get(1).problem
     assert (studio.model_version, studio.queue()) == (first.version, served)
     (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222, blue=9)})])
-    assert item.result[0]["value"]["choices"] == ["red"]
+    assert (item.model_version, item.result[0]["value"]["choices"]) == (first.version, ["red"])
+    assert run(workshop).version == studio.model_version != first.version

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
+from clinical_backend.demo.postgresql_server import PASSWORD
 from clinical_backend.errors import StorageError
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -11,7 +12,6 @@ from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLa
 from clinical_backend.storage.stores import Stores
 from tests.disks import full_disk, read_only
 from tests.storage import processes
-from tests.storage.postgresql_server import PASSWORD
 from tests.storage.started import start_round
 
 
@@ -335,6 +335,7 @@ def test_a_wrong_password_and_a_database_that_is_not_there_are_told(postgresql):
 
 def test_a_user_who_may_not_make_tables_is_told(postgresql):
     database = postgresql.new_database().rpartition("/")[2]
+    postgresql.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
     with pytest.raises(
         StorageError, match=r"cannot be opened: permission denied .* user of DATABASE_URL write"
     ) as refusal:
