@@ -2,7 +2,8 @@
 
 A parent imports everything once, forks two workers, and forks another for each that ends, as Docker or systemd
 would start it again. A worker that comes to a stage of a round dies by SIGKILL if FOLDER holds a file
-``kill-STAGE``, which it takes away; or it waits there for as long as the folder holds a file ``hold-STAGE``.
+``kill-STAGE``, which it takes away; or it waits there for as long as the folder holds a file ``hold-STAGE``. Beside
+the stages there is ``switch``: weights and queue are stored, and readers are not served from them yet.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch  # noqa: F401 - imported once, before the forks
 
 from clinical_backend.jobs.rq_worker import run_rq_worker
+from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.logs import configure_logs
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.rounds import RoundStore
@@ -41,7 +43,14 @@ def with_faults(folder: Path) -> None:
         progress(self, round_id, stage, *counts)
         fault_at(stage, folder)
 
+    def switch_with_faults(self, project_id, **fields):
+        if "model_version" in fields:
+            fault_at("switch", folder)
+        return update_project(self, project_id, **fields)
+
+    update_project = LabelStudioClient.update_project
     RoundStore.progress = progress_with_faults
+    LabelStudioClient.update_project = switch_with_faults
 
 
 def fork_worker() -> int:

@@ -10,11 +10,15 @@ from clinical_backend.demo.label_studio_server import LabelStudioServer
 from clinical_backend.demo.ports import free_port
 from clinical_backend.demo.run import create_demo_project
 from clinical_backend.images.decoding import decode
-from clinical_backend.images.sources import ImageSource
+from clinical_backend.images.sources import ImageRequest, ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.rounds.sync import synchronise
+from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
 from tests.conftest import CACHE, label_config
-from tests.end_to_end.conftest import Loop
 from tests.end_to_end.google_store import google_environment, google_store
 from tests.end_to_end.sub_path import below
 from tests.images.test_dicom import RAMP, dicom
@@ -48,16 +52,25 @@ def client(hospital):
         yield connection
 
 
-def test_the_loop_runs_below_a_path(hospital, client, make_backend):
+def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, client, tmp_path):
     url, server, strays = hospital
     demo = create_demo_project(client, server, drawn_cells(30, 4, seed=1), "below a path")
-    with make_backend(url, server.account.token, QUEUE_SIZE=10) as backend:
-        loop = Loop(client, backend, demo)
-        loop.connect()
-        loop.tag(2)
-        loop.wait_for_round(1, exemplars=2)
-        assert loop.status()["round"]["counts"]["unreadable"] == 0
-        assert Reader(client).next(loop.id).id in loop.queue()
+    project = demo.project.id
+    client.update_project(project, sampling="Uncertainty sampling")
+    exemplar = next(task for task, name in demo.truth.items() if name == demo.rare)
+    Reader(client).annotate(exemplar, {"diagnosis": [demo.rare], "exemplar": ["more like this"]})
+    settings = load_settings(model_dir=tmp_path, label_studio_url=url, label_studio_api_key=server.account.token)
+    workshop = Workshop(settings, Database.in_folder(tmp_path))
+    workshop.stores.projects.register(project)
+    snapshot = synchronise(workshop.client, workshop.stores, settings, project)
+    assert (snapshot.target.exemplars, len(snapshot.pool)) == (1, 29)
+    requests = [ImageRequest(task, image.uri) for task, image in workshop.stores.images.all(project).items()]
+    assert {decode(content).size for _, content in workshop.source.fetch_many(requests)} == {(64, 64)}
+    queue = snapshot.pool[:-6:-1]
+    items = [QueueItem(task, [], queue_score(rank, len(queue))) for rank, task in enumerate(queue)]
+    Publisher(workshop.client).publish(project, "round 1", items)
+    assert Reader(client).next(project).id == queue[0]
+    workshop.stores.database.close()
     assert strays == []
 
 

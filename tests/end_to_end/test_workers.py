@@ -106,14 +106,17 @@ def served_whole(loop):
 
 def test_a_worker_killed_in_any_stage_costs_no_round(connected, workers):
     before = len(rounds(connected))
-    for stage in ("sync", "embed", "fit", "rank", "publish"):
+    stages = ("sync", "embed", "fit", "rank", "publish", "switch")
+    for stage in stages:
         workers.kill_at(stage)
         assert ask(connected) == 200
         wait_until(lambda stage=stage: workers.killed(stage), f"a worker killed in {stage}")
         connected.settle()
         assert served_whole(connected)
-    assert [row.state for row in rounds(connected)[before:]] == [RoundState.ABANDONED, RoundState.PUBLISHED] * 5
-    assert list(workers.ended().values()) == [-signal.SIGKILL] * 5
+    assert [row.state for row in rounds(connected)[before:]] == [RoundState.ABANDONED, RoundState.PUBLISHED] * len(
+        stages
+    )
+    assert list(workers.ended().values()) == [-signal.SIGKILL] * len(stages)
 
 
 def test_a_burst_during_a_round_is_one_more_round(connected, workers):
