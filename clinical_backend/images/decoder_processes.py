@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoder_child import HEAD, REFUSED
@@ -22,6 +21,8 @@ from clinical_backend.images.decoding import PIXEL_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.connection import Connection
+
+    from numpy.typing import NDArray
 
     from clinical_backend.images.decoder_child import Prepare
 
@@ -60,8 +61,13 @@ class DecoderProcesses:
             self._children.put(child)
         weakref.finalize(self, _stop, every)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Return an image, decoded and prepared in a child; safe to call from several threads.
+
+        Returns
+        -------
+        NDArray
+            Shape (height, width, 3), uint8, RGB. It cannot be written to.
 
         Raises
         ------
@@ -94,7 +100,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
@@ -105,7 +111,7 @@ class _Child:
                     f"Decoding the image takes more than {self._seconds:.0f} seconds.",
                     "Open it in an image viewer and save it again as PNG.",
                 )
-            return _image(pipe.recv_bytes(_LONGEST_REPLY))
+            return _pixels(pipe.recv_bytes(_LONGEST_REPLY))
         except (EOFError, OSError, ValueError, TypeError, struct.error):  # a dead child, or one that lost its mind
             self.stop()
             raise ImageError(
@@ -137,10 +143,10 @@ class _Child:
         return ours
 
 
-def _image(reply: bytes) -> Image.Image:
+def _pixels(reply: bytes) -> NDArray[np.uint8]:
     status, height, width = HEAD.unpack_from(reply)
     body = memoryview(reply)[HEAD.size :]
     if status == REFUSED:
         problem, cure = json.loads(bytes(body))
         raise ImageError(str(problem), str(cure))
-    return Image.fromarray(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3))
+    return np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3)

@@ -75,7 +75,7 @@ def test_what_kills_a_decoder_is_refused_and_the_next_image_is_read(size, messag
     pool = DecoderProcesses(hostile, processes=1)
     with pytest.raises(ImageError, match=message):
         pool.decode(png(*size))
-    assert pool.decode(png(4, 4)).size == (1, 1)
+    assert pool.decode(png(4, 4)).shape == (1, 1, 3)
     pool.close()
 
 
@@ -111,7 +111,7 @@ def test_a_daemonic_process_decodes_too():
 
 def decode_one():
     pool = DecoderProcesses(processes=1)
-    assert pool.decode(png(2, 2)).size == (2, 2)
+    assert pool.decode(png(2, 2)).shape == (2, 2, 3)
     pool.close()
 
 
