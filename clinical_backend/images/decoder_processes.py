@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DecoderProcesses"]
 
 _LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
+_START_SECONDS = 300.0
 
 
 class DecoderProcesses:
@@ -46,7 +47,7 @@ class DecoderProcesses:
     processes
         How many children work at a time.
     seconds
-        Longest time for one image.
+        Longest time for one image, in a child that has started.
     memory
         Most bytes of address space of a child, where the system can limit it (Linux).
     """
@@ -102,8 +103,8 @@ class _Child:
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
-        pipe = pipe or self._start()
         try:
+            pipe = pipe or self._start()
             pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self.stop()
@@ -138,8 +139,13 @@ class _Child:
             pass_fds=(theirs.fileno(),),
         )
         theirs.close()
-        ours.send(self._prepare)
         self._process, self._pipe = process, ours
+        ours.send(self._prepare)
+        # Apart from the time for an image: a machine that is busy enough to start it late would refuse good ones.
+        if not ours.poll(_START_SECONDS):
+            self.stop()
+            raise ImageError("No decoder starts on this machine.", "The image is tried again later.")
+        ours.recv_bytes(0)
         return ours
 
 
