@@ -103,8 +103,8 @@ class _Child:
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
+        pipe = pipe or self._start()
         try:
-            pipe = pipe or self._start()
             pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self.stop()
@@ -140,13 +140,22 @@ class _Child:
         )
         theirs.close()
         self._process, self._pipe = process, ours
-        ours.send(self._prepare)
         # Apart from the time for an image: a machine that is busy enough to start it late would refuse good ones.
-        if not ours.poll(_START_SECONDS):
+        if not self._ready(ours):
             self.stop()
-            raise ImageError("No decoder starts on this machine.", "The image is tried again later.")
-        ours.recv_bytes(0)
+            raise ImageError(
+                "No decoder starts on this machine.",
+                "Look whether it has memory and processes to spare; the image is tried again later.",
+            )
         return ours
+
+    def _ready(self, pipe: Connection) -> bool:
+        """Tell a child what to do, and whether it says that it is ready."""
+        try:
+            pipe.send(self._prepare)
+            return pipe.poll(_START_SECONDS) and pipe.recv_bytes(0) == b""
+        except (EOFError, OSError):
+            return False
 
 
 def _pixels(reply: bytes) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import gc
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_what_never_ends_is_refused_in_time():
     pool = DecoderProcesses(hostile, processes=1, seconds=0.5)
     with pytest.raises(ImageError, match="takes more than"):
         pool.decode(png(*HANG))
+    pool.close()
+
+
+def test_a_child_that_does_not_start_is_not_blamed_on_the_image(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    pool = DecoderProcesses(processes=1)
+    with pytest.raises(ImageError, match="No decoder starts"):
+        pool.decode(png(2, 2))
+    monkeypatch.undo()
+    assert pool.decode(png(2, 2)).shape == (2, 2, 3)
     pool.close()
 
 
