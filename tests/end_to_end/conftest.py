@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.demo.label_studio_server import LabelStudioServer
     from clinical_backend.labelstudio.client import LabelStudioClient
 
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 240.0
 CREDENTIALS = {"BASIC_AUTH_USER": "reader", "BASIC_AUTH_PASS": "pass:wörd"}
 
 
