@@ -294,6 +294,7 @@ def bench_all() -> None:
     bench_loop()
     bench_round()
     bench_embedding()
+    bench_decoding()
     bench_smi()
 
 
@@ -317,6 +318,14 @@ def bench_round() -> None:
 def bench_embedding() -> None:
     """Images per second, by engine and input size."""
     from clinical_backend.benchmarks.embedding import main as run
+
+    run()
+
+
+@bench.command("decoding")
+def bench_decoding() -> None:
+    """CPU time of decoding in child processes and in threads."""
+    from clinical_backend.benchmarks.decoding import main as run
 
     run()
 

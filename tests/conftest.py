@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.demo.ports import free_port
 from clinical_backend.demo.postgresql_server import PostgreSQLServer
 from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
+from tests.end_to_end.google_store import google_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +38,16 @@ class MakeProject(Protocol):
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+def google_port() -> int:
+    """Return the port where Label Studio expects Google Cloud Storage; see ``google_store``."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory, google_port: int) -> Iterator[LabelStudioServer]:
     """Return a running Label Studio that accepts backends on loopback."""
-    with LabelStudioServer(tmp_path_factory.mktemp("label-studio"), cache=CACHE) as server:
+    folder, environment = tmp_path_factory.mktemp("label-studio"), google_environment(google_port)
+    with LabelStudioServer(folder, cache=CACHE, environment=environment) as server:
         yield server
 
 

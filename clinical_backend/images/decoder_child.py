@@ -46,6 +46,7 @@ def serve(pipe: Connection, memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's image
     _keep_memory()
+    pipe.send_bytes(b"")  # ready
     while True:
         try:
             data = pipe.recv_bytes()

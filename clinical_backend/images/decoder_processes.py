@@ -13,7 +13,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoder_child import HEAD, REFUSED
@@ -23,11 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.connection import Connection
 
+    from numpy.typing import NDArray
+
     from clinical_backend.images.decoder_child import Prepare
 
 __all__ = ["DecoderProcesses"]
 
 _LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
+_START_SECONDS = 300.0
 
 
 class DecoderProcesses:
@@ -45,7 +47,7 @@ class DecoderProcesses:
     processes
         How many children work at a time.
     seconds
-        Longest time for one image.
+        Longest time for one image, in a child that has started.
     memory
         Most bytes of address space of a child, where the system can limit it (Linux).
     """
@@ -60,8 +62,13 @@ class DecoderProcesses:
             self._children.put(child)
         weakref.finalize(self, _stop, every)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Return an image, decoded and prepared in a child; safe to call from several threads.
+
+        Returns
+        -------
+        NDArray
+            Shape (height, width, 3), uint8, RGB. It cannot be written to.
 
         Raises
         ------
@@ -94,7 +101,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
@@ -105,7 +112,7 @@ class _Child:
                     f"Decoding the image takes more than {self._seconds:.0f} seconds.",
                     "Open it in an image viewer and save it again as PNG.",
                 )
-            return _image(pipe.recv_bytes(_LONGEST_REPLY))
+            return _pixels(pipe.recv_bytes(_LONGEST_REPLY))
         except (EOFError, OSError, ValueError, TypeError, struct.error):  # a dead child, or one that lost its mind
             self.stop()
             raise ImageError(
@@ -132,15 +139,29 @@ class _Child:
             pass_fds=(theirs.fileno(),),
         )
         theirs.close()
-        ours.send(self._prepare)
         self._process, self._pipe = process, ours
+        # Apart from the time for an image: a machine that is busy enough to start it late would refuse good ones.
+        if not self._ready(ours):
+            self.stop()
+            raise ImageError(
+                "No decoder starts on this machine.",
+                "Look whether it has memory and processes to spare; the image is tried again later.",
+            )
         return ours
 
+    def _ready(self, pipe: Connection) -> bool:
+        """Tell a child what to do, and whether it says that it is ready."""
+        try:
+            pipe.send(self._prepare)
+            return pipe.poll(_START_SECONDS) and pipe.recv_bytes(0) == b""
+        except (EOFError, OSError):
+            return False
 
-def _image(reply: bytes) -> Image.Image:
+
+def _pixels(reply: bytes) -> NDArray[np.uint8]:
     status, height, width = HEAD.unpack_from(reply)
     body = memoryview(reply)[HEAD.size :]
     if status == REFUSED:
         problem, cure = json.loads(bytes(body))
         raise ImageError(str(problem), str(cure))
-    return Image.fromarray(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3))
+    return np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3)

@@ -44,7 +44,7 @@ class Embedder:
     backbone
         The network.
     decode
-        Makes an RGB image of encoded bytes, or raises ImageError; called from several threads.
+        Makes an RGB image, or its pixels, of encoded bytes, or raises ImageError; called from several threads.
     batch_size
         Images that go through the network at once.
     workers
@@ -54,7 +54,7 @@ class Embedder:
     def __init__(
         self,
         backbone: Backbone,
-        decode: Callable[[bytes], Image.Image],
+        decode: Callable[[bytes], Image.Image | Pixels],
         *,
         batch_size: int = 32,
         workers: int = 2,

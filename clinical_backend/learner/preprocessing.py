@@ -16,7 +16,7 @@ __all__ = ["PREPROCESSING", "power_normalised", "to_square"]
 PREPROCESSING = "letterbox1-root1"
 
 
-def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def to_square(image: Image.Image | NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return the whole image in a square: its proportions kept, centred, black beside it.
 
     Nothing is cut off, since a finding may lie at the border, and nothing is stretched, since shape is a
@@ -25,7 +25,7 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     Parameters
     ----------
     image
-        Mode RGB.
+        Mode RGB, or its pixels, shape (height, width, 3). A square of that size is returned as it is.
     size
         Side of the square in pixels.
 
@@ -34,6 +34,10 @@ def to_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     NDArray
         Shape (size, size, 3), uint8.
     """
+    if isinstance(image, np.ndarray):
+        if image.shape == (size, size, 3):
+            return image
+        image = Image.fromarray(image)
     scale = size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     if (width, height) != image.size:

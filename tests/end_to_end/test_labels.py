@@ -60,7 +60,7 @@ def test_a_task_that_gets_the_number_of_a_deleted_one_has_its_own_image(loop):
 def test_a_change_that_no_webhook_told_is_found(loop):
     loop.connect()
     (webhook,) = [hook for hook in loop.client.webhooks(loop.id) if hook.url.startswith(loop.backend.url)]
-    loop.client.update_webhook(webhook.id, is_active=False)
+    loop.client.delete_webhook(webhook.id)
     tasks = loop.tag(2)
     wait_until(lambda: set(tasks) <= loop.stores.labels.steering(loop.id), "tags found by reconciling")
 

@@ -32,6 +32,10 @@ class Server(ThreadingHTTPServer):
                 with contextlib.suppress(OSError):  # the client may have had enough
                     handle(self)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def log_message(self, *_: object) -> None:
                 pass
 

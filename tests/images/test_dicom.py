@@ -212,9 +212,10 @@ def test_a_file_without_preamble_is_recognised(syntax):
     assert grey(dicom(RAMP, syntax=syntax, preamble=False)) == [[0, 85, 170, 255]]
 
 
-def test_a_header_that_claims_thousands_of_frames_is_refused_unread():
+@pytest.mark.parametrize("values", [RAMP, np.zeros((10_000, 2, 2), dtype=np.uint8)], ids=["claimed", "there"])
+def test_ten_thousand_frames_are_refused_undecoded(values):
     with pytest.raises(ImageError, match="more than 4096 frames"):
-        decode(dicom(RAMP, NumberOfFrames=10_000))
+        decode(dicom(values, NumberOfFrames=10_000))
 
 
 def test_a_header_that_claims_more_frames_than_there_are_is_refused():

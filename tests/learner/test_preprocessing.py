@@ -26,3 +26,9 @@ def test_the_image_stands_in_the_middle():
 def test_an_image_of_the_right_size_is_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     assert np.array_equal(to_square(Image.fromarray(image), 32), image)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 32)])
+def test_pixels_are_taken_as_their_image(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert np.array_equal(to_square(pixels, 32), to_square(Image.fromarray(pixels), 32))
