@@ -152,6 +152,7 @@ def connect(
         print(f"{'•' if change.made else '!'} {change.detail}")
     made = any(change.made for change in changes)
     print("Connected." if made else "Connected already; nothing was to be changed.")
+    print(f"Its page: {settings.page_of(project)}")
 
 
 @app.command()
@@ -331,6 +332,14 @@ def bench_reliability(
     from clinical_backend.benchmarks.reliability import main as run
 
     run(kills)
+
+
+@bench.command("coverage")
+def bench_coverage() -> None:
+    """Simulate projects, and count how often the stated 95 % intervals hold the truth."""
+    from clinical_backend.benchmarks.coverage import main as run
+
+    run()
 
 
 @bench.command("smi")

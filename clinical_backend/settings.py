@@ -213,6 +213,10 @@ class Settings(BaseSettings):
         host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
 
+    def page_of(self, project_id: int) -> str:
+        """Return the address of a project's page."""
+        return f"{self.public_url}/projects/{project_id}"
+
     @property
     def browser_url(self) -> str:
         """Root of Label Studio as people's browsers reach it, without a slash at the end."""

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState
+from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,6 +186,25 @@ class RoundStore:
             return list(
                 session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
             )
+
+    def open_queue(self, row: Round, offset: int = 0, limit: int = 100) -> tuple[list[QueuedTask], int]:
+        """Return tasks of a round's queue that nobody answered as far as is known, best first, and how many there are.
+
+        Parameters
+        ----------
+        row
+            The round.
+        offset, limit
+            Which of them are returned.
+        """
+        answered = select(TaskLabel.task_id).where(
+            TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
+        )
+        waiting = (QueuedTask.round_id == row.id, ~answered.exists())
+        with self._database.read() as session:
+            count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
+            query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
+            return list(session.scalars(query)), count
 
 
 def _begin(session: Session, project_id: int, reason: str) -> Round:

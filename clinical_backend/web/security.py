@@ -21,12 +21,14 @@ TASK_LIMIT = 100_000
 
 _LONGEST_HEADER = 4096
 _OPEN_PATHS = frozenset({"/", "/health", "/ready"})
+_OPEN_FILES = "/static/"
 
 
 class BasicAuthentication:
     """Middleware that lets a request pass if it brings the right user and password.
 
-    It comes before anything of the body is read. The checks of life and readiness are open to all.
+    It comes before anything of the body is read. The checks of life and readiness are open to all, and so are the
+    files that give pages their looks.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ class BasicAuthentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 401 whatever is not exactly right."""
-        guarded = scope["type"] != "lifespan" and scope.get("path") not in _OPEN_PATHS
+        path = scope.get("path", "")
+        guarded = scope["type"] != "lifespan" and path not in _OPEN_PATHS and not path.startswith(_OPEN_FILES)
         if guarded and not self._accepts(Headers(scope=scope)):
             refusal = JSONResponse(
                 {
