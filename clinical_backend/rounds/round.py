@@ -102,6 +102,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "acquisition": choice.acquisition,
         "reason": choice.reason,
         "target": list(snapshot.target.classes),
+        "newest_task": snapshot.newest_task,
         "counts": {
             "pool": len(snapshot.pool),
             "unreadable": len(snapshot.pool) - len(pool),

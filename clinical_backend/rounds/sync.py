@@ -43,6 +43,8 @@ class Snapshot:
         What readers said so far.
     pool
         Tasks without any answer, ascending.
+    newest_task
+        Greatest id of a task; 0 without one.
     target
         What the round looks for.
     """
@@ -51,6 +53,7 @@ class Snapshot:
     scheme: LabelingScheme
     labels: Labels
     pool: tuple[int, ...]
+    newest_task: int
     target: Target
 
 
@@ -72,7 +75,8 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         logger.warning("Project %d: %s", project_id, message)
     ledger = _enter_labels(stores, project_id, labels)
     stores.projects.change(project_id, label_config=project.label_config)
-    pool = tuple(task_id for task_id in stores.images.all(project_id) if task_id not in labels.answered)
+    tasks = stores.images.all(project_id)
+    pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     target = find_target(
         labels.classes,
         labels.exemplars,
@@ -81,7 +85,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
     )
-    return Snapshot(project, scheme, labels, pool, target)
+    return Snapshot(project, scheme, labels, pool, max(tasks, default=0), target)
 
 
 def _synchronise_tasks(client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme) -> None:

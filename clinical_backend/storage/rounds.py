@@ -13,7 +13,7 @@ from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -159,6 +159,13 @@ class RoundStore:
                     select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(limit)
                 )
             )
+
+    def with_numbers(self, project_id: int, numbers: Collection[int]) -> list[Round]:
+        """Return the rounds of a project with these numbers whose queue was published, oldest first."""
+        published = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
+        with self._database.read() as session:
+            rows = session.scalars(published.order_by(Round.number))
+            return [row for row in rows if row.number in numbers]
 
     def with_queue(self, project_id: int, limit: int) -> list[Round]:
         """Return the newest rounds of a project whose queue was published, newest first."""
