@@ -39,6 +39,13 @@ Form = Annotated[FormData, Depends(_form)]
 router = APIRouter(include_in_schema=False)
 
 
+@router.post("/projects/{project_id}/rounds", status_code=202, include_in_schema=True)
+def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
+    """Make a round due now: for scripts."""
+    backend.request_round(project_id, "a round was asked for")
+    return {"status": "due"}
+
+
 @router.post("/projects/{project_id}/start")
 def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
     """Make a round due now."""

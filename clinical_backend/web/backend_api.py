@@ -78,10 +78,4 @@ def make_router() -> APIRouter:
             raise HTTPException(404, "The project is not connected. Run `clinical connect --project ID`.")
         return found
 
-    @router.post("/projects/{project_id}/rounds", status_code=202)
-    def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
-        """Make a round due now."""
-        backend.request_round(project_id, "a round was asked for")
-        return {"status": "due"}
-
     return router

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 
 from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.rounds.options import Option
 
-__all__ = ["Field", "SettingsForm", "read_settings"]
+__all__ = ["ACQUISITIONS", "Field", "SettingsForm", "read_settings"]
 
-_ACQUISITIONS = {
+ACQUISITIONS = {
     "auto": "chosen in each round from what it measures",
     "quality_diversity": "probably rare, and varied",
     "p_rare": "probably rare, most likely first",
@@ -30,6 +30,7 @@ _ACQUISITIONS = {
     "entropy": "where the model is unsure",
     "random": "random, to compare with",
 }
+"""What each acquisition puts first, in a few words."""
 _TRAININGS = {
     "head": "a linear classifier of fixed features: seconds",
     "finetune": "the network as well, in the background: minutes",
@@ -70,7 +71,7 @@ _FIELDS = (
         "acquisition",
         "Order of the queue",
         "What puts a task first. Automatic is what found most in the measurements of the documentation.",
-        {name: _ACQUISITIONS[name] for name in get_args(Acquisition)},
+        {name: ACQUISITIONS[name] for name in get_args(Acquisition)},
     ),
     Field(
         "queue_size",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from clinical_backend.web.settings_form import ACQUISITIONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,6 +51,7 @@ def make_environment() -> Environment:
     )
     filters: tuple[Callable[..., str], ...] = (ago, duration, figure, moment, number, percent)
     environment.filters.update({one.__name__: one for one in filters})
+    environment.globals["acquisitions"] = {**ACQUISITIONS, "coreset": "variety, while no target is known"}
     environment.globals["static"] = _static_addresses().__getitem__
     return environment
 

@@ -55,6 +55,9 @@ function notice(part) {
 
 document.querySelectorAll("[data-fragment]").forEach(follow);
 
+// On a narrow screen, the tab of this page may stand outside.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // A form is sent once, however often its button is pressed.
 document.addEventListener("submit", (event) => {
   const form = event.target;
