@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.rounds.grouping import group_codes, within_cap
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from clinical_backend.rounds.embed import FeaturedTasks
@@ -120,6 +125,7 @@ def rank(
     query: FeaturedTasks,
     counter_exemplars: FeaturedTasks,
     round_number: int,
+    groups: Mapping[int, str] | None = None,
 ) -> tuple[Choice, list[RankedTask]]:
     """Order the best of the pool, with a share of it drawn at random.
 
@@ -133,16 +139,22 @@ def rank(
         What the queue is to turn to, and away from.
     round_number
         Together with SEED it fixes the random draws.
+    groups
+        What stands for the patient or study, by task. The queue holds at most GROUP_CAP tasks of one: the random draws
+        come first, then the order is walked through, and tasks of a full group are passed over.
 
     Returns
     -------
     tuple
-        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long.
+        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
     """
     generator = np.random.default_rng([settings.seed, round_number])
     size = min(settings.queue_size, len(pool))
-    audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
-    rest = np.setdiff1d(np.arange(len(pool)), audit)
+    codes = group_codes(pool.tasks.tolist(), groups or {})
+    cap = settings.group_cap
+    audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
+    full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
+    rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), audit)
     choice = choose_acquisition(
         settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
     )
@@ -160,11 +172,11 @@ def rank(
     if choice.acquisition == "coreset":
         embedding, seen = _leading_components(embedding.features, labelled.features - centre)
     of_rare = choice.acquisition in _OF_RARE and fit.detector is not None
-    selection = select(
+    order = partial(
+        select,
         choice.acquisition,
         embedding,
         query_embedding,
-        budget=size - len(audit),
         probabilities=(fit.rare_probability if of_rare else fit.probabilities)(pool.features[rest]),
         rare_classes=None if of_rare else fit.rare_columns or None,
         weight=_QUALITY_WEIGHT,
@@ -172,9 +184,14 @@ def rank(
         labelled=seen,
         seed=settings.seed,
     )
+    wanted = budget = min(size - len(audit), len(rest))
+    picks = within_cap(rest[order(budget=budget).indices], codes, cap, taken=audit)
+    while len(picks) < wanted and budget < len(rest):
+        budget = min(2 * budget, len(rest))
+        picks = within_cap(rest[order(budget=budget).indices], codes, cap, taken=audit)
     sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
-    order, draws = _interleave(rest[selection.indices], audit, generator, sought)
-    return choice, _explain(order, draws, fit, pool, query)
+    places, draws = _interleave(picks[:wanted], audit, generator, sought)
+    return choice, _explain(places, draws, fit, pool, query)
 
 
 def _leading_components(pool: NDArray[np.float32], labelled: NDArray[np.float32]) -> tuple[Embedding, Embedding | None]:

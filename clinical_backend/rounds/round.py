@@ -76,6 +76,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             pool=pool,
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
+            groups=snapshot.groups,
         )
         promotion = promote(workshop, snapshot, row, inputs, fitted)
         promotion.keep(workshop, row)
@@ -91,6 +92,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
+            groups=snapshot.groups,
         )
     with stages.stage("publish"):
         answering = "none"

@@ -95,6 +95,8 @@ class Project(Base):
     """Tasks of the published queue without an annotation, as far as webhooks told."""
     listed_at: Mapped[float] = mapped_column(default=0.0)
     """When all tasks were last listed; between times only new ones are."""
+    grouped_by: Mapped[str | None] = mapped_column(default=None)
+    """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
     address: Mapped[str | None] = mapped_column(default=None)
     """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)

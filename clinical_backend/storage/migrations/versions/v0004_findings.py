@@ -13,6 +13,7 @@ def upgrade() -> None:
     """Add the columns and the table; labels from before name no reader until they are read back."""
     op.add_column("projects", sa.Column("title", sa.String()))
     op.add_column("projects", sa.Column("page_options", sa.JSON(), nullable=False, server_default="{}"))
+    op.add_column("projects", sa.Column("grouped_by", sa.String()))
     op.add_column("task_images", sa.Column("group_key", sa.String()))
     op.add_column("task_labels", sa.Column("tagged_by", sa.String()))
     op.add_column("task_labels", sa.Column("tagged_at", sa.Double()))
