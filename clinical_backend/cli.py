@@ -295,6 +295,7 @@ def bench_all() -> None:
     bench_round()
     bench_embedding()
     bench_smi()
+    bench_dashboard()
 
 
 @bench.command("loop")
@@ -338,6 +339,14 @@ def bench_reliability(
 def bench_coverage() -> None:
     """Simulate projects, and count how often the stated 95 % intervals hold the truth."""
     from clinical_backend.benchmarks.coverage import main as run
+
+    run()
+
+
+@bench.command("dashboard")
+def bench_dashboard() -> None:
+    """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""
+    from clinical_backend.benchmarks.dashboard import main as run
 
     run()
 
