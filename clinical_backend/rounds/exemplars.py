@@ -54,9 +54,18 @@ class Conflict:
 
 def read_exemplars(stores: Stores, project_id: int) -> tuple[list[Exemplar], list[Conflict]]:
     """Return the exemplars and counter-exemplars of a project, newest first, and its unsettled conflicts."""
+    rows = stores.labels.tagged_or_disputed(project_id)
     tagged = [
-        Exemplar(entry.task_id, "exemplar" if entry.steer > 0 else "counter-exemplar", entry.label, None, None)
-        for entry in stores.labels.all(project_id).values()
-        if entry.steer
+        Exemplar(
+            row.task_id,
+            "exemplar" if row.steer > 0 else "counter-exemplar",
+            row.label,
+            row.tagged_by,
+            row.tagged_at,
+        )
+        for row in rows
+        if row.steer
     ]
-    return tagged, []
+    tagged.sort(key=lambda exemplar: (-(exemplar.tagged_at or 0.0), exemplar.task_id))
+    conflicts = [Conflict(row.task_id, [(reader, name) for reader, name in row.answers]) for row in rows if row.answers]
+    return tagged, conflicts

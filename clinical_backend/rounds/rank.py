@@ -12,6 +12,7 @@ import numpy as np
 
 from clinical_backend.acquisition import Embedding, select
 from clinical_backend.rounds.grouping import group_codes, within_cap
+from clinical_backend.rounds.similarity import centred_cosine
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _explain(
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)
-    similarity = _centred_cosine(queued, query.features, pool.features) if len(query) else None
+    similarity = centred_cosine(queued, query.features, pool.features) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
@@ -246,13 +247,3 @@ def _explain(
         task_id = int(pool.tasks[index])
         ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
     return ranked
-
-
-def _centred_cosine(
-    left: NDArray[np.float32], right: NDArray[np.float32], pool: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    centre = pool.mean(axis=0, keepdims=True)
-    first, second = left - centre, right - centre
-    norms = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None, :]
-    cosine: NDArray[np.float32] = first @ second.T / np.maximum(norms, 1e-12)
-    return cosine

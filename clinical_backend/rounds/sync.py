@@ -89,6 +89,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         settings.rare_classes,
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
+        disputed=labels.disputed,
     )
     return Snapshot(project, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project_id))
 
@@ -134,6 +135,8 @@ def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> list[TaskL
         steer,
         stores.rounds.queue(published.id) if published else (),
         published.number if published else None,
+        tagged=labels.tagged,
+        disputed=labels.disputed,
     )
     stores.labels.replace(project_id, entries)
     return entries

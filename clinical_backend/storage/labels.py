@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Draw, TaskImage, TaskLabel
+from clinical_backend.storage.schema import Draw, SuspectedLabel, TaskImage, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,33 @@ class LabelStore:
         query = select(func.count()).where(TaskImage.project_id == project_id, TaskImage.task_id > newest)
         with self._database.read() as session:
             return session.scalar(query) or 0
+
+    def tagged_or_disputed(self, project_id: int) -> list[TaskLabel]:
+        """Return the tasks that are tagged, or whose class readers do not agree on, by id."""
+        query = select(TaskLabel).where(
+            TaskLabel.project_id == project_id, (TaskLabel.steer != 0) | TaskLabel.answers.is_not(None)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(TaskLabel.task_id)))
+
+    def suspect(self, project_id: int, labels: Sequence[SuspectedLabel]) -> None:
+        """Store the labels that deserve a second look in place of all earlier ones."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            session.execute(delete(SuspectedLabel).where(SuspectedLabel.project_id == project_id))
+            session.add_all(labels)
+
+    def suspected(self, project_id: int, limit: int) -> list[SuspectedLabel]:
+        """Return the labels that deserve a second look, those that were changed since left out."""
+        same = (
+            (TaskLabel.project_id == SuspectedLabel.project_id)
+            & (TaskLabel.task_id == SuspectedLabel.task_id)
+            & (TaskLabel.label == SuspectedLabel.label)
+        )
+        query = select(SuspectedLabel).join(TaskLabel, same).where(SuspectedLabel.project_id == project_id)
+        order = (SuspectedLabel.suspicion.desc(), SuspectedLabel.similarity.desc(), SuspectedLabel.task_id)
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(*order).limit(limit)))
 
     def steering(self, project_id: int) -> frozenset[int]:
         """Return the tasks that are tagged as exemplar or counter-exemplar."""
