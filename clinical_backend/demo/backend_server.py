@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendServer"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 
 

@@ -15,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
-from tests.end_to_end.conftest import CREDENTIALS, Loop
+from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on the PATH: apt-get install chromium, or .ci/run as root"
-)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: run `apt-get install chromium`"),
+    pytest.mark.timeout(1200),
+]
+ROUND_SECONDS = 600.0
+"""As long as a round may take on a busy machine."""
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
 PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
-PATIENCE = 90_000
-"""Milliseconds: a round may take long on a busy machine."""
+PATIENCE = 1000 * ROUND_SECONDS
+"""The same for the browser, in milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,6 @@ def served(client, label_studio, make_backend, make_cells):
     settings = {"QUEUE_SIZE": 20, "START_TRAINING_EACH_N_UPDATES": 50, "RECONCILE_SECONDS": 600, "ADAPTATION": "off"}
     with make_backend(label_studio.url, label_studio.account.token, **settings, **CREDENTIALS) as server:
         loop = Loop(client, server, make_cells(60, 12))
-        loop.connect()
         reader = Reader(client)
         loop.tag(4)
         names = sorted(set(loop.demo.truth.values()) - {loop.demo.rare})
@@ -57,18 +59,27 @@ def served(client, label_studio, make_backend, make_cells):
         missed = [task for task, name in loop.demo.truth.items() if name == loop.demo.rare][4:6]
         for task in [*common, *missed]:
             reader.annotate(task, {"diagnosis": [names[0]]})
-        run_round(loop)
+        connect(client, loop.id, backend_url=server.url, basic_auth=server.credentials)
+        settle(loop)
         yield loop
         loop.stores.database.close()
 
 
+def settle(loop):
+    """Wait until no round is due or running."""
+
+    def settled():
+        status = loop.status()
+        return status and status["round_due"] is None and (status["round"] or {}).get("state") == "published"
+
+    wait_until(settled, "all rounds done", ROUND_SECONDS)
+
+
 def run_round(loop):
     """Ask for a round as a script would, and wait for its end."""
-    before = loop.status()["round"]["number"]
     address = f"{loop.backend.url}/projects/{loop.id}/rounds"
-    httpx2.post(address, auth=loop.backend.credentials, timeout=30.0).raise_for_status()
-    loop.wait_for_round(before)
-    loop.settle()
+    httpx2.post(address, auth=loop.backend.credentials, timeout=60.0).raise_for_status()
+    settle(loop)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +178,7 @@ def test_settings_are_saved_explained_and_refused(look, served):
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     expect(page.get_by_label("Queue size")).to_have_value("15")
-    served.settle()
+    settle(served)
     assert served.status()["round"]["acquisition"] == "flqmi"
     assert len(served.queue()) == 15
     # 422 of the refused form is what Chromium notes as an error.
@@ -176,7 +187,7 @@ def test_settings_are_saved_explained_and_refused(look, served):
 
 
 def test_one_click_goes_back_to_an_earlier_round(look, served):
-    served.settle()
+    run_round(served)
     before = served.status()["round"]["number"]
     page = look("/model")
     row = page.get_by_role("button", name=re.compile("Go back to round")).first
@@ -207,7 +218,7 @@ def test_the_list_of_projects_leads_to_each(look, served):
 
 
 def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
-    served.settle()
+    settle(served)
     page = look()
     row = served.stores.rounds.begin(served.id, "a test")
     expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
