@@ -32,13 +32,20 @@ function follow(part) {
 function replace(part, html) {
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  const open = [...part.querySelectorAll("details")].map((one) => one.open);
-  // What a reader opened stays open, and what has the focus is left alone.
-  [...fresh.content.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(open[place]); });
+  const summaries = [...part.querySelectorAll("summary")];
+  const focused = summaries.indexOf(document.activeElement);
+  // What a reader opened stays open.
+  [...fresh.content.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(summaries[place]?.parentElement.open); });
   const before = document.createElement("template");
   before.innerHTML = part.innerHTML;
-  if (text(before) === text(fresh) || part.contains(document.activeElement)) return;
+  if (text(before) === text(fresh)) return;
+  const state = part.querySelector(".state")?.textContent;
   part.replaceChildren(fresh.content);
+  part.querySelectorAll("summary")[focused]?.focus();
+  // Only a change of state is read out, not every second that passes.
+  const now = part.querySelector(".state")?.textContent;
+  const announcer = document.getElementById("announcer");
+  if (announcer && now && now !== state) announcer.textContent = now;
 }
 
 function text(template) {
