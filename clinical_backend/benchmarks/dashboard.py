@@ -21,7 +21,7 @@ from clinical_backend.demo.ports import free_port
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.backbones import available_cpus
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask, TaskLabel
+from clinical_backend.storage.schema import Draw, QueuedTask, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores import Stores
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["fill", "main"]
 
 _PAGES = ("", "/queue", "/exemplars", "/model", "/second-look", "/settings")
 _CLASSES = tuple(f"class {code}" for code in range(8))
-_ROUNDS, _QUEUE, _EXEMPLARS = 50, 500, 200
+_ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS = 50, 500, 200, 200
 _REPEATS = 5
 _CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
@@ -121,6 +121,22 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
             for task in range(labels)
         ],
     )
+    common = [task for task in range(labels) if answers[task]][:_SUSPECTS]
+    stores.labels.suspect(
+        1,
+        [
+            SuspectedLabel(
+                project_id=1,
+                task_id=task + 1,
+                label=_CLASSES[answers[task]],
+                suspicion=0.9,
+                rare_probability=0.8,
+                nearest_exemplar=1,
+                similarity=0.7,
+            )
+            for task in common
+        ],
+    )
     stores.projects.change(1, label_config=_CONFIG, request=None, requested_at=None)
 
 
@@ -130,6 +146,7 @@ def _report(number: int, tasks: int) -> dict[str, object]:
         "acquisition": "quality_diversity",
         "reason": "exemplars tagged by readers",
         "target": [_CLASSES[0]],
+        "newest_task": tasks,
         "counts": {"pool": tasks, "unreadable": 0, "labelled": 400 * number, "queue": _QUEUE},
         "seconds": {"sync": 1.0, "embed": 1.0, "fit": 1.0, "rank": 1.0, "publish": 1.0},
         "promotion": {"promoted": True, "reason": "not worse beyond chance"},

@@ -1,6 +1,7 @@
 """The pages as a browser gets them, over a store that is filled by hand; a real browser is in test_browser.py."""
 
 import re
+import time
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
+from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
@@ -30,6 +31,19 @@ REPORT = {
     "seconds": {"sync": 1.0, "embed": 2.0, "fit": 3.0, "rank": 4.0, "publish": 5.0},
     "promotion": {"promoted": False, "reason": "average precision <script>alert(1)</script>"},
     "notes": ["2 images cannot be read."],
+    "newest_task": 100,
+    "evaluation": {
+        "classes": ["a", "b"],
+        "confusion": [[40, 2], [1, 7]],
+        "recall": [0.952, 0.875],
+        "precision": [0.976, None],
+        "support": [42, 8],
+        "calibration": [
+            {"predicted": 0.05, "rare": 0.04, "count": 40},
+            {"predicted": 0.7, "rare": 0.8, "count": 10},
+        ],
+        "method": "Each label by a training that had not seen it (5 folds).",
+    },
 }
 
 
@@ -100,6 +114,28 @@ def filled(stores):
     return row
 
 
+@pytest.fixture
+def rich(stores, filled):
+    """The same project with labelled audit draws, a doubtful label and two readers who disagree."""
+
+    def labelled(task, label, draw, **more):
+        return TaskLabel(
+            project_id=1, task_id=task, label=label, draw=draw, round_number=1, labelled_at=time.time(), steer=0, **more
+        )
+
+    audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
+    sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
+    disagreed = labelled(50, None, Draw.OTHER, answers=[["7", "a"], ["8", "b"]])
+    tagged = TaskLabel(
+        project_id=1, task_id=99, label="b", steer=1, draw=Draw.OTHER, labelled_at=1.0, tagged_by="7", tagged_at=2.0
+    )
+    stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
+    doubt = SuspectedLabel(
+        project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
+    )
+    stores.labels.suspect(1, [doubt])
+
+
 def token(web, path="/projects/1"):
     return re.search(r'name="token" value="([^"]+)"', web.get(path).text).group(1)
 
@@ -130,12 +166,9 @@ class Outline(HTMLParser):
         self.handlers += [name for name in values if name.startswith("on")]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_has_an_outline_and_nothing_that_its_own_policy_forbids(web, filled, page):
-    answer = web.get(f"/projects/1{page}")
-    assert answer.status_code == 200
+def assert_sound(text):
     outline = Outline()
-    outline.feed(answer.text)
+    outline.feed(text)
     assert outline.levels.count(1) == 1
     assert outline.levels[0] == 1
     assert all(after <= before + 1 for before, after in zip(outline.levels, outline.levels[1:], strict=False))
@@ -143,7 +176,50 @@ def test_every_page_has_an_outline_and_nothing_that_its_own_policy_forbids(web, 
     assert set(outline.refers) <= set(outline.ids)
     assert not outline.styled
     assert not outline.handlers
-    assert re.findall(r"<script(?! src=\"/static/)", answer.text) == []
+    assert re.findall(r"<script(?! src=\"/static/)", text) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_has_an_outline_and_nothing_that_its_own_policy_forbids(web, filled, page):
+    answer = web.get(f"/projects/1{page}")
+    assert answer.status_code == 200
+    assert_sound(answer.text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_with_all_that_it_can_show_keeps_its_outline(web, rich, page):
+    answer = web.get(f"/projects/1{page}")
+    assert answer.status_code == 200
+    assert_sound(answer.text)
+
+
+def test_estimates_have_their_interval_and_their_method(web, rich):
+    text = web.get("/projects/1").text
+    assert "95 % interval" in text
+    assert "with 95 % confidence" in text
+    assert "How these are estimated" in text
+    assert 'class="reference"' in text
+    assert "0 rare of 3" in text
+
+
+def test_the_model_is_shown_by_class_with_its_calibration(web, rich):
+    text = web.get("/projects/1/model").text
+    assert "5 folds" in text
+    assert re.search(r"<span class=\"rare\">b</span>.*\n.*<td class=\"n\">88%</td><td class=\"n\">–</td>", text)
+    assert text.count("<circle") == 2
+
+
+def test_disagreeing_readers_and_taggers_are_named(web, rich):
+    text = web.get("/projects/1/exemplars").text
+    assert "Readers disagree on 1 task" in text
+    assert "reader 8: <b>b</b>" in text
+    assert "by reader 7" in text
+
+
+def test_a_doubtful_label_can_be_ticked(web, rich):
+    text = web.get("/projects/1/second-look").text
+    assert '<input type="checkbox" name="task" value="2" checked>' in text
+    assert "90%" in text
 
 
 @pytest.mark.parametrize("page", ["/projects", *[f"/projects/1{page}" for page in PAGES]])
