@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -15,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
-from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
+from tests.end_to_end.conftest import CREDENTIALS, Loop
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -68,11 +69,13 @@ def served(client, label_studio, make_backend, make_cells):
 def settle(loop):
     """Wait until no round is due or running."""
 
-    def settled():
+    deadline = time.monotonic() + ROUND_SECONDS
+    while True:
         status = loop.status()
-        return status and status["round_due"] is None and (status["round"] or {}).get("state") == "published"
-
-    wait_until(settled, "all rounds done", ROUND_SECONDS)
+        if status and status["round_due"] is None and (status["round"] or {}).get("state") == "published":
+            return
+        assert time.monotonic() < deadline, f"not within {ROUND_SECONDS:.0f} s: all rounds done ({status})"
+        time.sleep(0.5)
 
 
 def run_round(loop):
