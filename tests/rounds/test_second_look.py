@@ -21,7 +21,7 @@ def part(tasks, features, rows):
     return FeaturedTasks(tasks[rows], features[rows])
 
 
-def project(seed=0, labels=600, flipped=0.05):
+def project(seed=0, labels=1000, flipped=0.05):
     """Return labels of which a twentieth is flipped, what is learnt from them, and the flipped tasks."""
     generator = np.random.default_rng(seed)
     truth = generator.choice(3, labels + 200, p=[0.45, 0.4, 0.15])
@@ -34,7 +34,7 @@ def project(seed=0, labels=600, flipped=0.05):
     named = {int(tasks[row]): CLASSES[given[row]] for row in range(labels)}
     exemplars = [task for task, name in named.items() if name == "rare"][:5]
     target = find_target(named, exemplars, (), (), CLASSES)
-    query = np.asarray(target.query) - 1
+    query = np.asarray(target.query, dtype=np.int64) - 1
     inputs = Inputs(
         None,
         part(tasks, features, np.arange(labels, len(truth))),
@@ -83,7 +83,7 @@ def test_the_evaluation_counts_every_label_once():
     assert found["recall"] == pytest.approx(np.diag(counts) / counts.sum(axis=1))
     assert found["precision"] == pytest.approx(np.diag(counts) / counts.sum(axis=0))
     assert min(found["recall"]) > 0.7
-    assert sum(one["count"] for one in found["calibration"]) == 600
+    assert sum(one["count"] for one in found["calibration"]) == len(named)
     predicted = [one["predicted"] for one in found["calibration"]]
     assert predicted == sorted(predicted)
     assert found["calibration"][-1]["rare"] > found["calibration"][0]["rare"]
