@@ -67,7 +67,9 @@ class Backend:
         except InvalidArgumentError as error:
             logger.warning("Project %d keeps its earlier options: %s", request.project_id, error)
             options = None
-        self._stores.projects.register(request.project_id, options)
+        if self._stores.projects.register(request.project_id, options):
+            page = self._workshop.settings.page_of(request.project_id)
+            logger.info("Project %d is connected; its page is %s", request.project_id, page)
         if address is not None:
             self._stores.projects.change(request.project_id, address=address.rstrip("/"))
         self._check_wiring_soon(request.project_id)
@@ -119,6 +121,10 @@ class Backend:
         """Make a round due now."""
         self._register(project_id)
         self._stores.projects.request_round(project_id, reason, delay=0.0)
+        self._runner.wake(project_id)
+
+    def wake(self, project_id: int) -> None:
+        """Have somebody look at a project for which a round is due."""
         self._runner.wake(project_id)
 
     def rollback(self, project_id: int, number: int) -> Round:

@@ -153,6 +153,7 @@ def connect(
         print(f"{'•' if change.made else '!'} {change.detail}")
     made = any(change.made for change in changes)
     print("Connected." if made else "Connected already; nothing was to be changed.")
+    print(f"Its page: {settings.page_of(project)}")
 
 
 @app.command()
@@ -296,6 +297,7 @@ def bench_all() -> None:
     bench_embedding()
     bench_decoding()
     bench_smi()
+    bench_dashboard()
 
 
 @bench.command("loop")
@@ -354,6 +356,22 @@ def bench_webhooks(
     from clinical_backend.benchmarks.webhooks import main as run
 
     run(rate, seconds, state)
+
+
+@bench.command("coverage")
+def bench_coverage() -> None:
+    """Simulate projects, and count how often the stated 95 % intervals hold the truth."""
+    from clinical_backend.benchmarks.coverage import main as run
+
+    run()
+
+
+@bench.command("dashboard")
+def bench_dashboard() -> None:
+    """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""
+    from clinical_backend.benchmarks.dashboard import main as run
+
+    run()
 
 
 @bench.command("smi")

@@ -38,7 +38,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class ProjectOptions(BaseModel):
-    """What one project may set for itself, through the backend's "Extra params" in Label Studio.
+    """What one project may set for itself, on its page or through the backend's "Extra params" in Label Studio.
 
     Every field means what the setting of the same name means; ``None`` keeps the backend's own.
     """
@@ -55,6 +55,8 @@ class ProjectOptions(BaseModel):
     training: Training | None = None
     finetuning_seconds: Seconds | None = None
     finetuning_blocks: Blocks | None = None
+    group_field: str | None = Field(default=None, min_length=1, max_length=200)
+    group_cap: int | None = Field(default=None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -64,6 +66,8 @@ class Settings(BaseSettings):
     ----------
     label_studio_url
         Where Label Studio answers, with its sub-path if it has one. ``LABEL_STUDIO_HOST`` is read too.
+    label_studio_public_url
+        Where people's browsers reach Label Studio, if that is another address.
     label_studio_api_key
         A legacy token or a personal access token of a user who may edit the projects.
     backend_url
@@ -110,6 +114,11 @@ class Settings(BaseSettings):
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds
         How long that may take for 6,000 images; for fewer proportionally less.
+    group_field
+        Field of a task's data that names its patient or study: the tasks of one are never split between training
+        and validation, and at most ``group_cap`` of them are in a queue. Without it, each task stands for itself.
+    group_cap
+        See ``group_field``.
     device
         ``auto`` takes CUDA where it is present.
     local_files_document_root
@@ -141,6 +150,7 @@ class Settings(BaseSettings):
         default="http://localhost:8080",
         validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
     )
+    label_studio_public_url: str | None = None
     label_studio_api_key: SecretStr | None = None
     backend_url: str | None = None
     model_dir: Path = Path("clinical-data")
@@ -166,6 +176,8 @@ class Settings(BaseSettings):
     training: Training = "head"
     finetuning_seconds: Seconds = 300.0
     finetuning_blocks: Blocks = 2
+    group_field: str | None = Field(default=None, min_length=1, max_length=200)
+    group_cap: int = Field(default=1, ge=1)
     adaptation: Literal["auto", "off"] = "auto"
     adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -207,6 +219,15 @@ class Settings(BaseSettings):
         """Address of this backend as Label Studio sees it."""
         host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
+
+    def page_of(self, project_id: int) -> str:
+        """Return the address of a project's page."""
+        return f"{self.public_url}/projects/{project_id}"
+
+    @property
+    def browser_url(self) -> str:
+        """Root of Label Studio as people's browsers reach it, without a slash at the end."""
+        return (self.label_studio_public_url or self.label_studio_url).rstrip("/")
 
     @property
     def local_roots(self) -> tuple[Path, ...]:

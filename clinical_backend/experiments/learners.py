@@ -23,7 +23,15 @@ __all__ = ["FinetunedLearner", "FixedFeatures", "Learner", "ResNetLearner"]
 
 
 class Learner(Protocol):
-    """Turns what is labelled into features of all images, and perhaps a classifier of its own."""
+    """Turns what is labelled into features of all images, and perhaps a classifier of its own.
+
+    Attributes
+    ----------
+    parts
+        Lengths of the parts that joined features consist of; empty where none are joined.
+    """
+
+    parts: tuple[int, ...]
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -58,10 +66,13 @@ class FixedFeatures:
     representations
         Features of the whole labelled set, shape (n, d), float32. Of two, frozen and joined, the labels at hand
         decide in every round, as in the live one.
+    parts
+        Lengths of the parts of joined features.
     """
 
-    def __init__(self, *representations: NDArray[np.float32]) -> None:
+    def __init__(self, *representations: NDArray[np.float32], parts: tuple[int, ...] = ()) -> None:
         self._representations = representations
+        self.parts = parts
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -88,6 +99,8 @@ class ResNetLearner:
     wanted
         Images of the set whose features anyone looks at; others stay 0.
     """
+
+    parts = ()
 
     def __init__(self, images: NDArray[np.uint8], wanted: NDArray[np.int64]) -> None:
         self._images = images
@@ -121,6 +134,8 @@ class FinetunedLearner:
     frozen
         Its features of the whole set, for as long as one class alone is labelled.
     """
+
+    parts = ()
 
     def __init__(
         self,

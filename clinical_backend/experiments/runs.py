@@ -191,8 +191,9 @@ def learner_of(run: Run, drawn: Draw, data_cache: Path) -> Learner:
         return FixedFeatures(frozen)
     if run.learner == "adapted":
         return FixedFeatures(*adapted)
-    joined = join(frozen, *adapted)
-    return FixedFeatures(joined) if run.learner == "joined" else FixedFeatures(frozen, joined)
+    joined, parts = join(frozen, *adapted), (frozen.shape[1], adapted[0].shape[1])
+    given = (joined,) if run.learner == "joined" else (frozen, joined)
+    return FixedFeatures(*given, parts=parts)
 
 
 @lru_cache(maxsize=2)

@@ -87,8 +87,9 @@ def simulate(
         started = time.perf_counter()
         target = find_target(project.labels, project.exemplars, (), (), data.classes, targeted=project.targeted)
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
+        parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
         pool, query, labelled = (
-            FeaturedTasks(tasks, features[tasks])
+            FeaturedTasks(tasks, features[tasks], parts)
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
         if strategy == LIVE:

@@ -38,7 +38,7 @@ _PAGE = 5000
 _IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
 _TASK_FIELDS = "id,data,meta"
-_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by"
+_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by,updated_at"
 _SLOW_SECONDS = 600.0
 
 
@@ -301,6 +301,11 @@ class LabelStudioClient:
         """Add a tab to the project's Data Manager."""
         body = {"project": project_id, "data": dict(data)}
         return self._read(View, self._send("POST", "api/dm/views/", body))
+
+    def update_view(self, view_id: int, project_id: int, data: Mapping[str, Any]) -> View:
+        """Change a tab of the project's Data Manager."""
+        body = {"project": project_id, "data": dict(data)}
+        return self._read(View, self._send("PATCH", f"api/dm/views/{view_id}/", body))
 
     def _pages(
         self,

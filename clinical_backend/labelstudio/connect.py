@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
-from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ADDRESS_CURE",
     "SAMPLING",
-    "TAB_TITLE",
     "Change",
     "connect",
     "lacks_exemplar_control",
@@ -29,7 +28,6 @@ __all__ = [
 ]
 
 SAMPLING = "Uncertainty sampling"
-TAB_TITLE = "Rare cases first"
 
 ADDRESS_CURE = (
     "Give Label Studio's own process LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false and"
@@ -314,28 +312,5 @@ def _model_version(client: LabelStudioClient, project_id: int, published_version
 
 def _tab(client: LabelStudioClient, project_id: int) -> Iterator[Change]:
     """Add a tab to the Data Manager that shows the queue in its order."""
-    if any(view.title == TAB_TITLE for view in client.views(project_id)):
-        return
-    open_tasks = {
-        "filter": "filter:tasks:total_annotations",
-        "operator": "equal",
-        "type": "Number",
-        "value": 0,
-    }
-    queued = {
-        "filter": "filter:tasks:predictions_score",
-        "operator": "less",
-        "type": "Number",
-        "value": QUEUE_SCORE_LIMIT,
-    }
-    client.create_view(
-        project_id,
-        {
-            "title": TAB_TITLE,
-            "type": "list",
-            "target": "tasks",
-            "ordering": ["tasks:predictions_score"],
-            "filters": {"conjunction": "and", "items": [open_tasks, queued]},
-        },
-    )
-    yield Change("data manager", f"Added the tab {TAB_TITLE!r}, which shows the queue in its order.")
+    if show_queue(client, project_id):
+        yield Change("data manager", f"Added the tab {QUEUE_TITLE!r}, which shows the queue in its order.")

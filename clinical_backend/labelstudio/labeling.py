@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 __all__ = [
     "LESS_LIKE_THIS",
     "MORE_LIKE_THIS",
+    "REASON_CONTROL",
     "LabelingScheme",
     "Labels",
     "choice_result",
     "read_labels",
     "read_scheme",
+    "text_result",
     "with_exemplar_control",
 ]
 
 MORE_LIKE_THIS = "more like this"
 LESS_LIKE_THIS = "not like this"
+REASON_CONTROL = "reason"
+"""Name of the ``TextArea`` that the reason of a queued task is written into."""
 
 _EXAMPLE = (
     'Use a config such as <View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image"'
@@ -61,6 +65,8 @@ class LabelingScheme:
         Name of the ``Choices`` that tags exemplars; ``None`` where there is none.
     more_value, less_value
         Its choices that tag an exemplar and a counter-exemplar; ``None`` where there is none.
+    reason_control
+        Name of the ``TextArea`` that shows why a task is in the queue; ``None`` where there is none.
     """
 
     image_name: str
@@ -70,6 +76,7 @@ class LabelingScheme:
     exemplar_control: str | None = None
     more_value: str | None = None
     less_value: str | None = None
+    reason_control: str | None = None
 
 
 def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> LabelingScheme:
@@ -116,16 +123,19 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
     classes = _values(control)
     if len(classes) < 2:
         raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
+    texts = [element for element in controls if element.tag == "TextArea" and not _is_for_other_tools(element)]
+    for_reason = (text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name)
+    reason = REASON_CONTROL if next(for_reason, None) is not None else None
     tagging = next((element for element in controls if element.get("name") == exemplar_control), None)
     if tagging is None:
-        return LabelingScheme(image_name, _field(images[image_name]), name, classes)
+        return LabelingScheme(image_name, _field(images[image_name]), name, classes, reason_control=reason)
     if tagging not in choices or tagging.get("toName") != image_name:
         raise LabelingConfigError(
             f"The control {exemplar_control!r} is no Choices on the image {image_name!r}.",
             "Rename it, or name another control in EXEMPLAR_CONTROL.",
         )
     more, less = _steering(_values(tagging))
-    return LabelingScheme(image_name, _field(images[image_name]), name, classes, exemplar_control, more, less)
+    return LabelingScheme(image_name, _field(images[image_name]), name, classes, exemplar_control, more, less, reason)
 
 
 def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar") -> str:
@@ -185,6 +195,20 @@ def choice_result(scheme: LabelingScheme, class_name: str, probability: float | 
     if probability is not None:
         region["score"] = float(probability)
     return [region]
+
+
+def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that writes a text into the reason control; none where there is none."""
+    if scheme.reason_control is None:
+        return []
+    return [
+        {
+            "from_name": scheme.reason_control,
+            "to_name": scheme.image_name,
+            "type": "textarea",
+            "value": {"text": [text]},
+        }
+    ]
 
 
 def _parse(label_config: str) -> Element:

@@ -33,6 +33,11 @@ class Labels:
         Tasks tagged both ways: neither counts until readers settle it.
     answered
         All tasks with any answer, of which none needs to be queued.
+    disputed
+        Reader and class of each answer where readers chose different classes and no star settles it: such a task is no
+        exemplar, even where most agree.
+    tagged
+        Who tagged an exemplar or counter-exemplar, and when, in seconds since the epoch.
     unknown_classes
         How many answers name a class that the labeling config does not have (any more). They are not used.
     """
@@ -44,6 +49,8 @@ class Labels:
     disagreed: dict[int, tuple[str, ...]] = field(default_factory=dict)
     conflicting_tags: frozenset[int] = frozenset()
     answered: frozenset[int] = frozenset()
+    disputed: dict[int, tuple[tuple[str | None, str], ...]] = field(default_factory=dict)
+    tagged: dict[int, tuple[str | None, float | None]] = field(default_factory=dict)
     unknown_classes: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -85,7 +92,7 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
 
     Skips do not count as answers. Where an annotation is starred (ground truth), only starred ones are read.
     The class is that of most annotations; a tie leaves the task out. One tag is enough to make an exemplar,
-    and so is the star; tags both ways leave it out.
+    and so is the star; tags both ways leave it out, and so do readers who chose different classes.
 
     Parameters
     ----------
@@ -96,6 +103,8 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
     """
     classes: dict[int, str] = {}
     disagreed: dict[int, tuple[str, ...]] = {}
+    disputed: dict[int, tuple[tuple[str | None, str], ...]] = {}
+    tagged: dict[int, tuple[str | None, float | None]] = {}
     unknown: Counter[str] = Counter()
     more, less, skipped, conflicting, answered = (set[int]() for _ in range(5))
     for task in tasks:
@@ -109,20 +118,24 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
         starred = [annotation for annotation in valid if annotation.ground_truth]
         heard = starred or valid
         leaders = _leaders(scheme, heard, unknown)
+        answers = _answers(scheme, heard)
+        if len({name for _, name in answers}) > 1:
+            disputed[task.id] = answers
         if len(leaders) > 1:
             disagreed[task.id] = leaders
             continue
         if leaders:
             classes[task.id] = leaders[0]
+        if task.id in disputed:
+            continue
         tags = {tag for annotation in heard for tag in _chosen(annotation, scheme.exemplar_control)}
         wanted = bool(starred) or scheme.more_value in tags
         unwanted = scheme.less_value in tags
         if wanted and unwanted:
             conflicting.add(task.id)
-        elif wanted:
-            more.add(task.id)
-        elif unwanted:
-            less.add(task.id)
+        elif wanted or unwanted:
+            (more if wanted else less).add(task.id)
+            tagged[task.id] = _tagger(scheme, heard)
     return Labels(
         classes=classes,
         exemplars=tuple(sorted(more)),
@@ -131,8 +144,39 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
         disagreed=disagreed,
         conflicting_tags=frozenset(conflicting),
         answered=frozenset(answered),
+        disputed=disputed,
+        tagged=tagged,
         unknown_classes=unknown,
     )
+
+
+def _answers(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[tuple[str | None, str], ...]:
+    """Return reader and class of each annotation that names one class of the config."""
+    chosen = [(annotation, _chosen(annotation, scheme.class_control)) for annotation in annotations]
+    return tuple(
+        (_reader(annotation), names[0])
+        for annotation, names in chosen
+        if len(names) == 1 and names[0] in scheme.classes
+    )
+
+
+def _tagger(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[str | None, float | None]:
+    """Return who tagged first, or starred, and when."""
+    tags = {scheme.more_value, scheme.less_value} - {None}
+    tagging = [
+        annotation
+        for annotation in annotations
+        if annotation.ground_truth or tags.intersection(_chosen(annotation, scheme.exemplar_control))
+    ]
+    dated = [(annotation.updated_at.timestamp(), annotation) for annotation in tagging if annotation.updated_at]
+    if not dated:
+        return (_reader(tagging[0]) if tagging else None), None
+    when, first = min(dated, key=lambda item: item[0])
+    return _reader(first), when
+
+
+def _reader(annotation: Annotation) -> str | None:
+    return None if annotation.completed_by is None else str(annotation.completed_by)
 
 
 def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown: Counter[str]) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class Annotation(_Record):
     was_cancelled: bool = False
     ground_truth: bool = False
     completed_by: int | None = None
+    updated_at: datetime | None = None
 
 
 class AnnotatedTask(Task):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.folds import deal_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -250,10 +251,13 @@ def out_of_fold_probabilities(
     folds: int = 5,
     seed: int = 0,
     logit_variance: float = LOGIT_VARIANCE,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Return the softmax of ``out_of_fold_logits``, shape (n, C), float32."""
     return _softmax(
-        out_of_fold_logits(features, labels, classes, folds=folds, seed=seed, logit_variance=logit_variance)
+        out_of_fold_logits(
+            features, labels, classes, folds=folds, seed=seed, logit_variance=logit_variance, groups=groups
+        )
     )
 
 
@@ -265,6 +269,7 @@ def out_of_fold_logits(
     folds: int = 5,
     seed: int = 0,
     logit_variance: float = LOGIT_VARIANCE,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Return logits for each example from a classifier that did not learn from it.
 
@@ -279,6 +284,8 @@ def out_of_fold_logits(
         Number of classifiers.
     seed
         Of the draw of the folds.
+    groups
+        As for ``deal_folds``: the classifier that judges an example learned from none of its group.
 
     Returns
     -------
@@ -293,7 +300,7 @@ def out_of_fold_logits(
         When fewer than two classes have examples.
     """
     rows, indices = _checked_examples(features, labels, classes)
-    fold_of = _folds(indices, min(folds, len(rows)), seed)
+    fold_of = deal_folds(indices, min(folds, len(rows)), seed, groups)
     logits = np.full((len(rows), len(classes)), -np.inf, dtype=np.float32)
     with _one_thread():
         # Centre and scale use no label, so they may be shared by the folds.
@@ -366,15 +373,6 @@ def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the Euclidean length of each row, shape (n, 1); 1 for a row of zeros."""
     lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return np.where(lengths > 0, lengths, np.float32(1.0))
-
-
-def _folds(indices: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.intp]:
-    """Deal the shuffled examples out, class after class, so that folds differ by one example at most."""
-    shuffled = np.random.default_rng(seed).permutation(len(indices))
-    by_class = shuffled[np.argsort(indices[shuffled], kind="stable")]
-    fold_of = np.empty(len(indices), dtype=np.intp)
-    fold_of[by_class] = np.arange(len(indices)) % folds
-    return fold_of
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

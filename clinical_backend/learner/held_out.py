@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
+import numpy as np
 
-    import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from numpy.typing import NDArray
 
     from clinical_backend.learner.classifier import LinearClassifier
@@ -34,10 +35,8 @@ class HeldOut:
     probabilities: NDArray[np.float32]
     reference: LinearClassifier
 
-    def rare_probability(
-        self, tasks: NDArray[np.int64], features: NDArray[np.float32], rare: Collection[str]
-    ) -> NDArray[np.float32]:
-        """Return P(rare) of tasks, each by a classifier that did not learn from it.
+    def probabilities_of(self, tasks: NDArray[np.int64], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return class probabilities of tasks, each by a classifier that did not learn from it.
 
         Parameters
         ----------
@@ -45,19 +44,45 @@ class HeldOut:
             Shape (m,).
         features
             Theirs, in the representation of this training, shape (m, d).
-        rare
-            Names of the rare classes; one that was not learnt has no probability.
 
         Returns
         -------
         NDArray
-            Shape (m,), float32.
+            By the classes of ``reference``, shape (m, C), float32.
         """
-        columns = [index for index, name in enumerate(self.reference.classes) if name in rare]
         probabilities = self.reference.probabilities(features)
         row_of = {int(task): row for row, task in enumerate(self.tasks)}
         for place, task in enumerate(tasks.tolist()):
             if task in row_of:
                 probabilities[place] = self.probabilities[row_of[task]]
-        rare_probability: NDArray[np.float32] = probabilities[:, columns].sum(axis=1)
+        return probabilities
+
+    def rare_probability(
+        self, tasks: NDArray[np.int64], features: NDArray[np.float32], rare: Collection[str]
+    ) -> NDArray[np.float32]:
+        """Return P(rare) of tasks, shape (m,), float32, each by a classifier that did not learn from it.
+
+        Parameters
+        ----------
+        tasks, features
+            As in :meth:`probabilities_of`.
+        rare
+            Names of the rare classes; one that was not learnt has no probability.
+        """
+        columns = [index for index, name in enumerate(self.reference.classes) if name in rare]
+        rare_probability: NDArray[np.float32] = self.probabilities_of(tasks, features)[:, columns].sum(axis=1)
         return rare_probability
+
+    def may_judge(self, tasks: NDArray[np.int64], groups: Mapping[int, str]) -> NDArray[np.bool_]:
+        """Tell which tasks it can judge, shape (m,): not those of a patient whose other tasks it learnt from.
+
+        Parameters
+        ----------
+        tasks
+            Shape (m,).
+        groups
+            What names the patient or study, by task; one without stands for itself.
+        """
+        learnt = set(self.tasks.tolist())
+        known = {groups[task] for task in learnt if task in groups}
+        return np.array([task in learnt or groups.get(task) not in known for task in tasks.tolist()], dtype=bool)

@@ -45,8 +45,11 @@ def hold_out(
     *,
     held_out: NDArray[np.bool_] | None = None,
     learnt: NDArray[np.bool_] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Return which examples are held out: a fifth of each class, or none where a class has fewer than ten.
+
+    With groups it may be more, since they are held out whole.
 
     Parameters
     ----------
@@ -55,19 +58,37 @@ def hold_out(
     held_out, learnt
         Which were held out earlier, and stay so, and which a network that is to be gone on with has learned from:
         these cannot judge it. So a class that lost its labels may get fewer than a fifth, or none.
+    groups
+        A number for each example: those of the same number are held out together. A group that holds more than half
+        of a class is learned from.
     """
     chosen = np.zeros(len(codes), dtype=bool)
     classes, counts = np.unique(codes, return_counts=True)
     if not len(counts) or counts.min() < LEAST_OF_A_CLASS:
         return chosen
+    group_of = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if held_out is not None:
-        chosen |= held_out
-    free = ~chosen if learnt is None else ~chosen & ~learnt
+        chosen |= np.isin(group_of, group_of[held_out])
+    free = ~chosen if learnt is None else ~chosen & ~np.isin(group_of, group_of[learnt])
+    if groups is not None:
+        free &= ~np.isin(group_of, _dominating(codes, group_of))
     random = np.random.default_rng([seed, 2])
     for code, count in zip(classes, counts, strict=True):
-        missing = max(0, round(_HELD_OUT * count) - int(chosen[codes == code].sum()))
-        chosen[random.permutation(np.flatnonzero((codes == code) & free))[:missing]] = True
+        wanted = round(_HELD_OUT * count)
+        for row in random.permutation(np.flatnonzero((codes == code) & free)):
+            if chosen[codes == code].sum() >= wanted:
+                break
+            chosen |= group_of == group_of[row]
+        free &= ~chosen
     return chosen
+
+
+def _dominating(codes: NDArray[np.intp], group_of: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the groups that hold more than half of a class."""
+    table = np.zeros((int(group_of.max()) + 1, int(codes.max()) + 1))
+    np.add.at(table, (group_of, codes), 1)
+    dominating: NDArray[np.intp] = np.flatnonzero((table > table.sum(axis=0) / 2).any(axis=1))
+    return dominating
 
 
 def losses(logits: NDArray[np.float32], codes: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -152,10 +152,13 @@ class FeaturedTasks:
         Ids, shape (n,).
     features
         Their features, shape (n, d), float32.
+    parts
+        Lengths of the parts that each feature is joined of; empty for one.
     """
 
     tasks: NDArray[np.int64]
     features: NDArray[np.float32]
+    parts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tasks)

@@ -32,6 +32,7 @@ from clinical_backend.learner.judging import LEAST_OF_A_CLASS, cross_fitted, gai
 from clinical_backend.learner.preprocessing import to_square
 from clinical_backend.rounds.finetuned import FinetuningRecord, read_record, write_record
 from clinical_backend.rounds.finetuned_prediction import finetuned_probabilities
+from clinical_backend.rounds.grouping import group_codes
 from clinical_backend.rounds.prediction import published_model
 from clinical_backend.rounds.representation import Representation
 
@@ -167,7 +168,8 @@ def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
 
     classes = sorted({image.label for image in labelled})
     codes = np.asarray([classes.index(image.label) for image in labelled])
-    warm, held_out = _start(folder, before, labelled, codes, settings.seed)
+    groups = group_codes([image.task_id for image in labelled], workshop.stores.images.groups(project_id))
+    warm, held_out = _start(folder, before, labelled, codes, groups, settings.seed)
     network = finetune(
         pixels,
         codes,
@@ -210,14 +212,20 @@ def _read(workshop: Workshop, every: Sequence[_Labelled]) -> tuple[list[_Labelle
 
 
 def _start(
-    folder: Path, before: FinetuningRecord, labelled: Sequence[_Labelled], codes: NDArray[np.intp], seed: int
+    folder: Path,
+    before: FinetuningRecord,
+    labelled: Sequence[_Labelled],
+    codes: NDArray[np.intp],
+    groups: NDArray[np.int64],
+    seed: int,
 ) -> tuple[FinetunedNetwork | None, NDArray[np.bool_]]:
     """Return the network to go on from, if there is one, and the labels held out, from which it has not learned."""
     digests = [image.digest for image in labelled]
-    if before.network is not None:
-        held_out = hold_out(
-            codes, seed, held_out=np.isin(digests, before.held_out), learnt=np.isin(digests, before.learnt)
-        )
+    held_out_before, learnt = np.isin(digests, before.held_out), np.isin(digests, before.learnt)
+    # A patient is on both sides only where none was named when the network learned.
+    split = np.isin(groups[held_out_before], groups[learnt]).any()
+    if before.network is not None and not split:
+        held_out = hold_out(codes, seed, held_out=held_out_before, learnt=learnt, groups=groups)
         try:
             warm = load_finetuned(folder / before.network)
         except ModelError as error:
@@ -225,7 +233,7 @@ def _start(
         else:
             if np.bincount(codes[held_out], minlength=int(codes.max()) + 1).min() >= 2:
                 return warm, held_out
-    return None, hold_out(codes, seed)
+    return None, hold_out(codes, seed, groups=groups)
 
 
 def _verdict(

@@ -13,6 +13,7 @@ from clinical_backend.learner.classifier import out_of_fold_probabilities
 from clinical_backend.learner.held_out import HeldOut
 from clinical_backend.learner.metrics import average_precision
 from clinical_backend.rounds.detector import Detector, fit_detector
+from clinical_backend.rounds.grouping import group_codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +102,7 @@ def fit(
     pool: FeaturedTasks | None = None,
     query: FeaturedTasks | None = None,
     counter_exemplars: FeaturedTasks | None = None,
+    groups: Mapping[int, str] | None = None,
     judge: bool = True,
 ) -> Fit:
     """Train on all labelled tasks that have features, and on what the pool tells.
@@ -117,6 +119,8 @@ def fit(
         Unlabelled tasks. Without them the classifier learns from labels alone, and there is no detector.
     query, counter_exemplars
         What the queue is to turn to, and away from.
+    groups
+        What stands for the patient or study, by task: none is split between folds.
     judge
         Whether to cross-validate; otherwise the classifier counts as not seeing the target.
     """
@@ -143,7 +147,7 @@ def fit(
     if min(positives, len(codes) - positives) < 2:
         reason = f"{positives} rare labels are too few to judge the classifier"
         return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
-    held_out = _hold_out(labelled, codes, known, classifier if detector is None else None, seed)
+    held_out = _hold_out(labelled, codes, known, classifier if detector is None else None, groups or {}, seed)
     scores = held_out.probabilities[:, [columns[name] for name in rare]].sum(axis=1)
     sees, reason, measurements = judgement(average_precision(is_rare, scores) or 0.0, positives / len(codes))
     return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector, held_out)
@@ -165,9 +169,13 @@ def _hold_out(
     codes: NDArray[np.int64],
     classes: tuple[str, ...],
     learnt: linear.LinearClassifier | None,
+    groups: Mapping[int, str],
     seed: int,
 ) -> HeldOut:
     """Cross-validate; ``learnt`` is a classifier that already learnt from all these labels, and from them alone."""
-    probabilities = out_of_fold_probabilities(labelled.features, codes, classes, folds=_FOLDS, seed=seed)
+    together = group_codes(labelled.tasks.tolist(), groups) if groups else None
+    probabilities = out_of_fold_probabilities(
+        labelled.features, codes, classes, folds=_FOLDS, seed=seed, groups=together
+    )
     reference = learnt or linear.fit(labelled.features, codes, classes, seed=seed)
     return HeldOut(labelled.tasks, probabilities, reference)

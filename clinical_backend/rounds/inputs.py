@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.rounds.grouping import group_codes
 from clinical_backend.rounds.representation import Representation, adapted_is_better, representations
 
 if TYPE_CHECKING:
@@ -48,11 +49,18 @@ def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tu
     if any(len(_tasks(frozen, part)) != len(_tasks(joined, part)) for part in ("pool", "labelled", "query")):
         return frozen, "frozen: some images have no adapted feature yet"
     common = ~np.isin(frozen.labelled.tasks, frozen.query.tasks)
+    groups = None
+    if snapshot.groups:
+        parts = (frozen.query.tasks, frozen.labelled.tasks[common], frozen.pool.tasks)
+        codes = group_codes(np.concatenate(parts).tolist(), snapshot.groups)
+        query, others, pool = np.split(codes, np.cumsum([len(part) for part in parts])[:-1])
+        groups = (query, others, pool)
     better, reason = adapted_is_better(
         (frozen.query.features, joined.query.features),
         (frozen.labelled.features[common], joined.labelled.features[common]),
         (frozen.pool.features, joined.pool.features),
         seed=workshop.settings.seed,
+        groups=groups,
     )
     return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
 

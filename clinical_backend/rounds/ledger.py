@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.storage.schema import Draw, TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clinical_backend.storage.schema import QueuedTask
 
@@ -23,6 +23,9 @@ def enter(
     steer: Mapping[int, int],
     queue: Iterable[QueuedTask],
     round_number: int | None,
+    *,
+    tagged: Mapping[int, tuple[str | None, float | None]] | None = None,
+    disputed: Mapping[int, Sequence[tuple[str | None, str]]] | None = None,
 ) -> list[TaskLabel]:
     """Return the labels of a project as they stand, with where each came from.
 
@@ -41,6 +44,10 @@ def enter(
         1 or −1 for tagged tasks.
     queue, round_number
         The published queue and the number of its round.
+    tagged
+        Who tagged a task, and when.
+    disputed
+        Reader and class of each answer, where they differ.
     """
     draws = {row.task_id: row.draw for row in queue}
     now = time.time()
@@ -48,6 +55,8 @@ def enter(
     for task_id in sorted({*labels, *answered}):
         before = known.get(task_id)
         queued = task_id in draws
+        tagged_by, tagged_at = (tagged or {}).get(task_id, (None, None))
+        answers = (disputed or {}).get(task_id)
         entries.append(
             TaskLabel(
                 project_id=project_id,
@@ -57,6 +66,9 @@ def enter(
                 draw=before.draw if before else draws.get(task_id, Draw.OTHER),
                 round_number=before.round_number if before else (round_number if queued else None),
                 labelled_at=before.labelled_at if before else now,
+                tagged_by=tagged_by,
+                tagged_at=tagged_at,
+                answers=None if answers is None else [list(answer) for answer in answers],
             )
         )
     return entries

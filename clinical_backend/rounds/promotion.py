@@ -125,9 +125,9 @@ def promote(workshop: Workshop, snapshot: Snapshot, row: Round, inputs: Inputs, 
     takes = published.metadata.backbone
     same = takes == inputs.representation.key
     earlier = inputs if same else inputs_of(workshop, snapshot, row.project_id, keys[takes])
-    truth, now, before = _judged(fitted, candidate, published, inputs, earlier)
+    truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     cases = {"rare": int(truth.sum()), "labels": len(truth)}
-    if min(truth.sum(), (~truth).sum()) < _LEAST_CASES:
+    if min(cases["rare"], cases["labels"] - cases["rare"]) < _LEAST_CASES:
         reason = f"{cases['rare']} rare labels are too few to compare it with the published one"
         return Promotion(True, reason, cases, inputs, fitted, candidate)
     found = compare(truth, now, before, seed=workshop.settings.seed)
@@ -185,13 +185,15 @@ def _published(workshop: Workshop, project_id: int) -> Model | None:
 
 
 def _judged(
-    fitted: Fit, candidate: Model, published: Model, inputs: Inputs, earlier: Inputs
+    fitted: Fit, candidate: Model, published: Model, inputs: Inputs, earlier: Inputs, groups: Mapping[int, str]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
-    """Return which labelled tasks are rare, and P(rare) of each by both, of those that both have a feature of."""
+    """Return which labelled tasks are rare, and P(rare) of each by both, of those that both can judge."""
     assert candidate.held_out is not None
     assert published.held_out is not None
     rare = fitted.rare_classes
     tasks, first, second = np.intersect1d(inputs.labelled.tasks, earlier.labelled.tasks, return_indices=True)
+    fair = published.held_out.may_judge(tasks, groups)
+    tasks, first, second = tasks[fair], first[fair], second[fair]
     truth = np.array([fitted.labels[task] in rare for task in tasks.tolist()], dtype=bool)
     now = candidate.held_out.rare_probability(tasks, inputs.labelled.features[first], rare)
     before = published.held_out.rare_probability(tasks, earlier.labelled.features[second], rare)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.labeling import choice_result
+from clinical_backend.labelstudio.labeling import choice_result, text_result
 from clinical_backend.labelstudio.publisher import QueueItem, queue_score
+from clinical_backend.rounds.reasons import reason_of
 from clinical_backend.storage.schema import QueuedTask
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def publish(
     items = [
         QueueItem(
             task_id=task.task_id,
-            result=_preannotation(scheme, task) if preannotate else [],
+            result=[*(_preannotation(scheme, task) if preannotate else []), *text_result(scheme, reason_of(task))],
             score=queue_score(place, len(ranked)),
         )
         for place, task in enumerate(ranked)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.rounds.diverse import diverse_order
+from clinical_backend.rounds.grouping import group_codes, within_cap
+from clinical_backend.rounds.similarity import centred_cosine
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,7 +32,6 @@ _NEEDS_CLASSIFIER = frozenset({"entropy"})
 _OF_RARE = frozenset({"quality_diversity", "p_rare"})
 _UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
-_DIVERSE_COMPONENTS = 16
 _MOST_EXPLORED = 0.5
 _LEAST_EXPLORED = 0.005
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
@@ -130,6 +134,7 @@ def rank(
     query: FeaturedTasks,
     counter_exemplars: FeaturedTasks,
     round_number: int,
+    groups: Mapping[int, str] | None = None,
 ) -> tuple[Choice, list[RankedTask]]:
     """Order the best of the pool, with a share of it drawn at random.
 
@@ -143,85 +148,116 @@ def rank(
         What the queue is to turn to, and away from.
     round_number
         Together with SEED it fixes the random draws.
+    groups
+        What stands for the patient or study, by task. The queue holds at most GROUP_CAP tasks of one: the random draws
+        come first, then the order is walked through, and tasks of a full group are passed over.
 
     Returns
     -------
     tuple
-        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long.
+        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
     """
     generator = np.random.default_rng([settings.seed, round_number])
     size = min(settings.queue_size, len(pool))
-    audit = generator.permutation(len(pool))[: round(settings.audit_share * size)]
-    rest = np.setdiff1d(np.arange(len(pool)), audit)
+    codes = group_codes(pool.tasks.tolist(), groups or {})
+    cap = settings.group_cap
+    audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
+    full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
+    rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), audit)
     choice = choose_acquisition(
         settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
     )
     if not size:
         return choice, []
-    # Post-ReLU features all point one way; around their mean they differ.
-    centre = pool.features.mean(axis=0, keepdims=True)
-    embedding = Embedding(pool.features[rest] - centre)
-    query_embedding = Embedding(query.features - centre) if len(query) else None
-    if choice.gradients and fit.classifier is not None and query_embedding is not None:
-        residuals = fit.classifier.residuals(pool.features[rest])
-        embedding = Embedding(embedding.features, residuals=residuals)
-        query_embedding = Embedding(query_embedding.features, residuals=fit.query_residuals(query))
-    seen = None
-    if choice.acquisition == "coreset":
-        embedding, seen = _leading_components(embedding.features, labelled.features - centre)
-    of_rare = choice.acquisition in _OF_RARE and fit.detector is not None
-    selection = select(
-        choice.acquisition,
-        embedding,
-        query_embedding,
-        budget=size - len(audit),
-        probabilities=(fit.rare_probability if of_rare else fit.probabilities)(pool.features[rest]),
-        rare_classes=None if of_rare else fit.rare_columns or None,
-        weight=_QUALITY_WEIGHT,
-        conditioning=Embedding(counter_exemplars.features - centre) if choice.conditioned else None,
-        labelled=seen,
-        seed=settings.seed,
-    )
+    pick = _Picker(choice, fit, pool, labelled, query, counter_exemplars, settings.seed)
+    wanted = size - len(audit)
+    capped = partial(_within_caps, codes=codes, cap=cap)
     sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
-    picks, sources = rest[selection.indices], [sought] * len(selection.indices)
-    if choice.explores:
-        picks, sources = _explore(picks, choice.explores, rest, pool.features - centre, labelled.features - centre)
+    picks = capped(partial(pick, rest), rest, wanted, taken=audit)
+    sources = [sought] * len(picks)
+    if explored := int(choice.explores * len(picks)):
+        kept = picks[: len(picks) - explored]
+        others = np.setdiff1d(rest, kept)
+        found = capped(partial(pick.diverse, others), others, explored, taken=np.concatenate([audit, kept]))
+        picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
     return choice, _explain(order, draws, fit, pool, query)
 
 
-def _leading_components(pool: NDArray[np.float32], labelled: NDArray[np.float32]) -> tuple[Embedding, Embedding | None]:
-    """Project centred features on the pool's leading principal components.
+class _Picker:
+    """Orders some of the pool by what was chosen."""
 
-    Distances in all dimensions are mostly noise, and the farthest images mostly odd ones: in the leading
-    components a diverse order meets the first rare case earlier (docs/finding-power.md).
-    """
-    covariance = pool.T @ pool
-    _, directions = np.linalg.eigh(covariance.astype(np.float64))
-    leading = np.ascontiguousarray(directions[:, ::-1][:, :_DIVERSE_COMPONENTS].astype(np.float32))
-    return Embedding(pool @ leading), Embedding(labelled @ leading) if len(labelled) else None
+    def __init__(
+        self,
+        choice: Choice,
+        fit: Fit,
+        pool: FeaturedTasks,
+        labelled: FeaturedTasks,
+        query: FeaturedTasks,
+        counter_exemplars: FeaturedTasks,
+        seed: int,
+    ) -> None:
+        self._choice, self._fit, self._seed = choice, fit, seed
+        self._pool, self._labelled, self._query, self._against = pool, labelled, query, counter_exemplars
+
+    def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return the best of these places in the pool, in order."""
+        if self._choice.acquisition == "coreset":
+            return self.diverse(places, budget)
+        fit, features = self._fit, self._pool.features[places]
+        # Post-ReLU features all point one way; around their mean they differ.
+        centre = self._pool.features.mean(axis=0, keepdims=True)
+        embedding = Embedding(features - centre)
+        query = Embedding(self._query.features - centre) if len(self._query) else None
+        if self._choice.gradients and fit.classifier is not None and query is not None:
+            embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
+            query = Embedding(query.features, residuals=fit.query_residuals(self._query))
+        of_rare = self._choice.acquisition in _OF_RARE and fit.detector is not None
+        selection = select(
+            self._choice.acquisition,
+            embedding,
+            query,
+            budget,
+            probabilities=(fit.rare_probability if of_rare else fit.probabilities)(features),
+            rare_classes=None if of_rare else fit.rare_columns or None,
+            weight=_QUALITY_WEIGHT,
+            conditioning=Embedding(self._against.features - centre) if self._choice.conditioned else None,
+            seed=self._seed,
+        )
+        return places[selection.indices]
+
+    def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places that differ most from each other and from what is labelled."""
+        pool = self._pool
+        return places[diverse_order(pool.features[places], self._labelled.features, budget, parts=pool.parts)]
 
 
-def _explore(
-    picks: NDArray[np.int64],
-    share: float,
-    rest: NDArray[np.int64],
-    pool: NDArray[np.float32],
-    labelled: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], list[Draw]]:
-    """Give a share of the places, evenly spread, to a diverse order away from what is labelled."""
-    places = np.arange(len(picks))
-    exploring = np.floor((places + 1) * share) > np.floor(places * share)
-    number = int(exploring.sum())
-    if not number:
-        return picks, [Draw.TARGET] * len(picks)
-    kept = picks[: len(picks) - number]
-    others = np.setdiff1d(rest, kept)
-    embedding, seen = _leading_components(pool[others], labelled)
-    found = others[select("coreset", embedding, None, number, labelled=seen).indices]
-    mixed = np.empty(len(picks), dtype=np.int64)
-    mixed[~exploring], mixed[exploring] = kept, found
-    return mixed, [Draw.DIVERSE if explores else Draw.TARGET for explores in exploring]
+def _within_caps(
+    order: Callable[[int], NDArray[np.int64]],
+    places: NDArray[np.int64],
+    wanted: int,
+    *,
+    codes: NDArray[np.int64],
+    cap: int,
+    taken: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Take as many as are wanted of an order of these places, as far as the caps of groups allow."""
+    budget = min(wanted, len(places))
+    picks = within_cap(order(budget), codes, cap, taken=taken)
+    while len(picks) < wanted and budget < len(places):
+        budget = min(2 * budget, len(places))
+        picks = within_cap(order(budget), codes, cap, taken=taken)
+    return picks[:wanted]
+
+
+def _spread(kept: NDArray[np.int64], explored: NDArray[np.int64], sought: Draw) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread what explores evenly over what seeks the target."""
+    places = np.arange(len(kept) + len(explored))
+    share = len(explored) / max(1, len(places))
+    exploring = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
+    mixed = np.empty(len(places), dtype=np.int64)
+    mixed[~exploring], mixed[exploring] = kept, explored
+    return mixed, [Draw.DIVERSE if explores else sought for explores in exploring]
 
 
 def _interleave(
@@ -243,7 +279,7 @@ def _explain(
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)
-    similarity = _centred_cosine(queued, query.features, pool.features) if len(query) else None
+    similarity = centred_cosine(queued, query.features, pool.features) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
@@ -260,13 +296,3 @@ def _explain(
         task_id = int(pool.tasks[index])
         ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
     return ranked
-
-
-def _centred_cosine(
-    left: NDArray[np.float32], right: NDArray[np.float32], pool: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    centre = pool.mean(axis=0, keepdims=True)
-    first, second = left - centre, right - centre
-    norms = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None, :]
-    cosine: NDArray[np.float32] = first @ second.T / np.maximum(norms, 1e-12)
-    return cosine

@@ -120,7 +120,7 @@ def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
         logger.warning("Project %d is another one than before: its state begins anew", project.id)
         projects.forget(project.id)
         projects.register(project.id, known.options)
-    projects.change(project.id, created=created)
+    projects.change(project.id, created=created, title=project.title)
 
 
 def _repair_wiring(workshop: Workshop, project_id: int) -> None:

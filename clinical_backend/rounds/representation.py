@@ -10,6 +10,7 @@ import numpy as np
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.adapted import join_features
+from clinical_backend.learner.folds import deal_folds
 from clinical_backend.learner.semi_supervised import fit_with_pool
 from clinical_backend.rounds.embed import THUMBNAIL, FeaturedTasks, digests_of, features_of
 
@@ -57,7 +58,8 @@ class Representation:
         if not there.any():
             return FeaturedTasks(frozen.tasks[:0], np.empty((0, self.dimension(workshop)), dtype=np.float32))
         joined = join(frozen.features[there], np.stack([row for row in own if row is not None]))
-        return FeaturedTasks(frozen.tasks[there], joined)
+        parts = (workshop.backbone.dimension, self.adapted.backbone.dimension)
+        return FeaturedTasks(frozen.tasks[there], joined, parts)
 
     def dimension(self, workshop: Workshop) -> int:
         """Return the length of a feature."""
@@ -105,6 +107,7 @@ def adapted_is_better(
     pool: tuple[NDArray[np.float32], NDArray[np.float32]],
     *,
     seed: int,
+    groups: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> tuple[bool, str]:
     """Check by the labels at hand whether joined features tell the target apart better than frozen ones.
 
@@ -117,6 +120,8 @@ def adapted_is_better(
     ----------
     rare, common, pool
         Frozen and joined features of the query set, of other labelled tasks, and of the pool.
+    groups
+        A number for each of their tasks: of a patient whose case is held out, nothing is learnt from.
 
     Returns
     -------
@@ -129,8 +134,16 @@ def adapted_is_better(
     folds = generator.permutation(len(rare[0])) % min(_FOLDS, len(rare[0]))
     sample = generator.permutation(len(pool[0]))[: 2 * _POOL_SAMPLE]
     learnt, ranked = np.array_split(sample, 2) if len(sample) > 1 else (sample, sample)
+    if groups is None:
+        groups = _all_apart(*(len(part[0]) for part in (rare, common, pool)))
+    else:
+        folds = deal_folds(np.zeros(len(rare[0]), dtype=np.intp), _FOLDS, seed, groups[0])
+        ranked = ranked[~np.isin(groups[2][ranked], groups[2][learnt])]
+    if len(np.unique(folds)) < 2 or not len(ranked):
+        return True, "too few patients to judge the adapted network"
+    splits = _splits(folds, groups[0], groups[1], groups[2][learnt])
     frozen, joined = (
-        _mean_log_rank(rare[which], common[which], pool[which][learnt], pool[which][ranked], folds, seed)
+        _mean_log_rank(rare[which], common[which], pool[which][learnt], pool[which][ranked], splits, seed)
         for which in range(2)
     )
     better = joined < frozen
@@ -141,22 +154,34 @@ def adapted_is_better(
     )
 
 
+def _all_apart(*sizes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return a number of its own for each task of three parts."""
+    first, second, third = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    return first, second, third
+
+
+def _splits(folds: NDArray[np.intp], *groups: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], ...]]:
+    """Return, fold by fold, which rare cases are held out, and of each part what shares no group with them."""
+    outs = [folds == fold for fold in np.unique(folds)]
+    return [(out, *(~np.isin(part, groups[0][out]) for part in groups)) for out in outs]
+
+
 def _mean_log_rank(
     rare: NDArray[np.float32],
     common: NDArray[np.float32],
     learnt: NDArray[np.float32],
     ranked: NDArray[np.float32],
-    folds: NDArray[np.int64],
+    splits: list[tuple[NDArray[np.bool_], ...]],
     seed: int,
 ) -> float:
     ranks: list[float] = []
-    for fold in np.unique(folds):
-        seen = rare[folds != fold]
-        codes = np.repeat([0, 1], [len(seen), len(common)])
+    for out, rare_kept, common_kept, learnt_kept in splits:
+        seen, others = rare[rare_kept], common[common_kept]
+        codes = np.repeat([0, 1], [len(seen), len(others)])
         classifier = fit_with_pool(
-            np.concatenate([seen, common]), codes, ("rare", "common"), learnt, rare=[0], seed=seed
+            np.concatenate([seen, others]), codes, ("rare", "common"), learnt[learnt_kept], rare=[0], seed=seed
         )
-        held_out = classifier.probabilities(rare[folds == fold])[:, 0]
+        held_out = classifier.probabilities(rare[out])[:, 0]
         scores = np.sort(classifier.probabilities(ranked)[:, 0])
         ranks += list(len(scores) - np.searchsorted(scores, held_out, side="right") + 1.0)
     return float(np.mean(np.log(ranks)))

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
 from clinical_backend.rounds.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import rank
+from clinical_backend.rounds.second_look import find_suspects
 from clinical_backend.rounds.sync import synchronise
 
 if TYPE_CHECKING:
@@ -77,11 +79,19 @@ def run_round(workshop: Workshop, row: Round) -> None:
             pool=pool,
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
+            groups=snapshot.groups,
+        )
+        suspects = find_suspects(
+            project_id, inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars
         )
         promotion = promote(workshop, snapshot, row, inputs, fitted)
         promotion.keep(workshop, row)
         inputs, fitted = promotion.inputs, promotion.fitted
         pool = inputs.pool
+        held_out = promotion.model.held_out if promotion.model is not None else None
+        evaluation = held_out and evaluate_labels(
+            held_out, inputs.labelled, snapshot.labels.classes, snapshot.target.classes, snapshot.groups
+        )
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
@@ -92,6 +102,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             query=inputs.query,
             counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
+            groups=snapshot.groups,
         )
     with stages.stage("publish"):
         answering = "none"
@@ -103,6 +114,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "acquisition": choice.acquisition,
         "reason": choice.reason,
         "target": list(snapshot.target.classes),
+        "newest_task": snapshot.newest_task,
         "counts": {
             "pool": len(snapshot.pool),
             "unreadable": len(snapshot.pool) - len(pool),
@@ -114,11 +126,13 @@ def run_round(workshop: Workshop, row: Round) -> None:
         },
         "measurements": fitted.measurements,
         "promotion": promotion.report,
+        "evaluation": evaluation,
         "features": adaptation,
         "preannotations": answering,
         "seconds": stages.seconds,
         "notes": [*snapshot.labels.messages, *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool))],
     }
+    stores.labels.suspect(project_id, suspects)
     stores.rounds.publish(row, report, size)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling import LabelingScheme, Labels, read_labels, read_scheme
+from clinical_backend.rounds.grouping import group_key
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.target import Target, find_target
+from clinical_backend.storage.model_folder import identity_of
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
@@ -43,15 +45,21 @@ class Snapshot:
         What readers said so far.
     pool
         Tasks without any answer, ascending.
+    newest_task
+        Greatest id of a task; 0 without one.
     target
         What the round looks for.
+    groups
+        What stands for the patient or study of each task that names one.
     """
 
     project: Project
     scheme: LabelingScheme
     labels: Labels
     pool: tuple[int, ...]
+    newest_task: int
     target: Target
+    groups: Mapping[int, str] = field(default_factory=dict)
 
 
 def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, project_id: int) -> Snapshot:
@@ -66,13 +74,14 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     """
     project = client.project(project_id)
     scheme = read_scheme(project.label_config, settings.exemplar_control)
-    _synchronise_tasks(client, stores, project, scheme)
+    _synchronise_tasks(client, stores, project, scheme, settings.group_field)
     labels = read_labels(scheme, client.annotated_tasks(project_id))
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
     ledger = _enter_labels(stores, project_id, labels)
     stores.projects.change(project_id, label_config=project.label_config)
-    pool = tuple(task_id for task_id in stores.images.all(project_id) if task_id not in labels.answered)
+    tasks = stores.images.all(project_id)
+    pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     target = find_target(
         labels.classes,
         labels.exemplars,
@@ -80,24 +89,35 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         settings.rare_classes,
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
+        disputed=labels.disputed,
     )
-    return Snapshot(project, scheme, labels, pool, target)
+    return Snapshot(project, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project_id))
 
 
-def _synchronise_tasks(client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme) -> None:
+def _synchronise_tasks(
+    client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme, group_field: str | None
+) -> None:
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
     known = stores.images.all(project.id)
     row = stores.projects.get(project.id)
     recently = row is not None and time.time() - row.listed_at < _LIST_ALL_AFTER
-    if known and recently:
+    salt = identity_of(stores.database)
+
+    def take_over(tasks: Sequence[Task], *, complete: bool) -> None:
+        uris = _addresses(tasks, scheme)
+        groups = {task.id: group_key(task.data.get(group_field), salt) if group_field else None for task in tasks}
+        stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
+
+    if known and recently and row is not None and row.grouped_by == group_field:
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
         newest = max(known)
-        uris = _addresses(client.tasks(project.id, after_id=newest - 1), scheme)
+        tasks = client.tasks(project.id, after_id=newest - 1)
+        uris = _addresses(tasks, scheme)
         if uris.get(newest) == known[newest].uri and len(known | uris) == project.task_number:
-            stores.images.synchronise(project.id, uris, complete=False)
+            take_over(tasks, complete=False)
             return
-    stores.images.synchronise(project.id, _addresses(client.tasks(project.id), scheme), complete=True)
-    stores.projects.change(project.id, listed_at=time.time())
+    take_over(client.tasks(project.id), complete=True)
+    stores.projects.change(project.id, listed_at=time.time(), grouped_by=group_field)
 
 
 def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
@@ -115,6 +135,8 @@ def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> list[TaskL
         steer,
         stores.rounds.queue(published.id) if published else (),
         published.number if published else None,
+        tagged=labels.tagged,
+        disputed=labels.disputed,
     )
     stores.labels.replace(project_id, entries)
     return entries

@@ -75,6 +75,7 @@ def find_target(
     classes: Sequence[str],
     *,
     targeted: Collection[int] = (),
+    disputed: Collection[int] = (),
 ) -> Target:
     """Decide what to look for: tagged exemplars first, then the setting, then what proved rare.
 
@@ -90,6 +91,8 @@ def find_target(
         Classes of the labeling config.
     targeted
         Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
+    disputed
+        Tasks whose class readers do not agree on: none is in the query set.
     """
     sought = set(targeted) | set(exemplars)
     counts = Counter(name for task, name in labels.items() if task not in sought)
@@ -111,7 +114,7 @@ def find_target(
     else:
         targets, members, reason = (), [], "no exemplar is tagged and too few labels tell what is rare"
     found = [task for task, name in labels.items() if name in members and task not in exemplars]
-    blocked = set(counter_exemplars)
+    blocked = {*counter_exemplars, *disputed}
     query = [task for task in [*exemplars, *found] if task not in blocked][:_QUERY_LIMIT]
     tried = [labels[task] for task in targeted if task in labels]
     return Target(

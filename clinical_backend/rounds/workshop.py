@@ -146,12 +146,13 @@ class Workshop(Tools):
             When an option has a value that cannot be worked with.
         """
         project = self.stores.projects.get(project_id)
+        given = project.options | project.page_options if project else {}
         try:
-            options = ProjectOptions.model_validate(project.options if project else {})
+            options = ProjectOptions.model_validate(given)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             raise SettingsError(
                 f"The extra parameters of project {project_id} are wrong: {wrong}.",
-                "Correct them in the project's settings in Label Studio, under Model.",
+                "Correct them on the project's page, or in its settings in Label Studio, under Model.",
             ) from None
         return self.settings.for_project(options)

@@ -47,7 +47,22 @@ class ImageStore:
         with self._database.read() as session:
             return _known(session, project_id, task_ids)
 
-    def synchronise(self, project_id: int, uris: Mapping[int, str], *, complete: bool) -> None:
+    def groups(self, project_id: int) -> dict[int, str]:
+        """Return what stands for the patient or study of each task that names one."""
+        query = select(TaskImage.task_id, TaskImage.group_key).where(
+            TaskImage.project_id == project_id, TaskImage.group_key.is_not(None)
+        )
+        with self._database.read() as session:
+            return {task_id: key for task_id, key in session.execute(query) if key is not None}
+
+    def synchronise(
+        self,
+        project_id: int,
+        uris: Mapping[int, str],
+        *,
+        complete: bool,
+        groups: Mapping[int, str | None] | None = None,
+    ) -> None:
         """Take over the tasks that Label Studio has.
 
         Parameters
@@ -56,6 +71,8 @@ class ImageStore:
             Address of the image by task.
         complete
             Whether these are all tasks of the project: then tasks that are not among them are deleted.
+        groups
+            What stands for their patient or study; ``None`` for a task that names none.
         """
         with self._database.write() as session:
             locked_project(session, project_id)
@@ -77,6 +94,13 @@ class ImageStore:
             ]
             if rows:
                 session.execute(insert(TaskImage), rows)
+        if groups is not None:
+            self._regroup(project_id, groups)
+
+    def _regroup(self, project_id: int, groups: Mapping[int, str | None]) -> None:
+        known = self.groups(project_id)
+        rows = [{"task": task, "group_key": key} for task, key in groups.items() if known.get(task) != key]
+        self._update(project_id, rows)
 
     def found(self, project_id: int, digests: Mapping[int, str]) -> None:
         """Note the content of tasks' images."""

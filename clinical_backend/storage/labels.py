@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import TaskLabel
+from clinical_backend.storage.schema import Draw, SuspectedLabel, TaskImage, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["LabelStore"]
+__all__ = ["LabelStore", "LedgerEntry"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A task with a class, and how it reached its reader; the fields mean what those of the table mean."""
+
+    task_id: int
+    label: str
+    draw: Draw
+    round_number: int | None
+    labelled_at: float
 
 
 class LabelStore:
@@ -28,6 +40,66 @@ class LabelStore:
         with self._database.read() as session:
             rows = session.scalars(select(TaskLabel).where(TaskLabel.project_id == project_id))
             return {row.task_id: row for row in rows}
+
+    def ledger(self, project_id: int) -> list[LedgerEntry]:
+        """Return the tasks of a project that have a class, in the order in which they were read back."""
+        columns = (TaskLabel.task_id, TaskLabel.label, TaskLabel.draw, TaskLabel.round_number, TaskLabel.labelled_at)
+        query = select(*columns).where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None))
+        with self._database.read() as session:
+            rows = session.execute(query.order_by(TaskLabel.labelled_at, TaskLabel.task_id))
+            return [LedgerEntry(row[0], row[1] or "", row[2], row[3], row[4]) for row in rows]
+
+    def open_tasks(self, project_id: int, *, up_to: int | None = None) -> int:
+        """Return how many tasks have a readable image and no answer.
+
+        Parameters
+        ----------
+        up_to
+            Greatest id of a task that counts.
+        """
+        answered = select(TaskLabel.task_id).where(
+            TaskLabel.project_id == TaskImage.project_id, TaskLabel.task_id == TaskImage.task_id
+        )
+        query = select(func.count()).where(
+            TaskImage.project_id == project_id, TaskImage.digest.is_not(None), ~answered.exists()
+        )
+        if up_to is not None:
+            query = query.where(TaskImage.task_id <= up_to)
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def tasks_beyond(self, project_id: int, newest: int) -> int:
+        """Return how many tasks have a greater id, labelled or not."""
+        query = select(func.count()).where(TaskImage.project_id == project_id, TaskImage.task_id > newest)
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def tagged_or_disputed(self, project_id: int) -> list[TaskLabel]:
+        """Return the tasks that are tagged, or whose class readers do not agree on, by id."""
+        query = select(TaskLabel).where(
+            TaskLabel.project_id == project_id, (TaskLabel.steer != 0) | TaskLabel.answers.is_not(None)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(TaskLabel.task_id)))
+
+    def suspect(self, project_id: int, labels: Sequence[SuspectedLabel]) -> None:
+        """Store the labels that deserve a second look in place of all earlier ones."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            session.execute(delete(SuspectedLabel).where(SuspectedLabel.project_id == project_id))
+            session.add_all(labels)
+
+    def suspected(self, project_id: int, limit: int) -> list[SuspectedLabel]:
+        """Return the labels that deserve a second look, those that were changed since left out."""
+        same = (
+            (TaskLabel.project_id == SuspectedLabel.project_id)
+            & (TaskLabel.task_id == SuspectedLabel.task_id)
+            & (TaskLabel.label == SuspectedLabel.label)
+        )
+        query = select(SuspectedLabel).join(TaskLabel, same).where(SuspectedLabel.project_id == project_id)
+        order = (SuspectedLabel.suspicion.desc(), SuspectedLabel.similarity.desc(), SuspectedLabel.task_id)
+        with self._database.read() as session:
+            return list(session.scalars(query.order_by(*order).limit(limit)))
 
     def steering(self, project_id: int) -> frozenset[int]:
         """Return the tasks that are tagged as exemplar or counter-exemplar."""

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["bind"]
+__all__ = ["bind", "identity_of"]
+
+
+def identity_of(database: Database) -> str:
+    """Return the random digits that tell a database from others."""
+    with database.read() as session:
+        return session.scalars(select(ModelFolder.identity)).one()
 
 
 def bind(database: Database, folder: Path) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState
+from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -160,6 +160,13 @@ class RoundStore:
                 )
             )
 
+    def with_numbers(self, project_id: int, numbers: Collection[int]) -> list[Round]:
+        """Return the rounds of a project with these numbers whose queue was published, oldest first."""
+        published = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
+        with self._database.read() as session:
+            rows = session.scalars(published.order_by(Round.number))
+            return [row for row in rows if row.number in numbers]
+
     def with_queue(self, project_id: int, limit: int) -> list[Round]:
         """Return the newest rounds of a project whose queue was published, newest first."""
         queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
@@ -186,6 +193,25 @@ class RoundStore:
             return list(
                 session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
             )
+
+    def open_queue(self, row: Round, offset: int = 0, limit: int = 100) -> tuple[list[QueuedTask], int]:
+        """Return tasks of a round's queue that nobody answered as far as is known, best first, and how many there are.
+
+        Parameters
+        ----------
+        row
+            The round.
+        offset, limit
+            Which of them are returned.
+        """
+        answered = select(TaskLabel.task_id).where(
+            TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
+        )
+        waiting = (QueuedTask.round_id == row.id, ~answered.exists())
+        with self._database.read() as session:
+            count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
+            query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
+            return list(session.scalars(query)), count
 
 
 def _begin(session: Session, project_id: int, reason: str) -> Round:

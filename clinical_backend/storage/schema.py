@@ -20,6 +20,7 @@ __all__ = [
     "QueuedTask",
     "Round",
     "RoundState",
+    "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
 ]
@@ -48,6 +49,7 @@ class Base(DeclarativeBase):
 
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
         dict[str, Any]: JSON,
+        list[Any]: JSON,
         float: Double,
         # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
         RoundState: Enum(RoundState, native_enum=False),
@@ -71,9 +73,13 @@ class Project(Base):
     __tablename__ = "projects"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    title: Mapped[str | None] = mapped_column(default=None)
     created: Mapped[str | None] = mapped_column(default=None)
     """Creation time that Label Studio states: another one under the same id is another project."""
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The backend's extra parameters in Label Studio, as it sent them last."""
+    page_options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What was set on the project's page; it wins over ``options``, field by field."""
     label_config: Mapped[str | None] = mapped_column(default=None)
     published_version: Mapped[str | None] = mapped_column(default=None)
     request: Mapped[str | None] = mapped_column(default=None)
@@ -89,6 +95,8 @@ class Project(Base):
     """Tasks of the published queue without an annotation, as far as webhooks told."""
     listed_at: Mapped[float] = mapped_column(default=0.0)
     """When all tasks were last listed; between times only new ones are."""
+    grouped_by: Mapped[str | None] = mapped_column(default=None)
+    """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
     address: Mapped[str | None] = mapped_column(default=None)
     """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
@@ -147,6 +155,8 @@ class TaskImage(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     uri: Mapped[str]
+    group_key: Mapped[str | None] = mapped_column(default=None)
+    """Salted hash of what names its patient or study; ``None`` where it stands for itself."""
     digest: Mapped[str | None] = mapped_column(default=None)
     """sha256 of the bytes; ``None`` until they were read."""
     problem: Mapped[str | None] = mapped_column(default=None)
@@ -180,3 +190,22 @@ class TaskLabel(Base):
     round_number: Mapped[int | None] = mapped_column(default=None)
     """The round whose queue held the task when it was first annotated."""
     labelled_at: Mapped[float]
+    tagged_by: Mapped[str | None] = mapped_column(default=None)
+    """Label Studio's id of the reader who tagged it."""
+    tagged_at: Mapped[float | None] = mapped_column(default=None)
+    answers: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """Reader and class of each annotation where readers disagree and no star settles it."""
+
+
+class SuspectedLabel(Base):
+    """A label that deserves a second look, as the last published round found."""
+
+    __tablename__ = "suspected_labels"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    suspicion: Mapped[float]
+    rare_probability: Mapped[float | None] = mapped_column(default=None)
+    nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
+    similarity: Mapped[float | None] = mapped_column(default=None)

@@ -7,9 +7,11 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import FastAPI, status
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from clinical_backend.backend import Backend
 from clinical_backend.errors import ClinicalError, StorageError
@@ -17,17 +19,22 @@ from clinical_backend.jobs.local import LocalRunner
 from clinical_backend.jobs.redis_connection import connect_redis
 from clinical_backend.jobs.rq import RedisRunner
 from clinical_backend.logs import configure_logs
+from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
+from clinical_backend.web import actions, pages
 from clinical_backend.web.backend_api import make_router
+from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.web.operations import make_operations_router
 from clinical_backend.web.security import BasicAuthentication, BodyLimits
+from clinical_backend.web.site import ForeignFormError, Site, UnknownProjectError
+from clinical_backend.web.templating import StaticPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from fastapi import Request
+    from fastapi import Request, Response
 
     from clinical_backend.jobs.runner import JobRunner
     from clinical_backend.settings import Settings
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["make_app", "make_app_of_process"]
 
 logger = logging.getLogger(__name__)
+
+_STATUS: dict[type[ClinicalError], int] = {StorageError: 503, UnknownProjectError: 404, ForeignFormError: 403}
 
 
 def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
@@ -61,10 +70,12 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         else:
             rounds = LocalRunner(settings.environment(os.environ))
         backend = app.state.backend = Backend(settings, database, rounds)
+        site = app.state.site = Site(Workshop(settings, database))
         rounds.start()
         try:
             yield
         finally:
+            site.close()
             backend.close()
             rounds.stop()
             database.close()
@@ -74,8 +85,14 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app = FastAPI(title="Clinical backend", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(make_router())
     app.include_router(make_operations_router())
+    app.include_router(pages.router)
+    app.include_router(actions.router)
+    app.mount("/static", StaticPart())
     app.add_middleware(BodyLimits)
+    app.add_middleware(SameOrigin, addresses=[settings.public_url])
     app.add_middleware(BasicAuthentication, credentials=settings.basic_auth)
+    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(HTTPException, _not_done)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ClinicalError, _refused)
     app.add_exception_handler(Exception, _fault)
@@ -89,18 +106,34 @@ def make_app_of_process() -> FastAPI:
     return make_app(settings)
 
 
-async def _malformed(_request: Request, error: Exception) -> JSONResponse:
+async def _malformed(request: Request, error: Exception) -> Response:
     """Name the fields that are wrong, without their values."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     wrong = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in found]
+    if wants_page(request):
+        return _page(request, "There is no such page.", 404)
     return JSONResponse({"detail": wrong}, 422)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+async def _not_done(request: Request, error: Exception) -> Response:
+    if wants_page(request) and isinstance(error, HTTPException):
+        text = "There is no such page." if error.status_code == status.HTTP_404_NOT_FOUND else str(error.detail)
+        return _page(request, text, error.status_code)
+    return await http_exception_handler(request, error)  # type: ignore[arg-type]
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return JSONResponse({"detail": str(error)}, 503 if isinstance(error, StorageError) else 400)
+    code = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
+    return _page(request, str(error), code) if wants_page(request) else JSONResponse({"detail": str(error)}, code)
 
 
-async def _fault(request: Request, _error: Exception) -> JSONResponse:
+async def _fault(request: Request, _error: Exception) -> Response:
     # The server logs the traceback itself; the caller gets none of it.
-    return JSONResponse({"detail": f"A fault of the backend in {request.url.path}. Its log says more."}, 500)
+    text = f"A fault of the backend in {request.url.path}. Its log says more."
+    return _page(request, text, 500) if wants_page(request) else JSONResponse({"detail": text}, 500)
+
+
+def _page(request: Request, text: str, code: int) -> Response:
+    site: Site = request.app.state.site
+    return site.page(request, "problem.html", status=code, text=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import Response
 
 from clinical_backend.backend import Backend
 from clinical_backend.labelstudio.contract import (
@@ -18,9 +19,12 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
+from clinical_backend.web.browsers import wants_page
+from clinical_backend.web.pages import overview
 from clinical_backend.web.security import TASK_LIMIT
+from clinical_backend.web.site import ThisSite
 
-__all__ = ["make_router"]
+__all__ = ["ThisBackend", "make_router"]
 
 
 def _backend(request: Request) -> Backend:
@@ -35,7 +39,6 @@ def make_router() -> APIRouter:
     """Return the routes."""
     router = APIRouter()
 
-    @router.get("/")
     @router.get("/health")
     async def health() -> HealthReply:
         """Say that the server is alive; Label Studio waits one second for it."""
@@ -63,18 +66,16 @@ def make_router() -> APIRouter:
         """List the published versions."""
         return VersionsReply(versions=backend.versions())
 
-    @router.get("/projects/{project_id}")
-    def status(project_id: ProjectId, backend: ThisBackend) -> dict[str, Any]:
-        """Say where a project stands."""
+    @router.get("/projects/{project_id}", response_model=dict[str, Any])
+    def status(
+        request: Request, project_id: ProjectId, backend: ThisBackend, site: ThisSite
+    ) -> dict[str, Any] | Response:
+        """Say where a project stands: to a person as a page."""
+        if wants_page(request):
+            return overview(site, request, project_id)
         found = backend.status(project_id)
         if found is None:
             raise HTTPException(404, "The project is not connected. Run `clinical connect --project ID`.")
         return found
-
-    @router.post("/projects/{project_id}/rounds", status_code=202)
-    def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
-        """Make a round due now."""
-        backend.request_round(project_id, "a round was asked for")
-        return {"status": "due"}
 
     return router

@@ -8,7 +8,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException, status
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers
 
 if TYPE_CHECKING:
@@ -21,12 +21,25 @@ TASK_LIMIT = 100_000
 
 _LONGEST_HEADER = 4096
 _OPEN_PATHS = frozenset({"/", "/health", "/ready"})
+_OPEN_FILES = "/static/"
+_REFUSAL = (
+    "User or password is wrong. Set them in the backend's entry in Label Studio,"
+    " and run `clinical connect` so that webhooks carry them too."
+)
+_REFUSAL_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>User or password is wrong</title><link rel="stylesheet" href="/static/style.css">
+<link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>User or password is wrong</h1>
+<p class="lead">They are those of BASIC_AUTH_USER and BASIC_AUTH_PASS in the backend's settings. Load the page again
+to enter them.</p></main></body></html>
+"""
 
 
 class BasicAuthentication:
     """Middleware that lets a request pass if it brings the right user and password.
 
-    It comes before anything of the body is read. The checks of life and readiness are open to all.
+    It comes before anything of the body is read. The checks of life and readiness are open to all, and so are the
+    files that give pages their looks.
 
     Parameters
     ----------
@@ -44,17 +57,10 @@ class BasicAuthentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 401 whatever is not exactly right."""
-        guarded = scope["type"] != "lifespan" and scope.get("path") not in _OPEN_PATHS
+        path = scope.get("path", "")
+        guarded = scope["type"] != "lifespan" and path not in _OPEN_PATHS and not path.startswith(_OPEN_FILES)
         if guarded and not self._accepts(Headers(scope=scope)):
-            refusal = JSONResponse(
-                {
-                    "detail": "User or password is wrong. Set them in the backend's entry in Label Studio,"
-                    " and run `clinical connect` so that webhooks carry them too."
-                },
-                status.HTTP_401_UNAUTHORIZED,
-                {"WWW-Authenticate": "Basic"},
-            )
-            await refusal(scope, receive, send)
+            await _refusal(Headers(scope=scope))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -63,6 +69,13 @@ class BasicAuthentication:
             return True
         given = _credentials(headers.get("authorization", ""))
         return any(hmac.compare_digest(given, accepted) for accepted in self._accepted)
+
+
+def _refusal(headers: Headers) -> Response:
+    challenge = {"WWW-Authenticate": "Basic"}
+    if "text/html" in headers.get("accept", ""):
+        return HTMLResponse(_REFUSAL_PAGE, status.HTTP_401_UNAUTHORIZED, challenge)
+    return JSONResponse({"detail": _REFUSAL}, status.HTTP_401_UNAUTHORIZED, challenge)
 
 
 def _credentials(header: str) -> bytes:

@@ -8,7 +8,6 @@ from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connect import (
     SAMPLING,
-    TAB_TITLE,
     connect,
     lacks_exemplar_control,
     repair,
@@ -17,6 +16,7 @@ from clinical_backend.labelstudio.connect import (
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.labelstudio.views import QUEUE_TITLE
 from tests.conftest import label_config
 
 LOGIN = ("reader", "a pass:word")
@@ -45,7 +45,7 @@ def state(client, project_id):
             (hook.url, hook.is_active, hook.send_payload, hook.send_for_all_actions, hook.headers)
             for hook in client.webhooks(project_id)
         ],
-        "tabs": [view.title for view in client.views(project_id) if view.title == TAB_TITLE],
+        "tabs": [view.title for view in client.views(project_id) if view.title == QUEUE_TITLE],
     }
 
 
@@ -75,7 +75,7 @@ def test_everything_is_set_once_and_then_left_alone(client, make_project, stub_b
         "model version": "",
         "backends": [(stub_backend.url, False, "CO", "NONE", "")],
         "webhooks": [(stub_backend.url + "/webhook", True, True, True, {})],
-        "tabs": [TAB_TITLE],
+        "tabs": [QUEUE_TITLE],
     }
     assert read_scheme(client.project(project.id).label_config).exemplar_control == "exemplar"
     assert connect(client, project.id, backend_url=stub_backend.url + "/", add_exemplar_control=True) == []
@@ -238,7 +238,7 @@ def test_the_tab_shows_the_queue_in_its_order(client, make_project, stub_backend
     on_demand = {"task": ids[5], "result": [], "score": 0.9, "model_version": "published"}
     client.import_predictions(project.id, [on_demand])
     connect(client, project.id, backend_url=stub_backend.url, published_version="published")
-    [tab] = [view for view in client.views(project.id) if view.title == TAB_TITLE]
+    [tab] = [view for view in client.views(project.id) if view.title == QUEUE_TITLE]
     shown = client.session.request("GET", "api/tasks/", params={"view": tab.id, "project": project.id})
     assert [task["id"] for task in shown["tasks"]] == order
 

@@ -209,3 +209,27 @@ def test_two_real_readers_come_to_one_label_set(client, second_client, make_proj
     second.withdraw(tied)
     labels = read_labels(read_scheme(project.label_config), client.annotated_tasks(project.id))
     assert labels.classes[ids[1]] == "rare"
+
+
+def by(reader, minute, item):
+    return item | {"completed_by": reader, "updated_at": f"2026-01-01T00:{minute:02}:00Z"}
+
+
+def test_readers_who_chose_different_classes_make_no_exemplar_until_a_star_settles_it(scheme):
+    answers = [by(1, 1, answer("a", MORE)), by(2, 2, answer("a")), by(3, 3, answer("b"))]
+    labels = labels_of(scheme, answers)
+    assert (labels.classes, labels.exemplars, labels.disagreed) == ({1: "a"}, (), {})
+    assert labels.disputed == {1: (("1", "a"), ("2", "a"), ("3", "b"))}
+    settled = labels_of(scheme, [*answers[:2], answers[2] | {"ground_truth": True}])
+    assert (settled.classes, settled.exemplars, settled.disputed) == ({1: "b"}, (1,), {})
+
+
+def test_it_is_known_who_tagged_first_and_when(scheme):
+    labels = labels_of(
+        scheme,
+        [by(1, 9, answer("a")), by(2, 5, answer("a", MORE)), by(3, 3, answer("a", MORE))],
+        [by(4, 1, answer("b", LESS))],
+        [answer("a", MORE)],
+    )
+    minute = 1767225600.0
+    assert labels.tagged == {1: ("3", minute + 180), 2: ("4", minute + 60), 3: (None, None)}

@@ -24,6 +24,7 @@ class FakeLabelStudio:
 
     def __init__(self, uris):
         self.uris = dict(uris)
+        self.data = {}
         self.answers = {}
         self.predictions = {}
         self.config = CONFIG
@@ -67,7 +68,11 @@ class FakeLabelStudio:
 
     def tasks(self, project_id, *, after_id=None):
         self._call("tasks")
-        return [Task(id=task, data={"image": uri}) for task, uri in self.uris.items() if task > (after_id or 0)]
+        return [
+            Task(id=task, data={"image": uri} | self.data.get(task, {}))
+            for task, uri in self.uris.items()
+            if task > (after_id or 0)
+        ]
 
     def existing_tasks(self, project_id, task_ids):
         self._call("existing_tasks")
@@ -80,7 +85,7 @@ class FakeLabelStudio:
     def import_predictions(self, project_id, items):
         self._call("import_predictions")
         for item in items:
-            chosen = [choice for region in item["result"] for choice in region["value"]["choices"]]
+            chosen = [choice for region in item["result"] for choice in region["value"].get("choices", ())]
             if all(f'value="{choice}"' in self.config for choice in chosen):  # the others it drops, and says nothing
                 self.predictions.setdefault(item["model_version"], []).append(item)
         return len(items)

@@ -41,6 +41,7 @@ def order(
     query_readable=True,
     counter_readable=True,
     targeted=(),
+    groups=None,
     **settings,
 ):
     known, labels = labelled(cells, rows)
@@ -60,7 +61,13 @@ def order(
         given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
     fitted = fit(known, labels, CLASSES, target, seed=0, **given)
     return rank(
-        load_settings(**{"queue_size": 20} | settings), target, fitted, round_number=number, labelled=known, **given
+        load_settings(**{"queue_size": 20} | settings),
+        target,
+        fitted,
+        round_number=number,
+        labelled=known,
+        groups=groups,
+        **given,
     )
 
 
@@ -233,3 +240,22 @@ def test_what_a_setting_lacks_is_said(cells):
     assert "needs a classifier" in choose_acquisition("entropy", target, fitted, query=1, counter_exemplars=0).reason
     assert "needs a query set" in choose_acquisition("p_rare", target, fitted, query=0, counter_exemplars=0).reason
     assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0, counter_exemplars=0).reason
+
+
+@pytest.mark.parametrize("setting", ["auto", "flqmi", "random"])
+@pytest.mark.parametrize("cap", [1, 2])
+@pytest.mark.parametrize("rows", [(), (0, 1, 2, 50, 51, 52)])
+def test_no_patient_has_more_than_the_cap_in_a_queue(cells, setting, cap, rows):
+    groups = {int(task): f"patient {(task - 100) // 3}" for task in cells.tasks}
+    _, queue = order(
+        cells, rows, rows[:2], acquisition=setting, audit_share=0.3, queue_size=20, group_cap=cap, groups=groups
+    )
+    counts = Counter(groups[task.task_id] for task in queue)
+    assert max(counts.values()) <= cap
+    assert len(queue) == 20
+
+
+def test_a_cap_that_leaves_too_few_tasks_makes_a_shorter_queue(cells):
+    groups = {int(task): f"patient {task % 4}" for task in cells.tasks}
+    _, queue = order(cells, (0, 1), (0, 1), queue_size=20, groups=groups)
+    assert sorted(groups[task.task_id] for task in queue) == [f"patient {number}" for number in range(4)]

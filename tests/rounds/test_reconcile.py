@@ -6,7 +6,11 @@ from filelock import FileLock
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.rounds import round as round_module
+from clinical_backend.rounds.evaluation import read_evaluation
+from clinical_backend.rounds.exemplars import read_exemplars
+from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.second_look import read_second_look
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.rounds.conftest import picture
@@ -367,3 +371,47 @@ def test_locks_that_cannot_be_written_are_told(workshop, studio, caplog):
     reconcile(workshop, 1, look=True)
     assert "make MODEL_DIR writable" in caplog.text
     assert latest(workshop) is None
+
+
+def test_a_round_leaves_what_the_pages_show(workshop, studio):
+    studio.config = studio.config.replace("</View>", '<TextArea name="reason" toName="image"/></View>')
+    studio.data = {task: {"patient": f"p{task // 2}"} for task in studio.uris}
+    workshop.settings = workshop.settings.model_copy(update={"group_field": "patient", "audit_share": 0.4})
+    reconcile(workshop, 1, look=True)
+    for number in (1, 2):
+        for task in [*studio.queue()[:6], *RED[:3]] if number == 1 else studio.queue():
+            studio.annotate(task, "red" if task in RED else "dark", exemplar=task in RED)
+        reconcile(workshop, 1, look=True)
+    stores = workshop.stores
+    queued = studio.predictions[studio.model_version]
+    assert all(region["value"]["text"][0] for item in queued for region in item["result"] if "text" in region["value"])
+    assert all(any(region["type"] == "textarea" for region in item["result"]) for item in queued)
+    patients = [studio.data[item["task"]]["patient"] for item in queued]
+    assert len(set(patients)) == len(patients)
+    found = read_findings(stores, 1)
+    assert found.found == len([task for task in studio.answers if task in RED])
+    assert found.audit_labels
+    assert found.left.high <= found.pool
+    evaluation = read_evaluation(stores, 1)
+    assert sum(evaluation.support) == found.labels
+    exemplars, conflicts = read_exemplars(stores, 1)
+    assert {one.task_id for one in exemplars} == {task for task in studio.answers if task in RED}
+    assert conflicts == []
+    suspects = read_second_look(stores, 1)
+    assert {one.task_id for one in suspects} == {task for task in studio.answers if task not in RED}
+    studio.annotate(suspects[0].task_id, "red")
+    reconcile(workshop, 1, look=True)
+    stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=False)
+    assert suspects[0].task_id not in {one.task_id for one in read_second_look(stores, 1)}
+
+
+def test_another_field_groups_all_tasks_anew(workshop, studio):
+    studio.data = {task: {"patient": f"p{task // 2}", "study": task // 3} for task in studio.uris}
+    counts = []
+    for field in (None, "patient", "study"):
+        workshop.settings = workshop.settings.model_copy(update={"group_field": field})
+        workshop.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workshop, 1, look=False)
+        counts.append(len(set(workshop.stores.images.groups(1).values())))
+    assert counts == [0, 16, 11]

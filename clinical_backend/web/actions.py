@@ -1,0 +1,102 @@
+"""What the buttons of the pages do: each answers with the page to go on with, which says what came of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from starlette.datastructures import FormData
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.rounds.options import read_options, store_options
+from clinical_backend.rounds.second_look import send_second_look
+from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.flash import Flash
+from clinical_backend.web.pages import classes_of, settings_page
+from clinical_backend.web.settings_form import read_settings
+from clinical_backend.web.site import ThisSite
+
+__all__ = ["router"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_FIELDS = 1000
+
+
+async def _form(request: Request, site: ThisSite) -> FormData:
+    """Read a form that one of our pages gave out."""
+    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    site.check_form(request, str(form.get("token", "")))
+    return form
+
+
+Form = Annotated[FormData, Depends(_form)]
+
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/projects/{project_id}/rounds", status_code=202, include_in_schema=True)
+def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
+    """Make a round due now: for scripts."""
+    backend.request_round(project_id, "a round was asked for")
+    return {"status": "due"}
+
+
+@router.post("/projects/{project_id}/start")
+def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Make a round due now."""
+    del form
+    site.project(project_id)
+    backend.request_round(project_id, "a round was asked for on the project's page")
+    return site.back(request, f"/projects/{project_id}", Flash("A round is due. It begins in a moment."))
+
+
+@router.post("/projects/{project_id}/rollback")
+def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Serve the queue and the model of an earlier round again."""
+    site.project(project_id)
+    number = str(form.get("round", ""))
+    try:
+        done = backend.rollback(project_id, int(number) if number.isdecimal() and len(number) < 10 else 0)
+        flash = Flash(f"Readers get the queue and the model of round {number} again, as round {done.number}.")
+    except ClinicalError as error:
+        logger.warning("Project %d: %s", project_id, error)
+        flash = Flash(str(error), wrong=True)
+    return site.back(request, f"/projects/{project_id}/model", flash)
+
+
+@router.post("/projects/{project_id}/second-look")
+def send(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
+    """Give labels back to readers, as a tab of Label Studio's Data Manager."""
+    site.project(project_id)
+    given = [str(task) for task in form.getlist("task")]
+    tasks = [int(task) for task in given if task.isdecimal() and len(task) < 19]
+    if not tasks:
+        flash = Flash("No task is ticked. Tick those that readers should look at again.", wrong=True)
+    else:
+        try:
+            address = send_second_look(site.workshop, project_id, tasks)
+            text = f"{len(tasks)} tasks stand in the tab “Second look” of Label Studio's Data Manager."
+            flash = Flash(text, link=address, link_text="Open the tab")
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", project_id, error)
+            flash = Flash(str(error), wrong=True)
+    return site.back(request, f"/projects/{project_id}/second-look", flash)
+
+
+@router.post("/projects/{project_id}/settings")
+def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Set the project's own options."""
+    project = site.project(project_id)
+    before = read_options(site.settings, site.stores, project_id)
+    options, entered, problems = read_settings(form, classes_of(site, project), before)
+    if options is None:
+        return settings_page(site, request, project_id, entered=entered, problems=problems)
+    store_options(site.stores, project_id, options)
+    backend.wake(project_id)
+    flash = Flash("Saved. A round with these settings is due.")
+    return site.back(request, f"/projects/{project_id}/settings", flash)

@@ -1,0 +1,153 @@
+"""Where the lines of a chart run: plain numbers in, geometry for SVG out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.findings.interval import Interval
+    from clinical_backend.rounds.evaluation import CalibrationBin
+
+__all__ = ["Chart", "Tick", "calibration_chart", "found_chart", "ticks"]
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 16.0, 14.0, 34.0
+_STEPS = (1, 2, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark of an axis: its place in the drawing, and what is written there."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing in its own units.
+
+    Attributes
+    ----------
+    width, height
+        Of the drawing.
+    left, right, top, bottom
+        Edges of the field within the axes.
+    line
+        Path of the measured line; empty without points.
+    end
+        Where it ends.
+    dots
+        Its points, each (x, y).
+    reference
+        Path of the line that it is compared with.
+    band
+        Outline of the interval around the reference; empty without one.
+    x_ticks, y_ticks
+        Marks of the axes.
+    """
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    line: str
+    end: tuple[float, float] | None
+    dots: tuple[tuple[float, float], ...]
+    reference: str
+    band: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def ticks(highest: float, count: int = 5) -> list[float]:
+    """Return round numbers from 0 up to the first that is at least ``highest``, about ``count`` of them."""
+    rough = max(highest, 1e-9) / count
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * magnitude for size in _STEPS if size * magnitude >= rough * (1 - 1e-9))
+    return [number * step for number in range(math.ceil(highest / step - 1e-9) + 1)] if highest > 0 else [0.0, step]
+
+
+def found_chart(
+    curve: Sequence[tuple[int, int]], prevalence: Interval | None, *, width: float = 640, height: float = 260
+) -> Chart:
+    """Draw rare cases found against labels, and what random order would have found by the audit's prevalence."""
+    labels = max((point[0] for point in curve), default=0)
+    found = max((point[1] for point in curve), default=0)
+    xs, ys = _counts(max(labels, 10)), _counts(max(found, 5))
+    frame = _Frame(width, height, max(labels, 10), ys[-1])
+    points = [frame.place(x, y) for x, y in [(0, 0), *curve]] if curve else []
+    reference = band = ""
+    if prevalence is not None and labels:
+        reference = _path([frame.place(0, 0), frame.place(labels, min(prevalence.estimate * labels, ys[-1]))])
+        low, high = (min(share * labels, ys[-1]) for share in (prevalence.low, prevalence.high))
+        band = _path([frame.place(0, 0), frame.place(labels, high), frame.place(labels, low)]) + " Z"
+    return frame.chart(_stairs(points), points[-1:], (), reference, band, xs, ys, "{:,.0f}")
+
+
+def calibration_chart(bins: Sequence[CalibrationBin], *, side: float = 300) -> Chart:
+    """Draw the share of rare cases against the predicted probability, beside the diagonal."""
+    frame = _Frame(side, side, 1.0, 1.0)
+    points = [frame.place(one.predicted, one.rare) for one in bins]
+    marks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    diagonal = _path([frame.place(0, 0), frame.place(1, 1)])
+    return frame.chart(_path(points), points[-1:], tuple(points), diagonal, "", marks, marks, "{:.0%}")
+
+
+def _counts(highest: float) -> list[float]:
+    return [mark for mark in ticks(highest) if mark == round(mark)]
+
+
+class _Frame:
+    def __init__(self, width: float, height: float, x_highest: float, y_highest: float) -> None:
+        self._width, self._height = width, height
+        self._x_highest, self._y_highest = x_highest, y_highest
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        across = (self._width - _LEFT - _RIGHT) * x / self._x_highest
+        up = (self._height - _TOP - _BOTTOM) * y / self._y_highest
+        return round(_LEFT + across, 1), round(self._height - _BOTTOM - up, 1)
+
+    def chart(
+        self,
+        line: str,
+        end: Sequence[tuple[float, float]],
+        dots: tuple[tuple[float, float], ...],
+        reference: str,
+        band: str,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        text: str,
+    ) -> Chart:
+        return Chart(
+            self._width,
+            self._height,
+            _LEFT,
+            self._width - _RIGHT,
+            _TOP,
+            self._height - _BOTTOM,
+            line,
+            end[0] if end else None,
+            dots,
+            reference,
+            band,
+            tuple(Tick(self.place(x, 0)[0], text.format(x)) for x in xs if x <= self._x_highest),
+            tuple(Tick(self.place(0, y)[1], text.format(y)) for y in ys if y <= self._y_highest),
+        )
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{'L' if number else 'M'}{x:g} {y:g}" for number, (x, y) in enumerate(points))
+
+
+def _stairs(points: Sequence[tuple[float, float]]) -> str:
+    """Return a path that stays level until the next case is found."""
+    if not points:
+        return ""
+    (x, y), *others = points
+    return f"M{x:g} {y:g} " + " ".join(f"H{x:g} V{y:g}" for x, y in others)

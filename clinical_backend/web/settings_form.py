@@ -1,0 +1,235 @@
+"""The form of a project's own settings: what each does, and reading what was entered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+
+from clinical_backend.settings import Acquisition, ProjectOptions, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.datastructures import FormData
+
+    from clinical_backend.rounds.options import Option
+
+__all__ = ["ACQUISITIONS", "Field", "SettingsForm", "read_settings"]
+
+ACQUISITIONS = {
+    "auto": "chosen in each round from what it measures",
+    "quality_diversity": "probably rare, and varied",
+    "p_rare": "probably rare, most likely first",
+    "flqmi": "like the exemplars (FLQMI)",
+    "gcmi": "like the exemplars, without regard to variety (GCMI)",
+    "com": "like the exemplars, saturating (COM)",
+    "flvmi": "like the exemplars and typical of the pool (FLVMI)",
+    "logdetmi": "like the exemplars, and varied (LogDetMI)",
+    "entropy": "where the model is unsure",
+    "random": "random, to compare with",
+}
+"""What each acquisition puts first, in a few words."""
+_TRAININGS = {
+    "head": "a linear classifier of fixed features: seconds",
+    "finetune": "the network as well, in the background: minutes",
+}
+_YES_NO = {"true": "yes", "false": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting as the form shows it.
+
+    Attributes
+    ----------
+    name
+        Of the option.
+    label
+        For people.
+    effect
+        What it does, in a sentence or two.
+    choices
+        Value and meaning of each choice; empty where something is entered.
+    unit
+        What stands behind the number.
+    numeric
+        Whether a number is entered.
+    """
+
+    name: str
+    label: str
+    effect: str
+    choices: Mapping[str, str]
+    unit: str = ""
+    numeric: bool = False
+
+
+_FIELDS = (
+    Field(
+        "acquisition",
+        "Order of the queue",
+        "What puts a task first. Automatic is what found most in the measurements of the documentation.",
+        {name: ACQUISITIONS[name] for name in get_args(Acquisition)},
+    ),
+    Field(
+        "queue_size",
+        "Queue size",
+        "Tasks that a round publishes. A shorter queue follows new labels more closely; a longer one lasts"
+        " when rounds are slow.",
+        {},
+        "tasks",
+        numeric=True,
+    ),
+    Field(
+        "audit_share",
+        "Audit share",
+        "Share of the queue that is drawn at random. These draws alone tell how frequent the rare cases are and how"
+        " many may be left: a larger share narrows the intervals and finds fewer.",
+        {},
+        "%",
+        numeric=True,
+    ),
+    Field(
+        "start_training_each_n_updates",
+        "Labels until the next round",
+        "A round is due after so many annotations were made or changed.",
+        {},
+        "labels",
+        numeric=True,
+    ),
+    Field(
+        "training", "Training", "What learns from the labels.", {name: _TRAININGS[name] for name in get_args(Training)}
+    ),
+    Field("preannotate", "Pre-annotations", "Whether readers see the class that the model suggests.", _YES_NO),
+    Field(
+        "group_field",
+        "Patient or study",
+        "Field of the tasks' data that names the patient or study. Tasks of one never sit in both training and"
+        " validation, and do not fill a queue. Empty: every task stands for itself.",
+        {},
+    ),
+    Field(
+        "group_cap",
+        "Tasks of one patient in a queue",
+        "At most so many of one patient or study are in a queue at a time.",
+        {},
+        "tasks",
+        numeric=True,
+    ),
+)
+
+
+class SettingsForm:
+    """A project's settings as a form.
+
+    Parameters
+    ----------
+    classes
+        Classes of the labeling config.
+    options
+        Every option as it holds now.
+    entered
+        What was entered and refused, by field; without it, what the page has set.
+    problems
+        What is wrong with it, by field.
+    """
+
+    fields = _FIELDS
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        options: Mapping[str, Option],
+        entered: Mapping[str, str] | None = None,
+        problems: Mapping[str, str] | None = None,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.options = options
+        self.problems = dict(problems or {})
+        self._entered = entered
+
+    def value(self, name: str) -> str:
+        """Return what the field shows; empty where the page sets nothing."""
+        if self._entered is not None:
+            return self._entered.get(name, "")
+        option = self.options[name]
+        return _shown(name, option.value) if option.source == "page" else ""
+
+    def default(self, name: str) -> str:
+        """Return what holds while the page sets nothing, as far as is known here."""
+        option = self.options[name]
+        return "" if option.source == "page" else _shown(name, option.value)
+
+    def source(self, name: str) -> str:
+        """Return where a setting comes from."""
+        return self.options[name].source
+
+    def is_sought(self, name: str) -> bool:
+        """Tell whether a class is ticked as a target."""
+        if self._entered is not None:
+            return name in self._entered.get("rare_classes", "").split("\n")
+        option = self.options["rare_classes"]
+        return option.source == "page" and name in option.value
+
+
+def read_settings(
+    form: FormData, classes: Sequence[str], before: Mapping[str, Option]
+) -> tuple[ProjectOptions | None, dict[str, str], dict[str, str]]:
+    """Return the options that a form asks for, or ``None``; what was entered; and what is wrong, by field.
+
+    Parameters
+    ----------
+    form
+        As it was sent.
+    classes
+        Classes of the labeling config.
+    before
+        Every option as it held: what the page set and the form has no field for is kept.
+    """
+    entered = {field.name: str(form.get(field.name, "")).strip() for field in _FIELDS}
+    sought = [str(name) for name in form.getlist("rare_classes")]
+    entered["rare_classes"] = "\n".join(sought)
+    kept = {name: option.value for name, option in before.items() if option.source == "page" and name not in entered}
+    values: dict[str, Any] = kept | {name: value for name, value in entered.items() if value}
+    problems: dict[str, str] = {}
+    if unknown := set(sought) - set(classes):
+        problems["rare_classes"] = f"{len(unknown)} of these classes are not in the labeling config any more."
+    values.pop("rare_classes", None)
+    if sought:
+        values["rare_classes"] = tuple(sought)
+    if entered["audit_share"]:
+        try:
+            values["audit_share"] = float(entered["audit_share"]) / 100
+        except ValueError:
+            problems["audit_share"] = "Enter a number of per cent, such as 10."
+            del values["audit_share"]
+    try:
+        options = ProjectOptions.model_validate(values)
+    except ValidationError as error:
+        problems |= {str(item["loc"][0]): _problem(str(item["loc"][0]), item["msg"]) for item in error.errors()}
+        return None, entered, problems
+    return (None if problems else options), entered, problems
+
+
+_RANGES = {
+    "queue_size": "Enter a whole number from 1 to 5000.",
+    "audit_share": "Enter a number from 0 to 90.",
+    "start_training_each_n_updates": "Enter a whole number, 1 or more.",
+    "group_cap": "Enter a whole number, 1 or more.",
+}
+
+
+def _problem(name: str, message: str) -> str:
+    return _RANGES.get(name, f"{message}.")
+
+
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is of its own type
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if name == "audit_share":
+        return f"{100 * value:g}"
+    return ", ".join(value) if isinstance(value, (tuple, list)) else str(value)

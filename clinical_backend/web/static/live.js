@@ -1,0 +1,80 @@
+"use strict";
+
+// Parts of a page that are asked for again while somebody looks at it.
+const SLOWEST = 30;
+
+function follow(part) {
+  const every = Number(part.dataset.every || 0);
+  let failures = 0;
+
+  function later() {
+    if (every) setTimeout(refresh, 1000 * Math.min(SLOWEST, every * 2 ** failures));
+  }
+
+  async function refresh() {
+    if (document.hidden) return document.addEventListener("visibilitychange", refresh, { once: true });
+    try {
+      const answer = await fetch(part.dataset.fragment, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000) });
+      if (!answer.ok) throw new Error(answer.statusText);
+      replace(part, await answer.text());
+      failures = 0;
+    } catch {
+      failures = Math.min(failures + 1, 4);
+      notice(part);
+    }
+    later();
+  }
+
+  if ("load" in part.dataset) refresh();
+  else later();
+}
+
+function replace(part, html) {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = html;
+  const summaries = [...part.querySelectorAll("summary")];
+  const focused = summaries.indexOf(document.activeElement);
+  // What a reader opened stays open.
+  [...fresh.content.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(summaries[place]?.parentElement.open); });
+  const before = document.createElement("template");
+  before.innerHTML = part.innerHTML;
+  if (text(before) === text(fresh)) return;
+  const state = part.querySelector(".state")?.textContent;
+  part.replaceChildren(fresh.content);
+  part.querySelectorAll("summary")[focused]?.focus();
+  // Only a change of state is read out, not every second that passes.
+  const now = part.querySelector(".state")?.textContent;
+  const announcer = document.getElementById("announcer");
+  if (announcer && now && now !== state) announcer.textContent = now;
+}
+
+function text(template) {
+  return template.innerHTML.replace(/\s+/g, " ").trim();
+}
+
+function notice(part) {
+  if (part.querySelector(".offline")) return;
+  const line = document.createElement("p");
+  line.className = "offline hint";
+  line.textContent = "The backend does not answer. What stands here may be out of date.";
+  part.append(line);
+}
+
+document.querySelectorAll("[data-fragment]").forEach(follow);
+
+// On a narrow screen, the tab of this page may stand outside.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+// A form is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) return event.preventDefault();
+  form.dataset.sent = "yes";
+  form.querySelectorAll("button").forEach((button) => { button.setAttribute("aria-disabled", "true"); });
+});
+window.addEventListener("pageshow", () => {
+  document.querySelectorAll("form").forEach((form) => {
+    delete form.dataset.sent;
+    form.querySelectorAll("button").forEach((button) => { button.removeAttribute("aria-disabled"); });
+  });
+});

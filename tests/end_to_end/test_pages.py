@@ -1,0 +1,272 @@
+"""The pages in a real browser, of a backend that is connected to a real Label Studio."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from clinical_backend.labelstudio.connect import connect
+from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.storage.schema import RoundState
+from tests.end_to_end.conftest import CREDENTIALS, Loop
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: run `apt-get install chromium`"),
+    pytest.mark.timeout(1200),
+]
+ROUND_SECONDS = 600.0
+"""As long as a round may take on a busy machine."""
+
+WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
+PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
+PATIENCE = 1000 * ROUND_SECONDS
+"""The same for the browser, in milliseconds."""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    # Chromium refuses its sandbox to root, as whom containers run tests.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(client, label_studio, make_backend, make_cells):
+    """A backend without a second project's work beside it, and a project that readers are at."""
+    settings = {"QUEUE_SIZE": 20, "START_TRAINING_EACH_N_UPDATES": 50, "RECONCILE_SECONDS": 600, "ADAPTATION": "off"}
+    with make_backend(label_studio.url, label_studio.account.token, **settings, **CREDENTIALS) as server:
+        loop = Loop(client, server, make_cells(60, 12))
+        reader = Reader(client)
+        loop.tag(4)
+        names = sorted(set(loop.demo.truth.values()) - {loop.demo.rare})
+        common = [task for task, name in loop.demo.truth.items() if name == names[0]][:8]
+        missed = [task for task, name in loop.demo.truth.items() if name == loop.demo.rare][4:6]
+        for task in [*common, *missed]:
+            reader.annotate(task, {"diagnosis": [names[0]]})
+        connect(client, loop.id, backend_url=server.url, basic_auth=server.credentials)
+        settle(loop)
+        yield loop
+        loop.stores.database.close()
+
+
+def settle(loop):
+    """Wait until no round is due or running."""
+
+    deadline = time.monotonic() + ROUND_SECONDS
+    while True:
+        status = loop.status()
+        if status and status["round_due"] is None and (status["round"] or {}).get("state") == "published":
+            return
+        assert time.monotonic() < deadline, f"not within {ROUND_SECONDS:.0f} s: all rounds done ({status})"
+        time.sleep(0.5)
+
+
+def run_round(loop):
+    """Ask for a round as a script would, and wait for its end."""
+    address = f"{loop.backend.url}/projects/{loop.id}/rounds"
+    httpx2.post(address, auth=loop.backend.credentials, timeout=60.0).raise_for_status()
+    settle(loop)
+
+
+@pytest.fixture(scope="module")
+def empty(client, served, make_project):
+    """A project without tasks, connected."""
+    project = make_project(0)
+    connect(client, project.id, backend_url=served.backend.url, basic_auth=served.backend.credentials)
+    return project.id
+
+
+@pytest.fixture
+def look(chromium, served):
+    """Open pages of the project; at the end, no error may stand in the console."""
+    contexts, errors = [], []
+
+    def opened(path="", *, width="wide", project=None, password=CREDENTIALS["BASIC_AUTH_PASS"], scheme="light") -> Page:
+        across, down = WIDTHS[width]
+        context = chromium.new_context(
+            viewport={"width": across, "height": down},
+            color_scheme=scheme,
+            http_credentials={"username": CREDENTIALS["BASIC_AUTH_USER"], "password": password},
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{served.backend.url}/projects/{project or served.id}{path}")
+        return page
+
+    opened.errors = errors
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [("wide", "light"), ("narrow", "dark")])
+def test_every_page_fits_and_is_accessible(look, width, scheme):
+    page = look(width=width, scheme=scheme)
+    for path in PAGES:
+        page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)
+        if not path:
+            expect(page.locator("#connection")).not_to_contain_text("is being asked", timeout=PATIENCE)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
+def test_images_are_shown(look):
+    page = look("/queue")
+    page.wait_for_function(
+        "[...document.images].filter(i => i.loading == 'lazy').slice(0, 3).every(i => i.naturalWidth > 32)"
+    )
+    assert page.locator(".task").count() == 20
+    assert page.get_by_text("audit draw").count() >= 1
+
+
+def test_the_keyboard_alone_gets_to_the_content_and_the_button(look):
+    page = look()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").strip() == "Start a round":
+            break
+    expect(page.get_by_role("button", name="Start a round")).to_be_focused()
+
+
+def test_a_round_is_started_and_followed_to_its_end_without_a_reload(look, served):
+    before = served.status()["round"]["number"]
+    page = look()
+    page.get_by_role("button", name="Start a round").click()
+    expect(page.get_by_role("status")).to_contain_text("A round is due")
+    page.evaluate("document.seen = []")
+    page.evaluate(
+        "new MutationObserver(() => document.seen.push(document.querySelector('#now').textContent))"
+        ".observe(document.querySelector('#now'), {childList: true, subtree: true})"
+    )
+    expect(page.locator("#now")).to_contain_text(f"queue of round {before + 1}", timeout=PATIENCE)
+    expect(page.locator("#now")).to_contain_text("In order", timeout=PATIENCE)
+    assert page.evaluate("document.seen.length") >= 1
+
+
+def test_settings_are_saved_explained_and_refused(look, served):
+    page = look("/settings", width="narrow")
+    page.get_by_label("Queue size").fill("many")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
+    expect(page.get_by_text("Enter a whole number from 1 to 5000.")).to_be_visible()
+    page.get_by_label("Queue size").fill("15")
+    page.get_by_label(served.demo.rare).check()
+    page.get_by_label("Order of the queue").select_option("flqmi")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("Saved")
+    expect(page.get_by_label("Queue size")).to_have_value("15")
+    settle(served)
+    assert served.status()["round"]["acquisition"] == "flqmi"
+    assert len(served.queue()) == 15
+    # 422 of the refused form is what Chromium notes as an error.
+    assert [error for error in look.errors if "422" not in error] == []
+    look.errors.clear()
+
+
+def test_one_click_goes_back_to_an_earlier_round(look, served):
+    run_round(served)
+    before = served.status()["round"]["number"]
+    page = look("/model")
+    row = page.get_by_role("button", name=re.compile("Go back to round")).first
+    number = re.search(r"\d+", row.inner_text()).group()
+    row.click()
+    expect(page.get_by_role("status")).to_contain_text(f"queue and the model of round {number} again")
+    assert served.status()["round"]["because"] == f"rollback to round {number}"
+    assert served.status()["round"]["number"] == before + 1
+
+
+def test_doubtful_labels_are_sent_back_to_readers(look, served, client):
+    page = look("/second-look")
+    ticked = page.locator("input[name=task]:checked")
+    assert ticked.count() >= 1
+    tasks = {int(box.get_attribute("value")) for box in ticked.all()}
+    page.get_by_role("button", name="Send the ticked ones to readers").click()
+    expect(page.get_by_role("status")).to_contain_text(f"{len(tasks)} tasks stand in the tab")
+    link = page.get_by_role("link", name="Open the tab")
+    assert link.get_attribute("href").startswith(f"{client.url}/projects/{served.id}/data")
+    assert "Second look" in {view.title for view in client.views(served.id)}
+
+
+def test_the_list_of_projects_leads_to_each(look, served):
+    page = look()
+    page.get_by_role("link", name="Clinical", exact=True).click()
+    page.get_by_role("link", name=re.compile("cells")).first.click()
+    expect(page).to_have_url(f"{served.backend.url}/projects/{served.id}")
+
+
+def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
+    settle(served)
+    page = look()
+    row = served.stores.rounds.begin(served.id, "a test")
+    expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
+    served.stores.rounds.fail(row.id, served.id, "The disk is full. Free some space.", state=RoundState.FAILED)
+    expect(page.get_by_role("alert")).to_contain_text("The disk is full. Free some space.", timeout=PATIENCE)
+    expect(page.locator("#now")).to_contain_text("Readers go on with the queue")
+    run_round(served)
+    expect(page.locator("#now")).to_contain_text("In order", timeout=PATIENCE)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_empty_project_has_pages_that_say_what_comes_next(look, empty):
+    page = look(project=empty, width="narrow")
+    expect(page.get_by_role("heading", name="Rare cases found")).to_be_visible()
+    expect(page.locator("#connection")).to_contain_text("The project has no tasks", timeout=PATIENCE)
+    for path, told in [
+        ("/queue", "No queue yet"),
+        ("/exemplars", "Nothing is tagged yet"),
+        ("/model", "Too few labels"),
+        ("/second-look", "No label deserves"),
+        ("/settings", "Queue size"),
+    ]:
+        page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)
+        expect(page.get_by_text(told).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_a_wrong_password_shows_nothing(chromium, served):
+    for credentials in (None, {"username": "reader", "password": "wrong"}):
+        context = chromium.new_context(http_credentials=credentials)
+        page = context.new_page()
+        answer = page.goto(f"{served.backend.url}/projects/{served.id}")
+        assert answer.status == 401
+        expect(page.get_by_role("heading")).to_have_text("User or password is wrong")
+        context.close()
+
+
+def test_a_page_of_another_site_cannot_press_the_buttons(look, served, tmp_path):
+    page = look()
+    asked = page.locator("input[name=token]").first.get_attribute("value")
+    (tmp_path / "evil.html").write_text(
+        f'<form method=post action="{served.backend.url}/projects/{served.id}/start">'
+        f'<input name=token value="{asked}"><button>free cells</button></form>'
+    )
+    page.goto((tmp_path / "evil.html").as_uri())
+    with page.expect_navigation() as navigation:
+        page.get_by_role("button").click()
+    assert navigation.value.status == 403
+    look.errors.clear()

@@ -1,0 +1,488 @@
+"""The pages as a browser gets them, over a store that is filled by hand; a real browser is in test_browser.py."""
+
+import re
+import time
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, SuspectedLabel, TaskLabel
+from clinical_backend.storage.stores import Stores
+from clinical_backend.web.app import make_app
+from tests.storage.started import start_round
+from tests.web.test_backend_api import CONFIG, Wakes
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
+PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
+FRAGMENTS = ["/fragments/now", "/fragments/found"]
+REPORT = {
+    "acquisition": "quality_diversity",
+    "reason": "1 exemplar tagged by readers",
+    "target": ["b"],
+    "counts": {"pool": 90, "unreadable": 0, "labelled": 10, "queue": 30},
+    "seconds": {"sync": 1.0, "embed": 2.0, "fit": 3.0, "rank": 4.0, "publish": 5.0},
+    "promotion": {"promoted": False, "reason": "average precision <script>alert(1)</script>"},
+    "notes": ["2 images cannot be read."],
+    "newest_task": 100,
+    "evaluation": {
+        "classes": ["a", "b"],
+        "confusion": [[40, 2], [1, 7]],
+        "recall": [0.952, 0.875],
+        "precision": [0.976, None],
+        "support": [42, 8],
+        "calibration": [
+            {"predicted": 0.05, "rare": 0.04, "count": 40},
+            {"predicted": 0.7, "rare": 0.8, "count": 10},
+        ],
+        "method": "Each label by a training that had not seen it (5 folds).",
+    },
+}
+
+
+@pytest.fixture
+def configuration(tmp_path):
+    roots = tmp_path / "files"
+    roots.mkdir()
+    return load_settings(
+        model_dir=tmp_path / "model",
+        label_studio_api_key="k",
+        label_studio_url="http://label-studio.example",
+        local_files_document_root=roots,
+    )
+
+
+@pytest.fixture
+def wakes():
+    return Wakes()
+
+
+@pytest.fixture
+def stores(configuration):
+    database = Database.of(configuration)
+    yield Stores(database)
+    database.close()
+
+
+@pytest.fixture
+def web(configuration, wakes):
+    with TestClient(
+        make_app(configuration, wakes), headers=BROWSER, raise_server_exceptions=False, follow_redirects=False
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def filled(stores):
+    """A project with a published queue of 30, one exemplar, one label past the queue."""
+    stores.projects.register(1)
+    stores.projects.change(1, label_config=CONFIG, title="Cells & <b>more</b>")
+    stores.images.synchronise(1, {task: f"/data/local-files/?d={task}.png" for task in range(1, 101)}, complete=True)
+    row = start_round(stores, 1)
+    draws = [Draw.AUDIT if place % 10 == 5 else Draw.TARGET for place in range(30)]
+    stores.rounds.keep_queue(
+        [
+            QueuedTask(
+                round_id=row.id,
+                rank=place,
+                task_id=place + 1,
+                draw=draw,
+                predicted="b",
+                probability=0.6,
+                rare_probability=0.5,
+                nearest_exemplar=99,
+                similarity=0.8,
+            )
+            for place, draw in enumerate(draws)
+        ]
+    )
+    stores.rounds.publish(row, REPORT, 30)
+    stores.labels.replace(
+        1,
+        [
+            TaskLabel(project_id=1, task_id=99, label="b", steer=1, draw=Draw.OTHER, labelled_at=1.0),
+            TaskLabel(project_id=1, task_id=1, label="a", steer=0, draw=Draw.TARGET, round_number=1, labelled_at=2.0),
+        ],
+    )
+    return row
+
+
+@pytest.fixture
+def rich(stores, filled):
+    """The same project with labelled audit draws, a doubtful label and two readers who disagree."""
+
+    def labelled(task, label, draw, **more):
+        return TaskLabel(
+            project_id=1, task_id=task, label=label, draw=draw, round_number=1, labelled_at=time.time(), steer=0, **more
+        )
+
+    audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
+    sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
+    disagreed = labelled(50, None, Draw.OTHER, answers=[["7", "a"], ["8", "b"]])
+    tagged = TaskLabel(
+        project_id=1, task_id=99, label="b", steer=1, draw=Draw.OTHER, labelled_at=1.0, tagged_by="7", tagged_at=2.0
+    )
+    stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
+    doubt = SuspectedLabel(
+        project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
+    )
+    stores.labels.suspect(1, [doubt])
+
+
+def token(web, path="/projects/1"):
+    return re.search(r'name="token" value="([^"]+)"', web.get(path).text).group(1)
+
+
+def send(web, path, back=None, **fields):
+    """Send a form as the page has it, and return the page that it leads to."""
+    answer = web.post(f"/projects/1/{path}", data={"token": token(web), **fields})
+    assert answer.status_code == 303, answer.text
+    assert answer.headers["location"] == f"/projects/1{back or ''}"
+    return web.get(answer.headers["location"]).text
+
+
+class Outline(HTMLParser):
+    """Headings, ids and what refers to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.levels, self.ids, self.refers, self.styled, self.handlers = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if re.fullmatch(r"h\d", tag):
+            self.levels.append(int(tag[1]))
+        self.ids += [values["id"]] if "id" in values else []
+        for name in ("aria-labelledby", "aria-describedby", "for"):
+            self.refers += (values.get(name) or "").split()
+        self.styled += ["style"] if "style" in values or tag == "style" else []
+        self.handlers += [name for name in values if name.startswith("on")]
+
+
+def assert_sound(text):
+    outline = Outline()
+    outline.feed(text)
+    assert outline.levels.count(1) == 1
+    assert outline.levels[0] == 1
+    assert all(after <= before + 1 for before, after in zip(outline.levels, outline.levels[1:], strict=False))
+    assert len(outline.ids) == len(set(outline.ids))
+    assert set(outline.refers) <= set(outline.ids)
+    assert not outline.styled
+    assert not outline.handlers
+    assert re.findall(r"<script(?! src=\"/static/)", text) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_has_an_outline_and_nothing_that_its_own_policy_forbids(web, filled, page):
+    answer = web.get(f"/projects/1{page}")
+    assert answer.status_code == 200
+    assert_sound(answer.text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_with_all_that_it_can_show_keeps_its_outline(web, rich, page):
+    answer = web.get(f"/projects/1{page}")
+    assert answer.status_code == 200
+    assert_sound(answer.text)
+
+
+def test_estimates_have_their_interval_and_their_method(web, rich):
+    text = web.get("/projects/1").text
+    assert "95 % interval" in text
+    assert "with 95 % confidence" in text
+    assert "How these are estimated" in text
+    assert 'class="reference"' in text
+    assert "0 rare of 3" in text
+
+
+def test_the_model_is_shown_by_class_with_its_calibration(web, rich):
+    text = web.get("/projects/1/model").text
+    assert "5 folds" in text
+    assert re.search(r"<span class=\"rare\">b</span>.*\n.*<td class=\"n\">88%</td><td class=\"n\">–</td>", text)
+    assert text.count("<circle") == 2
+
+
+def test_disagreeing_readers_and_taggers_are_named(web, rich):
+    text = web.get("/projects/1/exemplars").text
+    assert "Readers disagree on 1 task" in text
+    assert "reader 8: <b>b</b>" in text
+    assert "by reader 7" in text
+
+
+def test_a_doubtful_label_can_be_ticked(web, rich):
+    text = web.get("/projects/1/second-look").text
+    assert '<input type="checkbox" name="task" value="2" checked>' in text
+    assert "90%" in text
+
+
+@pytest.mark.parametrize("page", ["/projects", *[f"/projects/1{page}" for page in PAGES]])
+def test_what_others_wrote_is_escaped(web, filled, page):
+    text = web.get(page).text
+    assert "<script>alert" not in text
+    assert "<b>more</b>" not in text
+    assert "Cells &amp; &lt;b&gt;more" in text
+
+
+@pytest.mark.parametrize("path", [*[f"/projects/1{page}" for page in [*PAGES, *FRAGMENTS]], "/projects"])
+def test_no_page_is_kept_framed_or_told_to_others(web, filled, path):
+    headers = web.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_project_says_what_comes_next(web, stores, page):
+    stores.projects.register(1)
+    answer = web.get(f"/projects/1{page}")
+    assert answer.status_code == 200
+    assert "Project 1" in answer.text
+
+
+def test_a_person_is_sent_to_the_pages_and_label_studio_gets_its_health(web):
+    assert web.get("/").headers["location"] == "/projects"
+    assert web.get("/", headers={"Accept": "*/*"}).json()["status"] == "UP"
+    assert "No project is connected yet" in web.get("/projects").text
+
+
+def test_a_project_has_one_address_for_people_and_scripts(web, filled):
+    assert web.get("/projects/1", headers={"Accept": "*/*"}).json()["queue_left"] == 30
+    assert "Rare cases found" in web.get("/projects/1").text
+
+
+@pytest.mark.parametrize("path", ["/projects/7", "/projects/7/queue", "/projects/x/queue", "/nowhere", "/projects/0"])
+def test_an_unknown_page_is_a_page_that_says_so(web, path):
+    answer = web.get(path)
+    assert answer.status_code == 404
+    assert "This does not work" in answer.text
+
+
+def test_the_first_page_says_what_is_wrong_and_that_readers_go_on(web, stores, filled):
+    row = start_round(stores, 1)
+    stores.rounds.fail(row.id, 1, "The disk is full. Free some space.", state=RoundState.FAILED)
+    text = web.get("/projects/1/fragments/now").text
+    assert "The disk is full. Free some space." in text
+    assert "Readers go on with the queue of round 1" in text
+    assert "failed" in web.get("/projects/1/model").text
+
+
+def test_a_running_round_shows_its_stage_progress_and_time_left(web, stores, filled):
+    row = start_round(stores, 1, "tasks were imported")
+    stores.rounds.progress(row.id, "embed", 25, 100)
+    text = web.get("/projects/1/fragments/now").text
+    assert "Round 2 is running" in text
+    assert "25 of 100" in text
+    assert 'value="25"' in text
+    assert re.search(r"about \d+ s left", text)
+    assert "tasks were imported" in text
+
+
+def test_the_queue_shows_reasons_audit_draws_and_what_is_open(web, filled):
+    text = web.get("/projects/1/queue").text
+    assert "29 tasks wait" in text
+    assert 'href="http://label-studio.example/projects/1/data?task=2"' in text
+    assert "data?task=1&" not in text
+    assert 'data?task=1"' not in text
+    assert text.count("audit draw") == 3 - 1  # the third stands on the second page
+    assert "similarity 0.80" in text
+    second = web.get("/projects/1/queue?page=2").text
+    assert second.count('<li class="task') == 5
+    assert 'start="25"' in second
+
+
+def test_a_page_past_the_end_is_no_fault(web, filled):
+    assert web.get("/projects/1/queue?page=99").status_code == 200
+    assert web.get("/projects/1/queue?page=0").status_code == 404
+
+
+def test_the_button_makes_a_round_due_and_the_next_page_says_so_once(web, stores, wakes, filled):
+    text = send(web, "start")
+    assert "A round is due. It begins in a moment." in text
+    assert stores.projects.get(1).request == "a round was asked for on the project's page"
+    assert wakes.projects == [1]
+    assert "It begins in a moment" not in web.get("/projects/1").text
+
+
+def test_settings_are_stored_and_shown_with_their_source(web, stores, wakes, filled):
+    stores.projects.change(1, options={"queue_size": 50})
+    before = web.get("/projects/1/settings").text
+    assert 'placeholder="50"' in before
+    assert "Now from Label Studio's extra parameters." in before
+    text = send(web, "settings", "/settings", audit_share="25", rare_classes=["b"], group_field="patient")
+    assert "Saved." in text
+    assert stores.projects.get(1).page_options == {
+        "audit_share": 0.25,
+        "rare_classes": ["b"],
+        "group_field": "patient",
+    }
+    assert stores.projects.get(1).options == {"queue_size": 50}
+    assert 'value="b" checked' in text
+    assert 'name="audit_share" value="25"' in text
+    assert wakes.projects == [1]
+    assert "Saved." in send(web, "settings", "/settings")
+    assert stores.projects.get(1).page_options == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("queue_size", "0", "from 1 to 5000"),
+        ("queue_size", "many", "from 1 to 5000"),
+        ("audit_share", "95", "from 0 to 90"),
+        ("audit_share", "nan", "from 0 to 90"),
+        ("audit_share", "a lot", "per cent"),
+        ("acquisition", "magic", "Input should be"),
+        ("group_cap", "-1", "1 or more"),
+        ("rare_classes", "no such class", "not in the labeling config"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_beside_its_field(web, stores, filled, field, value, told):
+    answer = web.post("/projects/1/settings", data={"token": token(web), "group_field": "patient", field: value})
+    assert answer.status_code == 422
+    assert "Nothing was saved" in answer.text
+    assert told in answer.text
+    assert f'id="{field}-problem"' in answer.text
+    assert 'value="patient"' in answer.text
+    assert stores.projects.get(1).page_options == {}
+
+
+def test_options_that_the_page_has_no_field_for_stay(web, stores, filled):
+    stores.projects.change(1, page_options={"finetuning_seconds": 60.0})
+    send(web, "settings", "/settings", queue_size="40")
+    assert stores.projects.get(1).page_options == {"finetuning_seconds": 60.0, "queue_size": 40}
+
+
+def test_a_rollback_that_cannot_be_says_why(web, filled):
+    for number in ("1", "x", "99999999999999999999"):
+        assert 'role="alert"' in send(web, "rollback", "/model", round=number)
+
+
+def test_no_ticked_task_is_sent_to_nobody(web, filled):
+    assert "No task is ticked" in send(web, "second-look", "/second-look")
+
+
+ACTIONS = ["start", "rollback", "second-look", "settings"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "", "Origin": "https://evil.example"},
+    ],
+)
+def test_a_form_of_another_site_is_refused_even_with_the_right_token(web, stores, filled, action, headers):
+    given = token(web)
+    answer = web.post(f"/projects/1/{action}", data={"token": given}, headers=headers)
+    assert answer.status_code == 403
+    assert stores.projects.get(1).request is None
+
+
+@pytest.mark.parametrize("origin", ["null", "https://evil.example", "http://testserver.evil.example", "http://x:1"])
+def test_an_older_browser_is_judged_by_its_origin(web, stores, filled, origin):
+    given = token(web)
+    del web.headers["sec-fetch-site"]
+    assert web.post("/projects/1/start", data={"token": given}, headers={"Origin": origin}).status_code == 403
+    assert web.post("/projects/1/rounds", headers={"Origin": origin}).status_code == 403
+    assert stores.projects.get(1).request is None
+    right = {"Origin": "http://testserver"}
+    assert web.post("/projects/1/start", data={"token": given}, headers=right).status_code == 303
+
+
+@pytest.mark.parametrize("given", ["", "x", "1.2.3", "1795746724.eA==.0"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_form_without_our_token_is_refused(web, stores, filled, action, given):
+    answer = web.post(f"/projects/1/{action}", data={"token": given})
+    assert answer.status_code == 403
+    assert "Load the page again" in answer.text
+    assert stores.projects.get(1).request is None
+
+
+def test_a_token_counts_for_its_user_alone(tmp_path):
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="u", basic_auth_pass="p")
+    with TestClient(make_app(settings, Wakes()), headers=BROWSER, follow_redirects=False) as web:
+        assert web.get("/projects").status_code == 401
+        web.auth = ("u", "p")
+        web.post("/projects/1/rounds")
+        with TestClient(make_app(load_settings(model_dir=tmp_path, label_studio_api_key="k"), Wakes())) as other:
+            foreign = token(other.__class__(other.app, headers=BROWSER))
+        assert web.post("/projects/1/start", data={"token": foreign}).status_code == 403
+        assert web.post("/projects/1/start", data={"token": token(web)}).status_code == 303
+
+
+def test_wrong_credentials_bring_a_browser_a_page_and_no_project(tmp_path):
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="u", basic_auth_pass="p")
+    with TestClient(make_app(settings, Wakes()), headers=BROWSER) as web:
+        for path in ("/projects", "/projects/1", "/projects/1/images/1.webp", "/projects/1/fragments/now"):
+            answer = web.get(path, auth=("u", "wrong"))
+            assert answer.status_code == 401
+            assert "Load the page again" in answer.text
+            assert "www-authenticate" in answer.headers
+        assert web.get("/static/style.css").status_code == 200
+        assert web.get("/static/../projects").status_code == 401
+        assert web.get("/static/%2e%2e/templates/base.html").status_code == 404
+
+
+def save_image(configuration, name, size=(600, 300)):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(configuration.local_files_document_root / name)
+
+
+def test_an_image_is_made_small_once_and_kept(web, configuration, filled):
+    save_image(configuration, "3.png")
+    answer = web.get("/projects/1/images/3.webp")
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["cache-control"].startswith("private")
+    assert len(answer.content) < 100_000
+    (configuration.local_files_document_root / "3.png").unlink()
+    assert web.get("/projects/1/images/3.webp").content == answer.content
+    (kept,) = (configuration.model_dir / "previews").iterdir()
+    with Image.open(kept) as image:
+        assert image.size == (256, 128)
+
+
+def test_an_image_that_cannot_be_read_leaves_its_reason_in_its_place(web, configuration, filled):
+    (configuration.local_files_document_root / "4.png").write_bytes(b"no image")
+    answer = web.get("/projects/1/images/4.webp")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "No image" in answer.text
+
+
+def test_images_of_other_projects_and_tasks_are_not_shown(web, configuration, stores, filled):
+    save_image(configuration, "3.png")
+    stores.projects.register(2)
+    assert web.get("/projects/2/images/3.webp").status_code == 404
+    assert web.get("/projects/1/images/101.webp").status_code == 404
+
+
+def test_a_known_failure_is_not_fetched_again_before_its_time(web, configuration, stores, filled):
+    stores.images.failed(1, {5: "The image is <empty>. Upload the file again."})
+    save_image(configuration, "5.png")
+    answer = web.get("/projects/1/images/5.webp")
+    assert "&lt;empty&gt;" in answer.text
+
+
+@settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(["", "/queue", "/images/{}.webp", "/fragments/{}", "/model"]),
+    st.text(st.characters(codec="utf-8", exclude_characters="/?#\\"), min_size=1, max_size=12) | st.integers().map(str),
+)
+def test_whatever_address_is_asked_for_is_no_fault_of_ours(web, path, value):
+    shown = quote(value, safe="")
+    for address in (f"/projects/{shown}{path.format(1)}", f"/projects/1{path.format(shown)}?page={shown}"):
+        assert web.get(address).status_code in {200, 307, 404}
