@@ -20,6 +20,7 @@ def cluster_address():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Off, Ray listens on loopback alone; the name is of the systems on which it is off by default.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # of 15 they starve beside other tests
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("RAY_ADDRESS", raising=False)
         pytest.importorskip("ray")
