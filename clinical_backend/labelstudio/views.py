@@ -42,21 +42,23 @@ def show_tasks(client: LabelStudioClient, project_id: int, title: str, task_ids:
     """
     if not task_ids:
         raise InvalidArgumentError("task_ids", "there is none.", "Choose tasks to show.")
-    chosen = _filter("id", "contains", ",".join(str(task_id) for task_id in task_ids), kind="String")
-    data = _view(title, [chosen], ordering=[])
+    chosen = [_filter("id", "equal", task_id) for task_id in sorted(set(task_ids))]
+    data = _view(title, chosen, ordering=["tasks:id"], conjunction="or")
     known = next((view for view in client.views(project_id) if view.title == title), None)
     return client.create_view(project_id, data) if known is None else client.update_view(known.id, project_id, data)
 
 
-def _view(title: str, filters: list[dict[str, Any]], *, ordering: list[str]) -> dict[str, Any]:
+def _view(
+    title: str, filters: list[dict[str, Any]], *, ordering: list[str], conjunction: str = "and"
+) -> dict[str, Any]:
     return {
         "title": title,
         "type": "list",
         "target": "tasks",
         "ordering": ordering,
-        "filters": {"conjunction": "and", "items": filters},
+        "filters": {"conjunction": conjunction, "items": filters},
     }
 
 
-def _filter(column: str, operator: str, value: float | str, kind: str = "Number") -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+def _filter(column: str, operator: str, value: float) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

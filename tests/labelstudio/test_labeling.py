@@ -9,6 +9,7 @@ from clinical_backend.labelstudio.labeling import (
     LabelingScheme,
     choice_result,
     read_scheme,
+    text_result,
     with_exemplar_control,
 )
 
@@ -182,3 +183,23 @@ def test_a_prediction_chooses_a_class():
 def test_a_prediction_of_an_unknown_class_is_refused():
     with pytest.raises(InvalidArgumentError, match="unheard"):
         choice_result(read_scheme(view(IMAGE, CLASSES)), "unheard")
+
+
+@pytest.mark.parametrize(
+    ("control", "found"),
+    [
+        ('<TextArea name="reason" toName="image"/>', "reason"),
+        ('<TextArea name="report" toName="image"/>', None),
+        ('<TextArea name="reason" toName="image" perRegion="true"/>', None),
+        ("", None),
+    ],
+)
+def test_the_reason_is_written_where_the_config_has_a_text_control_for_it(control, found):
+    config = (
+        '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
+        f'<Choice value="a"/><Choice value="b"/></Choices>{control}</View>'
+    )
+    scheme = read_scheme(config)
+    assert scheme.reason_control == found
+    regions = text_result(scheme, "P(rare) is 90%.")
+    assert [region["value"] for region in regions] == ([{"text": ["P(rare) is 90%."]}] if found else [])
