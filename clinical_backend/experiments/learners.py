@@ -100,7 +100,7 @@ class ResNetLearner:
         Images of the set whose features anyone looks at; others stay 0.
     """
 
-    parts = ()
+    parts: tuple[int, ...] = ()
 
     def __init__(self, images: NDArray[np.uint8], wanted: NDArray[np.int64]) -> None:
         self._images = images
@@ -135,7 +135,7 @@ class FinetunedLearner:
         Its features of the whole set, for as long as one class alone is labelled.
     """
 
-    parts = ()
+    parts: tuple[int, ...] = ()
 
     def __init__(
         self,

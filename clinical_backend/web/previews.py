@@ -95,7 +95,7 @@ class Previews:
             self._failures[key] = time.monotonic(), error
             raise
         encoded = BytesIO()
-        pixels.save(encoded, "WEBP", quality=_QUALITY)
+        Image.fromarray(pixels).save(encoded, "WEBP", quality=_QUALITY)
         self._keep(key, encoded.getvalue())
         return encoded.getvalue()
 
