@@ -95,7 +95,7 @@ def measure(points: int, dimension: int, *, ray: bool) -> Iterator[Result]:
     The exemplars are alike, of one of the 20 clusters, as readers tag them; or mixed, of all.
     """
     rows, others = data(points, _EXTRA * _EXEMPLARS, dimension)
-    units = others / np.linalg.norm(others, axis=1, keepdims=True)
+    units = others / np.maximum(np.linalg.norm(others, axis=1, keepdims=True), 1e-12)
     alike = np.argsort(-(units @ units[0]), kind="stable")[:_EXEMPLARS]
     warm_up()
     with tempfile.TemporaryDirectory(prefix="clinical-scale-") as folder:

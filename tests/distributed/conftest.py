@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,10 @@ def cluster_address():
             yield cluster.address
         finally:
             cluster.shutdown()
+            del cluster
+            with warnings.catch_warnings():  # Ray does not wait for all that it ends
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
             shutil.rmtree(folder, ignore_errors=True)
 
 
