@@ -73,6 +73,12 @@ async def root(request: Request) -> HealthReply | Response:
     return RedirectResponse("/projects", 303) if wants_page(request) else HealthReply()
 
 
+@router.get("/favicon.ico")
+async def icon() -> RedirectResponse:
+    """Lead to the icon; a browser asks here where a reply is no page that names it."""
+    return RedirectResponse("/static/icon.svg", 301)
+
+
 @router.get("/projects")
 def projects(request: Request, site: ThisSite) -> Response:
     """List the projects."""
