@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from filelock import FileLock
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect, sync_playwright
 
 from clinical_backend.labelstudio.connect import connect
@@ -253,13 +254,18 @@ def test_an_empty_project_has_pages_that_say_what_comes_next(look, empty):
 
 
 def test_a_wrong_password_shows_nothing(chromium, served):
-    wrong = base64.b64encode(b"reader:wrong").decode()
-    for headers in ({}, {"Authorization": f"Basic {wrong}"}):
-        context = chromium.new_context(extra_http_headers=headers)
+    address = f"{served.backend.url}/projects/{served.id}"
+    for credentials in (None, ("reader", "wrong")):
+        answer = httpx2.get(address, auth=credentials, headers={"Accept": "text/html"}, timeout=60.0)
+        assert answer.status_code == 401
+        assert "User or password is wrong" in answer.text
+        given = credentials and {"username": credentials[0], "password": credentials[1]}
+        context = chromium.new_context(http_credentials=given)
         page = context.new_page()
-        answer = page.goto(f"{served.backend.url}/projects/{served.id}")
-        assert answer.status == 401
-        expect(page.get_by_role("heading")).to_have_text("User or password is wrong")
+        # Chromium shows that reply, or a page of its own.
+        with contextlib.suppress(PlaywrightError):
+            page.goto(address)
+        assert "Rare cases found" not in page.content()
         context.close()
 
 
