@@ -265,7 +265,7 @@ def test_a_wrong_password_shows_nothing(chromium, served):
         # Chromium shows that reply, or a page of its own.
         with contextlib.suppress(PlaywrightError):
             page.goto(address)
-        assert "Rare cases found" not in page.content()
+        expect(page.get_by_role("heading", name="Rare cases found")).to_have_count(0)
         context.close()
 
 
