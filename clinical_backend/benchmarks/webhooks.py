@@ -112,7 +112,7 @@ def _memory(trial: Trial) -> float:
 
 def _table(title: str, answers: _Answers, rounds: int) -> Table:
     taken = [1000 * seconds for seconds in sorted(answers.seconds)]
-    cuts = statistics.quantiles(taken, n=100)
+    cuts = statistics.quantiles(taken, n=100, method="inclusive")
     refused = sum(count for status, count in answers.statuses.items() if status != "200")
     rows: list[tuple[str, object]] = [
         ("sent", len(taken)),
