@@ -12,7 +12,7 @@ from clinical_backend.errors import ClinicalError, ClusterError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["answers", "connected", "translated"]
+__all__ = ["answers", "connected", "on_node", "translated", "working_nodes"]
 
 _CONNECT_SECONDS = 5.0
 
@@ -72,6 +72,27 @@ def translated() -> Iterator[None]:
             f"A worker on the Ray cluster was lost again and again ({type(error).__name__}).",
             "See with `ray status` that the nodes are alive and have memory left, and try again.",
         ) from error
+
+
+def working_nodes(ray: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Ray has no types
+    """Return the nodes that are alive and have CPUs, as Ray describes them.
+
+    Raises
+    ------
+    ClusterError
+        Where there is none.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if not nodes:
+        raise ClusterError("The Ray cluster has no node with a CPU.", "Start one with `ray start --address=HOST:PORT`.")
+    return nodes
+
+
+def on_node(node: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray has no types
+    """Return how Ray places an actor on a node, or elsewhere if the node is gone."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
 
 
 def answers(ray: Any, references: Sequence[Any]) -> list[Any]:  # noqa: ANN401 - Ray has no types

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from clinical_backend.distributed.cluster import connected, translated
-from clinical_backend.errors import ClusterError
+from clinical_backend.distributed.cluster import connected, on_node, translated, working_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -75,24 +74,17 @@ def map_on_cluster(
 
 def _workers(ray: Any, make: Callable[[], object]) -> list[Any]:  # noqa: ANN401 - Ray has no types
     """Start one worker for each GPU of a node, or one on a node without; on nodes with CPUs only."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     workers: list[Any] = []
-    for node in ray.nodes():
-        resources = node["Resources"]
-        if not node["Alive"] or not resources.get("CPU"):
-            continue
-        gpus = int(resources.get("GPU", 0))
+    for node in working_nodes(ray):
+        gpus = int(node["Resources"].get("GPU", 0))
         actor = ray.remote(_Worker).options(
             num_cpus=0,
             num_gpus=min(gpus, 1),
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True),
+            scheduling_strategy=on_node(node),
             max_restarts=_RESTARTS,
             max_task_retries=_RETRIES,
         )
         workers.extend(actor.remote(make) for _ in range(max(gpus, 1)))
-    if not workers:
-        raise ClusterError("The Ray cluster has no node with a CPU.", "Start one with `ray start --address=HOST:PORT`.")
     logger.info("%d workers on the Ray cluster", len(workers))
     return workers
 

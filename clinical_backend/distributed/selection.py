@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.distributed.cluster import answers, connected
+from clinical_backend.distributed.cluster import answers, connected, on_node, working_nodes
 from clinical_backend.distributed.merge import PartitionedSelection, select_from
 from clinical_backend.distributed.objective import Objective
 from clinical_backend.distributed.shard import Shard
@@ -39,8 +40,8 @@ def select_partitioned(
 ) -> PartitionedSelection:
     """Pick from a pool whose parts are read on the nodes of a Ray cluster.
 
-    The picks are those of ``acquisition.select`` on the whole pool (see ``merge``). A shard that is lost with
-    its node is read again elsewhere.
+    The picks are those of ``acquisition.select`` on the whole pool (see ``merge``). The nodes take the parts in
+    turn; a shard that is lost with its node is read again elsewhere.
 
     Parameters
     ----------
@@ -67,11 +68,17 @@ def select_partitioned(
     """
     objective = Objective.of(name, query, eta=eta, lambda_=lambda_, concave=concave, similarity=similarity)
     with connected(address) as ray:
-        actor = ray.remote(_Holder).options(
-            num_cpus=0, scheduling_strategy="SPREAD", max_restarts=_RESTARTS, max_task_retries=_RESTARTS
-        )
-        shared = ray.put(objective)
-        actors = [actor.remote(shared, part) for part in parts]
+        holder, shared = ray.remote(_Holder), ray.put(objective)
+        places = cycle(working_nodes(ray))
+        actors = [
+            holder.options(
+                num_cpus=0,
+                scheduling_strategy=on_node(place),
+                max_restarts=_RESTARTS,
+                max_task_retries=_RESTARTS,
+            ).remote(shared, part)
+            for part, place in zip(parts, places, strict=False)
+        ]
         try:
             return select_from(objective, _ClusterShards(ray, actors), budget)
         finally:
