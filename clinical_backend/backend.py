@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event, Prediction
 from clinical_backend.rounds.finetune import finetuning_state
+from clinical_backend.rounds.intake import Intake
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.rounds.trigger import reason_for_queue
 from clinical_backend.rounds.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Backend:
         self._workshop = Workshop(settings, database)
         self._stores = self._workshop.stores
         self._runner = runner
+        self._intake = Intake(self._workshop)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
 
@@ -104,11 +105,8 @@ class Backend:
         if webhook.event is Event.PROJECT_DELETED:
             self._stores.projects.forget(project_id)
             return None
-        self._register(project_id)
-        reason = self._reason(webhook, project_id)
+        reason = self._intake.take(webhook, project_id)
         if reason is not None:
-            delay = 0.0 if webhook.event is Event.START_TRAINING else None
-            self._stores.projects.request_round(project_id, reason, delay=delay)
             self._runner.wake(project_id)
         return reason
 
@@ -119,7 +117,7 @@ class Backend:
 
     def request_round(self, project_id: int, reason: str) -> None:
         """Make a round due now."""
-        self._register(project_id)
+        self._stores.projects.register_unless_known(project_id)
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
 
@@ -170,46 +168,6 @@ class Backend:
             return finetuning_state(self._workshop, project_id)
         except ClinicalError as error:
             return str(error)
-
-    def _register(self, project_id: int) -> None:
-        if self._stores.projects.get(project_id) is None:  # reading waits for nobody
-            self._stores.projects.register(project_id)
-
-    def _reason(self, webhook: WebhookRequest, project_id: int) -> str | None:
-        event = webhook.event
-        if event is Event.START_TRAINING:
-            return "Start Training was called"
-        if event is Event.TASKS_CREATED:
-            return "tasks were imported"
-        if event is Event.ANNOTATIONS_DELETED:
-            return "annotations were deleted"
-        if event.is_annotation:
-            return self._reason_of_annotations(webhook, project_id)
-        return None
-
-    def _reason_of_annotations(self, webhook: WebhookRequest, project_id: int) -> str | None:
-        settings = self._workshop.settings_of(project_id)
-        annotations = webhook.annotations
-        steering = self._stores.labels.steering(project_id)
-        tagged = any(
-            annotation.ground_truth
-            or any(region.get("from_name") == settings.exemplar_control for region in annotation.result or ())
-            for annotation in annotations
-        )
-        updates = self._stores.projects.count_update(project_id, len(annotations))
-        if tagged or steering.intersection(webhook.task_ids):
-            return "an exemplar was tagged or changed"
-        if updates >= settings.start_training_each_n_updates:
-            return f"{updates} annotations were made or changed"
-        published = self._stores.rounds.published(project_id)
-        if published is None or not any(self._stores.rounds.holds(published.id, task) for task in webhook.task_ids):
-            return None
-        left = self._stores.projects.count_annotated(project_id)
-        counts = published.report.get("counts", {})
-        size = counts.get("queue", 0)
-        # Of the pool as the round found it, what cannot be read was not queued, and readers annotated some.
-        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (size - left)
-        return reason_for_queue(left, size, pool)
 
     def _check_wiring_soon(self, project_id: int) -> None:
         now = time.monotonic()

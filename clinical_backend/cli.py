@@ -31,6 +31,9 @@ app.add_typer(bench, name="bench")
 _LAST_REQUESTS_SECONDS = 30
 """How long requests in progress may take when the server is told to end."""
 
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep an idle connection, so that none sends into one that is being closed."""
+
 State = Literal["sqlite", "postgresql"]
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -64,6 +67,7 @@ def serve() -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_REQUESTS_SECONDS,
     )
 

@@ -1,5 +1,7 @@
 import json
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -12,6 +14,7 @@ def configure():
     """Configure logs as in a process that logs to nowhere yet, and leave logging as it was."""
     root, package = logging.getLogger(), logging.getLogger("clinical_backend")
     levels = root.level, package.level
+    hooks = sys.excepthook, threading.excepthook
 
     def configure_afresh(settings):
         root.handlers.clear()
@@ -21,6 +24,7 @@ def configure():
     root.handlers.clear()
     root.setLevel(levels[0])
     package.setLevel(levels[1])
+    sys.excepthook, threading.excepthook = hooks
 
 
 def test_json_lines_carry_the_ids_of_project_and_round(configure, capsys):
@@ -48,3 +52,36 @@ def test_text_lines_are_for_people(configure, capsys):
     said = capsys.readouterr().err
     assert said.endswith("WARNING clinical_backend.test: heard\n")
     assert "too quiet" not in said
+
+
+def fail_on(name):
+    try:
+        {}[name]
+    except KeyError as error:
+        raise ValueError(f"{name} is not known") from error
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_fault_is_logged_by_its_kind_and_place_without_what_it_was_about(configure, capsys, log_format):
+    configure(load_settings(log_format=log_format))
+    try:
+        fail_on("Jane Doe")
+    except ValueError:
+        logging.getLogger("clinical_backend.test").exception("A round failed")
+    said = capsys.readouterr().err
+    assert "ValueError at" in said
+    assert "after KeyError at" in said
+    assert "in fail_on" in said
+    assert "Jane" not in said
+    assert "Traceback" not in said
+
+
+def test_a_fault_that_ends_a_thread_is_logged_like_any_other(configure, capsys):
+    configure(load_settings(log_format="json"))
+    thread = threading.Thread(target=fail_on, args=("Jane Doe",))
+    thread.start()
+    thread.join()
+    record = json.loads(capsys.readouterr().err)
+    assert record["level"] == "CRITICAL"
+    assert "in fail_on" in record["exc_info"]
+    assert "Jane" not in str(record)

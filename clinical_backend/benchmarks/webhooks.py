@@ -113,10 +113,10 @@ def _memory(trial: Trial) -> float:
 def _table(title: str, answers: _Answers, rounds: int) -> Table:
     taken = [1000 * seconds for seconds in sorted(answers.seconds)]
     cuts = statistics.quantiles(taken, n=100, method="inclusive")
-    refused = sum(count for status, count in answers.statuses.items() if status != "200")
+    refused = {status: count for status, count in answers.statuses.items() if status != "200"}
     rows: list[tuple[str, object]] = [
         ("sent", len(taken)),
-        ("refused or not answered", refused),
+        ("refused or not answered", ", ".join(f"{count} {status}" for status, count in refused.items()) or 0),
         ("answered in, ms: median", f"{statistics.median(taken):.0f}"),
         ("95th / 99th percentile", f"{cuts[94]:.0f} / {cuts[98]:.0f}"),
         ("most", f"{taken[-1]:.0f}"),

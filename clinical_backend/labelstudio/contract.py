@@ -165,11 +165,6 @@ class Event(StrEnum):
         """Whether annotations came, changed or went."""
         return self.value.startswith("ANNOTATION")
 
-    @property
-    def is_task(self) -> bool:
-        """Whether tasks came or went."""
-        return self.value.startswith("TASKS")
-
 
 class WebhookAnnotation(_Received):
     """An annotation as far as an event tells of it; a deleted one has only its id."""

@@ -54,6 +54,11 @@ class ProjectStore:
                 session.execute(update(Project).where(Project.id == project_id).values(options=options))
             return new
 
+    def register_unless_known(self, project_id: int) -> None:
+        """Make sure that the project is known, without waiting for a writer where it is."""
+        if self.get(project_id) is None:
+            self.register(project_id)
+
     def change(self, project_id: int, **values: Any) -> None:
         """Set columns of a project."""
         with self._database.write() as session:
@@ -83,23 +88,21 @@ class ProjectStore:
             if delay is not None:
                 session.execute(chosen.values(not_before=time.time() + delay if delay else 0.0))
 
-    def count_update(self, project_id: int, number: int) -> int:
-        """Add annotation events, and return how many there were since the last round began."""
-        with self._database.write() as session:
-            project = locked_project(session, project_id)
-            if project is None:
-                return 0
-            project.updates += number
-            return project.updates
+    def count_annotations(self, project_id: int, number: int, *, from_queue: int = 0) -> tuple[int, int]:
+        """Count annotations that were made or changed, and those of them that took a task of the published queue.
 
-    def count_annotated(self, project_id: int) -> int:
-        """Note that a task of the published queue was annotated, and return how many are left."""
+        Returns
+        -------
+        tuple
+            How many there were since the last round began, and how many tasks the queue has left.
+        """
         with self._database.write() as session:
             project = locked_project(session, project_id)
             if project is None:
-                return 0
-            project.queue_left = max(0, project.queue_left - 1)
-            return project.queue_left
+                return 0, 0
+            project.updates += number
+            project.queue_left = max(0, project.queue_left - from_queue)
+            return project.updates, project.queue_left
 
 
 def locked_project(session: Session, project_id: int) -> Project | None:

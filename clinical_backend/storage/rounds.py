@@ -25,6 +25,9 @@ VERSION_PREFIX = "clinical-"
 """Every ``model_version`` of ours begins so: predictions of other versions are never touched."""
 
 
+_QUERY_SIZE = 500
+
+
 class RoundStore:
     """Reads and changes the rows of rounds and their queues."""
 
@@ -181,11 +184,15 @@ class RoundStore:
                 select(Round).join(Project, Project.published_version == Round.version).where(Project.id == project_id)
             )
 
-    def holds(self, round_id: int, task_id: int) -> bool:
-        """Tell whether a task is in a round's queue."""
-        query = select(QueuedTask.rank).where(QueuedTask.round_id == round_id, QueuedTask.task_id == task_id)
+    def queued(self, round_id: int, tasks: Collection[int]) -> frozenset[int]:
+        """Return which tasks are in a round's queue."""
+        query = select(QueuedTask.task_id).where(QueuedTask.round_id == round_id)
+        wanted, found = list(tasks), set[int]()
         with self._database.read() as session:
-            return session.scalar(query) is not None
+            for start in range(0, len(wanted), _QUERY_SIZE):
+                part = wanted[start : start + _QUERY_SIZE]
+                found.update(session.scalars(query.where(QueuedTask.task_id.in_(part))))
+        return frozenset(found)
 
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""

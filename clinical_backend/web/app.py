@@ -129,7 +129,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, _error: Exception) -> Response:
-    # The server logs the traceback itself; the caller gets none of it.
+    # The server logs where itself; the caller gets none of it.
     text = f"A fault of the backend in {request.url.path}. Its log says more."
     return _page(request, text, 500) if wants_page(request) else JSONResponse({"detail": text}, 500)
 

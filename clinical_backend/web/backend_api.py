@@ -27,7 +27,7 @@ from clinical_backend.web.site import ThisSite
 __all__ = ["ThisBackend", "make_router"]
 
 
-def _backend(request: Request) -> Backend:
+async def _backend(request: Request) -> Backend:  # a plain function would cost a thread
     backend: Backend = request.app.state.backend
     return backend
 

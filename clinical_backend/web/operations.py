@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["make_operations_router"]
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 

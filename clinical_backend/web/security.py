@@ -20,7 +20,7 @@ TASK_LIMIT = 100_000
 """Most tasks in one call of ``/predict``: Label Studio sends all tasks of a project at once."""
 
 _LONGEST_HEADER = 4096
-_OPEN_PATHS = frozenset({"/", "/health", "/ready"})
+_OPEN_PATHS = frozenset({"/", "/health"})
 _OPEN_FILES = "/static/"
 _REFUSAL = (
     "User or password is wrong. Set them in the backend's entry in Label Studio,"
@@ -38,8 +38,8 @@ to enter them.</p></main></body></html>
 class BasicAuthentication:
     """Middleware that lets a request pass if it brings the right user and password.
 
-    It comes before anything of the body is read. The checks of life and readiness are open to all, and so are the
-    files that give pages their looks.
+    It comes before anything of the body is read. The check of life is open to all, and so are the files that give
+    pages their looks.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class Site:
         return f"form {request.headers.get('authorization', '')}"
 
 
-def _site(request: Request) -> Site:
+async def _site(request: Request) -> Site:
     site: Site = request.app.state.site
     return site
 

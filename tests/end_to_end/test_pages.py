@@ -137,9 +137,9 @@ def test_every_page_fits_and_is_accessible(look, width, scheme):
 
 def test_images_are_shown(look):
     page = look("/queue")
-    page.wait_for_function(
-        "[...document.images].filter(i => i.loading == 'lazy').slice(0, 3).every(i => i.naturalWidth > 32)"
-    )
+    for picture in page.locator("img[loading=lazy]").all()[:3]:
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("image => image.naturalWidth") > 32
     assert page.locator(".task").count() == 20
     assert page.get_by_text("audit draw").count() >= 1
 

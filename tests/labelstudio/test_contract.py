@@ -174,8 +174,7 @@ def test_a_malformed_webhook_is_refused(body):
 def test_events_know_what_they_are_about():
     assert Event.ANNOTATIONS_DELETED.is_annotation
     assert not Event.START_TRAINING.is_annotation
-    assert Event.TASKS_DELETED.is_task
-    assert not Event.PROJECT_UPDATED.is_task
+    assert not Event.TASKS_DELETED.is_annotation
 
 
 def test_replies_have_the_form_that_label_studio_reads():

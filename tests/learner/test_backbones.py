@@ -64,7 +64,7 @@ def test_torch_gives_the_same_features_as_the_export(tiny, tiny_name, tmp_path):
     other = TorchBackbone(spec, "cpu")
     expected = other.embed(batch)
     assert (other.key, other.dimension) == (tiny.key, tiny.dimension)
-    assert np.abs(tiny.embed(batch) - expected).max() < 1e-4 * np.abs(expected).max()
+    assert np.abs(tiny.embed(batch) - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 def test_no_image_has_no_feature(tiny):

@@ -33,7 +33,7 @@ def count(url, times, together, _sender):
     projects = ProjectStore(Database(url))
     projects.register(1)
     for _ in range(times):
-        projects.count_update(1, 1)
+        projects.count_annotations(1, 1)
 
 
 def add_features(url, folder, dimension, batch, first, last, sender):

@@ -40,7 +40,7 @@ def test_writers_of_several_threads_lose_nothing(stores):
 
     def count():
         for _ in range(25):
-            stores.projects.count_update(1, 1)
+            stores.projects.count_annotations(1, 1)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -150,7 +150,7 @@ def test_a_reader_sees_one_state_of_the_database(database, stores):
     stores.projects.register(1)
     with database.read() as session:
         before = session.scalar(text("SELECT updates FROM projects"))
-        stores.projects.count_update(1, 5)
+        stores.projects.count_annotations(1, 5)
         assert session.scalar(text("SELECT updates FROM projects")) == before
 
 
@@ -193,7 +193,7 @@ def test_what_is_written_comes_back_as_it_was(stores):
     kept = stores.rounds.queue(row.id)
     assert [queued.task_id for queued in kept] == [2_000_000_000 + place for place in range(3000)]
     assert {(queued.draw, queued.probability) for queued in kept} == {(Draw.AUDIT, 0.1 + 0.2)}
-    assert stores.rounds.holds(row.id, 2_000_002_999)
+    assert stores.rounds.queued(row.id, range(2_000_000_000, 2_000_004_000)) == {queued.task_id for queued in kept}
 
 
 def test_of_many_that_begin_a_round_at_once_one_does(stores):

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,8 +19,13 @@ def settings(tmp_path):
     return load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="u", basic_auth_pass="p")
 
 
+AUTHORIZATION = "Basic " + base64.b64encode(b"u:p").decode()
+
+
 def serving(settings):
-    return TestClient(make_app(settings, Wakes()), raise_server_exceptions=False)
+    return TestClient(
+        make_app(settings, Wakes()), headers={"Authorization": AUTHORIZATION}, raise_server_exceptions=False
+    )
 
 
 def test_a_server_is_ready_until_its_database_is_gone(settings):
@@ -45,7 +52,7 @@ def test_a_server_without_its_redis_is_alive_but_not_ready_and_names_no_secret(s
             assert api.get("/health").status_code == 200
 
 
-def test_metrics_ask_for_the_password_and_count_from_the_database(settings):
+def test_operations_ask_for_the_password_and_metrics_count_from_the_database(settings):
     database = Database.in_folder(settings.model_dir)
     stores = Stores(database)
     stores.projects.register(7)
@@ -59,7 +66,8 @@ def test_metrics_ask_for_the_password_and_count_from_the_database(settings):
             session.add(TaskLabel(project_id=7, task_id=task, label=label, steer=int(task == 0), labelled_at=1.0))
             session.add(TaskImage(project_id=7, task_id=task, uri="u", problem=None if task else "unreadable"))
     with serving(settings) as api:
-        assert api.get("/metrics").status_code == 401
+        for path in ("/metrics", "/ready"):
+            assert api.get(path, headers={"Authorization": "none"}).status_code == 401
         text = api.get("/metrics", auth=("u", "p")).text
     found = {
         (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "project")): sample.value

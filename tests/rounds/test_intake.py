@@ -1,0 +1,100 @@
+"""Events that are taken together."""
+
+import threading
+
+import pytest
+
+from clinical_backend.errors import StorageError
+from clinical_backend.labelstudio.contract import WebhookRequest
+from clinical_backend.rounds.intake import Intake
+from clinical_backend.storage.schema import Draw, QueuedTask
+from tests.storage.started import start_round
+
+
+def event(task, **fields):
+    annotation = {"id": task, "task": task, "result": []} | fields
+    return WebhookRequest.model_validate({"action": "ANNOTATION_CREATED", "annotation": annotation})
+
+
+@pytest.fixture
+def intake(workshop):
+    """Return a counter of a project of 20 tasks, 8 of which are in the published queue."""
+    stores = workshop.stores
+    row = start_round(stores, 1, "for the test")
+    stores.rounds.keep_queue(
+        [QueuedTask(round_id=row.id, rank=place, task_id=place + 1, draw=Draw.TARGET) for place in range(8)]
+    )
+    stores.rounds.publish(row, {"counts": {"queue": 8, "pool": 20, "unreadable": 0}}, 8)
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 100})
+    return Intake(workshop)
+
+
+def together(intake, events, monkeypatch, *, project_of=lambda _: 1):
+    """Have events come while another is being counted; return what each was told, and how often was written."""
+    writes, held, enough = [], threading.Event(), threading.Event()
+    count = intake._stores.projects.count_annotations
+
+    def slow(*arguments, **options):
+        writes.append(arguments)
+        if len(writes) == 1:
+            held.set()
+            assert enough.wait(10)
+        return count(*arguments, **options)
+
+    monkeypatch.setattr(intake._stores.projects, "count_annotations", slow)
+    told = {}
+
+    def take(place):
+        try:
+            told[place] = intake.take(events[place], project_of(place))
+        except StorageError as error:
+            told[place] = error
+
+    threads = [threading.Thread(target=take, args=(place,)) for place in range(len(events))]
+    threads[0].start()
+    assert held.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(intake._waiting) < len(events) - 1:
+        pass
+    enough.set()
+    for thread in threads:
+        thread.join()
+    return [told[place] for place in range(len(events))], writes
+
+
+def test_events_that_come_at_once_are_counted_in_one_transaction(intake, workshop, monkeypatch):
+    told, writes = together(intake, [event(task) for task in range(9, 20)], monkeypatch)
+    assert told == [None] * 11
+    assert [number for _, number in writes] == [1, 10]
+    assert workshop.stores.projects.get(1).updates == 11
+
+
+def test_a_reason_among_them_is_told_to_all_and_makes_a_round_due(intake, workshop, monkeypatch):
+    events = [event(10), event(11), event(12, result=[{"from_name": "exemplar"}]), event(13)]
+    told, _ = together(intake, events, monkeypatch)
+    assert told == [None, *["an exemplar was tagged or changed"] * 3]
+    assert workshop.stores.projects.get(1).request == "an exemplar was tagged or changed"
+
+
+def test_tasks_of_the_queue_are_counted_off(intake, workshop, monkeypatch):
+    told, _ = together(intake, [event(task) for task in (1, 2, 19, 3, 4, 5, 6, 7)], monkeypatch)
+    assert told == [None, *["the queue is running low: 1 of 8 tasks are left"] * 7]
+    assert workshop.stores.projects.get(1).queue_left == 1
+
+
+def test_projects_are_counted_apart(intake, workshop, monkeypatch):
+    workshop.stores.projects.register(2)
+    together(intake, [event(task) for task in range(9, 15)], monkeypatch, project_of=lambda place: 1 + place % 2)
+    assert [workshop.stores.projects.get(number).updates for number in (1, 2)] == [3, 3]
+
+
+def test_none_is_taken_as_counted_where_the_database_fails(intake, workshop, monkeypatch):
+    def fail(_):
+        raise StorageError("The disk is full.", "Make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop.stores.labels, "steering", fail)
+        told, _ = together(intake, [event(9), event(10), event(11)], monkeypatch)
+    assert [str(error) for error in told] == ["The disk is full. Make room."] * 3
+    assert intake.take(event(12), 1) is None
