@@ -370,6 +370,14 @@ def bench_coverage() -> None:
     run()
 
 
+@bench.command("second-look")
+def bench_second_look() -> None:
+    """Flip labels of blood cells, and measure how high missed findings stand in the second look."""
+    from clinical_backend.benchmarks.second_look import main as run
+
+    run()
+
+
 @bench.command("dashboard")
 def bench_dashboard() -> None:
     """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""

@@ -40,7 +40,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 class ProjectOptions(BaseModel):
     """What one project may set for itself, on its page or through the backend's "Extra params" in Label Studio.
 
-    Every field means what the setting of the same name means; ``None`` keeps the backend's own.
+    Every field means what the setting of the same name means; ``None`` keeps the backend's own. An empty
+    ``rare_classes`` or ``group_field`` says that there is none, whatever is set elsewhere.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -55,7 +56,7 @@ class ProjectOptions(BaseModel):
     training: Training | None = None
     finetuning_seconds: Seconds | None = None
     finetuning_blocks: Blocks | None = None
-    group_field: str | None = Field(default=None, min_length=1, max_length=200)
+    group_field: str | None = Field(default=None, max_length=200)
     group_cap: int | None = Field(default=None, ge=1)
 
 

@@ -36,6 +36,8 @@ _TRAININGS = {
     "finetune": "the network as well, in the background: minutes",
 }
 _YES_NO = {"true": "yes", "false": "no"}
+_NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": ""}
+"""What says of a field that there is none, whatever is set elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,17 @@ class SettingsForm:
         """Return where a setting comes from."""
         return self.options[name].source
 
+    def is_none(self, name: str) -> bool:
+        """Tell whether the page says that there is none."""
+        if self._entered is not None:
+            return bool(self._entered.get(f"{name}_none"))
+        option = self.options[name]
+        return option.source == "page" and name in _NONE and not option.value
+
+    def can_be_none(self, name: str) -> bool:
+        """Tell whether it needs saying that there is none, since something else would hold."""
+        return self.is_none(name) or (name in _NONE and bool(self.default(name)))
+
     def is_sought(self, name: str) -> bool:
         """Tell whether a class is ticked as a target."""
         if self._entered is not None:
@@ -194,11 +207,16 @@ def read_settings(
     kept = {name: option.value for name, option in before.items() if option.source == "page" and name not in entered}
     values: dict[str, Any] = kept | {name: value for name, value in entered.items() if value}
     problems: dict[str, str] = {}
+    for name in _NONE:
+        entered[f"{name}_none"] = str(form.get(f"{name}_none", ""))
+        if entered[f"{name}_none"] and entered[name]:
+            problems[name] = "Say either what to take or that there is none, not both."
     if unknown := set(sought) - set(classes):
         problems["rare_classes"] = f"{len(unknown)} of these classes are not in the labeling config any more."
     values.pop("rare_classes", None)
     if sought:
         values["rare_classes"] = tuple(sought)
+    values |= {name: none for name, none in _NONE.items() if entered[f"{name}_none"] and not entered[name]}
     if entered["audit_share"]:
         try:
             values["audit_share"] = float(entered["audit_share"]) / 100

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.rounds.reasons import reason_of
 from tests.end_to_end.conftest import Loop, wait_until
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
         served.append(task.id)
         reader.annotate(task, {"diagnosis": [loop.demo.truth[task.id]]})
     assert served == queue[:20]
+
+
+def test_a_reader_sees_why_a_task_is_served_where_the_config_has_a_text_for_it(loop):
+    config = loop.client.project(loop.id).label_config
+    text = '<TextArea name="reason" toName="image" editable="false"/></View>'
+    loop.client.update_project(loop.id, label_config=config.replace("</View>", text))
+    loop.connect()
+    first, *_ = loop.stores.rounds.queue(loop.stores.rounds.published(loop.id).id)
+    task = Reader(loop.client).next(loop.id)
+    assert task.id == first.task_id
+    (shown,) = loop.client.session.request("GET", f"api/tasks/{task.id}/")["predictions"]
+    (reason,) = [region["value"]["text"] for region in shown["result"] if region["from_name"] == "reason"]
+    assert reason == [reason_of(first)]
 
 
 def test_two_readers_share_the_queue_without_meeting(loop, second_client):

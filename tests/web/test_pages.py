@@ -334,6 +334,21 @@ def test_settings_are_stored_and_shown_with_their_source(web, stores, wakes, fil
     assert stores.projects.get(1).page_options == {}
 
 
+def test_what_is_set_elsewhere_can_be_said_not_to_hold(web, stores, filled):
+    assert "_none" not in web.get("/projects/1/settings").text
+    stores.projects.change(1, options={"rare_classes": ["b"], "group_field": "patient"})
+    assert 'name="group_field_none"' in web.get("/projects/1/settings").text
+    text = send(web, "settings", "/settings", rare_classes_none="1", group_field_none="1")
+    assert "Saved." in text
+    assert text.count('_none" value="1" checked') == 2
+    assert stores.projects.get(1).page_options == {"rare_classes": [], "group_field": ""}
+    both = {"token": token(web), "group_field": "study", "group_field_none": "1"}
+    answer = web.post("/projects/1/settings", data=both)
+    assert (answer.status_code, 'id="group_field-problem"' in answer.text) == (422, True)
+    send(web, "settings", "/settings")
+    assert stores.projects.get(1).page_options == {}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
