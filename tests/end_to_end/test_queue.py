@@ -116,6 +116,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     loop.client.train(entry.id)
     loop.wait_for_round(number, exemplars=3, labels=7)
     loop.settle()
+    wait_until(lambda: len(loop.client.model_versions(loop.id)) == 1, "older queues deleted")
     queue, status = loop.queue(), loop.status()
     answered = set(loop.stores.labels.all(loop.id))
     outside = next(task for task in loop.demo.truth if task not in queue and task not in answered)

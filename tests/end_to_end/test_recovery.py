@@ -16,7 +16,6 @@ from tests.end_to_end.conftest import WAIT_SECONDS, Loop, wait_until
 from tests.label_studio_proxy import LabelStudioProxy
 
 REQUESTS = {
-    "sync": r"GET /api/tasks/\?.*include=id%2Cdata%2Cmeta&",
     "embed": r"GET /data/local-files/",
     "publish": r"POST /api/projects/\d+/import/predictions",
 }
@@ -37,7 +36,7 @@ def own_backend(label_studio, make_backend, proxy):
         yield server
 
 
-@pytest.mark.parametrize("stage", ["sync", "embed", "publish"])
+@pytest.mark.parametrize("stage", ["embed", "publish"])
 def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells, proxy, stage):
     loop = Loop(client, own_backend, make_cells(40))
     loop.connect()

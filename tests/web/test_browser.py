@@ -21,7 +21,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, tmp_path):
     for task in (2, 3, 99):
         save_image(configuration, f"{task}.png", (64, 64))
