@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -72,25 +71,26 @@ class Intake:
             self._waiting.append(arrival)
         with self._work:
             if not arrival.taken:
-                self._take_all()
+                self._take_with_all_like(arrival)
         if arrival.error is not None:
             raise arrival.error
         return arrival.reason
 
-    def _take_all(self) -> None:
+    def _take_with_all_like(self, own: _Arrival) -> None:
+        """Take what waits of one project; after a fault of ours, those who still wait try for themselves."""
         with self._line:
-            arrivals, self._waiting = self._waiting, []
-        projects: dict[int, list[_Arrival]] = defaultdict(list)
-        for arrival in arrivals:
-            projects[arrival.project_id].append(arrival)
-        for project_id, together in projects.items():
+            together = [arrival for arrival in self._waiting if arrival.project_id == own.project_id]
+        try:
             reason, error = None, None
             try:
-                reason = self._take(project_id, [arrival.webhook for arrival in together])
+                reason = self._take(own.project_id, [arrival.webhook for arrival in together])
             except ClinicalError as raised:
                 error = raised
             for arrival in together:
                 arrival.taken, arrival.reason, arrival.error = True, reason, error
+        finally:
+            with self._line:
+                self._waiting = [each for each in self._waiting if each is not own and not each.taken]
 
     def _take(self, project_id: int, webhooks: Sequence[WebhookRequest]) -> str | None:
         self._stores.projects.register_unless_known(project_id)
@@ -110,8 +110,8 @@ class Intake:
         published = self._stores.rounds.published(project_id)
         queued = self._stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
         from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-        updates, left = self._stores.projects.count_annotations(project_id, len(annotations), from_queue=from_queue)
         steering = self._stores.labels.steering(project_id)
+        updates, left = self._stores.projects.count_annotations(project_id, len(annotations), from_queue=from_queue)
         tagged = any(
             annotation.ground_truth
             or any(region.get("from_name") == settings.exemplar_control for region in annotation.result or ())

@@ -47,7 +47,7 @@ def together(intake, events, monkeypatch, *, project_of=lambda _: 1):
     def take(place):
         try:
             told[place] = intake.take(events[place], project_of(place))
-        except StorageError as error:
+        except (StorageError, ZeroDivisionError) as error:
             told[place] = error
 
     threads = [threading.Thread(target=take, args=(place,)) for place in range(len(events))]
@@ -89,12 +89,28 @@ def test_projects_are_counted_apart(intake, workshop, monkeypatch):
     assert [workshop.stores.projects.get(number).updates for number in (1, 2)] == [3, 3]
 
 
-def test_none_is_taken_as_counted_where_the_database_fails(intake, workshop, monkeypatch):
-    def fail(_):
+def test_all_are_told_where_the_database_fails_and_the_next_is_counted_again(intake, workshop, monkeypatch):
+    def fail(*_, **__):
         raise StorageError("The disk is full.", "Make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(workshop.stores.labels, "steering", fail)
+        patch.setattr(workshop.stores.projects, "count_annotations", fail)
         told, _ = together(intake, [event(9), event(10), event(11)], monkeypatch)
     assert [str(error) for error in told] == ["The disk is full. Make room."] * 3
     assert intake.take(event(12), 1) is None
+    assert workshop.stores.projects.get(1).updates == 1
+
+
+def test_a_fault_of_ours_costs_one_event_and_not_those_beside_it(intake, workshop, monkeypatch):
+    steering, calls = workshop.stores.labels.steering, []
+
+    def fail_once(project_id):
+        calls.append(project_id)
+        return steering(project_id) if len(calls) != 2 else 1 // 0
+
+    monkeypatch.setattr(workshop.stores.labels, "steering", fail_once)
+    told, writes = together(intake, [event(task) for task in range(9, 15)], monkeypatch)
+    assert [type(each) for each in told].count(ZeroDivisionError) == 1
+    assert [number for _, number in writes] == [1, 4]
+    assert workshop.stores.projects.get(1).updates == 5
+    assert intake._waiting == []
