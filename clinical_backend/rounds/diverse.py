@@ -22,12 +22,12 @@ _COMPONENTS = 16
 def diverse_order(
     pool: NDArray[np.float32], labelled: NDArray[np.float32], budget: int, *, parts: Sequence[int] = ()
 ) -> NDArray[np.int64]:
-    """Pick tasks farthest-first, in the leading principal components of each part of the features in turn.
+    """Pick tasks farthest-first, in the leading principal components of the features.
 
     Distances in all dimensions are mostly noise, and the farthest images mostly odd ones: in the leading
-    components a diverse order meets the first rare case earlier. Frozen and adapted features find different
-    things odd, and none of them is the better on every set: by taking turns, the first rare case comes at most
-    about twice as late as with the better one (docs/finding-power.md). Lowest index on a tie.
+    components a diverse order meets the first rare case earlier. Frozen features alone, and all that are joined,
+    find different things odd, and neither is the better on every set: by taking turns, the first rare case comes
+    at most about twice as late as with the better one (docs/finding-power.md). Lowest index on a tie.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def diverse_order(
     budget
         How many tasks to pick.
     parts
-        Lengths of the parts that the features are joined of; empty for one.
+        Lengths of the parts that the features are joined of, the frozen ones first; empty for one.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def diverse_order(
     """
     if not len(pool):
         return np.empty(0, dtype=np.int64)
-    edges = np.cumsum(parts, dtype=np.intp)[:-1]
-    blocks = zip(np.split(pool, edges, axis=1), np.split(labelled, edges, axis=1), strict=True)
-    return farthest_first([_view(*block) for block in blocks], min(budget, len(pool))).indices
+    widths = dict.fromkeys([*parts[:1], pool.shape[1]])
+    views = [_view(pool[:, :width], labelled[:, :width]) for width in widths]
+    return farthest_first(views, min(budget, len(pool))).indices
 
 
 def _view(pool: NDArray[np.float32], labelled: NDArray[np.float32]) -> View:

@@ -19,12 +19,13 @@ def test_in_few_dimensions_it_is_the_farthest_first_order(seen):
     assert diverse_order(pool, labelled, 20).tolist() == expected.indices.tolist()
 
 
-def test_parts_take_turns_and_each_sees_what_the_other_picked():
-    """The first part tells only tasks 0 and 1 apart from the rest, the second only 2 and 3."""
+def test_the_frozen_part_and_the_whole_take_turns_and_each_sees_what_the_other_picked():
+    """The first part tells tasks 0 and 1 apart from the rest; in the whole, 2 and 3 are farther."""
     pool = np.zeros((40, 6), dtype=np.float32)
     pool[0, 0], pool[1, 1] = 9.0, 8.0
-    pool[2, 3], pool[3, 4] = 9.0, 8.0
+    pool[2, 3], pool[3, 4] = 12.0, 11.0
     assert diverse_order(pool, pool[:0], 4, parts=(3, 3)).tolist() == [0, 2, 1, 3]
+    assert diverse_order(pool, pool[:0], 4).tolist() == [2, 3, 0, 1]
 
 
 def test_it_picks_every_task_once_and_no_more_than_there_are():
