@@ -117,7 +117,7 @@ class Backend:
 
     def request_round(self, project_id: int, reason: str) -> None:
         """Make a round due now."""
-        self._stores.projects.register_unless_known(project_id)
+        self._stores.projects.register(project_id)
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
 

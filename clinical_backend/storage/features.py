@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.schema import Feature
+from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
 
 __all__ = ["FeatureStore"]
-
-_QUERY_SIZE = 500  # SQLite bounds the number of variables of one statement
 
 
 class FeatureStore:
@@ -67,11 +66,11 @@ class FeatureStore:
         count = self._count()
         found: dict[str, int] = {}
         with self._database.read() as session:
-            for start in range(0, len(wanted), _QUERY_SIZE):
+            for part in in_parts(wanted):
                 rows = session.execute(
                     select(Feature.digest, Feature.position).where(
                         Feature.backbone == self._backbone,
-                        Feature.digest.in_(wanted[start : start + _QUERY_SIZE]),
+                        Feature.digest.in_(part),
                         Feature.position < count,
                     )
                 )

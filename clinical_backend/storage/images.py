@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
+from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
 
 __all__ = ["ImageStore", "KnownImage"]
-
-_QUERY_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +80,9 @@ class ImageStore:
             moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
             fresh = [task_id for task_id in uris if task_id not in known]
             drop = gone + moved
-            for start in range(0, len(drop), _QUERY_SIZE):
+            for part in in_parts(drop):
                 session.execute(
-                    delete(TaskImage).where(
-                        TaskImage.project_id == project_id,
-                        TaskImage.task_id.in_(drop[start : start + _QUERY_SIZE]),
-                    )
+                    delete(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id.in_(part))
                 )
             rows = [
                 {"project_id": project_id, "task_id": task_id, "uri": uris[task_id], "attempts": 0}
@@ -139,7 +135,7 @@ def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) ->
         return {row[0]: KnownImage(*row) for row in session.execute(query)}
     known: dict[int, KnownImage] = {}
     wanted = sorted(set(task_ids))
-    for start in range(0, len(wanted), _QUERY_SIZE):
-        part = query.where(TaskImage.task_id.in_(wanted[start : start + _QUERY_SIZE]))
-        known.update((row[0], KnownImage(*row)) for row in session.execute(part))
+    for part in in_parts(wanted):
+        rows = session.execute(query.where(TaskImage.task_id.in_(part)))
+        known.update((row[0], KnownImage(*row)) for row in rows)
     return known

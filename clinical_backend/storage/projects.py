@@ -48,16 +48,13 @@ class ProjectStore:
         bool
             Whether this was the first time.
         """
+        if options is None and self.get(project_id) is not None:
+            return False  # reading waits for nobody
         with self._database.write() as session:
             new = _insert_if_missing(session, project_id)
             if options is not None:
                 session.execute(update(Project).where(Project.id == project_id).values(options=options))
             return new
-
-    def register_unless_known(self, project_id: int) -> None:
-        """Make sure that the project is known, without waiting for a writer where it is."""
-        if self.get(project_id) is None:
-            self.register(project_id)
 
     def change(self, project_id: int, **values: Any) -> None:
         """Set columns of a project."""

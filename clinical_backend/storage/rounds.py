@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, update
@@ -11,6 +12,7 @@ from sqlalchemy import func, select, update
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskLabel
+from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,9 +25,6 @@ __all__ = ["VERSION_PREFIX", "RoundStore"]
 
 VERSION_PREFIX = "clinical-"
 """Every ``model_version`` of ours begins so: predictions of other versions are never touched."""
-
-
-_QUERY_SIZE = 500
 
 
 class RoundStore:
@@ -187,12 +186,9 @@ class RoundStore:
     def queued(self, round_id: int, tasks: Collection[int]) -> frozenset[int]:
         """Return which tasks are in a round's queue."""
         query = select(QueuedTask.task_id).where(QueuedTask.round_id == round_id)
-        wanted, found = list(tasks), set[int]()
         with self._database.read() as session:
-            for start in range(0, len(wanted), _QUERY_SIZE):
-                part = wanted[start : start + _QUERY_SIZE]
-                found.update(session.scalars(query.where(QueuedTask.task_id.in_(part))))
-        return frozenset(found)
+            found = (session.scalars(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return frozenset(chain.from_iterable(found))
 
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""

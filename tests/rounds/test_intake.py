@@ -1,6 +1,7 @@
 """Events that are taken together."""
 
 import threading
+import time
 
 import pytest
 
@@ -56,7 +57,7 @@ def together(intake, events, monkeypatch, *, project_of=lambda _: 1):
     for thread in threads[1:]:
         thread.start()
     while len(intake._waiting) < len(events) - 1:
-        pass
+        time.sleep(0.001)
     enough.set()
     for thread in threads:
         thread.join()
