@@ -18,12 +18,14 @@ import torch
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier import LinearClassifier, checked_features
-from clinical_backend.learner.devices import threads
+from clinical_backend.learner.devices import threads, torch_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from clinical_backend.learner.backbones import Device
 
 __all__ = ["TrainedResNet", "train_resnet18"]
 
@@ -63,13 +65,14 @@ class TrainedResNet:
         counts
             Examples by class that the network learned from, shape (C,).
         """
-        weights, bias = (value.detach().numpy().copy() for value in self._network.linear.parameters())
+        weights, bias = (value.detach().cpu().numpy().copy() for value in self._network.linear.parameters())
         return _LastLayer(self.classes, np.ascontiguousarray(weights.T), bias, counts)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the softmax of images of shape (n, s, s, 3), uint8: shape (n, C), float32."""
-        logits = torch.from_numpy(self.features(images)) @ self._network.linear.weight.T + self._network.linear.bias
-        probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).detach().numpy()
+        layer = self._network.linear
+        logits = torch.from_numpy(self.features(images)) @ layer.weight.detach().cpu().T + layer.bias.detach().cpu()
+        probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
         return probabilities
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -77,8 +80,8 @@ class TrainedResNet:
         rows = [np.empty((0, self._network.linear.in_features), dtype=np.float32)]
         with torch.inference_mode():
             for first in range(0, len(images), _EMBEDDED):
-                pixels = torch.from_numpy(images[first : first + _EMBEDDED])
-                rows.append(self._network.features(pixels).numpy())
+                pixels = torch.from_numpy(images[first : first + _EMBEDDED]).to(self._network.linear.weight.device)
+                rows.append(self._network.features(pixels).cpu().numpy())
         return np.concatenate(rows)
 
 
@@ -89,9 +92,10 @@ def train_resnet18(
     seed: int = 0,
     seconds: float = math.inf,
     *,
+    device: Device = "auto",
     cpu_threads: int | None = None,
 ) -> TrainedResNet:
-    """Train a ResNet-18 from scratch, on the CPU.
+    """Train a ResNet-18 from scratch.
 
     Parameters
     ----------
@@ -105,6 +109,8 @@ def train_resnet18(
         Of the weights and the order.
     seconds
         Most time on the clock; the pass in which it ends is not completed.
+    device
+        ``auto`` takes CUDA where it is present.
     cpu_threads
         CPU threads; ``None`` leaves torch's own choice.
 
@@ -112,6 +118,8 @@ def train_resnet18(
     ------
     InvalidArgumentError
         When images or labels have another shape or type.
+    ModelError
+        When the device is missing.
     """
     codes = np.asarray(labels, dtype=np.int64)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) < _LEAST_OF_A_BATCH:
@@ -125,15 +133,16 @@ def train_resnet18(
     start = time.monotonic()
     with threads(cpu_threads), torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        network = _ResNet(len(classes), *_statistics(images)).to(memory_format=torch.channels_last)
-        pixels, targets = torch.from_numpy(images), torch.from_numpy(codes)
+        place = torch_device(device)
+        network = _ResNet(len(classes), *_statistics(images)).to(place).to(memory_format=torch.channels_last)
+        pixels, targets = torch.from_numpy(images).to(place), torch.from_numpy(codes).to(place)
         optimizer = torch.optim.SGD(network.parameters(), lr=_RATE, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=_EPOCHS)
         epoch, accuracy = 0, 0.0
         network.train()
         while epoch < _EPOCHS and accuracy < _ACCURACY and time.monotonic() - start < seconds:
-            right = 0
-            order = torch.randperm(len(pixels))
+            right = torch.zeros((), dtype=torch.int64, device=place)
+            order = torch.randperm(len(pixels)).to(place)
             for first in range(0, len(order), _BATCH):
                 chosen = order[first : first + _BATCH]
                 if len(chosen) < _LEAST_OF_A_BATCH or time.monotonic() - start >= seconds:
@@ -142,9 +151,9 @@ def train_resnet18(
                 logits = network(pixels[chosen])
                 torch.nn.functional.cross_entropy(logits, targets[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                right += int((logits.argmax(dim=1) == targets[chosen]).sum())
+                right += (logits.argmax(dim=1) == targets[chosen]).sum()
             schedule.step()
-            epoch, accuracy = epoch + 1, right / len(pixels)
+            epoch, accuracy = epoch + 1, int(right) / len(pixels)
     spent = time.monotonic() - start
     return TrainedResNet(tuple(classes), epoch, accuracy, spent, network.eval())
 

@@ -53,7 +53,8 @@ class Choice:
     reason
         For people.
     explores
-        Share of the queue that a diverse order fills instead, since seeking the target yields little.
+        Share of the queue that a diverse order fills instead, since seeking the target yields little, or the
+        target may be a class that nobody has met.
     """
 
     acquisition: str
@@ -118,9 +119,11 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
     reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
-    explores = _MOST_EXPLORED * target.doubt if setting == "auto" else 0.0
+    explores = _MOST_EXPLORED * max(target.doubt, target.missed) if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
-        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
+        found = f"seeking it found {target.hits} of {target.sought}"
+        why = found if target.doubt >= target.missed else f"{', '.join(target.unmet)} was not met yet"
+        reason += f"; {why}, so {explores:.0%} of the queue explores"
     return Choice("quality_diversity", False, False, reason, explores)
 
 

@@ -19,6 +19,7 @@ _ENOUGH_LABELS = 20
 _ENOUGH_TO_CALL_COMMON = 10
 _QUERY_LIMIT = 200
 _LEAST_YIELD = 0.1
+_LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Target:
         How many labels were given because a round sought the target, and how many of them are of its classes.
     unsought, chance_hits
         The same of all other labels but the exemplars': what an order that seeks nothing meets.
+    unmet
+        Classes that no label has, where nobody named the target: it may be one of them.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +55,15 @@ class Target:
     hits: int = 0
     unsought: int = 0
     chance_hits: int = 0
+    unmet: tuple[str, ...] = ()
+
+    @property
+    def missed(self) -> float:
+        """The probability that labels which sought nothing have missed a class that one image in a hundred is of.
+
+        0 where each class has a label, or somebody named the target.
+        """
+        return float((1.0 - _LEAST_SHARE) ** self.unsought) if self.unmet else 0.0
 
     @property
     def doubt(self) -> float:
@@ -96,6 +108,7 @@ def find_target(
     """
     sought = set(targeted) | set(exemplars)
     counts = Counter(name for task, name in labels.items() if task not in sought)
+    unmet: tuple[str, ...] = ()
     if exemplars:
         tagged = {labels[task] for task in exemplars if task in labels}
         targets = tuple(name for name in classes if name in tagged)
@@ -110,6 +123,7 @@ def find_target(
         met = set(labels.values())
         targets = tuple(name for name in classes if name in met and counts[name] < _RARE_SHARE * counts.total())
         members = list(targets)
+        unmet = tuple(name for name in classes if name not in met)
         reason = f"no exemplar is tagged: classes below {_RARE_SHARE:.0%} of the labels are the target"
     else:
         targets, members, reason = (), [], "no exemplar is tagged and too few labels tell what is rare"
@@ -127,4 +141,5 @@ def find_target(
         hits=sum(name in targets for name in tried),
         unsought=counts.total(),
         chance_hits=sum(counts[name] for name in targets),
+        unmet=unmet,
     )

@@ -1,4 +1,4 @@
-"""The engine for CUDA, on torch's CPU device: the same code on another device."""
+"""The engine for CUDA: on torch's CPU device, and on a CUDA device where there is one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ from clinical_backend.acquisition import FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
 
+CUDA = pytest.param(
+    {"device": "cuda"}, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+)
+DEVICES = pytest.mark.parametrize("where", [{"engine": "torch"}, CUDA])
 
+
+@DEVICES
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("similarity", ["cosine", "rescaled"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_is_greedy_on_the_definition(name, similarity, classes):
+def test_is_greedy_on_the_definition(name, similarity, classes, where):
     case = Case(
         *embeddings("clustered", (30, 5, 3), 8, seed=2, classes=classes),
         similarity=similarity,
         eta=0.8,
         nu=0.8,
     )
-    assert_greedy(case, name, select(name, case.pool, case.query, 8, engine="torch", **case.arguments(name)))
+    assert_greedy(case, name, select(name, case.pool, case.query, 8, **where, **case.arguments(name)))
 
 
+@DEVICES
 @pytest.mark.parametrize("concave", ["log", "sqrt", "inverse"])
-def test_knows_every_concave_function(concave):
+def test_knows_every_concave_function(concave, where):
     case = Case(*embeddings("relu", (30, 5, 3), 8, seed=2), concave=concave)
-    assert_greedy(case, "com", select("com", case.pool, case.query, 8, engine="torch", concave=concave))
+    assert_greedy(case, "com", select("com", case.pool, case.query, 8, concave=concave, **where))
 
 
-def test_fills_a_saturated_function_as_the_compiled_engine_does():
+@DEVICES
+def test_fills_a_saturated_function_as_the_compiled_engine_does(where):
     pool, query, _ = embeddings("clustered", (80, 1, 1), 5, seed=8)
     ours = select("flvmi", pool, query, 80, eta=0.3)
-    torchs = select("flvmi", pool, query, 80, eta=0.3, engine="torch")
+    torchs = select("flvmi", pool, query, 80, eta=0.3, **where)
     assert ours.saturated_at == torchs.saturated_at
     np.testing.assert_array_equal(ours.indices, torchs.indices)
 

@@ -338,6 +338,15 @@ def test_a_missing_device_is_refused(images, tmp_path):
         adapt(images, tmp_path, replace(OPTIONS, device="cuda"), progress=ignore)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_it_learns_on_a_cuda_device(images, tmp_path, monkeypatch):
+    few_steps(monkeypatch, 5)
+    first = adapt(images, tmp_path / "1", replace(OPTIONS, device="cuda"), progress=ignore)
+    later = adapt(images, tmp_path / "60", replace(OPTIONS, device="cuda", epochs=60), progress=ignore)
+    assert later.loss < first.loss
+    assert np.isfinite(AdaptedBackbone(tmp_path / "60").embed(images[:5])).all()
+
+
 def test_joined_features_have_the_weighted_mean_of_the_cosines():
     rng = np.random.default_rng(5)
     first, second = (rng.normal(size=(6, d)).astype(np.float32) for d in (4, 9))

@@ -58,10 +58,17 @@ def test_a_local_file_gives_the_features_of_its_network(tiny, tiny_weights):
     assert np.abs(tiny.embed(batch) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_torch_gives_the_same_features_as_the_export(tiny, tiny_name, tmp_path):
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
+    ],
+)
+def test_torch_gives_the_same_features_as_the_export(tiny, tiny_name, tmp_path, device):
     spec = parse_backbone(tiny_name, image_size=32, folder=tmp_path)
     batch = pixels(3, 32)
-    other = TorchBackbone(spec, "cpu")
+    other = TorchBackbone(spec, device)
     expected = other.embed(batch)
     assert (other.key, other.dimension) == (tiny.key, tiny.dimension)
     assert np.abs(tiny.embed(batch) - expected).max() < 1e-3 * np.abs(expected).max()
@@ -203,7 +210,7 @@ class TestRefusals:
         with pytest.raises(ModelError, match="not the expected file"):
             backbones.lite0_weights_path()
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_cuda_where_there_is_none(self, tmp_path):
         with pytest.raises(ModelError, match="finds no CUDA device"):
             load_backbone(folder=tmp_path, device="cuda")

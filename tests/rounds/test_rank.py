@@ -42,12 +42,13 @@ def order(
     counter_readable=True,
     targeted=(),
     groups=None,
+    classes=CLASSES,
     **settings,
 ):
     known, labels = labelled(cells, rows)
     tagged = [int(cells.tasks[row]) for row in exemplars]
     against = [int(cells.tasks[row]) for row in counter_exemplars]
-    target = find_target(labels, tagged, against, (), CLASSES, targeted=[int(cells.tasks[row]) for row in targeted])
+    target = find_target(labels, tagged, against, (), classes, targeted=[int(cells.tasks[row]) for row in targeted])
     at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
     query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
     rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
@@ -59,7 +60,7 @@ def order(
     if against and counter_readable:
         rows = list(counter_exemplars)
         given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
-    fitted = fit(known, labels, CLASSES, target, seed=0, **given)
+    fitted = fit(known, labels, classes, target, seed=0, **given)
     return rank(
         load_settings(**{"queue_size": 20} | settings),
         target,
@@ -201,6 +202,16 @@ def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
     assert len({task.task_id for task in doubted}) == 20
     sources = [task.draw for task in doubted if task.draw is not Draw.AUDIT]
     assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
+
+
+def test_while_a_class_was_never_met_a_part_of_the_queue_explores(cells):
+    rows = (0, *range(40, 70))
+    choice, queue = order(cells, rows, (), audit_share=0.0, classes=(*CLASSES, "scar"))
+    assert {task.draw for task in queue} == {Draw.DIVERSE, Draw.TARGET}
+    assert choice.explores == pytest.approx(0.5 * 0.99 ** len(rows))
+    assert "scar was not met yet" in choice.reason
+    _, named = order(cells, rows, (0,), audit_share=0.0, classes=(*CLASSES, "scar"))
+    assert {task.draw for task in named} == {Draw.TARGET}
 
 
 def test_a_named_acquisition_does_not_explore(cells):

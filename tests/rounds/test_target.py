@@ -1,3 +1,5 @@
+import pytest
+
 from clinical_backend.rounds.target import find_target
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
 
@@ -45,6 +47,18 @@ def test_without_either_what_proved_rare_is_the_target():
     labels = dict.fromkeys(range(1, 30), "a") | {30: "b"}
     assert find_target(labels, (), (), (), CLASSES).classes == ("b",)
     assert find_target({1: "a", 2: "b"}, (), (), (), CLASSES).classes == ()
+
+
+def test_a_class_that_nobody_met_may_be_the_target_until_labels_that_sought_nothing_would_have_met_it():
+    def missed(count, *, named=(), exemplars=(), targeted=()):
+        labels = {0: "b"} | dict.fromkeys(range(1, count), "a")
+        return find_target(labels, exemplars, (), named, CLASSES, targeted=targeted).missed
+
+    assert missed(30) == pytest.approx(0.99**30)
+    assert missed(300) < 0.05 < missed(300, targeted=range(100, 300))
+    assert missed(30, named=("b",)) == missed(30, exemplars=(0,)) == 0.0
+    everything = dict.fromkeys(range(30), "a") | {30: "b", 31: "c"}
+    assert find_target(everything, (), (), (), CLASSES).missed == 0.0
 
 
 def test_a_counter_exemplar_is_never_in_the_query_set():
