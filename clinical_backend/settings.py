@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     adaptation
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds
-        How long that may take for 6,000 images; for fewer proportionally less.
+        How long that may take for 6,000 images; for fewer proportionally less, down to a fifth.
     group_field
         Field of a task's data that names its patient or study: the tasks of one are never split between training
         and validation, and at most ``group_cap`` of them are in a queue. Without it, each task stands for itself.

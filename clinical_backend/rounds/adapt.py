@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +23,15 @@ __all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "options_for"]
 
 logger = logging.getLogger(__name__)
 
-LEAST_IMAGES = 500
+LEAST_IMAGES = 200
 """From so many images on a project gets a network of its own."""
 
 _MOST_IMAGES = 20_000
 _BUDGETED_IMAGES = 6000
+# However few the images are, a training has a least number of steps.
+_LEAST_BUDGETED_IMAGES = 1200
+_CUDA_EPOCHS = 640
+_CUDA_WIDTH = 64
 _GROWTH = 1.5
 _NOTE_SECONDS = 5.0
 
@@ -70,11 +75,30 @@ def adapt_project(workshop: Workshop, project_id: int) -> str:
 
 
 def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
-    """Return how to adapt to so many images; ``seconds`` is the time for 6,000."""
-    from clinical_backend.learner.adaptation import AdaptationOptions  # noqa: PLC0415 (imports torch)
+    """Return how to adapt to so many images: on a CUDA device a larger network, and longer.
 
-    share = min(1.0, images / _BUDGETED_IMAGES)
-    return AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)
+    Parameters
+    ----------
+    images
+        How many the network is to learn.
+    seconds
+        The time for 6,000 images or more; fewer have a share of it, 1,200 and fewer a fifth.
+    device, seed
+        As the settings of these names.
+
+    Raises
+    ------
+    ModelError
+        When the device is missing.
+    """
+    from clinical_backend.learner.adaptation import AdaptationOptions  # noqa: PLC0415 (imports torch)
+    from clinical_backend.learner.devices import torch_device  # noqa: PLC0415
+
+    share = min(1.0, max(images, _LEAST_BUDGETED_IMAGES) / _BUDGETED_IMAGES)
+    options = AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)
+    if torch_device(device).type == "cuda":
+        options = replace(options, epochs=_CUDA_EPOCHS, width=_CUDA_WIDTH)
+    return options
 
 
 def _adapt(workshop: Workshop, project_id: int) -> str:

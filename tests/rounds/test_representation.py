@@ -5,12 +5,13 @@ import pytest
 
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.learner import devices
 from clinical_backend.learner.adapted import AdaptedBackbone
 from clinical_backend.learner.backbones import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds import adapt as adapt_module
-from clinical_backend.rounds.adapt import adapt_project, adaptation_is_due
+from clinical_backend.rounds.adapt import adapt_project, adaptation_is_due, options_for
 from clinical_backend.rounds.embed import THUMBNAIL, embed_new
 from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.representation import adapted_is_better, adapted_rows, representations
@@ -146,9 +147,24 @@ def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):
     assert not adaptation_is_due(project, 1)
 
 
+def test_the_time_to_adapt_follows_the_number_of_images_within_limits():
+    def seconds(images):
+        return options_for(images, 900.0, device="cpu", seed=0).seconds
+
+    assert [seconds(count) for count in (200, 1200, 3000, 6000, 50_000)] == [180.0, 180.0, 450.0, 900.0, 900.0]
+
+
+def test_a_cuda_device_learns_a_larger_network_for_longer(monkeypatch):
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
+    small, large = (options_for(6000, 900.0, device=device, seed=0) for device in ("cpu", "auto"))
+    assert large.width > small.width
+    assert large.epochs > small.epochs
+    assert large.seconds == small.seconds
+
+
 def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
     monkeypatch.setattr("clinical_backend.learner.adaptation.MINIMUM_IMAGES", 10)
-    project.settings = project.settings.model_copy(update={"adaptation_seconds": 2000.0, "device": "cpu"})
+    project.settings = project.settings.model_copy(update={"adaptation_seconds": 20.0, "device": "cpu"})
     project.stores.rounds.start(1)
     message = adapt_project(project, 1)
     row = project.stores.projects.get(1)
