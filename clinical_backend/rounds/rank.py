@@ -119,10 +119,10 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
     reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
-    explores = _MOST_EXPLORED * max(target.doubt, target.missed) if setting == "auto" else 0.0
+    explores = max(_MOST_EXPLORED * target.doubt, target.missed) if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
         found = f"seeking it found {target.hits} of {target.sought}"
-        why = found if target.doubt >= target.missed else f"{', '.join(target.unmet)} was not met yet"
+        why = found if _MOST_EXPLORED * target.doubt >= target.missed else f"{', '.join(target.unmet)} was not met yet"
         reason += f"; {why}, so {explores:.0%} of the queue explores"
     return Choice("quality_diversity", False, False, reason, explores)
 
