@@ -26,8 +26,8 @@ def diverse_order(
 
     Distances in all dimensions are mostly noise, and the farthest images mostly odd ones: in the leading
     components a diverse order meets the first rare case earlier. Frozen features alone, and all that are joined,
-    find different things odd, and neither is the better on every set: by taking turns, the first rare case comes
-    at most about twice as late as with the better one (docs/finding-power.md). Lowest index on a tie.
+    find different things odd, and neither is the better on every set, so they take turns, each away from what the
+    other picked as well (docs/finding-power.md). Lowest index on a tie.
 
     Parameters
     ----------
