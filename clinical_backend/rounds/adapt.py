@@ -23,7 +23,7 @@ __all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "options_for"]
 
 logger = logging.getLogger(__name__)
 
-LEAST_IMAGES = 200
+LEAST_IMAGES = 500
 """From so many images on a project gets a network of its own."""
 
 _MOST_IMAGES = 20_000
