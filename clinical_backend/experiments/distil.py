@@ -133,16 +133,16 @@ def train_resnet18(
     start = time.monotonic()
     with threads(cpu_threads), torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        place = torch_device(device)
-        network = _ResNet(len(classes), *_statistics(images)).to(place).to(memory_format=torch.channels_last)
-        pixels, targets = torch.from_numpy(images).to(place), torch.from_numpy(codes).to(place)
+        chosen_device = torch_device(device)
+        network = _ResNet(len(classes), *_statistics(images)).to(chosen_device).to(memory_format=torch.channels_last)
+        pixels, targets = torch.from_numpy(images).to(chosen_device), torch.from_numpy(codes).to(chosen_device)
         optimizer = torch.optim.SGD(network.parameters(), lr=_RATE, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=_EPOCHS)
         epoch, accuracy = 0, 0.0
         network.train()
         while epoch < _EPOCHS and accuracy < _ACCURACY and time.monotonic() - start < seconds:
-            right = torch.zeros((), dtype=torch.int64, device=place)
-            order = torch.randperm(len(pixels)).to(place)
+            right = torch.zeros((), dtype=torch.int64, device=chosen_device)
+            order = torch.randperm(len(pixels)).to(chosen_device)
             for first in range(0, len(order), _BATCH):
                 chosen = order[first : first + _BATCH]
                 if len(chosen) < _LEAST_OF_A_BATCH or time.monotonic() - start >= seconds:

@@ -32,7 +32,7 @@ _NEEDS_CLASSIFIER = frozenset({"entropy"})
 _OF_RARE = frozenset({"quality_diversity", "p_rare"})
 _UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
-_MOST_EXPLORED = 0.5
+_EXPLORED_IN_DOUBT = 0.5
 _LEAST_EXPLORED = 0.005
 _CONDITIONAL = frozenset({"flvmi", "logdetmi"})
 _NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
@@ -119,10 +119,11 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
     reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
-    explores = max(_MOST_EXPLORED * target.doubt, target.missed) if setting == "auto" else 0.0
+    doubted = _EXPLORED_IN_DOUBT * target.doubt
+    explores = max(doubted, target.missed) if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
         found = f"seeking it found {target.hits} of {target.sought}"
-        why = found if _MOST_EXPLORED * target.doubt >= target.missed else f"{', '.join(target.unmet)} was not met yet"
+        why = found if doubted >= target.missed else f"{', '.join(target.unmet)} was not met yet"
         reason += f"; {why}, so {explores:.0%} of the queue explores"
     return Choice("quality_diversity", False, False, reason, explores)
 
