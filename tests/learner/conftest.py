@@ -3,6 +3,7 @@
 import pytest
 import safetensors.torch
 import timm
+import torch
 
 from clinical_backend.learner import onnx_export
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
@@ -20,7 +21,10 @@ def lite0():
 def tiny_weights(tmp_path_factory):
     """The weights of a tiny network, classifier included, as timm's own files have them."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    safetensors.torch.save_file(timm.create_model(TINY).state_dict(), path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = timm.create_model(TINY)
+    safetensors.torch.save_file(network.state_dict(), path)
     return path
 
 
