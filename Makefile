@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/uv pip install --quiet
 
+# Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
