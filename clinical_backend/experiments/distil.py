@@ -68,13 +68,6 @@ class TrainedResNet:
         weights, bias = (value.detach().cpu().numpy().copy() for value in self._network.linear.parameters())
         return _LastLayer(self.classes, np.ascontiguousarray(weights.T), bias, counts)
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the softmax of images of shape (n, s, s, 3), uint8: shape (n, C), float32."""
-        layer = self._network.linear
-        logits = torch.from_numpy(self.features(images)) @ layer.weight.detach().cpu().T + layer.bias.detach().cpu()
-        probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
-        return probabilities
-
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what the last layer sees of images of shape (n, s, s, 3), uint8: shape (n, 512), float32."""
         rows = [np.empty((0, self._network.linear.in_features), dtype=np.float32)]

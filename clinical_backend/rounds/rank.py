@@ -123,7 +123,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     explores = max(doubted, target.missed) if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
         found = f"seeking it found {target.hits} of {target.sought}"
-        why = found if doubted >= target.missed else f"{', '.join(target.unmet)} was not met yet"
+        why = found if doubted >= target.missed else f"no label is {' or '.join(target.unmet)} yet"
         reason += f"; {why}, so {explores:.0%} of the queue explores"
     return Choice("quality_diversity", False, False, reason, explores)
 

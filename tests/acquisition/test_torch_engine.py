@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from clinical_backend.acquisition import FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
+from tests.cuda import needs_cuda, needs_no_cuda
 
-CUDA = pytest.param(
-    {"device": "cuda"}, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-)
+CUDA = pytest.param({"device": "cuda"}, marks=needs_cuda)
 DEVICES = pytest.mark.parametrize("where", [{"engine": "torch"}, CUDA])
 
 
@@ -55,7 +53,7 @@ def test_refuses_what_is_not_finite_and_what_it_does_not_know():
         select("random", query, None, 1, engine="torch")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@needs_no_cuda
 def test_refuses_a_device_that_is_not_there():
     query = Embedding(np.ones((1, 2)))
     with pytest.raises(InvalidArgumentError, match="device"):

@@ -19,6 +19,7 @@ from clinical_backend.learner.embedding import Embedder
 from clinical_backend.learner.encoder import Encoder
 from clinical_backend.learner.onnx_export import Export
 from clinical_backend.learner.preprocessing import power_normalised
+from tests.cuda import needs_cuda, needs_no_cuda
 
 SIZE = 28
 COUNT = 240
@@ -332,13 +333,13 @@ def test_a_loss_that_is_not_finite_is_refused(images, tmp_path, monkeypatch):
         load_adapted(tmp_path)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+@needs_no_cuda
 def test_a_missing_device_is_refused(images, tmp_path):
     with pytest.raises(ModelError, match="no CUDA device"):
         adapt(images, tmp_path, replace(OPTIONS, device="cuda"), progress=ignore)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@needs_cuda
 def test_it_learns_on_a_cuda_device(images, tmp_path, monkeypatch):
     few_steps(monkeypatch, 5)
     first = adapt(images, tmp_path / "1", replace(OPTIONS, device="cuda"), progress=ignore)

@@ -17,6 +17,7 @@ from clinical_backend.learner import backbones, onnx_export
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
 from clinical_backend.learner.networks import TorchBackbone
 from clinical_backend.learner.preprocessing import power_normalised
+from tests.cuda import needs_cuda, needs_no_cuda
 from tests.learner.conftest import TINY
 
 
@@ -58,13 +59,7 @@ def test_a_local_file_gives_the_features_of_its_network(tiny, tiny_weights):
     assert np.abs(tiny.embed(batch) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
-    ],
-)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 def test_torch_gives_the_same_features_as_the_export(tiny, tiny_name, tmp_path, device):
     spec = parse_backbone(tiny_name, image_size=32, folder=tmp_path)
     batch = pixels(3, 32)
@@ -210,7 +205,7 @@ class TestRefusals:
         with pytest.raises(ModelError, match="not the expected file"):
             backbones.lite0_weights_path()
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+    @needs_no_cuda
     def test_cuda_where_there_is_none(self, tmp_path):
         with pytest.raises(ModelError, match="finds no CUDA device"):
             load_backbone(folder=tmp_path, device="cuda")

@@ -16,6 +16,7 @@ from clinical_backend.learner.finetuned import FinetunedBackbone, load_finetuned
 from clinical_backend.learner.finetuning import finetune
 from clinical_backend.learner.networks import build_network
 from clinical_backend.learner.trainable import unfreeze
+from tests.cuda import needs_cuda, needs_no_cuda
 
 CLASSES = ("disc", "never seen", "ring")
 SIZE = 32
@@ -255,7 +256,7 @@ def test_input_that_cannot_be_is_refused(tune, images, labels, options, error):
         tune(images, labels, **options)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@needs_no_cuda
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
@@ -284,7 +285,7 @@ def test_a_missing_cuda_device_is_named(tune):
         tune(*drawn(20), device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@needs_cuda
 def test_it_learns_on_a_cuda_device(tune):
     network = tune(*drawn(60), device="cuda")
     assert network.report.device == "cuda"

@@ -209,7 +209,7 @@ def test_while_a_class_was_never_met_a_part_of_the_queue_explores(cells):
     choice, queue = order(cells, rows, (), audit_share=0.0, classes=(*CLASSES, "scar"))
     assert {task.draw for task in queue} == {Draw.DIVERSE, Draw.TARGET}
     assert choice.explores == pytest.approx(0.99 ** len(rows))
-    assert "scar was not met yet" in choice.reason
+    assert "no label is scar yet" in choice.reason
     _, named = order(cells, rows, (0,), audit_share=0.0, classes=(*CLASSES, "scar"))
     assert {task.draw for task in named} == {Draw.TARGET}
 
