@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE, complete
-from clinical_backend.acquisition.loops.lazy import TAKEN, refresh, sweep
+from clinical_backend.acquisition.loops.lazy import TAKEN, refresh, slack, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,11 +124,12 @@ def _alive(
     workers: Workers,
 ) -> NDArray[np.int64] | None:
     """Return the points whose gain still reaches `sure`, or None where a sample says that most do."""
-    ratio, offset = state[:2]
+    ratio, offset, *_, increment = state
+    above = offset + slack(kernel.shape[1], offset, increment)
     some = slice(None, None, max(1, len(own) // _SAMPLE))
     sample = parts[some].copy()
     refresh(0, len(sample), kernel[some].copy(), sample, *state)
-    if np.mean(own[some] + (sample * ratio + offset) >= sure) > _FEW:
+    if np.mean(own[some] + (sample * ratio + above) >= sure) > _FEW:
         return None
     workers.run(refresh, len(own), kernel, parts, *state)
-    return np.flatnonzero(own + (parts * ratio + offset) >= sure)
+    return np.flatnonzero(own + (parts * ratio + above) >= sure)

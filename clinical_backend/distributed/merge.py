@@ -35,7 +35,7 @@ import numpy as np
 from clinical_backend.acquisition.arguments import number_of_picks
 from clinical_backend.acquisition.greedy import TIE, largest
 from clinical_backend.acquisition.lazy import Memo, first_of
-from clinical_backend.acquisition.loops.lazy import TAKEN, refresh, sweep
+from clinical_backend.acquisition.loops.lazy import ROUNDING_OF_A_TERM, TAKEN, refresh, sweep
 from clinical_backend.acquisition.request import Selection
 from clinical_backend.distributed.loops import STEPS
 from clinical_backend.distributed.proposal import Candidates, Leaders, Rest
@@ -50,7 +50,6 @@ __all__ = ["PartitionedSelection", "select_from"]
 
 _LEAST_CANDIDATES = 256
 _ROUNDING = 1e-5  # of a bound, relatively
-_ROUNDING_OF_A_TERM = 2.5e-7  # of one similarity's increment in a sum
 _GRID = np.linspace(0, 1, STEPS + 1)
 
 
@@ -222,7 +221,7 @@ class _Ceiling:
         dominating = float((self._own + self._parts).max())
         support = float(np.interp(min(self._ratio, 1.0), _GRID, self._support))
         affine = support + self._offset + _ROUNDING * (abs(support) + abs(self._offset))
-        terms = _ROUNDING_OF_A_TERM * self._kernel.shape[1]
+        terms = float(ROUNDING_OF_A_TERM) * self._kernel.shape[1]
         return min(dominating + _ROUNDING * abs(dominating), affine) + terms
 
 

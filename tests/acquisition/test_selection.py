@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition.request import Concave
 from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
 
@@ -132,6 +133,18 @@ def test_a_saturated_function_goes_on_by_the_largest_cosine_to_the_query_set():
     assert selection.saturated_at == 1
     assert (selection.gains[1:] == 0).all()
     assert (np.diff(cosines[selection.indices[1:]]) <= 1e-6).all()
+
+
+@pytest.mark.parametrize("concave", list(Concave))
+def test_com_goes_on_however_small_the_gains_become(concave):
+    """Rounding of log(1 + s/(1 + c)) is absolute: beyond it, bounds of ever smaller gains must still hold."""
+    pool = np.repeat(np.eye(2), [300, 60], axis=0)
+    found = select("com", Embedding(pool), Embedding(pool[:1]), 300, eta=0.0, concave=concave)
+    steps = np.arange(301)
+    psi = {Concave.LOG: np.log1p(steps), Concave.SQRT: np.sqrt(steps), Concave.INVERSE: steps / (1 + steps)}[concave]
+    assert found.saturated_at is None
+    assert found.indices.tolist() == list(range(300))
+    np.testing.assert_allclose(found.gains, np.diff(psi), rtol=1e-3)
 
 
 def test_flvmi_says_where_it_saturates():

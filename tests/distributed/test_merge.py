@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clinical_backend.acquisition import Embedding, select
@@ -66,6 +66,7 @@ class Given(Objective):
     eta=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 10_000),
 )
+@example(name="com", count=27, exemplars=1, shards=1, budget=21, levels=1, eta=0.0, seed=0)
 def test_any_partition_picks_and_gains_to_the_last_bit_what_the_whole_does(
     name, count, exemplars, shards, budget, levels, eta, seed
 ):

@@ -11,10 +11,20 @@ from clinical_backend.acquisition.compiled import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "TAKEN", "refresh", "sweep"]
+__all__ = ["BLOCK", "ROUNDING_OF_A_TERM", "TAKEN", "refresh", "slack", "sweep"]
 
 BLOCK = 1024
 TAKEN = np.float32(-1e30)
+ROUNDING_OF_A_TERM = np.float32(2.5e-7)
+"""What rounding does, twice, to one factor of the product in `Increment.LOG`, however small the increment."""
+_ROUNDING = np.float32(5e-7)
+
+
+@compiled
+def slack(size: int, offset: np.float32, increment: int) -> np.float32:
+    """Return by how much a sum of `size` increments may exceed its bound, since both are rounded."""
+    terms = np.float32(size) * ROUNDING_OF_A_TERM if increment == 1 else np.float32(0)
+    return terms + _ROUNDING * abs(offset)
 
 
 @compiled
@@ -33,23 +43,24 @@ def sweep(
 ) -> tuple[int, float]:
     """Return the first point of a range that reaches its largest gain, and that gain; or (−1, 0).
 
-    The bound of a gain is own + ratio · part + offset. A part that is computed again is stored so that
-    this is the gain itself.
+    The bound of a gain is own + ratio · part + offset, and `slack` for rounding. A part that is computed again
+    is stored so that this, without the slack, is the gain itself.
     """
     kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
-    tops = _tops(own, parts, ratio, offset)
+    above = offset + slack(kernel.shape[1], offset, increment)
+    tops = _tops(own, parts, ratio, above)
     level = np.float32(0)
     for block in range(len(tops)):  # the most promising point of each block first: few others then need a look
         if tops[block] > level:
-            level = _look(block, tops[block], kernel, own, parts, ratio, offset, first, second, increment, level)
+            level = _look(block, tops[block], kernel, own, parts, ratio, offset, above, first, second, increment, level)
     for block in range(len(tops)):
         if tops[block] > level:
-            level = _look(block, level, kernel, own, parts, ratio, offset, first, second, increment, level)
+            level = _look(block, level, kernel, own, parts, ratio, offset, above, first, second, increment, level)
     if level <= 0:
         return -1, 0.0
     level -= tie * level
     for row in range(len(own)):
-        if tops[row // BLOCK] >= level and own[row] + (parts[row] * ratio + offset) >= level:
+        if tops[row // BLOCK] >= level and own[row] + (parts[row] * ratio + above) >= level:
             part = _part(kernel[row], first, second, increment)
             parts[row] = (part - offset) / ratio
             if own[row] + part >= level:
@@ -76,7 +87,7 @@ def refresh(
 
 @compiled
 def _tops(
-    own: NDArray[np.float32], parts: NDArray[np.float32], ratio: np.float32, offset: np.float32
+    own: NDArray[np.float32], parts: NDArray[np.float32], ratio: np.float32, above: np.float32
 ) -> NDArray[np.float32]:
     """Return the largest bound of each block."""
     tops = np.empty((len(own) + BLOCK - 1) // BLOCK, np.float32)
@@ -84,7 +95,7 @@ def _tops(
         some, others = own[block * BLOCK : (block + 1) * BLOCK], parts[block * BLOCK : (block + 1) * BLOCK]
         top = TAKEN
         for place in range(len(some)):
-            top = max(top, some[place] + (others[place] * ratio + offset))
+            top = max(top, some[place] + (others[place] * ratio + above))
         tops[block] = top
     return tops
 
@@ -98,6 +109,7 @@ def _look(
     parts: NDArray[np.float32],
     ratio: np.float32,
     offset: np.float32,
+    above: np.float32,
     first: NDArray[np.float32],
     second: NDArray[np.float32],
     increment: int,
@@ -110,7 +122,7 @@ def _look(
     count = 0
     for place in range(len(some)):
         candidates[count] = place
-        count += some[place] + (others[place] * ratio + offset) >= least
+        count += some[place] + (others[place] * ratio + above) >= least
     for place in candidates[:count]:
         part = _part(rows[place], first, second, increment)
         others[place] = (part - offset) / ratio
