@@ -152,7 +152,7 @@ class LabelStudioServer:
         self.stop()
 
     @property
-    def pid(self) -> int | None:
+    def process_id(self) -> int | None:
         """Process id while it runs."""
         return None if self._process is None else self._process.pid
 

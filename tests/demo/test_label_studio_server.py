@@ -16,7 +16,7 @@ from tests.conftest import CACHE, label_config
 
 def test_a_second_start_finds_the_account_and_all_data(tmp_path):
     with LabelStudioServer(tmp_path, cache=CACHE) as server:
-        account, process = server.account, server.pid
+        account, process = server.account, server.process_id
         with LabelStudioClient(server.url, account.token) as client:
             client.create_project("kept", label_config())
     with pytest.raises(ProcessLookupError):
@@ -60,4 +60,4 @@ def test_a_label_studio_that_stops_at_once_names_its_log(tmp_path):
         server.start()
     assert (tmp_path / "cache" / "label-studio-migration.log").read_text() == "cannot go on\n"
     assert "label-studio-migration.log" in failure.value.cure
-    assert server.pid is None
+    assert server.process_id is None
