@@ -29,6 +29,7 @@ _TILE = 4096
 _SAMPLE = 64
 _LOW = 0.3  # quantile of a row's similarities below which its code does not tell them apart
 _STEPS = 254
+_LEAST_STEP = np.float32(1e-12)
 _PROBES = 64
 _BATCH = 32
 _SLACK = 1 + 1e-5  # of the rounding of a bound's sum
@@ -115,7 +116,8 @@ class Coverage:
         low = np.quantile(self._similarities(np.unique(sample)), _LOW, axis=0) if len(self._cap) else self._cap
         room = self._cap - self._covered
         low = np.clip(low, self._covered, self._covered + np.float32(0.9) * room).astype(np.float32)
-        return low, (self._cap - low) / np.float32(_STEPS)
+        # A row may be open by less than a step can tell: the step must not be 0 for it.
+        return low, np.maximum((self._cap - low) / np.float32(_STEPS), _LEAST_STEP)
 
     def _measure(self, *, keep: bool) -> None:
         """Compute all gains and, where the memory allows, the codes."""

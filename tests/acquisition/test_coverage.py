@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import coverage, select
+from clinical_backend.acquisition.compiled import Workers
+from clinical_backend.acquisition.request import Similarity
+from clinical_backend.acquisition.similarity import Directions, Map
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
 
 
@@ -39,3 +42,20 @@ def test_only_promising_candidates_are_computed_exactly(monkeypatch):
     pool, query, _ = embeddings("relu", (1500, 20, 1), 32, seed=9)
     select("flvmi", pool, query, 20)
     assert sum(computed) < 0.1 * 1500 * 20
+
+
+def test_a_row_that_is_open_by_the_least_there_is_spoils_no_bound():
+    pool, *_ = embeddings("random", (200, 1, 1), 8, seed=4)
+    cap = np.full(200, 0.3, np.float32)
+    covered = np.where(np.arange(200) % 2, np.nextafter(cap, np.float32(0)), np.float32(0.1)).astype(np.float32)
+    similarities = Case(pool, pool, pool, similarity="rescaled").pool_pool
+    with Workers() as workers:
+        to = Map.of(Similarity.RESCALED, non_negative=True)
+        made = coverage.Coverage(Directions(pool, "pool", workers), cap, covered.copy(), to=to, workers=workers)
+        for _ in range(20):
+            gains = np.maximum(np.minimum(similarities, cap) - covered, 0).sum(axis=1)
+            pick, gain = made.best(0.0)
+            assert gain == pytest.approx(gains[pick], rel=1e-4)
+            assert gain == pytest.approx(gains.max(), rel=1e-4)
+            made.add(pick)
+            covered = np.maximum(covered, np.minimum(similarities[pick], cap))
