@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Database"]
 
 _LOCK_SECONDS = 30
+_LOOK_SECONDS = 0.02
 _FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What no state of disk or network explains."""
 
@@ -206,7 +209,7 @@ def _configure_sqlite(engine: Engine, *, references: bool) -> None:
     def _connect(connection: Any, _record: object) -> None:  # noqa: ANN401
         connection.isolation_level = None  # transactions begin below, not where the driver guesses
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _journal_ahead(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute(f"PRAGMA foreign_keys={'ON' if references else 'OFF'}")
         cursor.close()
@@ -216,3 +219,18 @@ def _configure_sqlite(engine: Engine, *, references: bool) -> None:
         # A transaction that reads first and then writes fails at once if another wrote meanwhile.
         immediate = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _journal_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switch the database to WAL, which SQLite refuses at once, without its timeout, while another does so."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest of the code says of what kind
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return

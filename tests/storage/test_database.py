@@ -3,10 +3,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from clinical_backend.demo.postgresql_server import PASSWORD
 from clinical_backend.errors import StorageError
 from clinical_backend.settings import load_settings
+from clinical_backend.storage import database as opening
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores import Stores
@@ -341,3 +343,18 @@ def test_a_user_who_may_not_make_tables_is_told(postgresql):
     ) as refusal:
         Database(postgresql.url(database, "guest"))
     assert PASSWORD not in str(refusal.value)
+
+
+def test_many_that_open_new_databases_at_once_wait_for_each_other(tmp_path):
+    together = threading.Barrier(4)
+
+    def open_all(_):
+        for number in range(150):
+            together.wait(60)
+            engine = opening._make_engine(make_url(f"sqlite:///{tmp_path / str(number)}"))
+            with engine.connect():
+                pass
+            engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_all, range(4))) == [None] * 4
