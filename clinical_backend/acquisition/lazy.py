@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.greedy import TIE, complete
-from clinical_backend.acquisition.loops.lazy import TAKEN, refresh, slack, sweep
+from clinical_backend.acquisition.loops.lazy import TAKEN, raised, refresh, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def _alive(
 ) -> NDArray[np.int64] | None:
     """Return the points whose gain still reaches `sure`, or None where a sample says that most do."""
     ratio, offset, *_, increment = state
-    above = offset + slack(kernel.shape[1], offset, increment)
+    above = raised(offset, kernel.shape[1], increment)
     some = slice(None, None, max(1, len(own) // _SAMPLE))
     sample = parts[some].copy()
     refresh(0, len(sample), kernel[some].copy(), sample, *state)

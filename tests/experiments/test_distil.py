@@ -24,6 +24,7 @@ def test_it_learns_and_tells_classes_apart():
     assert trained.accuracy >= 0.99
     assert trained.epochs < 300
     assert (probabilities.argmax(axis=1) == labels).mean() > 0.9
+    assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
     assert features.shape == (20, 512)
     assert trained.features(images[:0]).shape == (0, 512)
 

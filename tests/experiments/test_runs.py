@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.experiments.curves import save_curves
@@ -20,13 +18,14 @@ from clinical_backend.experiments.simulate import Plan, run_simulation
 from clinical_backend.experiments.summary import first_after, markdown
 from clinical_backend.learner.backbones import BackboneSpec, parse_backbone
 from clinical_backend.learner.classifier import LinearClassifier
+from tests.tiny_network import TINY, save_tiny_weights
 
 
 @pytest.fixture(scope="session")
 def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> BackboneSpec:
     folder = tmp_path_factory.mktemp("weights")
-    save_file(timm.create_model("test_efficientnet").state_dict(), folder / "tiny.safetensors")
-    name = f"timm:test_efficientnet?weights={folder / 'tiny.safetensors'}"
+    save_tiny_weights(folder / "tiny.safetensors")
+    name = f"timm:{TINY}?weights={folder / 'tiny.safetensors'}"
     return parse_backbone(name, image_size=32, folder=folder)
 
 

@@ -1,15 +1,11 @@
 """Backbones that tests share: the default one, exported once per checkout, and a tiny one of timm's."""
 
 import pytest
-import safetensors.torch
-import timm
-import torch
 
 from clinical_backend.learner import onnx_export
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
 from tests.conftest import CACHE
-
-TINY = "test_efficientnet"
+from tests.tiny_network import TINY, save_tiny_weights
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +17,7 @@ def lite0():
 def tiny_weights(tmp_path_factory):
     """The weights of a tiny network, classifier included, as timm's own files have them."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        network = timm.create_model(TINY)
-    safetensors.torch.save_file(network.state_dict(), path)
+    save_tiny_weights(path)
     return path
 
 

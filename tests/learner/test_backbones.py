@@ -18,7 +18,7 @@ from clinical_backend.learner.backbones import load_backbone, parse_backbone
 from clinical_backend.learner.networks import TorchBackbone
 from clinical_backend.learner.preprocessing import power_normalised
 from tests.cuda import needs_cuda, needs_no_cuda
-from tests.learner.conftest import TINY
+from tests.tiny_network import TINY
 
 
 def pixels(count, size):

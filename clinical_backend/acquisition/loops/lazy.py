@@ -11,7 +11,7 @@ from clinical_backend.acquisition.compiled import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "ROUNDING_OF_A_TERM", "TAKEN", "refresh", "slack", "sweep"]
+__all__ = ["BLOCK", "ROUNDING_OF_A_TERM", "TAKEN", "raised", "refresh", "sweep"]
 
 BLOCK = 1024
 TAKEN = np.float32(-1e30)
@@ -21,10 +21,10 @@ _ROUNDING = np.float32(5e-7)
 
 
 @compiled
-def slack(size: int, offset: np.float32, increment: int) -> np.float32:
-    """Return by how much a sum of `size` increments may exceed its bound, since both are rounded."""
+def raised(offset: np.float32, size: int, increment: int) -> np.float32:
+    """Return the offset of a bound that holds for a sum of `size` increments although both are rounded."""
     terms = np.float32(size) * ROUNDING_OF_A_TERM if increment == 1 else np.float32(0)
-    return terms + _ROUNDING * abs(offset)
+    return offset + (terms + _ROUNDING * abs(offset))
 
 
 @compiled
@@ -43,11 +43,11 @@ def sweep(
 ) -> tuple[int, float]:
     """Return the first point of a range that reaches its largest gain, and that gain; or (−1, 0).
 
-    The bound of a gain is own + ratio · part + offset, and `slack` for rounding. A part that is computed again
-    is stored so that this, without the slack, is the gain itself.
+    The bound of a gain is own + ratio · part + offset, the offset `raised` for rounding. A part that is computed
+    again is stored so that this, without the raise, is the gain itself.
     """
     kernel, own, parts = kernel[start:stop], own[start:stop], parts[start:stop]
-    above = offset + slack(kernel.shape[1], offset, increment)
+    above = raised(offset, kernel.shape[1], increment)
     tops = _tops(own, parts, ratio, above)
     level = np.float32(0)
     for block in range(len(tops)):  # the most promising point of each block first: few others then need a look
