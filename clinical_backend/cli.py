@@ -173,6 +173,7 @@ def doctor(project: Project) -> None:
             backend_url=settings.public_url,
             basic_auth=settings.basic_auth,
             exemplar_control=settings.exemplar_control,
+            stars=settings.stars,
             published_version=_published_version(settings, project),
             read_image=_image_reader(settings, client),
         )

@@ -51,6 +51,7 @@ class ProjectOptions(BaseModel):
     audit_share: float | None = Field(default=None, ge=0.0, le=0.9)
     rare_classes: Names | None = None
     exemplar_control: str | None = Field(default=None, min_length=1)
+    stars: bool | None = None
     preannotate: bool | None = None
     start_training_each_n_updates: int | None = Field(default=None, ge=1)
     training: Training | None = None
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
         Classes to look for while no exemplar is tagged, separated by commas.
     exemplar_control
         Name of the ``Choices`` control with which readers tag exemplars.
+    stars
+        Whether a reader's star (ground truth) on an answer tags an exemplar too, and settles a tie between readers.
+        A star that came with an import never does.
     preannotate
         Whether queued tasks carry the model's class as a pre-annotation.
     acquisition
@@ -170,6 +174,7 @@ class Settings(BaseSettings):
     audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
     rare_classes: Annotated[Names, NoDecode] = ()
     exemplar_control: str = Field(default="exemplar", min_length=1)
+    stars: bool = False
     preannotate: bool = True
     acquisition: Acquisition = "auto"
     backbone: str = "efficientnet_lite0"

@@ -86,9 +86,11 @@ def install(faults: Faults) -> None:
         faults.meet("imported")
         return stored
 
-    def fault_then_publish(self: RoundStore, row: Round, report: dict[str, Any], left: int) -> None:
+    def fault_then_publish(
+        self: RoundStore, row: Round, report: dict[str, Any], left: int, switched_at: float | None = None
+    ) -> None:
         faults.meet("switched")
-        publish(self, row, report, left)
+        publish(self, row, report, left, switched_at)
 
     RoundStore.progress = progress_then_fault  # type: ignore[method-assign]
     RoundStore.publish = fault_then_publish  # type: ignore[method-assign]

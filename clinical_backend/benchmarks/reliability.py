@@ -20,7 +20,8 @@ from clinical_backend.benchmarks.faults import POINTS
 from clinical_backend.benchmarks.trial import Trial, open_trial
 from clinical_backend.demo.simulation import CLASS_CONTROL
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.labeling import read_labels, read_scheme
+from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labels import read_labels
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,7 +39,7 @@ _PAGE = 5000
 _IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
 _TASK_FIELDS = "id,data,meta"
-_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by,updated_at"
+_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,parent_prediction"
 _SLOW_SECONDS = 600.0
 
 
@@ -114,6 +115,14 @@ class LabelStudioClient:
     def whoami(self) -> User:
         """Return the user that the token belongs to."""
         return self._read(User, self._get("api/current-user/whoami"))
+
+    def user_ids(self) -> list[int]:
+        """Return the ids of all users of the organisation: each may be served any project's tasks."""
+        return [user.id for user in self._read(list[User], self._get("api/users/"))]
+
+    def server_time(self) -> float:
+        """Return the time by Label Studio's clock, in seconds since the epoch, as far as its last answer told."""
+        return time.time() + self.session.clock_offset
 
     # Projects
 

@@ -173,8 +173,8 @@ def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exempl
     else:
         yield Change(
             "labeling config",
-            f"Readers have no control {exemplar_control!r} for tagging exemplars; let it be added, or let"
-            " them star annotations of what to look for.",
+            f"Readers have no control {exemplar_control!r} for tagging exemplars; let it be added, or name what to"
+            " look for.",
             made=False,
         )
 

@@ -15,7 +15,7 @@ from clinical_backend.errors import (
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
 from clinical_backend.labelstudio.labeling import read_scheme
-from clinical_backend.labelstudio.labels import read_labels
+from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def diagnose(
     backend_url: str,
     basic_auth: tuple[str, str] | None = None,
     exemplar_control: str = "exemplar",
+    stars: bool = False,
     published_version: str | None = None,
     read_image: Callable[[str, int], object] | None = None,
 ) -> list[Finding]:
@@ -87,6 +88,8 @@ def diagnose(
         User and password that this backend asks for.
     exemplar_control
         Name of the control that tags exemplars.
+    stars
+        Whether stars steer.
     published_version
         Version of the queue that was published last, if any.
     read_image
@@ -102,7 +105,7 @@ def diagnose(
         return [*findings, _failed("project", error)]
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
     checks = (
-        _labeling(client, project, exemplar_control),
+        _labeling(client, project, exemplar_control, stars=stars),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
         _order(project),
@@ -145,7 +148,7 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
 
 
-def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str) -> Iterator[Finding]:
+def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str, *, stars: bool) -> Iterator[Finding]:
     try:
         scheme = read_scheme(project.label_config, exemplar_control)
     except LabelingConfigError as error:
@@ -157,12 +160,13 @@ def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str
         yield Finding(
             "exemplars",
             Status.WARNING,
-            f"Readers have no control {exemplar_control!r} to tag exemplars with; only the star steers.",
+            f"Readers have no control {exemplar_control!r} to tag exemplars with"
+            f"{'; only the star steers' if stars else ''}.",
             f"Run `clinical connect --project {project.id} --exemplar-control`, or set RARE_CLASSES.",
         )
     else:
         yield Finding("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
-    labels = read_labels(scheme, client.annotated_tasks(project.id))
+    labels = fetch_labels(client, project, scheme, stars=stars)
     for problem, cure in labels.problems:
         yield Finding("labels", Status.WARNING, problem, cure)
     if not labels.problems:

@@ -12,7 +12,6 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
-from clinical_backend.labelstudio.labels import Labels, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +22,7 @@ __all__ = [
     "MORE_LIKE_THIS",
     "REASON_CONTROL",
     "LabelingScheme",
-    "Labels",
     "choice_result",
-    "read_labels",
     "read_scheme",
     "text_result",
     "with_exemplar_control",

@@ -1,18 +1,62 @@
-"""From readers' annotations to one label per task."""
+"""From readers' annotations to one label per task: what people meant counts, and what a machine set does not."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.labeling import LabelingScheme
-    from clinical_backend.labelstudio.records import AnnotatedTask, Annotation
+    from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project
 
-__all__ = ["Labels", "read_labels"]
+__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels"]
+
+_IMPORT_SECONDS = 60.0
+"""An answer without lead time that is so little younger than its task came with it. Label Studio writes the answers of
+an import after all of its tasks: for 10,000 of them within seconds."""
+
+_NAMED = 5
+"""So many tasks of each problem are named: enough to look at, short enough to read."""
+
+
+class Source(StrEnum):
+    """Who made an annotation."""
+
+    READER = "reader"
+    IMPORT = "import"
+    MODEL = "model"
+    """A prediction that was made an annotation without anybody looking at the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How a task was answered first.
+
+    Attributes
+    ----------
+    source
+        Who answered it: a reader, if any did.
+    at
+        When, in seconds since the epoch by Label Studio's clock; ``None`` where it does not say.
+    served_at
+        When the reader opened the task, as far as the lead time tells.
+    readings
+        How many readers answered it, skips left out.
+    after_machine
+        Whether an import or a model had answered before the first reader did.
+    """
+
+    source: Source
+    at: float | None = None
+    served_at: float | None = None
+    readings: int = 0
+    after_machine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +66,10 @@ class Labels:
     Attributes
     ----------
     classes
-        The class of each task on which readers agree.
+        The class of each task on which readers agree; where no reader answered, that of an import or of an accepted
+        prediction.
     exemplars, counter_exemplars
-        Tasks tagged "more like this" (or starred) and "not like this", ascending.
+        Tasks tagged "more like this" (or starred, where stars steer) and "not like this", ascending.
     skipped
         Tasks that were only skipped.
     disagreed
@@ -32,7 +77,9 @@ class Labels:
     conflicting_tags
         Tasks tagged both ways: neither counts until readers settle it.
     answered
-        All tasks with any answer, of which none needs to be queued.
+        All tasks with an answer, of which none needs to be queued.
+    first_answers
+        How each of them was answered first.
     disputed
         Reader and class of each answer where readers chose different classes and no star settles it: such a task is no
         exemplar, even where most agree.
@@ -40,6 +87,12 @@ class Labels:
         Who tagged an exemplar or counter-exemplar, and when, in seconds since the epoch.
     unknown_classes
         How many answers name a class that the labeling config does not have (any more). They are not used.
+    idle_stars
+        Answers that a reader's star marks while stars do not steer.
+    contradicted_stars
+        Tasks whose star says something else than most readers, or than a tag: the star is passed over.
+    corrected
+        Tasks in which readers gave another class than an import or an accepted prediction: theirs is used.
     """
 
     classes: dict[int, str] = field(default_factory=dict)
@@ -49,35 +102,52 @@ class Labels:
     disagreed: dict[int, tuple[str, ...]] = field(default_factory=dict)
     conflicting_tags: frozenset[int] = frozenset()
     answered: frozenset[int] = frozenset()
+    first_answers: dict[int, Answered] = field(default_factory=dict)
     disputed: dict[int, tuple[tuple[str | None, str], ...]] = field(default_factory=dict)
     tagged: dict[int, tuple[str | None, float | None]] = field(default_factory=dict)
     unknown_classes: Counter[str] = field(default_factory=Counter)
+    idle_stars: int = 0
+    contradicted_stars: frozenset[int] = frozenset()
+    corrected: frozenset[int] = frozenset()
 
     @property
     def problems(self) -> tuple[tuple[str, str], ...]:
         """What a person should know about these labels: problems and their cures."""
-        found = []
+        found: list[tuple[str, str]] = []
+
+        def note(problem: str, cure: str) -> None:
+            found.append((problem, cure))
+
         if self.unknown_classes:
             named = ", ".join(f"{name!r} ({count})" for name, count in sorted(self.unknown_classes.items()))
-            found.append(
-                (
-                    f"Annotations name classes that the labeling config does not have: {named}.",
-                    "They are not used: name the classes as before, or annotate these tasks again.",
-                )
+            note(
+                f"Annotations name classes that the labeling config does not have: {named}.",
+                "They are not used: name the classes as before, or annotate these tasks again.",
             )
         if self.disagreed:
-            found.append(
-                (
-                    f"Readers disagree on {len(self.disagreed)} tasks, which are not used.",
-                    "Star the right annotation of each.",
-                )
+            note(
+                f"Readers disagree on {len(self.disagreed)} tasks, which are not used.",
+                "Let one of them correct the answer, or a third reader answer as well.",
             )
         if self.conflicting_tags:
-            found.append(
-                (
-                    f"{len(self.conflicting_tags)} tasks are tagged both as exemplar and counter-exemplar.",
-                    "Remove one of the tags; until then neither counts.",
-                )
+            note(
+                f"Tagged both as exemplar and counter-exemplar: {_some(self.conflicting_tags)}.",
+                "Remove one of the tags; until then neither counts.",
+            )
+        if self.contradicted_stars:
+            note(
+                f"The star contradicts readers' answers or tags: {_some(self.contradicted_stars)}.",
+                "The answers and tags count: correct them, or take the star away.",
+            )
+        if self.idle_stars:
+            note(
+                f"{self.idle_stars} answers are starred, and stars do not steer.",
+                "Tag what to look for, or set STARS to true if your readers star exemplars.",
+            )
+        if self.corrected:
+            note(
+                f"Readers contradict an import or an accepted prediction: {_some(self.corrected)}.",
+                "The readers' class is used. If these are many, look at the other labels of that source.",
             )
         return tuple(found)
 
@@ -87,12 +157,18 @@ class Labels:
         return tuple(f"{problem} {cure}" for problem, cure in self.problems)
 
 
-def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Labels:
+def read_labels(
+    scheme: LabelingScheme,
+    tasks: Iterable[AnnotatedTask],
+    *,
+    stars: bool = False,
+    offered_again: Collection[int] = (),
+) -> Labels:
     """Combine the answers of all readers into one label per task.
 
-    Skips do not count as answers. Where an annotation is starred (ground truth), only starred ones are read.
-    The class is that of most annotations; a tie leaves the task out. One tag is enough to make an exemplar,
-    and so is the star; tags both ways leave it out, and so do readers who chose different classes.
+    Skips do not count as answers. Readers are heard before imports and accepted predictions, which count only where
+    no reader answered. The class is that of most annotations; a tie leaves the task out. One tag is enough to make an
+    exemplar; tags both ways leave it out, and so do readers who chose different classes.
 
     Parameters
     ----------
@@ -100,54 +176,157 @@ def read_labels(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
         Of the project's present labeling config.
     tasks
         All tasks with answers, from :meth:`LabelStudioClient.annotated_tasks`.
+    stars
+        Whether a reader's star (ground truth) tags an exemplar and settles a tie. One that came with an import does
+        neither, since Label Studio sets it by itself, and answers and tags go before any star.
+    offered_again
+        Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
     """
-    classes: dict[int, str] = {}
-    disagreed: dict[int, tuple[str, ...]] = {}
-    disputed: dict[int, tuple[tuple[str | None, str], ...]] = {}
-    tagged: dict[int, tuple[str | None, float | None]] = {}
-    unknown: Counter[str] = Counter()
-    more, less, skipped, conflicting, answered = (set[int]() for _ in range(5))
+    reading = _Reading(scheme, stars, frozenset(offered_again))
     for task in tasks:
-        if not task.annotations:
-            continue
-        answered.add(task.id)
+        if task.annotations:
+            reading.take(task)
+    return reading.labels()
+
+
+def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
+    """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them."""
+    tasks = client.annotated_tasks(project.id)
+    requeues = project.skip_queue.startswith("REQUEUE")
+    return read_labels(scheme, tasks, stars=stars, offered_again=client.user_ids() if requeues else ())
+
+
+class _Reading:
+    """Goes through the tasks one by one."""
+
+    def __init__(self, scheme: LabelingScheme, stars: bool, offered_again: frozenset[int]) -> None:
+        self._scheme, self._stars, self._readers = scheme, stars, offered_again
+        self._classes: dict[int, str] = {}
+        self._first: dict[int, Answered] = {}
+        self._disagreed: dict[int, tuple[str, ...]] = {}
+        self._disputed: dict[int, tuple[tuple[str | None, str], ...]] = {}
+        self._tagged: dict[int, tuple[str | None, float | None]] = {}
+        self._unknown: Counter[str] = Counter()
+        self._idle_stars = 0
+        self._more, self._less, self._skipped, self._conflicting, self._contradicted, self._corrected = (
+            set[int]() for _ in range(6)
+        )
+
+    def labels(self) -> Labels:
+        """Return what was read."""
+        return Labels(
+            classes=self._classes,
+            exemplars=tuple(sorted(self._more)),
+            counter_exemplars=tuple(sorted(self._less)),
+            skipped=frozenset(self._skipped),
+            disagreed=self._disagreed,
+            conflicting_tags=frozenset(self._conflicting),
+            answered=frozenset(self._first),
+            first_answers=self._first,
+            disputed=self._disputed,
+            tagged=self._tagged,
+            unknown_classes=self._unknown,
+            idle_stars=self._idle_stars,
+            contradicted_stars=frozenset(self._contradicted),
+            corrected=frozenset(self._corrected),
+        )
+
+    def take(self, task: AnnotatedTask) -> None:
+        """Read the answers of a task that has some."""
+        sources = {annotation.id: _source(annotation, task) for annotation in task.annotations}
         valid = [annotation for annotation in task.annotations if not annotation.was_cancelled]
         if not valid:
-            skipped.add(task.id)
-            continue
-        starred = [annotation for annotation in valid if annotation.ground_truth]
-        heard = starred or valid
-        leaders = _leaders(scheme, heard, unknown)
+            self._skipped.add(task.id)
+            if self._readers <= {annotation.completed_by for annotation in task.annotations}:
+                self._first[task.id] = _first_answer(task.annotations, sources, readings=0)
+            return
+        readers = [annotation for annotation in valid if sources[annotation.id] is Source.READER]
+        self._first[task.id] = _first_answer(
+            valid, sources, readings=len({annotation.completed_by for annotation in readers})
+        )
+        heard = readers or valid
+        self._class_of(task.id, heard, valid)
+        if task.id not in self._disagreed and task.id not in self._disputed:
+            self._tags_of(task.id, heard, readers)
+
+    def _class_of(self, task_id: int, heard: Sequence[Annotation], valid: Sequence[Annotation]) -> None:
+        scheme = self._scheme
+        leaders = _leaders(scheme, heard, self._unknown)
         answers = _answers(scheme, heard)
         if len({name for _, name in answers}) > 1:
-            disputed[task.id] = answers
+            starred = self._starred_classes(heard)
+            if len(leaders) > 1 and len(starred) == 1 and starred[0] in leaders:
+                leaders = starred
+            else:
+                self._disputed[task_id] = answers
+                if starred and set(starred) != set(leaders):
+                    self._contradicted.add(task_id)
         if len(leaders) > 1:
-            disagreed[task.id] = leaders
-            continue
-        if leaders:
-            classes[task.id] = leaders[0]
-        if task.id in disputed:
-            continue
+            self._disagreed[task_id] = leaders
+        elif leaders:
+            self._classes[task_id] = leaders[0]
+            machine = {name for _, name in _answers(scheme, [each for each in valid if each not in heard])}
+            if machine - {leaders[0]}:
+                self._corrected.add(task_id)
+
+    def _starred_classes(self, heard: Sequence[Annotation]) -> tuple[str, ...]:
+        if not self._stars:
+            return ()
+        return tuple(dict.fromkeys(name for _, name in _answers(self._scheme, [a for a in heard if a.ground_truth])))
+
+    def _tags_of(self, task_id: int, heard: Sequence[Annotation], readers: Sequence[Annotation]) -> None:
+        scheme = self._scheme
         tags = {tag for annotation in heard for tag in _chosen(annotation, scheme.exemplar_control)}
-        wanted = bool(starred) or scheme.more_value in tags
-        unwanted = scheme.less_value in tags
+        starred = [annotation for annotation in readers if annotation.ground_truth]
+        wanted, unwanted = scheme.more_value in tags, scheme.less_value in tags
+        if starred and not self._stars:
+            self._idle_stars += 0 if wanted or unwanted else len(starred)
+        elif starred and unwanted and not wanted:
+            self._contradicted.add(task_id)
+        elif starred:
+            wanted = True
         if wanted and unwanted:
-            conflicting.add(task.id)
+            self._conflicting.add(task_id)
         elif wanted or unwanted:
-            (more if wanted else less).add(task.id)
-            tagged[task.id] = _tagger(scheme, heard)
-    return Labels(
-        classes=classes,
-        exemplars=tuple(sorted(more)),
-        counter_exemplars=tuple(sorted(less)),
-        skipped=frozenset(skipped),
-        disagreed=disagreed,
-        conflicting_tags=frozenset(conflicting),
-        answered=frozenset(answered),
-        disputed=disputed,
-        tagged=tagged,
-        unknown_classes=unknown,
-    )
+            (self._more if wanted else self._less).add(task_id)
+            self._tagged[task_id] = _tagger(scheme, heard)
+
+
+def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
+    """Tell who made an annotation. A skip is always a reader's."""
+    if annotation.was_cancelled:
+        return Source.READER
+    if annotation.import_id is not None:
+        return Source.IMPORT
+    if annotation.lead_time is not None:
+        return Source.READER
+    if annotation.parent_prediction is not None:
+        return Source.MODEL
+    if annotation.created_at is None or task.created_at is None:
+        return Source.READER
+    age = (annotation.created_at - task.created_at).total_seconds()
+    return Source.IMPORT if age <= _IMPORT_SECONDS else Source.READER
+
+
+def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source], *, readings: int) -> Answered:
+    """Return how a task was answered first: by whom, when, and what had answered it before a reader did."""
+    ordered = sorted(annotations, key=lambda annotation: (_time(annotation) or 0.0, annotation.id))
+    readers = [annotation for annotation in ordered if sources[annotation.id] is Source.READER]
+    first = (readers or ordered)[0]
+    at = _time(first)
+    lead = first.lead_time if first.lead_time is not None and math.isfinite(first.lead_time) else 0.0
+    served_at = None if at is None else at - max(0.0, lead)
+    return Answered(sources[first.id], at, served_at, readings, bool(readers) and first is not ordered[0])
+
+
+def _time(annotation: Annotation) -> float | None:
+    return None if annotation.created_at is None else annotation.created_at.timestamp()
+
+
+def _some(tasks: Collection[int]) -> str:
+    """Say how many tasks there are, and which are the first."""
+    named = ", ".join(map(str, sorted(tasks)[:_NAMED]))
+    return f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'} ({named}{', …' if len(tasks) > _NAMED else ''})"
 
 
 def _answers(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[tuple[str | None, str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,14 @@ class Published:
         Its tasks, in order.
     dropped
         Tasks that were deleted meanwhile.
+    switched_at
+        When readers got it, by Label Studio's clock.
     """
 
     version: str
     task_ids: tuple[int, ...]
     dropped: tuple[int, ...] = ()
+    switched_at: float | None = field(default=None, compare=False)
 
 
 class Publisher:
@@ -116,12 +119,14 @@ class Publisher:
             return Published(version, ())
         current = self._client.project(project_id).model_version
         if current == version and version in self._client.model_versions(project_id):
-            return Published(version, tuple(item.task_id for item in items))
+            return Published(version, tuple(item.task_id for item in items), (), self._client.server_time())
         kept = self._import(project_id, version, items)
         self._client.update_project(project_id, model_version=version)
+        switched_at = self._client.server_time()
         task_ids = tuple(item.task_id for item in kept)
         held = frozenset(task_ids)
-        return Published(version, task_ids, tuple(item.task_id for item in items if item.task_id not in held))
+        dropped = tuple(item.task_id for item in items if item.task_id not in held)
+        return Published(version, task_ids, dropped, switched_at)
 
     def retire(self, project_id: int, keep: Collection[str], prefix: str) -> list[str]:
         """Delete our own older queues and return their versions.

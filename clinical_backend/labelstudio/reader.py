@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ class Reader:
     def __init__(self, client: LabelStudioClient, *, image_name: str = "image") -> None:
         self._client = client
         self._image_name = image_name
+        self._opened: tuple[int, float] | None = None
 
     def next(self, project_id: int) -> NextTask | None:
         """Open the task that is served next, which locks it for this reader; ``None`` when none is left."""
-        return self._client.next_task(project_id)
+        task = self._client.next_task(project_id)
+        self._opened = None if task is None else (task.id, time.monotonic())
+        return task
 
     def annotate(self, task: Task | int, choices: Mapping[str, Sequence[str]]) -> int:
         """Submit an answer and return the annotation's id.
@@ -42,7 +46,7 @@ class Reader:
         choices
             What is chosen, by the name of the control.
         """
-        return self._submit(task, {"result": self._regions(choices), "lead_time": 1.0})
+        return self._submit(task, {"result": self._regions(choices)})
 
     def skip(self, task: Task | int) -> int:
         """Skip a task and return the id of the cancelled annotation that stands for it."""
@@ -64,6 +68,8 @@ class Reader:
 
     def _submit(self, task: Task | int, body: Mapping[str, Any]) -> int:
         task_id = task if isinstance(task, int) else task.id
+        opened = self._opened[1] if self._opened is not None and self._opened[0] == task_id else time.monotonic()
+        body = {**body, "lead_time": round(time.monotonic() - opened, 3)}
         reply = self._client.session.request("POST", f"api/tasks/{task_id}/annotations/", json=body)
         return int(reply["id"])
 

@@ -62,17 +62,26 @@ class Task(_Record):
     id: int
     data: dict[str, Any] = Field(default_factory=dict)
     meta: dict[str, Any] | None = None
+    created_at: datetime | None = None
 
 
 class Annotation(_Record):
-    """One reader's answer. ``was_cancelled`` means skipped; ``ground_truth`` means starred."""
+    """One answer. ``was_cancelled`` means skipped; ``ground_truth`` means starred.
+
+    ``lead_time``, in seconds, is what the interface measures while a reader looks; imports and bulk actions leave it
+    out. ``import_id`` and ``parent_prediction`` name what an answer was copied from.
+    """
 
     id: int
     result: list[Region] = Field(default_factory=list)
     was_cancelled: bool = False
     ground_truth: bool = False
     completed_by: int | None = None
+    created_at: datetime | None = None
     updated_at: datetime | None = None
+    lead_time: float | None = None
+    import_id: int | None = None
+    parent_prediction: int | None = None
 
 
 class AnnotatedTask(Task):

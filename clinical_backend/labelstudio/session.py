@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +31,9 @@ _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10.0
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+
+_CLOCK_RESOLUTION = 1.5
+"""Seconds of difference that the whole seconds of a ``Date`` header and the way of an answer explain."""
 
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 # Label Studio's own server sends head and body of an answer apart, so that on a connection that is kept alive
@@ -74,6 +78,8 @@ class Session:
         self._api_key = api_key.strip()
         self._authentication = TokenAuthentication(root, api_key)
         self._sleep = sleep
+        self.clock_offset = 0.0
+        """Seconds that Label Studio's clock is ahead of this one, by its last answer."""
         self.http = httpx2.Client(
             base_url=root,
             auth=self._authentication,
@@ -148,6 +154,7 @@ class Session:
                 if last or not (repeatable or unsent):
                     raise self._unavailable(type(error).__name__) from error
             else:
+                self.clock_offset = _clock_offset(response)
                 if last or not repeatable or response.status_code not in _TRY_AGAIN:
                     return self._decode(response, path)
                 wait = max(wait, _retry_after(response))
@@ -215,6 +222,16 @@ def _root(url: str) -> httpx2.URL:
             "Set LABEL_STUDIO_URL to an address such as http://localhost:8080, without user or password.",
         )
     return root.copy_with(path=root.path.rstrip("/"), query=None, fragment=None)
+
+
+def _clock_offset(response: httpx2.Response) -> float:
+    """Return by how much the server's clock is ahead; 0 where both agree as far as whole seconds tell."""
+    try:
+        seconds = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return 0.0
+    ahead = seconds + 0.5 - time.time()
+    return 0.0 if abs(ahead) <= _CLOCK_RESOLUTION else ahead
 
 
 def _retry_after(response: httpx2.Response) -> float:

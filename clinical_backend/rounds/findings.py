@@ -10,7 +10,7 @@ import numpy as np
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.remaining import RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
-from clinical_backend.storage.schema import Draw
+from clinical_backend.storage.schema import Draw, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,12 @@ class Findings:
         The rare classes; empty while nothing is known of them.
     labels, found
         Tasks with a class, and those of a rare one.
+    origins
+        Labels, and rare cases among them, by how the labels came about; those that there are none of are left out.
+    second_readings
+        Tasks that two readers or more answered.
     curve
-        Labels and rare cases found among them, label after label, thinned to 500 points at most.
+        Labels from queues and rare cases found among them, label after label, thinned to 500 points at most.
     audit_labels, audit_rare
         Labels of tasks that were drawn at random, and the rare ones among them.
     prevalence
@@ -62,6 +66,8 @@ class Findings:
     target: tuple[str, ...] = ()
     labels: int = 0
     found: int = 0
+    origins: dict[Origin, tuple[int, int]] = field(default_factory=dict)
+    second_readings: int = 0
     curve: list[tuple[int, int]] = field(default_factory=list)
     audit_labels: int = 0
     audit_rare: int = 0
@@ -91,7 +97,9 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
         target=target,
         labels=len(ledger),
         found=sum(entry.label in target for entry in ledger),
-        curve=_curve([entry.label in target for entry in ledger]),
+        origins=_origins(ledger, target),
+        second_readings=sum(entry.readings > 1 for entry in ledger),
+        curve=_curve([entry.label in target for entry in ledger if entry.origin is Origin.QUEUE]),
         audit_labels=sum(entry.draw is Draw.AUDIT for entry in ledger),
         audit_rare=sum(entry.draw is Draw.AUDIT and entry.label in target for entry in ledger),
         pool=pool,
@@ -151,9 +159,8 @@ class _Counts:
     def __init__(self, ledger: Sequence[LedgerEntry], target: Sequence[str]) -> None:
         self._rare = np.array([entry.label in target for entry in ledger], dtype=bool)
         self._audit = np.array([entry.draw is Draw.AUDIT for entry in ledger], dtype=bool)
-        self._queued = np.array([entry.draw is not Draw.OTHER for entry in ledger], dtype=bool)
+        self._queued = np.array([entry.origin is Origin.QUEUE for entry in ledger], dtype=bool)
         self._round = np.array([entry.round_number or 0 for entry in ledger], dtype=np.int64)
-        self._time = np.array([entry.labelled_at for entry in ledger], dtype=np.float64)
 
     def __len__(self) -> int:
         return len(self._rare)
@@ -179,11 +186,13 @@ class _Counts:
         return int((self._queued & self._rare).sum())
 
     def yield_of(self, row: Round, pool: int) -> RoundYield:
-        """Count what a round's queue found, and what was found since in the pool that it drew from."""
+        """Count what a round's queue found, and what was found since readers got it.
+
+        Its draws are from what was unlabelled then: one that was answered while the round still ran counts for the
+        queue before.
+        """
         queue = self._queued & (self._round == row.number)
-        # What no queue held has only a time; what the round itself read back has one before its end.
-        past = ~self._queued & (self._time > (row.finished_at or 0.0))
-        since = past | (self._queued & (self._round >= row.number))
+        since = self._round >= row.number
         labelled = int(since.sum())
         return RoundYield(
             pool=pool + labelled,
@@ -194,6 +203,11 @@ class _Counts:
             labelled_since=labelled,
             found_since=int((since & self._rare).sum()),
         )
+
+
+def _origins(ledger: Sequence[LedgerEntry], target: Sequence[str]) -> dict[Origin, tuple[int, int]]:
+    rare = {origin: [entry.label in target for entry in ledger if entry.origin is origin] for origin in Origin}
+    return {origin: (len(one), sum(one)) for origin, one in rare.items() if one}
 
 
 def _curve(rare: Sequence[bool]) -> list[tuple[int, int]]:

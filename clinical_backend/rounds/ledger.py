@@ -1,74 +1,126 @@
-"""The ledger: how each labelled task reached its reader, so that finds can be counted honestly."""
+"""The ledger: how each label came about, so that finds can be counted honestly."""
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clinical_backend.storage.schema import Draw, TaskLabel
+from clinical_backend.labelstudio.labels import Source
+from clinical_backend.storage.schema import Origin, TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from clinical_backend.storage.schema import QueuedTask
+    from clinical_backend.labelstudio.labels import Answered, Labels
+    from clinical_backend.storage.rounds import RoundStore
+    from clinical_backend.storage.schema import Draw
 
-__all__ = ["enter"]
+__all__ = ["Provenance", "ServedQueues", "enter"]
+
+_MACHINES = {Source.IMPORT: Origin.IMPORTED, Source.MODEL: Origin.ACCEPTED}
 
 
-def enter(
-    project_id: int,
-    known: Mapping[int, TaskLabel],
-    labels: Mapping[int, str],
-    answered: Collection[int],
-    steer: Mapping[int, int],
-    queue: Iterable[QueuedTask],
-    round_number: int | None,
-    *,
-    tagged: Mapping[int, tuple[str | None, float | None]] | None = None,
-    disputed: Mapping[int, Sequence[tuple[str | None, str]]] | None = None,
-) -> list[TaskLabel]:
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a label comes from; the fields mean what those of :class:`TaskLabel` mean."""
+
+    origin: Origin
+    draw: Draw | None
+    round_number: int | None
+
+
+class ServedQueues:
+    """The queues that readers were served from, one after the other.
+
+    Parameters
+    ----------
+    times
+        By Label Studio's clock, when readers got each queue, ascending.
+    numbers
+        Numbers of their rounds.
+    draws
+        Why a round's queue held a task, by the round's number and the task.
+    """
+
+    def __init__(self, times: Sequence[float], numbers: Sequence[int], draws: Mapping[tuple[int, int], Draw]) -> None:
+        self._times, self._numbers, self._draws = list(times), list(numbers), draws
+
+    @classmethod
+    def of(cls, rounds: RoundStore, project_id: int, task_ids: Sequence[int]) -> ServedQueues:
+        """Read the queues of a project back, as far as they held some of these tasks."""
+        served = rounds.served(project_id)
+        return cls([when for _, when in served], [number for number, _ in served], rounds.draws(project_id, task_ids))
+
+    def provenance(self, task_id: int, answered: Answered) -> Provenance:
+        """Return where a label comes from.
+
+        A reader keeps a task that was opened before the queue changed. So what counts is the queue of the moment at
+        which the task was opened, and else the latest one up to the answer that held it.
+        """
+        answered_at = time.time() if answered.at is None else answered.at
+        opened_at = answered_at if answered.served_at is None else answered.served_at
+        now = bisect_right(self._times, answered_at)
+        then = bisect_right(self._times, opened_at)
+        number = self._numbers[now - 1] if now else None
+        if answered.source is not Source.READER:
+            return Provenance(_MACHINES[answered.source], None, number)
+        if answered.after_machine:
+            return Provenance(Origin.SECOND_LOOK, None, number)
+        for place in [then, *range(now, then, -1)]:
+            draw = self._draws.get((self._numbers[place - 1], task_id)) if place else None
+            if draw is not None:
+                return Provenance(Origin.QUEUE, draw, self._numbers[place - 1])
+        return Provenance(Origin.PAST_QUEUE, None, number)
+
+
+def enter(project_id: int, known: Mapping[int, TaskLabel], labels: Labels, rounds: RoundStore) -> list[TaskLabel]:
     """Return the labels of a project as they stand, with where each came from.
 
-    A task that was annotated before keeps its origin; a new one comes from the published queue, if it was
-    in it, and otherwise from elsewhere (an import, a search, a reader's own choice).
+    What is known of a label stays while its answer is the same one; the queues of all rounds tell of the others.
 
     Parameters
     ----------
     known
         The ledger so far.
     labels
-        Class by task, as read back now.
-    answered
-        All tasks with any answer, skips among them.
-    steer
-        1 or −1 for tagged tasks.
-    queue, round_number
-        The published queue and the number of its round.
-    tagged
-        Who tagged a task, and when.
-    disputed
-        Reader and class of each answer, where they differ.
+        As read back now.
+    rounds
+        Those of the project, with their queues.
     """
-    draws = {row.task_id: row.draw for row in queue}
+    fresh = [task for task, answered in labels.first_answers.items() if not _is_known(known.get(task), answered)]
+    queues = ServedQueues.of(rounds, project_id, fresh)
+    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = time.time()
     entries = []
-    for task_id in sorted({*labels, *answered}):
+    for task_id, answered in sorted(labels.first_answers.items()):
         before = known.get(task_id)
-        queued = task_id in draws
-        tagged_by, tagged_at = (tagged or {}).get(task_id, (None, None))
-        answers = (disputed or {}).get(task_id)
+        if before is not None and _is_known(before, answered):
+            source, labelled_at = Provenance(before.origin, before.draw, before.round_number), before.labelled_at
+        else:
+            source = queues.provenance(task_id, answered)
+            labelled_at = now if answered.at is None else answered.at
+        tagged_by, tagged_at = labels.tagged.get(task_id, (None, None))
+        answers = labels.disputed.get(task_id)
         entries.append(
             TaskLabel(
                 project_id=project_id,
                 task_id=task_id,
-                label=labels.get(task_id),
+                label=labels.classes.get(task_id),
                 steer=steer.get(task_id, 0),
-                draw=before.draw if before else draws.get(task_id, Draw.OTHER),
-                round_number=before.round_number if before else (round_number if queued else None),
-                labelled_at=before.labelled_at if before else now,
+                origin=source.origin,
+                draw=source.draw,
+                round_number=source.round_number,
+                labelled_at=labelled_at,
+                readings=answered.readings,
                 tagged_by=tagged_by,
                 tagged_at=tagged_at,
                 answers=None if answers is None else [list(answer) for answer in answers],
             )
         )
     return entries
+
+
+def _is_known(before: TaskLabel | None, answered: Answered) -> bool:
+    return before is not None and answered.at in {None, before.labelled_at}

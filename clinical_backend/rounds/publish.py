@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.labelstudio.labeling import LabelingScheme
-    from clinical_backend.labelstudio.publisher import Publisher
+    from clinical_backend.labelstudio.publisher import Published, Publisher
     from clinical_backend.rounds.rank import RankedTask
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
@@ -29,13 +29,13 @@ def publish(
     ranked: Sequence[RankedTask],
     *,
     preannotate: bool,
-) -> int:
+) -> Published:
     """Store the queue, import it, and switch Label Studio to it.
 
     Returns
     -------
-    int
-        How many tasks it has; with none, the old queue stays.
+    Published
+        What readers are served now; with no task, the old queue stays.
     """
     stores.rounds.keep_queue(
         [
@@ -61,7 +61,7 @@ def publish(
         )
         for place, task in enumerate(ranked)
     ]
-    return len(publisher.publish(row.project_id, row.version, items).task_ids)
+    return publisher.publish(row.project_id, row.version, items)
 
 
 def _preannotation(scheme: LabelingScheme, task: RankedTask) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from clinical_backend.rounds.similarity import centred_cosine
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -139,6 +139,7 @@ def rank(
     counter_exemplars: FeaturedTasks,
     round_number: int,
     groups: Mapping[int, str] | None = None,
+    skipped: Collection[int] = (),
 ) -> tuple[Choice, list[RankedTask]]:
     """Order the best of the pool, with a share of it drawn at random.
 
@@ -155,6 +156,9 @@ def rank(
     groups
         What stands for the patient or study, by task. The queue holds at most GROUP_CAP tasks of one: the random draws
         come first, then the order is walked through, and tasks of a full group are passed over.
+    skipped
+        Tasks that a reader skipped and others are offered. They take nothing from those who skipped them: the queue
+        is longer by their number, at most twice as long.
 
     Returns
     -------
@@ -162,7 +166,8 @@ def rank(
         What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
     """
     generator = np.random.default_rng([settings.seed, round_number])
-    size = min(settings.queue_size, len(pool))
+    passed_over = int(np.isin(pool.tasks, list(skipped)).sum())
+    size = min(settings.queue_size + min(passed_over, settings.queue_size), len(pool))
     codes = group_codes(pool.tasks.tolist(), groups or {})
     cap = settings.group_cap
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]

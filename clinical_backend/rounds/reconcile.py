@@ -10,8 +10,10 @@ from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError, StorageError
 from clinical_backend.labelstudio.connect import repair
-from clinical_backend.labelstudio.labeling import read_labels, read_scheme
+from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.logs import log_context
+from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.lock import project_lock
 from clinical_backend.rounds.retention import clear_up
@@ -151,7 +153,7 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         stores.projects.request_round(project.id, "tasks were added or deleted")
         return
     scheme = read_scheme(project.label_config, settings.exemplar_control)
-    labels = read_labels(scheme, workshop.client.annotated_tasks(project.id))
+    labels = fetch_labels(workshop.client, project, scheme, stars=settings.stars)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
     before = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(project.id).items()}
@@ -159,11 +161,13 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
     published = stores.rounds.published(project.id)
     if reason is None and published is not None:
         queue = stores.rounds.queue(published.id)
-        left = sum(queued.task_id not in labels.answered for queued in queue)
+        seen = labels.answered | labels.skipped
+        left = sum(queued.task_id not in seen for queued in queue)
         stores.projects.change(project.id, queue_left=left)
         now_seconds = time.time()
-        pool = sum(task not in labels.answered and may_try(image, now_seconds) for task, image in known.items())
-        reason = reason_for_queue(left, len(queue), pool)
+        pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
+        fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
+        reason = reason_for_queue(left, len(queue), fresh)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 

@@ -18,6 +18,7 @@ from clinical_backend.rounds.sync import synchronise
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling import LabelingScheme
+    from clinical_backend.labelstudio.publisher import Published
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import QueuedTask, Round
 
@@ -83,16 +84,16 @@ def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
     row = rounds.begin(project_id, f"rollback to round {earlier.number}")
     logger.info("Project %d: round %d is a %s", project_id, row.number, row.request)
     try:
-        size, report = _publish(workshop, row, earlier)
+        published, report = _publish(workshop, row, earlier)
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
-    rounds.publish(row, report, size)
+    rounds.publish(row, report, len(published.task_ids), published.switched_at)
     clear_up(workshop, project_id)
     return row
 
 
-def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[int, dict[str, object]]:
+def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, object]]:
     stores, settings = workshop.stores, workshop.settings_of(row.project_id)
     snapshot = synchronise(workshop.client, stores, settings, row.project_id)
     waiting = set(snapshot.pool)
@@ -109,9 +110,11 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[int, dict[
         classifier, metadata = load_checkpoint(folder)
         kept = workshop.checkpoint_folder(row.project_id, row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-    size = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, preannotate=settings.preannotate)
-    counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": size}
-    return size, {
+    published = publish(
+        stores, Publisher(workshop.client), snapshot.scheme, row, ranked, preannotate=settings.preannotate
+    )
+    counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": len(published.task_ids)}
+    return published, {
         **earlier.report,
         "counts": {**earlier.report.get("counts", {}), **counts},
         "promotion": {"promoted": True, "reason": row.request},

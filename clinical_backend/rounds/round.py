@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
@@ -64,6 +66,8 @@ def run_round(workshop: Workshop, row: Round) -> None:
             thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
             cluster=workshop.cluster,
         )
+        pooled, copies = without_copies(stores.images.all(project_id), snapshot.pool, snapshot.labels.answered)
+        snapshot = replace(snapshot, pool=tuple(pooled))
         inputs, adaptation = choose_inputs(workshop, snapshot, project_id)
         pool = inputs.pool
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
@@ -103,13 +107,14 @@ def run_round(workshop: Workshop, row: Round) -> None:
             counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
             groups=snapshot.groups,
+            skipped=snapshot.labels.skipped,
         )
     with stages.stage("publish"):
         answering = "none"
         if settings.preannotate and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         publisher = Publisher(workshop.client)
-        size = publish(stores, publisher, snapshot.scheme, row, ranked, preannotate=settings.preannotate)
+        published = publish(stores, publisher, snapshot.scheme, row, ranked, preannotate=settings.preannotate)
     report = {
         "acquisition": choice.acquisition,
         "reason": choice.reason,
@@ -118,11 +123,13 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "counts": {
             "pool": len(snapshot.pool),
             "unreadable": len(snapshot.pool) - len(pool),
+            "copies": len(copies),
+            "skipped": len(snapshot.labels.skipped),
             "labelled": len(snapshot.labels.classes),
             "exemplars": snapshot.target.exemplars,
             "query": len(inputs.query),
             "embedded": embedded,
-            "queue": size,
+            "queue": len(published.task_ids),
         },
         "measurements": fitted.measurements,
         "promotion": promotion.report,
@@ -130,15 +137,19 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "features": adaptation,
         "preannotations": answering,
         "seconds": stages.seconds,
-        "notes": [*snapshot.labels.messages, *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool))],
+        "notes": [
+            *snapshot.labels.messages,
+            *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool), len(copies)),
+        ],
     }
     stores.labels.suspect(project_id, suspects)
-    stores.rounds.publish(row, report, size)
+    left = sum(task not in snapshot.labels.skipped for task in published.task_ids)
+    stores.rounds.publish(row, report, left, published.switched_at)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,
         row.number,
-        size,
+        len(published.task_ids),
         row.version,
         choice.acquisition,
         choice.reason,
@@ -166,8 +177,11 @@ class _Stages:
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
-def _notes_on_images(stores: Stores, project_id: int, unreadable: int) -> list[str]:
-    return [f"{unreadable} images cannot be read. {_reason(stores, project_id)}"] if unreadable else []
+def _notes_on_images(stores: Stores, project_id: int, unreadable: int, copies: int) -> list[str]:
+    notes = [f"{unreadable} images cannot be read. {_reason(stores, project_id)}"] if unreadable else []
+    if copies:
+        notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
+    return notes
 
 
 def _reason(stores: Stores, project_id: int) -> str:

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.labeling import LabelingScheme, Labels, read_labels, read_scheme
+from clinical_backend.labelstudio.labeling import LabelingScheme, read_scheme
+from clinical_backend.labelstudio.labels import Labels, fetch_labels
 from clinical_backend.rounds.grouping import group_key
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.target import Target, find_target
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.schema import TaskLabel
     from clinical_backend.storage.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]
@@ -44,7 +44,7 @@ class Snapshot:
     labels
         What readers said so far.
     pool
-        Tasks without any answer, ascending.
+        Tasks without any answer, ascending; a task that was skipped and is offered to other readers is among them.
     newest_task
         Greatest id of a task; 0 without one.
     target
@@ -75,10 +75,11 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     project = client.project(project_id)
     scheme = read_scheme(project.label_config, settings.exemplar_control)
     _synchronise_tasks(client, stores, project, scheme, settings.group_field)
-    labels = read_labels(scheme, client.annotated_tasks(project_id))
+    labels = fetch_labels(client, project, scheme, stars=settings.stars)
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
-    ledger = _enter_labels(stores, project_id, labels)
+    ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds)
+    stores.labels.replace(project_id, ledger)
     stores.projects.change(project_id, label_config=project.label_config)
     tasks = stores.images.all(project_id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
@@ -122,21 +123,3 @@ def _synchronise_tasks(
 
 def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
     return {task.id: str(task.data.get(scheme.image_field) or "") for task in tasks}
-
-
-def _enter_labels(stores: Stores, project_id: int, labels: Labels) -> list[TaskLabel]:
-    published = stores.rounds.published(project_id)
-    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
-    entries = enter(
-        project_id,
-        stores.labels.all(project_id),
-        labels.classes,
-        labels.answered,
-        steer,
-        stores.rounds.queue(published.id) if published else (),
-        published.number if published else None,
-        tagged=labels.tagged,
-        disputed=labels.disputed,
-    )
-    stores.labels.replace(project_id, entries)
-    return entries

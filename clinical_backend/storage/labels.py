@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Draw, SuspectedLabel, TaskImage, TaskLabel
+from clinical_backend.storage.schema import SuspectedLabel, TaskImage, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.schema import Draw, Origin
 
 __all__ = ["LabelStore", "LedgerEntry"]
 
@@ -24,9 +25,10 @@ class LedgerEntry:
 
     task_id: int
     label: str
-    draw: Draw
+    origin: Origin
+    draw: Draw | None
     round_number: int | None
-    labelled_at: float
+    readings: int
 
 
 class LabelStore:
@@ -42,15 +44,22 @@ class LabelStore:
             return {row.task_id: row for row in rows}
 
     def ledger(self, project_id: int) -> list[LedgerEntry]:
-        """Return the tasks of a project that have a class, in the order in which they were read back."""
-        columns = (TaskLabel.task_id, TaskLabel.label, TaskLabel.draw, TaskLabel.round_number, TaskLabel.labelled_at)
+        """Return the tasks of a project that have a class, in the order in which they were answered."""
+        columns = (
+            TaskLabel.task_id,
+            TaskLabel.label,
+            TaskLabel.origin,
+            TaskLabel.draw,
+            TaskLabel.round_number,
+            TaskLabel.readings,
+        )
         query = select(*columns).where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None))
         with self._database.read() as session:
             rows = session.execute(query.order_by(TaskLabel.labelled_at, TaskLabel.task_id))
-            return [LedgerEntry(row[0], row[1] or "", row[2], row[3], row[4]) for row in rows]
+            return [LedgerEntry(row[0], row[1] or "", *row[2:]) for row in rows]
 
     def open_tasks(self, project_id: int, *, up_to: int | None = None) -> int:
-        """Return how many tasks have a readable image and no answer.
+        """Return how many tasks have a readable image and no answer, exact copies left out.
 
         Parameters
         ----------
@@ -60,8 +69,13 @@ class LabelStore:
         answered = select(TaskLabel.task_id).where(
             TaskLabel.project_id == TaskImage.project_id, TaskLabel.task_id == TaskImage.task_id
         )
-        query = select(func.count()).where(
-            TaskImage.project_id == project_id, TaskImage.digest.is_not(None), ~answered.exists()
+        read = (
+            select(TaskImage.digest)
+            .join(TaskLabel, (TaskLabel.project_id == TaskImage.project_id) & (TaskLabel.task_id == TaskImage.task_id))
+            .where(TaskImage.project_id == project_id, TaskImage.digest.is_not(None))
+        )
+        query = select(func.count(TaskImage.digest.distinct())).where(
+            TaskImage.project_id == project_id, ~answered.exists(), TaskImage.digest.not_in(read)
         )
         if up_to is not None:
             query = query.where(TaskImage.task_id <= up_to)

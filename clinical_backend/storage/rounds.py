@@ -17,9 +17,11 @@ from clinical_backend.storage.statements import in_parts
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.schema import Draw
 
 __all__ = ["VERSION_PREFIX", "RoundStore"]
 
@@ -85,10 +87,15 @@ class RoundStore:
         with self._database.write() as session:
             session.add_all(queue)
 
-    def publish(self, row: Round, report: dict[str, Any], left: int) -> None:
+    def publish(self, row: Round, report: dict[str, Any], left: int, switched_at: float | None = None) -> None:
         """Note that the round came to its end with a queue of ``left`` tasks, which Label Studio serves.
 
         With none, since nothing is left to annotate, the earlier version stays published.
+
+        Parameters
+        ----------
+        switched_at
+            When readers got the queue, by Label Studio's clock.
         """
         values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
         if left:
@@ -97,6 +104,7 @@ class RoundStore:
             "state": RoundState.PUBLISHED,
             "stage": "publish",
             "finished_at": time.time(),
+            "switched_at": switched_at,
             "report": report,
         }
         with self._database.write() as session:
@@ -171,10 +179,8 @@ class RoundStore:
 
     def with_queue(self, project_id: int, limit: int) -> list[Round]:
         """Return the newest rounds of a project whose queue was published, newest first."""
-        queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
-        query = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
         with self._database.read() as session:
-            return list(session.scalars(query.order_by(Round.number.desc()).limit(limit)))
+            return list(session.scalars(_with_queue(project_id).order_by(Round.number.desc()).limit(limit)))
 
     def published(self, project_id: int) -> Round | None:
         """Return the round whose queue Label Studio serves."""
@@ -189,6 +195,24 @@ class RoundStore:
         with self._database.read() as session:
             found = (session.scalars(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
             return frozenset(chain.from_iterable(found))
+
+    def served(self, project_id: int) -> list[tuple[int, float]]:
+        """Return the rounds whose queues readers got, by number, and when they got each, ascending by time."""
+        at = func.coalesce(Round.switched_at, Round.finished_at)
+        query = _with_queue(project_id).with_only_columns(Round.number, at).order_by(at, Round.number)
+        with self._database.read() as session:
+            return [(number, when) for number, when in session.execute(query)]
+
+    def draws(self, project_id: int, tasks: Collection[int]) -> dict[tuple[int, int], Draw]:
+        """Return why queues of a project held some tasks, by the round's number and the task."""
+        query = (
+            select(Round.number, QueuedTask.task_id, QueuedTask.draw)
+            .join(Round, Round.id == QueuedTask.round_id)
+            .where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
+        )
+        with self._database.read() as session:
+            found = (session.execute(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return {(number, task): draw for number, task, draw in chain.from_iterable(found)}
 
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""
@@ -215,6 +239,12 @@ class RoundStore:
             count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
             query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
             return list(session.scalars(query)), count
+
+
+def _with_queue(project_id: int) -> Select[Round]:
+    """Return the rounds of a project whose queue was published."""
+    queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
+    return select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
 
 
 def _begin(session: Session, project_id: int, reason: str) -> Round:

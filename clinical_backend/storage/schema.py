@@ -16,6 +16,7 @@ __all__ = [
     "Draw",
     "Feature",
     "ModelFolder",
+    "Origin",
     "Project",
     "QueuedTask",
     "Round",
@@ -36,12 +37,26 @@ class RoundState(StrEnum):
 
 
 class Draw(StrEnum):
-    """How a task came to be labelled: for the target, for variety while there was none, by audit, past the queue."""
+    """Why a task stands in a queue: sought for the target, for variety, or drawn at random for the audit."""
 
     TARGET = "target"
     DIVERSE = "diverse"
     AUDIT = "audit"
-    OTHER = "other"
+
+
+class Origin(StrEnum):
+    """How a label came about. Only labels from a queue tell what queues find."""
+
+    QUEUE = "queue"
+    """A reader was served the task from a published queue."""
+    PAST_QUEUE = "past_queue"
+    """A reader chose the task, or was served it while no queue held it."""
+    SECOND_LOOK = "second_look"
+    """A reader answered what an import or a model had answered before."""
+    IMPORTED = "imported"
+    """It came with the task, or with an import."""
+    ACCEPTED = "accepted"
+    """A prediction was made an annotation in bulk; nobody looked at the image."""
 
 
 class Base(DeclarativeBase):
@@ -54,6 +69,7 @@ class Base(DeclarativeBase):
         # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
         RoundState: Enum(RoundState, native_enum=False),
         Draw: Enum(Draw, native_enum=False),
+        Origin: Enum(Origin, native_enum=False),
     }
 
 
@@ -105,6 +121,8 @@ class Project(Base):
     """Where the adaptation to the project's images stands, for people; ``None`` before it began."""
     problem: Mapped[str | None] = mapped_column(default=None)
     """What is wrong now, with the cure; ``None`` while all is well."""
+    declined: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """Classes of which the lead said that they are not looked for."""
 
 
 class Round(Base):
@@ -125,6 +143,8 @@ class Round(Base):
     total: Mapped[int] = mapped_column(default=0)
     started_at: Mapped[float]
     finished_at: Mapped[float | None] = mapped_column(default=None)
+    switched_at: Mapped[float | None] = mapped_column(default=None)
+    """When readers got its queue, by Label Studio's clock; ``None`` where that is not known."""
     error: Mapped[str | None] = mapped_column(default=None)
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the round measured and chose: counts, acquisition and its reason, seconds by stage."""
@@ -143,6 +163,12 @@ class QueuedTask(Base):
     probability: Mapped[float | None] = mapped_column(default=None)
     """Of the predicted class."""
     rare_probability: Mapped[float | None] = mapped_column(default=None)
+    """The detector's score, as if all classes were equally frequent: it orders, and is no chance."""
+    chance: Mapped[float | None] = mapped_column(default=None)
+    """Chance that it is rare, calibrated for the queue; ``None`` while too little is known to say."""
+    chance_low: Mapped[float | None] = mapped_column(default=None)
+    chance_high: Mapped[float | None] = mapped_column(default=None)
+    """Ends of its interval."""
     nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
     similarity: Mapped[float | None] = mapped_column(default=None)
 
@@ -186,10 +212,15 @@ class TaskLabel(Base):
     """The class; ``None`` where the task was skipped or the readers disagree."""
     steer: Mapped[int] = mapped_column(default=0)
     """1 for an exemplar, −1 for a counter-exemplar, else 0."""
-    draw: Mapped[Draw] = mapped_column(default=Draw.OTHER)
+    origin: Mapped[Origin] = mapped_column(default=Origin.PAST_QUEUE, server_default="PAST_QUEUE")
+    draw: Mapped[Draw | None] = mapped_column(default=None)
+    """Why the queue held it; ``None`` unless the label is from a queue."""
     round_number: Mapped[int | None] = mapped_column(default=None)
-    """The round whose queue held the task when it was first annotated."""
+    """The round whose queue readers had when the task was answered; ``None`` before the first."""
     labelled_at: Mapped[float]
+    """When it was answered, by Label Studio's clock."""
+    readings: Mapped[int] = mapped_column(default=1, server_default="1")
+    """How many readers answered it: no imports, no accepted predictions, no skips."""
     tagged_by: Mapped[str | None] = mapped_column(default=None)
     """Label Studio's id of the reader who tagged it."""
     tagged_at: Mapped[float | None] = mapped_column(default=None)

@@ -66,12 +66,14 @@ class Checks:
             return decoders.decode(workshop.source.fetch(uri, task_id))
 
         try:
+            own = workshop.settings_of(project_id)
             return diagnose(
                 workshop.client,
                 project_id,
                 backend_url=settings.backend_url or project.address or settings.public_url,
                 basic_auth=settings.basic_auth,
-                exemplar_control=workshop.settings_of(project_id).exemplar_control,
+                exemplar_control=own.exemplar_control,
+                stars=own.stars,
                 published_version=project.published_version,
                 read_image=read,
             )

@@ -6,6 +6,7 @@ to do a thing at a chosen moment: to fail between two calls, to lose a project, 
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from clinical_backend.errors import LabelStudioRefusedError
@@ -29,15 +30,18 @@ class FakeLabelStudio:
         self.predictions = {}
         self.config = CONFIG
         self.model_version = ""
+        self.skip_queue = ""
         self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
         self.faults = {}
         self.meanwhile = {}
         self.calls = []
 
-    def annotate(self, task_id, name, *, exemplar=False):
+    def annotate(self, task_id, name, *, exemplar=False, **fields):
         chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
         result = [{"from_name": control, "value": {"choices": [value]}} for control, value in chosen.items()]
-        self.answers[task_id] = [Annotation(id=task_id, result=result)]
+        now = datetime.now(UTC)
+        made = {"id": task_id, "result": result, "created_at": now, "lead_time": 0.0, "completed_by": 1} | fields
+        self.answers[task_id] = [Annotation(**made)]
 
     def queue(self):
         """Return what readers are served, in order."""
@@ -55,6 +59,13 @@ class FakeLabelStudio:
         self._call("whoami")
         return User(id=1)
 
+    def server_time(self):
+        return time.time()
+
+    def user_ids(self):
+        self._call("user_ids")
+        return [1, 2]
+
     def project(self, project_id):
         self._call("project")
         return Project(
@@ -64,6 +75,7 @@ class FakeLabelStudio:
             sampling="Uncertainty sampling",
             created_at=self.created_at,
             task_number=len(self.uris),
+            skip_queue=self.skip_queue,
         )
 
     def tasks(self, project_id, *, after_id=None):

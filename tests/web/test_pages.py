@@ -107,7 +107,7 @@ def filled(stores):
     stores.labels.replace(
         1,
         [
-            TaskLabel(project_id=1, task_id=99, label="b", steer=1, draw=Draw.OTHER, labelled_at=1.0),
+            TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0),
             TaskLabel(project_id=1, task_id=1, label="a", steer=0, draw=Draw.TARGET, round_number=1, labelled_at=2.0),
         ],
     )
@@ -125,9 +125,9 @@ def rich(stores, filled):
 
     audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
     sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
-    disagreed = labelled(50, None, Draw.OTHER, answers=[["7", "a"], ["8", "b"]])
+    disagreed = labelled(50, None, None, answers=[["7", "a"], ["8", "b"]])
     tagged = TaskLabel(
-        project_id=1, task_id=99, label="b", steer=1, draw=Draw.OTHER, labelled_at=1.0, tagged_by="7", tagged_at=2.0
+        project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0
     )
     stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
     doubt = SuspectedLabel(
