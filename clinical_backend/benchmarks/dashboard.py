@@ -21,7 +21,7 @@ from clinical_backend.demo.ports import free_port
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.backbones import available_cpus
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask, SuspectedLabel, TaskLabel
+from clinical_backend.storage.schema import Draw, Origin, QueuedTask, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores import Stores
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
                 task_id=task + 1,
                 label=_CLASSES[answers[task]],
                 steer=int(task < _EXEMPLARS),
+                origin=Origin.QUEUE,
                 draw=draws[task],
                 round_number=1 + task * _ROUNDS // labels,
                 labelled_at=now - labels + task,

@@ -39,7 +39,10 @@ _PAGE = 5000
 _IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
 _TASK_FIELDS = "id,data,meta"
-_ANNOTATION_FIELDS = "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,parent_prediction"
+_ANNOTATION_FIELDS = (
+    "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,"
+    "parent_prediction"
+)
 _SLOW_SECONDS = 600.0
 
 

@@ -208,6 +208,7 @@ class _Reading:
         self._tagged: dict[int, tuple[str | None, float | None]] = {}
         self._unknown: Counter[str] = Counter()
         self._idle_stars = 0
+        self._sources: dict[int, Source] = {}
         self._more, self._less, self._skipped, self._conflicting, self._contradicted, self._corrected = (
             set[int]() for _ in range(6)
         )
@@ -233,7 +234,7 @@ class _Reading:
 
     def take(self, task: AnnotatedTask) -> None:
         """Read the answers of a task that has some."""
-        sources = {annotation.id: _source(annotation, task) for annotation in task.annotations}
+        sources = self._sources = {annotation.id: _source(annotation, task) for annotation in task.annotations}
         valid = [annotation for annotation in task.annotations if not annotation.was_cancelled]
         if not valid:
             self._skipped.add(task.id)
@@ -244,19 +245,21 @@ class _Reading:
         self._first[task.id] = _first_answer(
             valid, sources, readings=len({annotation.completed_by for annotation in readers})
         )
-        heard = readers or valid
-        self._class_of(task.id, heard, valid)
+        heard = self._class_of(task.id, readers or valid, valid)
         if task.id not in self._disagreed and task.id not in self._disputed:
-            self._tags_of(task.id, heard, readers)
+            self._tags_of(task.id, heard)
 
-    def _class_of(self, task_id: int, heard: Sequence[Annotation], valid: Sequence[Annotation]) -> None:
+    def _class_of(self, task_id: int, heard: Sequence[Annotation], valid: Sequence[Annotation]) -> Sequence[Annotation]:
+        """Settle the class of a task, and return the answers whose tags count: not those that a star overruled."""
         scheme = self._scheme
+        machine = [annotation for annotation in valid if annotation not in heard]
         leaders = _leaders(scheme, heard, self._unknown)
         answers = _answers(scheme, heard)
         if len({name for _, name in answers}) > 1:
             starred = self._starred_classes(heard)
             if len(leaders) > 1 and len(starred) == 1 and starred[0] in leaders:
                 leaders = starred
+                heard = [each for each in heard if starred[0] in _chosen(each, scheme.class_control)]
             else:
                 self._disputed[task_id] = answers
                 if starred and set(starred) != set(leaders):
@@ -265,19 +268,19 @@ class _Reading:
             self._disagreed[task_id] = leaders
         elif leaders:
             self._classes[task_id] = leaders[0]
-            machine = {name for _, name in _answers(scheme, [each for each in valid if each not in heard])}
-            if machine - {leaders[0]}:
+            if {name for _, name in _answers(scheme, machine)} - {leaders[0]}:
                 self._corrected.add(task_id)
+        return heard
 
     def _starred_classes(self, heard: Sequence[Annotation]) -> tuple[str, ...]:
         if not self._stars:
             return ()
         return tuple(dict.fromkeys(name for _, name in _answers(self._scheme, [a for a in heard if a.ground_truth])))
 
-    def _tags_of(self, task_id: int, heard: Sequence[Annotation], readers: Sequence[Annotation]) -> None:
+    def _tags_of(self, task_id: int, heard: Sequence[Annotation]) -> None:
         scheme = self._scheme
         tags = {tag for annotation in heard for tag in _chosen(annotation, scheme.exemplar_control)}
-        starred = [annotation for annotation in readers if annotation.ground_truth]
+        starred = [each for each in heard if each.ground_truth and self._sources[each.id] is Source.READER]
         wanted, unwanted = scheme.more_value in tags, scheme.less_value in tags
         if starred and not self._stars:
             self._idle_stars += 0 if wanted or unwanted else len(starred)
@@ -310,7 +313,7 @@ def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
 
 def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source], *, readings: int) -> Answered:
     """Return how a task was answered first: by whom, when, and what had answered it before a reader did."""
-    ordered = sorted(annotations, key=lambda annotation: (_time(annotation) or 0.0, annotation.id))
+    ordered = sorted(annotations, key=lambda annotation: (_time(annotation) or math.inf, annotation.id))
     readers = [annotation for annotation in ordered if sources[annotation.id] is Source.READER]
     first = (readers or ordered)[0]
     at = _time(first)

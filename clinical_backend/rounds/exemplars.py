@@ -38,7 +38,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A task whose readers chose different classes; a starred annotation settles it.
+    """A task whose readers chose different classes, and no star settles it.
 
     Attributes
     ----------

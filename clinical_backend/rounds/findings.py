@@ -99,7 +99,7 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
         found=sum(entry.label in target for entry in ledger),
         origins=_origins(ledger, target),
         second_readings=sum(entry.readings > 1 for entry in ledger),
-        curve=_curve([entry.label in target for entry in ledger if entry.origin is Origin.QUEUE]),
+        curve=_curve([entry.label in target for entry in ledger if entry.draw is not None]),
         audit_labels=sum(entry.draw is Draw.AUDIT for entry in ledger),
         audit_rare=sum(entry.draw is Draw.AUDIT and entry.label in target for entry in ledger),
         pool=pool,
@@ -159,7 +159,7 @@ class _Counts:
     def __init__(self, ledger: Sequence[LedgerEntry], target: Sequence[str]) -> None:
         self._rare = np.array([entry.label in target for entry in ledger], dtype=bool)
         self._audit = np.array([entry.draw is Draw.AUDIT for entry in ledger], dtype=bool)
-        self._queued = np.array([entry.origin is Origin.QUEUE for entry in ledger], dtype=bool)
+        self._queued = np.array([entry.draw is not None for entry in ledger], dtype=bool)
         self._round = np.array([entry.round_number or 0 for entry in ledger], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -104,6 +104,13 @@ _FIELDS = (
     Field(
         "training", "Training", "What learns from the labels.", {name: _TRAININGS[name] for name in get_args(Training)}
     ),
+    Field(
+        "stars",
+        "Stars",
+        "Whether a reader's star on an answer tags it as an exemplar, and settles a tie. Stars that came with an import"
+        " never do.",
+        _YES_NO,
+    ),
     Field("preannotate", "Pre-annotations", "Whether readers see the class that the model suggests.", _YES_NO),
     Field(
         "group_field",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clinical_backend.labelstudio.labeling import read_scheme
-from clinical_backend.labelstudio.labels import read_labels
+from clinical_backend.labelstudio.labels import Source, fetch_labels, read_labels
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.labelstudio.records import AnnotatedTask
 
@@ -27,25 +27,43 @@ def scheme():
     return read_scheme(CONFIG)
 
 
-def answer(name=None, *tags, skipped=False, starred=False):
+def answer(name=None, *tags, skipped=False, starred=False, **fields):
     chosen = {"diagnosis": [name] if name else [], "exemplar": list(tags)}
     result = [
         {"from_name": control, "to_name": "image", "type": "choices", "value": {"choices": values}}
         for control, values in chosen.items()
         if values
     ]
-    return {"id": 1, "result": result, "was_cancelled": skipped, "ground_truth": starred}
+    return {"result": result, "was_cancelled": skipped, "ground_truth": starred, "lead_time": 4.0} | fields
 
 
-def labels_of(scheme, *tasks):
+def labels_of(scheme, *tasks, **options):
     """Read the labels of tasks 1, 2, … with these answers each."""
     return read_labels(
         scheme,
         [
-            AnnotatedTask.model_validate({"id": number, "annotations": answers})
+            AnnotatedTask.model_validate(
+                {
+                    "id": number,
+                    "created_at": "2026-01-01T00:00:00Z",
+                    "annotations": [{"id": place} | item for place, item in enumerate(answers, start=1)],
+                }
+            )
             for number, answers in enumerate(tasks, start=1)
         ],
+        **options,
     )
+
+
+def imported(name, *tags, **fields):
+    """An answer as Label Studio keeps one that came with an imported task: starred, without lead time."""
+    created = {"created_at": "2026-01-01T00:00:00.05Z", "lead_time": None, "import_id": None}
+    return answer(name, *tags, starred=True) | created | fields
+
+
+def accepted(name, *tags, **fields):
+    """An answer that was made of a prediction in bulk."""
+    return answer(name, *tags) | {"lead_time": None, "parent_prediction": 7} | fields
 
 
 def test_one_answer_is_the_label(scheme):
@@ -82,6 +100,13 @@ def test_a_skip_is_no_answer_but_is_known(scheme):
     assert labels.answered == {1, 2}
 
 
+def test_what_one_skipped_is_unanswered_while_another_is_offered_it(scheme):
+    tasks = [answer(skipped=True, completed_by=1)], [answer(skipped=True, completed_by=n) for n in (1, 2)]
+    labels = labels_of(scheme, *tasks, offered_again=[1, 2])
+    assert (labels.skipped, labels.answered) == ({1, 2}, {2})
+    assert labels_of(scheme, *tasks, offered_again=[1]).answered == {1, 2}
+
+
 def test_a_skipped_answer_that_holds_choices_does_not_count(scheme):
     labels = labels_of(scheme, [answer("a", MORE, skipped=True)])
     assert (labels.classes, labels.exemplars, labels.skipped) == ({}, (), {1})
@@ -96,14 +121,77 @@ def test_a_task_without_annotations_is_not_answered(scheme):
     assert labels_of(scheme, []).answered == frozenset()
 
 
-def test_a_starred_answer_wins_over_the_majority(scheme):
-    labels = labels_of(scheme, [answer("a"), answer("a", LESS), answer("b", starred=True)])
-    assert labels.classes == {1: "b"}
-    assert labels.exemplars == (1,)
+def test_a_star_steers_and_settles_only_where_the_lead_switches_it_on(scheme):
+    tasks = [answer("a"), answer("b", starred=True)], [answer("b", starred=True)]
+    labels = labels_of(scheme, *tasks)
+    assert (labels.classes, labels.exemplars, labels.disagreed) == ({2: "b"}, (), {1: ("a", "b")})
+    assert "1 answers are starred, and stars do not steer" in labels.messages[1]
+    labels = labels_of(scheme, *tasks, stars=True)
+    assert (labels.classes, labels.exemplars, labels.disputed) == ({1: "b", 2: "b"}, (1, 2), {})
+
+
+def test_answers_and_tags_go_before_a_star_and_the_conflict_is_said(scheme):
+    labels = labels_of(
+        scheme, [answer("a"), answer("a"), answer("b", starred=True)], [answer("a", LESS, starred=True)], stars=True
+    )
+    assert (labels.classes, labels.exemplars, labels.counter_exemplars) == ({1: "a", 2: "a"}, (), (2,))
+    assert labels.contradicted_stars == {1, 2}
+    assert any("The star contradicts readers' answers or tags: 2 tasks (1, 2)" in text for text in labels.messages)
 
 
 def test_starred_answers_that_differ_are_a_tie(scheme):
-    assert labels_of(scheme, [answer("a", starred=True), answer("b", starred=True)]).disagreed == {1: ("a", "b")}
+    labels = labels_of(scheme, [answer("a", starred=True), answer("b", starred=True)], stars=True)
+    assert labels.disagreed == {1: ("a", "b")}
+
+
+@pytest.mark.parametrize("fields", [{}, {"import_id": 12}, {"import_id": 12, "lead_time": 3.0}])
+def test_the_star_of_an_import_never_steers_and_never_beats_a_reader(scheme, fields):
+    labels = labels_of(scheme, [imported("b", **fields)], [imported("b", **fields), answer("a")], stars=True)
+    assert labels.classes == {1: "b", 2: "a"}
+    assert labels.exemplars == ()
+    assert labels.corrected == {2}
+    assert "Readers contradict an import or an accepted prediction: 1 task (2)" in labels.messages[0]
+    assert [labels.first_answers[task].source for task in (1, 2)] == [Source.IMPORT, Source.READER]
+    assert labels.first_answers[2].after_machine
+
+
+def test_a_tag_that_an_import_brings_was_written_by_somebody(scheme):
+    assert labels_of(scheme, [imported("b", MORE)]).exemplars == (1,)
+
+
+def test_an_accepted_prediction_is_a_label_until_a_reader_answers(scheme):
+    labels = labels_of(scheme, [accepted("b")], [accepted("b"), answer("a")], [accepted("b"), answer("b")])
+    assert labels.classes == {1: "b", 2: "a", 3: "b"}
+    assert labels.corrected == {2}
+    assert [labels.first_answers[task].source for task in (1, 2)] == [Source.MODEL, Source.READER]
+
+
+def test_a_prediction_that_a_reader_submitted_is_the_readers(scheme):
+    labels = labels_of(scheme, [answer("b", parent_prediction=7)])
+    assert labels.first_answers[1].source is Source.READER
+
+
+def test_an_answer_that_a_script_gave_long_after_the_import_counts_as_a_readers(scheme):
+    labels = labels_of(scheme, [answer("b", lead_time=None, created_at="2026-01-03T00:00:00Z")])
+    assert labels.first_answers[1].source is Source.READER
+
+
+@pytest.mark.parametrize("lead_time", [5.0, 0.0, -3.0, float("nan"), float("inf"), None])
+def test_it_is_known_when_a_task_was_opened(scheme, lead_time):
+    made = answer("b", lead_time=lead_time, created_at="2026-01-03T00:01:00Z")
+    opened = labels_of(scheme, [made]).first_answers[1]
+    assert opened.at - opened.served_at == (5.0 if lead_time == 5.0 else 0.0)
+
+
+def test_readings_count_readers(scheme):
+    labels = labels_of(
+        scheme,
+        [answer("a", completed_by=1), answer("a", completed_by=2), answer("b", completed_by=2)],
+        [imported("a"), answer("a", completed_by=1)],
+        [imported("a")],
+        [answer("a", completed_by=1), answer(skipped=True, completed_by=2)],
+    )
+    assert [labels.first_answers[task].readings for task in (1, 2, 3, 4)] == [2, 1, 0, 1]
 
 
 def test_tags_make_exemplars_and_counter_exemplars(scheme):
@@ -126,7 +214,6 @@ def test_a_tag_without_class_steers_all_the_same(scheme):
     [
         [answer("a", MORE, LESS)],
         [answer("a", MORE), answer("a", LESS)],
-        [answer("a", LESS, starred=True)],
     ],
 )
 def test_tags_both_ways_count_neither_way(scheme, answers):
@@ -134,7 +221,7 @@ def test_tags_both_ways_count_neither_way(scheme, answers):
     assert labels.exemplars == labels.counter_exemplars == ()
     assert labels.conflicting_tags == {1}
     assert labels.classes == {1: "a"}
-    assert "tagged both" in labels.messages[0]
+    assert "Tagged both as exemplar and counter-exemplar: 1 task (1)" in labels.messages[0]
 
 
 def test_a_class_that_the_config_lost_is_counted_and_not_used(scheme):
@@ -166,7 +253,7 @@ def test_regions_of_another_form_are_passed_over(scheme):
 
 def test_without_exemplar_control_only_the_star_steers():
     config = CONFIG.replace('name="exemplar"', 'name="other"')
-    labels = labels_of(read_scheme(config), [answer("a", MORE)], [answer("b", starred=True)])
+    labels = labels_of(read_scheme(config), [answer("a", MORE)], [answer("b", starred=True)], stars=True)
     assert labels.exemplars == (2,)
 
 
@@ -200,7 +287,7 @@ def test_two_real_readers_come_to_one_label_set(client, second_client, make_proj
     starred = first.annotate(ids[4], {"diagnosis": ["rare"]})
     second.annotate(ids[4], {"diagnosis": ["common"]})
     first.star(starred)
-    labels = read_labels(read_scheme(project.label_config), client.annotated_tasks(project.id))
+    labels = read_labels(read_scheme(project.label_config), client.annotated_tasks(project.id), stars=True)
     assert labels.classes == {ids[0]: "rare", ids[2]: "common", ids[4]: "rare"}
     assert labels.exemplars == (ids[0], ids[4])
     assert labels.counter_exemplars == (ids[2],)
@@ -215,13 +302,17 @@ def by(reader, minute, item):
     return item | {"completed_by": reader, "updated_at": f"2026-01-01T00:{minute:02}:00Z"}
 
 
-def test_readers_who_chose_different_classes_make_no_exemplar_until_a_star_settles_it(scheme):
+def test_readers_who_chose_different_classes_make_no_exemplar(scheme):
     answers = [by(1, 1, answer("a", MORE)), by(2, 2, answer("a")), by(3, 3, answer("b"))]
     labels = labels_of(scheme, answers)
     assert (labels.classes, labels.exemplars, labels.disagreed) == ({1: "a"}, (), {})
     assert labels.disputed == {1: (("1", "a"), ("2", "a"), ("3", "b"))}
-    settled = labels_of(scheme, [*answers[:2], answers[2] | {"ground_truth": True}])
-    assert (settled.classes, settled.exemplars, settled.disputed) == ({1: "b"}, (1,), {})
+
+
+def test_a_star_that_settles_a_tie_takes_the_tags_of_those_it_agrees_with(scheme):
+    tied = [answer("a", MORE), answer("b", LESS, starred=True)]
+    labels = labels_of(scheme, tied, stars=True)
+    assert (labels.classes, labels.exemplars, labels.counter_exemplars) == ({1: "b"}, (), (1,))
 
 
 def test_it_is_known_who_tagged_first_and_when(scheme):
@@ -233,3 +324,37 @@ def test_it_is_known_who_tagged_first_and_when(scheme):
     )
     minute = 1767225600.0
     assert labels.tagged == {1: ("3", minute + 180), 2: ("4", minute + 60), 3: (None, None)}
+
+
+def test_labels_that_a_real_import_brings_and_predictions_that_are_accepted_are_told_from_readers(client, make_project):
+    project = make_project(3)
+    made = [task.id for task in client.tasks(project.id)]
+    image = client.tasks(project.id)[0].data["image"]
+    result = [{"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["rare"]}}]
+    plain, with_id = client.import_tasks(
+        project.id,
+        [
+            {"data": {"image": image}, "annotations": [{"result": result}]},
+            {"data": {"image": image}, "annotations": [{"id": 5, "result": result, "lead_time": 3.0}]},
+        ],
+    )
+    client.import_predictions(project.id, [{"task": made[0], "result": result, "model_version": "m", "score": 0.1}])
+    client.session.request(
+        "POST",
+        "api/dm/actions/",
+        params={"project": project.id, "id": "predictions_to_annotations"},
+        json={"selectedItems": {"all": False, "included": [made[0]]}},
+    )
+    reader = Reader(client)
+    reader.annotate(made[1], {"diagnosis": ["common"]})
+    reader.annotate(with_id, {"diagnosis": ["common"]})
+    labels = fetch_labels(client, client.project(project.id), read_scheme(project.label_config), stars=True)
+    assert labels.classes == {made[0]: "rare", made[1]: "common", plain: "rare", with_id: "common"}
+    assert {task: answered.source for task, answered in labels.first_answers.items()} == {
+        made[0]: Source.MODEL,
+        made[1]: Source.READER,
+        plain: Source.IMPORT,
+        with_id: Source.READER,
+    }
+    assert labels.first_answers[with_id].after_machine
+    assert (labels.exemplars, labels.corrected) == ((), {with_id})

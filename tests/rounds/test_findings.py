@@ -6,7 +6,7 @@ import pytest
 
 from clinical_backend.rounds.findings import read_findings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Project, Round, RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.schema import Draw, Origin, Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}
@@ -46,7 +46,15 @@ def fill(stores, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
 def label(stores, *entries):
     """Enter (task, label, draw, round, time)."""
     rows = [
-        TaskLabel(project_id=1, task_id=task, label=name, draw=draw, round_number=number, labelled_at=when)
+        TaskLabel(
+            project_id=1,
+            task_id=task,
+            label=name,
+            origin=Origin.QUEUE if draw else Origin.PAST_QUEUE,
+            draw=draw,
+            round_number=number,
+            labelled_at=when,
+        )
         for task, name, draw, number, when in entries
     ]
     stores.labels.replace(1, rows)
@@ -82,7 +90,7 @@ def test_labels_become_a_curve_and_estimates(stores):
 
 def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(stores):
     fill(stores)
-    own = [(900 + n, "rare", Draw.OTHER, None, 101.0) for n in range(30)]
+    own = [(900 + n, "rare", None, None, 101.0) for n in range(30)]
     queued = queue(1, 100, 12, 1, 200.5)
     label(stores, *queued)
     before = read_findings(stores, 1)
@@ -91,6 +99,29 @@ def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(stores):
     assert (before.found, after.found) == (13, 43)
     assert after.times_random.estimate <= before.times_random.estimate * 1.05
     assert after.prevalence.low >= 43 / 1000
+    assert after.origins == {Origin.QUEUE: (50, 13), Origin.PAST_QUEUE: (30, 30)}
+    assert after.curve[-1] == (50, 13)
+
+
+def test_labels_that_readers_gave_while_the_next_round_ran_left_its_pool_before_it_drew(stores):
+    fill(stores)
+    label(stores, *queue(1, 100, 5, 1, 200.5), *queue(2, 200, 5, 1, 300.5))
+    early = read_findings(stores, 1)
+    late = [(300 + n, "common", Draw.AUDIT, 1, 299.0) for n in range(10)]
+    label(stores, *queue(1, 100, 5, 1, 200.5), *late, *queue(2, 200, 5, 1, 300.5))
+    found = read_findings(stores, 1)
+    assert (found.audit_labels, early.audit_labels) == (30, 20)
+    assert found.left.high < early.left.high
+
+
+def test_exact_copies_are_not_left_to_be_found(stores):
+    fill(stores)
+    label(stores, *queue(1, 100, 12, 1, 200.5))
+    pool = read_findings(stores, 1).pool
+    with stores.database.write() as session:
+        session.get(TaskImage, (1, 500)).digest = "100"  # a copy of an answered image
+        session.get(TaskImage, (1, 501)).digest = "502"  # and one of an open image
+    assert read_findings(stores, 1).pool == pool - 2
 
 
 def test_skipped_and_unreadable_tasks_and_disputes_are_neither_labels_nor_left(stores):

@@ -1,18 +1,110 @@
-from clinical_backend.rounds.ledger import enter
-from clinical_backend.storage.schema import Draw, QueuedTask
+import time
+
+import pytest
+
+from clinical_backend.labelstudio.labels import Answered, Labels, Source
+from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter
+from clinical_backend.storage.schema import Draw, Origin, QueuedTask
+from tests.storage.started import start_round
+
+TASK = 7
+# Queues of rounds 1, 2 and 4, which readers got after 100, 200 and 300 seconds; round 3 failed.
+TIMES, NUMBERS = [100.0, 200.0, 300.0], [1, 2, 4]
 
 
-def test_a_task_keeps_the_origin_that_it_was_first_annotated_from():
-    queue = [QueuedTask(task_id=1, rank=0, draw=Draw.TARGET), QueuedTask(task_id=2, rank=1, draw=Draw.AUDIT)]
-    first = {row.task_id: row for row in enter(9, {}, {1: "a", 2: "b", 3: "a"}, {1, 2, 3, 4}, {1: 1}, queue, 5)}
-    assert [(row.draw, row.round_number, row.label, row.steer) for row in first.values()] == [
-        (Draw.TARGET, 5, "a", 1),
-        (Draw.AUDIT, 5, "b", 0),
-        (Draw.OTHER, None, "a", 0),
-        (Draw.OTHER, None, None, 0),
+def read(at, *, opened=None, **fields):
+    return Answered(Source.READER, at, at if opened is None else opened, 1, **fields)
+
+
+def provenance(answered, **draws):
+    held = {(int(name[1:]), TASK): draw for name, draw in draws.items()}
+    return ServedQueues(TIMES, NUMBERS, held).provenance(TASK, answered)
+
+
+def test_a_label_comes_from_the_queue_of_its_moment():
+    assert provenance(read(250), r2=Draw.AUDIT, r4=Draw.TARGET) == Provenance(Origin.QUEUE, Draw.AUDIT, 2)
+    assert provenance(read(310), r2=Draw.AUDIT, r4=Draw.TARGET) == Provenance(Origin.QUEUE, Draw.TARGET, 4)
+    assert provenance(read(150), r1=Draw.TARGET) == Provenance(Origin.QUEUE, Draw.TARGET, 1)
+
+
+def test_a_task_that_was_opened_before_the_queue_changed_keeps_the_draw_it_was_served_for():
+    assert provenance(read(205, opened=190), r1=Draw.AUDIT) == Provenance(Origin.QUEUE, Draw.AUDIT, 1)
+    assert provenance(read(205, opened=190), r1=Draw.AUDIT, r2=Draw.TARGET).draw is Draw.AUDIT
+    assert provenance(read(390, opened=150), r1=Draw.AUDIT).round_number == 1
+
+
+def test_a_lead_time_that_is_too_long_loses_no_draw():
+    assert provenance(read(310, opened=10), r4=Draw.AUDIT) == Provenance(Origin.QUEUE, Draw.AUDIT, 4)
+    assert provenance(read(310, opened=10), r2=Draw.TARGET, r4=Draw.AUDIT).round_number == 4
+
+
+def test_a_task_that_only_an_older_queue_held_was_chosen_past_the_queue():
+    assert provenance(read(310), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, 4)
+
+
+def test_before_the_first_queue_there_is_none():
+    assert provenance(read(50), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, None)
+
+
+@pytest.mark.parametrize(
+    ("answered", "origin"),
+    [
+        (Answered(Source.IMPORT, 250.0, 250.0), Origin.IMPORTED),
+        (Answered(Source.MODEL, 250.0, 250.0), Origin.ACCEPTED),
+        (read(250, after_machine=True), Origin.SECOND_LOOK),
+    ],
+)
+def test_what_a_machine_answered_first_comes_from_no_queue(answered, origin):
+    assert provenance(answered, r2=Draw.AUDIT) == Provenance(origin, None, 2)
+
+
+def publish(stores, draws, switched_at):
+    row = start_round(stores, 1)
+    queue = [
+        QueuedTask(round_id=row.id, rank=rank, task_id=task, draw=draw)
+        for rank, (task, draw) in enumerate(draws.items())
     ]
-    later = enter(9, first, {1: "b", 2: "b"}, {1, 2}, {}, [QueuedTask(task_id=1, rank=0, draw=Draw.AUDIT)], 6)
-    assert [(row.draw, row.round_number, row.label, row.steer) for row in later] == [
-        (Draw.TARGET, 5, "b", 0),
-        (Draw.AUDIT, 5, "b", 0),
+    stores.rounds.keep_queue(queue)
+    stores.rounds.publish(row, {}, len(queue), switched_at)
+    return row.number
+
+
+def entered(stores, labels):
+    rows = enter(1, stores.labels.all(1), labels, stores.rounds)
+    stores.labels.replace(1, rows)
+    return {row.task_id: row for row in rows}
+
+
+def test_draws_outlive_later_queues_and_corrected_classes(workshop):
+    stores = workshop.stores
+    publish(stores, {1: Draw.TARGET, 2: Draw.AUDIT, 3: Draw.AUDIT}, 100.0)
+    answers = {1: read(110.0), 2: read(160.0), 4: read(120.0)}
+    publish(stores, {3: Draw.TARGET, 5: Draw.AUDIT}, 150.0)
+    answers[2] = read(160.0, opened=140.0)
+    labels = Labels(classes={1: "a", 2: "b", 4: "a"}, exemplars=(1,), first_answers=answers)
+    rows = entered(stores, labels)
+    assert [(row.draw, row.round_number, row.label, row.steer) for row in rows.values()] == [
+        (Draw.TARGET, 1, "a", 1),
+        (Draw.AUDIT, 1, "b", 0),
+        (None, 1, "a", 0),
     ]
+    publish(stores, {2: Draw.TARGET}, 155.0)
+    rows = entered(stores, Labels(classes={2: "a"}, first_answers={2: answers[2]}))
+    assert {task: (row.draw, row.round_number, row.label) for task, row in rows.items()} == {2: (Draw.AUDIT, 1, "a")}
+
+
+def test_a_task_that_is_answered_anew_after_its_answer_was_deleted_counts_for_the_queue_of_now(workshop):
+    stores = workshop.stores
+    publish(stores, {1: Draw.TARGET}, 100.0)
+    entered(stores, Labels(classes={1: "a"}, first_answers={1: read(110.0)}))
+    number = publish(stores, {1: Draw.AUDIT}, 200.0)
+    row = entered(stores, Labels(classes={1: "a"}, first_answers={1: read(210.0)}))[1]
+    assert (row.draw, row.round_number, row.labelled_at) == (Draw.AUDIT, number, 210.0)
+
+
+def test_an_answer_without_a_time_is_of_now(workshop):
+    stores = workshop.stores
+    publish(stores, {1: Draw.TARGET}, 100.0)
+    before = time.time()
+    row = entered(stores, Labels(classes={1: "a"}, first_answers={1: Answered(Source.READER, readings=1)}))[1]
+    assert (row.draw, row.labelled_at >= before) == (Draw.TARGET, True)

@@ -12,7 +12,7 @@ from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.second_look import read_second_look
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import RoundState, TaskImage
+from clinical_backend.storage.schema import Origin, RoundState, TaskImage
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
 from tests.storage.started import start_round
@@ -338,8 +338,101 @@ def test_finds_are_entered_in_the_ledger_with_how_they_were_drawn(workshop, stud
     reconcile(workshop, 1, look=True)
     ledger = workshop.stores.labels.all(1)
     assert {task: ledger[task].draw for task in draws} == draws
-    assert (ledger[outside].draw.value, ledger[outside].round_number) == ("other", None)
+    assert (ledger[outside].origin, ledger[outside].draw) == (Origin.PAST_QUEUE, None)
     assert {ledger[task].round_number for task in draws} == {1}
+
+
+@pytest.mark.parametrize("stage", ["import_predictions", "update_project"])
+def test_an_audit_draw_that_is_labelled_while_the_next_round_runs_keeps_its_draw(workshop, studio, stage):
+    workshop.settings = workshop.settings.model_copy(update={"audit_share": 0.5})
+    reconcile(workshop, 1, look=True)
+    draws = {queued.task_id: queued.draw for queued in workshop.stores.rounds.queue(latest(workshop).id)}
+    late = studio.queue()[4:]
+    for task in studio.queue()[:4]:
+        studio.annotate(task, "dark")
+    studio.meanwhile[stage] = lambda: [studio.annotate(task, "dark") for task in late]
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 2
+    reconcile(workshop, 1, look=True)
+    ledger = workshop.stores.labels.all(1)
+    assert {task: (ledger[task].draw, ledger[task].round_number) for task in draws} == {
+        task: (draw, 1) for task, draw in draws.items()
+    }
+    assert read_findings(workshop.stores, 1).audit_labels == 5
+
+
+def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    first, second, third, *_ = studio.queue()
+    studio.annotate(first, "red", import_id=3, ground_truth=True)
+    studio.annotate(second, "red", lead_time=None, parent_prediction=4)
+    studio.annotate(third, "red")
+    reconcile(workshop, 1, look=True)
+    origins = {task: label.origin for task, label in workshop.stores.labels.all(1).items()}
+    assert origins == {first: Origin.IMPORTED, second: Origin.ACCEPTED, third: Origin.QUEUE}
+    assert read_exemplars(workshop.stores, 1)[0] == []
+
+
+def test_copies_of_answered_images_and_of_each_other_are_not_queued_and_their_number_is_said(workshop, studio):
+    studio.annotate(1, "red", exemplar=True)
+    studio.uris[7] = studio.uris[1]
+    studio.uris[20] = studio.uris[21]
+    workshop.settings = workshop.settings.model_copy(update={"queue_size": 30})
+    reconcile(workshop, 1, look=True)
+    assert sorted(studio.queue()) == sorted({*range(1, 31)} - {1, 7, 21})
+    report = latest(workshop).report
+    assert (report["counts"]["copies"], report["counts"]["pool"]) == (2, 27)
+    assert "2 images are exact copies of answered or queued ones, and are not queued." in report["notes"]
+
+
+def test_copies_alone_make_no_round_due(workshop, studio):
+    studio.uris = {n: picture(9 * n) for n in range(1, 13)} | {13: picture(9), 14: picture(9)}
+    workshop.settings = workshop.settings.model_copy(update={"queue_size": 12, "start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    for task in studio.queue():
+        studio.annotate(task, "dark")
+    for _ in range(2):
+        reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 1
+
+
+def skip(studio, task, reader):
+    result = studio.answers.get(task, [])
+    studio.annotate(task, "dark", was_cancelled=True, completed_by=reader, id=100 * task + reader)
+    studio.answers[task] = [*result, *studio.answers[task]]
+
+
+@pytest.mark.parametrize("treatment", ["REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"])
+def test_what_one_reader_skipped_stays_in_the_queue_where_the_project_offers_it_to_others(workshop, studio, treatment):
+    studio.skip_queue = treatment
+    studio.annotate(1, "red", exemplar=True)
+    reconcile(workshop, 1, look=True)
+    best, *others = studio.queue()
+    skip(studio, best, reader=1)
+    for task in others[:3]:
+        studio.annotate(task, "dark")
+    reconcile(workshop, 1, look=True)
+    again = treatment != "IGNORE_SKIPPED"
+    assert latest(workshop).number == 2
+    assert (best in studio.queue()) is again
+    assert len(studio.queue()) == 10 + again
+    assert row(workshop).queue_left == 10
+    skip(studio, best, reader=2)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=True)
+    assert best not in studio.queue()
+
+
+def test_a_queue_of_which_only_skipped_tasks_are_left_is_renewed(workshop, studio):
+    studio.skip_queue = "REQUEUE_FOR_OTHERS"
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    first = studio.queue()
+    for task in first:
+        skip(studio, task, reader=1)
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 2
+    assert len({*studio.queue()} - {*first}) >= 10
 
 
 def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_back(

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Base, Draw, RoundState
+from clinical_backend.storage.schema import Base, Draw, Origin, RoundState
 from clinical_backend.storage.stores import Stores
 
 # As SQLAlchemy made them for SQLite in the release before there were migrations.
@@ -89,6 +89,38 @@ def test_a_database_of_the_last_release_keeps_its_rows(url, engine):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         assert connection.scalar(text("SELECT count(*) FROM features")) == 1
+
+
+LOST_DRAWS = """
+INSERT INTO rounds VALUES (2, 1, 2, 'clinical-2-abc', 'a reason', 'PUBLISHED', 'publish', 4, 4, 10.0, 20.0, NULL, '{}');
+INSERT INTO rounds VALUES (3, 1, 3, 'clinical-3-abc', 'a reason', 'FAILED', 'rank', 4, 4, 21.0, 22.0, 'so', '{}');
+INSERT INTO rounds VALUES (4, 1, 4, 'clinical-4-abc', 'a reason', 'PUBLISHED', 'publish', 4, 4, 25.0, 30.0, NULL, '{}');
+INSERT INTO queued_tasks (round_id, rank, task_id, draw) VALUES (2, 0, 20, 'AUDIT');
+INSERT INTO queued_tasks (round_id, rank, task_id, draw) VALUES (2, 1, 21, 'AUDIT');
+INSERT INTO queued_tasks (round_id, rank, task_id, draw) VALUES (3, 0, 22, 'AUDIT');
+INSERT INTO queued_tasks (round_id, rank, task_id, draw) VALUES (4, 0, 21, 'TARGET');
+INSERT INTO task_labels (project_id, task_id, label, steer, draw, labelled_at) VALUES (1, 9, 'a', 0, 'OTHER', 40.0);
+INSERT INTO task_labels (project_id, task_id, label, steer, draw, labelled_at) VALUES (1, 20, 'a', 0, 'OTHER', 40.0);
+INSERT INTO task_labels (project_id, task_id, label, steer, draw, labelled_at) VALUES (1, 21, 'a', 0, 'OTHER', 26.0);
+INSERT INTO task_labels (project_id, task_id, label, steer, draw, labelled_at) VALUES (1, 22, 'a', 0, 'OTHER', 24.0);
+INSERT INTO task_labels (project_id, task_id, label, steer, draw, labelled_at) VALUES (1, 23, 'a', 0, 'OTHER', 1.0);
+"""
+
+
+def test_draws_that_were_lost_while_a_round_ran_are_found_again(url, engine):
+    run(engine, UNVERSIONED)
+    run(engine, LOST_DRAWS)
+    database = Database(url)
+    labels = Stores(database).labels.all(1)
+    database.close()
+    assert labels.pop(8).origin is Origin.QUEUE
+    assert {task: (row.origin, row.draw, row.round_number) for task, row in labels.items()} == {
+        9: (Origin.PAST_QUEUE, None, 4),  # only the queue of long ago held it
+        20: (Origin.QUEUE, Draw.AUDIT, 2),
+        21: (Origin.QUEUE, Draw.AUDIT, 2),
+        22: (Origin.PAST_QUEUE, None, 2),  # that queue was never served
+        23: (Origin.PAST_QUEUE, None, None),
+    }
 
 
 def test_a_database_from_before_the_first_release_is_refused_as_it_is(url, engine):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, SuspectedLabel, TaskLabel
+from clinical_backend.storage.schema import Draw, Origin, QueuedTask, RoundState, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
@@ -108,7 +108,15 @@ def filled(stores):
         1,
         [
             TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0),
-            TaskLabel(project_id=1, task_id=1, label="a", steer=0, draw=Draw.TARGET, round_number=1, labelled_at=2.0),
+            TaskLabel(
+                project_id=1,
+                task_id=1,
+                label="a",
+                origin=Origin.QUEUE,
+                draw=Draw.TARGET,
+                round_number=1,
+                labelled_at=2.0,
+            ),
         ],
     )
     return row
@@ -120,15 +128,21 @@ def rich(stores, filled):
 
     def labelled(task, label, draw, **more):
         return TaskLabel(
-            project_id=1, task_id=task, label=label, draw=draw, round_number=1, labelled_at=time.time(), steer=0, **more
+            project_id=1,
+            task_id=task,
+            label=label,
+            origin=Origin.QUEUE if draw else Origin.PAST_QUEUE,
+            draw=draw,
+            round_number=1,
+            labelled_at=time.time(),
+            steer=0,
+            **more,
         )
 
     audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
     sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
     disagreed = labelled(50, None, None, answers=[["7", "a"], ["8", "b"]])
-    tagged = TaskLabel(
-        project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0
-    )
+    tagged = TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0)
     stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
     doubt = SuspectedLabel(
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
