@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from clinical_backend.errors import LabelStudioRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project
 
 __all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels"]
+
+logger = logging.getLogger(__name__)
 
 _IMPORT_SECONDS = 60.0
 """An answer without lead time that is so little younger than its task came with it. Label Studio writes the answers of
@@ -192,8 +197,13 @@ def read_labels(
 def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
     """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them."""
     tasks = client.annotated_tasks(project.id)
-    requeues = project.skip_queue.startswith("REQUEUE")
-    return read_labels(scheme, tasks, stars=stars, offered_again=client.user_ids() if requeues else ())
+    others: Collection[int] = ()
+    if project.skip_queue.startswith("REQUEUE"):
+        try:
+            others = client.user_ids()
+        except LabelStudioRefusedError as error:
+            logger.warning("Project %d: skipped tasks are not offered again: %s", project.id, error)
+    return read_labels(scheme, tasks, stars=stars, offered_again=others)
 
 
 class _Reading:

@@ -10,6 +10,7 @@ from filelock import Timeout
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lock import project_lock
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import RankedTask
@@ -96,7 +97,8 @@ def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
 def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, object]]:
     stores, settings = workshop.stores, workshop.settings_of(row.project_id)
     snapshot = synchronise(workshop.client, stores, settings, row.project_id)
-    waiting = set(snapshot.pool)
+    pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
+    waiting = set(pool)
     ranked = [
         _ranked(queued, snapshot.scheme) for queued in stores.rounds.queue(earlier.id) if queued.task_id in waiting
     ]

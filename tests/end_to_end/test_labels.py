@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.storage.schema import Origin
 from tests.end_to_end.conftest import Loop, wait_until
 
 
@@ -23,6 +24,7 @@ def labels_of(loop: Loop) -> dict[int, str]:
 
 def test_skips_corrections_deletions_and_imports_end_in_the_right_labels(loop):
     loop.connect(start_training_each_n_updates=1000)
+    loop.client.update_project(loop.id, skip_queue="IGNORE_SKIPPED")
     reader = Reader(loop.client)
     rare, other = loop.demo.rare, next(name for name in loop.demo.truth.values() if name != loop.demo.rare)
     # The highest number would be given to the task imported below.
@@ -44,6 +46,51 @@ def test_skips_corrections_deletions_and_imports_end_in_the_right_labels(loop):
     assert skipped not in queue
     assert deleted not in queue
     assert deleted not in loop.stores.images.all(loop.id)
+
+
+def test_a_task_that_one_reader_skipped_is_served_to_another_at_its_place(loop, second_client):
+    loop.connect(start_training_each_n_updates=1000)
+    loop.tag()
+    start_round(loop)
+    first, second = Reader(loop.client), Reader(second_client)
+    best = first.next(loop.id)
+    first.skip(best)
+    start_round(loop)
+    queue = loop.queue()
+    for expected in queue[: queue.index(best.id)]:
+        served = second.next(loop.id)
+        assert served.id == expected
+        second.annotate(served, {"diagnosis": [loop.demo.truth[served.id]]})
+    assert second.next(loop.id).id == best.id
+    assert first.next(loop.id).id != best.id
+
+
+def test_labels_that_arrive_while_rounds_run_keep_the_draw_of_the_queue_they_were_served_from(loop):
+    loop.connect(start_training_each_n_updates=3, audit_share=0.4)
+    tagged = loop.tag()
+    reader, served = Reader(loop.client), {}
+    rounds = loop.stores.rounds
+    while len(served) < 24:
+        version = loop.client.project(loop.id).model_version
+        task = reader.next(loop.id)
+        reader.annotate(task, {"diagnosis": [loop.demo.truth[task.id]]})
+        if loop.client.project(loop.id).model_version == version:  # else it is not sure which queue served it
+            served[task.id] = version
+        else:
+            served.setdefault(task.id, "")
+    loop.settle()
+    start_round(loop)
+    numbers = {row.version: row for row in rounds.history(loop.id)}
+    labels = loop.stores.labels.all(loop.id)
+    sure = {task: numbers[version] for task, version in served.items() if version}
+    assert len({row.number for row in sure.values()}) > 2
+    expected = {
+        task: (next(one.draw for one in rounds.queue(row.id) if one.task_id == task), row.number)
+        for task, row in sure.items()
+    }
+    assert {task: (labels[task].draw, labels[task].round_number) for task in sure} == expected
+    assert {labels[task].origin for task in served} == {Origin.QUEUE}
+    assert set(tagged).isdisjoint(served)
 
 
 def test_a_task_that_gets_the_number_of_a_deleted_one_has_its_own_image(loop):

@@ -136,3 +136,24 @@ def test_a_running_round_is_waited_for_and_then_named(workshop, studio, monkeypa
         pytest.raises(StorageError, match="A round of project 1 is running"),
     ):
         roll_back(workshop, 1, 1)
+
+
+def test_labels_keep_the_draw_of_the_queue_that_served_them_through_a_rollback(workshop, studio):
+    workshop.settings = workshop.settings.model_copy(update={"audit_share": 0.5})
+    first = run(workshop, studio, 1, 2, 51, 52)
+    drawn = {queued.task_id: queued.draw for queued in workshop.stores.rounds.queue(first.id)}
+    early, late, last = studio.queue()[:3]
+    second = run(workshop, studio, early)
+    between = next(task for task in studio.queue() if task not in drawn)
+    draws = {queued.task_id: queued.draw for queued in workshop.stores.rounds.queue(second.id)}
+    studio.meanwhile["update_project"] = lambda: studio.annotate(between, "dark")
+    row = roll_back(workshop, 1, first.number)
+    studio.annotate(late, "dark")
+    run(workshop, studio, last)
+    labels = workshop.stores.labels.all(1)
+    assert {task: (labels[task].draw, labels[task].round_number) for task in (early, between, late, last)} == {
+        early: (drawn[early], first.number),
+        between: (draws[between], second.number),
+        late: (drawn[late], row.number),
+        last: (drawn[last], row.number),
+    }
