@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clinical_backend.shown import counted, shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -58,7 +60,7 @@ class Labels:
         """What a person should know about these labels: problems and their cures."""
         found = []
         if self.unknown_classes:
-            named = ", ".join(f"{name!r} ({count})" for name, count in sorted(self.unknown_classes.items()))
+            named = counted(self.unknown_classes)
             found.append(
                 (
                     f"Annotations name classes that the labeling config does not have: {named}.",
@@ -187,7 +189,7 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
         if len(chosen) == 1 and chosen[0] in scheme.classes:
             votes[chosen[0]] += 1
         elif chosen:
-            unknown[", ".join(chosen)] += 1
+            unknown[shown(", ".join(chosen))] += 1
     most = max(votes.values(), default=0)
     return tuple(name for name in scheme.classes if most and votes[name] == most)
 
