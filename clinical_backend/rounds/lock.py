@@ -41,9 +41,9 @@ def project_lock(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -
         When the folder cannot be written.
     """
     folder = workshop.settings.model_dir / "locks"
-    lock = FileLock(folder / f"project-{project_id}.lock", timeout=seconds, mode=file_mode(folder))
     try:
         make_folder(folder)
+        lock = FileLock(folder / f"project-{project_id}.lock", timeout=seconds, mode=file_mode(folder))
         lock.acquire()
     except TimeoutError:
         raise

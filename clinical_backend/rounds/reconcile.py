@@ -70,6 +70,7 @@ def _recover(workshop: Workshop, project_id: int) -> None:
 
 def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
     stores = workshop.stores
+    unwired = None
     try:
         row = stores.projects.get(project_id)
         if row is None:
@@ -81,15 +82,18 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
                 stores.projects.forget(project_id)
                 return
             _begin_anew_if_replaced(workshop, project)
-            wired = not row.wiring_due or _repair_wiring(workshop, project_id)
+            unwired = _repair_wiring(workshop, project_id) if row.wiring_due else None
             _request_if_changed(workshop, project)
-            if wired:
+            if unwired is None:
                 _note_recovery(workshop, project_id)
     except ClinicalError as error:
         _note(workshop, project_id, error)
     while (due := stores.rounds.start(project_id)) is not None:
         if not _run(workshop, due):
             return
+    row = stores.projects.get(project_id)
+    if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
+        stores.projects.change(project_id, problem=str(unwired))
 
 
 def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
@@ -116,8 +120,8 @@ def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
     projects.change(project.id, created=created, title=project.title)
 
 
-def _repair_wiring(workshop: Workshop, project_id: int) -> bool:
-    """Check the connection and repair it; tell whether it is in order. What is wrong with it keeps no round away."""
+def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
+    """Check the connection and repair it, or return what is in the way, which keeps no round away."""
     row = workshop.stores.projects.get(project_id)
     try:
         changes = repair(
@@ -129,11 +133,11 @@ def _repair_wiring(workshop: Workshop, project_id: int) -> bool:
         )
     except ClinicalError as error:
         _note(workshop, project_id, error)
-        return False
+        return error
     for change in changes:
         logger.info("Project %d: %s", project_id, change.detail)
     workshop.stores.projects.change(project_id, wiring_due=False)
-    return True
+    return None
 
 
 def _request_if_changed(workshop: Workshop, project: Project) -> None:

@@ -55,11 +55,11 @@ class FeatureStore:
         self._dimension = dimension
         self._dtype = np.dtype(dtype)
         self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.rows"
-        self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
         try:
             make_folder(folder)
         except OSError as error:
             raise _unwritable(self._path, error) from error
+        self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the row of each image that has a feature."""

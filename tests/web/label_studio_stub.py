@@ -29,7 +29,7 @@ class LabelStudioStub:
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):  # noqa: N802 - as the library names it
+            def do_GET(self):
                 stub.calls.append(self.path)
                 status, body = stub._answer(self.path)
                 content = json.dumps(body).encode()

@@ -274,7 +274,9 @@ INVENTED = range(1000, 1300)
         lambda api, number: api.post("/webhook", json={"action": "START_TRAINING", "project": {"id": number}}),
         lambda api, number: api.post("/webhook", json={"action": "PROJECT_DELETED", "project": {"id": number}}),
         lambda api, number: api.post("/setup", json={"project": f"{number}.1", "extra_params": {"queue_size": 1}}),
-        lambda api, number: api.post("/predict", json={"tasks": [{"id": 1}], "project": number, "label_config": CONFIG}),
+        lambda api, number: api.post(
+            "/predict", json={"tasks": [{"id": 1}], "project": number, "label_config": CONFIG}
+        ),
         lambda api, number: api.post(f"/projects/{number}/rounds"),
     ],
     ids=["webhook", "deletion", "setup", "predict", "rounds"],

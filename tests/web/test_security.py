@@ -28,10 +28,12 @@ def basic(text, encoding="utf-8"):
 
 
 @contextlib.contextmanager
-def running(app):
+def running(app, **options):
     """Run an application behind a real server; give the address of its port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1, **options)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
