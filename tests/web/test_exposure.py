@@ -1,13 +1,18 @@
 """Where the server listens, and who may call it there."""
 
+import logging
 import os
+import stat
 import subprocess
 import sys
 
 import pytest
+import uvicorn
 
+from clinical_backend import cli
 from clinical_backend.settings import SettingsError, load_settings
 from clinical_backend.web.exposure import examine_exposure, require_consent
+from clinical_backend.web.protocol import TimelyProtocol
 
 PASSWORD = {"basic_auth_user": "u", "basic_auth_pass": "p"}
 
@@ -50,3 +55,25 @@ def test_the_command_refuses_with_a_sentence(tmp_path, missing):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert ("OPEN_ACCESS=true" if missing == "password" else "ALLOWED_HOSTS") in done.stderr
+
+
+def test_the_command_serves_with_limits_says_once_what_is_open_and_keeps_its_files_to_itself(
+    tmp_path, monkeypatch, caplog
+):
+    served = []
+    monkeypatch.setattr(uvicorn, "run", lambda *_arguments, **options: served.append(options))
+    for name, value in {"MODEL_DIR": tmp_path / "model-dir", "LABEL_STUDIO_API_KEY": "k"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    monkeypatch.setenv("OPEN_ACCESS", "true")
+    umask = os.umask(0)
+    try:
+        with caplog.at_level(logging.WARNING):
+            cli.serve()
+        (tmp_path / "model-dir" / "made-later").touch()
+    finally:
+        os.umask(umask)
+    assert served[0]["http"] is TimelyProtocol
+    assert caplog.text.count("no password is asked for") == 1
+    assert caplog.text.count("Set BACKEND_URL") == 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model-dir").iterdir()} == {0o600}
