@@ -34,6 +34,9 @@ _ATTEMPTS = 3
 _RETRY_SECONDS = 2.0
 """Label Studio goes on writing after its call of ``/setup``, which may hold its database, and the entry, up."""
 
+_UNMATCHED_SECONDS = 60.0
+"""Label Studio answers a look at a project's entries by calling ``/setup``: if none is ours, that must not go round."""
+
 _LOG_SECONDS = 60.0
 
 
@@ -74,6 +77,7 @@ class Enquiries:
         self._workshop = workshop
         self._taken_on = taken_on
         self._waiting: dict[int, _Question] = {}
+        self._unmatched: dict[int, float] = {}
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,6 +93,7 @@ class Enquiries:
         options
             Whether its options seem to have changed.
         """
+        options = options and time.monotonic() >= self._unmatched.get(project_id, 0.0)
         with self._changed:
             before = self._waiting.pop(project_id, None)
             if before is not None:
@@ -175,12 +180,13 @@ class Enquiries:
 
     def _options(self, project_id: int) -> dict[str, Any] | None:
         """Return the options in Label Studio's entry of this backend; ``None`` where there is none, or no object."""
-        workshop = self._workshop
-        entries = workshop.client.backends(project_id)
-        address = workshop.settings.public_url
+        address = self._workshop.settings.public_url
+        self._unmatched[project_id] = time.monotonic() + _UNMATCHED_SECONDS
+        entries = self._workshop.client.backends(project_id)
         entry = next((entry for entry in entries if same_url(entry.url, address)), None)
         if entry is None:
             return None
+        del self._unmatched[project_id]
         try:
             return SetupRequest.model_validate({"project": project_id, "extra_params": entry.extra_params}).options()
         except InvalidArgumentError as error:

@@ -18,6 +18,8 @@ class LabelStudioStub:
         For each project the entries of its backends: their address and extra parameters.
     broken
         Whether it answers nothing but 404, and so knows no user either.
+    looked_at
+        Called when somebody looks at a project's entries: Label Studio then calls each backend's ``/setup``.
     calls
         The addresses that were asked for.
     """
@@ -25,6 +27,7 @@ class LabelStudioStub:
     def __init__(self):
         self.projects = {}
         self.broken = False
+        self.looked_at = lambda: None
         self.calls = []
         stub = self
 
@@ -62,6 +65,7 @@ class LabelStudioStub:
         if "whoami" in path:
             return 200, {"id": 1, "email": "a@example.org"}
         if "/api/ml" in path:
+            self.looked_at()
             return 200, [
                 {"id": place, "url": url, "project": number, "extra_params": extra}
                 for place, (url, extra) in enumerate(self.projects[number])

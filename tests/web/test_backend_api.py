@@ -312,6 +312,18 @@ def test_options_are_those_of_label_studios_entry_whatever_a_call_says(api, sett
     wait_for(lambda: stores.projects.get(1).options == {"queue_size": 9})
 
 
+@pytest.mark.usefixtures("connected")
+def test_label_studios_own_call_while_it_is_asked_does_not_go_round(api, studio):
+    call = {"project": "1.1", "extra_params": {"queue_size": 7}}
+    studio.projects[1] = [("http://another-address:9090", {"queue_size": 7})]
+    studio.looked_at = lambda: api.post("/setup", json=call)
+    api.post("/setup", json=call)
+    wait_for(lambda: any("/api/ml" in path for path in studio.calls))
+    settle(api)
+    looks = sum("/api/ml" in path for path in studio.calls)
+    assert looks <= 3  # as often as one question is asked
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:9090"])
 def test_no_address_is_taken_from_a_call(api, settings, host):
     headers = {"Host": host, "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
