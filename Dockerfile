@@ -17,6 +17,7 @@ FROM python:${PYTHON_VERSION}-slim
 RUN useradd --uid 10001 --home-dir /data --no-create-home clinical
 COPY --from=build /opt/clinical /opt/clinical
 COPY --from=build --chown=10001:10001 /data /data
+# On all addresses it does not start without BASIC_AUTH_USER and BASIC_AUTH_PASS, or OPEN_ACCESS=true.
 ENV PATH=/opt/clinical/bin:$PATH MODEL_DIR=/data HOST=0.0.0.0 PORT=9090 NUMBA_CACHE_DIR=/data/numba MPLCONFIGDIR=/tmp
 USER 10001
 WORKDIR /data

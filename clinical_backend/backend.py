@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event, Prediction
+from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
@@ -50,31 +51,29 @@ class Backend:
         self._stores = self._workshop.stores
         self._runner = runner
         self._intake = Intake(self._workshop)
+        self._enquiries = Enquiries(self._workshop, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
 
-    def setup(self, request: SetupRequest, address: str | None = None) -> str:
-        """Register a project and return its published version.
+    def setup(self, request: SetupRequest) -> str:
+        """Return a project's published version, and take the call as a hint that it was connected.
 
-        The first call of a project makes a round due. Each has the connection checked and repaired soon.
-
-        Parameters
-        ----------
-        address
-            Where Label Studio reached this backend, if the server knows.
+        A new project, and new options, are asked of Label Studio soon: whoever calls may name any. A project that is
+        served has its connection checked and repaired soon.
         """
+        project_id = request.project_id
+        project = self._stores.projects.get(project_id)
         try:
             options = request.options()
         except InvalidArgumentError as error:
-            logger.warning("Project %d keeps its earlier options: %s", request.project_id, error)
+            logger.warning("Project %d keeps its earlier options: %s", project_id, error)
             options = None
-        if self._stores.projects.register(request.project_id, options):
-            page = self._workshop.settings.page_of(request.project_id)
-            logger.info("Project %d is connected; its page is %s", request.project_id, page)
-        if address is not None:
-            self._stores.projects.change(request.project_id, address=address.rstrip("/"))
-        self._check_wiring_soon(request.project_id)
-        return self.version(request.project_id)
+        changed = options is not None and options != (project.options if project is not None else {})
+        if project is None or changed:
+            self._enquiries.ask(project_id, setup=True, options=changed)
+        if project is not None:
+            self._check_wiring_soon(project_id)
+        return self.version(project_id)
 
     def version(self, project_id: int) -> str:
         """Return the version that a project's readers are served from."""
@@ -102,24 +101,42 @@ class Backend:
         if project_id is None:
             logger.warning("A webhook names no project: let it send its payload")
             return None
-        if webhook.event is Event.PROJECT_DELETED:
-            self._stores.projects.forget(project_id)
+        served = self._stores.projects.get(project_id) is not None
+        deleted = webhook.event is Event.PROJECT_DELETED
+        if served == deleted:  # it is to be taken on, or forgotten: anybody may say so, Label Studio knows
+            self._enquiries.ask(project_id)
+        if deleted or not served:
             return None
         reason = self._intake.take(webhook, project_id)
         if reason is not None:
             self._runner.wake(project_id)
         return reason
 
+    def meet(self, project_id: int) -> None:
+        """Ask Label Studio at once about a project that is not served, and serve it if it is there.
+
+        Raises
+        ------
+        ClinicalError
+            When Label Studio does not answer, or the database fails.
+        """
+        if self._stores.projects.get(project_id) is None:
+            self._enquiries.ask_now(project_id)
+
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""
+        self._enquiries.close()
         for timer in self._timers:
             timer.cancel()
 
-    def request_round(self, project_id: int, reason: str) -> None:
-        """Make a round due now."""
-        self._stores.projects.register(project_id)
+    def request_round(self, project_id: int, reason: str) -> bool:
+        """Make a round due now; tell whether the project is served. Otherwise Label Studio is asked about it soon."""
+        if self._stores.projects.get(project_id) is None:
+            self._enquiries.ask(project_id)
+            return False
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
+        return True
 
     def wake(self, project_id: int) -> None:
         """Have somebody look at a project for which a round is due."""
@@ -168,6 +185,12 @@ class Backend:
             return finetuning_state(self._workshop, project_id)
         except ClinicalError as error:
             return str(error)
+
+    def _take_on(self, project_id: int, setup: bool) -> None:
+        """Have the first round of a project run, which is due from the start."""
+        self._runner.wake(project_id)
+        if setup:
+            self._check_wiring_soon(project_id)
 
     def _check_wiring_soon(self, project_id: int) -> None:
         now = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +12,7 @@ import typer
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.logs import configure_logs
+from clinical_backend.private import private_umask
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="Label Studio ML backend that brings the rare cases to the front of the queue.",
@@ -54,10 +59,17 @@ def serve() -> None:
 
     from clinical_backend.storage.database import Database
     from clinical_backend.web.app import make_app, make_app_of_process
+    from clinical_backend.web.exposure import examine_exposure, require_consent
+    from clinical_backend.web.hosts import known_hosts
+    from clinical_backend.web.protocol import TimelyProtocol
 
     settings = _settings()
     settings.api_key  # noqa: B018 - refuses to start without one
+    require_consent(settings)
+    known_hosts(settings)
     Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
+    for finding in examine_exposure(settings):
+        logger.warning("%s %s", finding.message, finding.cure)
     several = f"{make_app_of_process.__module__}:{make_app_of_process.__name__}"
     uvicorn.run(
         make_app(settings) if settings.workers == 1 else several,
@@ -65,6 +77,7 @@ def serve() -> None:
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
+        http=TimelyProtocol,
         log_config=None,
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -164,10 +177,12 @@ def connect(
 def doctor(project: Project) -> None:
     """Check the connection of a project, and print the cure for what is wrong."""
     from clinical_backend.labelstudio.doctor import Status, diagnose
+    from clinical_backend.web.exposure import examine_exposure
 
     settings = _settings()
+    findings = examine_exposure(settings)
     with _client(settings) as client:
-        findings = diagnose(
+        findings += diagnose(
             client,
             project,
             backend_url=settings.public_url,
@@ -410,6 +425,7 @@ def bench_scale(
 def _settings() -> Settings:
     settings = load_settings()
     configure_logs(settings)
+    os.umask(private_umask(settings.model_dir))
     return settings
 
 

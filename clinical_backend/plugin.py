@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from clinical_backend.backend import Backend
+from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.local import LocalRunner
 from clinical_backend.labelstudio.contract import PredictRequest, WebhookRequest
 from clinical_backend.rounds.reconcile import reconcile
@@ -31,6 +33,8 @@ except ImportError:
 
 
 __all__ = ["ClinicalBackend"]
+
+logger = logging.getLogger(__name__)
 
 
 class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the SDK is installed
@@ -73,11 +77,21 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         except ValidationError:
             return {}
         in_own_process = "job_id" in kwargs or "workdir" in kwargs
-        reason = _backend(background=not in_own_process).receive(webhook)
+        backend = _backend(background=not in_own_process)
+        if in_own_process and webhook.project_id is not None:
+            _meet(backend, webhook.project_id)
+        reason = backend.receive(webhook)
         if reason is not None and in_own_process and webhook.project_id is not None:
             settings = load_settings()
             reconcile(Workshop(settings, Database.of(settings)), webhook.project_id, look=False)
-        return {"model_version": _backend(background=not in_own_process).version(webhook.project_id or 0)}
+        return {"model_version": backend.version(webhook.project_id or 0)}
+
+
+def _meet(backend: Backend, project_id: int) -> None:
+    try:
+        backend.meet(project_id)
+    except ClinicalError as error:
+        logger.warning("Project %d is not taken on: %s", project_id, error)
 
 
 class _NoRunner:

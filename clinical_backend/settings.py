@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         Of so many of the latest published rounds, the models are kept, to go back to.
     host, port
         Address that the server listens on.
+    allowed_hosts
+        Further names and addresses that this server is reached by, as those of a proxy before it.
+    open_access
+        Whether the server may listen on other addresses than loopback without asking for a password.
     basic_auth_user, basic_auth_pass
         When both are set, every call but the liveness check needs them.
     redis_url
@@ -163,6 +167,8 @@ class Settings(BaseSettings):
     kept_rounds: int = Field(default=5, ge=1)
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
+    allowed_hosts: Annotated[Names, NoDecode] = ()
+    open_access: bool = False
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
     redis_url: SecretStr | None = None
@@ -224,6 +230,7 @@ class Settings(BaseSettings):
     def public_url(self) -> str:
         """Address of this backend as Label Studio sees it."""
         host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        host = f"[{host}]" if ":" in host else host
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
 
     def page_of(self, project_id: int) -> str:

@@ -34,6 +34,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
     monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(plugin, "LocalRunner", lambda _: plugin._NoRunner())
+    database = Database.in_folder(tmp_path)
+    Stores(database).projects.register(1)
+    database.close()
     yield tmp_path
     plugin._backend.cache_clear()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
+from clinical_backend.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,9 @@ __all__ = [
 ]
 
 SAMPLING = "Uncertainty sampling"
+
+_PORTS = {"http": 80, "https": 443}
+_SHOWN_ENTRIES = 5
 
 ADDRESS_CURE = (
     "Give Label Studio's own process LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false and"
@@ -125,16 +130,22 @@ def repair(
     """Bring a project that was connected by hand to the same state as :func:`connect`.
 
     Label Studio goes on setting things up after its call of ``/setup`` and holds its database meanwhile, so
-    call this a moment later and again until no change was made. It never looks at the backend's entry,
-    since Label Studio would answer that with another ``/setup``.
+    call this a moment later and again until no change was made. It looks at the backend's entry only while no
+    webhook comes here, since Label Studio answers that with another ``/setup``: nothing is changed in a project, and
+    no credentials are handed to Label Studio, unless this backend is entered in it.
 
     Parameters
     ----------
-    client, project_id, basic_auth, published_version
+    client, project_id, backend_url, basic_auth, published_version
         As in :func:`connect`.
-    backend_url
-        The address that was entered, as far as the call of ``/setup`` shows it.
+
+    Raises
+    ------
+    LabelStudioRefusedError
+        When the project has no entry of a backend at this address, or Label Studio refuses a change.
     """
+    if not any(same_url(hook.url, webhook_url(backend_url)) for hook in client.webhooks(project_id)):
+        _require_entry(client, project_id, backend_url)
     changes = list(_project_settings(client, client.project(project_id)))
     changes += _webhook(client, project_id, backend_url, basic_auth)
     changes += _model_version(client, project_id, published_version)
@@ -159,8 +170,34 @@ def webhook_url(backend_url: str) -> str:
 
 
 def same_url(one: str, other: str) -> bool:
-    """Tell whether two addresses differ in nothing but a slash at the end."""
-    return one.strip().rstrip("/") == other.strip().rstrip("/")
+    """Tell whether two addresses lead to the same place, as far as can be told without asking a name server.
+
+    Slashes at the end, capitals in the host, a scheme's own port and the names of loopback make no difference.
+    """
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str, str, int | None, str]:
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "", url.strip().rstrip("/"), None, ""
+    loopback = host in {"localhost", "127.0.0.1", "::1"}
+    path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
+    return parts.scheme, "localhost" if loopback else host, port or _PORTS.get(parts.scheme), path
+
+
+def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str) -> None:
+    entries = client.backends(project_id)
+    if any(same_url(entry.url, backend_url) for entry in entries):
+        return
+    others = ", ".join(shown(entry.url) for entry in entries[:_SHOWN_ENTRIES]) or "none"
+    raise LabelStudioRefusedError(
+        f"In Label Studio, project {project_id} has no backend at {backend_url} (it has: {others}).",
+        "If one of them is this backend, set BACKEND_URL to that address and start it again; otherwise run"
+        f" `clinical connect --project {project_id}`.",
+    )
 
 
 def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str) -> Iterator[Change]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.shown import counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -124,9 +125,8 @@ class Labels:
             found.append((problem, cure))
 
         if self.unknown_classes:
-            named = ", ".join(f"{name!r} ({count})" for name, count in sorted(self.unknown_classes.items()))
             note(
-                f"Annotations name classes that the labeling config does not have: {named}.",
+                f"Annotations name classes that the labeling config does not have: {counted(self.unknown_classes)}.",
                 "They are not used: name the classes as before, or annotate these tasks again.",
             )
         if self.disagreed:
@@ -379,7 +379,7 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
         if len(chosen) == 1 and chosen[0] in scheme.classes:
             votes[chosen[0]] += 1
         elif chosen:
-            unknown[", ".join(chosen)] += 1
+            unknown[shown(", ".join(chosen))] += 1
     most = max(votes.values(), default=0)
     return tuple(name for name in scheme.classes if most and votes[name] == most)
 

@@ -31,6 +31,7 @@ from clinical_backend.learner.encoder import Encoder
 from clinical_backend.learner.onnx_export import export_network
 from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.learner.views import VIEWS, are_grey, draw_views
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,7 @@ def adapt(
         return finished
     cure = "Free some, or choose a smaller batch_size or image_size; the present features stay in use."
     with threads(options.threads), named_failures("adapt", cure):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         training = _Training(images, folder / _STATE_NAME, run, options)
         training.complete(progress)
         network = _write(training, folder)

@@ -13,6 +13,7 @@ from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones import BackboneSpec, available_cpus
 from clinical_backend.learner.exported import ExportedBackbone
 from clinical_backend.learner.files import write_aside
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ def save_adapted(folder: Path, network: AdaptedNetwork, weights: bytes, model: b
     OSError
         When the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_aside(folder / network.weights_name, weights)
     write_aside(folder / network.model_name, model)
     description = {"format": _FORMAT, **asdict(network)}

@@ -15,6 +15,7 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.classifier import LinearClassifier
 from clinical_backend.learner.files import write_aside
 from clinical_backend.learner.held_out import HeldOut
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ def save_checkpoint(
     }
     description["sha256"] = _digest(description)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_aside(folder / str(description["tensors"]), content)
         write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())
         for old in folder.glob("*.safetensors"):

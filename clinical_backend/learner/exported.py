@@ -14,6 +14,7 @@ from filelock import FileLock
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import Backbone, BackboneSpec, file_sha256
 from clinical_backend.learner.files import write_aside
+from clinical_backend.private import file_mode, make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +52,11 @@ def exported_backbone(spec: BackboneSpec, folder: Path, *, threads: int) -> Expo
         When the network cannot be built or exported, or its export does not give the same features.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         model = folder / f"{spec.architecture}-{hashlib.sha256(spec.key.encode()).hexdigest()[:16]}.onnx"
         dimension = _exported_dimension(spec, model)
         if dimension is None:
-            with FileLock(model.with_suffix(".lock")):
+            with FileLock(model.with_suffix(".lock"), mode=file_mode(folder)):
                 dimension = _exported_dimension(spec, model) or _export(spec, model)
     except OSError as error:
         raise ModelError(

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from clinical_backend.private import file_mode
+
 __all__ = ["write_aside"]
 
 
@@ -20,6 +22,7 @@ def write_aside(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     aside = Path(name)
     try:
+        aside.chmod(file_mode(path.parent))
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

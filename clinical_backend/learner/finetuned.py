@@ -17,6 +17,7 @@ from clinical_backend.learner.backbones import BackboneSpec, available_cpus
 from clinical_backend.learner.classifier import LinearClassifier
 from clinical_backend.learner.exported import ExportedBackbone
 from clinical_backend.learner.files import write_aside
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +181,7 @@ def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:
     }
     description["sha256"] = _digest(description)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for part, content in contents.items():
             write_aside(folder / names[part], content)
         write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import Backbone, BackboneSpec, lite0_weights_path
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +90,7 @@ def download_weights(architecture: str, path: Path) -> None:
         When timm does not know the architecture or cannot download it.
     """
     body = _create(architecture, pretrained=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_suffix(f".{os.getpid()}.part")
     safetensors.torch.save_file(body.state_dict(), aside)
     aside.replace(path)

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.learner.adapted import load_adapted
+from clinical_backend.private import file_mode, make_folder
 from clinical_backend.rounds.embed import THUMBNAIL, digests_of
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def adapt_project(workshop: Workshop, project_id: int) -> str:
         When there are too few images, or training fails. The project goes on with what it has.
     """
     folder = workshop.adaptation_folder(project_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0, mode=file_mode(folder)):
             return _adapt(workshop, project_id)
     except Timeout:
         return "Another process is adapting a network to this project."

@@ -30,6 +30,7 @@ from clinical_backend.learner import classifier as linear
 from clinical_backend.learner.finetuned import load_finetuned, save_finetuned
 from clinical_backend.learner.judging import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.preprocessing import to_square
+from clinical_backend.private import file_mode, make_folder
 from clinical_backend.rounds.finetuned import FinetuningRecord, read_record, write_record
 from clinical_backend.rounds.finetuned_prediction import finetuned_probabilities
 from clinical_backend.rounds.grouping import group_codes
@@ -102,9 +103,9 @@ def finetune_project(workshop: Workshop, project_id: int) -> str:
             "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
         )
     folder = workshop.finetuning_folder(project_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / ".lock", timeout=0, mode=file_mode(folder)):
             return _finetune(workshop, project_id, folder)
     except Timeout:
         return "Another process is fine-tuning this project's backbone."

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.files import write_aside
+from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +95,7 @@ def write_record(folder: Path, record: FinetuningRecord) -> None:
         When the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_aside(folder / _NAME, record.model_dump_json(indent=2).encode())
     except OSError as error:
         raise ModelError(

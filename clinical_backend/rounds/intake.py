@@ -59,7 +59,7 @@ class Intake:
         self._line, self._work = threading.Lock(), threading.Lock()
 
     def take(self, webhook: WebhookRequest, project_id: int) -> str | None:
-        """Take an event of a project, and say why a round is due now, if one is.
+        """Take an event of a project that is served, and say why a round is due now, if one is.
 
         Raises
         ------
@@ -93,7 +93,6 @@ class Intake:
                 self._waiting = [each for each in self._waiting if each is not own and not each.taken]
 
     def _take(self, project_id: int, webhooks: Sequence[WebhookRequest]) -> str | None:
-        self._stores.projects.register(project_id)
         events = [webhook.event for webhook in webhooks]
         annotated = [webhook for webhook in webhooks if webhook.event.is_annotation and webhook.event not in _REASONS]
         reason = self._reason_of_annotations(project_id, annotated) if annotated else None
@@ -113,7 +112,7 @@ class Intake:
         steering = self._stores.labels.steering(project_id)
         updates, left = self._stores.projects.count_annotations(project_id, len(annotations), from_queue=from_queue)
         tagged = any(
-            annotation.ground_truth
+            (settings.stars and annotation.ground_truth)
             or any(region.get("from_name") == settings.exemplar_control for region in annotation.result or ())
             for annotation in annotations
         )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from clinical_backend.errors import StorageError
+from clinical_backend.private import file_mode, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["project_lock"]
+__all__ = ["discard_locks", "project_lock"]
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"project-(\d+)\.lock")
 
 
 @contextmanager
@@ -34,9 +41,9 @@ def project_lock(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -
         When the folder cannot be written.
     """
     folder = workshop.settings.model_dir / "locks"
-    lock = FileLock(folder / f"project-{project_id}.lock", timeout=seconds)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        lock = FileLock(folder / f"project-{project_id}.lock", timeout=seconds, mode=file_mode(folder))
         lock.acquire()
     except TimeoutError:
         raise
@@ -49,3 +56,21 @@ def project_lock(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -
         yield
     finally:
         lock.release()
+
+
+def discard_locks(workshop: Workshop) -> None:
+    """Remove the locks of projects that the backend does not serve, but for those that a process still holds."""
+    folder = workshop.settings.model_dir / "locks"
+    served = set(workshop.stores.projects.ids())
+    try:
+        left = [
+            path for path in folder.iterdir() if (named := _NAME.fullmatch(path.name)) and int(named[1]) not in served
+        ]
+        for path in left:
+            try:
+                with FileLock(path, timeout=0):
+                    path.unlink()
+            except Timeout:
+                continue
+    except OSError as error:
+        logger.debug("Locks are left in %s: %s", folder, error.strerror)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError, StorageError
+from clinical_backend.errors import ClinicalError, RoundAbandonedError, StorageError
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import may_try
-from clinical_backend.rounds.lock import project_lock
+from clinical_backend.rounds.enquiries import find_project
+from clinical_backend.rounds.lock import discard_locks, project_lock
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
@@ -48,9 +49,13 @@ def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
         Whether to compare with Label Studio even if nothing is known to be due: no webhook may have told.
     """
     try:
+        if workshop.stores.projects.get(project_id) is None:
+            return
         with project_lock(workshop, project_id):
             _recover(workshop, project_id)
             _attend(workshop, project_id, look=look)
+        if look:
+            discard_locks(workshop)
     except Timeout:
         logger.debug("Project %d is being attended to by another process", project_id)
     except StorageError as error:
@@ -67,38 +72,30 @@ def _recover(workshop: Workshop, project_id: int) -> None:
 
 def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
     stores = workshop.stores
+    unwired = None
     try:
         row = stores.projects.get(project_id)
         if row is None:
             return
         if look or row.wiring_due:
-            project = _find(workshop, project_id)
+            project = find_project(workshop, project_id)
             if project is None:
                 logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
                 stores.projects.forget(project_id)
                 return
             _begin_anew_if_replaced(workshop, project)
-            if row.wiring_due:
-                _repair_wiring(workshop, project_id)
+            unwired = _repair_wiring(workshop, project_id) if row.wiring_due else None
             _request_if_changed(workshop, project)
-            _note_recovery(workshop, project_id)
+            if unwired is None:
+                _note_recovery(workshop, project_id)
     except ClinicalError as error:
         _note(workshop, project_id, error)
     while (due := stores.rounds.start(project_id)) is not None:
         if not _run(workshop, due):
             return
-
-
-def _find(workshop: Workshop, project_id: int) -> Project | None:
-    """Return a project, ``None`` once Label Studio has it no more."""
-    try:
-        return workshop.client.project(project_id)
-    except LabelStudioRefusedError as error:
-        if error.status != 404:
-            raise
-    # Something else may answer at a wrong address: it does not know the user, so nothing is forgotten for it.
-    workshop.client.whoami()
-    return None
+    row = stores.projects.get(project_id)
+    if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
+        stores.projects.change(project_id, problem=str(unwired))
 
 
 def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
@@ -125,18 +122,24 @@ def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
     projects.change(project.id, created=created, title=project.title)
 
 
-def _repair_wiring(workshop: Workshop, project_id: int) -> None:
+def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
+    """Check the connection and repair it, or return what is in the way, which keeps no round away."""
     row = workshop.stores.projects.get(project_id)
-    changes = repair(
-        workshop.client,
-        project_id,
-        backend_url=workshop.settings.backend_url or (row and row.address) or workshop.settings.public_url,
-        basic_auth=workshop.settings.basic_auth,
-        published_version=row.published_version if row else None,
-    )
+    try:
+        changes = repair(
+            workshop.client,
+            project_id,
+            backend_url=workshop.settings.public_url,
+            basic_auth=workshop.settings.basic_auth,
+            published_version=row.published_version if row else None,
+        )
+    except ClinicalError as error:
+        _note(workshop, project_id, error)
+        return error
     for change in changes:
         logger.info("Project %d: %s", project_id, change.detail)
     workshop.stores.projects.change(project_id, wiring_due=False)
+    return None
 
 
 def _request_if_changed(workshop: Workshop, project: Project) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -21,12 +22,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
+from clinical_backend.private import keep_private, make_file
 from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.model_folder import bind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from clinical_backend.settings import Settings
 
@@ -58,6 +59,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
+        if self._url.get_backend_name() == "sqlite" and self._url.database not in {None, "", ":memory:"}:
+            _make_private(Path(self._url.database or ""))
         self._engine = _make_engine(self._url)
         try:
             with self._named_errors("opened", faults=()), self._migration() as connection:
@@ -83,7 +86,7 @@ class Database:
     def in_folder(cls, folder: Path) -> Database:
         """Open, or create, the SQLite database of a model folder."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            keep_private(folder)
         except OSError as error:
             raise StorageError(
                 f"The folder {folder} cannot be created: {error.strerror}.",
@@ -183,6 +186,12 @@ def _parse(url: str) -> URL:
         "DATABASE_URL names no database that the backend can work with.",
         "Set it to postgresql://user:password@host/database, or leave it out for SQLite in MODEL_DIR.",
     )
+
+
+def _make_private(path: Path) -> None:
+    """See that an SQLite database is its user's alone: its journals get the mode that it has."""
+    with suppress(OSError):  # SQLite says better what stands in its way
+        make_file(path)
 
 
 def _make_engine(url: URL, *, references: bool = True) -> Engine:

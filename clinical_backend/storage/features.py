@@ -12,6 +12,7 @@ from filelock import FileLock
 from sqlalchemy import delete, select
 
 from clinical_backend.errors import StorageError
+from clinical_backend.private import file_mode, make_file, make_folder
 from clinical_backend.storage.schema import Feature
 from clinical_backend.storage.statements import in_parts
 
@@ -54,11 +55,11 @@ class FeatureStore:
         self._dimension = dimension
         self._dtype = np.dtype(dtype)
         self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.rows"
-        self._lock = FileLock(self._path.with_suffix(".lock"))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise _unwritable(self._path, error) from error
+        self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the row of each image that has a feature."""
@@ -133,6 +134,7 @@ class FeatureStore:
         start = self._count()
         end = start * self._row_bytes
         try:
+            make_file(self._path)
             with self._path.open("ab") as file:
                 file.truncate(end)  # an earlier writer may have died within a row
                 file.write(rows.tobytes())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from clinical_backend.errors import StorageError
+from clinical_backend.private import keep_private, make_file
 from clinical_backend.storage.schema import ModelFolder
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def bind(database: Database, folder: Path) -> None:
         first = session.scalar(unbound.values(bound=True).returning(ModelFolder.identity))
         identity = session.scalar(select(ModelFolder.identity))
         try:
+            if first is not None or folder.is_dir():
+                keep_private(folder)
             if first is not None:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_file(mark)
                 mark.write_text(f"{identity}\n")
             there = mark.read_text().strip()
         except FileNotFoundError:

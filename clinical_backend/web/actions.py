@@ -42,8 +42,8 @@ router = APIRouter(include_in_schema=False)
 @router.post("/projects/{project_id}/rounds", status_code=202, include_in_schema=True)
 def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
     """Make a round due now: for scripts."""
-    backend.request_round(project_id, "a round was asked for")
-    return {"status": "due"}
+    served = backend.request_round(project_id, "a round was asked for")
+    return {"status": "due" if served else "Label Studio is asked about the project first"}
 
 
 @router.post("/projects/{project_id}/start")

@@ -21,11 +21,13 @@ from clinical_backend.jobs.rq import RedisRunner
 from clinical_backend.logs import configure_logs
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.settings import load_settings
+from clinical_backend.shown import shown
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web import actions, pages
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
+from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
 from clinical_backend.web.security import BasicAuthentication, BodyLimits
 from clinical_backend.web.site import ForeignFormError, Site, UnknownProjectError
@@ -89,7 +91,8 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app.include_router(actions.router)
     app.mount("/static", StaticPart())
     app.add_middleware(BodyLimits)
-    app.add_middleware(SameOrigin, addresses=[settings.public_url])
+    app.add_middleware(SameOrigin, addresses=[settings.public_url, *settings.allowed_hosts])
+    app.add_middleware(KnownHosts, names=known_hosts(settings))
     app.add_middleware(BasicAuthentication, credentials=settings.basic_auth)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, _not_done)
@@ -123,7 +126,7 @@ async def _not_done(request: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    logger.warning("%s %s: %s", request.method, request.url.path, error)
+    logger.warning("%s %s: %s", shown(request.method), shown(request.url.path), error)
     code = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
     return _page(request, str(error), code) if wants_page(request) else JSONResponse({"detail": str(error)}, code)
 

@@ -45,9 +45,9 @@ def make_router() -> APIRouter:
         return HealthReply()
 
     @router.post("/setup")
-    def setup(request: SetupRequest, call: Request, backend: ThisBackend) -> SetupReply:
-        """Register a project; answered before anything slow."""
-        return SetupReply(model_version=backend.setup(request, str(call.base_url)))
+    def setup(request: SetupRequest, backend: ThisBackend) -> SetupReply:
+        """Take a call as a hint that a project was connected; answered before anything slow."""
+        return SetupReply(model_version=backend.setup(request))
 
     @router.post("/predict")
     def predict(request: PredictRequest, backend: ThisBackend) -> PredictReply:

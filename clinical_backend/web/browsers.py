@@ -78,12 +78,13 @@ class SameOrigin:
     app
         What is guarded.
     addresses
-        Where this server is reached, beside the host that a request names.
+        Where this server is reached, beside the host that a request names: it comes after
+        :class:`~clinical_backend.web.hosts.KnownHosts`, which vouches for that one.
     """
 
     def __init__(self, app: ASGIApp, addresses: Iterable[str] = ()) -> None:
         self._app = app
-        self._hosts = {urlsplit(address).netloc for address in addresses}
+        self._hosts = {urlsplit(f"//{address.rpartition('//')[2]}").netloc.lower() for address in addresses}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 403 what would change something and comes from elsewhere."""
@@ -93,7 +94,7 @@ class SameOrigin:
                 {
                     "detail": "The request comes from a page of another site."
                     " Open this backend's own page and press the button there;"
-                    " behind a proxy, set BACKEND_URL to the address in the browser."
+                    " behind a proxy, name the host in the browser's address in ALLOWED_HOSTS."
                 },
                 status.HTTP_403_FORBIDDEN,
             )
@@ -106,4 +107,4 @@ class SameOrigin:
         if site is not None:
             return site not in {"same-origin", "none"}
         origin = headers.get("origin")
-        return origin is not None and urlsplit(origin).netloc not in {headers.get("host"), *self._hosts}
+        return origin is not None and origin.rpartition("//")[2].lower() not in {headers.get("host"), *self._hosts}

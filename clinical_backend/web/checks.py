@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+from clinical_backend.web.exposure import examine_exposure
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.workshop import Workshop
@@ -67,10 +68,10 @@ class Checks:
 
         try:
             own = workshop.settings_of(project_id)
-            return diagnose(
+            return examine_exposure(settings) + diagnose(
                 workshop.client,
                 project_id,
-                backend_url=settings.backend_url or project.address or settings.public_url,
+                backend_url=settings.public_url,
                 basic_auth=settings.basic_auth,
                 exemplar_control=own.exemplar_control,
                 stars=own.stars,

@@ -20,6 +20,7 @@ from PIL import Image
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
+from clinical_backend.private import file_mode, make_folder
 from clinical_backend.rounds.embed import may_try
 
 if TYPE_CHECKING:
@@ -124,9 +125,10 @@ class Previews:
 
     def _keep(self, key: str, content: bytes) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             with NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 file.write(content)
+            Path(file.name).chmod(file_mode(self._folder))
             Path(file.name).replace(self._folder / f"{key}.webp")
         except OSError as error:
             logger.warning("A preview is not kept: %s. Free some space, or make MODEL_DIR writable.", error.strerror)

@@ -19,6 +19,9 @@ __all__ = ["TASK_LIMIT", "BasicAuthentication", "BodyLimits"]
 TASK_LIMIT = 100_000
 """Most tasks in one call of ``/predict``: Label Studio sends all tasks of a project at once."""
 
+_SMALLNESS = 512
+"""A body is small below this part of the largest one: as many as there are connections, they make up one of those."""
+
 _LONGEST_HEADER = 4096
 _OPEN_PATHS = frozenset({"/", "/health"})
 _OPEN_FILES = "/static/"
@@ -91,6 +94,9 @@ def _credentials(header: str) -> bytes:
 class BodyLimits:
     """Middleware that bounds the memory that request bodies take.
 
+    What counts is what came in; how long a body may take, :class:`~clinical_backend.web.protocol.TimelyProtocol` sees
+    to.
+
     Parameters
     ----------
     app
@@ -98,13 +104,15 @@ class BodyLimits:
     each
         Most bytes of one body, whether announced or sent in chunks; more are refused with 413.
     together
-        Most bytes of all bodies that are under way; what exceeds them is refused with 429.
+        Most bytes of all bodies that are under way; what exceeds them is refused with 429, but for small bodies, so
+        that large ones keep no event from coming in.
     """
 
     def __init__(self, app: ASGIApp, each: int = 128 * 2**20, together: int = 256 * 2**20) -> None:
         self._app = app
         self._each = each
         self._together = together
+        self._small = each // _SMALLNESS
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,7 +150,7 @@ class BodyLimits:
                 status.HTTP_413_CONTENT_TOO_LARGE,
                 f"The request has more than {self._each // 2**20} MiB. Send fewer tasks at a time.",
             )
-        if held > self._together:
+        if size > self._small and held > self._together:
             return HTTPException(
                 status.HTTP_429_TOO_MANY_REQUESTS,
                 "Too many large requests are under way. Try again in a moment.",

@@ -66,9 +66,31 @@ def test_connecting_by_hand_ends_in_the_same_state(loop):
     form = {"project": loop.id, "url": loop.backend.url, "title": "by hand", "is_interactive": False}
     auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
     loop.client.session.request("POST", "api/ml/", json=form | auth)
+    wait_until(loop.status, "the project taken on", seconds=30)
     loop.wait_for_round(0)
     wait_until(lambda: wiring(loop) == connected(loop), "the wiring repaired", seconds=30)
     assert len(connected(loop)["tabs"]) >= 1
+
+
+def test_a_stranger_who_plays_label_studio_changes_nothing_in_a_project(loop):
+    before = loop.client.project(loop.id)
+    call = {"project": f"{loop.id}.1", "extra_params": {"queue_size": 1}}
+    url, auth = f"{loop.backend.url}/setup", loop.backend.credentials
+    for host in ("evil.example", "evil.example:80"):
+        assert httpx2.post(url, json=call, auth=auth, headers={"Host": host}).status_code == 421
+    forwarded = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+    assert httpx2.post(url, json=call, auth=auth, headers=forwarded).is_success
+    assert httpx2.post(url, json={"project": "987654.1"}, auth=auth).is_success
+    wait_until(lambda: "BACKEND_URL" in str(loop.status().get("problem")), "the missing entry told")
+    assert loop.client.webhooks(loop.id) == []
+    assert loop.client.project(loop.id).sampling == before.sampling
+    assert loop.stores.projects.get(loop.id).options == {}
+    assert loop.stores.projects.get(987654) is None
+    deleted = {"action": "PROJECT_DELETED", "project": {"id": loop.id}}
+    assert httpx2.post(f"{loop.backend.url}/webhook", json=deleted, auth=auth).is_success
+    loop.connect()
+    assert wiring(loop) == connected(loop)
+    assert loop.status()["problem"] is None
 
 
 def test_the_exemplar_control_is_added_when_asked(loop):

@@ -261,4 +261,10 @@ def test_readers_without_an_exemplar_control_are_told_from_those_with_one(client
 
 def test_addresses_are_compared_without_the_slash_at_the_end():
     assert same_url("http://backend:9090", " http://backend:9090/")
+    assert same_url("http://127.0.0.1:9090", "HTTP://LOCALHOST:9090/")
+    assert same_url("http://[::1]", "http://localhost:80/")
+    assert same_url("https://Backend/sub/", "https://backend:443/sub")
+    assert not same_url("http://backend", "https://backend")
+    assert not same_url("http://backend/a", "http://backend/b")
+    assert not same_url("http://[::1", "http://localhost")
     assert not same_url("http://backend:9090", "http://backend:9091")

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project, Task, User, View, Webhook
+from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Backend, Project, Task, User, View, Webhook
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" choice="single">'
@@ -35,6 +35,8 @@ class FakeLabelStudio:
         self.faults = {}
         self.meanwhile = {}
         self.calls = []
+        self.hooks = ["http://backend/webhook"]
+        self.entries = []
 
     def annotate(self, task_id, name, *, exemplar=False, **fields):
         chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
@@ -116,7 +118,15 @@ class FakeLabelStudio:
 
     def webhooks(self, project_id):
         self._call("webhooks")
-        return [Webhook(id=1, url="http://backend/webhook", project=project_id)]
+        return [Webhook(id=number, url=url, project=project_id) for number, url in enumerate(self.hooks, 1)]
+
+    def create_webhook(self, project_id, url, **fields):
+        self._call("create_webhook")
+        self.hooks.append(url)
+
+    def backends(self, project_id):
+        self._call("backends")
+        return [Backend(id=number, url=url, project=project_id) for number, url in enumerate(self.entries, 1)]
 
     def views(self, project_id):
         self._call("views")

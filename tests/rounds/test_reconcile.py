@@ -240,6 +240,44 @@ def test_what_only_looks_like_a_deleted_project_is_not_forgotten(workshop, studi
     assert "not found" in row(workshop).problem
 
 
+def test_a_project_that_is_not_served_is_not_looked_at_and_gets_no_lock(workshop, studio):
+    reconcile(workshop, 2, look=True)
+    assert studio.calls == []
+    assert not (workshop.settings.model_dir / "locks").exists()
+
+
+def test_the_lock_of_a_project_that_is_gone_goes_with_it(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    assert (workshop.settings.model_dir / "locks" / "project-1.lock").exists()
+    studio.faults["project"] = NOT_FOUND
+    reconcile(workshop, 1, look=True)
+    assert list((workshop.settings.model_dir / "locks").iterdir()) == []
+
+
+@pytest.mark.parametrize("entry", ["http://backend", "http://BACKEND:80/"])
+def test_the_webhook_goes_to_the_address_of_the_settings_and_nowhere_else(workshop, studio, entry):
+    studio.hooks, studio.entries = [], ["http://other:9090", entry]
+    workshop.stores.projects.change(1, wiring_due=True, address="http://evil.example")
+    reconcile(workshop, 1, look=True)
+    assert studio.hooks == ["http://backend/webhook"]
+    assert not row(workshop).wiring_due
+
+
+@pytest.mark.parametrize("entries", [[], ["http://10.0.0.5:9090"]], ids=["none", "another"])
+def test_a_project_without_our_address_is_left_as_it_is_with_the_cure_while_rounds_go_on(workshop, studio, entries):
+    studio.hooks, studio.entries = [], entries
+    workshop.stores.projects.change(1, wiring_due=True)
+    reconcile(workshop, 1, look=True)
+    assert studio.hooks == []
+    assert "BACKEND_URL" in row(workshop).problem
+    assert all(entry in row(workshop).problem for entry in entries)
+    assert latest(workshop).state is RoundState.PUBLISHED
+    workshop.stores.projects.change(1, wiring_due=True)
+    studio.entries = ["http://backend"]
+    reconcile(workshop, 1, look=True)
+    assert (row(workshop).problem, studio.hooks) == (None, ["http://backend/webhook"])
+
+
 def test_another_project_under_the_same_id_begins_anew(workshop, studio):
     studio.annotate(1, "red", exemplar=True)
     reconcile(workshop, 1, look=True)

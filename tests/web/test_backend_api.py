@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from clinical_backend.storage.schema import Draw, QueuedTask
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
+from tests.web.label_studio_stub import LabelStudioStub
 
 CAPTURES = Path(__file__).parent.parent / "labelstudio" / "captures"
 CONFIG = (
@@ -41,14 +43,42 @@ def wakes():
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return load_settings(model_dir=tmp_path, label_studio_api_key="a" * 40, start_training_each_n_updates=3)
+def studio():
+    """Return a Label Studio with project 1."""
+    with LabelStudioStub() as stub:
+        stub.projects[1] = []
+        yield stub
+
+
+@pytest.fixture
+def settings(tmp_path, studio):
+    return load_settings(
+        model_dir=tmp_path,
+        label_studio_url=studio.url,
+        label_studio_api_key="a" * 40,
+        start_training_each_n_updates=3,
+    )
+
+
+@pytest.fixture
+def connected(settings):
+    """Have project 1 served already."""
+    database = Database.in_folder(settings.model_dir)
+    Stores(database).projects.register(1)
+    database.close()
 
 
 @pytest.fixture
 def api(settings, wakes):
     with TestClient(make_app(settings, wakes), raise_server_exceptions=False) as client:
         yield client
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def capture(name):
@@ -64,16 +94,19 @@ def test_every_event_that_label_studio_sends_is_understood(api, file):
 
 def test_setup_names_the_published_version_and_makes_a_first_round_due(api, wakes):
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
-    assert wakes.projects == [1]
+    wait_for(lambda: wakes.projects)
+    assert set(wakes.projects) == {1}
     assert api.get("/projects/1").json()["round_due"] == "the project was connected"
 
 
+@pytest.mark.usefixtures("connected")
 def test_the_button_makes_a_round_due_without_an_annotation(api, wakes):
     answer = api.post("/webhook", json=capture("webhook_START_TRAINING"))
     assert answer.json()["job"] == "Start Training was called"
     assert wakes.projects == [1]
 
 
+@pytest.mark.usefixtures("connected")
 def test_a_round_is_due_after_every_nth_annotation(api):
     body = {"action": "ANNOTATION_CREATED", "annotation": {"id": 1, "task": 5, "result": []}, "project": {"id": 1}}
     jobs = [api.post("/webhook", json=body).json()["job"] for _ in range(3)]
@@ -157,7 +190,7 @@ def test_every_prediction_that_label_studio_asks_for_is_answered_in_its_form(api
 
 def test_setup_names_the_version_that_readers_are_served_from(api, settings):
     stores = Stores(Database.in_folder(settings.model_dir))
-    api.post("/setup", json=capture("setup"))
+    stores.projects.register(1)
     row = start_round(stores, 1)
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
     stores.rounds.publish(row, {}, 3)
@@ -171,8 +204,10 @@ def test_extra_parameters_of_any_form_do_not_keep_a_project_out(api, extra):
     assert answer.json() == {"model_version": "clinical-0"}
 
 
-def test_a_wrong_extra_parameter_is_refused_by_name(api):
+def test_a_wrong_extra_parameter_is_refused_by_name(api, settings, studio):
+    studio.projects[1] = [(settings.public_url, {"queue_size": "lots"})]
     api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": "lots"}})
+    wait_for(lambda: api.get("/projects/1").status_code == 200)
     answer = api.post("/predict", json={"tasks": [{"id": 1, "data": {}}], "project": "1.1", "label_config": CONFIG})
     assert answer.status_code == 400
     assert "queue_size" in answer.json()["detail"]
@@ -197,17 +232,123 @@ def test_a_queue_running_low_is_renewed_only_while_other_tasks_are_left(settings
     assert [job and "running low" * ("running low" in job) for job in jobs] == expected
 
 
-@pytest.mark.parametrize("fields", [{"ground_truth": True}, {"result": [{"from_name": "exemplar"}]}])
-def test_a_tag_makes_a_round_due_at_once(api, fields):
-    assert "exemplar" in api.post("/webhook", json=annotated(5, **fields)).json()["job"]
+@pytest.mark.usefixtures("connected")
+def test_a_tag_makes_a_round_due_at_once(api):
+    assert "exemplar" in api.post("/webhook", json=annotated(5, result=[{"from_name": "exemplar"}])).json()["job"]
 
 
-def test_a_deleted_project_is_forgotten(api):
+@pytest.mark.usefixtures("connected")
+def test_a_star_makes_a_round_due_only_where_stars_steer(api, settings):
+    assert api.post("/webhook", json=annotated(5, ground_truth=True)).json()["job"] is None
+    Stores(Database.in_folder(settings.model_dir)).projects.change(1, page_options={"stars": True})
+    assert "exemplar" in api.post("/webhook", json=annotated(5, ground_truth=True)).json()["job"]
+
+
+DELETED = {"action": "PROJECT_DELETED", "project": {"id": 1}}
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_deleted_project_is_forgotten_once_label_studio_says_so_too(api, settings, studio):
+    lock = settings.model_dir / "locks" / "project-1.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    del studio.projects[1]
+    assert api.post("/webhook", json=DELETED).status_code == 200
+    wait_for(lambda: api.get("/projects/1").status_code == 404)
+    wait_for(lambda: not lock.exists())
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("broken", [False, True], ids=["the project is there", "something else answers"])
+def test_a_project_that_is_not_gone_survives_what_callers_say(api, settings, studio, broken):
+    stores = Stores(Database.in_folder(settings.model_dir))
+    stores.rounds.publish(start_round(stores, 1), {}, 3)
+    studio.broken = broken
+    assert api.post("/webhook", json=DELETED).json()["job"] is None
+    wait_for(lambda: studio.calls)
+    settle(api)
+    assert len(stores.rounds.history(1)) == 1
+    assert stores.projects.get(1).published_version
+
+
+INVENTED = range(1000, 1300)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api, number: api.post("/webhook", json={"action": "START_TRAINING", "project": {"id": number}}),
+        lambda api, number: api.post("/webhook", json={"action": "PROJECT_DELETED", "project": {"id": number}}),
+        lambda api, number: api.post("/setup", json={"project": f"{number}.1", "extra_params": {"queue_size": 1}}),
+        lambda api, number: api.post(
+            "/predict", json={"tasks": [{"id": 1}], "project": number, "label_config": CONFIG}
+        ),
+        lambda api, number: api.post(f"/projects/{number}/rounds"),
+    ],
+    ids=["webhook", "deletion", "setup", "predict", "rounds"],
+)
+def test_invented_projects_leave_nothing_behind_and_hold_up_no_real_one(api, settings, wakes, studio, call):
+    for number in INVENTED:
+        assert call(api, number).status_code < 300
+    asked = len(studio.calls)
     api.post("/setup", json=capture("setup"))
-    assert api.post("/webhook", json={"action": "PROJECT_DELETED", "project": {"id": 1}}).status_code == 200
-    assert api.get("/projects/1").status_code == 404
+    wait_for(lambda: api.get("/projects/1").status_code == 200)
+    assert len(studio.calls) - asked < 12  # a few seconds, two questions each, of two calls
+    enquiries = api.app.state.backend._enquiries
+    assert len(enquiries._waiting) <= 100
+    assert Stores(Database.in_folder(settings.model_dir)).projects.ids() == [1]
+    assert set(wakes.projects) == {1}
+    assert not (settings.model_dir / "locks").exists()
+    assert set(api.app.state.backend._wired) <= {1}
 
 
+def test_options_are_those_of_label_studios_entry_whatever_a_call_says(api, settings, studio):
+    stores = Stores(Database.in_folder(settings.model_dir))
+    studio.projects[1] = [("http://elsewhere:1", {"queue_size": 3}), (settings.public_url + "/", {"queue_size": 7})]
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 7}})
+    wait_for(lambda: stores.projects.get(1) is not None)
+    assert stores.projects.get(1).options == {"queue_size": 7}
+    before = len(studio.calls)
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 1, "rare_classes": "common"}})
+    wait_for(lambda: len(studio.calls) > before + 1)
+    settle(api)
+    assert stores.projects.get(1).options == {"queue_size": 7}
+    studio.projects[1][1] = (settings.public_url, {"queue_size": 9})
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 9}})
+    wait_for(lambda: stores.projects.get(1).options == {"queue_size": 9})
+
+
+@pytest.mark.usefixtures("connected")
+def test_label_studios_own_call_while_it_is_asked_does_not_go_round(api, studio):
+    call = {"project": "1.1", "extra_params": {"queue_size": 7}}
+    studio.projects[1] = [("http://another-address:9090", {"queue_size": 7})]
+    studio.looked_at = lambda: api.post("/setup", json=call)
+    api.post("/setup", json=call)
+    wait_for(lambda: any("/api/ml" in path for path in studio.calls))
+    settle(api)
+    looks = sum("/api/ml" in path for path in studio.calls)
+    assert looks <= 3  # as often as one question is asked
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:9090"])
+def test_no_address_is_taken_from_a_call(api, settings, host):
+    headers = {"Host": host, "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+    assert api.post("/setup", json=capture("setup"), headers=headers).status_code == 421
+    del headers["Host"]
+    assert api.post("/setup", json=capture("setup"), headers=headers).status_code == 200
+    stores = Stores(Database.in_folder(settings.model_dir))
+    wait_for(lambda: stores.projects.get(1) is not None)
+    assert "evil" not in str(vars(stores.projects.get(1)))
+
+
+def settle(api):
+    """Wait until Label Studio was asked all that it is to be asked."""
+    enquiries = api.app.state.backend._enquiries
+    wait_for(lambda: not enquiries._waiting)
+    time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("connected")
 def test_what_is_to_come_later_ends_with_the_server(settings, wakes):
     with TestClient(make_app(settings, wakes)) as api:
         api.post("/setup", json=capture("setup"))

@@ -445,7 +445,7 @@ def test_a_token_counts_for_its_user_alone(tmp_path):
     with TestClient(make_app(settings, Wakes()), headers=BROWSER, follow_redirects=False) as web:
         assert web.get("/projects").status_code == 401
         web.auth = ("u", "p")
-        web.post("/projects/1/rounds")
+        web.app.state.backend._stores.projects.register(1)
         with TestClient(make_app(load_settings(model_dir=tmp_path, label_studio_api_key="k"), Wakes())) as other:
             foreign = token(other.__class__(other.app, headers=BROWSER))
         assert web.post("/projects/1/start", data={"token": foreign}).status_code == 403

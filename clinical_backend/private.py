@@ -1,0 +1,117 @@
+"""Who may read MODEL_DIR: the user of the backend alone, or a group to whom the folder was given on purpose.
+
+Features, thumbnails and previews are of patients' images. A folder with the set-group-ID bit (``chmod 2770``), which is
+how Unix marks one that is shared, keeps its group's rights, and what is made in it gets them too.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["file_mode", "keep_private", "make_file", "make_folder", "private_umask"]
+
+logger = logging.getLogger(__name__)
+
+_OURS = ("adapted", "backbones", "checkpoints", "features", "finetuned", "locks", "numba", "previews")
+"""Folders in MODEL_DIR. What else lies there is not the backend's to change."""
+
+_OUR_FILES = ("clinical.sqlite3", "clinical.sqlite3-wal", "clinical.sqlite3-shm", "database-id")
+
+
+def private_umask(folder: Path) -> int:
+    """Return the umask with which a process makes files that MODEL_DIR's readers alone may read."""
+    return 0o777 & ~_folder_mode(folder)
+
+
+def file_mode(folder: Path) -> int:
+    """Return the mode of files in MODEL_DIR."""
+    return _folder_mode(folder) & 0o666
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file with the mode of its folder's, unless it is there.
+
+    Raises
+    ------
+    OSError
+        When that is impossible.
+    """
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return
+    path.chmod(file_mode(path.parent))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that others cannot look into, whatever the umask, with those above it that are missing.
+
+    Raises
+    ------
+    OSError
+        When that is impossible.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        shared = path.parent.stat().st_mode & stat.S_ISGID
+        path.chmod(0o2770 if shared else 0o700)
+    if not folder.is_dir():
+        raise FileExistsError(errno.EEXIST, "File exists", str(folder))
+
+
+def keep_private(folder: Path) -> None:
+    """Make MODEL_DIR, or take away what others may do with it, and with what an earlier version left in it.
+
+    A folder that is everybody's, as ``/tmp`` is, stays so, but not what the backend keeps there.
+
+    Raises
+    ------
+    OSError
+        When it cannot be made.
+    """
+    make_folder(folder)
+    others = 0o777 & ~_folder_mode(folder)
+    if not folder.stat().st_mode & stat.S_ISVTX:
+        _tighten(folder, others)
+    for name in _OUR_FILES:
+        _tighten(folder / name, others)
+    for name in _OURS:
+        if _rights(folder / name) & others:
+            for parent, folders, files in os.walk(folder / name):
+                for entry in (*folders, *files):
+                    _tighten(Path(parent) / entry, others)
+            _tighten(folder / name, others)  # last: should this be cut off, the next start goes on with it
+
+
+def _folder_mode(folder: Path) -> int:
+    try:
+        return 0o770 if folder.stat().st_mode & stat.S_ISGID else 0o700
+    except FileNotFoundError:
+        return 0o700
+
+
+def _rights(path: Path) -> int:
+    try:
+        return 0 if path.is_symlink() else stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0
+
+
+def _tighten(path: Path, others: int) -> None:
+    rights = _rights(path)
+    if not rights & others:
+        return
+    try:
+        path.chmod(rights & ~others)
+    except FileNotFoundError:
+        return  # another process just removed it
+    except OSError as error:
+        logger.warning("Others may read %s: its rights cannot be changed (%s)", path, error.strerror)

@@ -1,0 +1,159 @@
+"""By which names this server is reached: a request that names another host is refused.
+
+A page of the web can let its own name resolve to this machine (DNS rebinding). Its browser then takes the backend for
+that page's site, but still names the host in every request.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fastapi import status
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.datastructures import Headers
+
+from clinical_backend.settings import SettingsError
+from clinical_backend.shown import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fastapi.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from clinical_backend.settings import Settings
+
+__all__ = ["KnownHosts", "is_loopback", "known_hosts", "name_of"]
+
+logger = logging.getLogger(__name__)
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
+_OPEN_PATH = "/health"
+"""Orchestrators ask by whatever address they have; the answer is the same for everybody."""
+
+_OPEN_FILES = "/static/"
+_LOG_SECONDS = 60.0
+
+_REFUSAL = (
+    "This backend is not known by the host that the request names. If it is the right one, name it in ALLOWED_HOSTS"
+    " in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the backend."
+)
+_REFUSAL_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Unknown host</title><link rel="stylesheet" href="/static/style.css">
+<link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>Unknown host</h1>
+<p class="lead">This backend is not known by the name in the address of this page. If it is the right one, name it in
+ALLOWED_HOSTS in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the
+backend.</p></main></body></html>
+"""
+
+
+def name_of(host: str) -> str | None:
+    """Return the name or address in a ``Host`` header, in one spelling; ``None`` where it is none.
+
+    The port is left out: a page that came from another name cannot gain by it, and behind a published port, a tunnel
+    or a proxy it is not the one that the server listens on.
+    """
+    parts = _HOST.fullmatch(host.strip())
+    if parts is None:
+        return None
+    name = parts["name"].lower().removesuffix(".").strip("[]")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None if ":" in name else name or None
+    # A socket for both versions of IP sees IPv4 addresses so.
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as :func:`name_of` returns it, is this machine and no other."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def known_hosts(settings: Settings) -> frozenset[str]:
+    """Return the names of this server that the settings tell; those of loopback come on top.
+
+    Raises
+    ------
+    SettingsError
+        When one of them is no name of a host.
+    """
+    names = {_configured(name, "ALLOWED_HOSTS") for name in settings.allowed_hosts}
+    try:
+        names.add(_configured(urlsplit(settings.public_url).netloc, "BACKEND_URL"))
+    except ValueError:
+        names.add(_configured("", "BACKEND_URL"))
+    bound = name_of(_bracketed(settings.host))
+    return frozenset(names | ({bound} if bound is not None else set()))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if host.count(":") > 1 and "[" not in host else host
+
+
+def _configured(host: str, setting: str) -> str:
+    name = name_of(_bracketed(host))
+    if name is None:
+        raise SettingsError(
+            f"{setting} names {shown(host)!r}, which is no host.",
+            "Write BACKEND_URL as http://HOST:PORT, and ALLOWED_HOSTS as names or addresses: ai.example.org,10.0.0.5.",
+        )
+    return name
+
+
+class KnownHosts:
+    """Middleware that refuses requests whose host is none of this server's with 421.
+
+    Known are the names of the settings, loopback, and the very address that the connection was made to: what a
+    browser finds there was not chosen by a name server. A request that names no host (HTTP/1.0) comes from no
+    browser. Nothing else of the address in a request is believed: no ``X-Forwarded-Host``, no ``Forwarded``.
+
+    Parameters
+    ----------
+    app
+        What is guarded.
+    names
+        From :func:`known_hosts`.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app = app
+        self._names = names
+        self._logged_at = -_LOG_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what names this server."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path == _OPEN_PATH or path.startswith(_OPEN_FILES):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        reached, _ = scope.get("server") or ("", None)
+        here = name_of(_bracketed(reached))
+        foreign = next((host for host in headers.getlist("host") if not self._knows(host, here)), None)
+        if foreign is None:
+            await self._app(scope, receive, send)
+            return
+        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = time.monotonic()
+            logger.warning("A request for the host %s was refused. %s", shown(foreign), _REFUSAL)
+        await _refusal(headers)(scope, receive, send)
+
+    def _knows(self, host: str, here: str | None) -> bool:
+        name = name_of(host)
+        return name is not None and (name == here or name in self._names or is_loopback(name))
+
+
+def _refusal(headers: Headers) -> Response:
+    if "text/html" in headers.get("accept", ""):
+        return HTMLResponse(_REFUSAL_PAGE, status.HTTP_421_MISDIRECTED_REQUEST)
+    return JSONResponse({"detail": _REFUSAL}, status.HTTP_421_MISDIRECTED_REQUEST)
