@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -18,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def cluster_address():
     """Return the address of a cluster's head; this process is no driver of it yet."""
-    with pytest.MonkeyPatch.context() as patch:
+    # pytest's own folders are too long for the name of a socket.
+    folders = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+    with pytest.MonkeyPatch.context() as patch, folders as folder:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Off, Ray listens on loopback alone; the name is of the systems on which it is off by default.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -26,10 +27,11 @@ def cluster_address():
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("RAY_ADDRESS", raising=False)
         pytest.importorskip("ray")
+        # Not as a node's argument: Ray notes the cluster's address in its default folder, which it does not make then.
+        patch.setenv("RAY_TMPDIR", folder)
         from ray.cluster_utils import Cluster  # noqa: PLC0415 - after the environment is set
 
-        folder = tempfile.mkdtemp(prefix="ray-")  # pytest's own is too long for the name of a socket
-        cluster = started(Cluster, folder)
+        cluster = started(Cluster)
         try:
             yield cluster.address
         finally:
@@ -38,16 +40,15 @@ def cluster_address():
             with warnings.catch_warnings():  # Ray does not wait for all that it ends
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
-def started(make, folder):
+def started(make):
     """Start a head and a second node; again if on a busy machine Ray's own limits of 15 and 30 seconds passed."""
     node = {"num_cpus": 1, "object_store_memory": MEMORY, "include_log_monitor": False}
     for left in reversed(range(ATTEMPTS)):
         cluster = make()
         try:
-            cluster.add_node(**node, include_dashboard=False, temp_dir=folder, no_monitor=True)
+            cluster.add_node(**node, include_dashboard=False, no_monitor=True)
             cluster.add_node(**node)
         except Exception as error:  # Ray raises no narrower one
             cluster.shutdown()
