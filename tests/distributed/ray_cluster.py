@@ -23,8 +23,9 @@ def ray_cluster():
     # pytest's own folders are too long for the name of a socket.
     folders = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
     with pytest.MonkeyPatch.context() as patch, folders as folder:
-        for name, value in SWITCHES.items():
-            patch.setenv(name, value)
+        for name in SWITCHES:
+            if name.startswith("RAY_"):
+                patch.setenv(name, SWITCHES[name])
         # Off, Ray listens on loopback alone; the name is of the systems on which it is off by default.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setenv("RAY_worker_niceness", "0")  # of 15 they starve beside other tests
