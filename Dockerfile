@@ -17,6 +17,9 @@ FROM python:${PYTHON_VERSION}-slim
 RUN useradd --uid 10001 --home-dir /data --no-create-home clinical
 COPY --from=build /opt/clinical /opt/clinical
 COPY --from=build --chown=10001:10001 /data /data
+# The backend switches these off itself, before it imports the libraries; here they are off for whatever else is run.
+ENV ORT_DISABLE_TELEMETRY=1 RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/ \
+    HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_UPDATE_CHECK=1 DO_NOT_TRACK=1
 # On all addresses it does not start without BASIC_AUTH_USER and BASIC_AUTH_PASS, or OPEN_ACCESS=true.
 ENV PATH=/opt/clinical/bin:$PATH MODEL_DIR=/data HOST=0.0.0.0 PORT=9090 NUMBA_CACHE_DIR=/data/numba MPLCONFIGDIR=/tmp
 USER 10001

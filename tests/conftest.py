@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +19,7 @@ from clinical_backend.demo.postgresql_server import PostgreSQLServer
 from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import with_exemplar_control
+from clinical_backend.learner.backbones import load_backbone
 from tests.end_to_end.google_store import google_environment
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.records import Project
 
-CACHE = Path(__file__).parent.parent / ".cache"
+CACHE = Path(os.environ.get("TESTS_CACHE") or Path(__file__).parent.parent / ".cache")
 IMAGE_COUNT = 40
 
 
@@ -49,6 +51,14 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory, google_port: int) -> 
     folder, environment = tmp_path_factory.mktemp("label-studio"), google_environment(google_port)
     with LabelStudioServer(folder, cache=CACHE, environment=environment) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def exported_backbones() -> Path:
+    """Return a folder that holds the default backbone, exported: that takes long."""
+    folder = CACHE / "backbones"
+    load_backbone(folder=folder, device="cpu")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,8 @@ import yaml
 from rq import Worker
 
 from clinical_backend.demo.ports import free_port
-from clinical_backend.learner.backbones import load_backbone
 from clinical_backend.settings import load_settings
-from tests.conftest import CACHE
+from clinical_backend.telemetry import SWITCHES
 from tests.jobs.test_local import wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +66,10 @@ def services():
 
 
 @pytest.fixture
-def environment(services, tmp_path, redis_server):
+def environment(services, tmp_path, redis_server, exported_backbones):
     """Return what the backend's services get, with addresses of this machine."""
     redis_server.client.flushdb()
-    shutil.copytree(CACHE / "backbones", tmp_path / "backbones")
+    shutil.copytree(exported_backbones, tmp_path / "backbones")
     image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", DOCKERFILE[DOCKERFILE.rindex("ENV ") :].splitlines()[0]))
     assert (image["MODEL_DIR"], image["HOST"]) == ("/data", "0.0.0.0")
     wanted = {name: str(value) for name, value in services["backend"]["environment"].items()}
@@ -110,13 +109,21 @@ def test_the_image_runs_as_a_user_without_rights_and_is_checked():
     assert "read_only: true" in COMPOSE
 
 
-def test_the_image_exports_the_network_that_the_backend_loads():
-    load_backbone(folder=CACHE / "backbones", device="cpu")
-    exported = {path: path.stat().st_mtime_ns for path in (CACHE / "backbones").iterdir()}
-    words = [word.replace("/data/backbones", str(CACHE / "backbones")) for word in instruction("RUN [")]
-    assert str(CACHE) in words[-1]
+def test_libraries_call_nobody_in_the_image_and_label_studio_neither(services):
+    image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", DOCKERFILE))
+    assert image.items() >= SWITCHES.items()
+    label_studio = services["label-studio"]["environment"]
+    off = {"COLLECT_ANALYTICS": "false", "LATEST_VERSION_CHECK": "false", "SENTRY_DSN": "", "FRONTEND_SENTRY_DSN": ""}
+    assert label_studio.items() >= off.items()
+    assert services["label-studio"]["extra_hosts"] == ["raw.githubusercontent.com=127.0.0.1"]
+
+
+def test_the_image_exports_the_network_that_the_backend_loads(exported_backbones):
+    exported = {path: path.stat().st_mtime_ns for path in exported_backbones.iterdir()}
+    words = [word.replace("/data/backbones", str(exported_backbones)) for word in instruction("RUN [")]
+    assert str(exported_backbones) in words[-1]
     subprocess.run(words, check=True)
-    assert {path: path.stat().st_mtime_ns for path in (CACHE / "backbones").iterdir()} == exported
+    assert {path: path.stat().st_mtime_ns for path in exported_backbones.iterdir()} == exported
 
 
 def test_the_services_run_are_healthy_and_end_when_they_are_told_to(services, environment, redis_server):

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from clinical_backend.benchmarks.smi_case import Case
+from clinical_backend.plotting import pyplot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -169,11 +170,7 @@ def _cell(result: dict[str, Any], key: str) -> str:
 
 def _plot(results: list[dict[str, Any]], path: Path) -> None:
     """Draw seconds over n, on logarithmic axes, at q = 50."""
-    import matplotlib as mpl  # noqa: PLC0415 - a second to import
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), sharey=True)
     for axis, width in zip(axes, (128, 512), strict=True):
         chosen = [each for each in results if each["q"] == 50 and each["d"] == width and "total" in each]

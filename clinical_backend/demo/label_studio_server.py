@@ -208,6 +208,7 @@ def _launch(command: Path, data: Path, port: int, log: Path, extra: dict[str, st
     environment |= {
         "LABEL_STUDIO_BASE_DATA_DIR": str(data),
         "DATABASE_NAME": str(data / _DATABASE),
+        "XDG_CONFIG_HOME": str(data / "config"),  # it keeps an id of its user there
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(data / "files"),
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",

@@ -42,10 +42,14 @@ class PostgreSQLServer:
     """
 
     def __init__(self) -> None:
-        self._binaries = _binaries()
         # PostgreSQL refuses to run as root, and folders of tests are closed to other users.
         self._user = "nobody" if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        temporary = None if self._may_enter(Path(tempfile.gettempdir())) else "/tmp"  # noqa: S108 - a folder in it
+        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir=temporary))
+        self._binaries = _binaries()
+        if not self._may_enter(self._binaries):  # as in an environment below root's home folder
+            installation = shutil.copytree(self._binaries.parent, self._folder / "installation", symlinks=True)
+            self._binaries = installation / self._binaries.name
         self._data = self._folder / "data"
         self._port = free_port()
         self._databases = 0
@@ -115,6 +119,10 @@ class PostgreSQLServer:
     def url(self, database: str, user: str = "clinical") -> str:
         """Return the URL of a database for a user; ``clinical`` may do everything."""
         return f"postgresql://{user}:{quote(PASSWORD, safe='')}@127.0.0.1:{self._port}/{database}"
+
+    def _may_enter(self, folder: Path) -> bool:
+        """Tell whether the server's user reaches what lies in a folder."""
+        return self._user is None or all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))
 
     def _takes_connections(self, process_id: int) -> bool:
         """Read what the server keeps for its own tools; the file may be that of a killed one."""

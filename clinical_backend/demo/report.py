@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from clinical_backend.plotting import pyplot
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -42,11 +44,7 @@ def make_table(found: Sequence[Sequence[int]], pool: int, rare: int) -> Table:
 
 def save_plot(found: Sequence[Sequence[int]], pool: int, rare: int, origin: str, path: Path) -> None:
     """Draw found against labels, with what random order finds and the middle 95 % of its luck."""
-    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and only at the end
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
+    plt = pyplot()
     rows = np.array([[0, *row] for row in found])
     labels = np.arange(rows.shape[1])
     generator = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from clinical_backend.experiments.strategies import LIVE
 from clinical_backend.experiments.summary import MEASURES, curve
+from clinical_backend.plotting import pyplot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +32,7 @@ def save_curves(results: Sequence[dict[str, Any]], title: str, path: Path) -> No
     path
         Without suffix.
     """
-    import matplotlib as mpl  # noqa: PLC0415 - slow to import
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 1 + len(MEASURES), figsize=(16, 4), layout="constrained")
     series = list(dict.fromkeys((result["strategy"], result["learner"]) for result in results))
     learners = list(dict.fromkeys(learner for _, learner in series))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from redis import Redis, RedisError
@@ -16,10 +17,20 @@ from clinical_backend.settings import SettingsError
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
 
-__all__ = ["connect_redis", "hint_key", "project_key", "require_redis", "round_queue", "training_key"]
+__all__ = [
+    "connect_redis",
+    "hint_key",
+    "hint_of",
+    "project_key",
+    "read_hint",
+    "require_redis",
+    "round_queue",
+    "training_key",
+]
 
 _CONNECT_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 5.0
+_HINT: Final = re.compile(rb"(look|due)-([1-9][0-9]{0,18})")
 
 
 def connect_redis(settings: Settings) -> Redis:
@@ -65,7 +76,11 @@ def require_redis(connection: Redis) -> None:
 
 
 def round_queue(connection: Redis) -> Queue:
-    """Return the queue of projects that a worker is to look at."""
+    """Return the queue of hints to workers.
+
+    A hint is the id of a job of which there is no more than that: what RQ keeps of a job names the function that it
+    calls, and others that follow.
+    """
     return Queue("clinical", connection=connection, serializer=JSONSerializer)
 
 
@@ -82,3 +97,14 @@ def training_key(project_id: int) -> str:
 def hint_key(project_id: int, *, look: bool) -> str:
     """Return the key that stands while a hint to look at a project waits in the queue."""
     return f"clinical:{'look' if look else 'due'}:{project_id}"
+
+
+def hint_of(project_id: int, *, look: bool) -> str:
+    """Return the hint to look at a project; ``look`` has it compared with Label Studio first."""
+    return f"{'look' if look else 'due'}-{project_id}"
+
+
+def read_hint(entry: bytes) -> tuple[int, bool] | None:
+    """Return the project of a hint, and whether to compare it with Label Studio; ``None`` if it is no hint of ours."""
+    found = _HINT.fullmatch(entry)
+    return None if found is None else (int(found[2]), found[1] == b"look")

@@ -9,10 +9,10 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 from redis import RedisError
-from rq import Worker
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import StorageError
-from clinical_backend.jobs.redis_connection import hint_key, project_key, round_queue
+from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, round_queue
 from clinical_backend.jobs.wakes import drain
 
 if TYPE_CHECKING:
@@ -29,16 +29,13 @@ _TICK = 1.0
 _HINT_SECONDS = 30
 """A hint that no worker took within this time is given anew."""
 
-_FAILURE_SECONDS = 60
-
 
 class RedisRunner:
     """Queues a hint for each project that something is due for. Workers are started by ``clinical worker``.
 
     What is due stands in the database, which is looked at each second: so it costs no round that Redis is
     away, restarts empty, or loses a hint; that a worker dies with a round in its hands; or that several servers
-    queue for the same projects. At most one hint per project waits at a time. RQ's own unique job ids would
-    stay taken while a job runs, and long after its worker was killed.
+    queue for the same projects. At most one hint per project waits at a time.
 
     Parameters
     ----------
@@ -111,7 +108,7 @@ class RedisRunner:
         projects = self._stores.projects.ids()
         for project_id in projects:
             self._hint(project_id, look=True)
-        if projects and not Worker.count(connection=self._redis, queue=self._queue):
+        if projects and not self._worker_runs():
             logger.warning("No worker runs: rounds wait. Start `clinical worker` with the same settings.")
 
     def _hint(self, project_id: int, *, look: bool) -> bool:
@@ -120,14 +117,16 @@ class RedisRunner:
             return False  # it takes up by itself what comes in between, but not what it need not look at
         seconds = self._settings.reconcile_seconds if look else _HINT_SECONDS
         if self._redis.set(hint_key(project_id, look=look), b"1", nx=True, px=max(1, int(1000 * seconds))):
-            self._queue.enqueue(
-                "clinical_backend.jobs.rq_worker.attend",
-                project_id,
-                look,
-                ttl=max(1, int(seconds)),
-                job_timeout=self._settings.round_timeout_seconds,
-                result_ttl=0,
-                failure_ttl=_FAILURE_SECONDS,
-                description=f"project {project_id}",
-            )
+            hint = hint_of(project_id, look=look)
+            self._queue.remove(hint)  # one that no worker took: without any, the queue would grow
+            self._queue.push_job_id(hint)
         return True
+
+    def _worker_runs(self) -> bool:
+        """Tell whether a worker gave a sign of life, and strike off those that ended without a word."""
+        known = WORKERS_BY_QUEUE_KEY % self._queue.name
+        for worker in self._redis.smembers(known):
+            if self._redis.exists(worker):
+                return True
+            self._redis.srem(known, worker)
+        return False

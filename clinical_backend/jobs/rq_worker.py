@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from redis import RedisError
-from rq import SimpleWorker
-from rq.exceptions import StopRequested
+from rq import Queue, Worker
+from rq.exceptions import DequeueTimeout
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
+from rq.worker import WorkerStatus
 
-from clinical_backend.errors import RoundTimeoutError, StorageError
+from clinical_backend.errors import ClinicalError, RoundTimeoutError, StorageError
 from clinical_backend.jobs.lease import lease
-from clinical_backend.jobs.redis_connection import connect_redis, hint_key, project_key, round_queue, training_key
+from clinical_backend.jobs.redis_connection import (
+    connect_redis,
+    hint_key,
+    project_key,
+    read_hint,
+    round_queue,
+    training_key,
+)
 from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.jobs.worker import attend_project, open_workshop, warm_up_workshop
 
@@ -39,9 +47,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 _SIGN_SECONDS = 60
 _LOOK_SECONDS = 1.0
-
-_tools: ContextVar[tuple[Workshop, Redis]] = ContextVar("tools")
-"""What the worker of this process works with: jobs carry only ids."""
+_WAIT_SECONDS = 1
 
 
 def run_rq_worker(settings: Settings) -> None:
@@ -59,20 +65,17 @@ def run_rq_worker(settings: Settings) -> None:
     workshop = open_workshop(settings)
     os.nice(5)  # a server on the same machine goes first
     warm_up_workshop(workshop)
-    _tools.set((workshop, connection))
     with _trainings(workshop, connection):
-        try:
-            _work(connect_redis(settings))  # RQ waits long on its own
-        except StopRequested:
-            logger.debug("Told to end while waiting for Redis")
+        _RoundWorker(workshop, connection, connect_redis(settings)).work()  # RQ waits long on its own
     logger.info("The worker has ended")
 
 
-def attend(project_id: int, look: bool) -> None:
-    """Look at a project, as a job: do what is due for it, unless another worker is at it."""
-    workshop, connection = _tools.get()
+def attend(workshop: Workshop, connection: Redis, project_id: int, *, look: bool) -> None:
+    """Do what is due for a project, if it is one of ours and no other worker is at it."""
     if not look:
         connection.delete(hint_key(project_id, look=False))  # what comes from now on is worth another hint
+    if project_id not in workshop.stores.projects.ids():
+        return
     with lease(connection, project_key(project_id), workshop.settings.worker_timeout_seconds) as free:
         if free:
             attend_project(workshop, project_id, look=look)
@@ -88,46 +91,95 @@ class _Deadline(UnixSignalDeathPenalty):
         )
 
 
-class _RoundWorker(SimpleWorker):
-    """Runs jobs in this process, where the networks are loaded, one after the other."""
+class _RoundWorker:
+    """Runs rounds in this process, where the networks are loaded, one after the other.
 
-    death_penalty_class = _Deadline
-    max_connection_wait_time = _LONGEST_PAUSE
-    told_to_end = False
+    Of RQ it takes the queue and the list of workers, and nothing of its jobs: what Redis holds of a job can name any
+    function, as its work, as a callback, or as what is to follow. Whoever writes to Redis can have a project of ours
+    looked at, or keep it from that, and no more.
 
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the job, then end."""
-        self.told_to_end = True
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+    Parameters
+    ----------
+    workshop
+        What rounds work with.
+    connection
+        For claims on projects.
+    queue_connection
+        For the queue.
+    """
 
-    def set_shutdown_requested_date(self) -> None:
-        """Note nothing in Redis: it may be away, and its error would end the round that the signal came into."""
+    def __init__(self, workshop: Workshop, connection: Redis, queue_connection: Redis) -> None:
+        self._workshop = workshop
+        self._connection = connection
+        self._queue = round_queue(queue_connection)
+        self._pause = _FIRST_PAUSE
+        self._told_to_end = False
+        self._refused = False
 
-    def subscribe(self) -> None:
-        """Take no commands from Redis: whoever reaches it could end workers."""
+    def work(self) -> None:
+        """Take hints until told to end by a signal."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+        while not self._told_to_end:
+            try:
+                with self._listed() as sign:
+                    self._take_hints(sign)
+            except RedisError as error:
+                logger.warning("Redis does not answer (%s): the worker waits for it", type(error).__name__)
+                self._wait()
 
-    def unsubscribe(self) -> None:
-        """Do nothing: nothing is subscribed to."""
-
-
-def _work(connection: Redis) -> None:
-    pause = _FIRST_PAUSE
-    told_to_end = False
-    while not told_to_end:
-        worker = None
+    @contextmanager
+    def _listed(self) -> Iterator[Worker]:
+        """Be among the workers that RQ lists, within the block."""
+        sign = Worker(
+            [self._queue], connection=self._queue.connection, serializer=JSONSerializer, worker_ttl=_SIGN_SECONDS
+        )
+        sign.register_birth()  # type: ignore[no-untyped-call]
+        sign.set_state(WorkerStatus.IDLE)
+        logger.info("The worker is ready")
         try:
-            worker = _RoundWorker(
-                [round_queue(connection)], connection=connection, serializer=JSONSerializer, worker_ttl=_SIGN_SECONDS
-            )
-            logger.info("The worker is ready")
-            worker.work(logging_level="ERROR")
-            pause = _FIRST_PAUSE
-        except RedisError as error:
-            logger.warning("Redis does not answer (%s): the worker waits for it", type(error).__name__)
-        told_to_end = worker is not None and worker.told_to_end
-        if not told_to_end:
-            time.sleep(pause)
-            pause = min(_LONGEST_PAUSE, 2 * pause)
+            yield sign
+        finally:
+            with suppress(RedisError):  # what it wrote expires
+                sign.register_death()  # type: ignore[no-untyped-call]
+
+    def _take_hints(self, sign: Worker) -> None:
+        while not self._told_to_end:
+            sign.heartbeat()
+            with suppress(DequeueTimeout):
+                _, entry = Queue.lpop([self._queue.key], _WAIT_SECONDS, self._queue.connection)
+                self._take(sign, entry)
+            self._pause = _FIRST_PAUSE
+
+    def _take(self, sign: Worker, entry: bytes) -> None:
+        hint = read_hint(entry)
+        if hint is not None:
+            self._attend(sign, *hint)
+        elif not self._refused:
+            logger.warning("The queue in Redis held something else than a project, which is passed over: who writes?")
+            self._refused = True  # once: there may be many
+
+    def _attend(self, sign: Worker, project_id: int, look: bool) -> None:
+        seconds = self._workshop.settings.round_timeout_seconds
+        sign.set_state(WorkerStatus.BUSY)
+        sign.heartbeat(seconds + _SIGN_SECONDS)
+        try:
+            with _Deadline(seconds):  # type: ignore[no-untyped-call]
+                attend(self._workshop, self._connection, project_id, look=look)
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", project_id, error)
+        sign.set_state(WorkerStatus.IDLE)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._told_to_end:
+            raise SystemExit(128 + number)
+        self._told_to_end = True
+
+    def _wait(self) -> None:
+        ended = time.monotonic() + self._pause
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        while not self._told_to_end and time.monotonic() < ended:
+            time.sleep(_FIRST_PAUSE)
 
 
 @contextmanager

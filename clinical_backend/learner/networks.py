@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any, cast
 
 import safetensors.torch
@@ -89,21 +90,24 @@ def download_weights(architecture: str, path: Path) -> None:
     ModelError
         When timm does not know the architecture or cannot download it.
     """
-    body = _create(architecture, pretrained=True)
     make_folder(path.parent)
+    with tempfile.TemporaryDirectory(dir=path.parent) as cache:  # else it stays below the home folder
+        body = _create(architecture, pretrained=True, cache_dir=cache)
     aside = path.with_suffix(f".{os.getpid()}.part")
     safetensors.torch.save_file(body.state_dict(), aside)
     aside.replace(path)
 
 
-def _create(architecture: str, *, pretrained: bool) -> torch.nn.Module:
+def _create(architecture: str, *, pretrained: bool, cache_dir: str | None = None) -> torch.nn.Module:
     if not timm.is_model(architecture):
         raise ModelError(
             f"timm does not know the architecture {architecture!r}.",
             "Take a name from timm.list_models(), without an organisation before it.",
         )
     try:
-        body: torch.nn.Module = timm.create_model(architecture, pretrained=pretrained, num_classes=0)
+        body: torch.nn.Module = timm.create_model(
+            architecture, pretrained=pretrained, num_classes=0, cache_dir=cache_dir
+        )
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise ModelError(
             f"timm cannot provide {architecture} ({type(error).__name__}).",

@@ -1,58 +1,14 @@
-"""A real Ray cluster of two nodes on loopback, one CPU each."""
+"""The tests' Ray cluster."""
 
 from __future__ import annotations
 
-import gc
-import shutil
-import tempfile
-import warnings
-from pathlib import Path
-
 import pytest
 
-MEMORY = 80 * 2**20  # of a node's object store, near the least that Ray takes
-ATTEMPTS = 3
-ROOT = Path(__file__).parents[2]
+from tests.distributed.ray_cluster import ray_cluster
 
 
 @pytest.fixture(scope="session")
 def cluster_address():
     """Return the address of a cluster's head; this process is no driver of it yet."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        # Off, Ray listens on loopback alone; the name is of the systems on which it is off by default.
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # of 15 they starve beside other tests
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.delenv("RAY_ADDRESS", raising=False)
-        pytest.importorskip("ray")
-        from ray.cluster_utils import Cluster  # noqa: PLC0415 - after the environment is set
-
-        folder = tempfile.mkdtemp(prefix="ray-")  # pytest's own is too long for the name of a socket
-        cluster = started(Cluster, folder)
-        try:
-            yield cluster.address
-        finally:
-            cluster.shutdown()
-            del cluster
-            with warnings.catch_warnings():  # Ray does not wait for all that it ends
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def started(make, folder):
-    """Start a head and a second node; again if on a busy machine Ray's own limits of 15 and 30 seconds passed."""
-    node = {"num_cpus": 1, "object_store_memory": MEMORY, "include_log_monitor": False}
-    for left in reversed(range(ATTEMPTS)):
-        cluster = make()
-        try:
-            cluster.add_node(**node, include_dashboard=False, temp_dir=folder, no_monitor=True)
-            cluster.add_node(**node)
-        except Exception as error:  # Ray raises no narrower one
-            cluster.shutdown()
-            if not left or "timed out during startup" not in str(error):
-                raise
-        else:
-            return cluster
-    raise AssertionError
+    with ray_cluster() as address:
+        yield address

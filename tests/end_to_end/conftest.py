@@ -15,14 +15,13 @@ from clinical_backend.demo.run import DemoProject, create_demo_project
 from clinical_backend.demo.simulation import wait_for_round
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.learner.backbones import load_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
-from tests.conftest import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from clinical_backend.demo.label_studio_server import LabelStudioServer
     from clinical_backend.labelstudio.client import LabelStudioClient
@@ -56,14 +55,12 @@ class MakeBackend(Protocol):
 
 
 @pytest.fixture(scope="session")
-def make_backend(tmp_path_factory: pytest.TempPathFactory) -> MakeBackend:
-    """Return a function that makes backends, which share one exported backbone: that takes long to export."""
-    exported = CACHE / "backbones"
-    load_backbone(folder=exported, device="cpu")
+def make_backend(tmp_path_factory: pytest.TempPathFactory, exported_backbones: Path) -> MakeBackend:
+    """Return a function that makes backends, which share one exported backbone."""
 
     def make(url: str, api_key: str, **settings: object) -> BackendServer:
         folder = tmp_path_factory.mktemp("backend")
-        shutil.copytree(exported, folder / "backbones")
+        shutil.copytree(exported_backbones, folder / "backbones")
         return BackendServer(folder, url, api_key, **settings)
 
     return make
