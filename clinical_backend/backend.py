@@ -8,16 +8,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
-from clinical_backend.labelstudio.contract import Event, Prediction
+from clinical_backend.labelstudio.contract import Event
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.storage.rounds import on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.jobs.runner import JobRunner
-    from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, WebhookRequest
+    from clinical_backend.labelstudio.contract import Prediction, PredictRequest, SetupRequest, WebhookRequest
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Round
@@ -54,7 +55,7 @@ class Backend:
         self._timers: list[threading.Timer] = []
 
     def setup(self, request: SetupRequest, address: str | None = None) -> str:
-        """Register a project and return its published version.
+        """Register a project and return the version of what is answered on demand.
 
         The first call of a project makes a round due. Each has the connection checked and repaired soon.
 
@@ -74,7 +75,13 @@ class Backend:
         if address is not None:
             self._stores.projects.change(request.project_id, address=address.rstrip("/"))
         self._check_wiring_soon(request.project_id)
-        return self.version(request.project_id)
+        return self.on_demand_version(request.project_id)
+
+    def on_demand_version(self, project_id: int) -> str:
+        """Return the version of what is answered on demand: Label Studio asks for no task that has it."""
+        project = self._stores.projects.get(project_id)
+        published = project.published_version if project else None
+        return on_demand_version(published) if published else UNPUBLISHED_VERSION
 
     def version(self, project_id: int) -> str:
         """Return the version that a project's readers are served from."""
@@ -86,15 +93,15 @@ class Backend:
         found = (self._stores.projects.get(project_id) for project_id in self._stores.projects.ids())
         return [project.published_version for project in found if project and project.published_version]
 
-    def predict(self, request: PredictRequest) -> list[Prediction]:
-        """Return exactly one prediction per task, in order; empty ones where nothing can be said."""
-        project_id = request.project_id or 0
-        empty = Prediction(result=[], score=1.0, model_version=self.version(project_id))
+    def predict(self, request: PredictRequest) -> list[Prediction | None]:
+        """Return exactly one prediction per task, in order; ``None`` for a task that is to get none."""
+        project_id, tasks = request.project_id or 0, request.tasks
+        interactive = request.params.context is not None
         try:
-            return predict(self._workshop, project_id, request.label_config or "", request.tasks)
+            return predict(self._workshop, project_id, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
-            logger.warning("Project %d gets empty predictions: %s", project_id, error)
-            return [empty] * len(request.tasks)
+            logger.warning("Project %d gets no predictions: %s", project_id, error)
+            return [None] * len(tasks)
 
     def receive(self, webhook: WebhookRequest) -> str | None:
         """Take an event as a hint that something changed, and say why a round is due now, if one is."""
