@@ -170,9 +170,8 @@ def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str
         yield Finding(
             "reasons",
             Status.WARNING,
-            f"The control {REASON_CONTROL!r} stays empty: Label Studio would export its text with readers' answers.",
-            'Give it visibleWhen="choice-unselected" in the labeling config: the text is shown all the same, and left out'
-            " of answers.",
+            f"The control {REASON_CONTROL!r} stays empty: Label Studio would export its text with answers.",
+            'Give it visibleWhen="choice-unselected" in the labeling config: it is shown all the same, and left out.',
         )
     labels = fetch_labels(client, project, scheme, stars=stars)
     for problem, cure in labels.problems:

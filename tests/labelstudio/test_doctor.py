@@ -30,7 +30,7 @@ def make_healthy(client, make_project, backend):
     def make():
         project = make_project(4)
         ids = [task.id for task in client.tasks(project.id)][:3]
-        items = [QueueItem(task_id, [], queue_score(rank, 3)) for rank, task_id in enumerate(ids)]
+        items = [QueueItem(task_id, [], queue_score(rank)) for rank, task_id in enumerate(ids)]
         Publisher(client).publish(project.id, "published", items)
         connect(client, project.id, backend_url=backend.url, published_version="published")
         return project

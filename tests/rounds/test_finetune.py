@@ -53,6 +53,7 @@ def studio(workshop):
             "queue_size": 10,
             "backend_url": "http://backend",
             "training": "finetune",
+            "preannotate": "all",
         }
     )
     annotate(made, range(1, LABELS + 1))
@@ -117,7 +118,9 @@ def trainer(monkeypatch):
 
 
 def answers(workshop, *uris):
-    items = predict(workshop, 1, CONFIG, [PredictTask(id=900 + n, data={"image": it}) for n, it in enumerate(uris)])
+    asked = [{"model_version": "another"}]  # "Retrieve predictions" of tasks that have some
+    tasks = [PredictTask(id=900 + n, data={"image": it}, predictions=asked) for n, it in enumerate(uris)]
+    items = predict(workshop, 1, CONFIG, tasks)
     return [choice for item in items for region in item.result for choice in region["value"]["choices"]]
 
 
