@@ -236,7 +236,8 @@ def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
     """
     flags = {key.lower(): value.strip() for key, value in text.attrib.items()}
     hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
-    return hidden and flags.get("whentagname") == class_control and "whenchoicevalue" not in flags
+    of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
+    return hidden and of_class and "whenchoicevalue" not in flags
 
 
 def _refuse_duplicates(names: Iterable[str]) -> None:

@@ -11,8 +11,9 @@ from playwright.sync_api import sync_playwright
 
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.rounds.reasons import reason_of
+from clinical_backend.storage.rounds import on_demand_version
 from clinical_backend.storage.schema import Draw
-from tests.end_to_end.conftest import CREDENTIALS, Loop
+from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -93,6 +94,17 @@ def quick_view(browser, loop, task):
     return browser.locator(".lsf-annotation-button").all_inner_texts()
 
 
+def retrieve(loop, *tasks):
+    """Press *Retrieve predictions*, and return how many there are; on a busy machine Label Studio may give up."""
+    loop.client.session.request(
+        "POST",
+        "api/dm/actions/",
+        params={"id": "retrieve_tasks_predictions", "project": loop.id},
+        json={"selectedItems": {"all": False, "included": list(tasks)}, "project": loop.id},
+    )
+    return loop.client.model_versions(loop.id).get(on_demand_version(loop.status()["published_version"]), 0)
+
+
 def submit(browser):
     with browser.expect_response(lambda reply: "/annotations" in reply.url and reply.request.method == "POST"):
         browser.get_by_role("button", name="Submit").first.click()
@@ -125,14 +137,7 @@ def test_no_place_in_the_queue_and_no_answer_on_demand_reads_as_a_confidence(loo
     assert not [name for name in ticked(browser) if name]
     outside = next(task for task in loop.demo.truth if task not in held and task not in loop.stores.labels.all(loop.id))
     assert not [text for text in quick_view(browser, loop, outside) if "clinical" in text]
-    # Retrieve predictions, of tasks in and out of the queue.
-    chosen = {"all": False, "included": [last, outside]}
-    loop.client.session.request(
-        "POST",
-        "api/dm/actions/",
-        params={"id": "retrieve_tasks_predictions", "project": loop.id},
-        json={"selectedItems": chosen, "project": loop.id},
-    )
+    wait_until(lambda: retrieve(loop, last, outside) == 2, "predictions retrieved")
     for task in (last, outside):
         texts = [text for text in quick_view(browser, loop, task) if "clinical...demand" in text]
         assert len(texts) == 1
