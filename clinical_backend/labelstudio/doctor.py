@@ -273,7 +273,9 @@ def _order(project: Project) -> Iterator[Finding]:
             "Set annotations per task to 1 in the project's settings for the order of the queue.",
         )
     if not project.show_collab_predictions:
-        yield Finding("predictions", Status.WARNING, "Readers are not shown the predicted classes.", connect)
+        yield Finding(
+            "predictions", Status.WARNING, "Readers are shown neither reasons nor what PREANNOTATE ticks.", connect
+        )
     if project.evaluate_predictions_automatically:
         yield Finding(
             "predictions",

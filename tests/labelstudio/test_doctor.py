@@ -112,6 +112,16 @@ def test_it_changes_nothing(healthy, findings_of, client):
     assert (client.project(healthy.id), client.webhooks(healthy.id), client.views(healthy.id)) == before
 
 
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, findings_of, client, left_out):
+    attribute = ' visibleWhen="choice-unselected"' if left_out else ""
+    text = f'<TextArea name="reason" toName="image"{attribute}/></View>'
+    client.update_project(healthy.id, label_config=healthy.label_config.replace("</View>", text))
+    findings = findings_of(healthy)
+    assert bool([one for one in findings if one.check == "reasons"]) != left_out
+    assert left_out or only(findings, "reasons", Status.WARNING, "stays empty")
+
+
 def test_a_server_that_is_away_is_the_only_finding():
     with LabelStudioClient(
         "http://127.0.0.1:9",
