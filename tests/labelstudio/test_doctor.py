@@ -118,6 +118,7 @@ def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, finding
     text = f'<TextArea name="reason" toName="image"{attribute}/></View>'
     client.update_project(healthy.id, label_config=healthy.label_config.replace("</View>", text))
     findings = findings_of(healthy)
+    client.update_project(healthy.id, label_config=healthy.label_config)
     assert bool([one for one in findings if one.check == "reasons"]) != left_out
     assert left_out or only(findings, "reasons", Status.WARNING, "stays empty")
 
