@@ -8,17 +8,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
-from clinical_backend.labelstudio.contract import Event, Prediction
+from clinical_backend.labelstudio.contract import Event
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.workshop import Workshop
+from clinical_backend.storage.rounds import on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.jobs.runner import JobRunner
-    from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, WebhookRequest
+    from clinical_backend.labelstudio.contract import Prediction, PredictRequest, SetupRequest, WebhookRequest
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Round
@@ -56,7 +57,7 @@ class Backend:
         self._timers: list[threading.Timer] = []
 
     def setup(self, request: SetupRequest) -> str:
-        """Return a project's published version, and take the call as a hint that it was connected.
+        """Return the version of what is answered on demand, and take the call as a hint that a project was connected.
 
         A new project, and new options, are asked of Label Studio soon: whoever calls may name any. A project that is
         served has its connection checked and repaired soon.
@@ -73,7 +74,13 @@ class Backend:
             self._enquiries.ask(project_id, setup=True, options=changed)
         if project is not None:
             self._check_wiring_soon(project_id)
-        return self.version(project_id)
+        return self.on_demand_version(project_id)
+
+    def on_demand_version(self, project_id: int) -> str:
+        """Return the version of what is answered on demand: Label Studio asks for no task that has it."""
+        project = self._stores.projects.get(project_id)
+        published = project.published_version if project else None
+        return on_demand_version(published) if published else UNPUBLISHED_VERSION
 
     def version(self, project_id: int) -> str:
         """Return the version that a project's readers are served from."""
@@ -85,15 +92,15 @@ class Backend:
         found = (self._stores.projects.get(project_id) for project_id in self._stores.projects.ids())
         return [project.published_version for project in found if project and project.published_version]
 
-    def predict(self, request: PredictRequest) -> list[Prediction]:
-        """Return exactly one prediction per task, in order; empty ones where nothing can be said."""
-        project_id = request.project_id or 0
-        empty = Prediction(result=[], score=1.0, model_version=self.version(project_id))
+    def predict(self, request: PredictRequest) -> list[Prediction | None]:
+        """Return exactly one prediction per task, in order; ``None`` for a task that is to get none."""
+        project_id, tasks = request.project_id or 0, request.tasks
+        interactive = request.params.context is not None
         try:
-            return predict(self._workshop, project_id, request.label_config or "", request.tasks)
+            return predict(self._workshop, project_id, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
-            logger.warning("Project %d gets empty predictions: %s", project_id, error)
-            return [empty] * len(request.tasks)
+            logger.warning("Project %d gets no predictions: %s", project_id, error)
+            return [None] * len(tasks)
 
     def receive(self, webhook: WebhookRequest) -> str | None:
         """Take an event as a hint that something changed, and say why a round is due now, if one is."""

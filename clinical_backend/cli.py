@@ -386,6 +386,14 @@ def bench_coverage() -> None:
     run()
 
 
+@bench.command("preannotation")
+def bench_preannotation() -> None:
+    """Serve simulated projects, and count the ticked classes that are right, and the rare cases with a wrong one."""
+    from clinical_backend.benchmarks.preannotation import main as run
+
+    run()
+
+
 @bench.command("second-look")
 def bench_second_look() -> None:
     """Flip labels of blood cells, and measure how high missed findings stand in the second look."""

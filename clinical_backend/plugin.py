@@ -44,18 +44,18 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
     """
 
     def setup(self) -> None:
-        """Name the published version, as SDK 2.x asks when it makes an instance."""
+        """Name the version of what it answers, as SDK 2.x asks when it makes an instance."""
         project_id = _project_id(getattr(self, "project_id", None))
         if project_id is not None and hasattr(self, "set"):
-            self.set("model_version", _backend().version(project_id))
+            self.set("model_version", _backend().on_demand_version(project_id))
 
-    def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any]]:
-        """Return one prediction per task, in order, for tasks as Label Studio sends them."""
+    def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any] | list[Any]]:
+        """Return one prediction per task, in order, for tasks as Label Studio sends them; an empty list for none."""
         project_id = next((task["project"] for task in tasks if task.get("project")), None)
         request = PredictRequest.model_validate(
             {"tasks": list(tasks), "project": project_id, "label_config": self.label_config}
         )
-        return [prediction.model_dump() for prediction in _backend().predict(request)]
+        return [prediction.model_dump() if prediction else [] for prediction in _backend().predict(request)]
 
     def fit(
         self, *args: Any, event: str | None = None, data: dict[str, Any] | None = None, **kwargs: Any

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clinical_backend.errors import ClinicalError
 
-__all__ = ["ProjectOptions", "Settings", "SettingsError", "load_settings"]
+__all__ = ["Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
 
 Acquisition = Literal[
     "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random"
@@ -27,6 +27,14 @@ class SettingsError(ClinicalError):
     """A setting has a value that the backend cannot work with."""
 
 
+def _mode(value: object) -> object:
+    """Read a yes or no, as earlier versions had it, as showing every class or none."""
+    text = str(value).strip().lower()
+    if text in {"true", "1", "yes", "on"}:
+        return "all"
+    return "off" if text in {"false", "0", "no"} else value
+
+
 def _split(value: object) -> object:
     """Accept a comma-separated string where a tuple of strings is meant."""
     if isinstance(value, str):
@@ -34,6 +42,7 @@ def _split(value: object) -> object:
     return value
 
 
+Preannotate = Annotated[Literal["off", "confident", "all"], BeforeValidator(_mode)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -52,7 +61,7 @@ class ProjectOptions(BaseModel):
     rare_classes: Names | None = None
     exemplar_control: str | None = Field(default=None, min_length=1)
     stars: bool | None = None
-    preannotate: bool | None = None
+    preannotate: Preannotate | None = None
     start_training_each_n_updates: int | None = Field(default=None, ge=1)
     training: Training | None = None
     finetuning_seconds: Seconds | None = None
@@ -109,7 +118,8 @@ class Settings(BaseSettings):
         Whether a reader's star (ground truth) on an answer tags an exemplar too, and settles a tie between readers.
         A star that came with an import never does.
     preannotate
-        Whether queued tasks carry the model's class as a pre-annotation.
+        Which queued tasks carry the model's class, ticked: none (``off``), those where held-out labels prove it right
+        (``confident``), or ``all``. Random draws and second readings never do.
     acquisition
         ``auto`` chooses from what a round measures; any other name fixes the acquisition function.
     backbone, image_size
@@ -181,7 +191,7 @@ class Settings(BaseSettings):
     rare_classes: Annotated[Names, NoDecode] = ()
     exemplar_control: str = Field(default="exemplar", min_length=1)
     stars: bool = False
-    preannotate: bool = True
+    preannotate: Preannotate = "off"
     acquisition: Acquisition = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int = Field(default=128, ge=32, le=1024)

@@ -34,7 +34,7 @@ def test_options_of_a_project_lie_over_the_settings():
 
 def test_another_process_reads_the_same_settings(monkeypatch, tmp_path):
     settings = load_settings(
-        label_studio_api_key="k", rare_classes=("a", "b"), model_dir=tmp_path, preannotate=False, audit_share=0.2
+        label_studio_api_key="k", rare_classes=("a", "b"), model_dir=tmp_path, preannotate="confident", audit_share=0.2
     )
     for name, value in settings.environment({}).items():
         monkeypatch.setenv(name, value)
@@ -58,3 +58,28 @@ def test_blocks_that_cannot_be_are_refused(monkeypatch, wrong):
 
 def test_the_key_is_not_shown():
     assert "hidden" not in repr(load_settings(label_studio_api_key="hidden"))
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [("true", "all"), ("1", "all"), ("yes", "all"), ("TRUE", "all"), ("false", "off"), ("0", "off"), ("no", "off")]
+    + [(mode, mode) for mode in ("off", "confident", "all")],
+)
+def test_what_earlier_versions_called_preannotation_is_still_read(monkeypatch, given, mode):
+    monkeypatch.setenv("PREANNOTATE", given)
+    assert load_settings().preannotate == mode
+    assert ProjectOptions(preannotate=given).preannotate == mode
+    for name, value in load_settings().environment({}).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().preannotate == mode
+
+
+def test_by_default_no_class_is_ticked(monkeypatch):
+    monkeypatch.delenv("PREANNOTATE", raising=False)
+    assert load_settings().preannotate == "off"
+
+
+def test_an_unknown_mode_of_preannotation_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("PREANNOTATE", "sometimes")
+    with pytest.raises(SettingsError, match="PREANNOTATE"):
+        load_settings()

@@ -222,7 +222,7 @@ def _project_settings(client: LabelStudioClient, project: Project) -> Iterator[C
         yield Change("sampling", f"Set to {SAMPLING!r} (was {project.sampling!r}), which follows the queue.")
     if not project.show_collab_predictions:
         client.update_project(project.id, show_collab_predictions=True)
-        yield Change("predictions", "Shown to readers as pre-annotations.")
+        yield Change("predictions", "Shown to readers, as PREANNOTATE allows.")
     if project.maximum_annotations > 1:
         yield Change(
             "annotations per task",

@@ -112,11 +112,13 @@ class SetupRequest(_Received):
 
 
 class PredictTask(_Received):
-    """One task of a predict request."""
+    """One task of a predict request, with the answers and predictions that it has."""
 
     id: Id | None = None
     data: Mapping = Field(default_factory=dict)
     meta: Mapping = Field(default_factory=dict)
+    annotations: Annotated[list[Any], BeforeValidator(_as_list)] = Field(default_factory=list)
+    predictions: Annotated[list[Any], BeforeValidator(_as_list)] = Field(default_factory=list)
 
 
 class PredictParams(_Received):
@@ -243,7 +245,7 @@ class HealthReply(_Reply):
 
 
 class SetupReply(_Reply):
-    """Answer to ``/setup``: the published version, or Label Studio asks for predictions it already has."""
+    """Answer to ``/setup``: the version of what ``/predict`` answers, or Label Studio asks for what it already has."""
 
     model_version: str
 
@@ -264,15 +266,15 @@ class WebhookReply(_Reply):
 class Prediction(_Reply):
     """Answer for one task; an empty ``result`` where nothing can be said.
 
-    Its score is never null and at least ``ON_DEMAND_SCORE``, or the task would come before the queue.
+    It has no score: Label Studio would show it as a confidence, and there is none to show for a single answer.
     """
 
     result: list[dict[str, Any]]
-    score: float = Field(ge=0.0, le=1.0)
+    score: None = None
     model_version: str
 
 
 class PredictReply(_Reply):
-    """Answer to ``/predict``: exactly one item per task, in order."""
+    """Answer to ``/predict``: exactly one item per task, in order; of an empty list Label Studio stores nothing."""
 
-    results: list[Prediction]
+    results: list[Prediction | list[Prediction]]

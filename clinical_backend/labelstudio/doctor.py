@@ -14,7 +14,7 @@ from clinical_backend.errors import (
 )
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
-from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labeling import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 
@@ -166,6 +166,13 @@ def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str
         )
     else:
         yield Finding("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
+    if scheme.reason_control is None and has_reason_control(project.label_config):
+        yield Finding(
+            "reasons",
+            Status.WARNING,
+            f"The control {REASON_CONTROL!r} stays empty: Label Studio would export its text with answers.",
+            'Give it visibleWhen="choice-unselected" in the labeling config: it is shown all the same, and left out.',
+        )
     labels = fetch_labels(client, project, scheme, stars=stars)
     for problem, cure in labels.problems:
         yield Finding("labels", Status.WARNING, problem, cure)
@@ -266,12 +273,15 @@ def _order(project: Project) -> Iterator[Finding]:
             "Set annotations per task to 1 in the project's settings for the order of the queue.",
         )
     if not project.show_collab_predictions:
-        yield Finding("predictions", Status.WARNING, "Readers are not shown the predicted classes.", connect)
+        yield Finding(
+            "predictions", Status.WARNING, "Readers are shown neither reasons nor what PREANNOTATE ticks.", connect
+        )
     if project.evaluate_predictions_automatically:
         yield Finding(
             "predictions",
             Status.WARNING,
-            "Label Studio asks for predictions whenever a page of the Data Manager is opened, which is slow.",
+            "Label Studio asks for predictions whenever a page of the Data Manager is opened, which is slow, and looks"
+            " like Retrieve predictions.",
             "Set evaluate_predictions_automatically to false.",
         )
 

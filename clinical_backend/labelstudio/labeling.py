@@ -23,6 +23,7 @@ __all__ = [
     "REASON_CONTROL",
     "LabelingScheme",
     "choice_result",
+    "has_reason_control",
     "read_scheme",
     "text_result",
     "with_exemplar_control",
@@ -31,7 +32,7 @@ __all__ = [
 MORE_LIKE_THIS = "more like this"
 LESS_LIKE_THIS = "not like this"
 REASON_CONTROL = "reason"
-"""Name of the ``TextArea`` that the reason of a queued task is written into."""
+"""Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
 
 _EXAMPLE = (
     'Use a config such as <View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image"'
@@ -63,7 +64,8 @@ class LabelingScheme:
     more_value, less_value
         Its choices that tag an exemplar and a counter-exemplar; ``None`` where there is none.
     reason_control
-        Name of the ``TextArea`` that shows why a task is in the queue; ``None`` where there is none.
+        Name of the ``TextArea`` that shows why a task is in the queue; ``None`` where there is none whose text Label
+        Studio leaves out of the answer.
     """
 
     image_name: str
@@ -121,8 +123,8 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
     if len(classes) < 2:
         raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
     texts = [element for element in controls if element.tag == "TextArea" and not _is_for_other_tools(element)]
-    for_reason = (text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name)
-    reason = REASON_CONTROL if next(for_reason, None) is not None else None
+    for_reason = [text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name]
+    reason = REASON_CONTROL if any(_is_left_out_of_answers(text, name) for text in for_reason) else None
     tagging = next((element for element in controls if element.get("name") == exemplar_control), None)
     if tagging is None:
         return LabelingScheme(image_name, _field(images[image_name]), name, classes, reason_control=reason)
@@ -133,6 +135,11 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
         )
     more, less = _steering(_values(tagging))
     return LabelingScheme(image_name, _field(images[image_name]), name, classes, exemplar_control, more, less, reason)
+
+
+def has_reason_control(label_config: str) -> bool:
+    """Tell whether a labeling config has a text of the name that reasons are written into, whatever it is like."""
+    return any(text.get("name") == REASON_CONTROL for text in _parse(label_config).iter("TextArea"))
 
 
 def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar") -> str:
@@ -160,8 +167,8 @@ def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar")
     return extended
 
 
-def choice_result(scheme: LabelingScheme, class_name: str, probability: float | None = None) -> list[dict[str, Any]]:
-    """Return the regions of a prediction that chooses a class.
+def choice_result(scheme: LabelingScheme, class_name: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that chooses a class; without a score, which would be read as a confidence.
 
     Parameters
     ----------
@@ -169,8 +176,6 @@ def choice_result(scheme: LabelingScheme, class_name: str, probability: float | 
         Of the project.
     class_name
         One of ``scheme.classes``.
-    probability
-        The classifier's belief, between 0 and 1.
 
     Raises
     ------
@@ -183,15 +188,14 @@ def choice_result(scheme: LabelingScheme, class_name: str, probability: float | 
             f"the labeling config has no class {class_name!r}.",
             f"Use one of: {', '.join(scheme.classes)}.",
         )
-    region: dict[str, Any] = {
-        "from_name": scheme.class_control,
-        "to_name": scheme.image_name,
-        "type": "choices",
-        "value": {"choices": [class_name]},
-    }
-    if probability is not None:
-        region["score"] = float(probability)
-    return [region]
+    return [
+        {
+            "from_name": scheme.class_control,
+            "to_name": scheme.image_name,
+            "type": "choices",
+            "value": {"choices": [class_name]},
+        }
+    ]
 
 
 def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
@@ -223,6 +227,17 @@ def _parse(label_config: str) -> Element:
 def _is_for_other_tools(element: Element) -> bool:
     flags = {key.lower(): value.strip().lower() for key, value in element.attrib.items()}
     return any(flags.get(flag) == "true" for flag in _OTHER_TOOLS)
+
+
+def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
+    """Tell whether Label Studio leaves a control's value out of an answer that chooses a class.
+
+    It shows the value all the same (``canBeSubmitted`` in its editor; tried in a browser).
+    """
+    flags = {key.lower(): value.strip() for key, value in text.attrib.items()}
+    hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
+    of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
+    return hidden and of_class and "whenchoicevalue" not in flags
 
 
 def _refuse_duplicates(names: Iterable[str]) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
 
 __all__ = [
-    "ON_DEMAND_SCORE",
     "QUEUE_SCORE_LIMIT",
     "Published",
     "Publisher",
@@ -31,17 +30,19 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 QUEUE_SCORE_LIMIT = 0.5
-"""Scores of a published queue lie in [0, 0.5): Label Studio serves the lowest score first."""
+"""Scores of a published queue lie in [0, 0.5), also of those that earlier versions published: Label Studio serves the
+lowest score first."""
 
-ON_DEMAND_SCORE = 0.9
-"""The least score of a prediction made on demand, so that it never comes before the queue; never null."""
+_STEP = 1e-9
+"""Between two places: Label Studio shows a score as a percentage with two decimals, and one that does not tell places
+apart (below 0.005 % for 50,000 places) is not read as a confidence."""
 
 _ATTEMPTS = 3
 
 
-def queue_score(rank: int, length: int) -> float:
-    """Return the score of the task at a rank, from 0, of a queue of this length."""
-    return QUEUE_SCORE_LIMIT * rank / length
+def queue_score(rank: int) -> float:
+    """Return the score of the task at a rank, from 0."""
+    return _STEP * rank
 
 
 @dataclass(frozen=True, slots=True)

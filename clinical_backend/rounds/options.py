@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
 from clinical_backend.settings import ProjectOptions
 
 if TYPE_CHECKING:
@@ -59,8 +61,16 @@ def read_options(settings: Settings, stores: Stores, project_id: int) -> dict[st
         if source is None:
             options[name] = Option(getattr(settings, name), "backend")
         else:
-            options[name] = Option(dict(layers)[source][name], source)
+            options[name] = Option(_read(name, dict(layers)[source][name]), source)
     return options
+
+
+def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - an option's value is of its own type
+    """Return a stored value as it is written today; one that is wrong stays as it is, for a person to see."""
+    try:
+        return ProjectOptions.model_validate({name: value}).model_dump(mode="json")[name]
+    except ValidationError:
+        return value
 
 
 def store_options(stores: Stores, project_id: int, options: ProjectOptions) -> None:

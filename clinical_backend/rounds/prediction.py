@@ -1,4 +1,4 @@
-"""Predictions on demand, from the published model."""
+"""Predictions on demand, from the published model: what somebody asks for, and what Label Studio asks for by itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
-from clinical_backend.labelstudio.publisher import ON_DEMAND_SCORE
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
 from clinical_backend.rounds.embed import thumbnail
 from clinical_backend.rounds.fetching import embed_in_time
 from clinical_backend.rounds.finetuned_prediction import finetuned_in_use, finetuned_probabilities
 from clinical_backend.rounds.representation import adapted_rows, join, representations
+from clinical_backend.storage.rounds import on_demand_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +40,20 @@ UNPUBLISHED_VERSION = "clinical-0"
 """The version before the first round is published."""
 
 
-def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Sequence[PredictTask]) -> list[Prediction]:
+def predict(
+    workshop: Workshop,
+    project_id: int,
+    label_config: str,
+    tasks: Sequence[PredictTask],
+    *,
+    interactive: bool = False,
+) -> list[Prediction | None]:
     """Return one prediction per task, in order, by the fine-tuned network where there is one, or else the head.
 
-    A task whose image cannot be read in time, and every task while there is no model, gets an empty
-    prediction. All scores lie behind the published queue.
+    Where somebody asked, every task gets one; it is empty where the image cannot be read in time, and while there is no
+    model. Where Label Studio asks by itself, because a task without predictions was opened, the class would stand
+    ticked below an image of which nobody wanted to know it: ``None``, unless PREANNOTATE is ``all``, and also then for
+    random draws and for tasks that have an answer.
 
     Parameters
     ----------
@@ -56,6 +65,8 @@ def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Seque
         Its labeling config as of the call.
     tasks
         Each with its data.
+    interactive
+        Whether a reader is annotating the task meanwhile.
 
     Raises
     ------
@@ -65,10 +76,53 @@ def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Seque
     settings = workshop.settings_of(project_id)
     scheme = read_scheme(label_config, settings.exemplar_control)
     row = workshop.stores.projects.get(project_id)
-    version = (row.published_version if row else None) or UNPUBLISHED_VERSION
-    classifier, representation = published_model(workshop, project_id, version)
-    empty = Prediction(result=[], score=1.0, model_version=version)
-    if classifier is None or not settings.preannotate:
+    published = row.published_version if row else None
+    version = on_demand_version(published) if published else UNPUBLISHED_VERSION
+    if _somebody_asked(workshop, project_id, tasks, interactive=interactive):
+        return list(_predictions(workshop, project_id, scheme, tasks, published, version))
+    given: list[Prediction | None] = [None] * len(tasks)
+    if settings.preannotate == "all":
+        drawn = workshop.stores.rounds.drawn_at_random(project_id, [task.id for task in tasks if task.id is not None])
+        places = [place for place, task in enumerate(tasks) if task.id not in drawn and not task.annotations]
+        chosen = [tasks[place] for place in places]
+        predictions = _predictions(workshop, project_id, scheme, chosen, published, version)
+        for place, prediction in zip(places, predictions, strict=True):
+            given[place] = prediction if prediction.result else None
+    return given
+
+
+def _somebody_asked(workshop: Workshop, project_id: int, tasks: Sequence[PredictTask], *, interactive: bool) -> bool:
+    """Tell *Retrieve predictions* from what Label Studio asks by itself, which is always for tasks without predictions.
+
+    It asks for a single one when that is opened, which looks like *Retrieve predictions* of one task; and for a page of
+    them where the project is set so.
+    """
+    if interactive or any(task.predictions for task in tasks):
+        return not interactive
+    if len(tasks) <= 1:
+        return False
+    try:
+        return not workshop.client.project(project_id).evaluate_predictions_automatically
+    except ClinicalError as error:
+        logger.warning(
+            "Project %d: taken for Retrieve predictions, since its settings cannot be read: %s", project_id, error
+        )
+        return True
+
+
+def _predictions(
+    workshop: Workshop,
+    project_id: int,
+    scheme: LabelingScheme,
+    tasks: Sequence[PredictTask],
+    published: str | None,
+    version: str,
+) -> list[Prediction]:
+    """Return a prediction for each task, an empty one where nothing can be said."""
+    settings = workshop.settings_of(project_id)
+    empty = Prediction(result=[], model_version=version)
+    classifier, representation = (None, None) if published is None else published_model(workshop, project_id, published)
+    if classifier is None or not tasks:
         return [empty] * len(tasks)
     deadline = time.monotonic() + settings.predict_seconds
     predictions = [empty] * len(tasks)
@@ -93,14 +147,9 @@ def predict(workshop: Workshop, project_id: int, label_config: str, tasks: Seque
 def _prediction(
     scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32], version: str
 ) -> Prediction:
-    best = int(probabilities.argmax())
-    confidence = float(probabilities[best])
-    known = classes[best] in scheme.classes  # a class may have been removed since the round
-    return Prediction(
-        result=choice_result(scheme, classes[best], confidence) if known else [],
-        score=ON_DEMAND_SCORE + (1 - ON_DEMAND_SCORE) * min(1.0, max(0.0, confidence)),
-        model_version=version,
-    )
+    name = classes[int(probabilities.argmax())]
+    known = name in scheme.classes  # a class may have been removed since the round
+    return Prediction(result=choice_result(scheme, name) if known else [], model_version=version)
 
 
 def published_model(

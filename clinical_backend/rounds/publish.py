@@ -10,7 +10,7 @@ from clinical_backend.rounds.reasons import reason_of
 from clinical_backend.storage.schema import QueuedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published, Publisher
@@ -27,10 +27,14 @@ def publish(
     scheme: LabelingScheme,
     row: Round,
     ranked: Sequence[RankedTask],
-    *,
-    preannotate: bool,
+    ticked: Mapping[int, str],
 ) -> Published:
     """Store the queue, import it, and switch Label Studio to it.
+
+    Parameters
+    ----------
+    ticked
+        The class that is ticked when a reader opens the task, by task; see :mod:`preannotation`.
 
     Returns
     -------
@@ -56,15 +60,13 @@ def publish(
     items = [
         QueueItem(
             task_id=task.task_id,
-            result=[*(_preannotation(scheme, task) if preannotate else []), *text_result(scheme, reason_of(task))],
-            score=queue_score(place, len(ranked)),
+            result=[*_preannotation(scheme, ticked.get(task.task_id)), *text_result(scheme, reason_of(task))],
+            score=queue_score(place),
         )
         for place, task in enumerate(ranked)
     ]
     return publisher.publish(row.project_id, row.version, items)
 
 
-def _preannotation(scheme: LabelingScheme, task: RankedTask) -> list[dict[str, object]]:
-    if task.predicted is None or task.probability is None:
-        return []
-    return choice_result(scheme, task.predicted, task.probability)
+def _preannotation(scheme: LabelingScheme, class_name: str | None) -> list[dict[str, object]]:
+    return [] if class_name is None else choice_result(scheme, class_name)

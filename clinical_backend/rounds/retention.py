@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.storage.rounds import VERSION_PREFIX
+from clinical_backend.storage.rounds import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.workshop import Workshop
@@ -31,8 +31,9 @@ def clear_up(workshop: Workshop, project_id: int) -> None:
     """Delete older queues from Label Studio and older models from disk; a failure here costs only space."""
     kept = {row.version for row in kept_rounds(workshop, project_id)}
     published = workshop.stores.rounds.published(project_id)
+    served = {published.version, on_demand_version(published.version)} if published else set()
     try:
-        Publisher(workshop.client).retire(project_id, {published.version} if published else set(), VERSION_PREFIX)
+        Publisher(workshop.client).retire(project_id, served, VERSION_PREFIX)
     except ClinicalError as error:
         logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
     folder = workshop.checkpoint_folder(project_id, VERSION_PREFIX).parent

@@ -12,6 +12,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lock import project_lock
+from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import RankedTask
 from clinical_backend.rounds.retention import clear_up, kept_rounds
@@ -112,14 +113,15 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
         classifier, metadata = load_checkpoint(folder)
         kept = workshop.checkpoint_folder(row.project_id, row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-    published = publish(
-        stores, Publisher(workshop.client), snapshot.scheme, row, ranked, preannotate=settings.preannotate
-    )
+    mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
+    ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
+    published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
     counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": len(published.task_ids)}
     return published, {
         **earlier.report,
         "counts": {**earlier.report.get("counts", {}), **counts},
         "promotion": {"promoted": True, "reason": row.request},
+        "preannotation": confident.report(mode),
         "seconds": {},
         "notes": list(snapshot.labels.messages),
     }

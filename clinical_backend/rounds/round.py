@@ -16,6 +16,7 @@ from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
 from clinical_backend.rounds.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
+from clinical_backend.rounds.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.rank import rank
@@ -111,10 +112,21 @@ def run_round(workshop: Workshop, row: Round) -> None:
         )
     with stages.stage("publish"):
         answering = "none"
-        if settings.preannotate and fitted.classifier is not None:
+        mode = snapshot.preannotate(settings)
+        confident = confidence(
+            held_out,
+            inputs.labelled,
+            pool,
+            ranked,
+            snapshot.labels.classes,
+            evidence=_unled(stores, project_id),
+            target=snapshot.target.classes,
+            groups=snapshot.groups,
+        )
+        if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
-        publisher = Publisher(workshop.client)
-        published = publish(stores, publisher, snapshot.scheme, row, ranked, preannotate=settings.preannotate)
+        ticked = preannotations(mode, ranked, confident.tasks, classes)
+        published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
     report = {
         "acquisition": choice.acquisition,
         "reason": choice.reason,
@@ -136,6 +148,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "evaluation": evaluation,
         "features": adaptation,
         "preannotations": answering,
+        "preannotation": confident.report(mode),
         "seconds": stages.seconds,
         "notes": [
             *snapshot.labels.messages,
@@ -154,6 +167,13 @@ def run_round(workshop: Workshop, row: Round) -> None:
         choice.acquisition,
         choice.reason,
     )
+
+
+def _unled(stores: Stores, project_id: int) -> frozenset[int]:
+    """Return the tasks whose class a reader gave with nothing ticked."""
+    ledger = stores.labels.ledger(project_id)
+    numbers = {entry.round_number for entry in ledger if entry.round_number is not None}
+    return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project_id, numbers)})
 
 
 class _Stages:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
-    from clinical_backend.settings import Settings
+    from clinical_backend.settings import Preannotate, Settings
     from clinical_backend.storage.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]
@@ -60,6 +60,10 @@ class Snapshot:
     newest_task: int
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
+
+    def preannotate(self, settings: Settings) -> Preannotate:
+        """Return PREANNOTATE as it can hold: where a task has several readers, none may be led by what it shows."""
+        return "off" if self.project.maximum_annotations > 1 else settings.preannotate
 
 
 def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, project_id: int) -> Snapshot:

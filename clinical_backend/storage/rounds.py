@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskLabel
+from clinical_backend.storage.schema import Draw, Project, QueuedTask, Round, RoundState, TaskLabel
 from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.schema import Draw
 
-__all__ = ["VERSION_PREFIX", "RoundStore"]
+__all__ = ["VERSION_PREFIX", "RoundStore", "on_demand_version"]
 
 VERSION_PREFIX = "clinical-"
 """Every ``model_version`` of ours begins so: predictions of other versions are never touched."""
+
+_QUEUE = "-place-in-queue"
+"""Label Studio writes the score as a percentage behind the version, of which it shows the first 8 and last 6 characters
+where it is long: here "clinical...-queue", lest a place be read as a confidence."""
+_ON_DEMAND = "-on-demand"
+
+
+def on_demand_version(version: str) -> str:
+    """Return the ``model_version`` of what a round's model answers on demand.
+
+    It is another one than the queue's: Label Studio orders readers' tasks by the predictions of the queue's version
+    alone, and shows only those in the label stream.
+    """
+    return f"{version.removesuffix(_QUEUE)}{_ON_DEMAND}"
 
 
 class RoundStore:
@@ -214,6 +227,19 @@ class RoundStore:
             found = (session.execute(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
             return {(number, task): draw for number, task, draw in chain.from_iterable(found)}
 
+    def drawn_at_random(self, project_id: int, tasks: Collection[int]) -> frozenset[int]:
+        """Return which tasks the published queue, or one that is on its way, holds as draws of the audit."""
+        published = self.published(project_id)
+        query = (
+            select(QueuedTask.task_id)
+            .join(Round, Round.id == QueuedTask.round_id)
+            .where(Round.project_id == project_id, QueuedTask.draw == Draw.AUDIT)
+            .where(Round.number >= (published.number if published else 0))
+        )
+        with self._database.read() as session:
+            found = (session.scalars(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return frozenset(chain.from_iterable(found))
+
     def queue(self, round_id: int) -> list[QueuedTask]:
         """Return a round's queue, best first."""
         with self._database.read() as session:
@@ -253,7 +279,7 @@ def _begin(session: Session, project_id: int, reason: str) -> Round:
     row = Round(
         project_id=project_id,
         number=number,
-        version=f"{VERSION_PREFIX}{number}-{secrets.token_hex(3)}",
+        version=f"{VERSION_PREFIX}{number}-{secrets.token_hex(3)}{_QUEUE}",
         request=reason,
         state=RoundState.RUNNING,
         started_at=time.time(),

@@ -54,7 +54,7 @@ def make_router() -> APIRouter:
         """Predict for each task, in order."""
         if len(request.tasks) > TASK_LIMIT:
             raise HTTPException(413, f"More than {TASK_LIMIT} tasks. Select fewer; a round reads them all anyway.")
-        return PredictReply(results=backend.predict(request))
+        return PredictReply(results=[prediction or [] for prediction in backend.predict(request)])
 
     @router.post("/webhook")
     def webhook(request: WebhookRequest, backend: ThisBackend) -> WebhookReply:

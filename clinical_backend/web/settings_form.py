@@ -36,6 +36,11 @@ _TRAININGS = {
     "finetune": "the network as well, in the background: minutes",
 }
 _YES_NO = {"true": "yes", "false": "no"}
+_PREANNOTATIONS = {
+    "off": "none: readers start from a blank form",
+    "confident": "only where held-out labels prove the class right",
+    "all": "all but random draws: also where the model may well be wrong",
+}
 _NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": ""}
 """What says of a field that there is none, whatever is set elsewhere."""
 
@@ -111,7 +116,13 @@ _FIELDS = (
         " never do.",
         _YES_NO,
     ),
-    Field("preannotate", "Pre-annotations", "Whether readers see the class that the model suggests.", _YES_NO),
+    Field(
+        "preannotate",
+        "Pre-annotations",
+        "Which tasks come with the model's class ticked. A reader who trusts it will miss the rare case in which it is"
+        " wrong.",
+        _PREANNOTATIONS,
+    ),
     Field(
         "group_field",
         "Patient or study",

@@ -67,7 +67,7 @@ def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, cl
     requests = [ImageRequest(task, image.uri) for task, image in workshop.stores.images.all(project).items()]
     assert {decode(content).size for _, content in workshop.source.fetch_many(requests)} == {(64, 64)}
     queue = snapshot.pool[:-6:-1]
-    items = [QueueItem(task, [], queue_score(rank, len(queue))) for rank, task in enumerate(queue)]
+    items = [QueueItem(task, [], queue_score(rank)) for rank, task in enumerate(queue)]
     Publisher(workshop.client).publish(project, "round 1", items)
     assert Reader(client).next(project).id == queue[0]
     workshop.stores.database.close()

@@ -178,9 +178,9 @@ def test_events_know_what_they_are_about():
 
 
 def test_replies_have_the_form_that_label_studio_reads():
-    item = Prediction(result=[], score=0.9, model_version="v")
-    assert PredictReply(results=[item]).model_dump() == {
-        "results": [{"result": [], "score": 0.9, "model_version": "v"}]
+    item = Prediction(result=[], model_version="v")
+    assert PredictReply(results=[item, []]).model_dump() == {
+        "results": [{"result": [], "score": None, "model_version": "v"}, []]
     }
     assert SetupReply(model_version="v").model_dump() == {"model_version": "v"}
     assert VersionsReply(versions=["v"]).model_dump() == {"versions": ["v"]}
@@ -188,6 +188,6 @@ def test_replies_have_the_form_that_label_studio_reads():
     assert WebhookReply(job="7").model_dump()["job"] == "7"
 
 
-def test_a_prediction_without_score_is_refused():
+def test_a_prediction_with_a_score_is_refused_since_it_would_be_shown_as_a_confidence():
     with pytest.raises(ValidationError):
-        Prediction(result=[], score=None, model_version="v")
+        Prediction(result=[], score=0.9, model_version="v")

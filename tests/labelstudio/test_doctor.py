@@ -30,7 +30,7 @@ def make_healthy(client, make_project, backend):
     def make():
         project = make_project(4)
         ids = [task.id for task in client.tasks(project.id)][:3]
-        items = [QueueItem(task_id, [], queue_score(rank, 3)) for rank, task_id in enumerate(ids)]
+        items = [QueueItem(task_id, [], queue_score(rank)) for rank, task_id in enumerate(ids)]
         Publisher(client).publish(project.id, "published", items)
         connect(client, project.id, backend_url=backend.url, published_version="published")
         return project
@@ -110,6 +110,17 @@ def test_it_changes_nothing(healthy, findings_of, client):
     before = client.project(healthy.id), client.webhooks(healthy.id), client.views(healthy.id)
     findings_of(healthy)
     assert (client.project(healthy.id), client.webhooks(healthy.id), client.views(healthy.id)) == before
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, findings_of, client, left_out):
+    attribute = ' visibleWhen="choice-unselected"' if left_out else ""
+    text = f'<TextArea name="reason" toName="image"{attribute}/></View>'
+    client.update_project(healthy.id, label_config=healthy.label_config.replace("</View>", text))
+    findings = findings_of(healthy)
+    client.update_project(healthy.id, label_config=healthy.label_config)
+    assert bool([one for one in findings if one.check == "reasons"]) != left_out
+    assert left_out or only(findings, "reasons", Status.WARNING, "stays empty")
 
 
 def test_a_server_that_is_away_is_the_only_finding():

@@ -8,6 +8,7 @@ from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.labeling import (
     LabelingScheme,
     choice_result,
+    has_reason_control,
     read_scheme,
     text_result,
     with_exemplar_control,
@@ -167,17 +168,15 @@ def test_label_studio_accepts_the_extended_config(client, make_project):
     assert read_scheme(client.project(project.id).label_config).exemplar_control == "exemplar"
 
 
-def test_a_prediction_chooses_a_class():
+def test_a_prediction_chooses_a_class_and_has_no_score_that_would_read_as_a_confidence():
     scheme = read_scheme(view(IMAGE, CLASSES))
-    [region] = choice_result(scheme, "a", 0.75)
+    [region] = choice_result(scheme, "a")
     assert region == {
         "from_name": "diagnosis",
         "to_name": "image",
         "type": "choices",
         "value": {"choices": ["a"]},
-        "score": 0.75,
     }
-    assert "score" not in choice_result(scheme, "a")[0]
 
 
 def test_a_prediction_of_an_unknown_class_is_refused():
@@ -188,18 +187,24 @@ def test_a_prediction_of_an_unknown_class_is_refused():
 @pytest.mark.parametrize(
     ("control", "found"),
     [
-        ('<TextArea name="reason" toName="image"/>', "reason"),
-        ('<TextArea name="report" toName="image"/>', None),
-        ('<TextArea name="reason" toName="image" perRegion="true"/>', None),
+        ('<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/>', "reason"),
+        ('<TextArea name="reason" toName="image" visiblewhen="choice-unselected" whenTagName="diagnosis"/>', "reason"),
+        ('<TextArea name="reason" toName="image"/>', None),
+        ('<TextArea name="reason" toName="image" visibleWhen="choice-selected"/>', None),
+        ('<TextArea name="reason" toName="image" visibleWhen="choice-unselected" whenTagName="exemplar"/>', None),
+        ('<TextArea name="reason" toName="image" visibleWhen="choice-unselected" whenChoiceValue="a"/>', None),
+        ('<TextArea name="report" toName="image" visibleWhen="choice-unselected"/>', None),
+        ('<TextArea name="reason" toName="image" perRegion="true" visibleWhen="choice-unselected"/>', None),
         ("", None),
     ],
 )
-def test_the_reason_is_written_where_the_config_has_a_text_control_for_it(control, found):
+def test_the_reason_is_written_only_where_label_studio_leaves_it_out_of_answers(control, found):
     config = (
         '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
         f'<Choice value="a"/><Choice value="b"/></Choices>{control}</View>'
     )
     scheme = read_scheme(config)
     assert scheme.reason_control == found
+    assert has_reason_control(config) == ('name="reason"' in control)
     regions = text_result(scheme, "P(rare) is 90%.")
     assert [region["value"] for region in regions] == ([{"text": ["P(rare) is 90%."]}] if found else [])

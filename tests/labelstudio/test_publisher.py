@@ -16,19 +16,20 @@ from clinical_backend.errors import (
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import (
-    ON_DEMAND_SCORE,
     QUEUE_SCORE_LIMIT,
     Publisher,
     QueueItem,
     queue_score,
 )
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
+from clinical_backend.storage.rounds import on_demand_version
 from tests.conftest import label_config
 from tests.label_studio_proxy import LabelStudioProxy
 
 
 def queue(task_ids, result=()):
-    return [QueueItem(task_id, list(result), queue_score(rank, len(task_ids))) for rank, task_id in enumerate(task_ids)]
+    return [QueueItem(task_id, list(result), queue_score(rank)) for rank, task_id in enumerate(task_ids)]
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_reader_is_served_exactly_the_published_order(client, publisher, make_
     project = make_project(15)
     ids = ids_of(client, project)
     order = ids[::3] + ids[1::3]
-    result = choice_result(read_scheme(project.label_config), "rare", 0.8)
+    result = choice_result(read_scheme(project.label_config), "rare")
     published = publisher.publish(project.id, "clinical-1", queue(order, result))
     assert (published.task_ids, published.dropped) == (tuple(order), ())
     assert client.project(project.id).model_version == "clinical-1"
@@ -64,12 +65,12 @@ def test_a_reader_is_served_exactly_the_published_order(client, publisher, make_
 def test_the_served_task_carries_the_pre_annotation(client, publisher, project):
     [first, *_] = ids_of(client, project)
     scheme = read_scheme(project.label_config)
-    publisher.publish(project.id, "clinical-1", queue([first], choice_result(scheme, "rare", 0.8)))
+    publisher.publish(project.id, "clinical-1", queue([first], choice_result(scheme, "rare")))
     task = Reader(client).next(project.id)
     assert task.id == first
     [prediction] = task.predictions
     assert prediction.result[0]["value"] == {"choices": ["rare"]}
-    assert prediction.result[0]["score"] == 0.8
+    assert "score" not in prediction.result[0]
 
 
 def test_two_readers_share_the_queue_without_meeting(client, second_client, publisher, make_project):
@@ -252,10 +253,31 @@ def test_an_empty_queue_switches_nothing(client, publisher, project):
 def test_a_prediction_on_demand_never_jumps_the_queue(client, publisher, project):
     ids = ids_of(client, project)
     publisher.publish(project.id, "clinical-1", queue(ids[6:]))
-    on_demand = {"task": ids[0], "result": [], "score": ON_DEMAND_SCORE, "model_version": "clinical-1"}
-    client.import_predictions(project.id, [on_demand])
+    version = on_demand_version("clinical-1")
+    on_demand = [{"task": task, "result": [], "score": None, "model_version": version} for task in (ids[0], ids[8])]
+    client.import_predictions(project.id, on_demand)
     reader = Reader(client)
-    assert read_all(reader, project.id, 7) == [*ids[6:], ids[0]]
+    assert read_all(reader, project.id, 6) == ids[6:]
+
+
+def test_all_places_of_a_queue_read_the_same_in_label_studio_and_come_in_order(client, publisher, make_project):
+    project = make_project(40)
+    left = ids_of(client, project)
+    show_queue(client, project.id)
+    (tab,) = [view.id for view in client.views(project.id) if view.title == QUEUE_TITLE]
+    for number in range(1, 4):
+        left = order = left[-number:] + left[:-number]
+        items = [QueueItem(task, [], queue_score(place)) for place, task in enumerate(order)]
+        publisher.publish(project.id, f"clinical-{number}", items)
+        held = client.session.request("GET", "api/predictions/", params={"project": project.id})
+        assert {f"{100 * item['score']:.2f}" for item in held} == {"0.00"}
+        listed = client.session.request("GET", "api/tasks/", params={"project": project.id, "view": tab})["tasks"]
+        assert [task["id"] for task in listed] == order[: len(listed)]
+        assert client.count_open_below(project.id, QUEUE_SCORE_LIMIT) == len(order)
+        publisher.retire(project.id, (), "clinical-")
+        assert read_all(Reader(client), project.id, 10) == order[:10]
+        left = order[10:]
+    assert {f"{100 * queue_score(place):.2f}" for place in range(10_000)} == {"0.00"}
 
 
 def test_retire_deletes_our_older_versions_and_no_others(client, publisher, project):
@@ -298,7 +320,7 @@ def test_a_version_needs_a_name(publisher, project):
 
 @pytest.mark.parametrize("length", [1, 7, 5000])
 def test_queue_scores_ascend_strictly_below_the_limit(length):
-    scores = [queue_score(rank, length) for rank in range(length)]
+    scores = [queue_score(rank) for rank in range(length)]
     assert scores == sorted(set(scores))
     assert scores[0] >= 0
-    assert scores[-1] < QUEUE_SCORE_LIMIT < ON_DEMAND_SCORE
+    assert scores[-1] < QUEUE_SCORE_LIMIT

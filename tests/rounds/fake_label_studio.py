@@ -31,6 +31,8 @@ class FakeLabelStudio:
         self.config = CONFIG
         self.model_version = ""
         self.skip_queue = ""
+        self.maximum_annotations = 1
+        self.evaluate_predictions_automatically = False
         self.created_at = datetime(2026, 1, 1, tzinfo=UTC)
         self.faults = {}
         self.meanwhile = {}
@@ -78,6 +80,8 @@ class FakeLabelStudio:
             created_at=self.created_at,
             task_number=len(self.uris),
             skip_queue=self.skip_queue,
+            maximum_annotations=self.maximum_annotations,
+            evaluate_predictions_automatically=self.evaluate_predictions_automatically,
         )
 
     def tasks(self, project_id, *, after_id=None):

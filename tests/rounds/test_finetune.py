@@ -53,6 +53,7 @@ def studio(workshop):
             "queue_size": 10,
             "backend_url": "http://backend",
             "training": "finetune",
+            "preannotate": "all",
         }
     )
     annotate(made, range(1, LABELS + 1))
@@ -117,7 +118,9 @@ def trainer(monkeypatch):
 
 
 def answers(workshop, *uris):
-    items = predict(workshop, 1, CONFIG, [PredictTask(id=900 + n, data={"image": it}) for n, it in enumerate(uris)])
+    asked = [{"model_version": "another"}]  # "Retrieve predictions" of tasks that have some
+    tasks = [PredictTask(id=900 + n, data={"image": it}, predictions=asked) for n, it in enumerate(uris)]
+    items = predict(workshop, 1, CONFIG, tasks)
     return [choice for item in items for region in item.result for choice in region["value"]["choices"]]
 
 
@@ -190,7 +193,8 @@ def test_what_is_better_answers_on_demand_and_in_the_queue(workshop, studio, tra
     assert answers(workshop, RED, DARK) == ["dark", "red"]
     assert workshop.stores.projects.get(1).request == "the backbone was fine-tuned on the labels"
     reconcile(workshop, 1, look=True)
-    served = studio.predictions[studio.model_version]
+    served = [item for item in studio.predictions[studio.model_version] if item["result"]]
+    assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["red"], 1: ["dark"]}
     assert "for 10 of 10 tasks" in workshop.stores.rounds.latest(1).report["preannotations"]
 
@@ -201,7 +205,8 @@ def test_the_queue_does_not_wait_for_a_slow_network(workshop, studio, trainer, m
     finetune_project(workshop, 1)
     workshop.finetuned(1).probabilities._path.unlink()
     reconcile(workshop, 1, look=True)
-    served = studio.predictions[studio.model_version]
+    served = [item for item in studio.predictions[studio.model_version] if item["result"]]
+    assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["dark"], 1: ["red"]}
     assert "for 0 of 10 tasks" in workshop.stores.rounds.latest(1).report["preannotations"]
 

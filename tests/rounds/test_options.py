@@ -36,3 +36,10 @@ def test_wrong_options_are_named_with_where_to_correct_them(workshop):
     workshop.stores.projects.register(1, {"queue_size": "many"})
     with pytest.raises(SettingsError, match=r"queue_size.*project's page"):
         workshop.settings_of(1)
+
+
+@pytest.mark.parametrize(("kept", "mode"), [(True, "all"), (False, "off"), ("confident", "confident")])
+def test_a_yes_or_no_of_an_earlier_version_is_read_as_today(workshop, kept, mode):
+    workshop.stores.projects.change(1, page_options={"preannotate": kept})
+    assert read_options(workshop.settings, workshop.stores, 1)["preannotate"] == Option(mode, "page")
+    assert workshop.settings_of(1).preannotate == mode

@@ -8,7 +8,10 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpo
 from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
+from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.storage.schema import Draw, QueuedTask
 from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.storage.started import start_round
 
 CONFIG = (
@@ -29,25 +32,26 @@ def published(workshop):
     return row.version
 
 
-def task(number, uri):
-    return PredictTask(id=number, data={"image": uri})
+def task(number, uri, *, asked=True):
+    """Return a task as *Retrieve predictions* sends one that was queued, or as Label Studio asks by itself."""
+    return PredictTask(id=number, data={"image": uri}, predictions=[{"model_version": "earlier"}] if asked else [])
 
 
 def choices(prediction):
     return [choice for region in prediction.result for choice in region["value"]["choices"]]
 
 
-def test_without_a_model_every_prediction_is_empty_and_behind_the_queue(workshop):
+def test_without_a_model_every_prediction_is_empty(workshop):
     (item,) = predict(workshop, 1, CONFIG, [task(1, picture(200))])
-    assert (item.result, item.score, item.model_version) == ([], 1.0, UNPUBLISHED_VERSION)
+    assert (item.result, item.score, item.model_version) == ([], None, UNPUBLISHED_VERSION)
 
 
-def test_predictions_come_in_order_with_class_and_confidence(workshop, published):
+def test_predictions_come_in_order_apart_from_the_queue_and_without_a_score(workshop, published):
     items = predict(workshop, 1, CONFIG, [task(1, picture(250)), task(2, picture(5)), task(3, picture(240))])
     assert [choices(item) for item in items] == [["red"], ["dark"], ["red"]]
-    assert all(item.model_version == published for item in items)
-    assert all(0.9 <= item.score <= 1.0 for item in items)
-    assert all(0.5 < item.result[0]["score"] <= 1.0 for item in items)
+    assert {item.model_version for item in items} == {on_demand_version(published)} != {published}
+    assert {item.score for item in items} == {None}
+    assert all("score" not in region for item in items for region in item.result)
 
 
 def test_an_unreadable_image_is_empty_with_a_reason_in_the_log(workshop, published, caplog):
@@ -55,7 +59,6 @@ def test_an_unreadable_image_is_empty_with_a_reason_in_the_log(workshop, publish
         items = predict(workshop, 1, CONFIG, [task(1, "data:,nothing"), task(2, picture(250)), task(3, "")])
     assert [choices(item) for item in items] == [[], ["red"], []]
     assert "Task 1 is left out" in caplog.text
-    assert all(item.score >= 0.9 for item in items)
 
 
 def test_five_thousand_known_images_are_answered_in_order_without_embedding_any(workshop, published):
@@ -89,7 +92,44 @@ def test_a_tampered_model_predicts_nothing_and_says_so(workshop, published, capl
     assert "until its next round" in caplog.text
 
 
-def test_a_project_may_switch_preannotation_off(workshop, published):
-    workshop.stores.projects.register(1, {"preannotate": False})
+@pytest.mark.parametrize("mode", ["off", "confident", "all"])
+def test_whoever_asks_gets_an_answer_whatever_is_shown_in_the_queue(workshop, published, mode):
+    workshop.stores.projects.register(1, {"preannotate": mode})
     (item,) = predict(workshop, 1, CONFIG, [task(1, picture(250))])
-    assert choices(item) == []
+    assert choices(item) == ["red"]
+
+
+@pytest.mark.parametrize(("mode", "shown"), [("off", None), ("confident", None), ("all", ["red"])])
+def test_what_label_studio_asks_by_itself_shows_a_class_only_where_all_are_shown(workshop, published, mode, shown):
+    workshop.stores.projects.register(1, {"preannotate": mode})
+    (item,) = predict(workshop, 1, CONFIG, [task(1, picture(250), asked=False)])
+    assert (item and choices(item)) == shown
+    (item,) = predict(workshop, 1, CONFIG, [task(1, picture(250))], interactive=True)
+    assert (item and choices(item)) == shown
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_a_page_of_tasks_is_taken_for_asked_unless_the_project_asks_for_each_page(workshop, published, automatic):
+    workshop.__dict__["client"] = studio = FakeLabelStudio({})
+    studio.evaluate_predictions_automatically = automatic
+    items = predict(workshop, 1, CONFIG, [task(number, picture(250), asked=False) for number in (1, 2)])
+    assert [item and choices(item) for item in items] == ([None, None] if automatic else [["red"], ["red"]])
+
+
+def test_a_random_draw_or_an_answered_task_is_shown_no_class_that_nobody_asked_for(workshop, published):
+    workshop.stores.projects.register(1, {"preannotate": "all"})
+    row = workshop.stores.rounds.published(1)
+    draws = enumerate([Draw.AUDIT, Draw.TARGET])
+    workshop.stores.rounds.keep_queue(
+        [QueuedTask(round_id=row.id, rank=rank, task_id=rank + 1, draw=draw) for rank, draw in draws]
+    )
+
+    def shown(number, **fields):
+        asks = PredictTask(id=number, data={"image": picture(250)}, **fields)
+        (item,) = predict(workshop, 1, CONFIG, [asks])
+        return item and choices(item)
+
+    assert shown(1) is None
+    assert shown(2) == ["red"]
+    assert shown(2, annotations=[{"id": 5, "result": []}]) is None
+    assert shown(1, predictions=[{"model_version": published}]) == ["red"]

@@ -11,7 +11,8 @@ from clinical_backend.rounds import rollback as rollback_module
 from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.storage.schema import RoundState
+from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.storage.schema import Draw, RoundState
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
 
@@ -57,9 +58,32 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workshop, 
     restored, metadata = load_checkpoint(workshop.checkpoint_folder(1, row.version))
     assert metadata.round == 1
     assert np.array_equal(restored.weights, model.weights)
-    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222)})])
-    assert (item.model_version, item.result[0]["value"]["choices"]) == (row.version, ["red"])
+    asked = PredictTask(id=999, data={"image": picture(222)}, predictions=[{"model_version": first.version}])
+    (item,) = predict(workshop, 1, studio.config, [asked])
+    assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(row.version), ["red"])
     assert latest.report["counts"]["queue"] == workshop.stores.projects.get(1).queue_left == len(studio.queue())
+
+
+@pytest.mark.parametrize("mode", ["off", "confident", "all"])
+def test_a_queue_that_ticked_everything_comes_back_by_the_rules_of_today(workshop, studio, mode):
+    workshop.settings = workshop.settings.model_copy(update={"preannotate": "all", "audit_share": 0.25})
+    first = run(workshop, studio, 1, 2, 51, 52)
+    draws = {queued.task_id: queued.draw for queued in workshop.stores.rounds.queue(first.id)}
+    ticked = {item["task"] for item in studio.predictions[first.version] if item["result"]}
+    assert ticked == {task for task, draw in draws.items() if draw is not Draw.AUDIT} != set(draws)
+    run(workshop, studio, 3)
+    workshop.settings = workshop.settings.model_copy(update={"preannotate": mode})
+    row = roll_back(workshop, 1, first.number)
+    again = {item["task"] for item in studio.predictions[row.version] if item["result"]}
+    assert again == ((ticked - {3}) if mode == "all" else set())
+    assert workshop.stores.rounds.latest(1).report["preannotation"]["mode"] == mode
+
+
+def test_where_a_task_has_several_readers_none_is_led(workshop, studio):
+    workshop.settings = workshop.settings.model_copy(update={"preannotate": "all"})
+    studio.maximum_annotations = 2
+    row = run(workshop, studio, 1, 2, 51, 52)
+    assert [item["result"] for item in studio.predictions[row.version]] == [[]] * 12
 
 
 def test_a_later_round_goes_on_normally_and_can_be_left_behind_too(workshop, studio):
