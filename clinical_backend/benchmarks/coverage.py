@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -122,7 +123,9 @@ def main(runs: int = _RUNS) -> None:
             lost.add_row(name, *_evidence(cases))
     console.print(held)
     console.print(lost)
-    off = Table(title=f"How far the median is from the true prevalence, by rare cases drawn; {len(early)} early projects")
+    off = Table(
+        title=f"How far the median is from the true prevalence, by rare cases drawn; {len(early)} early projects"
+    )
     for name in ("rare audit labels", "projects", "half of them within", "19 of 20 within", "too low"):
         off.add_column(name, justify="right")
     for rare in _DRAWN:
@@ -160,7 +163,7 @@ def coverage(cases: Sequence[Case]) -> tuple[dict[str, float], list[str]]:
 
 
 def factors_off(cases: Sequence[Case], rare: int, *, open_ended: bool = False) -> NDArray[np.float64]:
-    """Return estimate over truth of the prevalence, of the cases with so many rare draws, whether it is shown or not."""
+    """Return estimate over truth of the prevalence, of cases with so many rare draws, whether it is shown or not."""
     factors = []
     for case in cases:
         left = case.estimate()
@@ -269,7 +272,7 @@ class _Project:
         # One draw at a random place of each equal stretch, as in a round.
         audits = np.zeros(len(chosen) + len(drawn), dtype=bool)
         edges = np.linspace(0, len(audits), len(drawn) + 1).astype(int)
-        audits[[int(self._generator.integers(low, high)) for low, high in zip(edges, edges[1:], strict=False)]] = True
+        audits[[int(self._generator.integers(low, high)) for low, high in pairwise(edges)]] = True
         order = np.empty(len(audits), dtype=np.int64)
         order[audits], order[~audits] = drawn, chosen
         return order, audits

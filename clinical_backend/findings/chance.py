@@ -4,11 +4,11 @@ A detector learns as if all classes were equally frequent: its score orders, but
 far from the chance. That is taken to be a logistic function of the score's logit (Platt, 1999):
 logit P(rare | s) = a + b logit s. What is believed of a and b rests on two sources:
 
-- The audit. Each (a, b) implies how many tasks of the pool are rare, and :class:`Remaining` tells how likely that number
-  is. While draws are few that says little.
-- Labels of the queues: the score that was stored when a task was queued, and the label that came of it. Queues choose by
-  the score, so the labels are fair given the score, and no detector had learnt the label that it is set against here.
-  Audit draws count above, and are left out.
+- The audit. Each (a, b) implies how many tasks of the pool are rare, and :class:`Remaining` tells how likely that
+  number is. While draws are few that says little.
+- Labels of the queues: the score that was stored when a task was queued, and the label that came of it. Queues choose
+  by the score, so the labels are fair given the score, and no detector had learnt the label that it is set against
+  here. Audit draws count above, and are left out.
 
 Every round learns a new detector, whose scores mean something else again. So the weight of a label halves with each 100
 labels after it, and a is believed to move from one queue to the next.
@@ -24,8 +24,6 @@ import numpy as np
 from clinical_backend.findings.interval import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
     from clinical_backend.findings.remaining import Remaining
@@ -35,8 +33,8 @@ __all__ = ["LEAST_COMMON", "LEAST_RARE", "USED", "Calibration", "Judged", "calib
 USED = 400
 """Latest labels that are looked at; all before them would weigh less than ten new ones."""
 LEAST_RARE, LEAST_COMMON = 3, 10
-"""Labels from queues before a chance is stated. The first queues find nearly nothing but rare cases, which does not tell
-where they end: without ten common ones, of 69 stated to be rare with .65 half were (docs/findings.md)."""
+"""Labels from queues before a chance is stated. The first queues find nearly nothing but rare cases, which does not
+tell where they end: stated before, chances of .65 came true in half of the cases (docs/findings.md)."""
 
 _HALF_LIFE = 100.0  # labels; 50 and 300 do as well on blood cells and X-rays
 _DRIFT = 0.5  # standard deviation of a from queue to queue, so that 95 % intervals hold what queues find
@@ -84,12 +82,15 @@ class Calibration:
             ordered[np.minimum((sums < level).sum(axis=0), len(rows) - 1), columns]
             for level in ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2)
         )
-        return [Interval(*map(float, one)) for one in zip(means, np.minimum(low, means), np.maximum(high, means), strict=True)]
+        return [
+            Interval(*map(float, one))
+            for one in zip(means, np.minimum(low, means), np.maximum(high, means), strict=True)
+        ]
 
 
-def missing_labels(rare: Sequence[bool] | NDArray[np.bool_]) -> tuple[int, int]:
+def missing_labels(rare: NDArray[np.bool_]) -> tuple[int, int]:
     """Return how many more rare and common labels from queues it takes until chances are stated."""
-    found = int(np.sum(rare))
+    found = int(rare.sum())
     return max(0, LEAST_RARE - found), max(0, LEAST_COMMON - (len(rare) - found))
 
 
@@ -131,9 +132,8 @@ def _log_prior(
     offsets: NDArray[np.float64], slopes: NDArray[np.float64], pool: ArrayLike, left: Remaining
 ) -> NDArray[np.float64]:
     """Return how likely the audit makes the share of rare cases that each (a, b) implies, as a density of a."""
-    logits = _logit(pool)
-    if len(logits) > _SAMPLED:
-        logits = np.quantile(logits, (np.arange(_SAMPLED) + 0.5) / _SAMPLED)
+    logits = np.sort(_logit(pool))
+    logits = logits[np.linspace(0, len(logits) - 1, min(len(logits), _SAMPLED)).astype(np.intp)]
     believed = _sigmoid(offsets[:, None] + slopes[:, None] * logits[None, :])
     most = int(left.counts[-1])
     density = left.weights / np.diff(np.append(left.counts, most + 1))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 __all__ = ["LEAST_LABELS", "LEAST_RARE", "Evidence"]
 
 LEAST_LABELS = 20
-"""From so many on, even none that is rare bounds the share of rare cases: 13 % at most. After half as many the bound is
-25 %, mostly more than ten times the truth."""
+"""From so many on, even none that is rare bounds the share of rare cases: 13 % at most. After half as many it is
+24 %, mostly more than ten times the truth."""
 
 LEAST_RARE = 3
 """From so many rare ones on, 19 of 20 estimates are within 2.5 times the truth either way. With two it is 3 times, with
@@ -26,20 +26,17 @@ class Evidence:
     ----------
     labels, rare
         Labels of tasks that were drawn at random, and the rare ones among them.
-    complete
-        Whether no task is unlabelled: then nothing is estimated.
     """
 
     labels: int
     rare: int
-    complete: bool = False
 
     @property
     def missing(self) -> int:
         """How many more such labels it takes until anything can be said."""
-        return 0 if self.complete else max(0, LEAST_LABELS - self.labels)
+        return max(0, LEAST_LABELS - self.labels)
 
     @property
     def carries_estimate(self) -> bool:
         """Whether an estimate may be given, and not a bound alone."""
-        return self.complete or (not self.missing and self.rare >= LEAST_RARE)
+        return not self.missing and self.rare >= LEAST_RARE

@@ -140,7 +140,7 @@ def remaining(pool: int, rounds: Iterable[RoundYield]) -> Remaining:
         logarithms += _log_choose(rare, one.audit_rare)
         logarithms += _log_choose(one.pool - rare, one.audit_labels - one.audit_rare)
     weights, cautious = _normalised(logarithms - np.log(counts + 1.0)), _normalised(logarithms)
-    return Remaining(counts, weights, cautious, Evidence(draws, rare_draws, complete=not pool))
+    return Remaining(counts, weights, cautious, Evidence(draws, rare_draws))
 
 
 def shortest(values: NDArray[np.float64]) -> Interval:
@@ -167,8 +167,9 @@ def _grid(pool: int) -> NDArray[np.int64]:
 
 
 def _normalised(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights: NDArray[np.float64] = np.exp(logarithms - logarithms.max())
-    return weights / weights.sum()
+    weights = np.exp(logarithms - logarithms.max())
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
 
 
 def _quantile(counts: NDArray[np.int64], weights: NDArray[np.float64], level: float) -> float:
