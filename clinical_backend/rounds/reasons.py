@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 __all__ = ["chance_of", "reason_of"]
 
 
-def reason_of(task: RankedTask | QueuedTask) -> str:
-    """Return why a task is in its place of the queue, in one or two sentences."""
+def reason_of(task: RankedTask | QueuedTask, *, with_chance: bool = True) -> str:
+    """Return why a task is in its place of the queue, in one or two sentences.
+
+    Parameters
+    ----------
+    with_chance
+        Whether the chance that it is rare is among them, where it is known.
+    """
     if task.draw is Draw.AUDIT:
         return "Drawn at random, for an honest count of the rare cases."
     if task.draw is Draw.DIVERSE:
         return "Unlike what is labelled: variety, while nothing is known of the target."
     found = []
-    if chance := chance_of(task):
+    if with_chance and (chance := chance_of(task)):
         found.append(f"The chance that it is rare is {chance}.")
     if task.nearest_exemplar is not None and task.similarity is not None:
         found.append(f"Most like task {task.nearest_exemplar} (similarity {task.similarity:.2f}).")

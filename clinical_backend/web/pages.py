@@ -128,7 +128,9 @@ def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNum
         rows, count = site.stores.rounds.open_queue(published, pages.offset, pages.size)
         pages = Pages(page, _QUEUE_PAGE, count)
     evaluation = read_evaluation(site.stores, project_id)
-    tasks = [(row, reason_of(row), chance_of(row), _called(evaluation, published, row)) for row in rows]
+    tasks = [
+        (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
+    ]
     return site.page(request, "queue.html", project=project, here="queue", round=published, tasks=tasks, pages=pages)
 
 

@@ -141,9 +141,7 @@ def rich(stores, filled):
     audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
     sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
     disagreed = labelled(50, None, None, answers=[["7", "a"], ["8", "b"]])
-    tagged = TaskLabel(
-        project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0
-    )
+    tagged = TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0)
     stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
     doubt = SuspectedLabel(
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
@@ -288,7 +286,7 @@ def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich
 
 def test_a_score_is_shown_as_no_share_and_a_chance_with_its_interval(web, stores, filled):
     text = web.get("/projects/1/queue").text
-    assert "Chance of being rare" not in text
+    assert 'class="gauge"' not in text
     assert "50%" not in text
     assert "60%" not in text
     assert "of labels it had not learnt, 7 of the 9 that it called so were" in text
