@@ -138,7 +138,7 @@ def _log_prior(
     most = int(left.counts[-1])
     density = left.weights / np.diff(np.append(left.counts, most + 1))
     by_share = np.log(np.interp(believed.mean(axis=1) * most, left.counts, density) + 1e-300)
-    logarithm: NDArray[np.float64] = by_share + np.log((believed * (1 - believed)).mean(axis=1))
+    logarithm: NDArray[np.float64] = by_share + np.log((believed * (1 - believed)).mean(axis=1) + 1e-300)
     return logarithm
 
 
