@@ -140,7 +140,7 @@ def test_numbers_that_contradict_each_other_are_refused(numbers):
 
 @pytest.mark.parametrize("given", [{}, {"rounds": (1, 6)}, {"late": 1 / 3}, {"late": 1 / 3, "lost": True}])
 def test_what_is_stated_holds_the_truth_of_simulated_projects(given):
-    # `clinical bench coverage` simulates 1,000 of each, where 93 % and more are asked for; these are the same but fewer.
+    # `clinical bench coverage` simulates 1,000 of each, where 93 % and more are asked for; these are fewer.
     generator = np.random.default_rng(1)
     kinds, shares = coverage([draw_case(generator, **given) for _ in range(200)])
     assert sum(kinds.values()) == pytest.approx(1)
