@@ -9,9 +9,13 @@ from clinical_backend.rounds.chances import read_reliability, with_chances
 from clinical_backend.rounds.embed import FeaturedTasks
 from clinical_backend.rounds.rank import RankedTask
 from clinical_backend.rounds.reasons import chance_of, reason_of
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, Origin, Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
 
 POOL = FeaturedTasks(np.arange(501, 601), np.linspace(0.01, 0.99, 100, dtype=np.float32)[:, None])
 
@@ -144,3 +148,33 @@ def test_a_reason_has_a_share_only_where_a_chance_is_known_and_none_for_an_audit
     audit = RankedTask(1, Draw.AUDIT, "rare", 0.9, 0.9, 7, 0.5, 0.08, 0.002, 0.2)
     assert chance_of(audit) is None
     assert "%" not in reason_of(audit)
+
+
+def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_keeps_them(workshop):
+    red = range(1, 19)
+    studio = FakeLabelStudio({n: picture(200 + n if n in red else n // 4, blue=n) for n in range(1, 121)})
+    workshop.__dict__["client"] = studio
+    settings = {"queue_size": 20, "audit_share": 0.1, "rare_classes": ("red",), "backend_url": "http://backend"}
+    workshop.settings = workshop.settings.model_copy(update=settings)
+
+    def run(*tasks):
+        for task in tasks:
+            studio.annotate(task, "red" if task in red else "dark")
+        workshop.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workshop, 1, look=False)
+        latest = workshop.stores.rounds.latest(1)
+        return latest, workshop.stores.rounds.queue(latest.id)
+
+    first, queue = run(*range(1, 11), *range(101, 121))
+    assert {task.chance for task in queue} == {None}
+    assert "3 more rare labels and 10 more common labels" in first.report["chances"]
+    second, queue = run(*(task.task_id for task in queue))
+    assert all(0 < task.chance_low <= task.chance <= task.chance_high < 1 for task in queue)
+    assert "labels of queues" in second.report["chances"]
+    run(queue[0].task_id)
+    row = roll_back(workshop, 1, second.number)
+    again = {task.task_id: task for task in workshop.stores.rounds.queue(row.id)}
+    assert len(again) == 19
+    for task in queue[1:]:
+        kept = again[task.task_id]
+        assert (kept.chance, kept.chance_low, kept.chance_high) == (task.chance, task.chance_low, task.chance_high)
