@@ -88,7 +88,7 @@ def with_chances(
     ]
     return (
         queue,
-        f"Chances are learnt from {len(rare)} labels of queues, {int(rare.sum())} of them rare, and the audit.",
+        f"The chance of being rare is learnt from {len(rare)} labels of queues, {int(rare.sum())} of them rare, and the audit.",
     )
 
 
