@@ -86,10 +86,8 @@ def with_chances(
         replace(task, chance=one.estimate, chance_low=one.low, chance_high=one.high)
         for task, one in zip(ranked, chances, strict=True)
     ]
-    return (
-        queue,
-        f"The chance of being rare is learnt from {len(rare)} labels of queues, {int(rare.sum())} of them rare, and the audit.",
-    )
+    rests_on = f"{len(rare)} labels of queues, {int(rare.sum())} of them rare, and the audit"
+    return queue, f"The chance of being rare is learnt from {rests_on}."
 
 
 def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
