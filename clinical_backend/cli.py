@@ -394,6 +394,14 @@ def bench_preannotation() -> None:
     run()
 
 
+@bench.command("chances")
+def bench_chances() -> None:
+    """Set the chances of simulated queues against what came of them, beside the detector's scores."""
+    from clinical_backend.benchmarks.chances import main as run
+
+    run()
+
+
 @bench.command("second-look")
 def bench_second_look() -> None:
     """Flip labels of blood cells, and measure how high missed findings stand in the second look."""

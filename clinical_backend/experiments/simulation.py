@@ -17,13 +17,14 @@ from clinical_backend.rounds.target import find_target
 from clinical_backend.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from clinical_backend.experiments.datasets import LabelledImages
     from clinical_backend.experiments.learners import Learner
     from clinical_backend.experiments.protocol import Draw, Protocol
+    from clinical_backend.rounds.rank import RankedTask
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
@@ -67,6 +68,7 @@ def simulate(
     strategy: str,
     *,
     seed: int,
+    witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
 
@@ -77,6 +79,8 @@ def simulate(
     ----------
     learner
         Makes the features.
+    witness
+        Called with each queue of the live round, before it is labelled.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
     project = _Project(protocol, drawn, data)
@@ -108,7 +112,7 @@ def simulate(
         rare = project.is_rare[pool.tasks]
         situation = Situation(settings, target, fitted, pool, query, labelled, number, rare)
         started = time.perf_counter()
-        places, seeks, chosen = order(strategy, situation, batch)
+        places, seeks, chosen = order(strategy, situation, batch, witness)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
         outcome.chosen.append(chosen)
         for task, sought in zip(pool.tasks[places].tolist(), seeks.tolist(), strict=False):

@@ -14,9 +14,12 @@ from clinical_backend.rounds.rank import rank
 from clinical_backend.storage.schema import Draw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from clinical_backend.rounds.fit import Fit
+    from clinical_backend.rounds.rank import RankedTask
     from clinical_backend.rounds.target import Target
     from clinical_backend.settings import Settings
 
@@ -62,7 +65,12 @@ class Situation:
     rare: NDArray[np.bool_]
 
 
-def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+def order(
+    strategy: str,
+    situation: Situation,
+    budget: int,
+    witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     """Return the places in the pool of the next ``budget`` tasks, which of them seek the target, and what chose them.
 
     A strategy that needs a classifier goes by the exemplars (FLQMI on features) while there is none that
@@ -78,7 +86,7 @@ def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.
             "strategy", f"there is no strategy {strategy!r}.", f"Choose one of {', '.join(STRATEGIES)}."
         )
     if strategy == LIVE:
-        return _live(situation, budget)
+        return _live(situation, budget, witness)
     seeks = np.full(budget, bool(situation.target.query))
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
@@ -113,7 +121,9 @@ def order(strategy: str, situation: Situation, budget: int) -> tuple[NDArray[np.
     return selection.indices, seeks, f"{name}@{way}" if way else name
 
 
-def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+def _live(
+    situation: Situation, budget: int, witness: Callable[[Situation, Sequence[RankedTask]], None] | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     choice, ranked = rank(
         situation.settings.model_copy(update={"queue_size": budget}),
         situation.target,
@@ -124,6 +134,8 @@ def _live(situation: Situation, budget: int) -> tuple[NDArray[np.int64], NDArray
         counter_exemplars=FeaturedTasks(situation.pool.tasks[:0], situation.pool.features[:0]),
         round_number=situation.number,
     )
+    if witness is not None:
+        witness(situation, ranked)
     places = {int(task): place for place, task in enumerate(situation.pool.tasks)}
     order = np.asarray([places[item.task_id] for item in ranked], dtype=np.int64)
     return order, np.asarray([item.draw is Draw.TARGET for item in ranked]), choice.acquisition

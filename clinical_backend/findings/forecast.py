@@ -32,7 +32,7 @@ _PREFERENCES = np.geomspace(0.1, 300.0, 50)
 
 def labels_to_share(
     left: Remaining, rounds: Sequence[RoundYield], *, found: int, pool: int, share: float = 0.9, seed: int = 0
-) -> Interval:
+) -> Interval | None:
     """Return how many further labels it takes until this share of all rare cases is found.
 
     Parameters
@@ -52,9 +52,12 @@ def labels_to_share(
 
     Returns
     -------
-    Interval
-        A prediction interval: where the number itself will lie, not its mean.
+    Interval or None
+        A prediction interval: where the number itself will lie, not its mean. ``None`` where the evidence carries no
+        estimate of what is left: a bound would be nearly the whole pool (docs/findings.md).
     """
+    if not left.evidence.carries_estimate:
+        return None
     generator = np.random.default_rng(seed)
     cases = left.draw(_DRAWS, generator)
     needed = np.ceil(share * (found + cases) - 1e-9).astype(np.int64) - found

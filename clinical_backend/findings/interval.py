@@ -1,4 +1,4 @@
-"""An estimate with the range that it lies in."""
+"""An estimate with the range that it lies in, or a bound alone where no estimate is to be had."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["Interval"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % interval.
+    """An estimate with its 95 % interval, or a one-sided 95 % bound without one.
 
     Attributes
     ----------
     estimate
-        The likeliest value for a person to plan with (a median).
+        The likeliest value for a person to plan with (a median); ``None`` where the evidence carries only a bound.
     low, high
-        Ends of the interval; both belong to it.
+        Ends, which belong to it; ``None`` where it is not bounded on that side.
     """
 
-    estimate: float
-    low: float
-    high: float
+    estimate: float | None
+    low: float | None
+    high: float | None

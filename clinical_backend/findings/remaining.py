@@ -7,7 +7,9 @@ draws are hypergeometric given X, and the product over the rounds is the likelih
 of Cox, 1975: what the rest of the queue found says nothing, lest a model of the ranking be needed).
 
 The prior is p(X) ∝ 1 / (X + 1): all orders of magnitude alike. Intervals are the shortest that hold 95 % of the
-posterior. How often they cover the truth is simulated in docs/findings.md.
+posterior. While the draws carry no estimate, a bound is all that is given, and it is to hold whatever the share of rare
+cases is: that of the flat prior does, which is nearly the exact bound of Clopper and Pearson. How often all this covers
+the truth is simulated in docs/findings.md.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.findings.evidence import Evidence
 from clinical_backend.findings.interval import Interval
 
 if TYPE_CHECKING:
@@ -68,24 +71,35 @@ class Remaining:
         Possible numbers, ascending, shape (n,), int64: all of them up to 1,000, and 500 beyond.
     weights
         Their probabilities, shape (n,); they sum to 1.
+    cautious
+        The same under the flat prior, for upper bounds.
+    evidence
+        The random draws that this rests on.
     """
 
     counts: NDArray[np.int64]
     weights: NDArray[np.float64]
+    cautious: NDArray[np.float64]
+    evidence: Evidence
 
-    def interval(self) -> Interval:
-        """Return the median with the shortest interval that holds 95 %."""
+    def interval(self) -> Interval | None:
+        """Return the median with the shortest interval that holds 95 %, or an upper bound, as the evidence allows."""
+        if not self.evidence.carries_estimate:
+            return self.bound()
         low, high = self._shortest()
         return Interval(self.quantile(0.5), low, high)
 
-    def bound(self) -> Interval:
-        """Return the median, between 0 and the one-sided upper bound of 95 %."""
-        return Interval(self.quantile(0.5), 0.0, self.quantile(_LEVEL))
+    def bound(self) -> Interval | None:
+        """Return the one-sided upper bound of 95 %, below it the median where the evidence carries one."""
+        if self.evidence.missing:
+            return None
+        if not self.evidence.carries_estimate:
+            return Interval(None, None, _quantile(self.counts, self.cautious, _LEVEL))
+        return Interval(self.quantile(0.5), None, self.quantile(_LEVEL))
 
     def quantile(self, level: float) -> float:
         """Return the least number that is not exceeded with this probability."""
-        place = int(np.searchsorted(np.cumsum(self.weights), level - 1e-12))
-        return float(self.counts[min(place, len(self.counts) - 1)])
+        return _quantile(self.counts, self.weights, level)
 
     def draw(self, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Return numbers drawn from it, shape (size,)."""
@@ -117,14 +131,16 @@ def remaining(pool: int, rounds: Iterable[RoundYield]) -> Remaining:
         When the numbers of a round contradict each other or the pool.
     """
     counts = _grid(pool)
-    logarithms = np.log(np.diff(np.append(counts, pool + 1)).astype(np.float64)) - np.log(counts + 1.0)
+    logarithms = np.log(np.diff(np.append(counts, pool + 1)).astype(np.float64))
+    draws = rare_draws = 0
     for one in rounds:
         _check(one, pool)
+        draws, rare_draws = draws + one.audit_labels, rare_draws + one.audit_rare
         rare = counts + one.found_since
         logarithms += _log_choose(rare, one.audit_rare)
         logarithms += _log_choose(one.pool - rare, one.audit_labels - one.audit_rare)
-    weights = np.exp(logarithms - logarithms.max())
-    return Remaining(counts, weights / weights.sum())
+    weights, cautious = _normalised(logarithms - np.log(counts + 1.0)), _normalised(logarithms)
+    return Remaining(counts, weights, cautious, Evidence(draws, rare_draws))
 
 
 def shortest(values: NDArray[np.float64]) -> Interval:
@@ -148,6 +164,17 @@ def _grid(pool: int) -> NDArray[np.int64]:
     beyond = np.geomspace(_EXACT + 1, pool, _POINTS).astype(np.int64)
     grid: NDArray[np.int64] = np.unique(np.concatenate([exact, beyond]))
     return grid
+
+
+def _normalised(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.exp(logarithms - logarithms.max())
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+def _quantile(counts: NDArray[np.int64], weights: NDArray[np.float64], level: float) -> float:
+    place = int(np.searchsorted(np.cumsum(weights), level - 1e-12))
+    return float(counts[min(place, len(counts) - 1)])
 
 
 def _log_choose(numbers: NDArray[np.int64], chosen: int) -> NDArray[np.float64]:

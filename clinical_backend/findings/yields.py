@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["prevalence", "times_random"]
 
 
-def prevalence(left: Remaining, *, found: int, tasks: int) -> Interval:
-    """Return the share of rare cases among tasks.
+def prevalence(left: Remaining, *, found: int, tasks: int) -> Interval | None:
+    """Return the share of rare cases among tasks, at most where no more can be said; ``None`` where nothing can.
 
     Parameters
     ----------
@@ -24,12 +24,18 @@ def prevalence(left: Remaining, *, found: int, tasks: int) -> Interval:
     tasks
         All of them, at least 1.
     """
-    share = left.interval()
-    return Interval((found + share.estimate) / tasks, (found + share.low) / tasks, (found + share.high) / tasks)
+
+    def share(count: float | None) -> float | None:
+        return None if count is None else (found + count) / tasks
+
+    cases = left.interval()
+    return cases and Interval(share(cases.estimate), share(cases.low), share(cases.high))
 
 
-def times_random(left: Remaining, *, found: int, labels: int, pool: int) -> Interval:
+def times_random(left: Remaining, *, found: int, labels: int, pool: int) -> Interval | None:
     """Return how many times as many rare cases were found as random order finds with as many labels.
+
+    At least so many where no more can be said; ``None`` where nothing can.
 
     Parameters
     ----------
@@ -40,11 +46,10 @@ def times_random(left: Remaining, *, found: int, labels: int, pool: int) -> Inte
     pool
         Tasks without a label.
     """
-    if not found:
-        return Interval(0.0, 0.0, 0.0)
-    share = left.interval()
-    # Of n tasks with r rare ones, random order finds labels × r / n.
-    estimate, low, high = (
-        found * (pool + labels) / (labels * (found + count)) for count in (share.estimate, share.high, share.low)
-    )
-    return Interval(estimate, low, high)
+
+    def times(count: float | None) -> float | None:
+        # Of n tasks with r rare ones, random order finds labels × r / n.
+        return None if count is None else found * (pool + labels) / (labels * max(1.0, found + count))
+
+    cases = left.interval()
+    return cases and Interval(times(cases.estimate), times(cases.high), times(cases.low))

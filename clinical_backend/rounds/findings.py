@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.findings.evidence import LEAST_RARE
 from clinical_backend.findings.forecast import labels_to_share
-from clinical_backend.findings.remaining import RoundYield, remaining
+from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
 from clinical_backend.storage.schema import Draw, Origin
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["Findings", "read_findings"]
+__all__ = ["Audit", "Findings", "read_audit", "read_findings"]
 
 _ESTIMATES = ("prevalence", "times_random", "left", "labels_to_90_percent")
 _NO_TARGET = "Nothing is known of the target yet: tag an exemplar, or name RARE_CLASSES."
-_NO_AUDIT = "No task that was drawn at random has a label yet: AUDIT_SHARE of each queue is drawn so."
+_NOTHING_FOUND = "The queue has found no rare case yet."
 _CURVE_POINTS = 500
 _SHARE = 0.9
 _UNCOVERED = 0.05
@@ -49,18 +50,20 @@ class Findings:
         Labels from queues and rare cases found among them, label after label, thinned to 500 points at most.
     audit_labels, audit_rare
         Labels of tasks that were drawn at random, and the rare ones among them.
+    missing
+        Audit labels that are missing until prevalence, times random and what is left can be said; 0 where they are.
     prevalence
         Share of rare cases among all tasks, labelled or not.
     times_random
         Rare cases that the queue found, divided by what random order would have found with as many labels.
     left
-        Rare cases left in the pool. ``high`` is the one-sided 95 % upper bound, and ``low`` is 0.
+        Rare cases left in the pool, with the one-sided 95 % upper bound.
     pool
         Tasks without an answer whose image can be read.
     labels_to_90_percent
         Further labels until 90 % of the rare cases are found.
     methods
-        By the name of each figure: its method in one sentence, or why there is none yet.
+        By the name of each figure: its method in one sentence, or what is missing until it can be said.
     """
 
     target: tuple[str, ...] = ()
@@ -71,6 +74,7 @@ class Findings:
     curve: list[tuple[int, int]] = field(default_factory=list)
     audit_labels: int = 0
     audit_rare: int = 0
+    missing: int = 0
     prevalence: Interval | None = None
     times_random: Interval | None = None
     left: Interval | None = None
@@ -107,42 +111,111 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
     return _with_estimates(stores, project_id, known, ledger)
 
 
-def _with_estimates(stores: Stores, project_id: int, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the random draws tell of the pool.
+
+    Attributes
+    ----------
+    left
+        Rare cases in the pool.
+    pool
+        Tasks of it that were there when the first of these draws was made.
+    yields
+        What the queues found since.
+    counts
+        Labels of these tasks.
+    rounds
+        Numbers of the first and last round whose draws count; ``None`` without any.
+    newer
+        Tasks that came later, which all this does not cover.
+    """
+
+    left: Remaining
+    pool: int
+    yields: list[RoundYield]
+    counts: _Counts
+    rounds: tuple[int, int] | None
+    newer: int
+
+
+def read_audit(
+    stores: Stores, project_id: int, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None
+) -> Audit:
+    """Return what the random draws of a project tell of its pool.
+
+    Parameters
+    ----------
+    stores
+        The state.
+    project_id
+        The project.
+    target
+        The rare classes.
+    ledger
+        The labels of the project, where they are at hand.
+    """
+    ledger = stores.labels.ledger(project_id) if ledger is None else ledger
+    open_ = stores.labels.open_tasks(project_id)
     audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
     drawing = [row for row in stores.rounds.with_numbers(project_id, audited) if "newest_task" in row.report]
-    if not known.target:
-        return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
     if not drawing:
-        return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_AUDIT))
-    first = _first_usable(stores, project_id, drawing, tasks=known.pool + known.labels)
+        return Audit(remaining(open_, []), open_, [], _Counts(ledger, target), None, 0)
+    first = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
     newest = int(first.report["newest_task"])
-    counts = _Counts([entry for entry in ledger if entry.task_id <= newest], known.target)
+    counts = _Counts([entry for entry in ledger if entry.task_id <= newest], target)
     pool = stores.labels.open_tasks(project_id, up_to=newest)
     queues = stores.rounds.with_numbers(project_id, counts.rounds)
     yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
-    left = remaining(pool, yields)
+    newer = open_ + len(ledger) - pool - len(counts)
+    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1].number), newer)
+
+
+def _with_estimates(stores: Stores, project_id: int, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
+    if not known.target:
+        return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
+    audit = read_audit(stores, project_id, known.target, ledger)
+    left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
+    if evidence.missing:
+        more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"
+        why = f"{more}: AUDIT_SHARE of each queue is drawn at random{_not_covered(audit)}."
+        return replace(known, missing=evidence.missing, methods=dict.fromkeys(_ESTIMATES, why))
+    first, last = audit.rounds or (0, 0)
     method = (
-        f"{sum(one.audit_labels for one in yields)} labels of tasks drawn at random in rounds {first.number} to "
-        f"{drawing[-1].number}, each from what was unlabelled then (hypergeometric likelihood, prior ∝ 1/(x + 1))"
+        f"{evidence.labels} labels of tasks drawn at random in rounds {first} to {last}, each from what was unlabelled "
+        f"then (hypergeometric likelihood){_not_covered(audit)}"
     )
-    if newer := known.pool + known.labels - pool - len(counts):
-        method += f"; {newer} tasks that came later are not covered"
+    if evidence.carries_estimate:
+        held = "; prior ∝ 1/(x + 1), the shortest interval that holds 95 %"
+        bounded = "; prior ∝ 1/(x + 1), the one-sided 95 % bound"
+    else:
+        held = bounded = f"; fewer than {LEAST_RARE} of them are rare, so a one-sided 95 % bound alone, flat prior"
     found, queue_labels, queue_found = counts.found, counts.queue_labels, counts.queue_found
+    rare = LEAST_RARE - evidence.rare
     return replace(
         known,
         prevalence=prevalence(left, found=found, tasks=pool + len(counts)),
         left=left.bound(),
-        times_random=times_random(left, found=queue_found, labels=queue_labels, pool=pool),
-        labels_to_90_percent=labels_to_share(left, yields, found=found, pool=pool, share=_SHARE),
+        times_random=times_random(left, found=queue_found, labels=queue_labels, pool=pool) if queue_found else None,
+        labels_to_90_percent=labels_to_share(left, audit.yields, found=found, pool=pool, share=_SHARE),
         methods={
-            "prevalence": f"From {method}; the shortest interval that holds 95 %.",
-            "left": f"From {method}; the one-sided 95 % bound.",
+            "prevalence": f"From {method}{held}.",
+            "left": f"From {method}{bounded}.",
             "times_random": "Rare cases that the queue found, divided by those that as many labels find in random "
-            f"order. The share of rare cases is estimated from {method}; the shortest interval that holds 95 %.",
+            f"order. The share of rare cases is estimated from {method}{held}."
+            if queue_found
+            else _NOTHING_FOUND,
             "labels_to_90_percent": "Forecast if the queue goes on to prefer rare cases as in its last 500 labels "
-            f"(biased urn). The rare cases left are estimated from {method}; the shortest interval that holds 95 %.",
+            "(biased urn); rare cases that look unlike those found so far take longer. The rare cases left are "
+            f"estimated from {method}{held}."
+            if evidence.carries_estimate
+            else f"{rare} more rare {'cases' if rare > 1 else 'case'} among the audit labels until this can be said.",
         },
     )
+
+
+def _not_covered(audit: Audit) -> str:
+    return f"; {audit.newer} tasks that came later are not covered" if audit.newer else ""
 
 
 def _first_usable(stores: Stores, project_id: int, rounds: Sequence[Round], *, tasks: int) -> Round:

@@ -157,7 +157,7 @@ def confidence(
     }
     if not proofs:
         return Confidence()
-    quiet = {task.task_id: task.predicted for task in ranked if not is_notable(task.rare_probability)}
+    quiet = {task.task_id: task.predicted for task in ranked if not is_notable(task.rare_probability, task.chance_high)}
     asked = np.isin(pool.tasks, list(quiet))
     believed = held_out.reference.probabilities(pool.features[asked])
     tasks = {}

@@ -51,6 +51,9 @@ def publish(
                 predicted=task.predicted,
                 probability=task.probability,
                 rare_probability=task.rare_probability,
+                chance=task.chance,
+                chance_low=task.chance_low,
+                chance_high=task.chance_high,
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,
             )

@@ -77,9 +77,11 @@ class RankedTask:
     predicted, probability
         The model's class and its probability; ``None`` without a model.
     rare_probability
-        Probability that it is of a rare class.
+        The detector's score, as if all classes were equally frequent: it orders, and is no chance.
     nearest_exemplar, similarity
         The task of the query set that it is most like, and the cosine of their centred features.
+    chance, chance_low, chance_high
+        The chance that it is rare, with its interval; ``None`` while too little is known to say.
     """
 
     task_id: int
@@ -89,6 +91,9 @@ class RankedTask:
     rare_probability: float | None
     nearest_exemplar: int | None
     similarity: float | None
+    chance: float | None = None
+    chance_low: float | None = None
+    chance_high: float | None = None
 
 
 def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
@@ -118,7 +123,9 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
         prefix = ""
     if fit.detector is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
-    reason = f"{prefix}{target.reason}; {fit.reason}: P(rare), learnt from labels and the pool, weighed with diversity"
+    reason = (
+        f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
+    )
     doubted = _EXPLORED_IN_DOUBT * target.doubt
     explores = max(doubted, target.missed) if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:

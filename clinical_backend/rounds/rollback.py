@@ -137,4 +137,7 @@ def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
         queued.rare_probability,
         queued.nearest_exemplar,
         queued.similarity,
+        queued.chance,
+        queued.chance_low,
+        queued.chance_high,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.evaluation import evaluate_labels
@@ -110,6 +111,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             groups=snapshot.groups,
             skipped=snapshot.labels.skipped,
         )
+        ranked, chances = with_chances(stores, project_id, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
         answering = "none"
         mode = snapshot.preannotate(settings)
@@ -146,6 +148,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "measurements": fitted.measurements,
         "promotion": promotion.report,
         "evaluation": evaluation,
+        "chances": chances,
         "features": adaptation,
         "preannotations": answering,
         "preannotation": confident.report(mode),

@@ -45,9 +45,9 @@ class SecondLookTask:
     label
         The class that it has.
     suspicion
-        From 0 to 1: how much speaks against the label.
+        From 0 to 1: how much speaks against the label. It orders, and is no chance.
     rare_probability
-        P(rare) by classifiers that had not seen the label; ``None`` where there is none.
+        The score of the rare classes by classifiers that had not seen the label; ``None`` where there is none.
     nearest_exemplar, similarity
         The task of the query set that it is most like, and the cosine of their centred features.
     reason
@@ -166,7 +166,8 @@ def _nearest_exemplar(
 def _reason(row: SuspectedLabel) -> str:
     found = [f"Labelled {row.label!r}."]
     if row.rare_probability is not None:
-        found.append(f"Classifiers that had not seen this label give a rare class {row.rare_probability:.0%}.")
+        verb = "call it rare" if row.rare_probability >= 0.5 else "doubt it, though they call it common too"
+        found.append(f"Classifiers that had not seen this label {verb}.")
     if row.nearest_exemplar is not None and row.similarity is not None:
         found.append(f"Most like task {row.nearest_exemplar} (similarity {row.similarity:.2f}).")
     return " ".join(found)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import SuspectedLabel, TaskImage, TaskLabel
+from clinical_backend.storage.schema import Draw, Origin, QueuedTask, Round, SuspectedLabel, TaskImage, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.schema import Draw, Origin
 
-__all__ = ["LabelStore", "LedgerEntry"]
+__all__ = ["JudgedScore", "LabelStore", "LedgerEntry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,26 @@ class LedgerEntry:
     draw: Draw | None
     round_number: int | None
     readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedScore:
+    """What a queue held of a task, and the label that came of it.
+
+    Attributes
+    ----------
+    round_number
+        Of the queue.
+    score, chance
+        As they were stored when the task was queued.
+    label
+        The class.
+    """
+
+    round_number: int
+    score: float
+    chance: float | None
+    label: str
 
 
 class LabelStore:
@@ -57,6 +76,32 @@ class LabelStore:
         with self._database.read() as session:
             rows = session.execute(query.order_by(TaskLabel.labelled_at, TaskLabel.task_id))
             return [LedgerEntry(row[0], row[1] or "", *row[2:]) for row in rows]
+
+    def judged_scores(self, project_id: int, limit: int) -> list[JudgedScore]:
+        """Return the latest labels that came of queues, audit draws left out, in the order in which they were answered.
+
+        A label counts for the queue that its reader was served from, and only where that queue stored a score.
+        """
+        query = (
+            select(Round.number, QueuedTask.rare_probability, QueuedTask.chance, TaskLabel.label)
+            .join(Round, (Round.project_id == TaskLabel.project_id) & (Round.number == TaskLabel.round_number))
+            .join(QueuedTask, (QueuedTask.round_id == Round.id) & (QueuedTask.task_id == TaskLabel.task_id))
+            .where(
+                TaskLabel.project_id == project_id,
+                TaskLabel.origin == Origin.QUEUE,
+                TaskLabel.draw != Draw.AUDIT,
+                TaskLabel.label.is_not(None),
+                QueuedTask.rare_probability.is_not(None),
+            )
+            .order_by(TaskLabel.labelled_at.desc(), TaskLabel.task_id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            rows = [
+                JudgedScore(number, score or 0.0, chance, label or "")
+                for number, score, chance, label in session.execute(query)
+            ]
+        return rows[::-1]
 
     def open_tasks(self, project_id: int, *, up_to: int | None = None) -> int:
         """Return how many tasks have a readable image and no answer, exact copies left out.

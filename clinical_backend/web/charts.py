@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.findings.interval import Interval
-    from clinical_backend.rounds.evaluation import CalibrationBin
+    from clinical_backend.rounds.chances import ChanceBin
 
-__all__ = ["Chart", "Tick", "calibration_chart", "found_chart", "ticks"]
+__all__ = ["Chart", "Tick", "chances_chart", "found_chart", "ticks"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 16.0, 14.0, 34.0
 _STEPS = (1, 2, 5, 10)
@@ -76,7 +76,10 @@ def ticks(highest: float, count: int = 5) -> list[float]:
 def found_chart(
     curve: Sequence[tuple[int, int]], prevalence: Interval | None, *, width: float = 640, height: float = 260
 ) -> Chart:
-    """Draw rare cases found against labels, and what random order would have found by the audit's prevalence."""
+    """Draw rare cases found against labels, and what random order would have found by the audit's prevalence.
+
+    Where that is a bound alone, only the area below it is drawn.
+    """
     labels = max((point[0] for point in curve), default=0)
     found = max((point[1] for point in curve), default=0)
     xs, ys = _counts(max(labels, 10)), _counts(max(found, 5))
@@ -84,16 +87,18 @@ def found_chart(
     points = [frame.place(x, y) for x, y in [(0, 0), *curve]] if curve else []
     reference = band = ""
     if prevalence is not None and labels:
-        reference = _path([frame.place(0, 0), frame.place(labels, min(prevalence.estimate * labels, ys[-1]))])
-        low, high = (min(share * labels, ys[-1]) for share in (prevalence.low, prevalence.high))
+        if prevalence.estimate is not None:
+            reference = _path([frame.place(0, 0), frame.place(labels, min(prevalence.estimate * labels, ys[-1]))])
+        ends = (prevalence.low or 0.0, 1.0 if prevalence.high is None else prevalence.high)
+        low, high = (min(share * labels, ys[-1]) for share in ends)
         band = _path([frame.place(0, 0), frame.place(labels, high), frame.place(labels, low)]) + " Z"
     return frame.chart(_stairs(points), points[-1:], (), reference, band, xs, ys, "{:,.0f}")
 
 
-def calibration_chart(bins: Sequence[CalibrationBin], *, side: float = 300) -> Chart:
-    """Draw the share of rare cases against the predicted probability, beside the diagonal."""
+def chances_chart(bins: Sequence[ChanceBin], *, side: float = 300) -> Chart:
+    """Draw the share that turned out rare against the chance that was stated, beside the diagonal."""
     frame = _Frame(side, side, 1.0, 1.0)
-    points = [frame.place(one.predicted, one.rare) for one in bins]
+    points = [frame.place(one.predicted, one.rare / one.count) for one in bins]
     marks = [0.0, 0.25, 0.5, 0.75, 1.0]
     diagonal = _path([frame.place(0, 0), frame.place(1, 1)])
     return frame.chart(_path(points), points[-1:], tuple(points), diagonal, "", marks, marks, "{:.0%}")

@@ -13,23 +13,25 @@ from fastapi.responses import RedirectResponse, Response
 from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.options import read_options
-from clinical_backend.rounds.reasons import reason_of
+from clinical_backend.rounds.reasons import chance_of, reason_of
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.rounds.second_look import read_second_look
-from clinical_backend.storage.schema import Project, Round, RoundState
+from clinical_backend.storage.schema import Origin, Project, Round, RoundState
 from clinical_backend.storage.statistics import statistics
 from clinical_backend.web.browsers import wants_page
-from clinical_backend.web.charts import calibration_chart, found_chart
+from clinical_backend.web.charts import chances_chart, found_chart
 from clinical_backend.web.previews import placeholder
 from clinical_backend.web.progress import STAGES, Progress, progress_of
 from clinical_backend.web.settings_form import SettingsForm
 from clinical_backend.web.site import Site, ThisSite
 
 if TYPE_CHECKING:
+    from clinical_backend.rounds.evaluation import Evaluation
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.schema import QueuedTask
 
@@ -40,6 +42,14 @@ _EXEMPLARS_PAGE = 48
 _SECOND_LOOK = 100
 _HISTORY = 20
 _IMAGE_SECONDS = 600
+
+_ORIGINS = {
+    Origin.QUEUE: "from queues",
+    Origin.PAST_QUEUE: "chosen by a reader past the queue",
+    Origin.SECOND_LOOK: "read again after an import or the model had answered",
+    Origin.IMPORTED: "imported",
+    Origin.ACCEPTED: "accepted from a model, without anybody looking",
+}
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -117,7 +127,10 @@ def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNum
     if published is not None:
         rows, count = site.stores.rounds.open_queue(published, pages.offset, pages.size)
         pages = Pages(page, _QUEUE_PAGE, count)
-    tasks = [(row, reason_of(row)) for row in rows]
+    evaluation = read_evaluation(site.stores, project_id)
+    tasks = [
+        (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
+    ]
     return site.page(request, "queue.html", project=project, here="queue", round=published, tasks=tasks, pages=pages)
 
 
@@ -145,6 +158,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show how good the classifier is, and the rounds that led to it."""
     project = site.project(project_id)
     evaluation = read_evaluation(site.stores, project_id)
+    bins = read_reliability(site.stores, project_id)
     published = site.stores.rounds.published(project_id)
     return site.page(
         request,
@@ -152,7 +166,8 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         project=project,
         here="model",
         evaluation=evaluation,
-        calibration=calibration_chart(evaluation.calibration) if evaluation else None,
+        bins=bins,
+        chances=chances_chart(bins),
         published=published,
         rounds=site.stores.rounds.history(project_id, _HISTORY),
         kept={row.id for row in kept_rounds(site.workshop, project_id)},
@@ -239,9 +254,15 @@ def _progress(running: Round, published: Round | None) -> Progress:
     )
 
 
+def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedTask) -> tuple[int, int] | None:
+    """Return how often the predicted class was right of how often it was said, where the judged classifier said it."""
+    judged = published is not None and published.report.get("preannotations", "head") in {"head", "none"}
+    return evaluation.called(row.predicted) if evaluation is not None and judged and row.predicted else None
+
+
 def _found(site: Site, project_id: int) -> dict[str, Any]:
     findings = read_findings(site.stores, project_id)
-    return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence)}
+    return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
 
 
 def _image(site: Site, known: KnownImage | None) -> Response:

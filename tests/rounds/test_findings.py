@@ -44,13 +44,13 @@ def fill(stores, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
 
 
 def label(stores, *entries):
-    """Enter (task, label, draw, round, time)."""
+    """Enter (task, label, draw, round, time); what has no draw came past the queue."""
     rows = [
         TaskLabel(
             project_id=1,
             task_id=task,
             label=name,
-            origin=Origin.QUEUE if draw else Origin.PAST_QUEUE,
+            origin=Origin.PAST_QUEUE if draw is None else Origin.QUEUE,
             draw=draw,
             round_number=number,
             labelled_at=when,
@@ -77,30 +77,63 @@ def test_an_unknown_or_empty_project_has_found_nothing_and_says_why(stores):
 
 def test_labels_become_a_curve_and_estimates(stores):
     fill(stores)
-    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5))
+    label(stores, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
     found = read_findings(stores, 1)
-    assert (found.labels, found.found, found.audit_labels, found.audit_rare, found.pool) == (100, 21, 20, 1, 900)
-    assert (found.curve[0], found.curve[-1], found.curve[12]) == ((0, 0), (100, 21), (12, 12))
-    assert found.left.low == 0 < found.left.estimate < found.left.high < 900
-    assert 21 / 1000 <= found.prevalence.low <= found.prevalence.estimate <= found.prevalence.high < 0.5
-    assert found.times_random.high == pytest.approx(21 * 1000 / (100 * round(found.prevalence.low * 1000)))
+    assert (found.labels, found.found, found.audit_labels, found.audit_rare, found.pool) == (100, 23, 20, 3, 900)
+    assert (found.curve[0], found.curve[-1], found.curve[12]) == ((0, 0), (100, 23), (12, 12))
+    assert found.left.low is None
+    assert 0 < found.left.estimate < found.left.high < 900
+    assert 23 / 1000 <= found.prevalence.low <= found.prevalence.estimate <= found.prevalence.high < 0.6
+    assert found.times_random.high == pytest.approx(23 * 1000 / (100 * round(found.prevalence.low * 1000)))
     assert found.labels_to_90_percent.high <= 900
     assert found.methods.keys() == ESTIMATES
+
+
+@pytest.mark.parametrize(("rounds", "missing"), [((1,), 10), ((1, 2), 0)])
+def test_nothing_is_stated_before_twenty_audit_labels(stores, rounds, missing):
+    fill(stores)
+    label(stores, *(entry for number in rounds for entry in queue(number, 100 * number, 12, 0, 200.5)))
+    found = read_findings(stores, 1)
+    stated = (found.prevalence, found.left, found.times_random)
+    assert found.missing == missing
+    assert [one is None for one in stated] == [missing > 0] * 3
+    assert all(f"{missing} more audit labels" in found.methods[name] for name in ESTIMATES) == (missing > 0)
+
+
+@pytest.mark.parametrize("rare", [0, 1, 2])
+def test_no_estimate_is_stated_before_three_rare_audit_labels(stores, rare):
+    fill(stores)
+    label(stores, *queue(1, 100, 12, rare, 200.5), *queue(2, 200, 8, 0, 300.5))
+    found = read_findings(stores, 1)
+    assert [one.estimate for one in (found.prevalence, found.left, found.times_random)] == [None] * 3
+    assert found.left.low is found.prevalence.low is found.times_random.high is None
+    assert found.times_random.low == pytest.approx(found.found / 100 / found.prevalence.high)
+    assert found.labels_to_90_percent is None
+    assert f"{3 - rare} more rare case" in found.methods["labels_to_90_percent"]
+
+
+def test_a_queue_that_found_nothing_is_not_called_so_many_times_better(stores):
+    fill(stores)
+    label(stores, *queue(1, 100, 0, 0, 200.5), *queue(2, 200, 0, 0, 300.5))
+    found = read_findings(stores, 1)
+    assert found.times_random is None
+    assert "no rare case" in found.methods["times_random"]
+    assert found.left.high > 0
 
 
 def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(stores):
     fill(stores)
     own = [(900 + n, "rare", None, None, 101.0) for n in range(30)]
-    queued = queue(1, 100, 12, 1, 200.5)
+    queued = [*queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5)]
     label(stores, *queued)
     before = read_findings(stores, 1)
     label(stores, *queued, *own)
     after = read_findings(stores, 1)
-    assert (before.found, after.found) == (13, 43)
+    assert (before.found, after.found) == (23, 53)
     assert after.times_random.estimate <= before.times_random.estimate * 1.05
-    assert after.prevalence.low >= 43 / 1000
-    assert after.origins == {Origin.QUEUE: (50, 13), Origin.PAST_QUEUE: (30, 30)}
-    assert after.curve[-1] == (50, 13)
+    assert after.curve == before.curve
+    assert after.prevalence.low >= 53 / 1000
+    assert after.origins == {Origin.QUEUE: (100, 23), Origin.PAST_QUEUE: (30, 30)}
 
 
 def test_labels_that_readers_gave_while_the_next_round_ran_left_its_pool_before_it_drew(stores):
@@ -134,10 +167,11 @@ def test_skipped_and_unreadable_tasks_and_disputes_are_neither_labels_nor_left(s
 @pytest.mark.parametrize("tasks", [1030, 2000])
 def test_tasks_that_came_later_are_said_to_be_left_out(stores, tasks):
     fill(stores, tasks=tasks)
-    label(stores, *queue(1, 100, 12, 1, 200.5))
+    more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
+    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
     found = read_findings(stores, 1)
     assert f"{tasks - 1000} tasks that came later are not covered" in found.methods["left"]
-    assert found.left.high <= 950
+    assert found.left.high <= 900
 
 
 def test_after_an_import_only_the_draws_since_count(stores):
@@ -145,9 +179,10 @@ def test_after_an_import_only_the_draws_since_count(stores):
     with stores.database.write() as session:
         row = session.get(Round, stores.rounds.with_numbers(1, {2})[0].id)
         row.report = {"target": ["rare"], "newest_task": 3000}
-    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5))
+    more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
+    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
     found = read_findings(stores, 1)
-    assert "From 10 labels of tasks drawn at random in rounds 2 to 2" in found.methods["left"]
+    assert "From 20 labels of tasks drawn at random in rounds 2 to 2" in found.methods["left"]
     assert "not covered" not in found.methods["left"]
 
 

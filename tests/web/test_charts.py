@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical_backend.findings.interval import Interval
-from clinical_backend.rounds.evaluation import CalibrationBin
-from clinical_backend.web.charts import calibration_chart, found_chart, ticks
+from clinical_backend.rounds.chances import ChanceBin
+from clinical_backend.web.charts import chances_chart, found_chart, ticks
 
 
 def coordinates(path):
@@ -52,8 +52,16 @@ def test_random_order_ends_where_the_prevalence_says():
     assert middle == [chart.right, pytest.approx((chart.top + chart.bottom) / 2, abs=0.1)]
 
 
+def test_a_bound_alone_is_drawn_as_an_area_below_it_without_a_line():
+    chart = found_chart([(100, 20)], Interval(None, None, 0.1))
+    assert chart.reference == ""
+    corners = coordinates(chart.band)
+    assert corners[2:4] == [chart.right, pytest.approx((chart.top + chart.bottom) / 2, abs=0.1)]
+    assert corners[4:] == [chart.right, chart.bottom]
+
+
 def test_the_diagonal_runs_from_corner_to_corner_and_each_bin_has_its_dot():
-    chart = calibration_chart([CalibrationBin(0.0, 0.0, 5), CalibrationBin(1.0, 1.0, 5)])
+    chart = chances_chart([ChanceBin(0.0, 0, 5), ChanceBin(1.0, 5, 5)])
     assert coordinates(chart.reference) == [chart.left, chart.bottom, chart.right, chart.top]
     assert chart.dots == ((chart.left, chart.bottom), (chart.right, chart.top))
-    assert calibration_chart([]).line == ""
+    assert chances_chart([]).line == ""

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sqlalchemy import update
+from sqlalchemy.orm import make_transient
 
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -38,10 +40,7 @@ REPORT = {
         "recall": [0.952, 0.875],
         "precision": [0.976, None],
         "support": [42, 8],
-        "calibration": [
-            {"predicted": 0.05, "rare": 0.04, "count": 40},
-            {"predicted": 0.7, "rare": 0.8, "count": 10},
-        ],
+        "calibration": [{"predicted": 0.05, "rare": 0.04, "count": 40}],
         "method": "Each label by a training that had not seen it (5 folds).",
     },
 }
@@ -127,15 +126,15 @@ def rich(stores, filled):
     """The same project with labelled audit draws, a doubtful label and two readers who disagree."""
 
     def labelled(task, label, draw, **more):
+        origin = Origin.QUEUE if draw else Origin.PAST_QUEUE
         return TaskLabel(
             project_id=1,
             task_id=task,
             label=label,
-            origin=Origin.QUEUE if draw else Origin.PAST_QUEUE,
+            origin=origin,
             draw=draw,
             round_number=1,
             labelled_at=time.time(),
-            steer=0,
             **more,
         )
 
@@ -207,20 +206,122 @@ def test_every_page_with_all_that_it_can_show_keeps_its_outline(web, rich, page)
     assert_sound(answer.text)
 
 
-def test_estimates_have_their_interval_and_their_method(web, rich):
+def labels_of(stores):
+    """Return the labels as rows that can be stored again."""
+    rows = list(stores.labels.all(1).values())
+    for row in rows:
+        make_transient(row)
+    return rows
+
+
+def audit(stores, common, rare):
+    """Label so many audit draws of round 1 beside what has a label."""
+    known = labels_of(stores)
+    classes = ["a"] * common + ["b"] * rare
+    drawn = [
+        TaskLabel(
+            project_id=1,
+            task_id=51 + place,
+            label=name,
+            origin=Origin.QUEUE,
+            draw=Draw.AUDIT,
+            round_number=1,
+            labelled_at=time.time(),
+        )
+        for place, name in enumerate(classes)
+    ]
+    stores.labels.replace(1, [*known, *drawn])
+
+
+def test_below_twenty_audit_labels_the_page_says_what_is_missing_and_no_figure(web, rich):
     text = web.get("/projects/1").text
-    assert "95 % interval" in text
-    assert "with 95 % confidence" in text
-    assert "How these are estimated" in text
-    assert 'class="reference"' in text
+    assert text.count("17 more audit labels until this can be said") == 4
+    assert "Random order is drawn after 17 more audit labels" in text
+    assert "×" not in text
+    assert "95 %" not in text
+    assert 'class="reference"' not in text
+    assert 'class="band-area"' not in text
     assert "0 rare of 3" in text
 
 
-def test_the_model_is_shown_by_class_with_its_calibration(web, rich):
+@pytest.mark.parametrize("rare", [0, 1, 2])
+def test_with_fewer_than_three_rare_audit_labels_the_page_gives_bounds_alone(web, stores, rich, rare):
+    audit(stores, 30 - rare, rare)
+    text = web.get("/projects/1").text
+    assert re.search(r"<b>at least [\d.]+ ×</b> what random order finds", text)
+    assert len(re.findall(r"<dd>at most [\d.,]+%?<span", text)) == 2
+    assert "95 % interval" not in text
+    assert 'class="reference"' not in text
+    assert 'class="band-area"' in text
+    assert f"{3 - rare} more rare case" in text
+
+
+def test_estimates_have_their_interval_and_their_method(web, stores, rich):
+    audit(stores, 27, 3)
+    text = web.get("/projects/1").text
+    assert re.search(r"<b>[\d.]+ ×</b> what random order finds\s+<span class=\"range\">95 % interval [\d.]+ to", text)
+    assert re.search(r"<dd>about \d+<span class=\"range\">at most \d+, with 95 % confidence</span>", text)
+    assert "How these are estimated" in text
+    assert 'class="reference"' in text
+    assert "3 rare of 33" in text
+
+
+def test_the_origins_of_labels_are_shown_where_there_are_several(web, stores, rich):
+    text = web.get("/projects/1").text
+    assert re.search(r"from queues</th><td class=\"n\">8</td><td class=\"n\">3</td>", text)
+    assert re.search(r"past the queue</th><td class=\"n\">1</td><td class=\"n\">1</td>", text)
+    assert "Only labels from queues count" in text
+    stores.labels.replace(1, [row for row in labels_of(stores) if row.origin is Origin.QUEUE])
+    assert len(stores.labels.all(1)) == 8
+    assert "Where the labels came from" not in web.get("/projects/1").text
+
+
+def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich):
     text = web.get("/projects/1/model").text
     assert "5 folds" in text
-    assert re.search(r"<span class=\"rare\">b</span>.*\n.*<td class=\"n\">88%</td><td class=\"n\">–</td>", text)
-    assert text.count("<circle") == 2
+    shown = r'<span class="rare">b</span>.*\n.*88% <span class="hint">7 of 8</span></td><td class="n">78% .*7 of 9<'
+    assert re.search(shown, text)
+    assert "It is drawn once 20 tasks" in text
+
+
+def test_a_score_is_shown_as_no_share_and_a_chance_with_its_interval(web, stores, filled):
+    text = web.get("/projects/1/queue").text
+    assert 'class="gauge"' not in text
+    assert "50%" not in text
+    assert "60%" not in text
+    assert "of labels it had not learnt, 7 of the 9 that it called so were" in text
+    with stores.database.write() as session:
+        chances = {"chance": 0.08, "chance_low": 0.03, "chance_high": 0.2}
+        session.execute(update(QueuedTask).where(QueuedTask.round_id == filled.id).values(chances))
+    text = web.get("/projects/1/queue").text
+    shown, audits = text.count("<b>8% (3% to 20%)</b>"), text.count("Drawn at random")
+    assert audits
+    assert shown == text.count('<li class="task') - audits
+    assert text.count("The model says") == shown
+
+
+def test_the_model_page_shows_what_became_of_stated_chances(web, stores, filled):
+    with stores.database.write() as session:
+        session.execute(update(QueuedTask).where(QueuedTask.round_id == filled.id).values(chance=0.25))
+    queue = [row.task_id for row in stores.rounds.queue(filled.id) if row.draw is Draw.TARGET]
+    stores.labels.replace(
+        1,
+        [
+            TaskLabel(
+                project_id=1,
+                task_id=task,
+                label="b" if place < 5 else "a",
+                origin=Origin.QUEUE,
+                draw=Draw.TARGET,
+                round_number=1,
+                labelled_at=place,
+            )
+            for place, task in enumerate(queue)
+        ],
+    )
+    text = web.get("/projects/1/model").text
+    assert text.count("<circle") == 1
+    assert f'<td class="n">25%</td><td class="n">5 of {len(queue)}</td>' in text
 
 
 def test_disagreeing_readers_and_taggers_are_named(web, rich):
@@ -233,7 +334,8 @@ def test_disagreeing_readers_and_taggers_are_named(web, rich):
 def test_a_doubtful_label_can_be_ticked(web, rich):
     text = web.get("/projects/1/second-look").text
     assert '<input type="checkbox" name="task" value="2" checked>' in text
-    assert "90%" in text
+    assert "Classifiers that had not seen this label call it rare." in text
+    assert "%" not in re.sub(r"<script.*", "", text)
 
 
 @pytest.mark.parametrize("page", ["/projects", *[f"/projects/1{page}" for page in PAGES]])

@@ -1,0 +1,121 @@
+"""How likely the tasks of a queue are rare, and whether what was said of earlier ones came true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.findings.chance import USED, Judged, calibrate, missing_labels
+from clinical_backend.rounds.findings import read_audit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.rounds.embed import FeaturedTasks
+    from clinical_backend.rounds.fit import Fit
+    from clinical_backend.rounds.rank import RankedTask
+    from clinical_backend.storage.labels import JudgedScore
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["ChanceBin", "read_reliability", "with_chances"]
+
+_READ = 2000
+_BIN = 20
+"""Labels of a bin: with fewer, chance alone would move its share by a quarter."""
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceBin:
+    """Labels of tasks that were queued with about the same chance.
+
+    Attributes
+    ----------
+    predicted
+        The mean of these chances.
+    rare, count
+        How many turned out rare, of how many.
+    """
+
+    predicted: float
+    rare: int
+    count: int
+
+
+def with_chances(
+    stores: Stores,
+    project_id: int,
+    target: Sequence[str],
+    fitted: Fit,
+    pool: FeaturedTasks,
+    ranked: Sequence[RankedTask],
+) -> tuple[list[RankedTask], str]:
+    """Return a queue with the chance that each task is rare, and what that rests on or what is missing.
+
+    Parameters
+    ----------
+    stores
+        The state: labels and the queues that they came from.
+    project_id
+        The project.
+    target
+        The rare classes.
+    fitted
+        The training that ranked it.
+    pool
+        All tasks that might have been queued.
+    ranked
+        The queue.
+    """
+    scores = fitted.rare_probability(pool.features) if len(pool) else None
+    if scores is None:
+        return list(ranked), "No chance is given while nothing is known of the target."
+    known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, USED))
+    rare = np.array([one.label in target for one in known], dtype=bool)
+    judged = Judged(np.array([one.score for one in known], dtype=np.float64), rare)
+    calibration = calibrate(scores, read_audit(stores, project_id, target).left, judged)
+    if calibration is None:
+        return list(ranked), f"How likely a task is rare can be said after {_missing(rare)} from queues."
+    score_of = dict(zip(pool.tasks.tolist(), scores.tolist(), strict=True))
+    chances = calibration.chances([score_of[task.task_id] for task in ranked])
+    queue = [
+        replace(task, chance=one.estimate, chance_low=one.low, chance_high=one.high)
+        for task, one in zip(ranked, chances, strict=True)
+    ]
+    rests_on = f"{len(rare)} labels of queues, {int(rare.sum())} of them rare, and the audit"
+    return queue, f"The chance of being rare is learnt from {rests_on}."
+
+
+def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
+    """Return what became of tasks for which a chance was stated, by that chance, ascending.
+
+    Empty while fewer than 20 of them have a label.
+    """
+    published = stores.rounds.published(project_id)
+    target = tuple(published.report.get("target", ())) if published else ()
+    known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, _READ))
+    stated = sorted((one.chance, one.label in target) for one in known if one.chance is not None)
+    number = min(_BINS, len(stated) // _BIN)
+    parts = [stated[len(stated) * n // number : len(stated) * (n + 1) // number] for n in range(number)]
+    return [
+        ChanceBin(float(np.mean([chance for chance, _ in part])), sum(rare for _, rare in part), len(part))
+        for part in parts
+    ]
+
+
+def _same_target(
+    stores: Stores, project_id: int, target: Sequence[str], judged: Sequence[JudgedScore]
+) -> list[JudgedScore]:
+    """Return those whose queue looked for these classes: another target has other scores."""
+    rounds = stores.rounds.with_numbers(project_id, {one.round_number for one in judged})
+    same = {row.number for row in rounds if set(row.report.get("target", ())) == set(target)}
+    return [one for one in judged if one.round_number in same]
+
+
+def _missing(rare: NDArray[np.bool_]) -> str:
+    needed = zip(missing_labels(rare), ("rare", "common"), strict=True)
+    return " and ".join(f"{count} more {kind} {'labels' if count > 1 else 'label'}" for count, kind in needed if count)
