@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Backend, Project
@@ -68,6 +68,7 @@ def connect(
     add_exemplar_control: bool = False,
     exemplar_control: str = "exemplar",
     published_version: str | None = None,
+    rare_classes: Sequence[str] = (),
 ) -> list[Change]:
     """Wire a project to this backend, which must be running; what is right already is left alone.
 
@@ -89,6 +90,8 @@ def connect(
         Its name.
     published_version
         Version of the queue that was published last, if any.
+    rare_classes
+        Classes that are to be looked for, to be checked.
 
     Returns
     -------
@@ -98,11 +101,12 @@ def connect(
     Raises
     ------
     LabelingConfigError
-        Before anything is changed, when the labeling config is not supported.
+        Before anything is changed, when the labeling config is not supported, or lacks one of these classes.
     LabelStudioRefusedError
         When Label Studio refuses the backend's address or cannot reach it. No broken entry is left behind.
     """
     project = client.project(project_id)
+    _check_classes(project, exemplar_control, rare_classes)
     changes = list(_exemplars(client, project, add=add_exemplar_control, exemplar_control=exemplar_control))
     changes += _project_settings(client, project)
     # Before the entry: Label Studio then makes no webhook of its own, which would lack the header, and an
@@ -161,6 +165,16 @@ def webhook_url(backend_url: str) -> str:
 def same_url(one: str, other: str) -> bool:
     """Tell whether two addresses differ in nothing but a slash at the end."""
     return one.strip().rstrip("/") == other.strip().rstrip("/")
+
+
+def _check_classes(project: Project, exemplar_control: str, rare_classes: Sequence[str]) -> None:
+    classes = read_scheme(project.label_config, exemplar_control).classes
+    if unknown := [name for name in rare_classes if name not in classes]:
+        listed = ", ".join(map(repr, classes))
+        raise LabelingConfigError(
+            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}.",
+            f"Nothing was changed. Name of these, as they are written: {listed}.",
+        )
 
 
 def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str) -> Iterator[Change]:

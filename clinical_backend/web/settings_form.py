@@ -136,6 +136,8 @@ class SettingsForm:
         What was entered and refused, by field; without it, what the page has set.
     problems
         What is wrong with it, by field.
+    declined
+        Classes of which the lead said that they are not looked for.
     """
 
     fields = _FIELDS
@@ -146,9 +148,12 @@ class SettingsForm:
         options: Mapping[str, Option],
         entered: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
+        *,
+        declined: Sequence[str] = (),
     ) -> None:
         self.classes = tuple(classes)
         self.options = options
+        self.declined = tuple(declined)
         self.problems = dict(problems or {})
         self._entered = entered
 
