@@ -139,7 +139,8 @@ class Draw:
 def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     """Draw a project: the pool with its rare share, and what is labelled at the start.
 
-    The exemplars come on top: a seed draws the same pool for every start, and the same exemplars but for the slips.
+    The exemplars come on top: a seed draws the same pool for every start, and the same exemplars but for the slips, for
+    which a set that is taken whole gives up as many common cases.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     common_share = 1.0 - protocol.rare_share
     if common_share <= 0:
         raise InvalidArgumentError("rare_share", f"{protocol.rare_share:.0%} leave nothing common.", "Give less.")
-    size = min(protocol.pool, int(len(common) / common_share))
+    size = min(protocol.pool, int((len(common) - protocol.slips * len(codes)) / common_share))
     of_each = max(1, round(protocol.rare_share * size / len(codes)))
     exemplars, members = [], []
     for code in codes:
@@ -176,10 +177,7 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
         exemplars.append(cases[of_each : of_each + protocol.exemplars - protocol.slips])
     cases, of_common = generator.permutation(common), round(common_share * size)
     members.append(cases[:of_common])
-    slips = cases[of_common : of_common + protocol.slips * len(codes)]
-    if len(slips) < protocol.slips * len(codes):
-        raise InvalidArgumentError("slips", "no common case is left for them.", "Take a smaller pool.")
-    exemplars.append(slips)
+    exemplars.append(cases[of_common : of_common + protocol.slips * len(codes)])
     pool = generator.permutation(np.concatenate(members))
     initial = pool[: protocol.initial]
     return Draw(

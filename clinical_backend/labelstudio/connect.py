@@ -101,7 +101,8 @@ def connect(
     Raises
     ------
     LabelingConfigError
-        Before anything is changed, when the labeling config is not supported, or lacks one of these classes.
+        Before anything is changed, when the labeling config is not supported, or these are not some of its
+        classes.
     LabelStudioRefusedError
         When Label Studio refuses the backend's address or cannot reach it. No broken entry is left behind.
     """
@@ -169,6 +170,8 @@ def same_url(one: str, other: str) -> bool:
 
 def _check_classes(project: Project, exemplar_control: str, rare_classes: Sequence[str]) -> None:
     classes = read_scheme(project.label_config, exemplar_control).classes
+    if set(rare_classes) >= set(classes):
+        raise LabelingConfigError("Not every class can be rare.", "Nothing was changed. Leave one out that is common.")
     if unknown := [name for name in rare_classes if name not in classes]:
         listed = ", ".join(map(repr, classes))
         raise LabelingConfigError(

@@ -21,7 +21,8 @@ _TIMES_AS_FREQUENT = 3.0
 """Between the two a class is common that is so many times as frequent as another that is looked for, as 11 % are
 beside 1 %."""
 _STRAY_TAGS = 0.5
-"""A class with fewer than this share of the tags that the most tagged one has may have come by a slip."""
+"""A class with no more than this share of the tags that the most tagged one has may have come by a slip: with two rare
+classes and one slip in five, a common one that gets all slips has half of the tags of each."""
 _ODDS = 4.0
 """Of a slip, before labels tell, where the tags of a class are stray; against one where they are not. Readers who tag
 one case in five wrongly put four stray tags on a common class for each on another rare one."""
@@ -152,7 +153,7 @@ def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str]) -> 
     alone is meant.
     """
     most = max(tags.values(), default=0)
-    firm = [name for name in tags if tags[name] >= _STRAY_TAGS * most]
+    firm = [name for name in tags if tags[name] > _STRAY_TAGS * most]
     rarest = min(firm, key=lambda name: (counts[name], -tags[name], classes.index(name)), default=None)
 
     def is_meant(name: str) -> bool:

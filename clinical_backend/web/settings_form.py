@@ -173,6 +173,12 @@ class SettingsForm:
         """Return where a setting comes from."""
         return self.options[name].source
 
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Classes that the page names and the labeling config does not have any more."""
+        option = self.options["rare_classes"]
+        return tuple(name for name in option.value if name not in self.classes) if option.source == "page" else ()
+
     def is_none(self, name: str) -> bool:
         """Tell whether the page says that there is none."""
         if self._entered is not None:
@@ -218,6 +224,8 @@ def read_settings(
             problems[name] = "Say either what to take or that there is none, not both."
     if unknown := set(sought) - set(classes):
         problems["rare_classes"] = f"{len(unknown)} of these classes are not in the labeling config any more."
+    elif sought and set(sought) >= set(classes):
+        problems["rare_classes"] = "Not every class can be rare."
     values.pop("rare_classes", None)
     if sought:
         values["rare_classes"] = tuple(sought)
