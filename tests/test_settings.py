@@ -58,3 +58,12 @@ def test_blocks_that_cannot_be_are_refused(monkeypatch, wrong):
 
 def test_the_key_is_not_shown():
     assert "hidden" not in repr(load_settings(label_studio_api_key="hidden"))
+
+
+def test_names_with_commas_are_given_as_a_list_and_reach_other_processes_whole(monkeypatch):
+    monkeypatch.setenv("RARE_CLASSES", '["carcinoma, basal", "nevus"]')
+    settings = load_settings(label_studio_api_key="k")
+    assert settings.rare_classes == ("carcinoma, basal", "nevus")
+    monkeypatch.setenv("RARE_CLASSES", settings.environment({})["RARE_CLASSES"])
+    assert load_settings().rare_classes == ("carcinoma, basal", "nevus")
+    assert load_settings(rare_classes="[odd, b").rare_classes == ("[odd", "b")

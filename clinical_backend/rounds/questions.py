@@ -81,16 +81,16 @@ class Question:
             Kind.WHICH: "Which finding is rare?",
             Kind.RARE_SO_FAR: f"Look for {self.name}?",
             Kind.ALSO: f"Look for {self.name} too?",
-            Kind.UNKNOWN: f"There is no class {self.name}.",
+            Kind.UNKNOWN: f"There is no class {self.name}",
             Kind.COMMON: f"Is {self.name} rare?",
-            Kind.BOTH_TAGS: "Tagged both ways.",
-            Kind.AGAINST: f"Tagged “not like this”, and {self.name}.",
+            Kind.BOTH_TAGS: "Tagged both ways",
+            Kind.AGAINST: f"Tagged “not like this”, and {self.name}",
         }[self.kind]
 
     def as_problem(self, page: str) -> tuple[str, str]:
         """Return it as a problem with its cure, given the address of the project's page."""
         named = f" Tasks: {', '.join(map(str, self.tasks))}." if self.tasks else ""
-        return f"{self.asks} {self.evidence}{named}", f"Answer on {page}."
+        return f"{self.asks}{'' if self.asks.endswith('?') else '.'} {self.evidence}{named}", f"Answer on {page}."
 
     def to_report(self) -> dict[str, Any]:
         """Return it as it stands in a round's report."""

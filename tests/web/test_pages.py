@@ -399,10 +399,10 @@ def test_questions_stand_in_the_status_of_the_project(web, stores, filled):
 def test_a_chosen_class_that_is_gone_is_said_and_can_be_taken_away(web, stores, filled):
     stores.projects.change(1, page_options={"rare_classes": ["melanoma"]})
     text = web.get("/projects/1").text
-    assert "There is no class melanoma." in text
+    assert "There is no class melanoma" in text
     assert 'name="drop" value="melanoma"' in text
     assert "not in the labeling config any more: melanoma" in web.get("/projects/1/settings").text
-    assert "There is no class melanoma." not in answer(web, drop="melanoma")
+    assert "There is no class melanoma" not in answer(web, drop="melanoma")
 
 
 def test_settings_are_stored_and_shown_with_their_source(web, stores, wakes, filled):
