@@ -70,7 +70,7 @@ def test_slips_take_the_place_of_exemplars_and_are_common_cases_of_no_pool(label
     plain, slipped = draw(PROTOCOL, data, 0), draw(replace(PROTOCOL, slips=1), data, 0)
 
     assert slipped.exemplars[0] == plain.exemplars[0]
-    assert [data.classes[data.labels[task]] for task in slipped.exemplars][0] == "rare"
+    assert data.classes[data.labels[slipped.exemplars[0]]] == "rare"
     assert data.classes[data.labels[slipped.exemplars[1]]] != "rare"
     assert set(slipped.pool.tolist()) - set(plain.pool.tolist()) == {int(slipped.exemplars[1])}
     assert len(slipped.pool) == len(plain.pool)

@@ -3,11 +3,14 @@
 import pytest
 
 from clinical_backend.labelstudio.labels import Labels
+from clinical_backend.labelstudio.records import Annotation
 from clinical_backend.rounds.options import choose_rare, decline, drop_rare, look_for, named_classes, store_options
 from clinical_backend.rounds.questions import Kind, find_questions, open_questions
+from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.target import find_target
 from clinical_backend.settings import ProjectOptions
-from tests.rounds.fake_label_studio import CONFIG
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.storage.started import start_round
 
 CLASSES = ("a", "b", "c, or d")
@@ -45,7 +48,7 @@ def test_a_tag_on_a_class_that_is_not_looked_for_is_asked_about():
     assert "only a is looked for" in asked[0].evidence
     assert ask(labels, (1, 2, 3), named=("a", "b")) == []
     assert ask(labels, (1, 2, 3), named=("a",), declined=("b",)) == []
-    common = {task: "a" for task in range(1, 5)} | dict.fromkeys(range(5, 30), "b")
+    common = dict.fromkeys(range(1, 5), "a") | dict.fromkeys(range(5, 30), "b")
     slip = ask(common, range(1, 6))
     assert kinds(slip) == [(Kind.ALSO, "b", (5,))]
     assert "24 of 24 labels" in slip[0].evidence
@@ -126,3 +129,79 @@ def test_what_is_looked_for_is_no_longer_declined(project):
     look_for(project.settings, project.stores, 1, "red", beside=("dark",))
     row = project.stores.projects.get(1)
     assert (row.declined, row.page_options) == ([], {"rare_classes": ["dark", "red"]})
+
+
+@pytest.fixture
+def studio(workshop):
+    """Return a Label Studio of three classes: 12 red images, 12 blue and 36 dark, of which 4, 4 and 16 are labelled."""
+    uris = {n: picture(200 + n) for n in range(1, 13)} | {n: picture(0, blue=180 + n) for n in range(13, 25)}
+    made = FakeLabelStudio(uris | {n: picture(n) for n in range(25, 61)})
+    made.config = CONFIG.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="blue"/>')
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(update={"queue_size": 8, "audit_share": 0.0})
+    for task in [*range(1, 5), *range(13, 17), *range(25, 41)]:
+        made.annotate(task, kind(task))
+    return made
+
+
+def kind(task):
+    return "red" if task < 13 else "blue" if task < 25 else "dark"
+
+
+def report(workshop):
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=False)
+    assert workshop.stores.projects.get(1).problem is None
+    return workshop.stores.rounds.latest(1).report
+
+
+def queued(studio):
+    return [kind(task) for task in studio.queue()]
+
+
+def test_a_round_goes_on_with_the_leads_choice_and_asks_about_a_tag_on_another_class(workshop, studio):
+    choose_rare(workshop.stores, 1, ["red"])
+    studio.annotate(13, "blue", exemplar=True)
+    first = report(workshop)
+    assert (first["target"], [one["asks"] for one in first["questions"]]) == (["red"], ["Look for blue too?"])
+    assert queued(studio)[:5] == ["red"] * 5
+    look_for(workshop.settings, workshop.stores, 1, "blue")
+    second = report(workshop)
+    assert (second["target"], second["questions"]) == (["red", "blue"], [])
+    assert set(queued(studio)) == {"red", "blue"}
+
+
+def test_a_round_does_not_follow_a_tag_that_slipped_and_goes_on_when_it_is_removed(workshop, studio):
+    for task in (1, 2, 3, 4, 25):
+        studio.annotate(task, kind(task), exemplar=True)
+    slipped = report(workshop)
+    assert (slipped["target"], slipped["counts"]["exemplars"]) == (["red"], 4)
+    assert [(one["kind"], one["name"], one["tasks"]) for one in slipped["questions"]] == [(Kind.ALSO, "dark", [25])]
+    assert queued(studio) == ["red"] * 8
+    studio.annotate(25, "dark")
+    assert report(workshop)["questions"] == []
+
+
+def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workshop, studio):
+    found = report(workshop)
+    assert (found["target"], found["acquisition"]) == ([], "coreset")
+    assert [one["kind"] for one in found["questions"]] == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.RARE_SO_FAR]
+
+
+def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(workshop, studio):
+    choose_rare(workshop.stores, 1, ["red"])
+    studio.annotate(1, "red", exemplar=True)
+    report(workshop)
+    studio.config = studio.config.replace('"red"', '"crimson"')
+    renamed = report(workshop)
+    assert [(one["kind"], one["name"]) for one in renamed["questions"]] == [(Kind.UNKNOWN, "red")]
+    assert (renamed["target"], renamed["counts"]["query"]) == ([], 1)
+
+
+def test_a_round_says_what_is_tagged_both_ways(workshop, studio):
+    tags = [{"from_name": "exemplar", "value": {"choices": ["more like this", "not like this"]}}]
+    named = [{"from_name": "diagnosis", "value": {"choices": ["red"]}}]
+    studio.answers[1] = [Annotation(id=1, result=[*named, *tags], lead_time=1.0)]
+    choose_rare(workshop.stores, 1, ["red"])
+    found = report(workshop)
+    assert [(one["kind"], one["tasks"]) for one in found["questions"]] == [(Kind.BOTH_TAGS, [1])]
