@@ -116,8 +116,9 @@ def find_questions(
         Classes of which the lead said that they are not looked for.
     """
     named = [name for name in rare_classes if name in classes]
-    found = [*_which(rare_classes, labels.exemplars), *_unknown(rare_classes, classes)]
-    if not named and not labels.exemplars:
+    steering = [task for task in labels.exemplars if task not in target.passed_over]
+    found = [*_which(rare_classes, steering), *_unknown(rare_classes, classes)]
+    if not named and not steering:
         found += _rare_so_far(target, [name for name in classes if name not in declined], len(classes))
     found += _also(labels, target, named, declined)
     if target.unsought >= _ENOUGH_LABELS:
@@ -148,7 +149,8 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
         rare_classes = workshop.settings_of(project_id).rare_classes
     except ClinicalError:  # the project's problem says so
         rare_classes = ()
-    exemplars = [row.task_id for row in stores.labels.tagged_or_disputed(project_id) if row.steer > 0]
+    tagged = stores.labels.tagged_or_disputed(project_id)
+    exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
     classes = classes_of(workshop, project)
     found: list[Question] = []
     if classes:

@@ -146,7 +146,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         shown=shown,
         conflicts=conflicts,
         questions=[one for one in open_questions(site.workshop, project_id) if one.kind in _ABOUT_TAGS],
-        target=published.report.get("target", []) if published else [],
+        target=published.report.get("target", []) if published else None,
         pages=pages,
     )
 

@@ -182,6 +182,17 @@ def test_a_round_does_not_follow_a_tag_that_slipped_and_goes_on_when_it_is_remov
     assert report(workshop)["questions"] == []
 
 
+def test_tags_on_a_class_that_was_declined_do_not_bring_it_back(workshop, studio):
+    for task in (1, 13):
+        studio.annotate(task, kind(task), exemplar=True)
+    assert report(workshop)["target"] == ["red", "blue"]
+    decline(workshop.stores, 1, "blue")
+    assert (report(workshop)["target"], open_questions(workshop, 1)) == (["red"], [])
+    decline(workshop.stores, 1, "red")
+    assert [one["kind"] for one in report(workshop)["questions"]] == [Kind.WHICH]
+    assert [one.kind for one in open_questions(workshop, 1)] == [Kind.WHICH]
+
+
 def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workshop, studio):
     found = report(workshop)
     assert (found["target"], found["acquisition"]) == ([], "coreset")

@@ -112,6 +112,13 @@ def test_of_two_classes_the_rarer_is_meant(normal):
     assert (target.classes, target.passed_over) == (("abnormal",), tuple(range(1, normal + 1)))
 
 
+def test_a_class_that_the_lead_declined_is_meant_by_no_tag():
+    labels = {1: "a", 2: "a", 3: "b", 4: "b"}
+    assert found(find_target(labels, (1, 2, 3, 4), (), (), CLASSES, declined=("b",))) == (("a",), (1, 2), (3, 4))
+    assert found(find_target(labels, (3, 4), (), (), CLASSES, declined=("b",))) == ((), (), (3, 4))
+    assert find_target(labels, (3, 4), (), ("b",), CLASSES, declined=("b",)).classes == ("b",)
+
+
 def test_exemplars_without_a_class_steer_and_make_no_target():
     target = find_target({3: "b"}, (1, 2), (), (), CLASSES)
     assert found(target) == ((), (1, 2), ())
