@@ -126,9 +126,7 @@ def rich(stores, filled):
     audit = [labelled(task, "a", Draw.AUDIT) for task in (6, 16, 26)]
     sought = [labelled(task, "b" if task % 2 else "a", Draw.TARGET) for task in (1, 2, 3, 4, 5)]
     disagreed = labelled(50, None, None, answers=[["7", "a"], ["8", "b"]])
-    tagged = TaskLabel(
-        project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0
-    )
+    tagged = TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0)
     stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
     doubt = SuspectedLabel(
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
@@ -380,8 +378,10 @@ def test_no_is_not_asked_again_until_settings_undo_it(web, stores, wakes, filled
 
 
 def test_a_tagged_case_that_does_not_steer_is_marked(web, stores, filled):
-    tagged = [TaskLabel(project_id=1, task_id=task, label=name, steer=1, labelled_at=1.0) for task, name in
-              ((99, "b"), (98, "a"), (97, None))]
+    tagged = [
+        TaskLabel(project_id=1, task_id=task, label=name, steer=1, labelled_at=1.0)
+        for task, name in ((99, "b"), (98, "a"), (97, None))
+    ]
     stores.labels.replace(1, tagged)
     text = web.get("/projects/1/exemplars").text
     assert '<b class="rare">2</b> exemplars steer the queue' in text
