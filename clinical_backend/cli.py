@@ -16,7 +16,7 @@ from clinical_backend.private import private_umask
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
 
@@ -145,6 +145,12 @@ def connect(
         bool | None,
         typer.Option(help="Add the control with which readers tag exemplars. Asks if neither is given."),
     ] = None,
+    rare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Class to look for, as the labeling config writes it; may be given several times."
+        ),
+    ] = None,
 ) -> None:
     """Connect a project of Label Studio with this backend, which must be running."""
     from clinical_backend.labelstudio.connect import connect as connect_project
@@ -165,11 +171,16 @@ def connect(
             add_exemplar_control=bool(add),
             exemplar_control=settings.exemplar_control,
             published_version=_published_version(settings, project),
+            rare_classes=rare or (),
         )
     for change in changes:
         print(f"{'•' if change.made else '!'} {change.detail}")
     made = any(change.made for change in changes)
     print("Connected." if made else "Connected already; nothing was to be changed.")
+    if looked_for := _looked_for(settings, project, rare or ()):
+        print(f"Looked for: {', '.join(looked_for)}.")
+    else:
+        print("Which finding is rare? Choose it on the project's page, or name it with --rare.")
     print(f"Its page: {settings.page_of(project)}")
 
 
@@ -190,6 +201,7 @@ def doctor(project: Project) -> None:
             exemplar_control=settings.exemplar_control,
             stars=settings.stars,
             published_version=_published_version(settings, project),
+            questions=_questions(settings, project),
             read_image=_image_reader(settings, client),
         )
     for finding in findings:
@@ -457,6 +469,29 @@ def _published_version(settings: Settings, project: int) -> str | None:
 
     row = ProjectStore(Database.of(settings)).get(project)
     return row.published_version if row else None
+
+
+def _looked_for(settings: Settings, project: int, rare: Sequence[str]) -> tuple[str, ...]:
+    """Choose what to look for, if anything is named, and return what is looked for by name."""
+    from clinical_backend.rounds.options import choose_rare, named_classes
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    stores = Stores(Database.of(settings))
+    if rare:
+        stores.projects.register(project)
+        choose_rare(stores, project, rare)
+    row = stores.projects.get(project)
+    return named_classes(settings, row) if row else settings.rare_classes
+
+
+def _questions(settings: Settings, project: int) -> list[tuple[str, str]]:
+    from clinical_backend.rounds.questions import open_questions
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    workshop = Workshop(settings, Database.of(settings))
+    return [question.as_problem(settings.page_of(project)) for question in open_questions(workshop, project)]
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,8 +38,11 @@ def _mode(value: object) -> object:
 
 
 def _split(value: object) -> object:
-    """Accept a comma-separated string where a tuple of strings is meant."""
+    """Accept a string where a tuple of strings is meant: separated by commas, or a JSON list for names with commas."""
     if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            with suppress(ValueError):
+                return json.loads(value)
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
@@ -111,7 +116,8 @@ class Settings(BaseSettings):
     audit_share
         Share of the queue that is drawn at random, which gives the honest prevalence.
     rare_classes
-        Classes to look for while no exemplar is tagged, separated by commas.
+        Classes to look for, whatever is tagged, separated by commas, or as a JSON list. Without any, the classes of
+        the tagged exemplars are.
     exemplar_control
         Name of the ``Choices`` control with which readers tag exemplars.
     stars
@@ -266,7 +272,7 @@ class Settings(BaseSettings):
             elif isinstance(value, SecretStr):
                 variables[name.upper()] = value.get_secret_value()
             elif isinstance(value, tuple):
-                variables[name.upper()] = ",".join(value)
+                variables[name.upper()] = json.dumps(value)
             else:
                 variables[name.upper()] = str(value)
         return variables

@@ -5,6 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from clinical_backend import cli
+from clinical_backend.errors import LabelingConfigError
+from clinical_backend.labelstudio import connect as connecting
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
 from tests.storage.started import start_round
@@ -114,3 +116,39 @@ def test_the_password_of_a_database_that_is_not_there_is_not_printed(capsys, mon
     assert "See that PostgreSQL runs" in said
     assert "secret" not in said
     assert said.count("\n") == 1
+
+
+@pytest.fixture
+def wired(monkeypatch):
+    """Stand in for a Label Studio that has nothing to be changed but what is looked for."""
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    checked = []
+    monkeypatch.setattr(connecting, "connect", lambda *_, rare_classes, **__: checked.append(rare_classes) or [])
+    return checked
+
+
+def test_connecting_names_what_is_looked_for_and_says_so(wired, tmp_path):
+    arguments = ("connect", "--project", "4", "--no-exemplar-control")
+    assert "Which finding is rare?" in run(*arguments).stdout
+    shown = run(*arguments, "--rare", "carcinoma, basal", "--rare", "nevus").stdout
+    assert "Looked for: carcinoma, basal, nevus." in shown
+    assert wired == [(), ["carcinoma, basal", "nevus"]]
+    assert "Looked for: carcinoma, basal, nevus." in run(*arguments).stdout
+    database = Database.in_folder(tmp_path / "data")
+    project = Stores(database).projects.get(4)
+    database.close()
+    assert project.page_options == {"rare_classes": ["carcinoma, basal", "nevus"]}
+
+
+def test_connecting_with_a_class_that_is_refused_stores_nothing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+
+    def refuse(*_, **__):
+        raise LabelingConfigError("The labeling config has no class 'x'.", "Name of these.")
+
+    monkeypatch.setattr(connecting, "connect", refuse)
+    said = fail(capsys, monkeypatch, "connect", "--project", "4", "--no-exemplar-control", "--rare", "x")
+    assert said == "clinical: The labeling config has no class 'x'. Name of these.\n"
+    database = Database.in_folder(tmp_path / "data")
+    assert Stores(database).projects.get(4) is None
+    database.close()

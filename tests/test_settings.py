@@ -83,3 +83,12 @@ def test_an_unknown_mode_of_preannotation_is_refused_by_name(monkeypatch):
     monkeypatch.setenv("PREANNOTATE", "sometimes")
     with pytest.raises(SettingsError, match="PREANNOTATE"):
         load_settings()
+
+
+def test_names_with_commas_are_given_as_a_list_and_reach_other_processes_whole(monkeypatch):
+    monkeypatch.setenv("RARE_CLASSES", '["carcinoma, basal", "nevus"]')
+    settings = load_settings(label_studio_api_key="k")
+    assert settings.rare_classes == ("carcinoma, basal", "nevus")
+    monkeypatch.setenv("RARE_CLASSES", settings.environment({})["RARE_CLASSES"])
+    assert load_settings().rare_classes == ("carcinoma, basal", "nevus")
+    assert load_settings(rare_classes="[odd, b").rare_classes == ("[odd", "b")

@@ -1,8 +1,9 @@
-"""Labelled images for experiments: a folder per class, a table of files, or an archive of MedMNIST."""
+"""Labelled images for experiments: a folder per class, a table of files, an archive of MedMNIST or HAM10000."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import socket
 import zipfile
@@ -92,7 +93,9 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
         A path, or the name of a set of MedMNIST or of a file in the data folder. A folder or a zip archive
         holds a folder per class, under `train` and `test` where it is split; a table (CSV) has the columns
         image and label, and split where it is split, with paths beside it; an archive (npz) is as MedMNIST
-        makes it. A set that is not split has 30 % of each class held out.
+        makes it; a zip archive with a table of the columns image_id, dx and lesion_id is as HAM10000, of which the
+        first image of each lesion is taken: two views of one would stand in training and test. A set that is not
+        split has 30 % of each class held out.
     cache
         Where a downloaded set is kept.
     seed
@@ -112,7 +115,11 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
         elif path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
                 names = sorted(item for item in archive.namelist() if PurePosixPath(item).suffix.lower() in _SUFFIXES)
-                found = _of_folders(path.stem, [(item, archive.read(item)) for item in names], seed)
+                table = next((item for item in archive.namelist() if item.endswith("metadata.csv")), None)
+                if table is None:
+                    found = _of_folders(path.stem, [(item, archive.read(item)) for item in names], seed)
+                else:
+                    found = _of_lesions(path.stem, archive, table, names, seed)
         elif path.suffix == ".csv":
             found = _of_table(path, seed)
         else:
@@ -197,6 +204,16 @@ def _of_folders(name: str, rows: list[tuple[str, bytes]], seed: int) -> Labelled
     split = {"train", "test"} <= {part for path in parts for part in path[:-2]}
     tested = ["test" in path[:-2] for path in parts] if split else None
     return _assemble(name, [data for _, data in rows], [path[-2] for path in parts], tested, seed)
+
+
+def _of_lesions(name: str, archive: zipfile.ZipFile, table: str, names: list[str], seed: int) -> LabelledImages:
+    images = {PurePosixPath(item).stem: item for item in names}
+    with archive.open(table) as file:
+        rows = sorted(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8")), key=lambda row: row["image_id"])
+    first = list({row["lesion_id"]: row for row in reversed(rows)}.values())[::-1]
+    return _assemble(
+        name, [archive.read(images[row["image_id"]]) for row in first], [row["dx"] for row in first], None, seed
+    )
 
 
 def _of_table(path: Path, seed: int) -> LabelledImages:

@@ -37,6 +37,10 @@ class Protocol:
         Images in the pool at the start, fewer where the set is smaller.
     exemplars
         Exemplars that the reader tags at the start, of each rare class.
+    slips
+        So many of these are cases of common classes, drawn at random, that were tagged by a slip.
+    named
+        Whether the lead names the rare classes at the start. Otherwise tags alone tell what is looked for.
     initial
         Labels at the start beside them, drawn at random from the pool.
     labels
@@ -53,6 +57,8 @@ class Protocol:
     rare_share: float = 0.02
     pool: int = 5000
     exemplars: int = 5
+    slips: int = 0
+    named: bool = False
     initial: int = 0
     labels: int = 300
     batch: int = 20
@@ -61,6 +67,7 @@ class Protocol:
 
 _BLOOD = Protocol("bloodmnist", rare_count=2)
 _CHEST = Protocol("chest_xray_128", rare_classes=("NORMAL",))
+_SKIN = Protocol("ham10000", rare_classes=("df", "vasc"), pool=4000)
 _BREAST = Protocol("breastmnist", rare_classes=("malignant",), rare_share=0.05, labels=100)
 
 PROTOCOLS = {
@@ -69,6 +76,9 @@ PROTOCOLS = {
     "blood-5%": replace(_BLOOD, rare_share=0.05, pool=4000),
     "blood-one": replace(_BLOOD, exemplars=1),
     "blood-cold": replace(_BLOOD, exemplars=0),
+    "blood-named": replace(_BLOOD, exemplars=0, named=True),
+    "blood-slip": replace(_BLOOD, slips=1),
+    "blood-slip-named": replace(_BLOOD, slips=1, named=True),
     "blood-warm": replace(_BLOOD, initial=100, batch=50),
     "blood-other": replace(_BLOOD, rare_classes=("erythroblast", "monocyte")),
     "blood-binary": replace(_BLOOD, rare_classes=("immature granulocyte",), rare_count=1),
@@ -77,13 +87,20 @@ PROTOCOLS = {
     "chest-5%": replace(_CHEST, rare_share=0.05),
     "chest-one": replace(_CHEST, exemplars=1),
     "chest-cold": replace(_CHEST, exemplars=0),
+    "chest-named": replace(_CHEST, exemplars=0, named=True),
+    "chest-slip": replace(_CHEST, slips=1),
+    "chest-slip-named": replace(_CHEST, slips=1, named=True),
     "chest-warm": replace(_CHEST, initial=100, batch=50),
     "chest-distil": replace(
         _CHEST, rare_classes=("PNEUMONIA",), rare_share=0.01, exemplars=2, initial=200, batch=20, labels=100
     ),
+    "skin": _SKIN,
+    "skin-slip": replace(_SKIN, slips=1),
+    "skin-slip-named": replace(_SKIN, slips=1, named=True),
     "breast": _BREAST,
     "breast-one": replace(_BREAST, exemplars=1),
     "breast-cold": replace(_BREAST, exemplars=0),
+    "breast-named": replace(_BREAST, exemplars=0, named=True),
     "breast-warm": replace(_BREAST, initial=50, batch=20),
 }
 """The settings of the report, by name."""
@@ -103,7 +120,7 @@ class Draw:
     pool
         All images that the project holds, labelled at the start or not, in random order.
     exemplars
-        Those that are tagged at the start.
+        Those that are tagged at the start, slips among them.
     initial
         Those that are labelled at the start beside them.
     test
@@ -122,7 +139,8 @@ class Draw:
 def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     """Draw a project: the pool with its rare share, and what is labelled at the start.
 
-    The exemplars come on top: a seed draws the same pool for every start.
+    The exemplars come on top: a seed draws the same pool for every start, and the same exemplars but for the slips, for
+    which a set that is taken whole gives up as many common cases.
 
     Raises
     ------
@@ -143,7 +161,7 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     common_share = 1.0 - protocol.rare_share
     if common_share <= 0:
         raise InvalidArgumentError("rare_share", f"{protocol.rare_share:.0%} leave nothing common.", "Give less.")
-    size = min(protocol.pool, int(len(common) / common_share))
+    size = min(protocol.pool, int((len(common) - protocol.slips * len(codes)) / common_share))
     of_each = max(1, round(protocol.rare_share * size / len(codes)))
     exemplars, members = [], []
     for code in codes:
@@ -156,8 +174,10 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
                 "Take a smaller pool, a smaller share or fewer exemplars.",
             )
         members.append(cases[:of_each])
-        exemplars.append(cases[of_each : of_each + protocol.exemplars])
-    members.append(generator.permutation(common)[: round(common_share * size)])
+        exemplars.append(cases[of_each : of_each + protocol.exemplars - protocol.slips])
+    cases, of_common = generator.permutation(common), round(common_share * size)
+    members.append(cases[:of_common])
+    exemplars.append(cases[of_common : of_common + protocol.slips * len(codes)])
     pool = generator.permutation(np.concatenate(members))
     initial = pool[: protocol.initial]
     return Draw(

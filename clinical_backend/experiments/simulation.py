@@ -73,7 +73,7 @@ def simulate(
     """Run the rounds of one project with the code of the live round: target, fit, rank.
 
     The reader tags the exemplars at the start; where there are none, the first case of each rare class
-    that is met.
+    that is met. Where the lead names the rare classes, they are looked for from their first case on.
 
     Parameters
     ----------
@@ -89,7 +89,14 @@ def simulate(
 
     for number in count(1):
         started = time.perf_counter()
-        target = find_target(project.labels, project.exemplars, (), (), data.classes, targeted=project.targeted)
+        target = find_target(
+            project.labels,
+            project.exemplars,
+            (),
+            drawn.rare_classes if protocol.named else (),
+            data.classes,
+            targeted=project.targeted,
+        )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
         pool, query, labelled = (

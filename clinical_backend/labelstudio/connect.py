@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
 from clinical_backend.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Backend, Project
@@ -73,6 +73,7 @@ def connect(
     add_exemplar_control: bool = False,
     exemplar_control: str = "exemplar",
     published_version: str | None = None,
+    rare_classes: Sequence[str] = (),
 ) -> list[Change]:
     """Wire a project to this backend, which must be running; what is right already is left alone.
 
@@ -94,6 +95,8 @@ def connect(
         Its name.
     published_version
         Version of the queue that was published last, if any.
+    rare_classes
+        Classes that are to be looked for, to be checked.
 
     Returns
     -------
@@ -103,11 +106,13 @@ def connect(
     Raises
     ------
     LabelingConfigError
-        Before anything is changed, when the labeling config is not supported.
+        Before anything is changed, when the labeling config is not supported, or these are not some of its
+        classes.
     LabelStudioRefusedError
         When Label Studio refuses the backend's address or cannot reach it. No broken entry is left behind.
     """
     project = client.project(project_id)
+    _check_classes(project, exemplar_control, rare_classes)
     changes = list(_exemplars(client, project, add=add_exemplar_control, exemplar_control=exemplar_control))
     changes += _project_settings(client, project)
     # Before the entry: Label Studio then makes no webhook of its own, which would lack the header, and an
@@ -198,6 +203,18 @@ def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str)
         "If one of them is this backend, set BACKEND_URL to that address and start it again; otherwise run"
         f" `clinical connect --project {project_id}`.",
     )
+
+
+def _check_classes(project: Project, exemplar_control: str, rare_classes: Sequence[str]) -> None:
+    classes = read_scheme(project.label_config, exemplar_control).classes
+    if set(rare_classes) >= set(classes):
+        raise LabelingConfigError("Not every class can be rare.", "Nothing was changed. Leave one out that is common.")
+    if unknown := [name for name in rare_classes if name not in classes]:
+        listed = ", ".join(map(repr, classes))
+        raise LabelingConfigError(
+            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}.",
+            f"Nothing was changed. Name of these, as they are written: {listed}.",
+        )
 
 
 def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str) -> Iterator[Change]:

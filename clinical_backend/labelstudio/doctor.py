@@ -19,7 +19,7 @@ from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Backend, Project
@@ -72,6 +72,7 @@ def diagnose(
     exemplar_control: str = "exemplar",
     stars: bool = False,
     published_version: str | None = None,
+    questions: Sequence[tuple[str, str]] = (),
     read_image: Callable[[str, int], object] | None = None,
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
@@ -92,6 +93,8 @@ def diagnose(
         Whether stars steer.
     published_version
         Version of the queue that was published last, if any.
+    questions
+        What the lead is asked of the target, and where it is answered.
     read_image
         Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
         where that fails. Without it images are not checked.
@@ -104,6 +107,7 @@ def diagnose(
     except LabelStudioError as error:
         return [*findings, _failed("project", error)]
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
+    findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
     checks = (
         _labeling(client, project, exemplar_control, stars=stars),
         _backend(client, project, backend_url, basic_auth),

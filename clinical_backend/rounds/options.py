@@ -14,10 +14,22 @@ from pydantic import ValidationError
 from clinical_backend.settings import ProjectOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.schema import Project
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["Option", "read_options", "store_options"]
+__all__ = [
+    "Option",
+    "choose_rare",
+    "decline",
+    "drop_rare",
+    "look_for",
+    "named_classes",
+    "read_options",
+    "store_options",
+]
 
 Source = Literal["page", "extra parameters", "backend"]
 
@@ -73,13 +85,92 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - an option's value is 
         return value
 
 
-def store_options(stores: Stores, project_id: int, options: ProjectOptions) -> None:
+def store_options(
+    stores: Stores, project_id: int, options: ProjectOptions, *, declined: Sequence[str] | None = None
+) -> None:
     """Set a project's options as its page gives them, in place of all that it gave before, and make a round due.
 
     Parameters
     ----------
     options
         A field that is ``None`` is left to the extra parameters and the backend.
+    declined
+        Classes that stay declined, of those that are; ``None`` for all of them.
     """
-    stores.projects.change(project_id, page_options=options.model_dump(exclude_none=True, mode="json"))
+
+    def change(project: Project) -> None:
+        kept = project.declined if declined is None else [name for name in project.declined if name in declined]
+        project.page_options = options.model_dump(exclude_none=True, mode="json")
+        project.declined = [name for name in kept if name not in (options.rare_classes or ())]
+
+    stores.projects.edit(project_id, change)
     stores.projects.request_round(project_id, "the project's settings were changed", delay=0.0)
+
+
+def choose_rare(stores: Stores, project_id: int, names: Iterable[str]) -> None:
+    """Look for these classes, in place of those that the page named before, and make a round due."""
+    chosen = list(dict.fromkeys(names))
+
+    def change(project: Project) -> None:
+        _look_for(project, chosen)
+
+    _change_target(stores, project_id, change)
+
+
+def look_for(settings: Settings, stores: Stores, project_id: int, name: str, *, beside: Sequence[str] = ()) -> None:
+    """Look for a class too, beside what is looked for by name, and make a round due.
+
+    Parameters
+    ----------
+    beside
+        What is looked for without a name, and is to be kept.
+    """
+
+    def change(project: Project) -> None:
+        _look_for(project, list(dict.fromkeys([*named_classes(settings, project), *beside, name])))
+
+    _change_target(stores, project_id, change)
+
+
+def drop_rare(settings: Settings, stores: Stores, project_id: int, name: str) -> None:
+    """Look for a class no more by name, and make a round due. Without the last one the choice is open again."""
+
+    def change(project: Project) -> None:
+        rest = [other for other in named_classes(settings, project) if other != name]
+        _look_for(project, rest)
+        if not rest:
+            page = {key: value for key, value in project.page_options.items() if key != "rare_classes"}
+            elsewhere = settings.rare_classes or project.options.get("rare_classes")
+            project.page_options = project.page_options if elsewhere else page
+
+    _change_target(stores, project_id, change)
+
+
+def decline(stores: Stores, project_id: int, name: str) -> None:
+    """Note that a class is not looked for: nobody is asked again."""
+
+    def change(project: Project) -> None:
+        project.declined = [*(other for other in project.declined if other != name), name]
+
+    stores.projects.edit(project_id, change)
+
+
+def named_classes(settings: Settings, project: Project) -> tuple[str, ...]:
+    """Return the classes that are looked for by name."""
+    layers = (project.page_options, project.options)
+    own = next((given["rare_classes"] for given in layers if given.get("rare_classes") is not None), None)
+    try:
+        chosen = ProjectOptions(rare_classes=own).rare_classes
+    except ValueError:  # wrong extra parameters: the choice on the page takes their place
+        chosen = ()
+    return settings.rare_classes if chosen is None else chosen
+
+
+def _look_for(project: Project, names: list[str]) -> None:
+    project.page_options = project.page_options | {"rare_classes": names}
+    project.declined = [name for name in project.declined if name not in names]
+
+
+def _change_target(stores: Stores, project_id: int, change: Callable[[Project], None]) -> None:
+    stores.projects.edit(project_id, change)
+    stores.projects.request_round(project_id, "what is looked for was changed", delay=0.0)

@@ -53,8 +53,7 @@ class Choice:
     reason
         For people.
     explores
-        Share of the queue that a diverse order fills instead, since seeking the target yields little, or the
-        target may be a class that nobody has met.
+        Share of the queue that a diverse order fills instead, since seeking the target yields little.
     """
 
     acquisition: str
@@ -126,12 +125,9 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
     reason = (
         f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
     )
-    doubted = _EXPLORED_IN_DOUBT * target.doubt
-    explores = max(doubted, target.missed) if setting == "auto" else 0.0
+    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
-        found = f"seeking it found {target.hits} of {target.sought}"
-        why = found if doubted >= target.missed else f"no label is {' or '.join(target.unmet)} yet"
-        reason += f"; {why}, so {explores:.0%} of the queue explores"
+        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
     return Choice("quality_diversity", False, False, reason, explores)
 
 

@@ -87,6 +87,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     stores.projects.change(project_id, label_config=project.label_config)
     tasks = stores.images.all(project_id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
+    known = stores.projects.get(project_id)
     target = find_target(
         labels.classes,
         labels.exemplars,
@@ -95,6 +96,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
         disputed=labels.disputed,
+        declined=known.declined if known else (),
     )
     return Snapshot(project, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project_id))
 

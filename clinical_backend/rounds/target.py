@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scipy.special import betainc
+import numpy as np
+from scipy.special import betainc, betaincinv
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["Target", "find_target"]
 
-_RARE_SHARE = 0.1
-_COMMON_SHARE = 0.3
-_ENOUGH_LABELS = 20
+_LEAST_COMMON, _SURELY_COMMON = 0.05, 0.15
+"""Every class above the second share is common: to pass over tags on such classes brought back nearly all that a slip
+had cost in trials on skin images. None below the first is: findings of some per cent are looked for."""
+_TIMES_AS_FREQUENT = 3.0
+"""Between the two a class is common that is so many times as frequent as another that is looked for, as 11 % are
+beside 1 %."""
+_STRAY_TAGS = 0.5
+"""A class with no more than this share of the tags that the most tagged one has may have come by a slip: with two rare
+classes and one slip in five, a common one that gets all slips has half of the tags of each."""
+_ODDS = 4.0
+"""Of a slip, before labels tell, where the tags of a class are stray; against one where they are not. So stray tags are
+followed after a dozen labels of which none is of their class, and others no more where four of twenty are."""
+_GRID = np.linspace(0.005, 0.995, 100)
+_DROWNING_SHARE = 0.3
 _ENOUGH_TO_CALL_COMMON = 10
 _QUERY_LIMIT = 200
 _LEAST_YIELD = 0.1
-_LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,8 @@ class Target:
         Tasks of the query set: the exemplars first, then labelled tasks of the rare classes.
     exemplars
         How many of the query set were tagged by readers.
+    passed_over
+        Tagged cases whose class is not looked for: they neither steer nor change the target.
     counter_exemplars
         Tasks tagged "not like this".
     reason
@@ -42,8 +55,8 @@ class Target:
         How many labels were given because a round sought the target, and how many of them are of its classes.
     unsought, chance_hits
         The same of all other labels but the exemplars': what an order that seeks nothing meets.
-    unmet
-        Classes that no label has, where nobody named the target: it may be one of them.
+    met
+        These other labels, by class.
     """
 
     classes: tuple[str, ...]
@@ -55,15 +68,8 @@ class Target:
     hits: int = 0
     unsought: int = 0
     chance_hits: int = 0
-    unmet: tuple[str, ...] = ()
-
-    @property
-    def missed(self) -> float:
-        """The probability that labels which sought nothing have missed a class that one image in a hundred is of.
-
-        0 where each class has a label, or somebody named the target.
-        """
-        return float((1.0 - _LEAST_SHARE) ** self.unsought) if self.unmet else 0.0
+    passed_over: tuple[int, ...] = ()
+    met: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def doubt(self) -> float:
@@ -88,8 +94,12 @@ def find_target(
     *,
     targeted: Collection[int] = (),
     disputed: Collection[int] = (),
+    declined: Collection[str] = (),
 ) -> Target:
-    """Decide what to look for: tagged exemplars first, then the setting, then what proved rare.
+    """Decide what to look for: what the lead named; where nobody named anything, what readers tagged.
+
+    A tag on a case of another class changes nothing, nor does one on a class that is common: it slipped, or it is a
+    wish that the lead is asked about. An exemplar without a class stands for itself.
 
     Parameters
     ----------
@@ -98,48 +108,82 @@ def find_target(
     exemplars, counter_exemplars
         Tasks that readers tagged.
     rare_classes
-        The setting of that name.
+        The setting of that name; those that the labeling config does not have are passed over.
     classes
         Classes of the labeling config.
     targeted
         Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
     disputed
         Tasks whose class readers do not agree on: none is in the query set.
+    declined
+        Classes of which the lead said that they are not looked for: no tag means them.
     """
     sought = set(targeted) | set(exemplars)
     counts = Counter(name for task, name in labels.items() if task not in sought)
-    unmet: tuple[str, ...] = ()
-    if exemplars:
-        tagged = {labels[task] for task in exemplars if task in labels}
-        targets = tuple(name for name in classes if name in tagged)
-        # A class that is common among the labels would drown what the reader pointed at.
-        enough = counts.total() >= _ENOUGH_TO_CALL_COMMON
-        members = [name for name in targets if not enough or counts[name] <= _COMMON_SHARE * counts.total()]
-        reason = f"{len(exemplars)} exemplars tagged by readers"
-    elif known := tuple(name for name in rare_classes if name in classes):
-        targets, members = known, list(known)
-        reason = "no exemplar is tagged: RARE_CLASSES names the target"
-    elif counts.total() >= _ENOUGH_LABELS:
-        met = set(labels.values())
-        targets = tuple(name for name in classes if name in met and counts[name] < _RARE_SHARE * counts.total())
-        members = list(targets)
-        unmet = tuple(name for name in classes if name not in met)
-        reason = f"no exemplar is tagged: classes below {_RARE_SHARE:.0%} of the labels are the target"
-    else:
-        targets, members, reason = (), [], "no exemplar is tagged and too few labels tell what is rare"
+    tags = Counter(labels[task] for task in exemplars if labels.get(task) in set(classes) - set(declined))
+    named = tuple(name for name in classes if name in rare_classes)
+    targets = named or _meant(tags, counts, classes)
+    steering = [task for task in exemplars if labels.get(task, "") in ("", *targets)]
+    # A class that is common among the labels would drown what the reader pointed at.
+    enough = not named and counts.total() >= _ENOUGH_TO_CALL_COMMON
+    members = [name for name in targets if not enough or counts[name] <= _DROWNING_SHARE * counts.total()]
     found = [task for task, name in labels.items() if name in members and task not in exemplars]
     blocked = {*counter_exemplars, *disputed}
-    query = [task for task in [*exemplars, *found] if task not in blocked][:_QUERY_LIMIT]
+    query = tuple(task for task in [*steering, *found] if task not in blocked)[:_QUERY_LIMIT]
     tried = [labels[task] for task in targeted if task in labels]
     return Target(
         targets,
-        tuple(query),
-        len(exemplars),
+        query,
+        len(steering),
         tuple(counter_exemplars),
-        reason,
+        _reason(named, len(steering), with_cases=bool(query)),
         sought=len(tried),
         hits=sum(name in targets for name in tried),
         unsought=counts.total(),
         chance_hits=sum(counts[name] for name in targets),
-        unmet=unmet,
+        passed_over=tuple(task for task in exemplars if task not in steering),
+        met=counts,
     )
+
+
+def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that tags mean: all of them but the common ones, which came by a slip.
+
+    A class is common if its share is above the greater of 5 % and three times that of the rarest class whose tags are
+    not stray, and above 15 % in any case. The probability of that is that of the shares' posterior under a uniform
+    prior, by the labels that were not sought: with none the number of classes tells how frequent one is. Tags that are
+    stray need labels which show their class rare, others need labels which show it common. A class that is tagged
+    alone is meant.
+    """
+    most = max(tags.values(), default=0)
+    firm = [name for name in tags if tags[name] > _STRAY_TAGS * most]
+    rarest = min(firm, key=lambda name: (counts[name], -tags[name], classes.index(name)), default=None)
+
+    def is_meant(name: str) -> bool:
+        if rarest is None or name == rarest:
+            return name in tags
+        common = _probability_of_common(counts[name], counts[rarest], counts.total(), len(classes))
+        odds = 1 / _ODDS if name in firm else _ODDS
+        return name in tags and odds * common < 1.0 - common
+
+    return tuple(name for name in classes if is_meant(name))
+
+
+def _probability_of_common(count: int, reference: int, total: int, classes: int) -> float:
+    """Return the probability that a class is common beside another, by how many of all labels are of each."""
+    others = total - reference + classes - 1
+    shares = betaincinv(reference + 1, others, _GRID)
+    limits = np.clip(_TIMES_AS_FREQUENT * shares, _LEAST_COMMON, _SURELY_COMMON)
+    rest = max(others - count - 1, 1e-9)  # with two classes nothing is left beside them
+    return float(np.mean(1.0 - betainc(count + 1, rest, np.minimum(1.0, limits / (1.0 - shares)))))
+
+
+def _reason(named: Sequence[str], exemplars: int, *, with_cases: bool) -> str:
+    """Say where the target comes from."""
+    tagged = f"{exemplars} {'exemplar' if exemplars == 1 else 'exemplars'} tagged by readers"
+    if named:
+        looked_for = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} looked for, as the lead chose"
+        if not with_cases:
+            return f"{looked_for}, and no case is known yet"
+        return f"{looked_for}, with {tagged}" if exemplars else looked_for
+    return tagged if exemplars else "nobody chose what to look for, and no exemplar is tagged"

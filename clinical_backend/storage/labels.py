@@ -141,6 +141,14 @@ class LabelStore:
         with self._database.read() as session:
             return list(session.scalars(query.order_by(TaskLabel.task_id)))
 
+    def cases(self, project_id: int) -> dict[str, tuple[int, int]]:
+        """Return of each class with a label how many there are, and the first task."""
+        query = select(TaskLabel.label, func.count(), func.min(TaskLabel.task_id))
+        chosen = query.where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None))
+        with self._database.read() as session:
+            rows = session.execute(chosen.group_by(TaskLabel.label))
+            return {label: (count, task) for label, count, task in rows if label is not None}
+
     def suspect(self, project_id: int, labels: Sequence[SuspectedLabel]) -> None:
         """Store the labels that deserve a second look in place of all earlier ones."""
         with self._database.write() as session:

@@ -11,6 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from clinical_backend.storage.schema import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
@@ -60,6 +62,13 @@ class ProjectStore:
         """Set columns of a project."""
         with self._database.write() as session:
             session.execute(update(Project).where(Project.id == project_id).values(**values))
+
+    def edit(self, project_id: int, change: Callable[[Project], None]) -> None:
+        """Change a project by what it has: nobody else changes it meanwhile. An unknown one is left alone."""
+        with self._database.write() as session:
+            project = locked_project(session, project_id)
+            if project is not None:
+                change(project)
 
     def forget(self, project_id: int) -> None:
         """Delete a project with its rounds, queue, labels and image addresses."""

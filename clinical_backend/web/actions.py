@@ -11,11 +11,19 @@ from starlette.datastructures import FormData
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
-from clinical_backend.rounds.options import read_options, store_options
+from clinical_backend.rounds.options import (
+    decline,
+    drop_rare,
+    look_for,
+    named_classes,
+    read_options,
+    store_options,
+)
+from clinical_backend.rounds.questions import classes_of
 from clinical_backend.rounds.second_look import send_second_look
 from clinical_backend.web.backend_api import ThisBackend
 from clinical_backend.web.flash import Flash
-from clinical_backend.web.pages import classes_of, settings_page
+from clinical_backend.web.pages import settings_page
 from clinical_backend.web.settings_form import read_settings
 from clinical_backend.web.site import ThisSite
 
@@ -53,6 +61,32 @@ def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pr
     site.project(project_id)
     backend.request_round(project_id, "a round was asked for on the project's page")
     return site.back(request, f"/projects/{project_id}", Flash("A round is due. It begins in a moment."))
+
+
+@router.post("/projects/{project_id}/looked-for")
+def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Take the lead's answer: look for a class, look for it no more, or do not ask for it again."""
+    project, classes = site.project(project_id), classes_of(site.workshop, site.project(project_id))
+    chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
+    named = named_classes(site.settings, project)
+    if chosen and {chosen, *named} >= set(classes):
+        flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
+    elif chosen in classes:
+        # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
+        published = site.stores.rounds.published(project_id)
+        tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+        look_for(site.settings, site.stores, project_id, chosen, beside=tagged)
+        flash = Flash(f"{chosen} is looked for. The round that is due turns the queue to it.")
+    elif dropped in named:
+        drop_rare(site.settings, site.stores, project_id, dropped)
+        flash = Flash(f"{dropped} is no longer chosen. A round is due.")
+    elif declined in classes:
+        decline(site.stores, project_id, declined)
+        flash = Flash(f"{declined} is not looked for, and is not asked about again. Settings can undo this.")
+    else:
+        flash = Flash("Nothing was changed: the labeling config has no such class any more.", wrong=True)
+    backend.wake(project_id)
+    return site.back(request, f"/projects/{project_id}", flash)
 
 
 @router.post("/projects/{project_id}/rollback")
@@ -93,10 +127,11 @@ def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pro
     """Set the project's own options."""
     project = site.project(project_id)
     before = read_options(site.settings, site.stores, project_id)
-    options, entered, problems = read_settings(form, classes_of(site, project), before)
+    options, entered, problems = read_settings(form, classes_of(site.workshop, project), before)
     if options is None:
         return settings_page(site, request, project_id, entered=entered, problems=problems)
-    store_options(site.stores, project_id, options)
+    declined = [str(name) for name in form.getlist("declined")]
+    store_options(site.stores, project_id, options, declined=declined)
     backend.wake(project_id)
     flash = Flash("Saved. A round with these settings is due.")
     return site.back(request, f"/projects/{project_id}/settings", flash)

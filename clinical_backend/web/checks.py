@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+from clinical_backend.rounds.questions import open_questions
 from clinical_backend.web.exposure import examine_exposure
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class Checks:
                 exemplar_control=own.exemplar_control,
                 stars=own.stars,
                 published_version=project.published_version,
+                questions=[
+                    one.as_problem(settings.page_of(project_id)) for one in open_questions(workshop, project_id)
+                ],
                 read_image=read,
             )
         except ClinicalError as error:

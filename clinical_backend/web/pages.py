@@ -10,14 +10,14 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from clinical_backend.errors import ClinicalError, ImageError
+from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
-from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
-from clinical_backend.rounds.options import read_options
+from clinical_backend.rounds.options import named_classes, read_options
+from clinical_backend.rounds.questions import Kind, classes_of, open_questions
 from clinical_backend.rounds.reasons import chance_of, reason_of
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.rounds.second_look import read_second_look
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.schema import QueuedTask
 
-__all__ = ["classes_of", "overview", "router", "settings_page"]
+__all__ = ["overview", "router", "settings_page"]
 
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
@@ -43,6 +43,7 @@ _SECOND_LOOK = 100
 _HISTORY = 20
 _IMAGE_SECONDS = 600
 
+_ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 _ORIGINS = {
     Origin.QUEUE: "from queues",
     Origin.PAST_QUEUE: "chosen by a reader past the queue",
@@ -109,6 +110,12 @@ def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     return site.fragment(request, "found.html", **_found(site, site.project(project_id).id))
 
 
+@router.get("/projects/{project_id}/fragments/asked")
+def asked(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show what is looked for, and what the lead is asked."""
+    return site.fragment(request, "asked.html", **_asked(site, site.project(project_id)))
+
+
 @router.get("/projects/{project_id}/fragments/connection")
 async def connection(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what the doctor finds."""
@@ -138,6 +145,7 @@ def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNum
 def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1) -> Response:
     """Show what steers the queue."""
     project = site.project(project_id)
+    published = site.stores.rounds.published(project_id)
     tagged, conflicts = read_exemplars(site.stores, project_id)
     pages = Pages(page, _EXEMPLARS_PAGE, len(tagged))
     shown = tagged[pages.offset : pages.offset + pages.size]
@@ -149,6 +157,8 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         tagged=tagged,
         shown=shown,
         conflicts=conflicts,
+        questions=[one for one in open_questions(site.workshop, project_id) if one.kind in _ABOUT_TAGS],
+        target=published.report.get("target", []) if published else None,
         pages=pages,
     )
 
@@ -197,7 +207,8 @@ async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId) -> Re
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     project = site.project(project_id)
-    return site.page(request, "overview.html", here="overview", **_now(site, project), **_found(site, project_id))
+    parts = _now(site, project) | _asked(site, project) | _found(site, project_id)
+    return site.page(request, "overview.html", here="overview", **parts)
 
 
 def settings_page(
@@ -211,21 +222,10 @@ def settings_page(
     """Return the page of a project's settings, with what was entered and refused, if anything was."""
     project = site.project(project_id)
     options = read_options(site.settings, site.stores, project_id)
-    form = SettingsForm(classes_of(site, project), options, entered, problems)
+    form = SettingsForm(classes_of(site.workshop, project), options, entered, problems, declined=project.declined)
     return site.page(
         request, "settings.html", status=422 if problems else 200, project=project, here="settings", form=form
     )
-
-
-def classes_of(site: Site, project: Project) -> tuple[str, ...]:
-    """Return the classes of a project's labeling config; none while no round has read it."""
-    if project.label_config is None:
-        return ()
-    try:
-        control = site.workshop.settings_of(project.id).exemplar_control
-        return read_scheme(project.label_config, control).classes
-    except ClinicalError:  # the first page says what is wrong with it
-        return ()
 
 
 def _now(site: Site, project: Project) -> dict[str, Any]:
@@ -241,6 +241,21 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
         "progress": None if running is None else _progress(running, published),
         "stages": STAGES,
         "delay": max(0.0, project.not_before - time.time()) if project.request is not None else 0.0,
+    }
+
+
+def _asked(site: Site, project: Project) -> dict[str, Any]:
+    questions = open_questions(site.workshop, project.id)
+    named = named_classes(site.settings, project)
+    published = site.stores.rounds.published(project.id)
+    return {
+        "project": project,
+        "questions": questions,
+        "which": any(question.kind is Kind.WHICH for question in questions),
+        "classes": classes_of(site.workshop, project),
+        "cases": site.stores.labels.cases(project.id),
+        "named": named,
+        "by_tags": [] if named or published is None else published.report.get("target", []),
     }
 
 

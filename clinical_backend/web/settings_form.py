@@ -154,6 +154,8 @@ class SettingsForm:
         What was entered and refused, by field; without it, what the page has set.
     problems
         What is wrong with it, by field.
+    declined
+        Classes of which the lead said that they are not looked for.
     """
 
     fields = _FIELDS
@@ -164,9 +166,12 @@ class SettingsForm:
         options: Mapping[str, Option],
         entered: Mapping[str, str] | None = None,
         problems: Mapping[str, str] | None = None,
+        *,
+        declined: Sequence[str] = (),
     ) -> None:
         self.classes = tuple(classes)
         self.options = options
+        self.declined = tuple(declined)
         self.problems = dict(problems or {})
         self._entered = entered
 
@@ -185,6 +190,12 @@ class SettingsForm:
     def source(self, name: str) -> str:
         """Return where a setting comes from."""
         return self.options[name].source
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Classes that the page names and the labeling config does not have any more."""
+        option = self.options["rare_classes"]
+        return tuple(name for name in option.value if name not in self.classes) if option.source == "page" else ()
 
     def is_none(self, name: str) -> bool:
         """Tell whether the page says that there is none."""
@@ -231,6 +242,8 @@ def read_settings(
             problems[name] = "Say either what to take or that there is none, not both."
     if unknown := set(sought) - set(classes):
         problems["rare_classes"] = f"{len(unknown)} of these classes are not in the labeling config any more."
+    elif sought and set(sought) >= set(classes):
+        problems["rare_classes"] = "Not every class can be rare."
     values.pop("rare_classes", None)
     if sought:
         values["rare_classes"] = tuple(sought)

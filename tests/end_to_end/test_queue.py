@@ -20,7 +20,7 @@ def test_a_project_without_labels_gets_a_queue(loop):
     loop.connect()
     report = loop.status()["round"]
     assert report["acquisition"] == "coreset"
-    assert "no exemplar is tagged" in report["reason"]
+    assert "nobody chose what to look for" in report["reason"]
     assert report["counts"]["queue"] == 30
     assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
     assert Reader(loop.client).next(loop.id).id == loop.queue()[0]

@@ -48,6 +48,22 @@ def test_a_zip_archive_reads_as_its_folder(tmp_path: Path):
     assert data.images == plain.images
 
 
+def test_of_each_lesion_of_ham10000_one_image_is_taken(tmp_path: Path):
+    folder_of_classes(tmp_path / "scans")
+    rows = [f"L{number // 2},{number},{'df' if number < 4 else 'nv'}" for number in reversed(range(10))]
+    with zipfile.ZipFile(tmp_path / "ham.zip", "w") as archive:
+        for number in range(10):
+            archive.write(tmp_path / "scans" / "ill" / f"{number}.png", f"images/{number}.jpg")
+        archive.writestr("HAM10000_metadata.csv", "\n".join(["lesion_id,image_id,dx", *rows]))
+
+    data = load_images(str(tmp_path / "ham.zip"), cache=tmp_path)
+
+    assert [data.classes[code] for code in data.labels] == ["df", "df", "nv", "nv", "nv"]
+    assert list(data.images) == [
+        (tmp_path / "scans" / "ill" / f"{number}.png").read_bytes() for number in range(0, 10, 2)
+    ]
+
+
 def test_a_table_names_images_labels_and_the_split(tmp_path: Path):
     folder_of_classes(tmp_path)
     (tmp_path / "scans.csv").write_text(

@@ -1,5 +1,7 @@
 """What a seed makes of a protocol."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,14 @@ def test_a_name_of_a_protocol_takes_changes_too():
     assert found["chest-warm"].initial == PROTOCOLS["chest-warm"].initial
     assert found["chest-warm"].labels == 40
     assert found["my scans"] == Protocol("my scans", labels=40)
+
+
+def test_slips_take_the_place_of_exemplars_and_are_common_cases_of_no_pool(labelled: Labelled):
+    data, _ = labelled
+    plain, slipped = draw(PROTOCOL, data, 0), draw(replace(PROTOCOL, slips=1), data, 0)
+
+    assert slipped.exemplars[0] == plain.exemplars[0]
+    assert data.classes[data.labels[slipped.exemplars[0]]] == "rare"
+    assert data.classes[data.labels[slipped.exemplars[1]]] != "rare"
+    assert set(slipped.pool.tolist()) - set(plain.pool.tolist()) == {int(slipped.exemplars[1])}
+    assert len(slipped.pool) == len(plain.pool)

@@ -47,6 +47,19 @@ def test_the_live_choice_beats_random_where_features_tell_the_classes_apart(labe
     assert run(labelled, "auto").found[19] > 2 * run(labelled, "random").found[19]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_slip_of_a_tag_costs_few_finds(labelled: Labelled, named: bool):
+    slipped = run(labelled, "auto", exemplars=5, slips=1, rare_share=0.04, batch=10, named=named)
+
+    assert slipped.found[19] >= run(labelled, "auto", exemplars=5, rare_share=0.04, batch=10).found[19] - 2
+
+
+def test_a_lead_who_names_the_finding_needs_no_tag(labelled: Labelled):
+    named = run(labelled, "auto", exemplars=0, named=True)
+
+    assert named.found[-1] == named.rare
+
+
 def test_a_pool_is_read_to_its_end(labelled: Labelled):
     outcome = run(labelled, "random", pool=40, labels=300)
 

@@ -82,6 +82,24 @@ def test_everything_is_set_once_and_then_left_alone(client, make_project, stub_b
     assert state(client, project.id) == connected
 
 
+@pytest.mark.parametrize(
+    ("rare", "told"),
+    [
+        (["common", "Rare"], r"no class 'Rare'.*Nothing was changed.*'common', 'rare, of all', 'third'"),
+        (["rare", "of all"], r"no class 'rare' and no class 'of all'"),
+        (["common", "rare, of all", "third"], r"Not every class can be rare"),
+    ],
+)
+def test_a_rare_class_that_cannot_be_is_refused_before_anything_is_changed(
+    client, make_project, stub_backend, rare, told
+):
+    project = make_project(0, sampling="Sequential sampling", classes=("common", "rare, of all", "third"))
+    before = state(client, project.id)
+    with pytest.raises(LabelingConfigError, match=told):
+        connect(client, project.id, backend_url=stub_backend.url, rare_classes=rare)
+    assert state(client, project.id) == before
+
+
 def test_a_published_queue_is_served_after_connecting(client, make_project, stub_backend):
     project = make_project(6)
     ids = publish(client, project, first=4)

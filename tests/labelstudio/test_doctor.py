@@ -161,6 +161,11 @@ def test_an_unsupported_labeling_config(client, backend, findings_of):
     assert "several classes" in found["labeling config"][1]
 
 
+def test_what_the_lead_is_asked(healthy, findings_of):
+    asked = [("Look for scar too? 1 case is tagged.", "Answer on http://backend/projects/1.")]
+    assert only(findings_of(healthy, questions=asked), "target", Status.WARNING, "Look for scar too?")
+
+
 def test_no_exemplar_control(findings_of, make_project, client, backend):
     project = make_project(2, exemplars=False)
     connect(client, project.id, backend_url=backend.url)

@@ -204,14 +204,19 @@ def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
     assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
 
 
-def test_while_a_class_was_never_met_a_part_of_the_queue_explores(cells):
-    rows = (0, *range(40, 70))
-    choice, queue = order(cells, rows, (), audit_share=0.0, classes=(*CLASSES, "scar"))
-    assert {task.draw for task in queue} == {Draw.DIVERSE, Draw.TARGET}
-    assert choice.explores == pytest.approx(0.99 ** len(rows))
-    assert "no label is scar yet" in choice.reason
-    _, named = order(cells, rows, (0,), audit_share=0.0, classes=(*CLASSES, "scar"))
-    assert {task.draw for task in named} == {Draw.TARGET}
+def test_without_a_target_no_class_is_sought_for_its_share(cells):
+    choice, queue = order(cells, (0, *range(40, 70)), (), audit_share=0.0)
+    assert choice.acquisition == "coreset"
+    assert {task.draw for task in queue} == {Draw.DIVERSE}
+    assert "nobody chose" in choice.reason
+
+
+def test_a_slip_of_a_tag_makes_its_class_no_less_common(cells):
+    common, tagged = range(40, 70), (0, 1, 2, 3, 40)
+    _, queue = order(cells, (*range(4), *common), tagged, audit_share=0.0)
+    assert {task.task_id for task in queue[:6]} == set(range(104, 110))
+    assert all(task.rare_probability < 0.5 for task in queue[6:])
+    assert 140 not in {task.nearest_exemplar for task in queue}
 
 
 def test_a_named_acquisition_does_not_explore(cells):

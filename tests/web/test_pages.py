@@ -24,7 +24,7 @@ from tests.web.test_backend_api import CONFIG, Wakes
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
 PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
-FRAGMENTS = ["/fragments/now", "/fragments/found"]
+FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
     "acquisition": "quality_diversity",
     "reason": "1 exemplar tagged by readers",
@@ -430,6 +430,99 @@ def test_the_button_makes_a_round_due_and_the_next_page_says_so_once(web, stores
     assert "It begins in a moment" not in web.get("/projects/1").text
 
 
+def answer(web, **fields):
+    """Press a button of the question for the rare findings, and return the page that follows."""
+    sent = web.post("/projects/1/looked-for", data={"token": token(web), **fields})
+    assert sent.status_code == 303
+    return web.get(sent.headers["location"]).text
+
+
+def test_the_first_page_asks_which_finding_is_rare_and_takes_one_click(web, stores, wakes):
+    stores.projects.register(1)
+    stores.projects.change(1, label_config=CONFIG.replace("</Choices>", '<Choice value="c, &lt;d&gt;"/></Choices>'))
+    stores.labels.replace(1, [TaskLabel(project_id=1, task_id=7, label="b", steer=0, labelled_at=1.0)])
+    before = web.get("/projects/1").text
+    assert "Which finding is rare?" in before
+    assert 'name="choose" value="c, &lt;d&gt;"' in before
+    assert before.count("/images/7.webp") == 1
+    stores.projects.change(1, request=None)
+    text = answer(web, choose="c, <d>")
+    assert "c, &lt;d&gt; is looked for" in text
+    assert "Which finding is rare?" not in text
+    assert 'name="drop" value="c, &lt;d&gt;"' in text
+    assert stores.projects.get(1).page_options == {"rare_classes": ["c, <d>"]}
+    assert stores.projects.get(1).request == "what is looked for was changed"
+    assert wakes.projects == [1]
+    answer(web, choose="b")
+    assert stores.projects.get(1).page_options == {"rare_classes": ["c, <d>", "b"]}
+    assert "Not every class can be rare" in answer(web, choose="a")
+    answer(web, drop="b")
+    assert "Which finding is rare?" in answer(web, drop="c, <d>")
+    assert stores.projects.get(1).page_options == {}
+    assert "Nothing was changed" in answer(web, choose="unheard of")
+    assert web.post("/projects/1/looked-for", data={"choose": "a"}).status_code == 403
+
+
+def asking(stores, row, **question):
+    asked = {"kind": "look for it too", "name": "a", "tasks": [98], "evidence": "Since <so>."} | question
+    stores.rounds.publish(row, REPORT | {"questions": [asked]}, 30)
+
+
+def test_yes_keeps_what_tags_had_made_the_target(web, stores, filled):
+    stores.projects.change(1, label_config=CONFIG.replace("</Choices>", '<Choice value="c"/></Choices>'))
+    asking(stores, filled)
+    for page in ("/projects/1", "/projects/1/exemplars"):
+        text = web.get(page).text
+        assert "Look for a too?" in text
+        assert "Since &lt;so&gt;." in text
+        assert "/images/98.webp" in text
+        assert "data?task=98" in text
+    assert "Look for a too?" not in answer(web, choose="a")
+    assert stores.projects.get(1).page_options == {"rare_classes": ["b", "a"]}
+
+
+def test_no_is_not_asked_again_until_settings_undo_it(web, stores, wakes, filled):
+    asking(stores, filled)
+    stores.projects.change(1, request=None)
+    assert "Look for a too?" not in answer(web, decline="a")
+    assert stores.projects.get(1).request is None
+    assert stores.projects.get(1).declined == ["a"]
+    assert 'name="declined" value="a" checked' in web.get("/projects/1/settings").text
+    send(web, "settings", "/settings", declined="a", queue_size="40")
+    assert stores.projects.get(1).declined == ["a"]
+    send(web, "settings", "/settings")
+    assert stores.projects.get(1).declined == []
+    assert "Look for a too?" in web.get("/projects/1").text
+
+
+def test_a_tagged_case_that_does_not_steer_is_marked(web, stores, filled):
+    tagged = [
+        TaskLabel(project_id=1, task_id=task, label=name, steer=1, labelled_at=1.0)
+        for task, name in ((99, "b"), (98, "a"), (97, None))
+    ]
+    stores.labels.replace(1, tagged)
+    text = web.get("/projects/1/exemplars").text
+    assert '<b class="rare">2</b> exemplars steer the queue' in text
+    assert "1 is of a class that is not looked for" in " ".join(text.split())
+    assert text.count("(not looked for)") == 1
+
+
+def test_questions_stand_in_the_status_of_the_project(web, stores, filled):
+    asking(stores, filled)
+    found = web.get("/projects/1", headers={"Accept": "application/json"}).json()
+    assert [(one["asks"], one["tasks"]) for one in found["questions"]] == [("Look for a too?", [98])]
+    assert (found["looked_for"], found["not_looked_for"]) == ([], [])
+
+
+def test_a_chosen_class_that_is_gone_is_said_and_can_be_taken_away(web, stores, filled):
+    stores.projects.change(1, page_options={"rare_classes": ["melanoma"]})
+    text = web.get("/projects/1").text
+    assert "There is no class melanoma" in text
+    assert 'name="drop" value="melanoma"' in text
+    assert "not in the labeling config any more: melanoma" in web.get("/projects/1/settings").text
+    assert "There is no class melanoma" not in answer(web, drop="melanoma")
+
+
 def test_settings_are_stored_and_shown_with_their_source(web, stores, wakes, filled):
     stores.projects.change(1, options={"queue_size": 50})
     before = web.get("/projects/1/settings").text
@@ -476,6 +569,7 @@ def test_what_is_set_elsewhere_can_be_said_not_to_hold(web, stores, filled):
         ("acquisition", "magic", "Input should be"),
         ("group_cap", "-1", "1 or more"),
         ("rare_classes", "no such class", "not in the labeling config"),
+        ("rare_classes", ["a", "b"], "Not every class can be rare"),
     ],
 )
 def test_what_cannot_be_set_is_refused_beside_its_field(web, stores, filled, field, value, told):

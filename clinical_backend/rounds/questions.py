@@ -1,0 +1,238 @@
+"""What the lead is asked: which findings are rare, and what readers' tags meant. A round finds the questions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.labeling import read_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from clinical_backend.labelstudio.labels import Labels
+    from clinical_backend.rounds.target import Target
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Project
+
+__all__ = ["Kind", "Question", "classes_of", "find_questions", "open_questions"]
+
+_SHOWN_TASKS = 24
+"""So many tasks of a question are kept: a page shows them all."""
+
+_ENOUGH_LABELS = 20
+"""With fewer labels that nobody sought, a class at 10 % is missed more often than once in eight times."""
+
+_RARE_SHARE = 0.1
+_RARE_SHARE_OF_EVEN = 0.5
+"""A class is rare so far below a tenth of the labels, or below half of what each of few classes would have."""
+
+_COMMON_SHARE = 0.3
+_MOST_SUGGESTED = 3
+
+
+class Kind(StrEnum):
+    """What a question is about."""
+
+    WHICH = "which finding is rare"
+    """Nobody chose anything, and nothing is tagged."""
+    RARE_SO_FAR = "rare so far"
+    """A class of which few labels are, while nobody chose anything."""
+    ALSO = "look for it too"
+    """Tagged cases are of a class that is not looked for."""
+    UNKNOWN = "no such class"
+    """A class was chosen that the labeling config does not have."""
+    COMMON = "common"
+    """What is looked for is common."""
+    BOTH_TAGS = "tagged both ways"
+    """Cases are tagged "more like this" and "not like this"."""
+    AGAINST = "tagged against its class"
+    """Cases of a class that is looked for are tagged "not like this"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the lead is asked, or should know.
+
+    Attributes
+    ----------
+    kind
+        What it is about.
+    name
+        The class; ``None`` where it is about none.
+    tasks
+        The first cases that it is about.
+    evidence
+        Why it is asked, in a sentence or two.
+    """
+
+    kind: Kind
+    name: str | None
+    tasks: tuple[int, ...]
+    evidence: str
+
+    @property
+    def asks(self) -> str:
+        """The question itself, or what is wrong, in a few words."""
+        return {
+            Kind.WHICH: "Which finding is rare?",
+            Kind.RARE_SO_FAR: f"Look for {self.name}?",
+            Kind.ALSO: f"Look for {self.name} too?",
+            Kind.UNKNOWN: f"There is no class {self.name}",
+            Kind.COMMON: f"Is {self.name} rare?",
+            Kind.BOTH_TAGS: "Tagged both ways",
+            Kind.AGAINST: f"Tagged “not like this”, and {self.name}",
+        }[self.kind]
+
+    def as_problem(self, page: str) -> tuple[str, str]:
+        """Return it as a problem with its cure, given the address of the project's page."""
+        named = f" Tasks: {', '.join(map(str, self.tasks))}." if self.tasks else ""
+        return f"{self.asks}{'' if self.asks.endswith('?') else '.'} {self.evidence}{named}", f"Answer on {page}."
+
+    def to_report(self) -> dict[str, Any]:
+        """Return it as it stands in a round's report."""
+        return asdict(self) | {"asks": self.asks, "tasks": list(self.tasks)}
+
+
+def find_questions(
+    labels: Labels, target: Target, rare_classes: Sequence[str], classes: Sequence[str], declined: Collection[str]
+) -> list[Question]:
+    """Return what a round has to ask.
+
+    Parameters
+    ----------
+    labels
+        What readers said.
+    target
+        What the round looks for.
+    rare_classes
+        What the lead named.
+    classes
+        Of the labeling config.
+    declined
+        Classes of which the lead said that they are not looked for.
+    """
+    named = [name for name in rare_classes if name in classes]
+    steering = [task for task in labels.exemplars if task not in target.passed_over]
+    found = [*_which(rare_classes, steering), *_unknown(rare_classes, classes)]
+    if not named and not steering:
+        found += _rare_so_far(target, [name for name in classes if name not in declined], len(classes))
+    found += _also(labels, target, named, declined)
+    if target.unsought >= _ENOUGH_LABELS:
+        for name in target.classes:
+            if target.met.get(name, 0) > _COMMON_SHARE * target.unsought:
+                text = f"{name} is looked for, and {_share(target, name)} are {name}. Choose what is rare."
+                found.append(Question(Kind.COMMON, name, (), text))
+    if labels.conflicting_tags:
+        text = f"{_cases(labels.conflicting_tags)} tagged “more like this” and “not like this”: neither counts."
+        found.append(Question(Kind.BOTH_TAGS, None, _first(labels.conflicting_tags), f"{text} Remove one of the tags."))
+    for name, tasks in _by_class(labels, labels.counter_exemplars):
+        if name in target.classes:
+            text = (
+                f"{_cases(tasks)} labelled {name}, which is looked for, and tagged “not like this”: the queue turns"
+                " away from such cases. If that is not meant, correct the tag or the class."
+            )
+            found.append(Question(Kind.AGAINST, name, _first(tasks), text))
+    return found
+
+
+def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
+    """Return what is open now: what the last round asked and nobody answered since, and what the choice leaves open."""
+    stores = workshop.stores
+    project = stores.projects.get(project_id)
+    if project is None:
+        return []
+    try:
+        rare_classes = workshop.settings_of(project_id).rare_classes
+    except ClinicalError:  # the project's problem says so
+        rare_classes = ()
+    tagged = stores.labels.tagged_or_disputed(project_id)
+    exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
+    classes = classes_of(workshop, project)
+    found: list[Question] = []
+    if classes:
+        found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
+        if found and found[0].kind is Kind.WHICH and project.page_options.get("rare_classes") is not None:
+            found = []  # "none by name" is an answer
+    published = stores.rounds.published(project_id)
+    answered = {*rare_classes, *project.declined}
+    for kept in published.report.get("questions", ()) if published else ():
+        question = Question(Kind(kept["kind"]), kept["name"], tuple(kept["tasks"]), kept["evidence"])
+        asked = question.kind in {Kind.ALSO, Kind.RARE_SO_FAR}
+        moot = question.kind is Kind.RARE_SO_FAR and (rare_classes or exemplars)
+        if question.kind not in {Kind.WHICH, Kind.UNKNOWN} and not moot and not (asked and question.name in answered):
+            found.append(question)
+    return found
+
+
+def classes_of(workshop: Workshop, project: Project) -> tuple[str, ...]:
+    """Return the classes of a project's labeling config; none while no round has read it."""
+    if project.label_config is None:
+        return ()
+    try:
+        return read_scheme(project.label_config, workshop.settings_of(project.id).exemplar_control).classes
+    except ClinicalError:  # the project's problem says what is wrong with it
+        return ()
+
+
+def _which(rare_classes: Sequence[str], exemplars: Sequence[int]) -> list[Question]:
+    if rare_classes or exemplars:
+        return []
+    text = "Nobody chose what to look for, and no case is tagged: the queue is ordered for variety."
+    return [Question(Kind.WHICH, None, (), text)]
+
+
+def _unknown(rare_classes: Sequence[str], classes: Sequence[str]) -> list[Question]:
+    text = "{} was chosen, and the labeling config has no such class (any more). Take it away, or choose its new name."
+    return [Question(Kind.UNKNOWN, name, (), text.format(name)) for name in rare_classes if name not in classes]
+
+
+def _rare_so_far(target: Target, classes: Sequence[str], number: int) -> list[Question]:
+    """Return the rarest classes so far, if labels that nobody sought are enough to tell."""
+    limit = max(_RARE_SHARE, _RARE_SHARE_OF_EVEN / number) * target.unsought
+    if target.unsought < _ENOUGH_LABELS:
+        return []
+    rare = [name for name in classes if target.met.get(name, 0) <= limit]
+    rare.sort(key=lambda name: target.met.get(name, 0))
+    return [
+        Question(Kind.RARE_SO_FAR, name, (), f"{name} is rare so far: {_share(target, name)}.")
+        for name in rare[:_MOST_SUGGESTED]
+    ]
+
+
+def _also(labels: Labels, target: Target, named: Sequence[str], declined: Collection[str]) -> Iterable[Question]:
+    sought = " and ".join(target.classes)
+    for name, tasks in _by_class(labels, target.passed_over):
+        if name in declined:
+            continue
+        text = f"{_cases(tasks)} of {name} and tagged “more like this”"
+        if named:
+            text += f", and only {sought} is looked for"
+        elif target.unsought:
+            text += f", and {_share(target, name)} are {name}: a slip, or a wish"
+        else:
+            text += f", and most tags are on {sought}: a slip, or a wish"
+        yield Question(Kind.ALSO, name, _first(tasks), f"{text}. Until you answer, such cases are not sought.")
+
+
+def _by_class(labels: Labels, tasks: Iterable[int]) -> list[tuple[str, list[int]]]:
+    grouped: dict[str, list[int]] = defaultdict(list)
+    for task in tasks:
+        if task in labels.classes:
+            grouped[labels.classes[task]].append(task)
+    return sorted(grouped.items())
+
+
+def _share(target: Target, name: str) -> str:
+    return f"{target.met.get(name, 0)} of {target.unsought} labels that were not sought"
+
+
+def _cases(tasks: Collection[int]) -> str:
+    return "1 case is" if len(tasks) == 1 else f"{len(tasks)} cases are"
+
+
+def _first(tasks: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(tasks)[:_SHOWN_TASKS])
