@@ -18,7 +18,12 @@ __all__ = ["SIGNATURE", "completed", "has_end", "kind_not_read"]
 SIGNATURE = b"\xff\xd8\xff"
 
 _END = b"\xff\xd9"
-_GUESSES = (b"", b"\x55" * 4096, b"\xaa" * 4096, b"\x0f\x36" * 2048)  # of what follows; they differ from their first bits on
+_GUESSES = (
+    b"",
+    b"\x55" * 4096,
+    b"\xaa" * 4096,
+    b"\x0f\x36" * 2048,
+)  # of what follows; they differ from their first bits on
 _START_OF_SCAN = 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}

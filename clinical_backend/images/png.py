@@ -14,7 +14,6 @@ from clinical_backend.images.levels import laid_on_black, levels_by_percentiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.PngImagePlugin import PngImageFile
 
 __all__ = ["SIGNATURE", "shown"]
 
@@ -24,7 +23,7 @@ _DEPTH, _COLOUR_TYPE = 24, 25  # places in the first chunk
 _GREY, _RGB, _GREY_WITH_OPACITY, _RGB_WITH_OPACITY = 0, 2, 4, 6
 
 
-def shown(image: PngImageFile, data: bytes) -> Image.Image | None:
+def shown(image: Image.Image, data: bytes) -> Image.Image | None:
     """Return a PNG image as it looks on black; ``None`` where Pillow's own conversion is right.
 
     Parameters
@@ -64,7 +63,9 @@ def shown(image: PngImageFile, data: bytes) -> Image.Image | None:
 def _deep_grey_with_opacity(data: bytes) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Return 16-bit grey and its opacity: the four bytes of a pixel are read as if they were four colours."""
     header = b"IHDR" + data[16:_DEPTH] + bytes([8, _RGB_WITH_OPACITY]) + data[26:29]
-    with Image.open(BytesIO(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]), formats=("PNG",)) as image:
+    with Image.open(
+        BytesIO(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]), formats=("PNG",)
+    ) as image:
         image.load()
         pixels = np.asarray(image)
     return pixels[..., 0].astype(np.uint16) << 8 | pixels[..., 1], pixels[..., 2]

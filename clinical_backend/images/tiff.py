@@ -70,7 +70,9 @@ _CODECS = {
     52546: "JPEG XL",
 }
 
-TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader of what is not compressed misplaces planes and subsampled YCbCr
+TiffImagePlugin.READ_LIBTIFF = (
+    True  # Pillow's own reader of what is not compressed misplaces planes and subsampled YCbCr
+)
 
 
 def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
@@ -115,8 +117,8 @@ def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
         with Image.open(BytesIO(data), formats=("TIFF",)) as image:
             image.load()  # turns it upright as well
             return image.convert("RGB")
-    image = Image.fromarray(_shown(_samples(data, tags, page), page, tags))
-    return upright(image.convert("RGB"), _one(tags, ORIENTATION, 1))
+    levels = _shown(_samples(data, tags, page), page, tags)
+    return upright(Image.fromarray(levels).convert("RGB"), _one(tags, ORIENTATION, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,9 @@ class _Page:
 def _tags(data: bytes, order: str) -> dict[int, tuple[int, ...]]:
     """Return the integers of the first directory, by tag."""
     big = data[2:4] in {b"+\0", b"\0+"}
-    offset, count, entry = (f"{order}Q", f"{order}Q", f"{order}HHQ") if big else (f"{order}I", f"{order}H", f"{order}HHI")
+    offset, count, entry = (
+        (f"{order}Q", f"{order}Q", f"{order}HHQ") if big else (f"{order}I", f"{order}H", f"{order}HHI")
+    )
     (start,) = struct.unpack_from(offset, data, 8 if big else 4)
     (entries,) = struct.unpack_from(count, data, start)
     tags: dict[int, tuple[int, ...]] = {}
@@ -255,7 +259,13 @@ def _check_samples(page: _Page) -> None:
         kind = {1: "", 2: "signed ", 3: "floating-point "}.get(page.format, "complex ")
         lie = " in planes" if page.planar else ""
         colours = {_PALETTE: " of a palette", _CMYK: " of CMYK", _YCBCR: " of YCbCr", _CIELAB: " of L*a*b*"}
-        how = " compressed as JPEG" if page.compression in _JPEG else " compressed as fax" if page.compression in _FAX else ""
+        how = (
+            " compressed as JPEG"
+            if page.compression in _JPEG
+            else " compressed as fax"
+            if page.compression in _FAX
+            else ""
+        )
         raise _not_read(f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}{lie}{how}")
 
 
@@ -392,7 +402,9 @@ def _numbers(
 def _few_bits(packed: NDArray[np.uint8], page: _Page, pieces: _Pieces) -> NDArray[Any]:
     """Return unsigned samples that do not fill bytes: highest bit first, whatever the byte order."""
     count = pieces.width * page.in_plane
-    values = np.zeros((page.height, pieces.across, count), np.uint8 if page.bits <= 8 else np.min_scalar_type(2**page.bits - 1))
+    values = np.zeros(
+        (page.height, pieces.across, count), np.uint8 if page.bits <= 8 else np.min_scalar_type(2**page.bits - 1)
+    )
     rows = max(1, 2**22 // (pieces.across * count * page.bits))  # at a time, since each bit takes a byte
     for start in range(0, page.height, rows):
         bits = np.unpackbits(packed[start : start + rows], axis=2, count=count * page.bits)
@@ -404,9 +416,10 @@ def _few_bits(packed: NDArray[np.uint8], page: _Page, pieces: _Pieces) -> NDArra
 
 def _floats_by_differences(packed: NDArray[np.uint8], page: _Page, pieces: _Pieces) -> NDArray[Any]:
     """Return floats whose bytes lie apart, the first bytes of all first, as differences (Adobe's technical note 3)."""
-    apart = packed.reshape(page.height, pieces.across, -1, page.in_plane)
-    apart = np.add.accumulate(apart, axis=2, dtype=np.uint8)
-    apart = apart.reshape(page.height, pieces.across, page.bits // 8, pieces.width * page.in_plane)
+    differences = packed.reshape(page.height, pieces.across, -1, page.in_plane)
+    apart = np.add.accumulate(differences, axis=2, dtype=np.uint8).reshape(
+        page.height, pieces.across, page.bits // 8, pieces.width * page.in_plane
+    )
     return np.ascontiguousarray(np.moveaxis(apart, 2, 3)).view(f">f{page.bits // 8}")
 
 
@@ -416,7 +429,7 @@ def _shown(values: NDArray[Any], page: _Page, tags: Mapping[int, tuple[int, ...]
     values = values[..., : _CHANNELS[page.photometric]]
     grey = page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO}
     if page.photometric == _PALETTE:
-        levels = _looked_up(values[..., 0], page, tags)
+        levels = _looked_up(values[..., 0], tags)
     elif page.format == 1 and (page.bits <= 8 or not grey):
         levels = levels_by_range(values, page.bits)
     else:
@@ -440,7 +453,7 @@ def _opacity_levels(values: NDArray[Any], page: _Page) -> NDArray[np.uint8]:
     return levels_between(values.astype(np.float32), 0.0, 1.0)
 
 
-def _looked_up(values: NDArray[Any], page: _Page, tags: Mapping[int, tuple[int, ...]]) -> NDArray[np.uint8]:
+def _looked_up(values: NDArray[Any], tags: Mapping[int, tuple[int, ...]]) -> NDArray[np.uint8]:
     """Return the colours of a palette. Where no entry exceeds 255, all are of 8 bits, as libtiff takes them."""
     entries = np.array(tags[_COLOUR_MAP], dtype=np.uint16)
     palette = entries[: len(entries) // 3 * 3].reshape(3, -1).T
