@@ -36,6 +36,9 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Without its preamble a DICOM file begins with the first tag of group 2 or 8 (PS3.5, 7.1).
 _FIRST_TAGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
+Image.MAX_IMAGE_PIXELS = (
+    8 * PIXEL_LIMIT
+)  # Pillow's own limit, which bytes of samples pass through as if they were pixels
 Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
 
 

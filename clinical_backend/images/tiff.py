@@ -44,6 +44,7 @@ _PREDICTED = {5, 8, 32946, 34925, 50000}
 _COREL_OPACITY = 999
 _MOST_PIECES = 2**20  # of 64 million pixels each would have 64
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _CIELAB: 3}
+_CONVERTED = {_CMYK: "CMYK", _CIELAB: "LAB"}  # by Pillow, in its modes of that name
 _COLOURS = {
     4: "a transparency mask",
     9: "ICC L*a*b*",
@@ -439,11 +440,9 @@ def _shown(values: NDArray[Any], page: _Page, tags: Mapping[int, tuple[int, ...]
         levels = levels[..., 0]
     if page.photometric == _WHITE_IS_ZERO:
         levels = 255 - levels
-    elif page.photometric == _CMYK:
-        levels = np.asarray(Image.frombytes("CMYK", (page.width, page.height), levels.tobytes()).convert("RGB"))
-    elif page.photometric == _CIELAB:  # Pillow's a* and b* have their zero at 128, those of TIFF are signed
-        levels = levels ^ np.array([0, 128, 128], np.uint8)
-        levels = np.asarray(Image.frombytes("LAB", (page.width, page.height), levels.tobytes()).convert("RGB"))
+    elif page.photometric in _CONVERTED:
+        mode = _CONVERTED[page.photometric]
+        levels = np.asarray(Image.frombytes(mode, (page.width, page.height), levels.tobytes()).convert("RGB"))
     return levels if opacity is None or page.multiplied else laid_on_black(levels, opacity)
 
 
