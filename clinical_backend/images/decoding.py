@@ -36,9 +36,8 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Without its preamble a DICOM file begins with the first tag of group 2 or 8 (PS3.5, 7.1).
 _FIRST_TAGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
-Image.MAX_IMAGE_PIXELS = (
-    8 * PIXEL_LIMIT
-)  # Pillow's own limit, which bytes of samples pass through as if they were pixels
+# Pillow's own limit, which the bytes of samples pass through as if they were pixels (``tiff``).
+Image.MAX_IMAGE_PIXELS = 8 * PIXEL_LIMIT
 Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
 
 
@@ -51,7 +50,8 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     Grey becomes three equal channels; a palette is looked up; CMYK is converted by Pillow's formula; what is
     transparent is laid on black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9
     percentiles of its own values become 0 and 255 and what lies beyond is clipped; a constant one becomes black.
-    Colour with 16 bits keeps its high bytes. EXIF orientation is applied.
+    Colour with 16 bits keeps its high bytes. See ``decode_tiff`` for signed and float samples. A JPEG file that lacks
+    its end marker and nothing else is read. EXIF orientation is applied.
 
     Parameters
     ----------

@@ -96,7 +96,9 @@ def _expanded(words: list[int], count: int, width: int) -> NDArray[np.uint16]:
             offset = words[at + 2 : at + 2 + 4 // width]
             start = sum(word << (8 * width * place) for place, word in enumerate(offset)) // width
             for _ in range(min(words[at + 1], count)):
-                if start >= at or len(table) >= count:
+                if start >= at:
+                    raise ValueError("a copy of segments that are not there yet")
+                if len(table) >= count:
                     break
                 start = _append(table, words, start)
             at += 2 + 4 // width

@@ -15,9 +15,7 @@ from clinical_backend.images.levels import laid_on_black, levels_by_percentiles
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SIGNATURE", "shown"]
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+__all__ = ["shown"]
 
 _DEPTH, _COLOUR_TYPE = 24, 25  # places in the first chunk
 _GREY, _RGB, _GREY_WITH_OPACITY, _RGB_WITH_OPACITY = 0, 2, 4, 6
