@@ -33,6 +33,11 @@ _PLANAR, _PREDICTOR, _COLOUR_MAP = 284, 317, 320
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 332, 338, 339
 _IMAGE_DEPTH, _TILE_DEPTH, _DNG_VERSION = 32997, 32998, 50706
+_READ = {
+    *(_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP),
+    *(_STRIP_BYTES, _PLANAR, _PREDICTOR, _COLOUR_MAP, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, _INK_SET),
+    *(_EXTRA_SAMPLES, _SAMPLE_FORMAT, _IMAGE_DEPTH, _TILE_DEPTH, _DNG_VERSION, ORIENTATION),
+}
 
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # types of values, by their number in a file
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, deflate, LZMA, Zstandard
@@ -43,6 +48,7 @@ _FORMATS = {1: 1, 2: 2, 3: 3, 4: 1}  # what is undefined (4) counts as unsigned
 _PREDICTED = {5, 8, 32946, 34925, 50000}
 _COREL_OPACITY = 999
 _MOST_PIECES = 2**20  # of 64 million pixels each would have 64
+_MOST_VALUES = 4 * _MOST_PIECES  # of one tag: the places of all pieces of four planes
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _CIELAB: 3}
 _CONVERTED = {_CMYK: "CMYK", _CIELAB: "LAB"}  # by Pillow, in its modes of that name
 _COLOURS = {
@@ -170,7 +176,7 @@ class _Page:
 
 
 def _tags(data: bytes, order: str) -> dict[int, tuple[int, ...]]:
-    """Return the integers of the first directory, by tag."""
+    """Return what the first directory says of pixels, by tag."""
     big = data[2:4] in {b"+\0", b"\0+"}
     offset, count, entry = (
         (f"{order}Q", f"{order}Q", f"{order}HHQ") if big else (f"{order}I", f"{order}H", f"{order}HHI")
@@ -182,11 +188,13 @@ def _tags(data: bytes, order: str) -> dict[int, tuple[int, ...]]:
     for _ in range(entries):
         tag, kind, length = struct.unpack_from(entry, data, place)
         place += struct.calcsize(entry)
-        if kind in _INTEGERS:
+        if kind in _INTEGERS and tag in _READ and tag not in tags:
+            if length > _MOST_VALUES:
+                raise ValueError("too many values")
             dtype = np.dtype(order + _INTEGERS[kind])
             inline = length * dtype.itemsize <= struct.calcsize(offset)
             at = place if inline else struct.unpack_from(offset, data, place)[0]
-            tags.setdefault(tag, tuple(np.frombuffer(data, dtype, length, at).tolist()))
+            tags[tag] = tuple(np.frombuffer(data, dtype, length, at).tolist())
         place += struct.calcsize(offset)
     return tags
 
@@ -197,7 +205,8 @@ def _one(tags: Mapping[int, tuple[int, ...]], tag: int, default: int) -> int:
 
 def _page(tags: Mapping[int, tuple[int, ...]], order: str) -> _Page:
     """Return what the tags say of the first page; what is not read is refused by its name."""
-    compression, photometric = _one(tags, _COMPRESSION, 1), _one(tags, _PHOTOMETRIC, 0)
+    compression = _one(tags, _COMPRESSION, 1)
+    photometric = _one(tags, _PHOTOMETRIC, _guessed_colours(tags, compression))
     if _DNG_VERSION in tags:
         raise _not_read("is a camera's raw file (DNG)")
     if max(_one(tags, _IMAGE_DEPTH, 1), _one(tags, _TILE_DEPTH, 1)) > 1:
@@ -206,6 +215,8 @@ def _page(tags: Mapping[int, tuple[int, ...]], order: str) -> _Page:
         raise _not_read(f"is compressed with {_CODECS.get(compression, f'the unknown method {compression}')}")
     if photometric not in _CHANNELS:
         raise _not_read(f"has colours of an unusual kind: {_COLOURS.get(photometric, photometric)}")
+    if compression in _JPEG and _PHOTOMETRIC not in tags:
+        raise _not_read("is compressed as JPEG, without colours that are named")
     if photometric == _CMYK and _one(tags, _INK_SET, 1) != 1:
         raise _not_read("has inks other than cyan, magenta, yellow and black")
     channels = _CHANNELS[photometric]
@@ -227,6 +238,13 @@ def _page(tags: Mapping[int, tuple[int, ...]], order: str) -> _Page:
     )
     _check_samples(page)
     return page
+
+
+def _guessed_colours(tags: Mapping[int, tuple[int, ...]], compression: int) -> int:
+    """Return what samples mean where a file does not say it, as libtiff guesses."""
+    if compression in _FAX:
+        return _WHITE_IS_ZERO
+    return _RGB if _one(tags, _SAMPLES, 1) >= 3 else _BLACK_IS_ZERO
 
 
 def _opacity(tags: Mapping[int, tuple[int, ...]], channels: int, samples: int) -> dict[str, Any]:

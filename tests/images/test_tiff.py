@@ -183,6 +183,21 @@ def test_bigtiff_is_read(planar, order):
     assert off(tiff(stored(COLOURS, "u2"), big=True, planar=planar, order=order), COLOURS) <= 1
 
 
+@pytest.mark.parametrize("values", [RAMP, COLOURS], ids=["grey", "colour"])
+def test_without_a_photometric_tag_black_is_zero(values):
+    assert off(tiff(stored(values, "u1"), tag262=()), values) <= 1
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+@pytest.mark.parametrize("layout", [{}, {"order": ">"}, {"tile": (16, 32)}, {"deflate": True}])
+def test_the_lowest_bit_may_come_first(kind, layout):
+    data = tiff(stored(RAMP, kind), **layout)
+    (start,) = struct.unpack_from(layout.get("order", "<") + "I", data, 4)
+    reversed_bits = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+    directory = tiff(stored(RAMP, kind), tag266=(2,), **layout)[start:]
+    assert off(data[:8] + data[8:start].translate(reversed_bits) + directory, RAMP) <= 1
+
+
 @pytest.mark.parametrize("planar", [False, True])
 def test_deep_colour_is_turned_upright(planar):
     assert off(tiff(stored(COLOURS, "u2"), planar=planar, tag274=(6,)), np.rot90(COLOURS, -1)) <= 1
