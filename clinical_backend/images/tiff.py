@@ -140,7 +140,7 @@ class _Page:
         Of every sample: how many, and 1 for unsigned, 2 for signed, 3 for float.
     samples
         How many a pixel has.
-    opacity
+    opacity, multiplied
         Which of them is its opacity, and whether the colour is multiplied by it already.
     planar
         Whether each sample has a plane of its own.
@@ -276,16 +276,12 @@ def _check_samples(page: _Page) -> None:
         readable = readable and page.format != 2 and not (page.multiplied and page.photometric == _WHITE_IS_ZERO)
     if not readable:
         kind = {1: "", 2: "signed ", 3: "floating-point "}.get(page.format, "complex ")
-        lie = " in planes" if page.planar else ""
         colours = {_PALETTE: " of a palette", _CMYK: " of CMYK", _YCBCR: " of YCbCr", _CIELAB: " of L*a*b*"}
-        how = (
-            " compressed as JPEG"
-            if page.compression in _JPEG
-            else " compressed as fax"
-            if page.compression in _FAX
-            else ""
+        packing = {**dict.fromkeys(_JPEG, " compressed as JPEG"), **dict.fromkeys(_FAX, " compressed as fax")}
+        raise _not_read(
+            f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}"
+            f"{' in planes' if page.planar else ''}{packing.get(page.compression, '')}"
         )
-        raise _not_read(f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}{lie}{how}")
 
 
 def _not_read(kind: str) -> ImageError:
