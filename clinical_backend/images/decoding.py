@@ -6,11 +6,12 @@ import struct
 import zlib
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.levels import levels_by_percentiles
+from clinical_backend.images import jpeg, png, tiff
+from clinical_backend.images.kinds import kind_of
+from clinical_backend.images.orientation import ORIENTATION, upright
 
 __all__ = ["PIXEL_LIMIT", "decode"]
 
@@ -32,22 +33,11 @@ _DAMAGE = (
     zlib.error,
 )
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Without its preamble a DICOM file begins with the first tag of group 2 or 8 (PS3.5, 7.1).
 _FIRST_TAGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
-_TIFF_PHOTOMETRIC = 262
-_EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
+# Pillow's own limit, which the bytes of samples pass through as if they were pixels (``tiff``).
+Image.MAX_IMAGE_PIXELS = 8 * PIXEL_LIMIT
 Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
 
 
@@ -60,7 +50,8 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     Grey becomes three equal channels; a palette is looked up; CMYK is converted by Pillow's formula; what is
     transparent is laid on black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9
     percentiles of its own values become 0 and 255 and what lies beyond is clipped; a constant one becomes black.
-    Colour with 16 bits keeps its high bytes. EXIF orientation is applied.
+    Colour with 16 bits keeps its high bytes. See ``decode_tiff`` for signed and float samples. A JPEG file that lacks
+    its end marker and nothing else is read. EXIF orientation is applied.
 
     Parameters
     ----------
@@ -86,16 +77,19 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
         return decode_dicom(data, pixel_limit=pixel_limit)
     try:
+        if data.startswith(tiff.SIGNATURES):
+            return tiff.decode_tiff(data, pixel_limit=pixel_limit)
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > pixel_limit:
                 raise _too_many_pixels(pixel_limit)
-            image.load()
-            return _upright(_rgb(image), _orientation(image))
+            return upright(_rgb(image, data), _orientation(image))
     except _BOMB:
         raise _too_many_pixels(pixel_limit) from None
     except UnidentifiedImageError:
+        kind = kind_of(data)
         raise ImageError(
-            "The file is not an image that can be read.", "Use JPEG, PNG, TIFF, WebP, BMP, GIF or DICOM."
+            f"The file is not an image that can be read{f': it is {kind}' if kind else ''}.",
+            "Use JPEG, PNG, TIFF, WebP, BMP, GIF or DICOM.",
         ) from None
     except _DAMAGE as error:
         raise ImageError(
@@ -104,12 +98,13 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
         ) from None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _WIDE_MODES:
-        levels = levels_by_percentiles(np.asarray(image))
-        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
-            levels = 255 - levels  # white is zero; Pillow turns only the 8-bit ones over
-        return Image.fromarray(levels).convert("RGB")
+def _rgb(image: Image.Image, data: bytes) -> Image.Image:
+    """Load an image and return it as RGB, on black."""
+    if image.format == "PNG" and (deep := png.shown(image, data)):
+        return deep.convert("RGB")
+    if image.format in {"JPEG", "MPO"} and not jpeg.has_end(data):
+        return jpeg.completed(data).convert("RGB")
+    image.load()
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -120,14 +115,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation; an unreadable EXIF block does not make the pixels unreadable."""
     try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, 1))
     except _DAMAGE:
         return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
 
 
 def _too_many_pixels(pixel_limit: int) -> ImageError:

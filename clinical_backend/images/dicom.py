@@ -12,11 +12,18 @@ import pydicom
 from PIL import Image
 from pydicom import Dataset
 from pydicom.pixels import pixel_array  # type: ignore[attr-defined]
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+)
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.levels import levels_between, levels_by_percentiles
+from clinical_backend.images.levels import levels_between, levels_by_percentiles, levels_by_range
+from clinical_backend.images.palettes import TAGS as PALETTE_TAGS
+from clinical_backend.images.palettes import looked_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +36,10 @@ FRAME_LIMIT = 4096
 # What pydicom complains of quotes values, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
-_GREY = {"MONOCHROME1", "MONOCHROME2"}
+_ONE_SAMPLE = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_CONVERTED = {"RGB", "YBR_FULL", "YBR_FULL_422"}
+_IN_THE_CODE = {"YBR_ICT", "YBR_RCT"}  # undone by the decoders of JPEG 2000
+_RETIRED = {"HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB"}
 _SHOWN = (
     "ModalityLUTSequence",
     "RescaleSlope",
@@ -50,9 +60,7 @@ _GROUPS = {
 _READ = [
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData"),
-    *("GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"),
-    *("BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData"),
+    *PALETTE_TAGS,
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
@@ -123,11 +131,27 @@ def _check(dataset: Dataset, pixel_limit: int) -> None:
         raise ImageError("The DICOM file holds no image.", "Import the images of the study, not its reports or plans.")
     if _frames(dataset) > FRAME_LIMIT:
         raise ImageError(f"The DICOM file has more than {FRAME_LIMIT} frames.", "Import the frames that matter.")
+    _check_colours(dataset)
     if int(dataset.Rows) * int(dataset.Columns) > pixel_limit:
         raise ImageError(
             f"The DICOM image has more than {pixel_limit / 2**20:.0f} million pixels.",
             "Provide a smaller version of it.",
         )
+
+
+def _check_colours(dataset: Dataset) -> None:
+    """Refuse colours that nothing here converts, and a number of samples that contradicts them."""
+    colours, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
+    if colours in _ONE_SAMPLE | _CONVERTED and samples == (1 if colours in _ONE_SAMPLE else 3):
+        return
+    if colours in _IN_THE_CODE and samples == 3 and dataset.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes:
+        return
+    known = _ONE_SAMPLE | _CONVERTED | _IN_THE_CODE | _RETIRED
+    raise ImageError(  # an unknown value is not quoted: it may be anything
+        f"The DICOM image has colours that are not read: {colours if colours in known else 'of an unknown kind'}, "
+        f"{samples} in a pixel.",
+        "Open it in a DICOM viewer, and export it again as RGB or as PNG.",
+    )
 
 
 def _frames(dataset: Dataset) -> int:
@@ -139,17 +163,10 @@ def _pixels(dataset: Dataset) -> NDArray[np.uint8]:
     frame = (_frames(dataset) - 1) // 2
     stored = pixel_array(dataset, index=frame)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return _high_bits(apply_color_lut(stored, dataset), 8 * apply_color_lut(stored[:1, :1], dataset).itemsize)
+        return looked_up(stored, dataset)
     if stored.ndim == 3:
-        return _high_bits(stored[..., :3], int(dataset.BitsStored))
+        return levels_by_range(stored.view(f"u{stored.itemsize}"), int(dataset.BitsStored))
     return _grey(stored, dataset, frame)
-
-
-def _high_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    if bits < 8:
-        values = values * (255 // (2**bits - 1))
-    levels: NDArray[np.uint8] = (values >> max(0, bits - 8)).astype(np.uint8)
-    return levels
 
 
 def _grey(stored: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[np.uint8]:

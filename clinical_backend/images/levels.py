@@ -1,26 +1,38 @@
-"""Measured values of any range become 256 grey levels."""
+"""Values of any range and kind become 256 levels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["levels_between", "levels_by_percentiles"]
+__all__ = ["laid_on_black", "levels_between", "levels_by_percentiles", "levels_by_range"]
 
 _PERCENTILES = (0.1, 99.9)
 
 
-def levels_by_percentiles(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def levels_by_range(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return unsigned values of so many bits as levels: the high 8 bits, or scaled linearly where there are fewer."""
+    if bits < 8:
+        table = np.rint(np.arange(2**bits) * (255.0 / (2**bits - 1))).astype(np.uint8)
+        few: NDArray[np.uint8] = table[values]
+        return few
+    levels: NDArray[np.uint8] = (values >> (bits - 8)).astype(np.uint8)
+    return levels
+
+
+def levels_by_percentiles(values: NDArray[Any], counted: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
     """Return values scaled linearly, so that their 0.1 and 99.9 percentiles become 0 and 255; constant ones are black.
 
     Parameters
     ----------
     values
         Any shape. NaN counts as the lower percentile, infinity as the nearer one.
+    counted
+        Which values the percentiles are of, of the same shape; without one that is true, all are.
 
     Returns
     -------
@@ -33,14 +45,23 @@ def levels_by_percentiles(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         When no value is finite.
     """
     with np.errstate(over="ignore"):
-        real = values.astype(np.float32)
-    finite = real[np.isfinite(real)]
+        real = values.astype(_precision(values.dtype))
+    finite = real[counted] if counted is not None and counted.any() else real.ravel()
+    finite = finite[np.isfinite(finite)]
     if finite.size == 0:
         raise ValueError("no finite value")
-    low, high = (2.0 * float(half) for half in np.percentile(finite * 0.5, _PERCENTILES))  # a range can overflow
+    finite *= 0.5  # percentiles between two values take their difference, which can overflow
+    least, most = 2.0 * float(finite.min()), 2.0 * float(finite.max())
+    low, high = (2.0 * float(half) for half in np.percentile(finite, _PERCENTILES, overwrite_input=True))
+    del finite  # of a large image it is half of the memory that there is
     if high <= low:
-        low, high = float(finite.min()), float(finite.max())
+        low, high = least, most
     return levels_between(real, low, high)
+
+
+def _precision(kind: np.dtype[Any]) -> type[np.floating[Any]]:
+    """Return the float that tells neighbouring values apart: 24 bits are enough for 16-bit integers."""
+    return np.float32 if kind.itemsize <= 2 or kind == np.float32 else np.float64
 
 
 def levels_between(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
@@ -50,7 +71,18 @@ def levels_between(values: NDArray[np.floating], low: float, high: float) -> NDA
     """
     if not high > low:
         return np.zeros(values.shape, dtype=np.uint8)
-    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled = (finite * 0.5 - low * 0.5) * (255.0 / (high * 0.5 - low * 0.5))
-    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    scaled = values * 0.5  # a range can overflow
+    np.nan_to_num(scaled, copy=False, nan=low * 0.5, posinf=high * 0.5, neginf=low * 0.5)
+    scaled -= low * 0.5
+    scaled *= 255.0 / (high * 0.5 - low * 0.5)
+    np.clip(scaled, 0.0, 255.0, out=scaled)
+    levels: NDArray[np.uint8] = np.rint(scaled, out=scaled).astype(np.uint8)
     return levels
+
+
+def laid_on_black(levels: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return levels, shape (rows, columns) or (rows, columns, 3), dimmed by an opacity from 0 to 255."""
+    share = opacity.astype(np.uint16)
+    product = levels * (share if levels.ndim == 2 else share[..., None])
+    laid: NDArray[np.uint8] = ((product + 127) // 255).astype(np.uint8)
+    return laid

@@ -11,6 +11,9 @@ import pydicom
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.images.pngs import png
+from tests.images.tiffs import tiff
+
 DICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 _SMALL = 40_000
 
@@ -30,6 +33,10 @@ def seeds() -> tuple[bytes, ...]:
     files += [_encoded(colour.convert("1"), "TIFF", compression="group4"), _encoded(colour.convert("P"), "PNG")]
     files += [_encoded(deep, "PNG"), _encoded(deep, "TIFF"), _encoded(real, "TIFF")]
     files += [_encoded(colour, "TIFF", save_all=True, append_images=[colour] * 3)]
+    planes = random.integers(0, 65536, (13, 17, 3)).astype(np.uint16)
+    files += [tiff(planes, planar=True), tiff(planes, order=">", tile=(16, 16), deflate=True, predictor=2, big=True)]
+    files += [tiff(planes[..., 0] >> 4, bits=12), tiff(planes[..., :2].astype(np.float32), photometric=1, tag338=(2,))]
+    files += [png(planes[..., :2], 16, 4), png(planes, 16, 2, tRNS=bytes(6))]
     files += [path.read_bytes() for path in sorted(DICOM_FILES.glob("*.dcm")) if path.stat().st_size < _SMALL]
     return tuple(files)
 

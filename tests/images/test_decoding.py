@@ -199,6 +199,40 @@ def test_what_is_no_image_is_refused_with_a_cure(data, message):
     assert refusal.value.cure
 
 
+def with_frame(marker, bits):
+    """Return a JPEG whose frame header claims another process, and so many bits per sample."""
+    data = encoded(Image.new("L", (8, 8)), "JPEG")
+    return data.replace(b"\xff\xc0\0\x0b\x08", b"\xff" + bytes([marker]) + b"\0\x0b" + bytes([bits]))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"<?xml version='1.0'?><Error/>", "an XML text"),
+        (b'{"detail": "no"}', "a JSON text"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
+        (b"\0\0\0\x1cftypisom\0\0\0\0", "a video"),
+        (b"\x1f\x8b\x08\0", "compressed with gzip"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (with_frame(0xC1, 12), "a JPEG with 12 bits per sample"),
+        (with_frame(0xC3, 16), "a lossless JPEG"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_name(data, kind):
+    with pytest.raises(ImageError, match=f"not an image that can be read: it is .*{kind}"):
+        decode(data)
+
+
+@pytest.mark.parametrize("data", [b"II*\0\x08\0\0\0", b"MM\0+\0\x08\0\0"])
+def test_a_damaged_image_is_not_called_another_file(data):
+    with pytest.raises(ImageError, match="damaged"):
+        decode(data)
+
+
 @damaged
 def test_damaged_bytes_never_raise_anything_but_an_image_error():
     random = np.random.default_rng(7)

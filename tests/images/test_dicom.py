@@ -196,6 +196,33 @@ def test_colour_keeps_its_channels_and_its_high_bits():
     assert np.array_equal(np.asarray(decode(dicom(deep))), colours)
 
 
+@pytest.mark.parametrize("photometric", ["HSV", "CMYK", "ARGB", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2"])
+def test_colours_that_nothing_converts_are_refused_by_name(photometric):
+    colours = np.zeros((4, 4, 3), dtype=np.uint8)
+    with pytest.raises(ImageError, match=f"colours that are not read: {photometric}, 3 in a pixel"):
+        decode(dicom(colours, PhotometricInterpretation=photometric))
+
+
+def test_grey_that_is_called_a_colour_is_refused_and_an_unknown_name_is_not_told():
+    with pytest.raises(ImageError, match="colours that are not read: RGB, 1 in a pixel"):
+        decode(dicom(RAMP, PhotometricInterpretation="RGB"))
+    with pytest.raises(ImageError, match="not read: of an unknown kind") as refusal:
+        decode(dicom(RAMP, PhotometricInterpretation="DOE JANE"))
+    assert "DOE" not in str(refusal.value)
+
+
+def test_colour_of_a_few_bits_reaches_white():
+    assert (
+        np.asarray(decode(dicom(np.full((2, 2, 3), 31, np.uint8), BitsStored=5, HighBit=4))).tolist()
+        == [[[255] * 3] * 2] * 2
+    )
+
+
+def test_a_narrow_range_of_large_values_keeps_its_steps():
+    values = (4_000_000_000 + np.arange(256, dtype=np.uint32)).reshape(16, 16)
+    assert len(np.unique(grey(dicom(values)))) > 250
+
+
 def test_an_image_without_the_tags_that_may_be_missing_is_read():
     without = ["SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored", "HighBit"]
     assert grey(dicom(RAMP, without=without)) == [[0, 85, 170, 255]]

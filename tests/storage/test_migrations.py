@@ -46,7 +46,7 @@ INSERT INTO projects VALUES (1, 'then', '{"queue_size": 7}', '<View/>', 'clinica
 INSERT INTO rounds VALUES (1, 1, 1, 'clinical-1-abc', 'a reason', 'PUBLISHED', 'publish', 4, 4, 1.25, 2.5, NULL,
   '{"counts": {"queue": 1}}');
 INSERT INTO queued_tasks VALUES (1, 0, 9, 'TARGET', 'rare', 0.5, NULL, 0.25);
-INSERT INTO task_images VALUES (1, 9, 'uri', 'digest', NULL, 0, NULL);
+INSERT INTO task_images VALUES (1, 9, '/data/upload/1/uri.jpg', 'digest', NULL, 0, NULL);
 INSERT INTO task_labels VALUES (1, 8, 'rare', 1, 'AUDIT', NULL, 3.5);
 INSERT INTO features VALUES ('net', 'digest', 0);
 """
@@ -121,6 +121,41 @@ def test_draws_that_were_lost_while_a_round_ran_are_found_again(url, engine):
         22: (Origin.PAST_QUEUE, None, 2),  # that queue was never served
         23: (Origin.PAST_QUEUE, None, None),
     }
+
+
+MISREAD = [
+    "/data/a.TIF",
+    "https://pacs/instances/7",
+    "/data/b.png?c=d.jpg",
+    "/data/local-files/?d=e.tiff",
+    "http://[",
+    "data:image/png;base64,AA",
+]
+RIGHT = [
+    "s3://bucket/a.JPG",
+    "https://host/b.jpeg?key=c.tif",
+    "/data/local-files/?d=c/d.jpg",
+    "data:image/jpeg;base64,AA",
+]
+
+
+def test_only_images_that_may_have_been_misread_are_embedded_anew(url, engine):
+    run(engine, UNVERSIONED)
+    with engine.begin() as connection:
+        for task, uri in enumerate([*MISREAD, *RIGHT], 100):
+            row = {"task": task, "uri": uri, "digest": uri}
+            connection.execute(text("INSERT INTO task_images VALUES (1, :task, :uri, :digest, NULL, 0, NULL)"), row)
+            for net in ("net", "thumbnails"):
+                connection.execute(text("INSERT INTO features VALUES (:net, :digest, 3)"), {"net": net, "digest": uri})
+        connection.execute(text("INSERT INTO task_images VALUES (1, 200, 'c.tif', NULL, 'not an image', 9, 5.0)"))
+    database = Database(url)
+    images = Stores(database).images.all(1)
+    database.close()
+    with engine.connect() as connection:
+        kept = set(connection.execute(text("SELECT backbone, digest FROM features WHERE digest <> 'digest'")))
+    assert kept == {(net, uri) for net in ("net", "thumbnails") for uri in RIGHT}
+    assert all(images[task].digest is not None for task in range(100, 110))
+    assert (images[200].attempts, images[200].tried_at) == (0, None)  # what was refused is tried at once
 
 
 def test_a_database_from_before_the_first_release_is_refused_as_it_is(url, engine):
