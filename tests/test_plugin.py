@@ -74,8 +74,7 @@ def test_both_calls_of_fit_take_every_event_that_label_studio_sends(folder, monk
 
 
 def test_without_a_labeling_config_predictions_are_empty(folder):
-    (item,) = ClinicalBackend().predict([{"id": 1, "data": {"image": "x"}, "project": 3}])
-    assert item["result"] == []
+    assert ClinicalBackend().predict([{"id": 1, "data": {"image": "x"}, "project": 3}]) == [[]]
 
 
 @pytest.mark.parametrize("data", [{"annotation": "?"}, None, "?", [1]])

@@ -90,7 +90,7 @@ def test_a_stranger_who_plays_label_studio_changes_nothing_in_a_project(loop):
     assert httpx2.post(f"{loop.backend.url}/webhook", json=deleted, auth=auth).is_success
     loop.connect()
     assert wiring(loop) == connected(loop)
-    assert loop.status()["problem"] is None
+    wait_until(lambda: loop.status()["problem"] is None, "the entry seen")
 
 
 def test_the_exemplar_control_is_added_when_asked(loop):

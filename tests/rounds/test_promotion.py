@@ -14,7 +14,7 @@ from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.representation import Representation
 from clinical_backend.storage.features import FeatureStore
-from clinical_backend.storage.rounds import RoundStore
+from clinical_backend.storage.rounds import RoundStore, on_demand_version
 from tests.disks import full_disk
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
@@ -33,6 +33,10 @@ def studio(workshop):
     for task in [*range(1, 11), *range(101, 121)]:
         made.annotate(task, "red" if task in RED else "dark")
     return made
+
+
+def task_of(number):
+    return PredictTask(id=number, data={"image": picture(222, blue=9)})
 
 
 def run(workshop):
@@ -91,7 +95,7 @@ def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goe
     queue = {queued.task_id: queued.predicted for queued in workshop.stores.rounds.queue(second.id)}
     assert queue == {task: "red" if task in RED else "dark" for task in queue}
     # Predictions on demand, too.
-    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222, blue=9)})])
+    item, _ = predict(workshop, 1, studio.config, [task_of(999), task_of(998)])
     assert item.result[0]["value"]["choices"] == ["red"]
     folder = workshop.checkpoint_folder(1, second.version)
     assert load_checkpoint(folder)[1].round == 1
@@ -157,6 +161,6 @@ def test_a_disk_that_is_full_at_a_write_leaves_the_published_model_and_queue(
         reconcile(workshop, 1, look=False)
     assert problem in workshop.stores.projects.get(1).problem
     assert (studio.model_version, studio.queue()) == (first.version, served)
-    (item,) = predict(workshop, 1, studio.config, [PredictTask(id=999, data={"image": picture(222, blue=9)})])
-    assert (item.model_version, item.result[0]["value"]["choices"]) == (first.version, ["red"])
+    item, _ = predict(workshop, 1, studio.config, [task_of(999), task_of(998)])
+    assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(first.version), ["red"])
     assert run(workshop).version == studio.model_version != first.version

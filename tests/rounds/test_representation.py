@@ -9,7 +9,7 @@ from clinical_backend.learner import devices
 from clinical_backend.learner.adapted import AdaptedBackbone
 from clinical_backend.learner.backbones import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
-from clinical_backend.learner.classifier import fit
+from clinical_backend.learner.classifier import LinearClassifier, fit
 from clinical_backend.rounds import adapt as adapt_module
 from clinical_backend.rounds.adapt import adapt_project, adaptation_is_due, options_for
 from clinical_backend.rounds.embed import THUMBNAIL, embed_new
@@ -85,7 +85,7 @@ def test_joined_features_come_from_thumbnails_and_are_made_once(project, adapted
     assert adapted.backbone.embedded == 12
 
 
-def test_predictions_on_demand_see_what_the_round_saw(project, adapted):
+def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypatch):
     _, joined = representations(project, 1)
     seen = joined.features_of(project, 1, [2, 5, 11]).features
     row = start_round(project.stores, 1)
@@ -94,9 +94,15 @@ def test_predictions_on_demand_see_what_the_round_saw(project, adapted):
     save_checkpoint(folder, classifier, CheckpointMetadata(joined.key, 1))
     project.stores.rounds.publish(row, {}, 5)
     tasks = [PredictTask(id=task, data={"image": picture(20 * task)}) for task in (2, 5, 11)]
+    taken = []
+    probabilities = LinearClassifier.probabilities
+    monkeypatch.setattr(
+        LinearClassifier, "probabilities", lambda self, rows: taken.append(rows) or probabilities(self, rows)
+    )
     items = predict(project, 1, CONFIG, tasks)
-    expected = classifier.probabilities(seen).max(axis=1)
-    assert [item.result[0]["score"] for item in items] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert np.concatenate(taken) == pytest.approx(seen, abs=1e-4)
+    expected = classifier.probabilities(seen).argmax(axis=1)
+    assert [item.result[0]["value"]["choices"] for item in items] == [[classifier.classes[code]] for code in expected]
 
 
 def test_an_image_without_a_thumbnail_has_no_adapted_feature(project, adapted):
