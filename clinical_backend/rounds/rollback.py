@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -90,12 +90,13 @@ def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
-    rounds.publish(row, report, len(published.task_ids), published.switched_at)
+    skipped = report["counts"]["skipped_in_queue"]
+    rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
     clear_up(workshop, project_id)
     return row
 
 
-def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, object]]:
+def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, Any]]:
     stores, settings = workshop.stores, workshop.settings_of(row.project_id)
     snapshot = synchronise(workshop.client, stores, settings, row.project_id)
     pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
@@ -116,7 +117,12 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
     mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
     ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
     published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
-    counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": len(published.task_ids)}
+    counts = {
+        "pool": len(waiting),
+        "labelled": len(snapshot.labels.classes),
+        "queue": len(published.task_ids),
+        "skipped_in_queue": len(snapshot.labels.skipped.intersection(published.task_ids)),
+    }
     return published, {
         **earlier.report,
         "counts": {**earlier.report.get("counts", {}), **counts},

@@ -148,6 +148,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "query": len(inputs.query),
             "embedded": embedded,
             "queue": len(published.task_ids),
+            "skipped_in_queue": (skipped := len(snapshot.labels.skipped.intersection(published.task_ids))),
         },
         "measurements": fitted.measurements,
         "promotion": promotion.report,
@@ -163,8 +164,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         ],
     }
     stores.labels.suspect(project_id, suspects)
-    left = sum(task not in snapshot.labels.skipped for task in published.task_ids)
-    stores.rounds.publish(row, report, left, published.switched_at)
+    stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,

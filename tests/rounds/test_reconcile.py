@@ -473,6 +473,35 @@ def test_a_queue_of_which_only_skipped_tasks_are_left_is_renewed(workshop, studi
     assert len({*studio.queue()} - {*first}) >= 10
 
 
+def test_tasks_that_were_skipped_crowd_no_others_out_and_make_no_round_after_the_other_due(workshop, studio):
+    studio.skip_queue = "REQUEUE_FOR_OTHERS"
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000, "queue_size": 2})
+    studio.annotate(1, "red", exemplar=True)
+    reds = [task for task in RED if task != 1]
+    for task in reds:
+        skip(studio, task, reader=1)
+    reconcile(workshop, 1, look=True)
+    assert len({*studio.queue()} - {*reds}) >= 2
+    number = latest(workshop).number
+    for _ in range(3):
+        reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == number
+
+
+def test_a_queue_of_nothing_but_skipped_tasks_is_the_published_one(workshop, studio):
+    studio.skip_queue = "REQUEUE_FOR_OTHERS"
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    for task in studio.uris:
+        skip(studio, task, reader=1)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=True)
+    assert (latest(workshop).number, row(workshop).published_version) == (2, studio.model_version)
+    assert row(workshop).queue_left == 0
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 2
+
+
 def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_back(
     workshop, studio, monkeypatch, caplog
 ):
