@@ -99,7 +99,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
         evaluation = held_out and evaluate_labels(
-            held_out, inputs.labelled, snapshot.labels.classes, snapshot.target.classes, snapshot.groups
+            held_out, inputs.labelled, snapshot.labels.seen, snapshot.target.classes, snapshot.groups
         )
     with stages.stage("rank"):
         choice, ranked = rank(

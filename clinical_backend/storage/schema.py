@@ -216,7 +216,7 @@ class TaskLabel(Base):
     draw: Mapped[Draw | None] = mapped_column(default=None)
     """Why the queue held it; ``None`` unless the label is from a queue."""
     round_number: Mapped[int | None] = mapped_column(default=None)
-    """The round whose queue readers had when the task was answered; ``None`` before the first."""
+    """The round whose queue readers had when the task was first answered, be it by a machine; ``None`` before any."""
     labelled_at: Mapped[float]
     """When it was answered, by Label Studio's clock."""
     readings: Mapped[int] = mapped_column(default=1, server_default="1")
