@@ -177,7 +177,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
 
 
 def _unled(stores: Stores, project_id: int) -> frozenset[int]:
-    """Return the tasks whose class a reader gave with nothing ticked."""
+    """Return the tasks whose class a reader gave without being shown one."""
     ledger = stores.labels.ledger(project_id)
     numbers = {entry.round_number for entry in ledger if entry.round_number is not None}
     return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project_id, numbers)})
