@@ -14,6 +14,7 @@ from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lock import project_lock
 from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.rank import RankedTask
 from clinical_backend.rounds.retention import clear_up, kept_rounds
 from clinical_backend.rounds.sync import synchronise
@@ -125,6 +126,7 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
     }
     return published, {
         **earlier.report,
+        "questions": questions_of_round(stores, settings, row.project_id, snapshot),
         "counts": {**earlier.report.get("counts", {}), **counts},
         "promotion": {"promoted": True, "reason": row.request},
         "preannotation": confident.report(mode),

@@ -113,8 +113,6 @@ class Project(Base):
     """When all tasks were last listed; between times only new ones are."""
     grouped_by: Mapped[str | None] = mapped_column(default=None)
     """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
-    address: Mapped[str | None] = mapped_column(default=None)
-    """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     adaptation: Mapped[str | None] = mapped_column(default=None)
