@@ -258,7 +258,7 @@ def test_the_lock_of_a_project_that_is_gone_goes_with_it(workshop, studio):
 @pytest.mark.parametrize("entry", ["http://backend", "http://BACKEND:80/"])
 def test_the_webhook_goes_to_the_address_of_the_settings_and_nowhere_else(workshop, studio, entry):
     studio.hooks, studio.entries = [], ["http://other:9090", entry]
-    workshop.stores.projects.change(1, wiring_due=True, address="http://evil.example")
+    workshop.stores.projects.change(1, wiring_due=True)
     reconcile(workshop, 1, look=True)
     assert studio.hooks == ["http://backend/webhook"]
     assert not row(workshop).wiring_due
