@@ -49,11 +49,18 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         if project_id is not None and hasattr(self, "set"):
             self.set("model_version", _backend().on_demand_version(project_id))
 
-    def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any] | list[Any]]:
+    def predict(
+        self, tasks: Sequence[dict[str, Any]], context: dict[str, Any] | None = None, **_kwargs: Any
+    ) -> list[dict[str, Any] | list[Any]]:
         """Return one prediction per task, in order, for tasks as Label Studio sends them; an empty list for none."""
         project_id = next((task["project"] for task in tasks if task.get("project")), None)
         request = PredictRequest.model_validate(
-            {"tasks": list(tasks), "project": project_id, "label_config": self.label_config}
+            {
+                "tasks": list(tasks),
+                "project": project_id,
+                "label_config": self.label_config,
+                "params": {"context": context},
+            }
         )
         return [prediction.model_dump() if prediction else [] for prediction in _backend().predict(request)]
 

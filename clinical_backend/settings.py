@@ -13,7 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clinical_backend.errors import ClinicalError
 
-__all__ = ["Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
+__all__ = ["EVERY_ADDRESS", "Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
+
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+"""Values of HOST with which the server listens on all addresses."""
 
 Acquisition = Literal[
     "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random"
@@ -245,7 +248,7 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """Address of this backend as Label Studio sees it."""
-        host = "localhost" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        host = "localhost" if self.host in EVERY_ADDRESS else self.host
         host = f"[{host}]" if ":" in host else host
         return (self.backend_url or f"http://{host}:{self.port}").rstrip("/")
 

@@ -48,6 +48,14 @@ def test_predictions_come_one_per_task_in_order(folder):
     assert all(item["score"] is None for item in items)
 
 
+def test_a_reader_who_annotates_meanwhile_is_shown_nothing(folder):
+    body = capture("predict_50_tasks")
+    task = body["tasks"][0] | {"predictions": [{"id": 1}]}
+    backend = ClinicalBackend(label_config=body["label_config"])
+    assert backend.predict([task])[0]["result"] == []
+    assert backend.predict([task], context={"result": []}) == [[]]
+
+
 def test_the_newer_call_of_fit_makes_a_round_due(folder):
     event = capture("webhook_START_TRAINING")
     ClinicalBackend().fit("START_TRAINING", event)
@@ -73,7 +81,7 @@ def test_both_calls_of_fit_take_every_event_that_label_studio_sends(folder, monk
     assert ClinicalBackend().fit((), event=event, data=data, job_id="5") == {"model_version": "clinical-0"}
 
 
-def test_without_a_labeling_config_predictions_are_empty(folder):
+def test_without_a_labeling_config_there_are_no_predictions(folder):
     assert ClinicalBackend().predict([{"id": 1, "data": {"image": "x"}, "project": 3}]) == [[]]
 
 

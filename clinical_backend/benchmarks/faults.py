@@ -87,10 +87,16 @@ def install(faults: Faults) -> None:
         return stored
 
     def fault_then_publish(
-        self: RoundStore, row: Round, report: dict[str, Any], left: int, switched_at: float | None = None
+        self: RoundStore,
+        row: Round,
+        report: dict[str, Any],
+        size: int,
+        switched_at: float | None = None,
+        *,
+        skipped: int = 0,
     ) -> None:
         faults.meet("switched")
-        publish(self, row, report, left, switched_at)
+        publish(self, row, report, size, switched_at, skipped=skipped)
 
     RoundStore.progress = progress_then_fault  # type: ignore[method-assign]
     RoundStore.publish = fault_then_publish  # type: ignore[method-assign]

@@ -54,14 +54,17 @@ class Answered:
         When the reader opened the task, as far as the lead time tells.
     readings
         How many readers answered it, skips left out.
+    machine_at
+        When an import or a model answered, if one did before the first reader; ``None`` also where that is not told.
     after_machine
-        Whether an import or a model had answered before the first reader did.
+        Whether one did.
     """
 
     source: Source
     at: float | None = None
     served_at: float | None = None
     readings: int = 0
+    machine_at: float | None = None
     after_machine: bool = False
 
 
@@ -115,6 +118,12 @@ class Labels:
     idle_stars: int = 0
     contradicted_stars: frozenset[int] = frozenset()
     corrected: frozenset[int] = frozenset()
+
+    @property
+    def seen(self) -> dict[int, str]:
+        """The class of each task that somebody looked at: what was accepted from a model is the model's word."""
+        accepted = {task for task, answered in self.first_answers.items() if answered.source is Source.MODEL}
+        return {task: name for task, name in self.classes.items() if task not in accepted}
 
     @property
     def problems(self) -> tuple[tuple[str, str], ...]:
@@ -329,7 +338,10 @@ def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source],
     at = _time(first)
     lead = first.lead_time if first.lead_time is not None and math.isfinite(first.lead_time) else 0.0
     served_at = None if at is None else at - max(0.0, lead)
-    return Answered(sources[first.id], at, served_at, readings, bool(readers) and first is not ordered[0])
+    after_machine = bool(readers) and first is not ordered[0]
+    return Answered(
+        sources[first.id], at, served_at, readings, _time(ordered[0]) if after_machine else None, after_machine
+    )
 
 
 def _time(annotation: Annotation) -> float | None:

@@ -70,14 +70,14 @@ def evaluate_labels(
     labelled
         Labelled tasks, in its representation; those whose class it does not know are left out.
     labels
-        Class by task.
+        Class by task, of those that somebody looked at: what a model said itself would prove it right.
     rare
         The rare classes.
     groups
         What stands for the patient or study, by task.
     """
     classes = held_out.reference.classes
-    known = np.array([labels[task] in classes for task in labelled.tasks.tolist()], dtype=bool)
+    known = np.array([labels.get(task) in classes for task in labelled.tasks.tolist()], dtype=bool)
     chosen = known & held_out.may_judge(labelled.tasks, groups)
     tasks = labelled.tasks[chosen]
     probabilities = held_out.probabilities_of(tasks, labelled.features[chosen])

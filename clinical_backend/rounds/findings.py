@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "Findings", "read_audit", "read_findings"]
 
 _ESTIMATES = ("prevalence", "times_random", "left", "labels_to_90_percent")
-_NO_TARGET = "Nothing is known of the target yet: tag an exemplar, or name RARE_CLASSES."
+_NO_TARGET = (
+    "Nothing is looked for yet. Say on the project's page which finding is rare, or tag one; the next round follows."
+)
 _NOTHING_FOUND = "The queue has found no rare case yet."
 _CURVE_POINTS = 500
 _SHARE = 0.9

@@ -123,7 +123,7 @@ class Intake:
         if published is None or not from_queue:
             return None
         counts = published.report.get("counts", {})
-        size = counts.get("queue", 0)
-        # Of the pool as the round found it, what cannot be read was not queued, and readers annotated some.
-        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (size - left)
-        return reason_for_queue(left, size, pool)
+        queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
+        # Of the pool as the round found it, what cannot be read was not queued, and readers skipped or annotated some.
+        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (queue - left)
+        return reason_for_queue(left, queue - skipped, pool)

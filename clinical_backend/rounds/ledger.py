@@ -67,7 +67,9 @@ class ServedQueues:
         if answered.source is not Source.READER:
             return Provenance(_MACHINES[answered.source], None, number)
         if answered.after_machine:
-            return Provenance(Origin.SECOND_LOOK, None, number)
+            # It has been in no pool since the machine's answer, so in none that a later round drew from.
+            first = bisect_right(self._times, answered_at if answered.machine_at is None else answered.machine_at)
+            return Provenance(Origin.SECOND_LOOK, None, self._numbers[first - 1] if first else None)
         for place in [then, *range(now, then, -1)]:
             draw = self._draws.get((self._numbers[place - 1], task_id)) if place else None
             if draw is not None:

@@ -35,7 +35,8 @@ each is tested at a third of the 5 % (Bonferroni): no threshold is chosen by luc
 _NOTABLE_SCORE = 0.2
 """Of the detector, which learns as if every second case were rare: where one task in ten is, 2.7 % of such are."""
 _NOTABLE_CHANCE = 0.03
-_BY_READERS = frozenset({Origin.QUEUE, Origin.PAST_QUEUE, Origin.SECOND_LOOK})
+_UNLED = frozenset({Origin.QUEUE, Origin.PAST_QUEUE})
+"""Labels that readers gave, but for those who may have seen what an import or a model had answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def is_notable(score: float | None, chance_high: float | None = None) -> bool:
 
 
 def unled(ledger: Iterable[LedgerEntry], reports: Mapping[int, Mapping[str, Any]]) -> frozenset[int]:
-    """Return the tasks whose class a reader gave without one being ticked: what may prove that a class is right.
+    """Return the tasks whose class a reader gave without being shown one: what may prove that a class is right.
 
     Parameters
     ----------
@@ -227,7 +228,7 @@ def unled(ledger: Iterable[LedgerEntry], reports: Mapping[int, Mapping[str, Any]
         Of the rounds whose queues they are from, by number. Those of earlier versions do not tell what was ticked, and
         may have ticked everything.
     """
-    return frozenset(entry.task_id for entry in ledger if entry.origin in _BY_READERS and not _was_led(entry, reports))
+    return frozenset(entry.task_id for entry in ledger if entry.origin in _UNLED and not _was_led(entry, reports))
 
 
 def _was_led(entry: LedgerEntry, reports: Mapping[int, Mapping[str, Any]]) -> bool:

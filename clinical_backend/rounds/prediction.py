@@ -97,8 +97,10 @@ def _somebody_asked(workshop: Workshop, project_id: int, tasks: Sequence[Predict
     It asks for a single one when that is opened, which looks like *Retrieve predictions* of one task; and for a page of
     them where the project is set so.
     """
-    if interactive or any(task.predictions for task in tasks):
-        return not interactive
+    if interactive:
+        return False
+    if any(task.predictions for task in tasks):
+        return True
     if len(tasks) <= 1:
         return False
     try:

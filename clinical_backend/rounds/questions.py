@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from clinical_backend.labelstudio.labels import Labels
+    from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.rounds.target import Target
     from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.settings import Settings
     from clinical_backend.storage.schema import Project
+    from clinical_backend.storage.stores import Stores
 
-__all__ = ["Kind", "Question", "classes_of", "find_questions", "open_questions"]
+__all__ = ["Kind", "Question", "classes_of", "find_questions", "open_questions", "questions_of_round"]
 
 _SHOWN_TASKS = 24
 """So many tasks of a question are kept: a page shows them all."""
@@ -73,6 +76,11 @@ class Question:
     name: str | None
     tasks: tuple[int, ...]
     evidence: str
+
+    @property
+    def is_yes_or_no(self) -> bool:
+        """Whether yes or no answers it: look for the class, or not."""
+        return self.kind in {Kind.ALSO, Kind.RARE_SO_FAR}
 
     @property
     def asks(self) -> str:
@@ -139,6 +147,14 @@ def find_questions(
     return found
 
 
+def questions_of_round(stores: Stores, settings: Settings, project_id: int, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return what a round has to ask, as its report keeps it."""
+    project = stores.projects.get(project_id)
+    declined = project.declined if project else ()
+    found = find_questions(snapshot.labels, snapshot.target, settings.rare_classes, snapshot.scheme.classes, declined)
+    return [question.to_report() for question in found]
+
+
 def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
     """Return what is open now: what the last round asked and nobody answered since, and what the choice leaves open."""
     stores = workshop.stores
@@ -161,9 +177,12 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
     answered = {*rare_classes, *project.declined}
     for kept in published.report.get("questions", ()) if published else ():
         question = Question(Kind(kept["kind"]), kept["name"], tuple(kept["tasks"]), kept["evidence"])
-        asked = question.kind in {Kind.ALSO, Kind.RARE_SO_FAR}
         moot = question.kind is Kind.RARE_SO_FAR and (rare_classes or exemplars)
-        if question.kind not in {Kind.WHICH, Kind.UNKNOWN} and not moot and not (asked and question.name in answered):
+        if (
+            question.kind not in {Kind.WHICH, Kind.UNKNOWN}
+            and not moot
+            and not (question.is_yes_or_no and question.name in answered)
+        ):
             found.append(question)
     return found
 

@@ -161,7 +161,7 @@ def rank(
         come first, then the order is walked through, and tasks of a full group are passed over.
     skipped
         Tasks that a reader skipped and others are offered. They take nothing from those who skipped them: the queue
-        is longer by their number, at most twice as long.
+        is longer by their number, at most twice as long, and of more skipped ones those are sought that look rare.
 
     Returns
     -------
@@ -169,13 +169,14 @@ def rank(
         What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
     """
     generator = np.random.default_rng([settings.seed, round_number])
-    passed_over = int(np.isin(pool.tasks, list(skipped)).sum())
-    size = min(settings.queue_size + min(passed_over, settings.queue_size), len(pool))
+    passed_over = _rarest_first(np.flatnonzero(np.isin(pool.tasks, list(skipped))), fit, pool)
+    surplus = passed_over[settings.queue_size :]
+    size = min(settings.queue_size + len(passed_over) - len(surplus), len(pool))
     codes = group_codes(pool.tasks.tolist(), groups or {})
     cap = settings.group_cap
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
-    rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), audit)
+    rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
     choice = choose_acquisition(
         settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
     )
@@ -194,6 +195,12 @@ def rank(
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
     return choice, _explain(order, draws, fit, pool, query)
+
+
+def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
+    """Order places in the pool by the detector's score, if there is one."""
+    scores = fit.rare_probability(pool.features[places]) if len(places) else None
+    return places if scores is None else places[np.argsort(-scores, kind="stable")]
 
 
 class _Picker:

@@ -170,7 +170,8 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         now_seconds = time.time()
         pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
         fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
-        reason = reason_for_queue(left, len(queue), fresh)
+        size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
+        reason = reason_for_queue(left, size, fresh)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -14,6 +14,7 @@ from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lock import project_lock
 from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.rank import RankedTask
 from clinical_backend.rounds.retention import clear_up, kept_rounds
 from clinical_backend.rounds.sync import synchronise
@@ -90,12 +91,13 @@ def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
-    rounds.publish(row, report, len(published.task_ids), published.switched_at)
+    skipped = report["counts"]["skipped_in_queue"]
+    rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
     clear_up(workshop, project_id)
     return row
 
 
-def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, object]]:
+def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, Any]]:
     stores, settings = workshop.stores, workshop.settings_of(row.project_id)
     snapshot = synchronise(workshop.client, stores, settings, row.project_id)
     pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
@@ -116,9 +118,15 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
     mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
     ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
     published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
-    counts = {"pool": len(waiting), "labelled": len(snapshot.labels.classes), "queue": len(published.task_ids)}
+    counts = {
+        "pool": len(waiting),
+        "labelled": len(snapshot.labels.classes),
+        "queue": len(published.task_ids),
+        "skipped_in_queue": len(snapshot.labels.skipped.intersection(published.task_ids)),
+    }
     return published, {
         **earlier.report,
+        "questions": questions_of_round(stores, settings, row.project_id, snapshot),
         "counts": {**earlier.report.get("counts", {}), **counts},
         "promotion": {"promoted": True, "reason": row.request},
         "preannotation": confident.report(mode),

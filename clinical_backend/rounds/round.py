@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
@@ -20,7 +20,7 @@ from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
-from clinical_backend.rounds.questions import find_questions
+from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.rank import rank
 from clinical_backend.rounds.second_look import find_suspects
 from clinical_backend.rounds.sync import synchronise
@@ -28,9 +28,7 @@ from clinical_backend.rounds.sync import synchronise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.settings import Settings
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
 
@@ -99,7 +97,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
         evaluation = held_out and evaluate_labels(
-            held_out, inputs.labelled, snapshot.labels.classes, snapshot.target.classes, snapshot.groups
+            held_out, inputs.labelled, snapshot.labels.seen, snapshot.target.classes, snapshot.groups
         )
     with stages.stage("rank"):
         choice, ranked = rank(
@@ -136,7 +134,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "acquisition": choice.acquisition,
         "reason": choice.reason,
         "target": list(snapshot.target.classes),
-        "questions": _questions(stores, settings, project_id, snapshot),
+        "questions": questions_of_round(stores, settings, project_id, snapshot),
         "newest_task": snapshot.newest_task,
         "counts": {
             "pool": len(snapshot.pool),
@@ -148,6 +146,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "query": len(inputs.query),
             "embedded": embedded,
             "queue": len(published.task_ids),
+            "skipped_in_queue": (skipped := len(snapshot.labels.skipped.intersection(published.task_ids))),
         },
         "measurements": fitted.measurements,
         "promotion": promotion.report,
@@ -163,8 +162,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         ],
     }
     stores.labels.suspect(project_id, suspects)
-    left = sum(task not in snapshot.labels.skipped for task in published.task_ids)
-    stores.rounds.publish(row, report, left, published.switched_at)
+    stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,
@@ -177,7 +175,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
 
 
 def _unled(stores: Stores, project_id: int) -> frozenset[int]:
-    """Return the tasks whose class a reader gave with nothing ticked."""
+    """Return the tasks whose class a reader gave without being shown one."""
     ledger = stores.labels.ledger(project_id)
     numbers = {entry.round_number for entry in ledger if entry.round_number is not None}
     return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project_id, numbers)})
@@ -202,18 +200,6 @@ class _Stages:
 
     def progress(self, done: int, total: int) -> None:
         self._rounds.progress(self._row.id, self._stage, done, total)
-
-
-def _questions(stores: Stores, settings: Settings, project_id: int, snapshot: Snapshot) -> list[dict[str, Any]]:
-    project = stores.projects.get(project_id)
-    found = find_questions(
-        snapshot.labels,
-        snapshot.target,
-        settings.rare_classes,
-        snapshot.scheme.classes,
-        declined=project.declined if project else (),
-    )
-    return [question.to_report() for question in found]
 
 
 def _notes_on_images(stores: Stores, project_id: int, unreadable: int, copies: int) -> list[str]:

@@ -89,7 +89,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     known = stores.projects.get(project_id)
     target = find_target(
-        labels.classes,
+        labels.seen,
         labels.exemplars,
         labels.counter_exemplars,
         settings.rare_classes,

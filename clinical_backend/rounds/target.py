@@ -104,7 +104,7 @@ def find_target(
     Parameters
     ----------
     labels
-        Class by task, of all labelled tasks.
+        Class by task, of all labelled tasks that somebody looked at.
     exemplars, counter_exemplars
         Tasks that readers tagged.
     rare_classes

@@ -19,9 +19,10 @@ def reason_for_queue(left: int, size: int, pool: int) -> str | None:
     Parameters
     ----------
     left, size
-        Tasks of the published queue that are still to be annotated, and how many it had.
+        Tasks of the published queue that are still to be annotated, and how many it had; those are left out that a
+        reader had skipped before: they would make one round after the other due.
     pool
-        Tasks of the project without an annotation.
+        Tasks of the project that nobody annotated or skipped.
     """
     if size and left < LOW_QUEUE_SHARE * size and left < pool:
         return f"the queue is running low: {left} of {size} tasks are left"

@@ -100,8 +100,10 @@ class RoundStore:
         with self._database.write() as session:
             session.add_all(queue)
 
-    def publish(self, row: Round, report: dict[str, Any], left: int, switched_at: float | None = None) -> None:
-        """Note that the round came to its end with a queue of ``left`` tasks, which Label Studio serves.
+    def publish(
+        self, row: Round, report: dict[str, Any], size: int, switched_at: float | None = None, *, skipped: int = 0
+    ) -> None:
+        """Note that the round came to its end with a queue of this size, which Label Studio serves.
 
         With none, since nothing is left to annotate, the earlier version stays published.
 
@@ -109,9 +111,11 @@ class RoundStore:
         ----------
         switched_at
             When readers got the queue, by Label Studio's clock.
+        skipped
+            Tasks of it that a reader skipped before, and only others are served.
         """
-        values: dict[str, Any] = {"queue_left": left, "problem": None, "failures": 0, "not_before": 0.0}
-        if left:
+        values: dict[str, Any] = {"queue_left": size - skipped, "problem": None, "failures": 0, "not_before": 0.0}
+        if size:
             values["published_version"] = row.version
         ended = {
             "state": RoundState.PUBLISHED,

@@ -113,8 +113,6 @@ class Project(Base):
     """When all tasks were last listed; between times only new ones are."""
     grouped_by: Mapped[str | None] = mapped_column(default=None)
     """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
-    address: Mapped[str | None] = mapped_column(default=None)
-    """Where Label Studio reached this backend last."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     adaptation: Mapped[str | None] = mapped_column(default=None)
@@ -216,7 +214,7 @@ class TaskLabel(Base):
     draw: Mapped[Draw | None] = mapped_column(default=None)
     """Why the queue held it; ``None`` unless the label is from a queue."""
     round_number: Mapped[int | None] = mapped_column(default=None)
-    """The round whose queue readers had when the task was answered; ``None`` before the first."""
+    """The round whose queue readers had when the task was first answered, be it by a machine; ``None`` before any."""
     labelled_at: Mapped[float]
     """When it was answered, by Label Studio's clock."""
     readings: Mapped[int] = mapped_column(default=1, server_default="1")

@@ -69,12 +69,12 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     project, classes = site.project(project_id), classes_of(site.workshop, site.project(project_id))
     chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
     named = named_classes(site.settings, project)
-    if chosen and {chosen, *named} >= set(classes):
-        flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
+    # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
+    published = site.stores.rounds.published(project_id)
+    tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+    if chosen and {chosen, *named, *tagged} >= set(classes):
+        flash = Flash("Not every class can be rare: take another one away, or its tags, first.", wrong=True)
     elif chosen in classes:
-        # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
-        published = site.stores.rounds.published(project_id)
-        tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
         look_for(site.settings, site.stores, project_id, chosen, beside=tagged)
         flash = Flash(f"{chosen} is looked for. The round that is due turns the queue to it.")
     elif dropped in named:

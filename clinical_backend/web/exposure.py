@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.doctor import Finding, Status
-from clinical_backend.settings import SettingsError
+from clinical_backend.settings import EVERY_ADDRESS, SettingsError
 from clinical_backend.web.hosts import is_loopback
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
 
 __all__ = ["examine_exposure", "require_consent"]
-
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
 def require_consent(settings: Settings) -> None:
@@ -47,7 +45,7 @@ def examine_exposure(settings: Settings) -> list[Finding]:
                 " keeps others out.",
             )
         )
-    if settings.host in _EVERYWHERE and settings.backend_url is None:
+    if settings.host in EVERY_ADDRESS and settings.backend_url is None:
         found.append(
             Finding(
                 "address",

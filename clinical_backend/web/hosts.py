@@ -43,13 +43,11 @@ _REFUSAL = (
     "This backend is not known by the host that the request names. If it is the right one, name it in ALLOWED_HOSTS"
     " in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the backend."
 )
-_REFUSAL_PAGE = """<!doctype html>
+_REFUSAL_PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Unknown host</title><link rel="stylesheet" href="/static/style.css">
 <link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>Unknown host</h1>
-<p class="lead">This backend is not known by the name in the address of this page. If it is the right one, name it in
-ALLOWED_HOSTS in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the
-backend.</p></main></body></html>
+<p class="lead">{_REFUSAL}</p></main></body></html>
 """
 
 

@@ -110,10 +110,10 @@ def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     return site.fragment(request, "found.html", **_found(site, site.project(project_id).id))
 
 
-@router.get("/projects/{project_id}/fragments/asked")
-def asked(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+@router.get("/projects/{project_id}/fragments/target")
+def target(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what is looked for, and what the lead is asked."""
-    return site.fragment(request, "asked.html", **_asked(site, site.project(project_id)))
+    return site.fragment(request, "target.html", **_target(site, site.project(project_id)))
 
 
 @router.get("/projects/{project_id}/fragments/connection")
@@ -207,7 +207,7 @@ async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId) -> Re
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     project = site.project(project_id)
-    parts = _now(site, project) | _asked(site, project) | _found(site, project_id)
+    parts = _now(site, project) | _target(site, project) | _found(site, project_id)
     return site.page(request, "overview.html", here="overview", **parts)
 
 
@@ -244,7 +244,7 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
     }
 
 
-def _asked(site: Site, project: Project) -> dict[str, Any]:
+def _target(site: Site, project: Project) -> dict[str, Any]:
     questions = open_questions(site.workshop, project.id)
     named = named_classes(site.settings, project)
     published = site.stores.rounds.published(project.id)

@@ -58,6 +58,11 @@ def test_what_a_machine_answered_first_comes_from_no_queue(answered, origin):
     assert provenance(answered, r2=Draw.AUDIT) == Provenance(origin, None, 2)
 
 
+def test_what_a_reader_answered_after_a_machine_left_the_pool_with_the_machines_answer():
+    assert provenance(read(310, machine_at=150.0, after_machine=True)).round_number == 1
+    assert provenance(read(310, machine_at=50.0, after_machine=True)) == Provenance(Origin.SECOND_LOOK, None, None)
+
+
 def publish(stores, draws, switched_at):
     row = start_round(stores, 1)
     queue = [

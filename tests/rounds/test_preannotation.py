@@ -166,7 +166,7 @@ def entry(task, origin=Origin.QUEUE, draw=Draw.TARGET, number=1):
 
 def test_only_labels_that_readers_gave_are_evidence():
     ledger = [entry(task, origin, None, None) for task, origin in enumerate(Origin)]
-    assert {list(Origin)[task] for task in unled(ledger, {})} == {Origin.QUEUE, Origin.PAST_QUEUE, Origin.SECOND_LOOK}
+    assert {list(Origin)[task] for task in unled(ledger, {})} == {Origin.QUEUE, Origin.PAST_QUEUE}
 
 
 @pytest.mark.parametrize(

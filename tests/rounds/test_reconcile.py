@@ -5,13 +5,13 @@ import pytest
 from filelock import FileLock
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
-from clinical_backend.findings.evidence import LEAST_LABELS
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.second_look import read_second_look
+from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Origin, RoundState, TaskImage
 from tests.rounds.conftest import picture
@@ -258,7 +258,7 @@ def test_the_lock_of_a_project_that_is_gone_goes_with_it(workshop, studio):
 @pytest.mark.parametrize("entry", ["http://backend", "http://BACKEND:80/"])
 def test_the_webhook_goes_to_the_address_of_the_settings_and_nowhere_else(workshop, studio, entry):
     studio.hooks, studio.entries = [], ["http://other:9090", entry]
-    workshop.stores.projects.change(1, wiring_due=True, address="http://evil.example")
+    workshop.stores.projects.change(1, wiring_due=True)
     reconcile(workshop, 1, look=True)
     assert studio.hooks == ["http://backend/webhook"]
     assert not row(workshop).wiring_due
@@ -412,6 +412,42 @@ def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workshop, studio
     assert read_exemplars(workshop.stores, 1)[0] == []
 
 
+def test_what_was_accepted_from_a_model_neither_steers_nor_tells_how_frequent_or_how_well_judged_a_class_is(
+    workshop, studio
+):
+    studio.annotate(1, "red", exemplar=True)
+    studio.annotate(2, "red")
+    for task in (3, 4, 5):
+        studio.annotate(task, "red", lead_time=None, parent_prediction=9, id=task)
+    for task in (10, 11, 12):
+        studio.annotate(task, "dark")
+    for task in (13, 14):
+        studio.annotate(task, "dark", lead_time=None, parent_prediction=9, id=task)
+    snapshot = synchronise(workshop.client, workshop.stores, workshop.settings, 1)
+    assert snapshot.target.query == (1, 2)
+    assert (snapshot.target.met, snapshot.target.unsought) == ({"red": 1, "dark": 3}, 4)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).report["counts"]["labelled"] == 10
+    assert sum(read_evaluation(workshop.stores, 1).support) == 5
+
+
+def test_an_import_that_was_read_again_late_was_in_no_pool_of_the_rounds_between(workshop, studio):
+    studio.annotate(1, "red", import_id=3, id=1)
+    studio.annotate(2, "dark")
+    for _ in range(2):
+        workshop.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workshop, 1, look=True)
+    imported = studio.answers[1]
+    studio.annotate(1, "red", id=100)
+    studio.answers[1] = [*imported, *studio.answers[1]]
+    reconcile(workshop, 1, look=True)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=True)
+    label = workshop.stores.labels.all(1)[1]
+    assert (label.origin, label.round_number) == (Origin.SECOND_LOOK, None)
+
+
 def test_copies_of_answered_images_and_of_each_other_are_not_queued_and_their_number_is_said(workshop, studio):
     studio.annotate(1, "red", exemplar=True)
     studio.uris[7] = studio.uris[1]
@@ -474,6 +510,35 @@ def test_a_queue_of_which_only_skipped_tasks_are_left_is_renewed(workshop, studi
     assert len({*studio.queue()} - {*first}) >= 10
 
 
+def test_tasks_that_were_skipped_crowd_no_others_out_and_make_no_round_after_the_other_due(workshop, studio):
+    studio.skip_queue = "REQUEUE_FOR_OTHERS"
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000, "queue_size": 2})
+    studio.annotate(1, "red", exemplar=True)
+    reds = [task for task in RED if task != 1]
+    for task in reds:
+        skip(studio, task, reader=1)
+    reconcile(workshop, 1, look=True)
+    assert len({*studio.queue()} - {*reds}) >= 2
+    number = latest(workshop).number
+    for _ in range(3):
+        reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == number
+
+
+def test_a_queue_of_nothing_but_skipped_tasks_is_the_published_one(workshop, studio):
+    studio.skip_queue = "REQUEUE_FOR_OTHERS"
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    for task in studio.uris:
+        skip(studio, task, reader=1)
+    workshop.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workshop, 1, look=True)
+    assert (latest(workshop).number, row(workshop).published_version) == (2, studio.model_version)
+    assert row(workshop).queue_left == 0
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 2
+
+
 def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_back(
     workshop, studio, monkeypatch, caplog
 ):
@@ -506,9 +571,8 @@ def test_locks_that_cannot_be_written_are_told(workshop, studio, caplog):
 
 
 def test_a_round_leaves_what_the_pages_show(workshop, studio):
-    studio.config = studio.config.replace(
-        "</View>", '<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/></View>'
-    )
+    reason = '<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/></View>'
+    studio.config = studio.config.replace("</View>", reason)
     studio.data = {task: {"patient": f"p{task // 2}"} for task in studio.uris}
     workshop.settings = workshop.settings.model_copy(update={"group_field": "patient", "audit_share": 0.4})
     reconcile(workshop, 1, look=True)
@@ -524,9 +588,7 @@ def test_a_round_leaves_what_the_pages_show(workshop, studio):
     assert len(set(patients)) == len(patients)
     found = read_findings(stores, 1)
     assert found.found == len([task for task in studio.answers if task in RED])
-    assert found.audit_labels
-    assert found.left is None
-    assert f"{LEAST_LABELS - found.audit_labels} more" in found.methods["left"]
+    assert found.missing == 20 - found.audit_labels < 20
     evaluation = read_evaluation(stores, 1)
     assert sum(evaluation.support) == found.labels
     exemplars, conflicts = read_exemplars(stores, 1)

@@ -9,6 +9,7 @@ from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import rollback as rollback_module
 from clinical_backend.rounds.prediction import predict
+from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.rounds import on_demand_version
@@ -62,6 +63,15 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workshop, 
     (item,) = predict(workshop, 1, studio.config, [asked])
     assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(row.version), ["red"])
     assert latest.report["counts"]["queue"] == workshop.stores.projects.get(1).queue_left == len(studio.queue())
+
+
+def test_what_was_settled_since_the_earlier_round_is_not_asked_again(workshop, studio):
+    studio.annotate(51, "dark", exemplar=True)
+    first = run(workshop, studio, 1, 2, 52)
+    assert [one["kind"] for one in first.report["questions"]] == [Kind.ALSO]
+    run(workshop, studio, 51)
+    roll_back(workshop, 1, first.number)
+    assert open_questions(workshop, 1) == []
 
 
 @pytest.mark.parametrize("mode", ["off", "confident", "all"])

@@ -481,6 +481,13 @@ def test_yes_keeps_what_tags_had_made_the_target(web, stores, filled):
     assert stores.projects.get(1).page_options == {"rare_classes": ["b", "a"]}
 
 
+def test_yes_never_makes_every_class_rare_together_with_what_is_tagged(web, stores, filled):
+    stores.projects.change(1, label_config=CONFIG)
+    asking(stores, filled)
+    assert "Not every class can be rare" in answer(web, choose="a")
+    assert stores.projects.get(1).page_options == {}
+
+
 def test_no_is_not_asked_again_until_settings_undo_it(web, stores, wakes, filled):
     asking(stores, filled)
     stores.projects.change(1, request=None)

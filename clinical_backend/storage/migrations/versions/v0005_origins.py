@@ -1,4 +1,4 @@
-"""How each label came about, when queues were switched to, calibrated chances, and what the lead declined."""
+"""How each label came about, when queues were switched to, calibrated chances, what the lead declined; no address."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _CANDIDATES = 2
 def upgrade() -> None:
     """Add the columns, and give labels back the draws that were lost while a round ran."""
     op.add_column("rounds", sa.Column("switched_at", sa.Double()))
+    op.drop_column("projects", "address")  # none is taken from a request
     op.add_column("projects", sa.Column("declined", sa.JSON(), nullable=False, server_default="[]"))
     for name in ("chance", "chance_low", "chance_high"):
         op.add_column("queued_tasks", sa.Column(name, sa.Double()))
