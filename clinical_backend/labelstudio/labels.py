@@ -121,7 +121,7 @@ class Labels:
 
     @property
     def seen(self) -> dict[int, str]:
-        """The class of each task that somebody looked at: what was accepted from a model is the model's word."""
+        """The class of each task that somebody looked at, to learn from: what was accepted is a model's own word."""
         accepted = {task for task, answered in self.first_answers.items() if answered.source is Source.MODEL}
         return {task: name for task, name in self.classes.items() if task not in accepted}
 

@@ -36,6 +36,7 @@ from clinical_backend.rounds.finetuned_prediction import finetuned_probabilities
 from clinical_backend.rounds.grouping import group_codes
 from clinical_backend.rounds.prediction import published_model
 from clinical_backend.rounds.representation import Representation
+from clinical_backend.storage.schema import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -146,7 +147,9 @@ def _labelled(workshop: Workshop, project_id: int) -> list[_Labelled]:
     found: dict[str, _Labelled] = {}
     for task_id, entry in sorted(labels.items()):
         image = images.get(task_id)
-        if entry.label is not None and image is not None and image.digest is not None:
+        if entry.label is None or entry.origin is Origin.ACCEPTED:
+            continue
+        if image is not None and image.digest is not None:
             found.setdefault(image.digest, _Labelled(task_id, image.uri, image.digest, entry.label))
     return list(found.values())
 

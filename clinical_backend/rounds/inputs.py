@@ -71,7 +71,7 @@ def inputs_of(workshop: Workshop, snapshot: Snapshot, project_id: int, represent
         representation.features_of(workshop, project_id, tasks)
         for tasks in (
             snapshot.pool,
-            snapshot.labels.classes,
+            snapshot.labels.seen,
             snapshot.target.query,
             snapshot.target.counter_exemplars,
         )

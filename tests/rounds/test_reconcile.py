@@ -1,10 +1,12 @@
 import logging
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
+from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
@@ -410,6 +412,22 @@ def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workshop, studio
     origins = {task: label.origin for task, label in workshop.stores.labels.all(1).items()}
     assert origins == {first: Origin.IMPORTED, second: Origin.ACCEPTED, third: Origin.QUEUE}
     assert read_exemplars(workshop.stores, 1)[0] == []
+
+
+def test_no_classifier_learns_what_was_accepted_from_a_model(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    first, second, *others = studio.queue()
+    studio.annotate(first, "red")
+    studio.annotate(second, "dark")
+    for task in others:
+        studio.annotate(task, "red", lead_time=None, parent_prediction=4)
+    reconcile(workshop, 1, look=True)
+    learnt = load_checkpoint(workshop.checkpoint_folder(1, latest(workshop).version))[0]
+    studio.answers = {task: answers for task, answers in studio.answers.items() if task in {first, second}}
+    studio.uris = {task: uri for task, uri in studio.uris.items() if task not in others}
+    reconcile(workshop, 1, look=True)
+    alone = load_checkpoint(workshop.checkpoint_folder(1, latest(workshop).version))[0]
+    assert np.array_equal(learnt.weights, alone.weights)
 
 
 def test_what_was_accepted_from_a_model_neither_steers_nor_tells_how_frequent_or_how_well_judged_a_class_is(
