@@ -75,11 +75,15 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
         published = site.stores.rounds.published(project_id)
         tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+        if {chosen, *tagged} >= set(classes):  # the lead's choice outranks tags
+            tagged = ()
         look_for(site.settings, site.stores, project_id, chosen, beside=tagged)
         flash = Flash(f"{chosen} is looked for. The round that is due turns the queue to it.")
     elif dropped in named:
         drop_rare(site.settings, site.stores, project_id, dropped)
         flash = Flash(f"{dropped} is no longer chosen. A round is due.")
+    elif declined in named:  # another page chose it meanwhile
+        flash = Flash(f"{declined} is looked for by name: take it away there first.", wrong=True)
     elif declined in classes:
         decline(site.stores, project_id, declined)
         flash = Flash(f"{declined} is not looked for, and is not asked about again. Settings can undo this.")
