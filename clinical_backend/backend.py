@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event
+from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend"]
 
-logger = logging.getLogger(__name__)
+seldom = SeldomLogger(__name__)
 
 _WIRING_DELAYS = (2.0, 8.0)
 """Label Studio goes on writing to the project after its call of ``/setup``: repairs come after that."""
@@ -69,7 +69,7 @@ class Backend:
         try:
             options = request.options()
         except InvalidArgumentError as error:
-            logger.warning("Project %d keeps its earlier options: %s", project_id, error)
+            seldom.warning("Project %d keeps its earlier options: %s", project_id, error)
             options = None
         changed = options is not None and options != (project.options if project is not None else {})
         if project is None or changed:
@@ -101,14 +101,14 @@ class Backend:
         try:
             return predict(self._workshop, project_id, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
-            logger.warning("Project %d gets no predictions: %s", project_id, error)
+            seldom.warning("Project %d gets no predictions: %s", project_id, error)
             return [None] * len(tasks)
 
     def receive(self, webhook: WebhookRequest) -> str | None:
         """Take an event as a hint that something changed, and say why a round is due now, if one is."""
         project_id = webhook.project_id
         if project_id is None:
-            logger.warning("A webhook names no project: let it send its payload")
+            seldom.warning("A webhook names no project: let it send its payload")
             return None
         served = self._stores.projects.get(project_id) is not None
         deleted = webhook.event is Event.PROJECT_DELETED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 import traceback
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
 
-__all__ = ["configure_logs", "log_context"]
+__all__ = ["SeldomLogger", "configure_logs", "log_context"]
 
 logger = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_SELDOM_SECONDS = 60.0
 _CAUSES = 10  # a chain of causes may be a ring
 _context: ContextVar[Mapping[str, int]] = ContextVar("log_context", default={})  # noqa: B039 - never changed
 
@@ -36,6 +38,27 @@ def log_context(**ids: int) -> Iterator[None]:
         yield
     finally:
         _context.reset(token)
+
+
+class SeldomLogger:
+    """Warns of what any caller can bring about: each message at most once a minute, whatever calls come.
+
+    Parameters
+    ----------
+    name
+        Of the logger.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+        self._logged_at: dict[str, float] = {}
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """Warn, unless this message, before its arguments are filled in, was logged within the last minute."""
+        now = time.monotonic()
+        if now - self._logged_at.get(message, -_SELDOM_SECONDS) >= _SELDOM_SECONDS:
+            self._logged_at[message] = now
+            self._logger.warning(message, *arguments)
 
 
 def configure_logs(settings: Settings) -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from clinical_backend.logs import configure_logs, log_context
+from clinical_backend.logs import SeldomLogger, configure_logs, log_context
 from clinical_backend.settings import load_settings
 
 
@@ -85,3 +85,16 @@ def test_a_fault_that_ends_a_thread_is_logged_like_any_other(configure, capsys):
     assert record["level"] == "CRITICAL"
     assert "in fail_on" in record["exc_info"]
     assert "Jane" not in str(record)
+
+
+def test_what_any_caller_brings_about_is_warned_of_once_a_minute(caplog, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("clinical_backend.logs.time.monotonic", lambda: now[0])
+    seldom = SeldomLogger("clinical_backend.test")
+    for number in range(300):
+        seldom.warning("Project %d is unknown", number)
+    seldom.warning("another thing")
+    assert [record.getMessage() for record in caplog.records] == ["Project 0 is unknown", "another thing"]
+    now[0] += 61
+    seldom.warning("Project %d is unknown", 7)
+    assert caplog.records[-1].getMessage() == "Project 7 is unknown"

@@ -24,8 +24,8 @@ __all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels"]
 logger = logging.getLogger(__name__)
 
 _IMPORT_SECONDS = 60.0
-"""An answer without lead time that is so little younger than its task came with it. Label Studio writes the answers of
-an import after all of its tasks: for 10,000 of them within seconds."""
+"""An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
+writes the answers of an import after all of its tasks: for 10,000 of them within seconds."""
 
 _NAMED = 5
 """So many tasks of each problem are named: enough to look at, short enough to read."""
@@ -47,7 +47,7 @@ class Answered:
     Attributes
     ----------
     source
-        Who answered it: a reader, if any did.
+        Who answered it: a reader, if any did, and else an import before a model.
     at
         When, in seconds since the epoch by Label Studio's clock; ``None`` where it does not say.
     served_at
@@ -75,8 +75,8 @@ class Labels:
     Attributes
     ----------
     classes
-        The class of each task on which readers agree; where no reader answered, that of an import or of an accepted
-        prediction.
+        The class of each task on which readers agree; where no reader answered, that of an import, and without one that
+        of an accepted prediction.
     exemplars, counter_exemplars
         Tasks tagged "more like this" (or starred, where stars steer) and "not like this", ascending.
     skipped
@@ -100,6 +100,8 @@ class Labels:
         Answers that a reader's star marks while stars do not steer.
     contradicted_stars
         Tasks whose star says something else than most readers, or than a tag: the star is passed over.
+    empty
+        Tasks of which nothing but an accepted prediction without any class is known.
     corrected
         Tasks in which readers gave another class than an import or an accepted prediction: theirs is used.
     """
@@ -118,6 +120,7 @@ class Labels:
     idle_stars: int = 0
     contradicted_stars: frozenset[int] = frozenset()
     corrected: frozenset[int] = frozenset()
+    empty: frozenset[int] = frozenset()
 
     @property
     def seen(self) -> dict[int, str]:
@@ -140,7 +143,7 @@ class Labels:
             )
         if self.disagreed:
             note(
-                f"Readers disagree on {len(self.disagreed)} tasks, which are not used.",
+                f"Readers disagree and are not used: {_some(self.disagreed)}.",
                 "Let one of them correct the answer, or a third reader answer as well.",
             )
         if self.conflicting_tags:
@@ -153,9 +156,15 @@ class Labels:
                 f"The star contradicts readers' answers or tags: {_some(self.contradicted_stars)}.",
                 "The answers and tags count: correct them, or take the star away.",
             )
-        if self.idle_stars:
+        if self.empty:
             note(
-                f"{self.idle_stars} answers are starred, and stars do not steer.",
+                f"Accepted predictions name no class: {_some(self.empty)}.",
+                "Nobody is served these tasks. Delete the annotations that were created from predictions.",
+            )
+        if self.idle_stars:
+            starred = "1 answer is" if self.idle_stars == 1 else f"{self.idle_stars} answers are"
+            note(
+                f"{starred} starred, and stars do not steer.",
                 "Tag what to look for, or set STARS to true if your readers star exemplars.",
             )
         if self.corrected:
@@ -180,8 +189,8 @@ def read_labels(
 ) -> Labels:
     """Combine the answers of all readers into one label per task.
 
-    Skips do not count as answers. Readers are heard before imports and accepted predictions, which count only where
-    no reader answered. The class is that of most annotations; a tie leaves the task out. One tag is enough to make an
+    Skips do not count as answers. Readers are heard before imports, and these before accepted predictions, which nobody
+    looked at. The class is that of most annotations; a tie leaves the task out. One tag is enough to make an
     exemplar; tags both ways leave it out, and so do readers who chose different classes.
 
     Parameters
@@ -207,7 +216,7 @@ def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingSc
     """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them."""
     tasks = client.annotated_tasks(project.id)
     others: Collection[int] = ()
-    if project.skip_queue.startswith("REQUEUE"):
+    if project.skip_queue == "REQUEUE_FOR_OTHERS":  # REQUEUE_FOR_ME gives a skip back to its own reader, and last
         try:
             others = client.user_ids()
         except LabelStudioRefusedError as error:
@@ -228,9 +237,8 @@ class _Reading:
         self._unknown: Counter[str] = Counter()
         self._idle_stars = 0
         self._sources: dict[int, Source] = {}
-        self._more, self._less, self._skipped, self._conflicting, self._contradicted, self._corrected = (
-            set[int]() for _ in range(6)
-        )
+        self._more, self._less, self._skipped, self._conflicting = (set[int]() for _ in range(4))
+        self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
 
     def labels(self) -> Labels:
         """Return what was read."""
@@ -249,6 +257,7 @@ class _Reading:
             idle_stars=self._idle_stars,
             contradicted_stars=frozenset(self._contradicted),
             corrected=frozenset(self._corrected),
+            empty=frozenset(self._empty),
         )
 
     def take(self, task: AnnotatedTask) -> None:
@@ -264,7 +273,8 @@ class _Reading:
         self._first[task.id] = _first_answer(
             valid, sources, readings=len({annotation.completed_by for annotation in readers})
         )
-        heard = self._class_of(task.id, readers or valid, valid)
+        imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
+        heard = self._class_of(task.id, readers or imported or valid, valid)
         if task.id not in self._disagreed and task.id not in self._disputed:
             self._tags_of(task.id, heard)
 
@@ -287,8 +297,11 @@ class _Reading:
             self._disagreed[task_id] = leaders
         elif leaders:
             self._classes[task_id] = leaders[0]
-            if {name for _, name in _answers(scheme, machine)} - {leaders[0]}:
+            by_reader = self._sources[heard[0].id] is Source.READER
+            if by_reader and {name for _, name in _answers(scheme, machine)} - {leaders[0]}:
                 self._corrected.add(task_id)
+        elif all(self._sources[each.id] is Source.MODEL and not each.result for each in heard):
+            self._empty.add(task_id)
         return heard
 
     def _starred_classes(self, heard: Sequence[Annotation]) -> tuple[str, ...]:
@@ -320,21 +333,22 @@ def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
         return Source.READER
     if annotation.import_id is not None:
         return Source.IMPORT
-    if annotation.lead_time is not None:
-        return Source.READER
-    if annotation.parent_prediction is not None:
+    if annotation.lead_time is None and annotation.parent_prediction is not None:
         return Source.MODEL
     if annotation.created_at is None or task.created_at is None:
         return Source.READER
     age = (annotation.created_at - task.created_at).total_seconds()
-    return Source.IMPORT if age <= _IMPORT_SECONDS else Source.READER
+    # Nobody can have looked at an image for longer than its task has been there: the time came with the answer.
+    came_along = age <= _IMPORT_SECONDS and (annotation.lead_time is None or annotation.lead_time > age)
+    return Source.IMPORT if came_along else Source.READER
 
 
 def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source], *, readings: int) -> Answered:
     """Return how a task was answered first: by whom, when, and what had answered it before a reader did."""
     ordered = sorted(annotations, key=lambda annotation: (_time(annotation) or math.inf, annotation.id))
     readers = [annotation for annotation in ordered if sources[annotation.id] is Source.READER]
-    first = (readers or ordered)[0]
+    imported = [annotation for annotation in ordered if sources[annotation.id] is Source.IMPORT]
+    first = (readers or imported or ordered)[0]
     at = _time(first)
     lead = first.lead_time if first.lead_time is not None and math.isfinite(first.lead_time) else 0.0
     served_at = None if at is None else at - max(0.0, lead)

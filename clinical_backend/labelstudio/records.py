@@ -68,8 +68,8 @@ class Task(_Record):
 class Annotation(_Record):
     """One answer. ``was_cancelled`` means skipped; ``ground_truth`` means starred.
 
-    ``lead_time``, in seconds, is what the interface measures while a reader looks; imports and bulk actions leave it
-    out. ``import_id`` and ``parent_prediction`` name what an answer was copied from.
+    ``lead_time``, in seconds, is what the interface measures while a reader looks; bulk actions leave it
+    out, and most imports. ``import_id`` and ``parent_prediction`` name what an answer was copied from.
     """
 
     id: int

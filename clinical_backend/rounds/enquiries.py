@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelStudioRefusedError
 from clinical_backend.labelstudio.connect import same_url
 from clinical_backend.labelstudio.contract import SetupRequest
+from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.lock import discard_locks
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Enquiries", "find_project"]
 
 logger = logging.getLogger(__name__)
+seldom = SeldomLogger(__name__)
 
 _MOST = 100
 """Questions that wait. They are asked newest first, so that a flood of invented ids delays no real project."""
@@ -36,8 +38,6 @@ _RETRY_SECONDS = 2.0
 
 _UNMATCHED_SECONDS = 60.0
 """Label Studio answers a look at a project's entries by calling ``/setup``: if none is ours, that must not go round."""
-
-_LOG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,6 @@ class Enquiries:
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        self._logged_at = -_LOG_SECONDS
 
     def ask(self, project_id: int, *, setup: bool = False, options: bool = False) -> None:
         """Have Label Studio asked about a project soon. Returns at once.
@@ -153,7 +152,7 @@ class Enquiries:
                 settled = self.ask_now(project_id, setup=question.setup, options=question.options)
             except ClinicalError as error:
                 settled = False
-                self._log("Project %d is not taken on or forgotten: %s", project_id, error)
+                seldom.warning("Project %d is not taken on or forgotten: %s", project_id, error)
             except Exception:
                 # The thread must outlive a fault of ours: nobody else takes projects on.
                 settled = True
@@ -190,17 +189,11 @@ class Enquiries:
         try:
             return SetupRequest.model_validate({"project": project_id, "extra_params": entry.extra_params}).options()
         except InvalidArgumentError as error:
-            self._log("Project %d keeps its earlier options: %s", project_id, error)
+            seldom.warning("Project %d keeps its earlier options: %s", project_id, error)
             return None
 
     def _page(self, project_id: int) -> str:
         return self._workshop.settings.page_of(project_id)
-
-    def _log(self, message: str, project_id: int, error: ClinicalError) -> None:
-        """Warn, but not with each of many calls."""
-        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = time.monotonic()
-            logger.warning(message, project_id, error)
 
 
 def find_project(workshop: Workshop, project_id: int) -> Project | None:

@@ -69,17 +69,22 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     project, classes = site.project(project_id), classes_of(site.workshop, site.project(project_id))
     chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
     named = named_classes(site.settings, project)
-    # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
-    published = site.stores.rounds.published(project_id)
-    tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
-    if chosen and {chosen, *named, *tagged} >= set(classes):
-        flash = Flash("Not every class can be rare: take another one away, or its tags, first.", wrong=True)
+    if chosen and {chosen, *named} >= set(classes):
+        flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
     elif chosen in classes:
-        look_for(site.settings, site.stores, project_id, chosen, beside=tagged)
-        flash = Flash(f"{chosen} is looked for. The round that is due turns the queue to it.")
+        # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
+        published = site.stores.rounds.published(project_id)
+        tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+        alone = {chosen, *tagged} >= set(classes)  # not every class can be rare, and the lead's choice outranks tags
+        look_for(site.settings, site.stores, project_id, chosen, beside=() if alone else tagged)
+        flash = Flash(
+            f"{chosen}{' alone' if alone else ''} is looked for. The round that is due turns the queue to it."
+        )
     elif dropped in named:
         drop_rare(site.settings, site.stores, project_id, dropped)
         flash = Flash(f"{dropped} is no longer chosen. A round is due.")
+    elif declined in named:  # another page chose it meanwhile
+        flash = Flash(f"{declined} is looked for by name: take it away there first.", wrong=True)
     elif declined in classes:
         decline(site.stores, project_id, declined)
         flash = Flash(f"{declined} is not looked for, and is not asked about again. Settings can undo this.")

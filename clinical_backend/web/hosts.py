@@ -6,9 +6,7 @@ that page's site, but still names the host in every request.
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,6 +15,7 @@ from fastapi import status
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import Headers
 
+from clinical_backend.logs import SeldomLogger
 from clinical_backend.settings import SettingsError
 from clinical_backend.shown import shown
 
@@ -30,15 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KnownHosts", "is_loopback", "known_hosts", "name_of"]
 
-logger = logging.getLogger(__name__)
+seldom = SeldomLogger(__name__)
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
 _OPEN_PATH = "/health"
 """Orchestrators ask by whatever address they have; the answer is the same for everybody."""
 
 _OPEN_FILES = "/static/"
-_LOG_SECONDS = 60.0
-
 _REFUSAL = (
     "This backend is not known by the host that the request names. If it is the right one, name it in ALLOWED_HOSTS"
     " in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the backend."
@@ -126,7 +123,6 @@ class KnownHosts:
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app = app
         self._names = names
-        self._logged_at = -_LOG_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what names this server."""
@@ -141,9 +137,7 @@ class KnownHosts:
         if foreign is None:
             await self._app(scope, receive, send)
             return
-        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = time.monotonic()
-            logger.warning("A request for the host %s was refused. %s", shown(foreign), _REFUSAL)
+        seldom.warning("A request for the host %s was refused. %s", shown(foreign), _REFUSAL)
         await _refusal(headers)(scope, receive, send)
 
     def _knows(self, host: str, here: str | None) -> bool:

@@ -125,7 +125,7 @@ def test_a_star_steers_and_settles_only_where_the_lead_switches_it_on(scheme):
     tasks = [answer("a"), answer("b", starred=True)], [answer("b", starred=True)]
     labels = labels_of(scheme, *tasks)
     assert (labels.classes, labels.exemplars, labels.disagreed) == ({2: "b"}, (), {1: ("a", "b")})
-    assert "1 answers are starred, and stars do not steer" in labels.messages[1]
+    assert "1 answer is starred, and stars do not steer" in labels.messages[1]
     labels = labels_of(scheme, *tasks, stars=True)
     assert (labels.classes, labels.exemplars, labels.disputed) == ({1: "b", 2: "b"}, (1, 2), {})
 
@@ -144,7 +144,7 @@ def test_starred_answers_that_differ_are_a_tie(scheme):
     assert labels.disagreed == {1: ("a", "b")}
 
 
-@pytest.mark.parametrize("fields", [{}, {"import_id": 12}, {"import_id": 12, "lead_time": 3.0}])
+@pytest.mark.parametrize("fields", [{}, {"lead_time": 3.0}, {"import_id": 12}, {"import_id": 12, "lead_time": 3.0}])
 def test_the_star_of_an_import_never_steers_and_never_beats_a_reader(scheme, fields):
     labels = labels_of(scheme, [imported("b", **fields)], [imported("b", **fields), answer("a")], stars=True)
     assert labels.classes == {1: "b", 2: "a"}
@@ -166,6 +166,21 @@ def test_an_accepted_prediction_is_a_label_until_a_reader_answers(scheme):
     assert [labels.first_answers[task].source for task in (1, 2)] == [Source.MODEL, Source.READER]
 
 
+def test_what_an_import_brought_stands_before_predictions_that_were_accepted_beside_it(scheme):
+    labels = labels_of(
+        scheme, [accepted("b"), imported("a"), accepted("b")], [accepted("b"), accepted("b"), imported("b")]
+    )
+    assert labels.classes == {1: "a", 2: "b"}
+    assert labels.messages == ()
+    assert [labels.first_answers[task].source for task in (1, 2)] == [Source.IMPORT, Source.IMPORT]
+
+
+def test_an_accepted_prediction_without_a_class_is_told(scheme):
+    labels = labels_of(scheme, [accepted(None)], [accepted(None), answer("a")], [answer()])
+    assert (labels.classes, labels.empty) == ({2: "a"}, {1})
+    assert "Accepted predictions name no class: 1 task (1)" in labels.messages[0]
+
+
 def test_a_prediction_that_a_reader_submitted_is_the_readers(scheme):
     labels = labels_of(scheme, [answer("b", parent_prediction=7)])
     assert labels.first_answers[1].source is Source.READER
@@ -174,6 +189,19 @@ def test_a_prediction_that_a_reader_submitted_is_the_readers(scheme):
 def test_an_answer_that_a_script_gave_long_after_the_import_counts_as_a_readers(scheme):
     labels = labels_of(scheme, [answer("b", lead_time=None, created_at="2026-01-03T00:00:00Z")])
     assert labels.first_answers[1].source is Source.READER
+
+
+@pytest.mark.parametrize(
+    ("created_at", "lead_time", "source"),
+    [
+        ("2026-01-01T00:00:05Z", 4.0, Source.READER),  # opened a second after the import
+        ("2026-01-01T00:00:05Z", 6.0, Source.IMPORT),  # opened before the task was there
+        ("2026-01-03T00:00:00Z", 1e6, Source.READER),  # a lead time that is too long, as a tab left open measures
+    ],
+)
+def test_a_lead_time_is_a_readers_where_the_task_has_been_there_for_so_long(scheme, created_at, lead_time, source):
+    labels = labels_of(scheme, [answer("b", created_at=created_at, lead_time=lead_time)])
+    assert labels.first_answers[1].source is source
 
 
 @pytest.mark.parametrize("lead_time", [5.0, 0.0, -3.0, float("nan"), float("inf"), None])
@@ -298,6 +326,24 @@ def test_two_real_readers_come_to_one_label_set(client, second_client, make_proj
     assert labels.classes[ids[1]] == "rare"
 
 
+@pytest.mark.parametrize("treatment", ["REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"])
+def test_what_a_reader_skipped_is_unanswered_only_where_label_studio_serves_it_to_another(
+    client, second_client, make_project, treatment
+):
+    project = make_project(3)
+    client.update_project(project.id, skip_queue=treatment)
+    first, second = Reader(client), Reader(second_client)
+    skipped = first.next(project.id)
+    first.skip(skipped)
+    labels = fetch_labels(client, client.project(project.id), read_scheme(project.label_config))
+    served = set()
+    while (task := second.next(project.id)) is not None:
+        served.add(task.id)
+        second.annotate(task, {"diagnosis": ["common"]})
+    assert len(served) >= 2
+    assert (skipped.id not in labels.answered) is (skipped.id in served) is (treatment == "REQUEUE_FOR_OTHERS")
+
+
 def by(reader, minute, item):
     return item | {"completed_by": reader, "updated_at": f"2026-01-01T00:{minute:02}:00Z"}
 
@@ -331,10 +377,11 @@ def test_labels_that_a_real_import_brings_and_predictions_that_are_accepted_are_
     made = [task.id for task in client.tasks(project.id)]
     image = client.tasks(project.id)[0].data["image"]
     result = [{"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": ["rare"]}}]
-    plain, with_id = client.import_tasks(
+    plain, timed, with_id = client.import_tasks(
         project.id,
         [
             {"data": {"image": image}, "annotations": [{"result": result}]},
+            {"data": {"image": image}, "annotations": [{"result": result, "lead_time": 3.0}]},
             {"data": {"image": image}, "annotations": [{"id": 5, "result": result, "lead_time": 3.0}]},
         ],
     )
@@ -349,11 +396,12 @@ def test_labels_that_a_real_import_brings_and_predictions_that_are_accepted_are_
     reader.annotate(made[1], {"diagnosis": ["common"]})
     reader.annotate(with_id, {"diagnosis": ["common"]})
     labels = fetch_labels(client, client.project(project.id), read_scheme(project.label_config), stars=True)
-    assert labels.classes == {made[0]: "rare", made[1]: "common", plain: "rare", with_id: "common"}
+    assert labels.classes == {made[0]: "rare", made[1]: "common", plain: "rare", timed: "rare", with_id: "common"}
     assert {task: answered.source for task, answered in labels.first_answers.items()} == {
         made[0]: Source.MODEL,
         made[1]: Source.READER,
         plain: Source.IMPORT,
+        timed: Source.IMPORT,
         with_id: Source.READER,
     }
     assert labels.first_answers[with_id].after_machine

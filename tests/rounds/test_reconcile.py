@@ -505,7 +505,7 @@ def test_what_one_reader_skipped_stays_in_the_queue_where_the_project_offers_it_
     for task in others[:3]:
         studio.annotate(task, "dark")
     reconcile(workshop, 1, look=True)
-    again = treatment != "IGNORE_SKIPPED"
+    again = treatment == "REQUEUE_FOR_OTHERS"
     assert latest(workshop).number == 2
     assert (best in studio.queue()) is again
     assert len(studio.queue()) == 10 + again

@@ -463,6 +463,20 @@ def test_the_first_page_asks_which_finding_is_rare_and_takes_one_click(web, stor
     assert web.post("/projects/1/looked-for", data={"choose": "a"}).status_code == 403
 
 
+def test_of_two_classes_the_chosen_one_is_looked_for_and_not_the_one_that_tags_are_on_too(web, stores, filled):
+    assert stores.rounds.published(1).report["target"] == ["b"]
+    stores.projects.change(1, label_config=CONFIG)
+    assert "a alone is looked for" in answer(web, choose="a")
+    assert stores.projects.get(1).page_options["rare_classes"] == ["a"]
+    assert "Not every class can be rare" in answer(web, choose="b")
+
+
+def test_a_class_that_is_looked_for_by_name_is_not_declined_by_a_page_that_does_not_know_it_yet(web, stores, filled):
+    answer(web, choose="a")
+    assert "take it away there first" in answer(web, decline="a")
+    assert stores.projects.get(1).declined == []
+
+
 def asking(stores, row, **question):
     asked = {"kind": "look for it too", "name": "a", "tasks": [98], "evidence": "Since <so>."} | question
     stores.rounds.publish(row, REPORT | {"questions": [asked]}, 30)
@@ -479,13 +493,6 @@ def test_yes_keeps_what_tags_had_made_the_target(web, stores, filled):
         assert "data?task=98" in text
     assert "Look for a too?" not in answer(web, choose="a")
     assert stores.projects.get(1).page_options == {"rare_classes": ["b", "a"]}
-
-
-def test_yes_never_makes_every_class_rare_together_with_what_is_tagged(web, stores, filled):
-    stores.projects.change(1, label_config=CONFIG)
-    asking(stores, filled)
-    assert "Not every class can be rare" in answer(web, choose="a")
-    assert stores.projects.get(1).page_options == {}
 
 
 def test_no_is_not_asked_again_until_settings_undo_it(web, stores, wakes, filled):
