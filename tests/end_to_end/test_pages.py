@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -14,23 +12,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from filelock import FileLock
 from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
+from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: run `apt-get install chromium`"),
-    pytest.mark.timeout(1200),
-]
+pytestmark = needs_chromium
 ROUND_SECONDS = 600.0
 """As long as a round may take on a busy machine."""
 
@@ -42,12 +35,8 @@ PATIENCE = 120_000.0
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Chromium refuses its sandbox to root, as whom containers run tests.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with chromium_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

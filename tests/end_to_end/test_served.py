@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.rounds.reasons import reason_of
 from clinical_backend.storage.rounds import on_demand_version
 from clinical_backend.storage.schema import Draw
+from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH: run `apt-get install chromium`"),
-    pytest.mark.timeout(1200),
-]
+pytestmark = needs_chromium
 PATIENCE = 120_000.0
 """How long a page may take on a busy machine, in milliseconds."""
 SETTINGS = {
@@ -36,9 +28,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def browser(label_studio):
     """A browser that the administrator is logged in with."""
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with chromium_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1400, "height": 1200})
         page.set_default_timeout(PATIENCE)
         page.goto(f"{label_studio.url}/user/login/")
@@ -47,7 +37,6 @@ def browser(label_studio):
         page.press("input[name=password]", "Enter")
         page.wait_for_url("**/")
         yield page
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +124,7 @@ def test_no_place_in_the_queue_and_no_answer_on_demand_reads_as_a_confidence(loo
     assert [item["result"] for item in held.values()] == [[]] * 20
     queued = queue[12].task_id
     quick_view(browser, loop, queued)
+    browser.locator(".lsf-annotation-button", has_text="clinical").first.wait_for()
     (entry,) = [text for text in tabs(browser) if "clinical" in text]
     assert entry.startswith("clinical...-queue")
     assert "0.00%" in entry
