@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "ServedQueues", "enter"]
 
+_SECONDS_TO_OPEN = (
+    10.0  # from Label Studio's choice of a task until the page counts; longer would take in what was chosen by hand
+)
 _MACHINES = {Source.IMPORT: Origin.IMPORTED, Source.MODEL: Origin.ACCEPTED}
 
 
@@ -57,7 +60,8 @@ class ServedQueues:
         """Return where a label comes from.
 
         A reader keeps a task that was opened before the queue changed. So what counts is the queue of the moment at
-        which the task was opened, and else the latest one up to the answer that held it.
+        which the task was opened, and else the latest one up to the answer that held it. Where none did, the queue
+        changed while the page was loading.
         """
         answered_at = time.time() if answered.at is None else answered.at
         opened_at = answered_at if answered.served_at is None else answered.served_at
@@ -70,7 +74,8 @@ class ServedQueues:
             # It has been in no pool since the machine's answer, so in none that a later round drew from.
             first = bisect_right(self._times, answered_at if answered.machine_at is None else answered.machine_at)
             return Provenance(Origin.SECOND_LOOK, None, self._numbers[first - 1] if first else None)
-        for place in [then, *range(now, then, -1)]:
+        loading = bisect_right(self._times, opened_at - _SECONDS_TO_OPEN)
+        for place in [then, *range(now, then, -1), *range(then - 1, loading - 1, -1)]:
             draw = self._draws.get((self._numbers[place - 1], task_id)) if place else None
             if draw is not None:
                 return Provenance(Origin.QUEUE, draw, self._numbers[place - 1])

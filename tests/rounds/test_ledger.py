@@ -42,6 +42,12 @@ def test_a_task_that_only_an_older_queue_held_was_chosen_past_the_queue():
     assert provenance(read(310), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, 4)
 
 
+def test_a_task_whose_page_was_loading_when_the_queue_changed_was_served_by_the_older_one():
+    assert provenance(read(305, opened=300.4), r2=Draw.AUDIT) == Provenance(Origin.QUEUE, Draw.AUDIT, 2)
+    assert provenance(read(305, opened=300.4), r2=Draw.AUDIT, r4=Draw.TARGET).draw is Draw.TARGET
+    assert provenance(read(305, opened=300.4), r1=Draw.AUDIT).origin is Origin.PAST_QUEUE
+
+
 def test_before_the_first_queue_there_is_none():
     assert provenance(read(50), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, None)
 
