@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "ServedQueues", "enter"]
 
-_SECONDS_TO_OPEN = (
-    10.0  # from Label Studio's choice of a task until the page counts; longer would take in what was chosen by hand
-)
+# From Label Studio's choice of a task until the page counts. Longer would take in what was chosen by hand.
+_SECONDS_TO_OPEN = 10.0
 _MACHINES = {Source.IMPORT: Origin.IMPORTED, Source.MODEL: Origin.ACCEPTED}
 
 
