@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test test-versions check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -22,6 +22,13 @@ setup: .venv/installed .venv-label-studio/installed
 	$(INSTALL) --python .venv-label-studio/bin/python -r requirements/label-studio.txt
 	touch $@
 
+# Releases for `make test-versions`; earlier ones need a module that setuptools no longer has.
+.PRECIOUS: .venv-label-studio-1.%/installed
+.venv-label-studio-1.%/installed: .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio-1.$*
+	$(INSTALL) --python .venv-label-studio-1.$*/bin/python label-studio==1.$* 'setuptools<81'
+	touch $@
+
 # The SDK pins a web framework of 2021, so it lives apart too; only one test needs it.
 .venv-label-studio-ml/installed: .venv/installed requirements/label-studio-ml.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio-ml
@@ -33,6 +40,18 @@ demo: setup
 
 test: setup .venv-label-studio-ml/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The loop (connect, tag, queue in order, button, deletion, import, both kinds of tokens) on each tested Label Studio.
+LOOP := tests/end_to_end/test_connection.py tests/end_to_end/test_queue.py tests/end_to_end/test_labels.py \
+	tests/labelstudio
+VERSIONS ?= $(shell $(PYTHON) -c 'from clinical_backend.labelstudio.versions import TESTED; print(*TESTED)')
+test-versions: .venv/installed
+	failed=; for version in $(VERSIONS); do $(MAKE) test-on-$$version || failed="$$failed $$version"; done; \
+		test -z "$$failed" || { echo "Failed on Label Studio$$failed" >&2; exit 1; }
+
+test-on-%: .venv-label-studio-%/installed
+	@echo "Label Studio $*"
+	LABEL_STUDIO_BIN=.venv-label-studio-$*/bin/label-studio $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(LOOP)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ __all__ = [
     "LabelStudioRefusedError",
     "LabelStudioUnauthorizedError",
     "LabelStudioUnavailableError",
+    "LabelStudioVersionError",
     "LabelingConfigError",
     "ModelError",
     "RoundAbandonedError",
@@ -65,6 +66,10 @@ class LabelStudioError(ClinicalError):
 
 class LabelStudioUnavailableError(LabelStudioError):
     """Label Studio does not answer, or answers with a server error: try again later."""
+
+
+class LabelStudioVersionError(LabelStudioError):
+    """Label Studio is older than what this backend works with."""
 
 
 class LabelStudioUnauthorizedError(LabelStudioError):

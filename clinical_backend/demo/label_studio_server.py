@@ -212,13 +212,14 @@ def _launch(command: Path, data: Path, port: int, log: Path, extra: dict[str, st
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(data / "files"),
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",  # the switch of the same name is unknown before 1.17
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
     arguments = ["start", "--no-browser", "-p", str(port), "--internal-host", "127.0.0.1"]
-    arguments += ["--enable-legacy-api-token", "--log-level", "WARNING"]
+    arguments += ["--log-level", "WARNING"]
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - the command was found or given by the caller
             [str(command), *arguments],

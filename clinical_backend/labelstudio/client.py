@@ -20,6 +20,7 @@ from clinical_backend.labelstudio.records import (
     Webhook,
 )
 from clinical_backend.labelstudio.session import Session
+from clinical_backend.labelstudio.versions import OLDEST_TESTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -384,7 +385,7 @@ class LabelStudioClient:
             fields = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()})[:5])
             raise LabelStudioRefusedError(
                 f"Label Studio at {self.url} answers in a form that is not understood (fields: {fields}).",
-                "Use Label Studio 1.20 or later; if it is, report this together with its version.",
+                f"Use Label Studio {OLDEST_TESTED} or later; if it is, report this together with its version.",
             ) from None
 
 

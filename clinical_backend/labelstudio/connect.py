@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
+from clinical_backend.labelstudio.versions import require_supported
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
 from clinical_backend.shown import shown
 
@@ -105,12 +106,15 @@ def connect(
 
     Raises
     ------
+    LabelStudioVersionError
+        Before anything is changed, when Label Studio is older than what this backend works with.
     LabelingConfigError
         Before anything is changed, when the labeling config is not supported, or these are not some of its
         classes.
     LabelStudioRefusedError
         When Label Studio refuses the backend's address or cannot reach it. No broken entry is left behind.
     """
+    require_supported(client)
     project = client.project(project_id)
     _check_classes(project, exemplar_control, rare_classes)
     changes = list(_exemplars(client, project, add=add_exemplar_control, exemplar_control=exemplar_control))
@@ -146,9 +150,12 @@ def repair(
 
     Raises
     ------
+    LabelStudioVersionError
+        When Label Studio is older than what this backend works with.
     LabelStudioRefusedError
         When the project has no entry of a backend at this address, or Label Studio refuses a change.
     """
+    require_supported(client)
     if not any(same_url(hook.url, webhook_url(backend_url)) for hook in client.webhooks(project_id)):
         _require_entry(client, project_id, backend_url)
     changes = list(_project_settings(client, client.project(project_id)))

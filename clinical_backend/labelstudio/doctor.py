@@ -17,6 +17,7 @@ from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_ur
 from clinical_backend.labelstudio.labeling import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+from clinical_backend.labelstudio.versions import NEWEST_TESTED, is_newer_than_tested, require_supported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Status", "diagnose"]
 
-_OLDEST_VERSION = (1, 20)
 _SAMPLE = 3
 _CONNECT = "Run `clinical connect --project {project}`."
 
@@ -130,7 +130,7 @@ def _failed(check: str, error: ClinicalError) -> Finding:
 
 def _server(client: LabelStudioClient) -> Iterator[Finding]:
     try:
-        version = client.version()
+        version = require_supported(client)
         user = client.whoami()
     except LabelStudioUnauthorizedError as error:
         yield Finding("label studio", Status.OK, f"A Label Studio answers at {client.url}.")
@@ -139,16 +139,8 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     except LabelStudioError as error:
         yield _failed("label studio", error)
         return
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers and numbers < _OLDEST_VERSION:
-        yield Finding(
-            "label studio",
-            Status.WARNING,
-            f"Label Studio {version} at {client.url} is older than what this backend is tested with.",
-            "Update it to 1.23 or later.",
-        )
-    else:
-        yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.")
+    newer = f" It is newer than tested ({NEWEST_TESTED})." if is_newer_than_tested(version) else ""
+    yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.{newer}")
     yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
 
 

@@ -140,14 +140,6 @@ def test_a_wrong_token(label_studio):
     assert len(findings) == 2
 
 
-def test_an_old_version():
-    answers = {"/api/version/": {"release": "1.7.0"}, "/api/current-user/whoami": {"id": 1}}
-    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, json=answers[request.url.path]))
-    with LabelStudioClient("http://labels.example", "0" * 40, transport=transport) as client:
-        findings = diagnose(client, backend_url="http://127.0.0.1:9090")
-    assert only(findings, "label studio", Status.WARNING, "1.7.0")
-
-
 def test_a_project_that_is_not_there(client, backend):
     findings = diagnose(client, 10_000_000, backend_url=backend.url)
     assert only(findings, "project", Status.ERROR, "404")

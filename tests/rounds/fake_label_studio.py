@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Backend, Project, Task, User, View, Webhook
+from clinical_backend.labelstudio.versions import NEWEST_TESTED
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" choice="single">'
@@ -39,6 +40,8 @@ class FakeLabelStudio:
         self.calls = []
         self.hooks = ["http://backend/webhook"]
         self.entries = []
+        self.release = NEWEST_TESTED
+        self.url = "http://label-studio"
 
     def annotate(self, task_id, name, *, exemplar=False, **fields):
         chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
@@ -62,6 +65,10 @@ class FakeLabelStudio:
     def whoami(self):
         self._call("whoami")
         return User(id=1)
+
+    def version(self):
+        self._call("version")
+        return self.release
 
     def server_time(self):
         return time.time()

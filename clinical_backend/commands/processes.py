@@ -1,0 +1,66 @@
+"""Commands that run until they are told to end: the server, and workers of their own."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from clinical_backend.commands.shared import read_settings
+
+__all__ = ["serve", "worker"]
+
+logger = logging.getLogger(__name__)
+
+_LAST_REQUESTS_SECONDS = 30
+"""How long requests in progress may take when the server is told to end."""
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep an idle connection, so that none sends into one that is being closed."""
+
+
+def serve() -> None:
+    """Serve Label Studio's calls and run rounds. Settings come from the environment and .env."""
+    import uvicorn
+
+    from clinical_backend.storage.database import Database
+    from clinical_backend.web.app import make_app, make_app_of_process
+    from clinical_backend.web.exposure import examine_exposure, require_consent
+    from clinical_backend.web.hosts import known_hosts
+    from clinical_backend.web.protocol import TimelyProtocol
+
+    settings = read_settings()
+    settings.api_key  # noqa: B018 - refuses to start without one
+    require_consent(settings)
+    known_hosts(settings)
+    Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
+    for finding in examine_exposure(settings):
+        logger.warning("%s %s", finding.message, finding.cure)
+    several = f"{make_app_of_process.__module__}:{make_app_of_process.__name__}"
+    uvicorn.run(
+        make_app(settings) if settings.workers == 1 else several,
+        factory=settings.workers > 1,
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        http=TimelyProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_LAST_REQUESTS_SECONDS,
+    )
+
+
+def worker(
+    embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="For a server that starts it.")] = False,
+) -> None:
+    """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
+    from clinical_backend.jobs.rq_worker import run_rq_worker
+    from clinical_backend.jobs.worker import run_worker
+
+    settings = read_settings()
+    if embedded:
+        run_worker(settings)
+    else:
+        run_rq_worker(settings)

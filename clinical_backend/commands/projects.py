@@ -1,0 +1,175 @@
+"""Commands about one project: its connection, where it stands, its rounds."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clinical_backend.commands.shared import Project, open_client, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.settings import Settings
+
+__all__ = ["connect", "doctor", "rollback", "status"]
+
+_MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
+
+
+def connect(
+    project: Project,
+    exemplar_control: Annotated[
+        bool | None,
+        typer.Option(help="Add the control with which readers tag exemplars. Asks if neither is given."),
+    ] = None,
+    rare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Class to look for, as the labeling config writes it; may be given several times."
+        ),
+    ] = None,
+) -> None:
+    """Connect a project of Label Studio with this backend, which must be running."""
+    from clinical_backend.labelstudio.connect import connect as connect_project
+    from clinical_backend.labelstudio.connect import lacks_exemplar_control
+
+    settings = read_settings()
+    with open_client(settings) as client:
+        add = exemplar_control
+        if add is None and lacks_exemplar_control(client, project, settings.exemplar_control):
+            add = sys.stdin.isatty() and typer.confirm(
+                "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
+            )
+        changes = connect_project(
+            client,
+            project,
+            backend_url=settings.public_url,
+            basic_auth=settings.basic_auth,
+            add_exemplar_control=bool(add),
+            exemplar_control=settings.exemplar_control,
+            published_version=_published_version(settings, project),
+            rare_classes=rare or (),
+        )
+    for change in changes:
+        print(f"{'•' if change.made else '!'} {change.detail}")
+    made = any(change.made for change in changes)
+    print("Connected." if made else "Connected already; nothing was to be changed.")
+    if looked_for := _looked_for(settings, project, rare or ()):
+        print(f"Looked for: {', '.join(looked_for)}.")
+    else:
+        print("Which finding is rare? Choose it on the project's page, or name it with --rare.")
+    print(f"Its page: {settings.page_of(project)}")
+
+
+def doctor(project: Project) -> None:
+    """Check the connection of a project, and print the cure for what is wrong."""
+    from clinical_backend.labelstudio.doctor import Status, diagnose
+    from clinical_backend.web.exposure import examine_exposure
+
+    settings = read_settings()
+    findings = examine_exposure(settings)
+    with open_client(settings) as client:
+        findings += diagnose(
+            client,
+            project,
+            backend_url=settings.public_url,
+            basic_auth=settings.basic_auth,
+            exemplar_control=settings.exemplar_control,
+            stars=settings.stars,
+            published_version=_published_version(settings, project),
+            questions=_questions(settings, project),
+            read_image=_image_reader(settings, client),
+        )
+    for finding in findings:
+        print(f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}")
+        if finding.cure:
+            print(f"    → {finding.cure}")
+    if any(finding.status is Status.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+def status(project: Project) -> None:
+    """Show where a project stands, from the database of this machine."""
+    import json
+
+    from clinical_backend.backend import Backend
+    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.storage.database import Database
+
+    settings = read_settings()
+    backend = Backend(settings, Database.of(settings), LocalRunner({}))
+    found = backend.status(project)
+    if found is None:
+        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
+        raise typer.Exit(1)
+    print(json.dumps(found, indent=2))
+
+
+def rollback(
+    project: Annotated[int, typer.Argument(help="Id of the project.")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round to go back to.")],
+) -> None:
+    """Serve the queue and the model of an earlier round again; the last KEPT_ROUNDS are kept.
+
+    The queue has those of its tasks that are not annotated yet. Later rounds go on as usual: the next one that is due
+    learns from all labels and takes its place, unless it is worse on the rare classes. So correct wrong labels first.
+    """
+    from clinical_backend.backend import Backend
+    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.storage.database import Database
+
+    settings = read_settings()
+    done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
+    print(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+
+
+def _published_version(settings: Settings, project: int) -> str | None:
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.projects import ProjectStore
+
+    row = ProjectStore(Database.of(settings)).get(project)
+    return row.published_version if row else None
+
+
+def _looked_for(settings: Settings, project: int, rare: Sequence[str]) -> tuple[str, ...]:
+    """Choose what to look for, if anything is named, and return what is looked for by name."""
+    from clinical_backend.rounds.options import choose_rare, named_classes
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    stores = Stores(Database.of(settings))
+    if rare:
+        stores.projects.register(project)
+        choose_rare(stores, project, rare)
+    row = stores.projects.get(project)
+    return named_classes(settings, row) if row else settings.rare_classes
+
+
+def _questions(settings: Settings, project: int) -> list[tuple[str, str]]:
+    from clinical_backend.rounds.questions import open_questions
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    workshop = Workshop(settings, Database.of(settings))
+    return [question.as_problem(settings.page_of(project)) for question in open_questions(workshop, project)]
+
+
+def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:
+    from clinical_backend.images.decoding import decode
+    from clinical_backend.images.sources import ImageSource
+
+    source = ImageSource(
+        settings.label_studio_url,
+        client.http,
+        local_roots=settings.local_roots,
+        allowed_hosts=settings.image_hosts,
+    )
+
+    def read(uri: str, task_id: int) -> object:
+        return decode(source.fetch(uri, task_id))
+
+    return read

@@ -1,0 +1,38 @@
+"""What several commands need."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clinical_backend.logs import configure_logs
+from clinical_backend.private import private_umask
+from clinical_backend.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.client import LabelStudioClient
+
+__all__ = ["Background", "Project", "open_client", "read_settings"]
+
+Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
+
+Background = Annotated[
+    bool, typer.Option("--background", hidden=True, help="With low priority, until the standard input ends.")
+]
+
+
+def read_settings() -> Settings:
+    """Read the settings, and log and keep files as they say."""
+    settings = load_settings()
+    configure_logs(settings)
+    os.umask(private_umask(settings.model_dir))
+    return settings
+
+
+def open_client(settings: Settings) -> LabelStudioClient:
+    """Return a client of Label Studio; a context manager."""
+    from clinical_backend.labelstudio.client import LabelStudioClient
+
+    return LabelStudioClient(settings.label_studio_url, settings.api_key)
