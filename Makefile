@@ -35,6 +35,15 @@ setup: .venv/installed .venv-label-studio/installed
 	$(INSTALL) --python .venv-label-studio-ml/bin/python -r requirements/label-studio-ml.txt --editable .
 	touch $@
 
+# SDK 2.x is on GitHub only, and names a dependency by its address there, which is on PyPI too. Where GitHub cannot be
+# reached, its tests are skipped.
+LABEL_STUDIO_ML ?= git+https://github.com/HumanSignal/label-studio-ml-backend@d02cedf35d0e5d21f2f437c120174c62f66bf57a
+.venv-label-studio-ml-2/installed: .venv/installed requirements/label-studio-ml-2-overrides.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio-ml-2
+	$(INSTALL) --python .venv-label-studio-ml-2/bin/python --override requirements/label-studio-ml-2-overrides.txt \
+		'label-studio-ml @ $(LABEL_STUDIO_ML)' --editable .
+	touch $@
+
 demo: setup
 	$(BIN)/clinical demo
 
