@@ -78,10 +78,10 @@ format: .venv/installed
 bench: setup
 	$(BIN)/clinical bench all
 
-# Renews the tested set of versions.
+# Renews the tested set of versions. Left out is what torch for NVIDIA brings: each build of torch names its own.
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
-		--output-file requirements/constraints.txt pyproject.toml
+		pyproject.toml | grep -Ev '^(cuda|nvidia)-|^triton=' > requirements/constraints.txt
 
 clean:
 	rm -rf .venv .venv-* .demo .mypy_cache .ruff_cache .pytest_cache
