@@ -35,6 +35,15 @@ setup: .venv/installed .venv-label-studio/installed
 	$(INSTALL) --python .venv-label-studio-ml/bin/python -r requirements/label-studio-ml.txt --editable .
 	touch $@
 
+# SDK 2.x is on GitHub only, and names a dependency by its address there, which is on PyPI too. Where GitHub cannot be
+# reached, its tests are skipped.
+LABEL_STUDIO_ML ?= git+https://github.com/HumanSignal/label-studio-ml-backend@d02cedf35d0e5d21f2f437c120174c62f66bf57a
+.venv-label-studio-ml-2/installed: .venv/installed requirements/label-studio-ml-2-overrides.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio-ml-2
+	$(INSTALL) --python .venv-label-studio-ml-2/bin/python --override requirements/label-studio-ml-2-overrides.txt \
+		'label-studio-ml @ $(LABEL_STUDIO_ML)' --editable .
+	touch $@
+
 demo: setup
 	$(BIN)/clinical demo
 
@@ -69,10 +78,10 @@ format: .venv/installed
 bench: setup
 	$(BIN)/clinical bench all
 
-# Renews the tested set of versions.
+# Renews the tested set of versions. Left out is what torch for NVIDIA brings: each build of torch names its own.
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
-		--output-file requirements/constraints.txt pyproject.toml
+		pyproject.toml | grep -Ev '^(cuda|nvidia)-|^triton=' > requirements/constraints.txt
 
 clean:
 	rm -rf .venv .venv-* .demo .mypy_cache .ruff_cache .pytest_cache

@@ -15,6 +15,7 @@ __all__ = [
     "LabelStudioVersionError",
     "LabelingConfigError",
     "ModelError",
+    "PlottingError",
     "RoundAbandonedError",
     "RoundTimeoutError",
     "StorageError",
@@ -110,6 +111,10 @@ class JobQueueError(ClinicalError):
 
 class ClusterError(ClinicalError):
     """Ray is not installed, its cluster cannot be reached, or workers on it fail."""
+
+
+class PlottingError(ClinicalError):
+    """What draws plots is not installed."""
 
 
 class RoundAbandonedError(ClinicalError):

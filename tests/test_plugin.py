@@ -1,25 +1,21 @@
-"""The plugin without the SDK, and under the server of the SDK's release on PyPI."""
+"""The plugin without the SDK; tests/end_to_end/test_sdk.py serves it under both lines of that."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import time
 from pathlib import Path
+from typing import ClassVar
 
-import httpx2
 import pytest
 
 from clinical_backend import plugin
+from clinical_backend.backend import Backend
 from clinical_backend.plugin import ClinicalBackend
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
 
 ROOT = Path(__file__).parent.parent
 CAPTURES = ROOT / "tests" / "labelstudio" / "captures"
-SDK_PYTHON = ROOT / ".venv-label-studio-ml" / "bin" / "python"
 
 
 def capture(name):
@@ -91,58 +87,83 @@ def test_an_event_that_is_not_understood_is_no_fault(folder, event, data):
     assert ClinicalBackend().fit(event, data) in ({}, {"model_version": "clinical-0"})
 
 
+class AsUnderSdk2(ClinicalBackend):
+    """Does what SDK 2.x does with a class, as far as the class meets it: an instance for each call, text kept."""
+
+    kept: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, project_id=None, label_config=None):
+        super().__init__(project_id=project_id, label_config=label_config)
+        self.setup()
+
+    def set(self, key, value):
+        assert isinstance(value, str)
+        self.kept[key] = value
+
+    @property
+    def extra_params(self):
+        return json.loads(self.kept.get("extra_params", "{}"))
+
+
 @pytest.fixture
-def sdk_server(label_studio, tmp_path):
-    assert SDK_PYTHON.exists(), "Run `make test`: it installs the SDK into an environment of its own."
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "MODEL_DIR": str(tmp_path),
-        "LABEL_STUDIO_URL": label_studio.url,
-        "LABEL_STUDIO_API_KEY": label_studio.account.token,
-        "QUEUE_SIZE": "5",
-    }
-    with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [SDK_PYTHON, "-m", "clinical_backend._wsgi", "--port", str(port)], env=environment, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(lambda: _answers(url), 120)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)
+def called(folder, monkeypatch):
+    """Return a function that plays a call of the SDK's server, and what reached the backend in ``/setup``."""
+    monkeypatch.setattr(AsUnderSdk2, "kept", {})
+    asked = []
+    monkeypatch.setattr(Backend, "setup", lambda _self, request: asked.append(request) or "clinical-7-od")
+
+    def call(path, body):
+        monkeypatch.setattr(plugin, "_call", lambda: (path, body))
+        return asked
+
+    return call
 
 
-@pytest.mark.timeout(600)
-def test_the_sdk_server_predicts_and_runs_a_round(sdk_server, client, project):
-    assert httpx2.get(f"{sdk_server}/health").json()["status"] == "UP"
-    assert httpx2.post(f"{sdk_server}/setup", json=capture("setup"), timeout=30).is_success
-    body = capture("predict_50_tasks")
-    assert len(httpx2.post(f"{sdk_server}/predict", json=body, timeout=60).json()["results"]) == 50
-    (task, *_) = client.tasks(project.id)
-    tag = {"from_name": "exemplar", "to_name": "image", "type": "choices", "value": {"choices": ["more like this"]}}
-    event = {
-        "action": "ANNOTATION_CREATED",
-        "project": {"id": project.id},
-        "annotation": {"id": 1, "task": task.id, "result": [tag]},
-    }
-    assert httpx2.post(f"{sdk_server}/webhook", json=event, timeout=30).is_success
-    _wait(lambda: client.project(project.id).model_version.startswith("clinical-1-"), 400)
+@pytest.mark.parametrize("given", [{"queue_size": 5}, '{"queue_size": 5}'])
+def test_setup_takes_a_project_on_with_extra_params_as_text_or_object(called, given):
+    asked = called("/setup", {"project": "9.123", "extra_params": given})
+    model = AsUnderSdk2(project_id="9", label_config=capture("setup")["schema"])
+    model.set_extra_params(given)
+    (request,) = asked
+    assert (request.project_id, request.options()) == (9, {"queue_size": 5})
+    assert model.kept["model_version"] == "clinical-7-od"
+    assert model.extra_params == {"queue_size": 5}
 
 
-def _answers(url):
-    try:
-        return httpx2.get(f"{url}/health", timeout=2).is_success
-    except httpx2.TransportError:
-        return False
+def test_extra_params_that_were_emptied_are_heard_of_though_the_sdk_keeps_the_old(called):
+    AsUnderSdk2.kept["extra_params"] = '{"queue_size": 5}'
+    asked = called("/setup", {"project": "9.123", "extra_params": None})
+    AsUnderSdk2(project_id="9")
+    assert asked[0].options() == {}
 
 
-def _wait(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+def test_other_calls_ask_nothing_of_label_studio(called):
+    asked = called("/predict", {"project": "9.123"})
+    model = AsUnderSdk2(project_id="9")
+    assert asked == []
+    assert model.kept["model_version"] == "clinical-0"
+
+
+def test_outside_of_a_call_the_project_is_taken_on_too(called):
+    AsUnderSdk2.kept["extra_params"] = '{"queue_size": 5}'
+    asked = called(None, {})
+    AsUnderSdk2(project_id="9")
+    assert (asked[0].project_id, asked[0].options()) == (9, {"queue_size": 5})
+
+
+@pytest.mark.parametrize("named", ["instance", "call", "project in call"])
+def test_the_project_is_known_without_a_key_in_the_task(folder, monkeypatch, named):
+    projects = []
+    monkeypatch.setattr(Backend, "predict", lambda _self, request: projects.append(request.project_id) or [None])
+    if named != "instance":
+        body = {"project": "7.123" if named == "call" else {"id": 7}}
+        monkeypatch.setattr(plugin, "_call", lambda: ("/predict", body))
+    model = ClinicalBackend(project_id="7" if named == "instance" else None)
+    model.predict([{"id": 1, "data": {"image": "x"}}])
+    assert projects == [7]
+
+
+@pytest.mark.parametrize("project", ["", None, "None", "x", "0", "²", "9" * 30, True, []])
+def test_what_names_no_project_is_no_fault(folder, monkeypatch, project):
+    monkeypatch.setattr(plugin, "_call", lambda: ("/setup", {"project": project}))
+    ClinicalBackend(project_id=project).setup()

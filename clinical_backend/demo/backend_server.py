@@ -41,20 +41,23 @@ class BackendServer:
         Where it answers.
     log
         File that holds its output.
+    command
+        What is run; another one is for tests.
     """
 
     def __init__(self, folder: Path, label_studio_url: str, api_key: str, **settings: object) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "backend.log"
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "clinical_backend", "serve"]
         self.environment = {
             **os.environ,
             "LABEL_STUDIO_URL": label_studio_url,
             "LABEL_STUDIO_API_KEY": api_key,
             "MODEL_DIR": str(self.folder),
             "HOST": "127.0.0.1",
-            "PORT": str(self._port),
+            "PORT": str(self.port),
             **{name: str(value) for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,8 +86,8 @@ class BackendServer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "clinical_backend", "serve"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own, or a test's
+                self.command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

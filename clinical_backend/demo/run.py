@@ -19,6 +19,7 @@ from clinical_backend.demo.simulation import CLASS_CONTROL, Outcome, read_projec
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.labeling import with_exemplar_control
+from clinical_backend.plotting import pyplot
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project
@@ -55,6 +56,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | 
     stay
         Whether to stay up afterwards for a person to go on; by default where there is a terminal.
     """
+    pyplot()
     console = Console()
     folder = _FOLDER.absolute()
     outcomes = []

@@ -22,6 +22,7 @@ from clinical_backend.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.experiments.strategies import STRATEGIES
 from clinical_backend.experiments.summary import markdown
 from clinical_backend.learner.backbones import load_backbone, parse_backbone
+from clinical_backend.plotting import pyplot
 from clinical_backend.rounds.adapt import LEAST_IMAGES, options_for
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
 
     What is in the folder already is not run again, so that an interrupted call goes on where it was.
     """
-    console = Console()
     _check(plan)
+    pyplot()
+    console = Console()
     backbone = load_backbone(plan.backbone, folder=plan.cache / "backbones", image_size=plan.image_size, device="auto")
     spec = parse_backbone(plan.backbone, image_size=plan.image_size, folder=plan.cache / "backbones")
     runs = list(_runs(plan, backbone, spec, console))

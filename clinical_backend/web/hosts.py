@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
 
-__all__ = ["KnownHosts", "is_loopback", "known_hosts", "name_of"]
+__all__ = ["REFUSAL", "KnownHosts", "bracketed", "is_loopback", "known_hosts", "knows", "name_of"]
 
 seldom = SeldomLogger(__name__)
 
@@ -36,7 +36,7 @@ _OPEN_PATH = "/health"
 """Orchestrators ask by whatever address they have; the answer is the same for everybody."""
 
 _OPEN_FILES = "/static/"
-_REFUSAL = (
+REFUSAL = (
     "This backend is not known by the host that the request names. If it is the right one, name it in ALLOWED_HOSTS"
     " in the backend's settings, or set BACKEND_URL to the address by which Label Studio reaches the backend."
 )
@@ -44,7 +44,7 @@ _REFUSAL_PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Unknown host</title><link rel="stylesheet" href="/static/style.css">
 <link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>Unknown host</h1>
-<p class="lead">{_REFUSAL}</p></main></body></html>
+<p class="lead">{REFUSAL}</p></main></body></html>
 """
 
 
@@ -87,16 +87,23 @@ def known_hosts(settings: Settings) -> frozenset[str]:
         names.add(_configured(urlsplit(settings.public_url).netloc, "BACKEND_URL"))
     except ValueError:
         names.add(_configured("", "BACKEND_URL"))
-    bound = name_of(_bracketed(settings.host))
+    bound = name_of(bracketed(settings.host))
     return frozenset(names | ({bound} if bound is not None else set()))
 
 
-def _bracketed(host: str) -> str:
+def knows(names: Collection[str], host: str, reached: str) -> bool:
+    """Tell whether a ``Host`` header names this server: known ``names``, loopback, or the address that was reached."""
+    name = name_of(host)
+    return name is not None and (name == name_of(bracketed(reached)) or name in names or is_loopback(name))
+
+
+def bracketed(host: str) -> str:
+    """Return a host as :func:`name_of` reads it, with brackets around a bare address of IPv6."""
     return f"[{host}]" if host.count(":") > 1 and "[" not in host else host
 
 
 def _configured(host: str, setting: str) -> str:
-    name = name_of(_bracketed(host))
+    name = name_of(bracketed(host))
     if name is None:
         raise SettingsError(
             f"{setting} names {shown(host)!r}, which is no host.",
@@ -132,20 +139,15 @@ class KnownHosts:
             return
         headers = Headers(scope=scope)
         reached, _ = scope.get("server") or ("", None)
-        here = name_of(_bracketed(reached))
-        foreign = next((host for host in headers.getlist("host") if not self._knows(host, here)), None)
+        foreign = next((host for host in headers.getlist("host") if not knows(self._names, host, reached)), None)
         if foreign is None:
             await self._app(scope, receive, send)
             return
-        seldom.warning("A request for the host %s was refused. %s", shown(foreign), _REFUSAL)
+        seldom.warning("A request for the host %s was refused. %s", shown(foreign), REFUSAL)
         await _refusal(headers)(scope, receive, send)
-
-    def _knows(self, host: str, here: str | None) -> bool:
-        name = name_of(host)
-        return name is not None and (name == here or name in self._names or is_loopback(name))
 
 
 def _refusal(headers: Headers) -> Response:
     if "text/html" in headers.get("accept", ""):
         return HTMLResponse(_REFUSAL_PAGE, status.HTTP_421_MISDIRECTED_REQUEST)
-    return JSONResponse({"detail": _REFUSAL}, status.HTTP_421_MISDIRECTED_REQUEST)
+    return JSONResponse({"detail": REFUSAL}, status.HTTP_421_MISDIRECTED_REQUEST)

@@ -14,10 +14,13 @@ from starlette.datastructures import Headers
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["TASK_LIMIT", "BasicAuthentication", "BodyLimits"]
+__all__ = ["BODY_LIMIT", "REFUSAL", "TASK_LIMIT", "BasicAuthentication", "BodyLimits", "Password"]
 
 TASK_LIMIT = 100_000
 """Most tasks in one call of ``/predict``: Label Studio sends all tasks of a project at once."""
+
+BODY_LIMIT = 128 * 2**20
+"""Most bytes of one body."""
 
 _SMALLNESS = 512
 """A body is small below this part of the largest one: as many as there are connections, they make up one of those."""
@@ -25,7 +28,7 @@ _SMALLNESS = 512
 _LONGEST_HEADER = 4096
 _OPEN_PATHS = frozenset({"/", "/health"})
 _OPEN_FILES = "/static/"
-_REFUSAL = (
+REFUSAL = (
     "User or password is wrong. Set them in the backend's entry in Label Studio,"
     " and run `clinical connect` so that webhooks carry them too."
 )
@@ -36,6 +39,28 @@ _REFUSAL_PAGE = """<!doctype html>
 <p class="lead">They are those of BASIC_AUTH_USER and BASIC_AUTH_PASS in the backend's settings. Load the page again
 to enter them.</p></main></body></html>
 """
+
+
+class Password:
+    """What an ``Authorization`` header must bring.
+
+    Parameters
+    ----------
+    credentials
+        User and password; ``None`` accepts everything.
+    """
+
+    def __init__(self, credentials: tuple[str, str] | None) -> None:
+        # Browsers send UTF-8, Label Studio's HTTP client Latin-1.
+        pair = ":".join(credentials or ())
+        self._accepted = [pair.encode(encoding, "replace") for encoding in ("utf-8", "latin-1")] if credentials else []
+
+    def accepts(self, header: str) -> bool:
+        """Tell whether a header, or an empty one, is right."""
+        if not self._accepted:
+            return True
+        given = _credentials(header)
+        return any(hmac.compare_digest(given, accepted) for accepted in self._accepted)
 
 
 class BasicAuthentication:
@@ -54,31 +79,23 @@ class BasicAuthentication:
 
     def __init__(self, app: ASGIApp, credentials: tuple[str, str] | None) -> None:
         self._app = app
-        # Browsers send UTF-8, Label Studio's HTTP client Latin-1.
-        pair = ":".join(credentials or ())
-        self._accepted = [pair.encode(encoding, "replace") for encoding in ("utf-8", "latin-1")] if credentials else []
+        self._password = Password(credentials)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 401 whatever is not exactly right."""
         path = scope.get("path", "")
         guarded = scope["type"] != "lifespan" and path not in _OPEN_PATHS and not path.startswith(_OPEN_FILES)
-        if guarded and not self._accepts(Headers(scope=scope)):
+        if guarded and not self._password.accepts(Headers(scope=scope).get("authorization", "")):
             await _refusal(Headers(scope=scope))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _accepts(self, headers: Headers) -> bool:
-        if not self._accepted:
-            return True
-        given = _credentials(headers.get("authorization", ""))
-        return any(hmac.compare_digest(given, accepted) for accepted in self._accepted)
 
 
 def _refusal(headers: Headers) -> Response:
     challenge = {"WWW-Authenticate": "Basic"}
     if "text/html" in headers.get("accept", ""):
         return HTMLResponse(_REFUSAL_PAGE, status.HTTP_401_UNAUTHORIZED, challenge)
-    return JSONResponse({"detail": _REFUSAL}, status.HTTP_401_UNAUTHORIZED, challenge)
+    return JSONResponse({"detail": REFUSAL}, status.HTTP_401_UNAUTHORIZED, challenge)
 
 
 def _credentials(header: str) -> bytes:
@@ -108,7 +125,7 @@ class BodyLimits:
         that large ones keep no event from coming in.
     """
 
-    def __init__(self, app: ASGIApp, each: int = 128 * 2**20, together: int = 256 * 2**20) -> None:
+    def __init__(self, app: ASGIApp, each: int = BODY_LIMIT, together: int = 256 * 2**20) -> None:
         self._app = app
         self._each = each
         self._together = together
