@@ -157,9 +157,10 @@ def connect(
     from clinical_backend.labelstudio.connect import lacks_exemplar_control
 
     settings = _settings()
+    own = _own_settings(settings, project)
     with _client(settings) as client:
         add = exemplar_control
-        if add is None and lacks_exemplar_control(client, project, settings.exemplar_control):
+        if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
             add = sys.stdin.isatty() and typer.confirm(
                 "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
             )
@@ -169,7 +170,8 @@ def connect(
             backend_url=settings.public_url,
             basic_auth=settings.basic_auth,
             add_exemplar_control=bool(add),
-            exemplar_control=settings.exemplar_control,
+            exemplar_control=own.exemplar_control,
+            class_control=own.class_control,
             published_version=_published_version(settings, project),
             rare_classes=rare or (),
         )
@@ -193,15 +195,18 @@ def doctor(project: Project) -> None:
     settings = _settings()
     findings = examine_exposure(settings)
     with _client(settings) as client:
+        own = _own_settings(settings, project)
         findings += diagnose(
             client,
             project,
             backend_url=settings.public_url,
             basic_auth=settings.basic_auth,
-            exemplar_control=settings.exemplar_control,
-            stars=settings.stars,
+            exemplar_control=own.exemplar_control,
+            class_control=own.class_control,
+            stars=own.stars,
             published_version=_published_version(settings, project),
             questions=_questions(settings, project),
+            notices=_notices(settings, project),
             read_image=_image_reader(settings, client),
         )
     for finding in findings:
@@ -231,6 +236,25 @@ def status(project: Project) -> None:
         print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
         raise typer.Exit(1)
     print(json.dumps(found, indent=2))
+
+
+@app.command()
+def unreadable(
+    project: Project,
+    form: Annotated[Literal["text", "csv", "json"], typer.Option("--format", help="How they are written.")] = "text",
+) -> None:
+    """List the tasks that are left out or doubtful, each with its reason: unreadable images and answers."""
+    from clinical_backend.rounds.troubles import write_troubles
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    settings = _settings()
+    stores = Stores(Database.of(settings))
+    if stores.projects.get(project) is None:
+        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
+        raise typer.Exit(1)
+    for line in write_troubles(stores, project, form, settings.browser_url):
+        print(line, end="")
 
 
 @app.command()
@@ -463,6 +487,13 @@ def _client(settings: Settings) -> LabelStudioClient:
     return LabelStudioClient(settings.label_studio_url, settings.api_key)
 
 
+def _own_settings(settings: Settings, project: int) -> Settings:
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    return Workshop(settings, Database.of(settings)).settings_of(project)
+
+
 def _published_version(settings: Settings, project: int) -> str | None:
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.projects import ProjectStore
@@ -492,6 +523,15 @@ def _questions(settings: Settings, project: int) -> list[tuple[str, str]]:
 
     workshop = Workshop(settings, Database.of(settings))
     return [question.as_problem(settings.page_of(project)) for question in open_questions(workshop, project)]
+
+
+def _notices(settings: Settings, project: int) -> list[tuple[str, str, str]]:
+    from clinical_backend.rounds.notices import notices
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    found = notices(Workshop(settings, Database.of(settings)), project)
+    return [(one.about, one.problem, one.cure) for one in found]
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:

@@ -134,7 +134,7 @@ def read_scheme(
     """
     tags = Tags(label_config)
     tags.require_image()
-    control, others = _class_control(tags, exemplar_control, class_control)
+    control, others = _class_control(tags, exemplar_control, class_control or None)
     name, image_name = control.name, control.element.get("toName", "")
     image_field = _field(tags.images[image_name])
     classes = choices_of(control.element)

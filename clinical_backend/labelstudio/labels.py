@@ -108,6 +108,8 @@ class Labels:
         answered in Label Studio.
     class_control
         The control that holds the classes.
+    changed
+        When one of a task's answers was last changed, in seconds since the epoch.
     corrected
         Tasks in which readers gave another class than an import or an accepted prediction: theirs is used.
     """
@@ -129,6 +131,7 @@ class Labels:
     empty: frozenset[int] = frozenset()
     unread: dict[int, Unread] = field(default_factory=dict)
     class_control: str = ""
+    changed: dict[int, float] = field(default_factory=dict)
 
     @property
     def seen(self) -> dict[int, str]:
@@ -248,6 +251,7 @@ class _Reading:
         self._more, self._less, self._skipped, self._conflicting = (set[int]() for _ in range(4))
         self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
         self._unread: dict[int, Unread] = {}
+        self._changed: dict[int, float] = {}
 
     def labels(self) -> Labels:
         """Return what was read."""
@@ -269,6 +273,7 @@ class _Reading:
             empty=frozenset(self._empty),
             unread=self._unread,
             class_control=self._scheme.class_control,
+            changed=self._changed,
         )
 
     def take(self, task: AnnotatedTask) -> None:
@@ -280,6 +285,8 @@ class _Reading:
             if self._readers <= {annotation.completed_by for annotation in task.annotations}:
                 self._first[task.id] = _first_answer(task.annotations, sources, readings=0)
             return
+        if changes := [annotation.updated_at.timestamp() for annotation in valid if annotation.updated_at is not None]:
+            self._changed[task.id] = max(changes)
         readers = [annotation for annotation in valid if sources[annotation.id] is Source.READER]
         self._first[task.id] = _first_answer(
             valid, sources, readings=len({annotation.completed_by for annotation in readers})
