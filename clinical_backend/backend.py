@@ -12,10 +12,12 @@ from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake
+from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.rounds.scheme import learnt_of
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.rounds import on_demand_version
 
@@ -170,9 +172,12 @@ class Backend:
             "adaptation": project.adaptation,
             "finetuning": self._finetuning(project_id),
             "problem": project.problem,
+            "learnt": learnt_of(self._workshop, project),
             "looked_for": list(named_classes(self._workshop.settings, project)),
             "not_looked_for": project.declined,
             "questions": [question.to_report() for question in open_questions(self._workshop, project_id)],
+            "troubles": {kind.value: count for kind, count in self._stores.troubles.counts(project_id).items()},
+            "notices": [str(notice) for notice in notices(self._workshop, project_id)],
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),
             "round": None

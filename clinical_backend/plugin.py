@@ -18,6 +18,7 @@ from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, 
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.settings import load_settings
+from clinical_backend.storable import storable_json
 from clinical_backend.storage.database import Database
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         project_id = next((task["project"] for task in tasks if task.get("project")), None) or self._project()
         request = PredictRequest.model_validate(
             {
-                "tasks": list(tasks),
+                "tasks": storable_json(list(tasks)),
                 "project": project_id,
                 "label_config": self.label_config,
                 "params": {"context": context},
@@ -112,7 +113,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
             event, data = args
         try:
             payload = data if isinstance(data, dict) else {}  # the SDK passes on whatever it was sent
-            webhook = WebhookRequest.model_validate({**payload, "action": event or ""})
+            webhook = WebhookRequest.model_validate(storable_json({**payload, "action": event or ""}))
         except ValidationError:
             return {}
         in_own_process = "job_id" in kwargs or "workdir" in kwargs

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.storable import read_json
 
 __all__ = ["EVERY_ADDRESS", "Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
 
@@ -45,7 +46,7 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         if value.lstrip().startswith("["):
             with suppress(ValueError):
-                return json.loads(value)
+                return read_json(value)
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
@@ -58,7 +59,7 @@ class ProjectOptions(BaseModel):
     """What one project may set for itself, on its page or through the backend's "Extra params" in Label Studio.
 
     Every field means what the setting of the same name means; ``None`` keeps the backend's own. An empty
-    ``rare_classes`` or ``group_field`` says that there is none, whatever is set elsewhere.
+    ``rare_classes``, ``group_field`` or ``class_control`` says that there is none, whatever is set elsewhere.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -68,6 +69,7 @@ class ProjectOptions(BaseModel):
     audit_share: float | None = Field(default=None, ge=0.0, le=0.9)
     rare_classes: Names | None = None
     exemplar_control: str | None = Field(default=None, min_length=1)
+    class_control: str | None = Field(default=None, max_length=200)
     stars: bool | None = None
     preannotate: Preannotate | None = None
     start_training_each_n_updates: int | None = Field(default=None, ge=1)
@@ -123,6 +125,8 @@ class Settings(BaseSettings):
         the tagged exemplars are.
     exemplar_control
         Name of the ``Choices`` control with which readers tag exemplars.
+    class_control
+        Name of the ``Choices`` control that holds the classes. Without it, the first one that can be learnt does.
     stars
         Whether a reader's star (ground truth) on an answer tags an exemplar too, and settles a tie between readers.
         A star that came with an import never does.
@@ -155,6 +159,8 @@ class Settings(BaseSettings):
     image_hosts
         Hosts, hosts with a port, and networks that images may come from although they are not public, separated
         by commas. Label Studio itself needs no entry.
+    image_check_days
+        Within so many days an image that was replaced under the same address is noticed; 0 never looks.
     reconcile_seconds
         How often every project is compared with Label Studio, for what no webhook told.
     predict_seconds
@@ -199,6 +205,7 @@ class Settings(BaseSettings):
     audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
     rare_classes: Annotated[Names, NoDecode] = ()
     exemplar_control: str = Field(default="exemplar", min_length=1)
+    class_control: str | None = Field(default=None, min_length=1, max_length=200)
     stars: bool = False
     preannotate: Preannotate = "off"
     acquisition: Acquisition = "auto"
@@ -214,6 +221,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     local_files_document_root: Path | None = None
     image_hosts: Annotated[Names, NoDecode] = ()
+    image_check_days: float = Field(default=7.0, ge=0.0, le=3650.0)
     reconcile_seconds: float = Field(default=60.0, gt=0)
     predict_seconds: float = Field(default=60.0, gt=0)
     round_timeout_seconds: int = Field(default=14_400, ge=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "shown"]
+__all__ = ["counted", "listed", "shown"]
 
 _LONGEST = 60  # a class name of a dozen words; lists of some stay readable
 _MOST = 10
@@ -27,3 +27,11 @@ def counted(numbers: Mapping[str, int], most: int = _MOST) -> str:
     if len(order) > most:
         parts.append(f"and {len(order) - most} more")
     return ", ".join(parts)
+
+
+def listed(names: Sequence[str], most: int = _MOST) -> str:
+    """Return names in quotes, the last one after "and"; of many only so many, and how many more there are."""
+    parts = [f"'{shown(name)}'" for name in names[:most]]
+    if len(names) > most:
+        parts.append(f"{len(names) - most} more")
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.settings import Settings
 
-__all__ = ["connect", "doctor", "rollback", "status"]
+__all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
 _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 
@@ -38,9 +38,10 @@ def connect(
     from clinical_backend.labelstudio.connect import lacks_exemplar_control
 
     settings = read_settings()
+    own = _own_settings(settings, project)
     with open_client(settings) as client:
         add = exemplar_control
-        if add is None and lacks_exemplar_control(client, project, settings.exemplar_control):
+        if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
             add = sys.stdin.isatty() and typer.confirm(
                 "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
             )
@@ -50,7 +51,8 @@ def connect(
             backend_url=settings.public_url,
             basic_auth=settings.basic_auth,
             add_exemplar_control=bool(add),
-            exemplar_control=settings.exemplar_control,
+            exemplar_control=own.exemplar_control,
+            class_control=own.class_control,
             published_version=_published_version(settings, project),
             rare_classes=rare or (),
         )
@@ -73,15 +75,18 @@ def doctor(project: Project) -> None:
     settings = read_settings()
     findings = examine_exposure(settings)
     with open_client(settings) as client:
+        own = _own_settings(settings, project)
         findings += diagnose(
             client,
             project,
             backend_url=settings.public_url,
             basic_auth=settings.basic_auth,
-            exemplar_control=settings.exemplar_control,
-            stars=settings.stars,
+            exemplar_control=own.exemplar_control,
+            class_control=own.class_control,
+            stars=own.stars,
             published_version=_published_version(settings, project),
             questions=_questions(settings, project),
+            notices=_notices(settings, project),
             read_image=_image_reader(settings, client),
         )
     for finding in findings:
@@ -109,6 +114,24 @@ def status(project: Project) -> None:
     print(json.dumps(found, indent=2))
 
 
+def unreadable(
+    project: Project,
+    form: Annotated[Literal["text", "csv", "json"], typer.Option("--format", help="How they are written.")] = "text",
+) -> None:
+    """List the tasks that are left out or doubtful, each with its reason: unreadable images and answers."""
+    from clinical_backend.rounds.troubles import write_troubles
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    settings = read_settings()
+    stores = Stores(Database.of(settings))
+    if stores.projects.get(project) is None:
+        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
+        raise typer.Exit(1)
+    for line in write_troubles(stores, project, form, settings.browser_url):
+        print(line, end="")
+
+
 def rollback(
     project: Annotated[int, typer.Argument(help="Id of the project.")],
     number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round to go back to.")],
@@ -125,6 +148,13 @@ def rollback(
     settings = read_settings()
     done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
     print(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+
+
+def _own_settings(settings: Settings, project: int) -> Settings:
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    return Workshop(settings, Database.of(settings)).settings_of(project)
 
 
 def _published_version(settings: Settings, project: int) -> str | None:
@@ -156,6 +186,15 @@ def _questions(settings: Settings, project: int) -> list[tuple[str, str]]:
 
     workshop = Workshop(settings, Database.of(settings))
     return [question.as_problem(settings.page_of(project)) for question in open_questions(workshop, project)]
+
+
+def _notices(settings: Settings, project: int) -> list[tuple[str, str, str]]:
+    from clinical_backend.rounds.notices import notices
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    found = notices(Workshop(settings, Database.of(settings)), project)
+    return [(one.about, one.problem, one.cure) for one in found]
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:

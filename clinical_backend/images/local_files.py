@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.look import Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,7 @@ class LocalFiles:
         self._roots = tuple(Path(root).resolve() for root in roots)
         self._size_limit = size_limit
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, mark: str | None = None) -> Look | None:
         """Return the content of a file, or ``None`` where no root holds a readable file of that name.
 
         Parameters
@@ -40,6 +41,8 @@ class LocalFiles:
         name
             The ``d`` parameter of the address: a path relative to the document root. As in Label Studio, a
             leading slash changes nothing.
+        mark
+            What the file had when it was read before: with the same one it is not read again.
 
         Raises
         ------
@@ -53,17 +56,20 @@ class LocalFiles:
             except (OSError, ValueError, RuntimeError):  # missing, a NUL in the name, a loop of links
                 continue
             if path.is_relative_to(root) and path != root:
-                content = self._content(root, path.relative_to(root).parts)
-                if content is not None:
-                    return content
+                look = self._look(root, path.relative_to(root).parts, mark)
+                if look is not None:
+                    return look
         return None
 
-    def _content(self, root: Path, parts: tuple[str, ...]) -> bytes | None:
+    def _look(self, root: Path, parts: tuple[str, ...], mark: str | None) -> Look | None:
         try:
             with open(_open_inside(root, parts), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     return None
+                now = f"file {status.st_size} {status.st_mtime_ns}"
+                if now == mark:
+                    return Look(None, mark)
                 content = file.read(self._size_limit + 1)
         except OSError:
             return None
@@ -72,7 +78,7 @@ class LocalFiles:
                 f"The local file of the image has more than {self._size_limit / 2**20:.0f} MiB.",
                 "Provide a smaller version of it.",
             )
-        return content
+        return Look(content, now)
 
 
 def _open_inside(root: Path, parts: tuple[str, ...]) -> int:

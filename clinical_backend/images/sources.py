@@ -14,8 +14,10 @@ from clinical_backend.images.addresses import AddressGuard
 from clinical_backend.images.connections import GuardedTransport
 from clinical_backend.images.data_urls import read_data_url
 from clinical_backend.images.local_files import LocalFiles
+from clinical_backend.images.look import Look
 from clinical_backend.images.transfer import Transfer
 from clinical_backend.parallel import map_in_order
+from clinical_backend.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -127,16 +129,38 @@ class ImageSource:
         ImageError
             When the image cannot be had. The message holds no path and no token.
         """
-        uri = uri.strip()
+        return self.look(uri, task_id).content or b""
+
+    def look(self, uri: str, task_id: int | None = None, mark: str | None = None) -> Look:
+        """Return what is at an address now.
+
+        Parameters
+        ----------
+        uri, task_id
+            As in :meth:`fetch`.
+        mark
+            Of an earlier look: where it tells that nothing changed, the bytes are not read.
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be had.
+        """
+        uri = storable(uri).strip()
         scheme = uri.partition(":")[0].lower()
         if scheme == "data":
-            return read_data_url(uri, size_limit=self._size_limit)
+            return Look(read_data_url(uri, size_limit=self._size_limit), None)
         if scheme in _CLOUD_SCHEMES:
-            return self._fetch_cloud(uri, task_id)
+            return self._fetch_cloud(uri, task_id, mark)
         if scheme in {"http", "https"}:
-            return self._fetch_web(uri)
+            return self._fetch_web(uri, mark)
         if uri.startswith("/") and not uri.startswith("//"):
-            return self._fetch_web(self._absolute(uri))
+            return self._fetch_web(self._absolute(uri), mark)
+        if not uri:
+            raise ImageError(
+                "The task's data has no address of an image, or several, where the labeling config looks for it.",
+                "Import one image per task, in the field that the Image tag names.",
+            )
         raise ImageError(
             "The task's data does not hold an address of an image that the backend knows.",
             "Use http(s)://, data:, s3://, gs:// or azure-blob:// addresses, or files that were uploaded to "
@@ -167,22 +191,22 @@ class ImageSource:
             path = sub_path + path
         return origin + path
 
-    def _fetch_web(self, address: str) -> bytes:
+    def _fetch_web(self, address: str, mark: str | None) -> Look:
         local = self._local_name(address)
         if local is not None:
-            content = self._local_files.read(local)
-            if content is not None:
-                return content
-        return self._transfer.get(address)
+            look = self._local_files.read(local, mark)
+            if look is not None:
+                return look
+        return self._transfer.get(address, mark)
 
-    def _fetch_cloud(self, uri: str, task_id: int | None) -> bytes:
+    def _fetch_cloud(self, uri: str, task_id: int | None, mark: str | None) -> Look:
         if task_id is None:
             raise ImageError(
                 "An image in cloud storage can only be fetched for a task.",
                 "Import it as a task through the project's cloud storage.",
             )
         file_uri = base64.urlsafe_b64encode(uri.encode()).decode()
-        return self._transfer.get(self._absolute(f"/tasks/{task_id}/presign/?fileuri={file_uri}"))
+        return self._transfer.get(self._absolute(f"/tasks/{task_id}/presign/?fileuri={file_uri}"), mark)
 
     def _local_name(self, address: str) -> str | None:
         """Return which local file an address of the Label Studio host asks for, if it asks for one."""

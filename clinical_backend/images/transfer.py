@@ -9,6 +9,7 @@ import httpx2
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.connections import finished_by
+from clinical_backend.images.look import Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,9 @@ __all__ = ["Transfer"]
 _MAX_REDIRECTS = 5
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS = {"Accept": "image/*, application/dicom, */*;q=0.1", "Accept-Encoding": "identity"}
+
+_ETAG, _DATE = "etag ", "date "
+_LONGEST_MARK = 300
 
 
 class _TryAgainError(Exception):
@@ -65,8 +69,15 @@ class Transfer:
         self._attempts = attempts
         self._backoff = backoff
 
-    def get(self, address: str) -> bytes:
+    def get(self, address: str, mark: str | None = None) -> Look:
         """Return the body that an address replies with.
+
+        Parameters
+        ----------
+        address
+            Where to ask.
+        mark
+            What an earlier reply had: with the same one the body is not read.
 
         Raises
         ------
@@ -79,32 +90,38 @@ class Transfer:
         for attempt in range(1, self._attempts + 1):
             try:
                 with finished_by(deadline):
-                    return self._follow(url, deadline)
+                    return self._follow(url, deadline, mark)
             except _TryAgainError as error:
                 if attempt == self._attempts or time.monotonic() > deadline:
                     raise error.failure from None
                 time.sleep(self._backoff * 2 ** (attempt - 1))
         raise AssertionError("at least one attempt is made")
 
-    def _follow(self, url: httpx2.URL, deadline: float) -> bytes:
+    def _follow(self, url: httpx2.URL, deadline: float, mark: str | None) -> Look:
         for _ in range(_MAX_REDIRECTS + 1):
-            reply = self._hop(url, deadline)
-            if isinstance(reply, bytes):
+            reply = self._hop(url, deadline, mark)
+            if isinstance(reply, Look):
                 return reply
             url = reply
         raise ImageError(f"{url.host} redirects more than {_MAX_REDIRECTS} times.", "Check the address of the image.")
 
-    def _hop(self, url: httpx2.URL, deadline: float) -> bytes | httpx2.URL:
+    def _hop(self, url: httpx2.URL, deadline: float, mark: str | None) -> Look | httpx2.URL:
         """Return the body of a reply, or where it redirects to."""
         client = self._choose_client(url)
-        request = client.build_request("GET", url, headers=_HEADERS, timeout=self._time_out)
+        headers = _HEADERS | _condition(mark)
+        request = client.build_request("GET", url, headers=headers, timeout=self._time_out)
         try:
             response = client.send(request, stream=True, follow_redirects=False)
             try:
                 if response.has_redirect_location:
                     return _parse(str(url.join(response.headers["location"])))
+                if mark is not None and response.status_code == httpx2.codes.NOT_MODIFIED:
+                    return Look(None, mark)
                 _check_status(response)
-                return self._body(response, deadline)
+                now = _mark(response)
+                if mark is not None and now == mark:
+                    return Look(None, mark)
+                return Look(self._body(response, deadline), now)
             finally:
                 response.close()
         except httpx2.TransportError as error:
@@ -141,6 +158,23 @@ class Transfer:
             f"{url.host} sends more than {self._size_limit / 2**20:.0f} MiB for one image.",
             "Provide a smaller version of the image.",
         )
+
+
+def _mark(response: httpx2.Response) -> str | None:
+    """Return what tells that a reply's body is the same as before, where the host says."""
+    etag, date = response.headers.get("etag"), response.headers.get("last-modified")
+    if etag and len(etag) <= _LONGEST_MARK:
+        return f"{_ETAG}{etag}"
+    if date and len(date) <= _LONGEST_MARK:
+        return f"{_DATE}{date} {response.headers.get('content-length', '')}"
+    return None
+
+
+def _condition(mark: str | None) -> dict[str, str]:
+    """Return the header that asks for a body only if it is another one."""
+    if mark is not None and mark.startswith(_ETAG):
+        return {"If-None-Match": mark.removeprefix(_ETAG)}
+    return {}  # by date alone a host would pass over what was replaced by an older file
 
 
 def _parse(address: str) -> httpx2.URL:

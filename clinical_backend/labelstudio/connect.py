@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.labelstudio.records import Backend, Project
 
 __all__ = [
@@ -73,6 +74,7 @@ def connect(
     title: str = "Clinical",
     add_exemplar_control: bool = False,
     exemplar_control: str = "exemplar",
+    class_control: str | None = None,
     published_version: str | None = None,
     rare_classes: Sequence[str] = (),
 ) -> list[Change]:
@@ -94,6 +96,8 @@ def connect(
         Whether to add the exemplar control to the labeling config where it is missing.
     exemplar_control
         Its name.
+    class_control
+        Name of the control that holds the classes; by default the first one that can be learnt.
     published_version
         Version of the queue that was published last, if any.
     rare_classes
@@ -116,8 +120,10 @@ def connect(
     """
     require_supported(client)
     project = client.project(project_id)
-    _check_classes(project, exemplar_control, rare_classes)
-    changes = list(_exemplars(client, project, add=add_exemplar_control, exemplar_control=exemplar_control))
+    scheme = read_scheme(project.label_config, exemplar_control, class_control)
+    _check_classes(scheme.classes, rare_classes)
+    changes = [] if class_control else list(_which_is_learnt(scheme))
+    changes += _exemplars(client, project, scheme, add=add_exemplar_control, exemplar_control=exemplar_control)
     changes += _project_settings(client, project)
     # Before the entry: Label Studio then makes no webhook of its own, which would lack the header, and an
     # address that it blocks is refused here, where nothing broken stays behind.
@@ -165,7 +171,9 @@ def repair(
     return changes
 
 
-def lacks_exemplar_control(client: LabelStudioClient, project_id: int, exemplar_control: str = "exemplar") -> bool:
+def lacks_exemplar_control(
+    client: LabelStudioClient, project_id: int, exemplar_control: str = "exemplar", class_control: str | None = None
+) -> bool:
     """Tell whether readers of a project have no control to tag exemplars with.
 
     Raises
@@ -173,7 +181,9 @@ def lacks_exemplar_control(client: LabelStudioClient, project_id: int, exemplar_
     LabelingConfigError
         When the labeling config is not supported at all.
     """
-    return read_scheme(client.project(project_id).label_config, exemplar_control).exemplar_control is None
+    return (
+        read_scheme(client.project(project_id).label_config, exemplar_control, class_control).exemplar_control is None
+    )
 
 
 def webhook_url(backend_url: str) -> str:
@@ -212,8 +222,13 @@ def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str)
     )
 
 
-def _check_classes(project: Project, exemplar_control: str, rare_classes: Sequence[str]) -> None:
-    classes = read_scheme(project.label_config, exemplar_control).classes
+def _which_is_learnt(scheme: LabelingScheme) -> Iterator[Change]:
+    """Say which of several controls is learnt, where nobody chose."""
+    if scheme.not_learnt:
+        yield Change("labeling config", f"{scheme.learnt} If another is meant, name it in CLASS_CONTROL.", made=False)
+
+
+def _check_classes(classes: Sequence[str], rare_classes: Sequence[str]) -> None:
     if set(rare_classes) >= set(classes):
         raise LabelingConfigError("Not every class can be rare.", "Nothing was changed. Leave one out that is common.")
     if unknown := [name for name in rare_classes if name not in classes]:
@@ -224,11 +239,13 @@ def _check_classes(project: Project, exemplar_control: str, rare_classes: Sequen
         )
 
 
-def _exemplars(client: LabelStudioClient, project: Project, *, add: bool, exemplar_control: str) -> Iterator[Change]:
-    if read_scheme(project.label_config, exemplar_control).exemplar_control is not None:
+def _exemplars(
+    client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, add: bool, exemplar_control: str
+) -> Iterator[Change]:
+    if scheme.exemplar_control is not None:
         return
     if add:
-        extended = with_exemplar_control(project.label_config, exemplar_control)
+        extended = with_exemplar_control(project.label_config, exemplar_control, scheme.class_control)
         client.update_project(project.id, label_config=extended)
         yield Change("labeling config", f"Added the control {exemplar_control!r} for tagging exemplars.")
     else:

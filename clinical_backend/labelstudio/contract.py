@@ -6,13 +6,13 @@ with a :class:`pydantic.ValidationError`.
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.storable import read_json
 
 __all__ = [
     "Event",
@@ -97,7 +97,7 @@ class SetupRequest(_Received):
         value = self.extra_params
         if isinstance(value, str):
             try:
-                value = json.loads(value) if value.strip() else None
+                value = read_json(value) if value.strip() else None
             except ValueError:
                 value = []
         if value is None:

@@ -70,9 +70,11 @@ def diagnose(
     backend_url: str,
     basic_auth: tuple[str, str] | None = None,
     exemplar_control: str = "exemplar",
+    class_control: str | None = None,
     stars: bool = False,
     published_version: str | None = None,
     questions: Sequence[tuple[str, str]] = (),
+    notices: Sequence[tuple[str, str, str]] = (),
     read_image: Callable[[str, int], object] | None = None,
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
@@ -89,12 +91,16 @@ def diagnose(
         User and password that this backend asks for.
     exemplar_control
         Name of the control that tags exemplars.
+    class_control
+        Name of the control that holds the classes; by default the first one that can be learnt.
     stars
         Whether stars steer.
     published_version
         Version of the queue that was published last, if any.
     questions
         What the lead is asked of the target, and where it is answered.
+    notices
+        What the own state tells: what was looked at, what is wrong, and what to do.
     read_image
         Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
         where that fails. Without it images are not checked.
@@ -108,13 +114,14 @@ def diagnose(
         return [*findings, _failed("project", error)]
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
     findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
+    findings += [Finding(about, Status.WARNING, problem, cure) for about, problem, cure in notices]
     checks = (
-        _labeling(client, project, exemplar_control, stars=stars),
+        _labeling(client, project, exemplar_control, class_control, stars=stars),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
         _order(project),
         _queue(client, project, published_version),
-        _images(client, project, exemplar_control, read_image),
+        _images(client, project, exemplar_control, class_control, read_image),
     )
     for check in checks:
         try:
@@ -144,14 +151,19 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
 
 
-def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str, *, stars: bool) -> Iterator[Finding]:
+def _labeling(
+    client: LabelStudioClient, project: Project, exemplar_control: str, class_control: str | None, *, stars: bool
+) -> Iterator[Finding]:
     try:
-        scheme = read_scheme(project.label_config, exemplar_control)
+        scheme = read_scheme(project.label_config, exemplar_control, class_control)
     except LabelingConfigError as error:
         yield _failed("labeling config", error)
         return
-    classes = f"{len(scheme.classes)} classes in {scheme.class_control!r}"
-    yield Finding("labeling config", Status.OK, f"Readers choose one of {classes}.")
+    if scheme.not_learnt and not class_control:
+        cure = f"Name the one to learn in CLASS_CONTROL or on the project's page, be it {scheme.class_control!r}."
+        yield Finding("labeling config", Status.WARNING, scheme.learnt, cure)
+    else:
+        yield Finding("labeling config", Status.OK, scheme.learnt)
     if scheme.more_value is None:
         yield Finding(
             "exemplars",
@@ -319,6 +331,7 @@ def _images(
     client: LabelStudioClient,
     project: Project,
     exemplar_control: str,
+    class_control: str | None,
     read_image: Callable[[str, int], object] | None,
 ) -> Iterator[Finding]:
     tasks = client.first_tasks(project.id, _SAMPLE)
@@ -328,18 +341,14 @@ def _images(
     if read_image is None:
         return
     try:
-        field = read_scheme(project.label_config, exemplar_control).image_field
+        scheme = read_scheme(project.label_config, exemplar_control, class_control)
     except LabelingConfigError:
         return
     for task in tasks:
-        uri = task.data.get(field)
-        if not isinstance(uri, str) or not uri:
-            yield Finding(
-                "images",
-                Status.ERROR,
-                f"Task {task.id} has no address of an image in the field {field!r}.",
-                "Import tasks with that field, or correct the Image tag in the labeling config.",
-            )
+        uri = scheme.address_of(task.data)
+        if not uri:
+            problem, cure = scheme.image_value.problem(task.data)
+            yield Finding("images", Status.ERROR, f"Task {task.id} has no address of an image. {problem}", cure)
             return
         try:
             read_image(uri, task.id)

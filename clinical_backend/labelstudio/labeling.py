@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
 
 from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.labelstudio.fields import ImageValue
+from clinical_backend.labelstudio.tags import (
+    EXAMPLE,
+    ClassControl,
+    Tags,
+    attributes_of,
+    choices_of,
+    is_for_other_tools,
+    parse,
+)
+from clinical_backend.shown import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "REASON_CONTROL",
     "LabelingScheme",
     "choice_result",
+    "class_controls",
     "has_reason_control",
     "read_scheme",
     "text_result",
@@ -34,13 +43,6 @@ LESS_LIKE_THIS = "not like this"
 REASON_CONTROL = "reason"
 """Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
 
-_EXAMPLE = (
-    'Use a config such as <View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image"'
-    ' choice="single"><Choice value="a"/><Choice value="b"/></Choices></View>.'
-)
-_SINGLE = frozenset({"single", "single-radio"})
-_OTHER_TOOLS = ("perregion", "peritem")
-_FIELD = re.compile(r"\$([^\s$]+)")
 _NEGATIVE = re.compile(r"(not|no|less|unlike|counter)\b", re.IGNORECASE)
 
 
@@ -53,7 +55,8 @@ class LabelingScheme:
     image_name
         Name of the ``Image`` tag.
     image_field
-        Field of a task's data that holds the image's address.
+        Field of a task's data that holds the image's address, such as ``image`` or ``case.image``; text around fields
+        as the labeling config writes it, such as ``https://host/$id``. See :meth:`address_of`.
     class_control
         Name of the ``Choices`` that holds the classes.
     classes
@@ -66,6 +69,12 @@ class LabelingScheme:
     reason_control
         Name of the ``TextArea`` that shows why a task is in the queue; ``None`` where there is none whose text Label
         Studio leaves out of the answer.
+    not_learnt
+        Names of other controls on images that a person may expect to be learnt, in the order of the config.
+    controls
+        Names of all controls, repeated ones left out.
+    displayed
+        What readers are shown of a class that has an alias, and the class.
     """
 
     image_name: str
@@ -76,14 +85,35 @@ class LabelingScheme:
     more_value: str | None = None
     less_value: str | None = None
     reason_control: str | None = None
+    not_learnt: tuple[str, ...] = ()
+    controls: frozenset[str] = field(default=frozenset(), compare=False)
+    displayed: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def image_value(self) -> ImageValue:
+        """Where the image's address stands in a task's data."""
+        return ImageValue(self.image_field if "$" in self.image_field else f"${self.image_field}")
+
+    def address_of(self, data: Mapping[str, Any]) -> str:
+        """Return the address of the image in a task's data, as Label Studio's page resolves it; empty for none."""
+        return self.image_value.address(data)
+
+    @property
+    def learnt(self) -> str:
+        """Which control is learnt, and which are not, as a sentence."""
+        text = f"Readers choose one of {len(self.classes)} classes in {self.class_control!r}"
+        if self.not_learnt:
+            text += f", which is learnt; {listed(self.not_learnt)} {'is' if len(self.not_learnt) == 1 else 'are'} not"
+        return f"{text}."
 
 
-def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> LabelingScheme:
+def read_scheme(
+    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
+) -> LabelingScheme:
     """Find the classes and the exemplar control in a labeling config.
 
-    The first ``Choices`` with ``choice="single"`` (the default) on an ``Image`` holds the classes. Choices
-    for regions or for items of a list are of another kind and passed over. Parsed by defusedxml: the
-    official SDK's interface takes two seconds to import, which every server process would pay.
+    Parsed by defusedxml: the official SDK's interface takes two seconds to import, which every server process would
+    pay.
 
     Parameters
     ----------
@@ -93,56 +123,67 @@ def read_scheme(label_config: str, exemplar_control: str = "exemplar") -> Labeli
         Name of the ``Choices`` that tags exemplars. Of its values, the first that reads like a refusal
         ("not like this") tags counter-exemplars, or failing that the second; the first other one tags
         exemplars.
+    class_control
+        Name of the ``Choices`` that holds the classes; by default the first one on an ``Image`` with
+        ``choice="single"`` (the default) that is about the whole image and has the same classes for all tasks.
 
     Raises
     ------
     LabelingConfigError
-        When the config is not one that an image classifier can learn from.
+        When the config is not one that an image classifier can learn from, or has no control of that name.
     """
-    root = _parse(label_config)
-    elements = list(root.iter())
-    images = {name: element for element in elements if element.tag == "Image" and (name := element.get("name"))}
-    controls = [element for element in elements if element.get("toName") and element.get("name")]
-    _refuse_duplicates([str(name) for element in [*images.values(), *controls] if (name := element.get("name"))])
-    if not images:
-        raise LabelingConfigError("The labeling config shows no Image with a name.", _EXAMPLE)
-    choices = [element for element in controls if element.tag == "Choices" and not _is_for_other_tools(element)]
-    on_images = [element for element in choices if element.get("toName") in images]
-    for_classes = [element for element in on_images if element.get("name") != exemplar_control]
-    if not for_classes:
-        raise LabelingConfigError("The labeling config has no Choices for classes on its Image.", _EXAMPLE)
-    single = [element for element in for_classes if element.get("choice", "single").lower() in _SINGLE]
-    if not single:
-        raise LabelingConfigError(
-            f"The Choices {for_classes[0].get('name')!r} allows several classes per image.",
-            'Set choice="single": the classifier learns one class per image.',
-        )
-    control = single[0]
-    name, image_name = control.get("name", ""), control.get("toName", "")
-    classes = _values(control)
+    tags = Tags(label_config)
+    tags.require_image()
+    control, others = _class_control(tags, exemplar_control, class_control or None)
+    name, image_name = control.name, control.element.get("toName", "")
+    image_field = _field(tags.images[image_name])
+    classes = choices_of(control.element)
     if len(classes) < 2:
         raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
-    texts = [element for element in controls if element.tag == "TextArea" and not _is_for_other_tools(element)]
-    for_reason = [text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name]
-    reason = REASON_CONTROL if any(_is_left_out_of_answers(text, name) for text in for_reason) else None
-    tagging = next((element for element in controls if element.get("name") == exemplar_control), None)
-    if tagging is None:
-        return LabelingScheme(image_name, _field(images[image_name]), name, classes, reason_control=reason)
-    if tagging not in choices or tagging.get("toName") != image_name:
+    tagging = next((element for element in tags.controls if element.get("name") == exemplar_control), None)
+    if tagging is not None and (
+        tagging.tag != "Choices" or is_for_other_tools(tagging) or tagging.get("toName") != image_name
+    ):
         raise LabelingConfigError(
             f"The control {exemplar_control!r} is no Choices on the image {image_name!r}.",
             "Rename it, or name another control in EXEMPLAR_CONTROL.",
         )
-    more, less = _steering(_values(tagging))
-    return LabelingScheme(image_name, _field(images[image_name]), name, classes, exemplar_control, more, less, reason)
+    more, less = (None, None) if tagging is None else _steering(choices_of(tagging))
+    return LabelingScheme(
+        image_name,
+        image_field,
+        name,
+        classes,
+        None if tagging is None else exemplar_control,
+        more,
+        less,
+        _reason_control(tags, name, image_name),
+        not_learnt=tuple(other.name for other in others if other.holds_classes),
+        controls=tags.control_names,
+        displayed=_displayed(control.element),
+    )
+
+
+def class_controls(label_config: str, exemplar_control: str = "exemplar") -> tuple[str, ...]:
+    """Return the names of the controls that classes can be learnt from, in the order of the labeling config.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the config cannot be read at all.
+    """
+    found = Tags(label_config).class_controls(exemplar_control)
+    return tuple(control.name for control in found if control.refusal is None)
 
 
 def has_reason_control(label_config: str) -> bool:
     """Tell whether a labeling config has a text of the name that reasons are written into, whatever it is like."""
-    return any(text.get("name") == REASON_CONTROL for text in _parse(label_config).iter("TextArea"))
+    return any(text.get("name") == REASON_CONTROL for text in parse(label_config).iter("TextArea"))
 
 
-def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar") -> str:
+def with_exemplar_control(
+    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
+) -> str:
     """Return the config with a control for tagging exemplars added; all else stays as it is written.
 
     Raises
@@ -150,20 +191,21 @@ def with_exemplar_control(label_config: str, exemplar_control: str = "exemplar")
     LabelingConfigError
         When the config is not one that :func:`read_scheme` accepts, or gives no place for the control.
     """
-    scheme = read_scheme(label_config, exemplar_control)
+    scheme = read_scheme(label_config, exemplar_control, class_control)
     if scheme.exemplar_control is not None:
         return label_config
-    head, closing, tail = label_config.rpartition("</")
+    end = _end_of_root(label_config)
+    head, tail = label_config[:end], label_config[end:]
     control = (
-        f'  <Choices name="{exemplar_control}" toName="{scheme.image_name}" choice="multiple"'
+        f'  <Choices name={quoteattr(exemplar_control)} toName={quoteattr(scheme.image_name)} choice="multiple"'
         f' required="false" showInline="true">\n'
         f'    <Choice value="{MORE_LIKE_THIS}"/>\n    <Choice value="{LESS_LIKE_THIS}"/>\n'
         "  </Choices>\n"
     )
     separator = "" if head.endswith("\n") else "\n"
-    extended = f"{head}{separator}{control}{closing}{tail}"
-    if read_scheme(extended, exemplar_control).exemplar_control is None:
-        raise LabelingConfigError("The exemplar control cannot be added to this labeling config.", _EXAMPLE)
+    extended = f"{head}{separator}{control}{tail}"
+    if read_scheme(extended, exemplar_control, class_control).exemplar_control is None:
+        raise LabelingConfigError("The exemplar control cannot be added to this labeling config.", EXAMPLE)
     return extended
 
 
@@ -212,21 +254,60 @@ def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
     ]
 
 
-def _parse(label_config: str) -> Element:
-    try:
-        root: Element = fromstring(label_config.strip(), forbid_dtd=True)
-    except (ParseError, UnicodeError) as error:
-        raise LabelingConfigError(f"The labeling config is no valid XML ({error}).", _EXAMPLE) from None
-    except DefusedXmlException:
-        raise LabelingConfigError(
-            "The labeling config declares a document type or entities.", "Remove the declaration."
-        ) from None
-    return root
+def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tuple[ClassControl, list[ClassControl]]:
+    """Return the control that holds the classes, and the others on images."""
+    controls = tags.class_controls(exemplar_control)
+    fit = [control for control in controls if control.refusal is None]
+    if chosen is None:
+        expected = [control for control in controls if control.element.tag == "Choices"] or controls
+        if not fit:
+            refusal = expected[0].refusal if expected else None
+            raise refusal or tags.without_classes(exemplar_control)
+        found = fit[0]
+    else:
+        named = next((control for control in controls if control.name == chosen), None)
+        if named is None or named.refusal is not None:
+            problem = f"The labeling config has no control {chosen!r} on an Image." if named is None else ""
+            if chosen == exemplar_control:
+                problem = f"The control {chosen!r} tags exemplars, and cannot hold the classes."
+            names = f"Name in CLASS_CONTROL one of {listed([c.name for c in fit])}." if fit else EXAMPLE
+            refusal = named.refusal if named is not None else None
+            raise LabelingConfigError(problem or (refusal.problem if refusal else ""), names)
+        found = named
+    return found, [control for control in controls if control is not found]
 
 
-def _is_for_other_tools(element: Element) -> bool:
-    flags = {key.lower(): value.strip().lower() for key, value in element.attrib.items()}
-    return any(flags.get(flag) == "true" for flag in _OTHER_TOOLS)
+def _reason_control(tags: Tags, class_control: str, image_name: str) -> str | None:
+    texts = [element for element in tags.controls if element.tag == "TextArea" and not is_for_other_tools(element)]
+    for_reason = [text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name]
+    return REASON_CONTROL if any(_is_left_out_of_answers(text, class_control) for text in for_reason) else None
+
+
+def _displayed(control: Element) -> dict[str, str]:
+    found = [(element.get("value"), element.get("alias")) for element in control.iter("Choice")]
+    return {value: alias for value, alias in found if value and alias and value != alias}
+
+
+def _end_of_root(label_config: str) -> int:
+    """Return where the closing tag of the root begins; comments may follow it."""
+    found, depth = -1, 0
+    parser = expat.ParserCreate("utf-8")
+
+    def start(_name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+
+    def end(_name: str) -> None:
+        nonlocal depth, found
+        depth -= 1
+        if depth == 0:
+            found = parser.CurrentByteIndex
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    content = label_config.encode()
+    shift = len(content) - len(content.lstrip())
+    parser.Parse(content[shift:], True)
+    return len(content[: found + shift].decode())
 
 
 def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
@@ -234,55 +315,30 @@ def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
 
     It shows the value all the same (``canBeSubmitted`` in its editor; tried in a browser).
     """
-    flags = {key.lower(): value.strip() for key, value in text.attrib.items()}
+    flags = {key: value.strip() for key, value in attributes_of(text).items()}
     hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
     of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
     return hidden and of_class and "whenchoicevalue" not in flags
 
 
-def _refuse_duplicates(names: Iterable[str]) -> None:
-    double = sorted(name for name, count in Counter(names).items() if count > 1)
-    if double:
-        raise LabelingConfigError(
-            f"The labeling config uses the name {double[0]!r} more than once.",
-            "Give every tag a name of its own.",
-        )
-
-
-def _values(control: Element) -> tuple[str, ...]:
-    """Return the choices of a control as they stand in annotations."""
-    name = control.get("name")
-    if control.get("value"):
-        raise LabelingConfigError(
-            f"The Choices {name!r} takes its classes from the data of each task.",
-            "List them as Choice tags: a classifier needs the same classes for all tasks.",
-        )
-    elements = [element for element in control.iter("Choice") if element.get("value")]
-    if any(element.find(".//Choice") is not None for element in elements):
-        raise LabelingConfigError(
-            f"The Choices {name!r} nests its classes.", "List them on one level: one class per image."
-        )
-    values = [element.get("alias") or str(element.get("value")) for element in elements]
-    _refuse_duplicates(values)
-    if any(value.startswith("$") for value in values):
-        raise LabelingConfigError(
-            f"The Choices {name!r} takes a class from the data of each task.", "Write the class itself."
-        )
-    return tuple(values)
-
-
 def _field(image: Element) -> str:
-    if image.get("valueList"):
+    flags = attributes_of(image)
+    if flags.get("valuelist"):
         raise LabelingConfigError(
             "The Image shows a list of images per task (valueList).",
             'Import one image per task, and show it with value="$image".',
         )
-    match = _FIELD.fullmatch(image.get("value", "").strip())
-    if match is None:
+    value = ImageValue(image.get("value", "").strip())
+    if not value.fields:
         raise LabelingConfigError(
-            "The Image does not take its address from one field of the task.", 'Use value="$image".'
+            "The Image does not take its address from a field of the task.", 'Use value="$image".'
         )
-    return match.group(1)
+    if "{" in value.text or "}" in value.text:
+        raise LabelingConfigError(
+            f"The Image takes its address from {value.text!r}, as inside a Repeater.",
+            'Import one image per task, and show it with value="$image".',
+        )
+    return value.fields[0] if value.is_field else value.text
 
 
 def _steering(values: tuple[str, ...]) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError
+from clinical_backend.labelstudio.answers import Unread, Why, chosen, class_of, problems_of, why_unread
 from clinical_backend.shown import counted, shown
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ class Labels:
         Tasks whose star says something else than most readers, or than a tag: the star is passed over.
     empty
         Tasks of which nothing but an accepted prediction without any class is known.
+    unread
+        Why the class of an answered task cannot be read, where no answer names one. None is served again: they are
+        answered in Label Studio.
+    class_control
+        The control that holds the classes.
+    changed
+        When one of a task's answers was last changed, in seconds since the epoch.
     corrected
         Tasks in which readers gave another class than an import or an accepted prediction: theirs is used.
     """
@@ -121,6 +129,9 @@ class Labels:
     contradicted_stars: frozenset[int] = frozenset()
     corrected: frozenset[int] = frozenset()
     empty: frozenset[int] = frozenset()
+    unread: dict[int, Unread] = field(default_factory=dict)
+    class_control: str = ""
+    changed: dict[int, float] = field(default_factory=dict)
 
     @property
     def seen(self) -> dict[int, str]:
@@ -172,7 +183,7 @@ class Labels:
                 f"Readers contradict an import or an accepted prediction: {_some(self.corrected)}.",
                 "The readers' class is used. If these are many, look at the other labels of that source.",
             )
-        return tuple(found)
+        return (*found, *problems_of(self.unread, self.class_control))
 
     @property
     def messages(self) -> tuple[str, ...]:
@@ -239,6 +250,8 @@ class _Reading:
         self._sources: dict[int, Source] = {}
         self._more, self._less, self._skipped, self._conflicting = (set[int]() for _ in range(4))
         self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
+        self._unread: dict[int, Unread] = {}
+        self._changed: dict[int, float] = {}
 
     def labels(self) -> Labels:
         """Return what was read."""
@@ -258,6 +271,9 @@ class _Reading:
             contradicted_stars=frozenset(self._contradicted),
             corrected=frozenset(self._corrected),
             empty=frozenset(self._empty),
+            unread=self._unread,
+            class_control=self._scheme.class_control,
+            changed=self._changed,
         )
 
     def take(self, task: AnnotatedTask) -> None:
@@ -269,6 +285,8 @@ class _Reading:
             if self._readers <= {annotation.completed_by for annotation in task.annotations}:
                 self._first[task.id] = _first_answer(task.annotations, sources, readings=0)
             return
+        if changes := [annotation.updated_at.timestamp() for annotation in valid if annotation.updated_at is not None]:
+            self._changed[task.id] = max(changes)
         readers = [annotation for annotation in valid if sources[annotation.id] is Source.READER]
         self._first[task.id] = _first_answer(
             valid, sources, readings=len({annotation.completed_by for annotation in readers})
@@ -288,7 +306,7 @@ class _Reading:
             starred = self._starred_classes(heard)
             if len(leaders) > 1 and len(starred) == 1 and starred[0] in leaders:
                 leaders = starred
-                heard = [each for each in heard if starred[0] in _chosen(each, scheme.class_control)]
+                heard = [each for each in heard if class_of(scheme, each) == starred[0]]
             else:
                 self._disputed[task_id] = answers
                 if starred and set(starred) != set(leaders):
@@ -302,6 +320,9 @@ class _Reading:
                 self._corrected.add(task_id)
         elif all(self._sources[each.id] is Source.MODEL and not each.result for each in heard):
             self._empty.add(task_id)
+        else:
+            reasons = [why_unread(scheme, each) for each in heard]
+            self._unread[task_id] = min(reasons, key=lambda reason: list(Why).index(reason.why))
         return heard
 
     def _starred_classes(self, heard: Sequence[Annotation]) -> tuple[str, ...]:
@@ -311,7 +332,7 @@ class _Reading:
 
     def _tags_of(self, task_id: int, heard: Sequence[Annotation]) -> None:
         scheme = self._scheme
-        tags = {tag for annotation in heard for tag in _chosen(annotation, scheme.exemplar_control)}
+        tags = {tag for annotation in heard for tag in chosen(annotation, scheme.exemplar_control)}
         starred = [each for each in heard if each.ground_truth and self._sources[each.id] is Source.READER]
         wanted, unwanted = scheme.more_value in tags, scheme.less_value in tags
         if starred and not self._stars:
@@ -370,12 +391,8 @@ def _some(tasks: Collection[int]) -> str:
 
 def _answers(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[tuple[str | None, str], ...]:
     """Return reader and class of each annotation that names one class of the config."""
-    chosen = [(annotation, _chosen(annotation, scheme.class_control)) for annotation in annotations]
-    return tuple(
-        (_reader(annotation), names[0])
-        for annotation, names in chosen
-        if len(names) == 1 and names[0] in scheme.classes
-    )
+    named = [(annotation, class_of(scheme, annotation)) for annotation in annotations]
+    return tuple((_reader(annotation), name) for annotation, name in named if name is not None)
 
 
 def _tagger(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[str | None, float | None]:
@@ -384,7 +401,7 @@ def _tagger(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[
     tagging = [
         annotation
         for annotation in annotations
-        if annotation.ground_truth or tags.intersection(_chosen(annotation, scheme.exemplar_control))
+        if annotation.ground_truth or tags.intersection(chosen(annotation, scheme.exemplar_control))
     ]
     dated = [(annotation.updated_at.timestamp(), annotation) for annotation in tagging if annotation.updated_at]
     if not dated:
@@ -401,23 +418,10 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
     """Return the classes with most votes, in the order of the config, and count the unknown ones."""
     votes: Counter[str] = Counter()
     for annotation in annotations:
-        chosen = _chosen(annotation, scheme.class_control)
-        if len(chosen) == 1 and chosen[0] in scheme.classes:
-            votes[chosen[0]] += 1
-        elif chosen:
-            unknown[shown(", ".join(chosen))] += 1
+        name = class_of(scheme, annotation)
+        if name is not None:
+            votes[name] += 1
+        elif (unread := why_unread(scheme, annotation)).why in {Why.UNKNOWN, Why.SEVERAL}:
+            unknown[shown(unread.detail)] += 1
     most = max(votes.values(), default=0)
     return tuple(name for name in scheme.classes if most and votes[name] == most)
-
-
-def _chosen(annotation: Annotation, control: str | None) -> tuple[str, ...]:
-    """Return what an annotation chooses in a control; regions of another form are passed over."""
-    if control is None:
-        return ()
-    found: list[str] = []
-    for region in annotation.result:
-        value = region.get("value")
-        if region.get("from_name") == control and isinstance(value, dict):
-            choices = value.get("choices")
-            found += [str(choice) for choice in choices] if isinstance(choices, list) else []
-    return tuple(dict.fromkeys(found))

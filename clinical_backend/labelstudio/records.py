@@ -25,6 +25,16 @@ Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else val
 Region = dict[str, Any]
 
 
+def _regions(value: object) -> object:
+    """Read what is no list of regions, as an import may leave it, as one region that says nothing."""
+    if isinstance(value, list):
+        return [item if isinstance(item, dict) else {} for item in value]
+    return [{}] if value else []
+
+
+Regions = Annotated[list[Region], BeforeValidator(_regions)]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
@@ -73,7 +83,7 @@ class Annotation(_Record):
     """
 
     id: int
-    result: list[Region] = Field(default_factory=list)
+    result: Regions = Field(default_factory=list)
     was_cancelled: bool = False
     ground_truth: bool = False
     completed_by: int | None = None
@@ -96,7 +106,7 @@ class Prediction(_Record):
     id: int
     model_version: Text = ""
     score: float | None = None
-    result: list[Region] = Field(default_factory=list)
+    result: Regions = Field(default_factory=list)
 
 
 class NextTask(Task):

@@ -17,6 +17,7 @@ from clinical_backend.errors import (
     LabelStudioUnavailableError,
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
+from clinical_backend.storable import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -167,7 +168,7 @@ class Session:
             if not response.content:
                 return None
             try:
-                return response.json()
+                return read_json(response.content)
             except ValueError:
                 raise LabelStudioRefusedError(
                     f"What answers at {self.url} for {path} is not Label Studio's API.",
@@ -198,7 +199,7 @@ class Session:
     def _reason(self, response: httpx2.Response) -> str:
         """Return the short reason that a refusal gives, without markup and without the token."""
         try:
-            body = response.json()
+            body = read_json(response.content)
         except ValueError:
             body = None
         if isinstance(body, dict):

@@ -122,6 +122,8 @@ def enter(project_id: int, known: Mapping[int, TaskLabel], labels: Labels, round
                 readings=answered.readings,
                 tagged_by=tagged_by,
                 tagged_at=tagged_at,
+                unread=None if (unread := labels.unread.get(task_id)) is None else str(unread),
+                changed_at=labels.changed.get(task_id),
                 answers=None if answers is None else [list(answer) for answer in answers],
             )
         )

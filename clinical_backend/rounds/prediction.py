@@ -74,7 +74,7 @@ def predict(
         When the labeling config cannot be learnt from.
     """
     settings = workshop.settings_of(project_id)
-    scheme = read_scheme(label_config, settings.exemplar_control)
+    scheme = read_scheme(label_config, settings.exemplar_control, settings.class_control)
     row = workshop.stores.projects.get(project_id)
     published = row.published_version if row else None
     version = on_demand_version(published) if published else UNPUBLISHED_VERSION
@@ -131,7 +131,7 @@ def _predictions(
     waiting = list(range(len(tasks)))
     finetuned = finetuned_in_use(workshop, project_id, classifier.classes)
     if finetuned is not None:
-        requests = [ImageRequest(task.id, str(task.data.get(scheme.image_field) or "")) for task in tasks]
+        requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
         found = finetuned_probabilities(workshop, project_id, finetuned, requests, deadline)
         waiting = [place for place in waiting if found[place] is None]
         for place, probabilities in enumerate(found):
@@ -188,7 +188,7 @@ def _features(
 ) -> list[NDArray[np.float32] | None]:
     """Return the feature of each task; ``None`` where its image cannot be read in time."""
     features: list[NDArray[np.float32] | None] = [None] * len(tasks)
-    addresses = [str(task.data.get(scheme.image_field) or "") for task in tasks]
+    addresses = [scheme.address_of(task.data) for task in tasks]
     known = workshop.stores.images.all(project_id, [task.id for task in tasks if task.id is not None])
     digests: dict[int, str] = {}
     for place, task in enumerate(tasks):

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.rounds.scheme import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.target import Target
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.schema import Project
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["Kind", "Question", "classes_of", "find_questions", "open_questions", "questions_of_round"]
+__all__ = ["Kind", "Question", "find_questions", "open_questions", "questions_of_round"]
 
 _SHOWN_TASKS = 24
 """So many tasks of a question are kept: a page shows them all."""
@@ -185,16 +184,6 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
         ):
             found.append(question)
     return found
-
-
-def classes_of(workshop: Workshop, project: Project) -> tuple[str, ...]:
-    """Return the classes of a project's labeling config; none while no round has read it."""
-    if project.label_config is None:
-        return ()
-    try:
-        return read_scheme(project.label_config, workshop.settings_of(project.id).exemplar_control).classes
-    except ClinicalError:  # the project's problem says what is wrong with it
-        return ()
 
 
 def _which(rare_classes: Sequence[str], exemplars: Sequence[int]) -> list[Question]:

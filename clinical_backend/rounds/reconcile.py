@@ -17,6 +17,7 @@ from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.enquiries import find_project
 from clinical_backend.rounds.lock import discard_locks, project_lock
+from clinical_backend.rounds.recheck import recheck_images
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
@@ -86,6 +87,8 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
             _begin_anew_if_replaced(workshop, project)
             unwired = _repair_wiring(workshop, project_id) if row.wiring_due else None
             _request_if_changed(workshop, project)
+            if look:
+                recheck_images(workshop, project_id)
             if unwired is None:
                 _note_recovery(workshop, project_id)
     except ClinicalError as error:
@@ -155,7 +158,7 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
     if len(known) != project.task_number:
         stores.projects.request_round(project.id, "tasks were added or deleted")
         return
-    scheme = read_scheme(project.label_config, settings.exemplar_control)
+    scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     labels = fetch_labels(workshop.client, project, scheme, stars=settings.stars)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}

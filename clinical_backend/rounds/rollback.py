@@ -121,12 +121,15 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
     counts = {
         "pool": len(waiting),
         "labelled": len(snapshot.labels.classes),
+        "unread": len(snapshot.labels.unread),
         "queue": len(published.task_ids),
         "skipped_in_queue": len(snapshot.labels.skipped.intersection(published.task_ids)),
     }
     return published, {
         **earlier.report,
         "questions": questions_of_round(stores, settings, row.project_id, snapshot),
+        "class_control": snapshot.scheme.class_control,
+        "not_learnt": list(snapshot.scheme.not_learnt),
         "counts": {**earlier.report.get("counts", {}), **counts},
         "promotion": {"promoted": True, "reason": row.request},
         "preannotation": confident.report(mode),

@@ -17,6 +17,7 @@ from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
 from clinical_backend.rounds.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
+from clinical_backend.rounds.notices import group_notice
 from clinical_backend.rounds.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
@@ -133,6 +134,8 @@ def run_round(workshop: Workshop, row: Round) -> None:
     report = {
         "acquisition": choice.acquisition,
         "reason": choice.reason,
+        "class_control": snapshot.scheme.class_control,
+        "not_learnt": list(snapshot.scheme.not_learnt),
         "target": list(snapshot.target.classes),
         "questions": questions_of_round(stores, settings, project_id, snapshot),
         "newest_task": snapshot.newest_task,
@@ -142,6 +145,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "copies": len(copies),
             "skipped": len(snapshot.labels.skipped),
             "labelled": len(snapshot.labels.classes),
+            "unread": len(snapshot.labels.unread),
             "exemplars": snapshot.target.exemplars,
             "query": len(inputs.query),
             "embedded": embedded,
@@ -158,6 +162,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "seconds": stages.seconds,
         "notes": [
             *snapshot.labels.messages,
+            *(str(group) for group in [group_notice(workshop, project_id)] if group is not None),
             *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool), len(copies)),
         ],
     }

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clinical_backend.labelstudio.fields import lookup
 from clinical_backend.labelstudio.labeling import LabelingScheme, read_scheme
 from clinical_backend.labelstudio.labels import Labels, fetch_labels
 from clinical_backend.rounds.grouping import group_key
@@ -77,7 +78,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         When Label Studio cannot be read.
     """
     project = client.project(project_id)
-    scheme = read_scheme(project.label_config, settings.exemplar_control)
+    scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     _synchronise_tasks(client, stores, project, scheme, settings.group_field)
     labels = fetch_labels(client, project, scheme, stars=settings.stars)
     for message in labels.messages:
@@ -112,7 +113,10 @@ def _synchronise_tasks(
 
     def take_over(tasks: Sequence[Task], *, complete: bool) -> None:
         uris = _addresses(tasks, scheme)
-        groups = {task.id: group_key(task.data.get(group_field), salt) if group_field else None for task in tasks}
+        groups = {
+            task.id: group_key(lookup(task.data, group_field.removeprefix("$")), salt) if group_field else None
+            for task in tasks
+        }
         stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
 
     if known and recently and row is not None and row.grouped_by == group_field:
@@ -128,4 +132,4 @@ def _synchronise_tasks(
 
 
 def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
-    return {task.id: str(task.data.get(scheme.image_field) or "") for task in tasks}
+    return {task.id: scheme.address_of(task.data) for task in tasks}

@@ -49,6 +49,19 @@ class Tools:
         )
 
     @cached_property
+    def watching_source(self) -> ImageSource:
+        """The same images, for a look whether they changed: nobody waits for it, so it gives up soon."""
+        return ImageSource(
+            self.settings.label_studio_url,
+            self.client.http,
+            local_roots=self.settings.local_roots,
+            allowed_hosts=self.settings.image_hosts,
+            time_out=5.0,
+            time_limit=10.0,
+            attempts=1,
+        )
+
+    @cached_property
     def spec(self) -> BackboneSpec:
         """Which network makes features, known without loading it."""
         settings = self.settings

@@ -50,6 +50,8 @@ class Workshop(Tools):
         super().__init__(settings)
         self.stores = Stores(database)
         self._database = database
+        self.rests_until: dict[int, float] = {}
+        """Until when the hosts of a project's images are left alone, by ``time.monotonic``: they answer slowly."""
         self._adapted: dict[int, Adapted] = {}
         self._finetuned: dict[int, Finetuned] = {}
 

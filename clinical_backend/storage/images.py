@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
@@ -35,6 +35,16 @@ class KnownImage:
     tried_at: float | None
 
 
+_COLUMNS = (
+    TaskImage.task_id,
+    TaskImage.uri,
+    TaskImage.digest,
+    TaskImage.problem,
+    TaskImage.attempts,
+    TaskImage.tried_at,
+)
+
+
 class ImageStore:
     """Reads and changes the rows of tasks' images."""
 
@@ -53,6 +63,13 @@ class ImageStore:
         )
         with self._database.read() as session:
             return {task_id: key for task_id, key in session.execute(query) if key is not None}
+
+    def has_groups(self, project_id: int) -> bool:
+        """Tell whether any task names its patient or study, or there are no tasks."""
+        query = select(TaskImage.group_key.is_not(None)).where(TaskImage.project_id == project_id)
+        with self._database.read() as session:
+            first = session.scalar(query.order_by(TaskImage.group_key.is_(None)).limit(1))
+        return first is None or bool(first)
 
     def synchronise(
         self,
@@ -101,7 +118,9 @@ class ImageStore:
     def found(self, project_id: int, digests: Mapping[int, str]) -> None:
         """Note the content of tasks' images."""
         self._update(
-            project_id, [{"task": task, "digest": digest, "problem": None} for task, digest in digests.items()]
+            project_id,
+            [{"task": task, "digest": digest, "problem": None} for task, digest in digests.items()],
+            looked_at=time.time(),
         )
 
     def failed(self, project_id: int, problems: Mapping[int, str]) -> None:
@@ -109,6 +128,44 @@ class ImageStore:
         now = time.time()
         rows = [{"task": task, "problem": problem, "tried_at": now} for task, problem in problems.items()]
         self._update(project_id, rows, attempts=TaskImage.attempts + 1)
+
+    def longest_unseen(self, project_id: int, before: float, limit: int) -> list[tuple[KnownImage, str | None]]:
+        """Return images whose bytes were not looked at since a moment, with their marks, the longest unseen first.
+
+        Those whose address is their content are left out.
+        """
+        seen = func.coalesce(TaskImage.looked_at, 0.0)
+        query = (
+            select(*_COLUMNS, TaskImage.mark)
+            .where(
+                TaskImage.project_id == project_id,
+                TaskImage.digest.is_not(None),
+                seen < before,
+                TaskImage.uri.not_like("data:%"),
+            )
+            .order_by(seen, TaskImage.task_id)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [(KnownImage(*row[:-1]), row[-1]) for row in session.execute(query)]
+
+    def looked(self, project_id: int, marks: Mapping[int, str | None], at: float) -> None:
+        """Note when images were looked at and found the same, and their marks."""
+        self._update(project_id, [{"task": task, "mark": mark} for task, mark in marks.items()], looked_at=at)
+
+    def replaced(self, project_id: int, marks: Mapping[int, str | None]) -> None:
+        """Note that other bytes were found at images' addresses: their features are to be made anew."""
+        now = time.time()
+        self._update(
+            project_id,
+            [{"task": task, "mark": mark} for task, mark in marks.items()],
+            digest=None,
+            problem=None,
+            attempts=0,
+            tried_at=None,
+            looked_at=now,
+            replaced_at=now,
+        )
 
     def _update(self, project_id: int, rows: list[dict[str, Any]], **same: Any) -> None:
         """Set columns of some tasks' images; rows of tasks that are gone meanwhile are passed over."""
@@ -122,15 +179,7 @@ class ImageStore:
 
 
 def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:
-    columns = (
-        TaskImage.task_id,
-        TaskImage.uri,
-        TaskImage.digest,
-        TaskImage.problem,
-        TaskImage.attempts,
-        TaskImage.tried_at,
-    )
-    query = select(*columns).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+    query = select(*_COLUMNS).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
     if task_ids is None:
         return {row[0]: KnownImage(*row) for row in session.execute(query)}
     known: dict[int, KnownImage] = {}

@@ -8,8 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import Double, Enum, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from clinical_backend.storage.types import StorableJSON, StorableText
 
 __all__ = [
     "Base",
@@ -63,8 +65,9 @@ class Base(DeclarativeBase):
     """Base of all tables."""
 
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
-        dict[str, Any]: JSON,
-        list[Any]: JSON,
+        str: StorableText,
+        dict[str, Any]: StorableJSON,
+        list[Any]: StorableJSON,
         float: Double,
         # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
         RoundState: Enum(RoundState, native_enum=False),
@@ -186,6 +189,12 @@ class TaskImage(Base):
     problem: Mapped[str | None] = mapped_column(default=None)
     attempts: Mapped[int] = mapped_column(default=0)
     tried_at: Mapped[float | None] = mapped_column(default=None)
+    looked_at: Mapped[float | None] = mapped_column(default=None)
+    """When the bytes were last read, or were found unchanged."""
+    mark: Mapped[str | None] = mapped_column(default=None)
+    """What tells without reading them that they are the same, as the host gave it: an ETag, a date, a file's time."""
+    replaced_at: Mapped[float | None] = mapped_column(default=None)
+    """When other bytes were last found at the same address."""
 
 
 class Feature(Base):
@@ -222,7 +231,11 @@ class TaskLabel(Base):
     tagged_by: Mapped[str | None] = mapped_column(default=None)
     """Label Studio's id of the reader who tagged it."""
     tagged_at: Mapped[float | None] = mapped_column(default=None)
-    answers: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    unread: Mapped[str | None] = mapped_column(default=None)
+    """Why no class can be read from its answers; ``None`` where one can, where readers disagree, and for a skip."""
+    changed_at: Mapped[float | None] = mapped_column(default=None)
+    """When one of its answers was last changed, by Label Studio's clock."""
+    answers: Mapped[list[Any] | None] = mapped_column(StorableJSON(none_as_null=True), default=None)
     """Reader and class of each annotation where readers disagree and no star settles it."""
 
 

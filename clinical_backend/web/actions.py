@@ -19,7 +19,7 @@ from clinical_backend.rounds.options import (
     read_options,
     store_options,
 )
-from clinical_backend.rounds.questions import classes_of
+from clinical_backend.rounds.scheme import classes_of, learnable_controls
 from clinical_backend.rounds.second_look import send_second_look
 from clinical_backend.web.backend_api import ThisBackend
 from clinical_backend.web.flash import Flash
@@ -132,7 +132,9 @@ def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pro
     """Set the project's own options."""
     project = site.project(project_id)
     before = read_options(site.settings, site.stores, project_id)
-    options, entered, problems = read_settings(form, classes_of(site.workshop, project), before)
+    options, entered, problems = read_settings(
+        form, classes_of(site.workshop, project), before, controls=learnable_controls(site.workshop, project)
+    )
     if options is None:
         return settings_page(site, request, project_id, entered=entered, problems=problems)
     declined = [str(name) for name in form.getlist("declined")]

@@ -19,6 +19,7 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
+from clinical_backend.web.bodies import StorableRoute
 from clinical_backend.web.browsers import wants_page
 from clinical_backend.web.pages import overview
 from clinical_backend.web.security import TASK_LIMIT
@@ -37,7 +38,7 @@ ThisBackend = Annotated[Backend, Depends(_backend)]
 
 def make_router() -> APIRouter:
     """Return the routes."""
-    router = APIRouter()
+    router = APIRouter(route_class=StorableRoute)
 
     @router.get("/health")
     async def health() -> HealthReply:

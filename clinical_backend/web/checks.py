@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.web.exposure import examine_exposure
 
@@ -75,11 +76,13 @@ class Checks:
                 backend_url=settings.public_url,
                 basic_auth=settings.basic_auth,
                 exemplar_control=own.exemplar_control,
+                class_control=own.class_control,
                 stars=own.stars,
                 published_version=project.published_version,
                 questions=[
                     one.as_problem(settings.page_of(project_id)) for one in open_questions(workshop, project_id)
                 ],
+                notices=[(one.about, one.problem, one.cure) for one in notices(workshop, project_id)],
                 read_image=read,
             )
         except ClinicalError as error:

@@ -17,9 +17,10 @@ from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.options import named_classes, read_options
-from clinical_backend.rounds.questions import Kind, classes_of, open_questions
+from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reasons import chance_of, reason_of
 from clinical_backend.rounds.retention import kept_rounds
+from clinical_backend.rounds.scheme import classes_of, learnable_controls, learnt_of
 from clinical_backend.rounds.second_look import read_second_look
 from clinical_backend.storage.schema import Origin, Project, Round, RoundState
 from clinical_backend.storage.statistics import statistics
@@ -208,6 +209,7 @@ def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     project = site.project(project_id)
     parts = _now(site, project) | _target(site, project) | _found(site, project_id)
+    parts |= {"troubles": sum(site.stores.troubles.counts(project_id).values())}
     return site.page(request, "overview.html", here="overview", **parts)
 
 
@@ -222,9 +224,22 @@ def settings_page(
     """Return the page of a project's settings, with what was entered and refused, if anything was."""
     project = site.project(project_id)
     options = read_options(site.settings, site.stores, project_id)
-    form = SettingsForm(classes_of(site.workshop, project), options, entered, problems, declined=project.declined)
+    form = SettingsForm(
+        classes_of(site.workshop, project),
+        options,
+        entered,
+        problems,
+        declined=project.declined,
+        controls=learnable_controls(site.workshop, project),
+    )
     return site.page(
-        request, "settings.html", status=422 if problems else 200, project=project, here="settings", form=form
+        request,
+        "settings.html",
+        status=422 if problems else 200,
+        project=project,
+        here="settings",
+        form=form,
+        learnt=learnt_of(site.workshop, project),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
 from clinical_backend.settings import Acquisition, ProjectOptions, Training
+from clinical_backend.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ _PREANNOTATIONS = {
     "confident": "only where held-out labels prove the class right",
     "all": "all but random draws: also where the model may well be wrong",
 }
-_NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": ""}
+_NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": "", "class_control": ""}
 """What says of a field that there is none, whatever is set elsewhere."""
 
 
@@ -124,6 +125,12 @@ _FIELDS = (
         _PREANNOTATIONS,
     ),
     Field(
+        "class_control",
+        "Control that is learnt",
+        "Which control of the labeling config holds the classes. Without a choice, the first that can be learnt.",
+        {},
+    ),
+    Field(
         "group_field",
         "Patient or study",
         "Field of the tasks' data that names the patient or study. Tasks of one never sit in both training and"
@@ -156,9 +163,9 @@ class SettingsForm:
         What is wrong with it, by field.
     declined
         Classes of which the lead said that they are not looked for.
+    controls
+        Controls of the labeling config that can be learnt.
     """
-
-    fields = _FIELDS
 
     def __init__(
         self,
@@ -168,7 +175,10 @@ class SettingsForm:
         problems: Mapping[str, str] | None = None,
         *,
         declined: Sequence[str] = (),
+        controls: Sequence[str] = (),
     ) -> None:
+        choices = {"class_control": {name: name for name in controls}}
+        self.fields = tuple(replace(field, choices=choices.get(field.name, field.choices)) for field in _FIELDS)
         self.classes = tuple(classes)
         self.options = options
         self.declined = tuple(declined)
@@ -217,7 +227,7 @@ class SettingsForm:
 
 
 def read_settings(
-    form: FormData, classes: Sequence[str], before: Mapping[str, Option]
+    form: FormData, classes: Sequence[str], before: Mapping[str, Option], *, controls: Sequence[str] = ()
 ) -> tuple[ProjectOptions | None, dict[str, str], dict[str, str]]:
     """Return the options that a form asks for, or ``None``; what was entered; and what is wrong, by field.
 
@@ -229,8 +239,10 @@ def read_settings(
         Classes of the labeling config.
     before
         Every option as it held: what the page set and the form has no field for is kept.
+    controls
+        Controls of the labeling config that can be learnt.
     """
-    entered = {field.name: str(form.get(field.name, "")).strip() for field in _FIELDS}
+    entered = {field.name: storable(str(form.get(field.name, ""))).strip() for field in _FIELDS}
     sought = [str(name) for name in form.getlist("rare_classes")]
     entered["rare_classes"] = "\n".join(sought)
     kept = {name: option.value for name, option in before.items() if option.source == "page" and name not in entered}
@@ -240,6 +252,8 @@ def read_settings(
         entered[f"{name}_none"] = str(form.get(f"{name}_none", ""))
         if entered[f"{name}_none"] and entered[name]:
             problems[name] = "Say either what to take or that there is none, not both."
+    if controls and entered["class_control"] and entered["class_control"] not in controls:
+        problems["class_control"] = "The labeling config has no such control any more that can be learnt."
     if unknown := set(sought) - set(classes):
         problems["rare_classes"] = f"{len(unknown)} of these classes are not in the labeling config any more."
     elif sought and set(sought) >= set(classes):

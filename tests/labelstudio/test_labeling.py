@@ -8,6 +8,7 @@ from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.labeling import (
     LabelingScheme,
     choice_result,
+    class_controls,
     has_reason_control,
     read_scheme,
     text_result,
@@ -121,9 +122,29 @@ def test_the_exemplar_control_may_have_another_name():
         (view(IMAGE), "no Choices"),
         (view(IMAGE, EXEMPLARS), "no Choices"),
         (view(IMAGE, choices("a", "b", attributes='choice="multiple"')), "several classes"),
-        (view(IMAGE, choices("a", "b", attributes='perRegion="true"')), "no Choices"),
+        (view(IMAGE, choices("a", "b", attributes='perRegion="true"')), r"'diagnosis' is about regions \(perRegion\)"),
+        (view(IMAGE, choices("a", "b", attributes='peritem="true"')), r"about items of a list \(peritem\)"),
+        (view(IMAGE, choices("a", "b", attributes='allowNested="true"')), "allowNested"),
+        (view(IMAGE, choices("a", "b").replace('toName="image"', "")), "does not say which Image"),
+        (view(IMAGE, choices("a", "b").replace('toName="image"', 'toname="image"')), "toName in another case"),
+        (
+            view(IMAGE, IMAGE.replace('"image"', '"two"'), choices("a", "b").replace('"image"', '"image,two"')),
+            "several",
+        ),
+        (view(IMAGE, '<Taxonomy name="t" toName="image"><Choice value="a"/></Taxonomy>'), "Taxonomy 't' are paths"),
+        (view(IMAGE, '<Rating name="t" toName="image"/>'), "Rating 't' are numbers of stars"),
+        (view(IMAGE, '<Number name="t" toName="image"/>'), "Number 't' are numbers"),
+        (view(IMAGE, '<RectangleLabels name="r" toName="image"><Label value="L"/></RectangleLabels>'), "are regions"),
+        (view(IMAGE.replace("Image", "image"), CLASSES), "writes the tag <image>"),
+        (view(IMAGE, CLASSES.replace("Choices", "choices")), "writes the tag <choices>"),
+        (view(IMAGE, CLASSES.replace("<Choice ", "<choice ")), "writes its classes as <choice>"),
+        (view(IMAGE, '<Choices name="d" toName="image"><Choice>a</Choice><Choice>b</Choice></Choices>'), "as text"),
+        (view(IMAGE, choices("a", "price $5")), "data of each task"),
+        (view(IMAGE, '<Choices name="d" toName="image"><Choice value="a" alias=""/></Choices>'), "empty alias"),
+        (f'<View><Repeater on="$images">{IMAGE}{CLASSES}</Repeater></View>', "Repeater"),
+        (view(IMAGE.replace("$image", "$images[{{idx}}]"), CLASSES), "Repeater"),
         (view(IMAGE, choices("a")), "fewer than two"),
-        (view(IMAGE, choices("a", "a")), "more than once"),
+        (view(IMAGE, choices("a", "a")), "lists the class 'a' more than once"),
         (view(IMAGE, CLASSES, CLASSES), "more than once"),
         (view(IMAGE, choices("x", "y", name="image")), "more than once"),
         (view(IMAGE, choices("a", "$b")), "data of each task"),
@@ -136,8 +157,8 @@ def test_the_exemplar_control_may_have_another_name():
             "nests",
         ),
         (view('<Image name="image" valueList="$images"/>', CLASSES), "valueList"),
-        (view('<Image name="image" value="https://host/$image"/>', CLASSES), "one field"),
-        (view('<Image name="image" value="scan.png"/>', CLASSES), "one field"),
+        (view('<Image name="image" value="scan.png"/>', CLASSES), "from a field"),
+        (view('<Image name="image"/>', CLASSES), "from a field"),
         (view(IMAGE, CLASSES, '<TextArea name="exemplar" toName="image"/>'), "no Choices on the image"),
     ],
 )
@@ -157,9 +178,81 @@ def test_the_exemplar_control_is_added_and_nothing_else_is_touched():
     assert with_exemplar_control(extended) == extended
 
 
-def test_the_exemplar_control_is_not_added_in_a_comment():
-    with pytest.raises(LabelingConfigError, match="cannot be added"):
-        with_exemplar_control(view(IMAGE, CLASSES) + "<!-- </View> -->")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", "<!-- </View> -->"), ("<!-- ü --> \n", '\n<!-- {"data": {"image": "<b>x</b>"}} -->\n'), ("\n  ", "<?end?>")],
+)
+def test_the_exemplar_control_is_added_in_the_root_whatever_stands_around_it(before, after):
+    extended = with_exemplar_control(before + view(IMAGE, CLASSES) + after)
+    assert extended.startswith(before + "<View>")
+    assert extended.endswith("</View>" + after)
+    assert read_scheme(extended).exemplar_control == "exemplar"
+
+
+def test_a_control_is_named_in_any_alphabet():
+    config = view(
+        IMAGE.replace('name="image"', 'name="Bild 1 &amp; 2"'), CLASSES.replace('"image"', '"Bild 1 &amp; 2"')
+    )
+    scheme = read_scheme(with_exemplar_control(config, 'Beispiel "fÜr" <uns>'), 'Beispiel "fÜr" <uns>')
+    assert (scheme.image_name, scheme.exemplar_control) == ("Bild 1 & 2", 'Beispiel "fÜr" <uns>')
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}<!-- </View> -->",
+        "<!-- a -->{}",
+        '<?xml version="1.0" encoding="utf-8"?>\n{}',
+        "\ufeff{}",
+        "<?style x?>{}\n\n",
+    ],
+)
+def test_what_stands_around_the_root_is_passed_over(around):
+    assert read_scheme(around.format(view("<Style>.a { b: c }</Style>", IMAGE, CLASSES))).classes == ("a", "b")
+
+
+def test_a_class_keeps_the_spaces_that_answers_have_and_an_alias_hides_a_dollar():
+    tags = '<Choice value=" a "/><Choice value="US$5" alias="five" hint="h" html="&lt;b&gt;"/>'
+    scheme = read_scheme(view(IMAGE, f'<Choices name="d" toName="image" layout="select">{tags}</Choices>'))
+    assert (scheme.classes, scheme.displayed) == ((" a ", "five"), {"US$5": "five"})
+
+
+QUALITY = choices("good", "poor", name="quality")
+FINDINGS = choices("oedema", "mass", name="findings", attributes='choice="multiple"')
+
+
+def test_which_control_is_learnt_is_said_and_chosen():
+    config = view(IMAGE, QUALITY, CLASSES, FINDINGS, EXEMPLARS, '<Rating name="stars" toName="image"/>')
+    scheme = read_scheme(config)
+    assert (scheme.class_control, scheme.not_learnt) == ("quality", ("diagnosis", "findings", "stars"))
+    assert scheme.learnt == (
+        "Readers choose one of 2 classes in 'quality', which is learnt; 'diagnosis', 'findings' and 'stars' are not."
+    )
+    chosen = read_scheme(config, class_control="diagnosis")
+    assert (chosen.classes, chosen.not_learnt) == (("a", "b"), ("quality", "findings", "stars"))
+    assert class_controls(config) == ("quality", "diagnosis")
+    assert read_scheme(view(IMAGE, CLASSES, EXEMPLARS)).learnt == "Readers choose one of 2 classes in 'diagnosis'."
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("diagnose", "no control 'diagnose' on an Image"),
+        ("findings", "'findings' allows several classes"),
+        ("exemplar", "tags exemplars"),
+    ],
+)
+def test_a_control_that_cannot_be_learnt_is_refused_with_the_names_of_those_that_can(name, problem):
+    with pytest.raises(LabelingConfigError, match=problem) as refusal:
+        read_scheme(view(IMAGE, QUALITY, CLASSES, FINDINGS, EXEMPLARS), class_control=name)
+    assert "'quality' and 'diagnosis'" in refusal.value.cure
+
+
+def test_a_control_that_cannot_be_learnt_does_not_stand_in_the_way_of_one_that_can():
+    dynamic = '<Choices name="first" toName="image" value="$options"/>'
+    repeated = f'<Repeater on="$more">{QUALITY}</Repeater>'
+    scheme = read_scheme(view(IMAGE, dynamic, repeated, CLASSES))
+    assert (scheme.class_control, scheme.not_learnt) == ("diagnosis", ("first",))
 
 
 def test_label_studio_accepts_the_extended_config(client, make_project):

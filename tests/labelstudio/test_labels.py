@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clinical_backend.labelstudio.answers import Why
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import Source, fetch_labels, read_labels
 from clinical_backend.labelstudio.reader import Reader
@@ -70,7 +71,7 @@ def test_one_answer_is_the_label(scheme):
     labels = labels_of(scheme, [answer("a")], [answer("b")])
     assert labels.classes == {1: "a", 2: "b"}
     assert labels.answered == {1, 2}
-    assert labels.messages == ()
+    assert (labels.messages, labels.unread) == ((), {})
 
 
 def test_no_tasks_give_no_labels(scheme):
@@ -259,6 +260,56 @@ def test_a_class_that_the_config_lost_is_counted_and_not_used(scheme):
     assert labels.exemplars == (3,)
     assert labels.answered == {1, 2, 3}
     assert "'old' (2)" in labels.messages[0]
+
+
+def held(value, control="diagnosis", kind="choices"):
+    """An answer with a region that holds anything."""
+    return answer() | {"result": [{"from_name": control, "to_name": "image", "type": kind, "value": value}]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"choices": "a"}, {"choices": [["a"]]}, {"choices": [["group", "a"]]}, {"taxonomy": [["group", "a"]]}],
+)
+def test_a_class_is_read_from_every_form_that_names_one(scheme, value):
+    labels = labels_of(scheme, [held(value)])
+    assert (labels.classes, labels.messages) == ({1: "a"}, ())
+
+
+@pytest.mark.parametrize(
+    ("given", "why", "said"),
+    [
+        (held({"choices": ["a"]}, "category"), Why.OTHER_CONTROL, "the answers are of 'category' (1)"),
+        (held({"choices": ["x"]}, "quality"), Why.NOT_LEARNT, "no class in 'diagnosis', which is learnt: the answers"),
+        (held({"rating": 3}), Why.OTHER_FORM, "what stands there for 'diagnosis' is no choice"),
+        (held({"choices": [{"value": "a"}]}), Why.OTHER_FORM, "is no choice"),
+        (held({"choices": [["group", "z"]]}), Why.UNKNOWN, "'group / z' (1)"),
+        (held({"choices": ["A "]}), Why.UNKNOWN, "'A  (for a?)' (1)"),
+        (held({"choices": ["Long name"]}), Why.UNKNOWN, "'Long name (for c?)' (1)"),
+        (held({"choices": ["a", "b"]}), Why.SEVERAL, "'a, b' (1)"),
+        (held({"choices": [["g", "a"], ["g", "b"]]}), Why.SEVERAL, "'a, b' (1)"),
+        (held({"choices": [MORE]}, "exemplar"), Why.NO_CLASS, "1 answered task has no class chosen"),
+        (answer() | {"result": ["strange", None]}, Why.NO_CLASS, "no class chosen"),
+        (answer() | {"result": {"choices": ["a"]}}, Why.NO_CLASS, "no class chosen"),
+        (answer(), Why.EMPTY, "1 answered task has an empty answer"),
+        (answer() | {"result": None}, Why.EMPTY, "an empty answer"),
+        (held({"choices": []}), Why.OTHER_FORM, "is no choice"),
+        (held({"choices": ["a"]}, ["diagnosis"]), Why.NO_CLASS, "no class chosen"),
+    ],
+)
+def test_an_answer_without_a_readable_class_is_counted_with_its_reason(given, why, said):
+    other = '<Choices name="quality" toName="image"><Choice value="x"/><Choice value="y"/></Choices></View>'
+    config = CONFIG.replace('"c"', '"Long name" alias="c"').replace("</View>", other)
+    labels = labels_of(read_scheme(config), [given], [answer("b")])
+    assert (labels.classes, labels.answered) == ({2: "b"}, {1, 2})
+    assert labels.unread[1].why is why
+    assert said in labels.messages[0]
+    assert len(labels.messages) == 1
+
+
+def test_a_task_with_one_readable_answer_has_its_class(scheme):
+    labels = labels_of(scheme, [held({"choices": ["a"]}, "category"), answer("b")])
+    assert (labels.classes, labels.unread, labels.messages) == ({1: "b"}, {}, ())
 
 
 def test_several_classes_in_one_answer_are_no_label(scheme):

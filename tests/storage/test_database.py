@@ -358,3 +358,24 @@ def test_many_that_open_new_databases_at_once_wait_for_each_other(tmp_path):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(open_all, range(4))) == [None] * 4
+
+
+STRANGE = "a\ud800\0"
+
+
+def test_text_that_no_database_holds_is_written_out(stores):
+    stores.projects.register(1, {"group_field": STRANGE, STRANGE: [STRANGE]})
+    stores.projects.change(1, title=STRANGE, problem=STRANGE)
+    stores.images.synchronise(1, {1: STRANGE, 2: "b"}, complete=True)
+    stores.images.failed(1, {1: STRANGE})
+    stores.labels.replace(
+        1, [TaskLabel(project_id=1, task_id=1, label=STRANGE, labelled_at=1.0, answers=[["1", STRANGE]])]
+    )
+    written = "a\\ud800\\u0000"
+    project = stores.projects.get(1)
+    assert (project.title, project.problem) == (written, written)
+    assert project.options == {"group_field": written, written: [written]}
+    assert (stores.images.all(1)[1].uri, stores.images.all(1)[1].problem) == (written, written)
+    label = stores.labels.all(1)[1]
+    assert (label.label, label.answers) == (written, [["1", written]])
+    assert stores.labels.cases(1) == {written: (1, 1)}
