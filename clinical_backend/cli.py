@@ -88,15 +88,26 @@ def serve() -> None:
 @app.command()
 def worker(
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="For a server that starts it.")] = False,
+    watched: Annotated[bool, typer.Option("--watched", hidden=True, help="For the command that starts it.")] = False,
 ) -> None:
     """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
-    from clinical_backend.jobs.rq_worker import run_rq_worker
-    from clinical_backend.jobs.worker import run_worker
+    from clinical_backend.jobs.signs import give_signs
 
     settings = _settings()
+    if not (embedded or watched):
+        from clinical_backend.jobs.watch import watch_worker
+
+        raise typer.Exit(watch_worker(settings))
+    give_signs(settings)  # before what takes long to import
     if embedded:
+        from clinical_backend.jobs.worker import run_worker
+
         run_worker(settings)
     else:
+        from clinical_backend.jobs.background import end_with_input
+        from clinical_backend.jobs.rq_worker import run_rq_worker
+
+        end_with_input()
         run_rq_worker(settings)
 
 
@@ -109,12 +120,14 @@ def adapt(
 ) -> None:
     """Let a small network learn a project's own images, without labels. The server does it by itself."""
     from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.adapt import adapt_project
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.database import Database
 
     settings = _settings()
     if background:
+        give_signs(settings)
         stay_in_background()
     print(adapt_project(Workshop(settings, Database.of(settings)), project))
 
@@ -128,12 +141,14 @@ def finetune(
 ) -> None:
     """Fine-tune the backbone on a project's labels. With TRAINING=finetune the server does it by itself."""
     from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.finetune import finetune_project
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.database import Database
 
     settings = _settings()
     if background:
+        give_signs(settings)
         stay_in_background()
     print(finetune_project(Workshop(settings, Database.of(settings)), project))
 
