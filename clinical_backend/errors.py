@@ -101,6 +101,10 @@ class ImageError(ClinicalError):
     """An image cannot be fetched or decoded."""
 
 
+class ImageLeftError(ImageError):
+    """An image was not tried, or not to its end, since the time for it is over: it is read later."""
+
+
 class ModelError(ClinicalError):
     """A backbone, a classifier or a checkpoint cannot be built, read or trusted."""
 
@@ -119,6 +123,10 @@ class PlottingError(ClinicalError):
 
 class RoundAbandonedError(ClinicalError):
     """A round goes on though it was given up: its worker was taken for dead, or its project is gone."""
+
+
+class ProjectBusyError(ClinicalError):
+    """Another process works at the project."""
 
 
 class RoundTimeoutError(ClinicalError):

@@ -168,7 +168,15 @@ class Settings(BaseSettings):
     round_timeout_seconds
         How long a worker may be at one project before its round fails and is tried again later.
     worker_timeout_seconds
-        A worker that gave no sign of life for so long is taken for dead, and its round is run again.
+        A worker that gave no sign of life for so long is taken for dead and ended, and its round is run again.
+    stall_timeout_seconds
+        A round that did not get on for so long is taken to hang: its worker is ended, and it is run again. Half of that
+        is told as a problem.
+    embed_seconds
+        How long a round reads new images before it goes on with those that it has; the next round goes on from there.
+    slow_host_seconds
+        How long a round waits, beyond what images usually take, for one host before it leaves the host's other images
+        for later.
     ray_address
         ``host:port`` of the head of a Ray cluster that embeds many new images; the backend's machine must be a node of
         it. The nodes are told these settings, the API key among them.
@@ -226,6 +234,9 @@ class Settings(BaseSettings):
     predict_seconds: float = Field(default=60.0, gt=0)
     round_timeout_seconds: int = Field(default=14_400, ge=1)
     worker_timeout_seconds: float = Field(default=30.0, ge=1)
+    stall_timeout_seconds: float = Field(default=600.0, ge=1)
+    embed_seconds: float = Field(default=600.0, gt=0)
+    slow_host_seconds: float = Field(default=60.0, gt=0)
     ray_address: str | None = None
     ray_min_images: int = Field(default=5000, ge=1)
     seed: int = 0

@@ -8,8 +8,6 @@ import pytest
 
 from clinical_backend.learner.files import write_aside
 from clinical_backend.private import file_mode, keep_private, make_folder, private_umask
-from clinical_backend.rounds.lock import discard_locks, project_lock
-from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
@@ -32,22 +30,20 @@ def modes(folder):
 def work_in(folder):
     """Keep something of each kind, and look at what is there while the database is open."""
     database = Database.of(load_settings(model_dir=folder, label_studio_api_key="k"))
-    workshop = Workshop(load_settings(model_dir=folder, label_studio_api_key="k"), database)
     Stores(database).projects.register(1)
     store = FeatureStore(database, folder / "features", backbone="b", dimension=2)
     store.add(["a"], np.ones((1, 2), np.float32))
     checkpoints = folder / "checkpoints" / "1" / "clinical-1"
     make_folder(checkpoints)
     write_aside(checkpoints / "model", b"x")
-    with project_lock(workshop, 1):
-        found = modes(folder)
+    found = modes(folder)
     database.close()
     return found
 
 
 def test_everything_that_is_made_is_its_users_alone(tmp_path):
     found = work_in(tmp_path / "deep" / "model-dir")
-    assert {"clinical.sqlite3-wal", "clinical.sqlite3-shm", "locks/project-1.lock"} <= set(found)
+    assert {"clinical.sqlite3-wal", "clinical.sqlite3-shm"} <= set(found)
     assert [name for name, mode in found.items() if mode not in {"0o600", "0o700"}] == []
     assert found["."] == found["features"] == found["checkpoints/1/clinical-1"] == "0o700"
     assert found["clinical.sqlite3"] == found["checkpoints/1/clinical-1/model"] == "0o600"
@@ -105,19 +101,3 @@ def test_rights_that_cannot_be_taken_away_are_said(tmp_path, monkeypatch, caplog
     keep_private(tmp_path)
     assert "Others may read" in caplog.text
     assert "Operation not permitted" in caplog.text
-
-
-def test_locks_of_projects_that_are_not_served_are_removed_unless_held(tmp_path):
-    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k")
-    database = Database.of(settings)
-    workshop = Workshop(settings, database)
-    workshop.stores.projects.register(1)
-    for number in (1, 2, 3):
-        with project_lock(workshop, number):
-            pass
-    with project_lock(workshop, 3):
-        discard_locks(workshop)
-        assert sorted(path.name for path in (tmp_path / "locks").iterdir()) == ["project-1.lock", "project-3.lock"]
-    discard_locks(workshop)
-    assert [path.name for path in (tmp_path / "locks").iterdir()] == ["project-1.lock"]
-    database.close()

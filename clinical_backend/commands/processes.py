@@ -54,13 +54,24 @@ def serve() -> None:
 
 def worker(
     embedded: Annotated[bool, typer.Option("--embedded", hidden=True, help="For a server that starts it.")] = False,
+    watched: Annotated[bool, typer.Option("--watched", hidden=True, help="For the command that starts it.")] = False,
 ) -> None:
     """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
-    from clinical_backend.jobs.rq_worker import run_rq_worker
-    from clinical_backend.jobs.worker import run_worker
+    from clinical_backend.jobs.signs import give_signs
 
     settings = read_settings()
+    if not (embedded or watched):
+        from clinical_backend.jobs.watch import watch_worker
+
+        raise typer.Exit(watch_worker(settings))
+    give_signs(settings)  # before what takes long to import
     if embedded:
+        from clinical_backend.jobs.worker import run_worker
+
         run_worker(settings)
     else:
+        from clinical_backend.jobs.background import end_with_input
+        from clinical_backend.jobs.rq_worker import run_rq_worker
+
+        end_with_input()
         run_rq_worker(settings)

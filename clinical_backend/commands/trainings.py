@@ -13,12 +13,14 @@ def adapt(
 ) -> None:
     """Let a small network learn a project's own images, without labels. The server does it by itself."""
     from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.adapt import adapt_project
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.database import Database
 
     settings = read_settings()
     if background:
+        give_signs(settings)
         stay_in_background()
     print(adapt_project(Workshop(settings, Database.of(settings)), project))
 
@@ -29,11 +31,13 @@ def finetune(
 ) -> None:
     """Fine-tune the backbone on a project's labels. With TRAINING=finetune the server does it by itself."""
     from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.finetune import finetune_project
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.database import Database
 
     settings = read_settings()
     if background:
+        give_signs(settings)
         stay_in_background()
     print(finetune_project(Workshop(settings, Database.of(settings)), project))

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
-from clinical_backend.errors import ImageError
+from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.addresses import AddressGuard
 from clinical_backend.images.connections import GuardedTransport
 from clinical_backend.images.data_urls import read_data_url
 from clinical_backend.images.local_files import LocalFiles
 from clinical_backend.images.look import Look
+from clinical_backend.images.patience import host_of
 from clinical_backend.images.transfer import Transfer
 from clinical_backend.parallel import map_in_order
+from clinical_backend.pulse import note_progress
 from clinical_backend.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from clinical_backend.images.patience import Patience
 
 __all__ = ["ImageRequest", "ImageSource"]
 
@@ -114,7 +121,7 @@ class ImageSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def fetch(self, uri: str, task_id: int | None = None) -> bytes:
+    def fetch(self, uri: str, task_id: int | None = None, *, deadline: float | None = None) -> bytes:
         """Return the bytes of an image.
 
         Parameters
@@ -123,20 +130,24 @@ class ImageSource:
             The address as it stands in the task's data.
         task_id
             The task; needed for cloud addresses, which Label Studio signs task by task.
+        deadline
+            By ``time.monotonic``, where it is to come sooner than ``time_limit`` says.
 
         Raises
         ------
         ImageError
             When the image cannot be had. The message holds no path and no token.
         """
-        return self.look(uri, task_id).content or b""
+        return self.look(uri, task_id, deadline=deadline).content or b""
 
-    def look(self, uri: str, task_id: int | None = None, mark: str | None = None) -> Look:
+    def look(
+        self, uri: str, task_id: int | None = None, mark: str | None = None, *, deadline: float | None = None
+    ) -> Look:
         """Return what is at an address now.
 
         Parameters
         ----------
-        uri, task_id
+        uri, task_id, deadline
             As in :meth:`fetch`.
         mark
             Of an earlier look: where it tells that nothing changed, the bytes are not read.
@@ -151,11 +162,11 @@ class ImageSource:
         if scheme == "data":
             return Look(read_data_url(uri, size_limit=self._size_limit), None)
         if scheme in _CLOUD_SCHEMES:
-            return self._fetch_cloud(uri, task_id, mark)
+            return self._fetch_cloud(uri, task_id, mark, deadline)
         if scheme in {"http", "https"}:
-            return self._fetch_web(uri, mark)
+            return self._fetch_web(uri, mark, deadline)
         if uri.startswith("/") and not uri.startswith("//"):
-            return self._fetch_web(self._absolute(uri), mark)
+            return self._fetch_web(self._absolute(uri), mark, deadline)
         if not uri:
             raise ImageError(
                 "The task's data has no address of an image, or several, where the labeling config looks for it.",
@@ -168,20 +179,72 @@ class ImageSource:
         )
 
     def fetch_many(
-        self, requests: Iterable[ImageRequest], workers: int = 8
+        self, requests: Iterable[ImageRequest], workers: int = 8, *, deadline: float | None = None
     ) -> Iterator[tuple[ImageRequest, bytes | ImageError]]:
         """Fetch images in parallel; yield them lazily, in order, with the error in place of a failed one.
 
         At most ``2 * workers`` images are held at a time. Close the iterator, or read it to its end, to let
-        its threads go.
+        its threads go. After the ``deadline``, by ``time.monotonic``, none is fetched any more.
         """
-        return map_in_order(self._attempt, requests, workers=workers, look_ahead=2 * workers)
 
-    def _attempt(self, request: ImageRequest) -> tuple[ImageRequest, bytes | ImageError]:
+        def attempt(request: ImageRequest) -> tuple[ImageRequest, bytes | ImageError]:
+            return request, self._attempt(request, deadline)
+
+        return map_in_order(attempt, requests, workers=workers, look_ahead=2 * workers)
+
+    def fetch_fairly(
+        self, requests: Iterable[ImageRequest], patience: Patience, workers: int = 8
+    ) -> Iterator[tuple[ImageRequest, bytes | ImageError]]:
+        """Fetch images in parallel, as they come: no host takes more than its share, and a slow one is left.
+
+        Hosts take turns, each with at most its share of the threads. What the patience did not last for is yielded
+        with an ``ImageLeftError``. Close the iterator, or read it to its end, to let its threads go.
+        """
+        waiting: dict[str, deque[ImageRequest]] = {}
+        for request in requests:
+            waiting.setdefault(host_of(request.uri), deque()).append(request)
+        running: dict[Future[tuple[ImageRequest, bytes | ImageError]], str] = {}
+        executor = ThreadPoolExecutor(max_workers=workers)
         try:
-            return request, self.fetch(request.uri, request.task_id)
+            while waiting or running:
+                share = max(1, workers // len({*waiting, *running.values()}))
+                turns = [host for host in waiting if list(running.values()).count(host) < share]
+                for host in turns[: workers - len(running)]:
+                    request = waiting[host].popleft()
+                    running[executor.submit(self._attempt_patiently, request, host, patience)] = host
+                    others = waiting.pop(host)
+                    if others:
+                        waiting[host] = others  # its next turn comes after all others'
+                if turns and len(running) < workers:
+                    continue
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    yield future.result()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _attempt_patiently(
+        self, request: ImageRequest, host: str, patience: Patience
+    ) -> tuple[ImageRequest, bytes | ImageError]:
+        if patience.has_left(host):
+            return request, ImageLeftError(f"{host} is slow.", "The image is left for a later round.")
+        started = time.monotonic()
+        content = self._attempt(request, patience.deadline)
+        seconds = time.monotonic() - started
+        patience.spend(host, seconds, len(content) if isinstance(content, bytes) else 0)
+        return request, content
+
+    def _attempt(self, request: ImageRequest, deadline: float | None) -> bytes | ImageError:
+        late = ImageLeftError("The time for reading images is over.", "The image is read later.")
+        try:
+            if deadline is not None and time.monotonic() >= deadline:
+                return late
+            return self.fetch(request.uri, request.task_id, deadline=deadline)
         except ImageError as error:
-            return request, error
+            return late if deadline is not None and time.monotonic() >= deadline else error
+        finally:
+            note_progress()
 
     def _absolute(self, path: str) -> str:
         """Return the absolute address of a path on the Label Studio host, with or without its sub-path."""
@@ -191,22 +254,22 @@ class ImageSource:
             path = sub_path + path
         return origin + path
 
-    def _fetch_web(self, address: str, mark: str | None) -> Look:
+    def _fetch_web(self, address: str, mark: str | None, deadline: float | None) -> Look:
         local = self._local_name(address)
         if local is not None:
             look = self._local_files.read(local, mark)
             if look is not None:
                 return look
-        return self._transfer.get(address, mark)
+        return self._transfer.get(address, mark, deadline)
 
-    def _fetch_cloud(self, uri: str, task_id: int | None, mark: str | None) -> Look:
+    def _fetch_cloud(self, uri: str, task_id: int | None, mark: str | None, deadline: float | None) -> Look:
         if task_id is None:
             raise ImageError(
                 "An image in cloud storage can only be fetched for a task.",
                 "Import it as a task through the project's cloud storage.",
             )
         file_uri = base64.urlsafe_b64encode(uri.encode()).decode()
-        return self._transfer.get(self._absolute(f"/tasks/{task_id}/presign/?fileuri={file_uri}"), mark)
+        return self._transfer.get(self._absolute(f"/tasks/{task_id}/presign/?fileuri={file_uri}"), mark, deadline)
 
     def _local_name(self, address: str) -> str | None:
         """Return which local file an address of the Label Studio host asks for, if it asks for one."""

@@ -18,6 +18,8 @@ __all__ = ["Transfer"]
 
 _MAX_REDIRECTS = 5
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_JUDGED_AFTER = 10.0
+"""Seconds of a reply after which its speed tells whether the rest can come in time."""
 _HEADERS = {"Accept": "image/*, application/dicom, */*;q=0.1", "Accept-Encoding": "identity"}
 
 _ETAG, _DATE = "etag ", "date "
@@ -69,7 +71,7 @@ class Transfer:
         self._attempts = attempts
         self._backoff = backoff
 
-    def get(self, address: str, mark: str | None = None) -> Look:
+    def get(self, address: str, mark: str | None = None, deadline: float | None = None) -> Look:
         """Return the body that an address replies with.
 
         Parameters
@@ -78,6 +80,8 @@ class Transfer:
             Where to ask.
         mark
             What an earlier reply had: with the same one the body is not read.
+        deadline
+            By ``time.monotonic``, where it is to come sooner than the limit of one image.
 
         Raises
         ------
@@ -86,7 +90,8 @@ class Transfer:
             patient's name, nor the query, which may hold a signature.
         """
         url = _parse(address)
-        deadline = time.monotonic() + self._time_limit
+        limit = time.monotonic() + self._time_limit
+        deadline = limit if deadline is None else min(limit, deadline)
         for attempt in range(1, self._attempts + 1):
             try:
                 with finished_by(deadline):
@@ -141,14 +146,20 @@ class Transfer:
         announced = response.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._size_limit:
             raise self._too_large(response.url)
+        length = int(announced) if announced.isdecimal() else 0
         body = bytearray()
+        started = time.monotonic()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > self._size_limit:
                 raise self._too_large(response.url)
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            at_this_speed = (
+                started + (now - started) * length / max(1, len(body)) if now - started > _JUDGED_AFTER else now
+            )
+            if max(now, at_this_speed) > deadline:
                 raise ImageError(
-                    f"{response.url.host} sends the image too slowly (over {self._time_limit:.0f} s).",
+                    f"{response.url.host} sends the image too slowly (it would take over {self._time_limit:.0f} s).",
                     "Check the network, or provide a smaller version of the image.",
                 )
         return bytes(body)

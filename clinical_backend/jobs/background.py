@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-__all__ = ["stay_in_background"]
+__all__ = ["end_with_input", "stay_in_background"]
 
 _NICENESS = 10
 
@@ -14,6 +14,11 @@ _NICENESS = 10
 def stay_in_background() -> None:
     """Lower the priority of this process, and end it when its standard input ends."""
     os.nice(_NICENESS)
+    end_with_input()
+
+
+def end_with_input() -> None:
+    """End this process when its standard input ends, as it does with the process that started it."""
     threading.Thread(target=_end_with_input, daemon=True, name="input").start()
 
 

@@ -29,7 +29,8 @@ _SIGNS = 4
 def lease(connection: Redis, name: str, seconds: float) -> Iterator[bool]:
     """Hold a key in Redis within the block, and say whether it was free.
 
-    A thread renews the key. It is free again when the block ends, or ``seconds`` after the holder died. Should
+    A thread renews the key, whether or not the work gets on, which others see to. It is free again when the block ends,
+    or ``seconds`` after the holder died or was stopped. Should
     Redis lose it (it was restarted empty), it is taken again. It keeps others from useless work; that two
     holders do no harm should they meet is for the database to see to.
     """

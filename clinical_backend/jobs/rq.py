@@ -79,6 +79,7 @@ class RedisRunner:
         while not self._stopping.is_set():
             woken |= drain(self._wakes, timeout=_TICK)
             try:
+                self._end_silent()
                 if time.monotonic() >= next_look:
                     self._hint_looks()
                     next_look = time.monotonic() + self._settings.reconcile_seconds
@@ -99,6 +100,11 @@ class RedisRunner:
                 if away:
                     logger.info("Redis and the database answer again")
                 away = False
+
+    def _end_silent(self) -> None:
+        """Take projects away from workers that stand still, on whatever machine, so that others can go on."""
+        for project_id in self._stores.leases.end_silent(self._settings.worker_timeout_seconds):
+            logger.warning("Project %d is taken from a worker that gave no sign of life", project_id)
 
     def _wanting(self) -> set[int]:
         """Return projects with a due round, or with one that runs; it may have been cut off."""

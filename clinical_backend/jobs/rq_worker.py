@@ -8,16 +8,16 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from redis import RedisError
 from rq import Queue, Worker
 from rq.exceptions import DequeueTimeout
 from rq.serializers import JSONSerializer
-from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import WorkerStatus
 
-from clinical_backend.errors import ClinicalError, RoundTimeoutError, StorageError
+from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import (
     connect_redis,
@@ -29,6 +29,7 @@ from clinical_backend.jobs.redis_connection import (
 )
 from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.jobs.worker import attend_project, open_workshop, warm_up_workshop
+from clinical_backend.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,16 +80,6 @@ def attend(workshop: Workshop, connection: Redis, project_id: int, *, look: bool
     with lease(connection, project_key(project_id), workshop.settings.worker_timeout_seconds) as free:
         if free:
             attend_project(workshop, project_id, look=look)
-
-
-class _Deadline(UnixSignalDeathPenalty):
-    """Interrupts a job that takes too long, with an error that fails its round for a reason."""
-
-    def handle_death_penalty(self, signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002
-        raise RoundTimeoutError(
-            f"The round was stopped after {self._timeout} seconds.",
-            "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
-        )
 
 
 class _RoundWorker:
@@ -145,6 +136,7 @@ class _RoundWorker:
 
     def _take_hints(self, sign: Worker) -> None:
         while not self._told_to_end:
+            note_progress()
             sign.heartbeat()
             with suppress(DequeueTimeout):
                 _, entry = Queue.lpop([self._queue.key], _WAIT_SECONDS, self._queue.connection)
@@ -164,7 +156,7 @@ class _RoundWorker:
         sign.set_state(WorkerStatus.BUSY)
         sign.heartbeat(seconds + _SIGN_SECONDS)
         try:
-            with _Deadline(seconds):  # type: ignore[no-untyped-call]
+            with deadline(seconds):
                 attend(self._workshop, self._connection, project_id, look=look)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
@@ -179,6 +171,7 @@ class _RoundWorker:
         ended = time.monotonic() + self._pause
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
         while not self._told_to_end and time.monotonic() < ended:
+            note_progress()
             time.sleep(_FIRST_PAUSE)
 
 

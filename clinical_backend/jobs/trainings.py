@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.jobs.signs import Listener
+from clinical_backend.jobs.supervisor import end
 from clinical_backend.rounds.adapt import adaptation_is_due
 from clinical_backend.rounds.finetune import finetuning_is_due
 
@@ -36,13 +38,24 @@ class _Kind:
     is_due: Callable[[Workshop, int], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A training that runs, and the signs of life that it gives."""
+
+    command: str
+    project_id: int
+    process: subprocess.Popen[bytes]
+    signs: Listener
+
+
 _KINDS = (_Kind("adapt", adaptation_is_due), _Kind("finetune", finetuning_is_due))
 
 
 class TrainingJobs:
     """Starts the adaptation or the fine-tuning of a project when it is due.
 
-    The process reads its standard input and ends when that does, so it never outlives this one.
+    The process reads its standard input and ends when that does, so it never outlives this one. It is ended if it is
+    silent for WORKER_TIMEOUT_SECONDS: stopped, or hanging.
 
     Parameters
     ----------
@@ -58,21 +71,22 @@ class TrainingJobs:
         self._workshop = workshop
         self._claim = claim
         self._claimed = ExitStack()
-        self._running: tuple[str, int, subprocess.Popen[bytes]] | None = None
+        self._running: _Running | None = None
         self._next_look = 0.0
         self._not_before: dict[tuple[str, int], float] = {}
 
     def attend(self) -> None:
         """Note the end of what was running, and start what is due. Returns at once."""
         if self._running is not None:
-            command, project_id, process = self._running
+            command, project_id, process = self._running.command, self._running.project_id, self._running.process
+            if process.poll() is None and not self._running.signs.hear():
+                logger.warning("Project %d: `%s` gave no sign of life: it is ended", project_id, command)
+                process.kill()
+                process.wait()
             status = process.poll()
             if status is None:
                 return
-            self._running = None
-            self._claimed.close()
-            if process.stdin is not None:
-                process.stdin.close()
+            self._close()
             if status:
                 logger.warning("Project %d: `%s` ended with status %d; see above", project_id, command, status)
                 self._not_before[command, project_id] = time.monotonic() + _RETRY_SECONDS
@@ -83,12 +97,15 @@ class TrainingJobs:
     def stop(self) -> None:
         """End what is running; the next start sees that it is due."""
         if self._running is not None:
-            process = self._running[2]
-            process.terminate()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-            self._running = None
+            end(self._running.process)
+        self._close()
+
+    def _close(self) -> None:
+        if self._running is not None:
+            self._running.signs.close()
+            if self._running.process.stdin is not None:
+                self._running.process.stdin.close()
+        self._running = None
         self._claimed.close()
 
     def _start_one(self) -> None:
@@ -100,17 +117,20 @@ class TrainingJobs:
                 with ExitStack() as claimed:
                     if not claimed.enter_context(self._claim(project_id)):
                         continue
-                    self._running = (kind.command, project_id, self._train(kind.command, project_id))
+                    self._running = self._train(kind.command, project_id)
                     self._claimed = claimed.pop_all()
                 return
 
-    def _train(self, command: str, project_id: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own command
+    def _train(self, command: str, project_id: int) -> _Running:
+        settings = self._workshop.settings
+        process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "clinical_backend", command, "--project", str(project_id), "--background"],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=self._workshop.settings.environment(os.environ),
+            stdout=subprocess.PIPE,
+            env=settings.environment(os.environ),
         )
+        assert process.stdout is not None
+        return _Running(command, project_id, process, Listener(process.stdout, settings.worker_timeout_seconds))
 
     def _is_due(self, kind: _Kind, project_id: int) -> bool:
         try:

@@ -15,7 +15,7 @@ from clinical_backend.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
 
@@ -87,10 +87,19 @@ class Published:
 
 
 class Publisher:
-    """Publishes queues and retires old ones."""
+    """Publishes queues and retires old ones.
 
-    def __init__(self, client: LabelStudioClient) -> None:
+    Parameters
+    ----------
+    client
+        Label Studio.
+    require
+        Called before each change; it raises where this process may make none any more.
+    """
+
+    def __init__(self, client: LabelStudioClient, require: Callable[[], None] = lambda: None) -> None:
         self._client = client
+        self._require = require
 
     def publish(self, project_id: int, version: str, items: Sequence[QueueItem]) -> Published:
         """Make a queue the one that readers are served from.
@@ -122,6 +131,7 @@ class Publisher:
         if current == version and version in self._client.model_versions(project_id):
             return Published(version, tuple(item.task_id for item in items), (), self._client.server_time())
         kept = self._import(project_id, version, items)
+        self._require()
         self._client.update_project(project_id, model_version=version)
         switched_at = self._client.server_time()
         task_ids = tuple(item.task_id for item in kept)
@@ -155,6 +165,7 @@ class Publisher:
             # Read anew each time: another process may just have switched.
             if self._client.project(project_id).model_version == version:
                 continue
+            self._require()
             self._client.delete_model_version(project_id, version)
             retired.append(version)
         return retired
@@ -185,6 +196,7 @@ class Publisher:
 
     def _import_once(self, project_id: int, version: str, items: Sequence[QueueItem]) -> None:
         """Import a queue and make sure that it is whole."""
+        self._require()
         self._client.import_predictions(project_id, [_prediction(item, version) for item in items])
         stored = self._client.model_versions(project_id).get(version, 0)
         if stored != len(items):

@@ -17,6 +17,7 @@ from clinical_backend.errors import (
     LabelStudioUnavailableError,
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
+from clinical_backend.pulse import note_progress
 from clinical_backend.storable import read_json
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class Session:
                 if last or not (repeatable or unsent):
                     raise self._unavailable(type(error).__name__) from error
             else:
+                note_progress()
                 self.clock_offset = _clock_offset(response)
                 if last or not repeatable or response.status_code not in _TRY_AGAIN:
                     return self._decode(response, path)

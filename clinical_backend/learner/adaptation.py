@@ -32,6 +32,7 @@ from clinical_backend.learner.onnx_export import export_network
 from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.learner.views import VIEWS, are_grey, draw_views
 from clinical_backend.private import make_folder
+from clinical_backend.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,6 +212,7 @@ class _Training:
         now = saved
         while self.share < 1.0:
             self._step()
+            note_progress()
             before, now = now, time.monotonic()
             self.state.seconds += min(now - before, _LONGEST_STEP)
             if now - saved >= self.options.checkpoint_seconds:

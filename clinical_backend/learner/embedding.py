@@ -12,6 +12,7 @@ import numpy as np
 from clinical_backend.errors import ImageError
 from clinical_backend.learner.preprocessing import to_square
 from clinical_backend.parallel import map_in_order
+from clinical_backend.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,6 +131,7 @@ class Embedder:
         self, batch: list[tuple[Key, Pixels | ImageError]]
     ) -> list[tuple[Key, tuple[Feature, Pixels] | ImageError]]:
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
+        note_progress()
         features = iter(self._backbone.embed(np.stack(pixels)) if pixels else ())
         return [(key, image if isinstance(image, ImageError) else (next(features), image)) for key, image in batch]
 

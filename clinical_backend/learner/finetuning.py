@@ -36,6 +36,7 @@ from clinical_backend.learner.onnx_export import export_network
 from clinical_backend.learner.preprocessing import power_normalised
 from clinical_backend.learner.trainable import Head, TrainableNetwork, unfreeze
 from clinical_backend.learner.views import VIEWS, are_grey, draw_views
+from clinical_backend.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,6 +210,7 @@ class _Training:
             and (self._best is None or self._step - self._best_step < patience)
         ):
             self._take_step(share)
+            note_progress()
             if self._best is not None and (self._step % self._steps_per_epoch == 0 or self._share >= 1.0):
                 loss = self._judge()
                 if loss is not None and loss < self._best:

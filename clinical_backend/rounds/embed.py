@@ -7,13 +7,15 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from clinical_backend.distributed.mapping import map_on_cluster
-from clinical_backend.errors import ImageError
+from clinical_backend.errors import ImageError, ImageLeftError
+from clinical_backend.images.patience import Patience, host_of
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.embedding import content_key
 from clinical_backend.learner.preprocessing import to_square
@@ -39,6 +41,7 @@ __all__ = [
     "embed_new",
     "features_of",
     "may_try",
+    "still_to_read",
     "thumbnail",
 ]
 
@@ -63,8 +66,9 @@ def embed_new(
     *,
     thumbnails: FeatureStore | None = None,
     cluster: Cluster | None = None,
+    patience: Patience | None = None,
 ) -> int:
-    """Fetch, decode and embed the images that have no feature yet.
+    """Fetch, decode and embed the images that have no feature yet, as far as the patience lasts.
 
     An image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
 
@@ -76,6 +80,8 @@ def embed_new(
         Where small pixels of them are kept, if they are.
     cluster
         Where many new images are embedded, if anywhere but here. What comes of them is kept from here.
+    patience
+        How long it may take, in all and for each host; without end by default.
 
     Returns
     -------
@@ -87,22 +93,24 @@ def embed_new(
     ClusterError
         When the cluster is wanted and fails. What it made until then is kept.
     """
+    patience = patience or Patience()
     waiting = _waiting(stores.images.all(project_id).values(), features)
     progress(0, len(waiting))
-    batches = (waiting[start : start + _BATCH] for start in range(0, len(waiting), _BATCH))
+    starts = takewhile(lambda _: not patience.is_over, range(0, len(waiting), _BATCH))
+    batches = (waiting[start : start + _BATCH] for start in starts)
     small = thumbnails is not None
     if cluster is not None and len(waiting) >= cluster.least:
         embedded = map_on_cluster(cluster.address, partial(cluster.make, small), batches)
     else:
-        station = Station(source, embedder, small=small)
+        station = Station(source, embedder, small=small, patience=patience)
         embedded = (station(batch) for batch in batches)
     done = 0
     with closing(embedded):
         for each in embedded:
             _keep(stores, features, project_id, each, thumbnails)
-            done += len(each.digests) + len(each.problems)
+            done += len(each.digests) + len(each.problems) + len(each.left)
             progress(done, len(waiting))
-    return len(waiting)
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +138,15 @@ class Embedded:
 
     Attributes
     ----------
-    digests, problems
-        By task: what identifies its image, or why it cannot be read.
+    digests, problems, left
+        By task: what identifies its image, or why it cannot be read, or why its host's images are left for later.
     features, thumbnails
         By digest: the feature, shape (d,), and the small pixels where they are wanted.
     """
 
     digests: dict[int, str] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
+    left: dict[int, str] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -194,10 +203,25 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[Known
 
 def may_try(image: KnownImage, now: float) -> bool:
     """Tell whether an image is readable as far as known, or may be tried again at ``now``, in seconds."""
-    if image.problem is None or image.tried_at is None:
-        return True
+    if image.problem is None or image.tried_at is None or image.tried_at > now:
+        return True  # tried in the future: by a clock that was wrong, so that nothing is known of the wait
     wait = min(_LONGEST_RETRY, _RETRY_SECONDS * 2.0 ** (image.attempts - 1))
     return now - image.tried_at >= wait
+
+
+def still_to_read(images: Iterable[KnownImage]) -> list[str]:
+    """Say of each host, for people, how many images wait for a later round, if any do."""
+    by_host: dict[str, list[KnownImage]] = {}
+    for image in images:
+        by_host.setdefault(host_of(image.uri), []).append(image)
+    notes = []
+    for host, known in sorted(by_host.items()):
+        waiting = [image for image in known if image.is_waiting]
+        if waiting:
+            read = sum(image.digest is not None for image in known)
+            slow = " is slow" if any(image.problem for image in waiting) else ""
+            notes.append(f"{host}{slow}: {read} of {len(known)} images are read; later rounds go on.")
+    return notes
 
 
 class Station:
@@ -209,28 +233,35 @@ class Station:
         What fetches the images, and what makes features of them.
     small
         Whether small pixels of them are made too.
+    patience
+        How long that may take.
     """
 
-    def __init__(self, source: ImageSource, embedder: Embedder, *, small: bool) -> None:
-        self._source, self._embedder, self._small = source, embedder, small
+    def __init__(self, source: ImageSource, embedder: Embedder, *, small: bool, patience: Patience) -> None:
+        self._source, self._embedder, self._small, self._patience = source, embedder, small, patience
 
     def __call__(self, batch: list[KnownImage]) -> Embedded:
         """Fetch, decode and embed some images."""
-        keys: list[str] = []
+        tasks: list[tuple[int, str]] = []
 
         def contents() -> Iterator[bytes | ImageError]:
             # Images pass through one by one: 128 large files are more than memory should hold at once.
-            for _, content in self._source.fetch_many(ImageRequest(image.task_id, image.uri) for image in batch):
-                keys.append("" if isinstance(content, ImageError) else content_key(content))
+            requests = [ImageRequest(image.task_id, image.uri) for image in batch]
+            for request, content in self._source.fetch_fairly(requests, self._patience):
+                assert request.task_id is not None
+                tasks.append((request.task_id, "" if isinstance(content, ImageError) else content_key(content)))
                 yield content
 
         done = Embedded()
-        made = self._embedder.embed_with_pixels(contents())
-        for position, (image, embedded) in enumerate(zip(batch, made, strict=True)):
-            if isinstance(embedded, ImageError):
-                done.problems[image.task_id] = str(embedded)
+        for position, embedded in enumerate(self._embedder.embed_with_pixels(contents())):
+            task_id, digest = tasks[position]
+            if isinstance(embedded, ImageLeftError):
+                if not self._patience.is_over:  # what the round has no time for is simply read by the next one
+                    done.left[task_id] = str(embedded)
+            elif isinstance(embedded, ImageError):
+                done.problems[task_id] = str(embedded)
             else:
-                digest = done.digests[image.task_id] = keys[position]
+                done.digests[task_id] = digest
                 done.features[digest], pixels = embedded
                 if self._small:
                     done.thumbnails[digest] = thumbnail(pixels)
@@ -247,5 +278,6 @@ def _keep(
         features.add(list(done.features), np.stack(list(done.features.values())))
     stores.images.found(project_id, done.digests)
     stores.images.failed(project_id, done.problems)
+    stores.images.left(project_id, done.left)
     for task_id, problem in done.problems.items():
         logger.warning("Project %d, task %d is left out: %s", project_id, task_id, problem)

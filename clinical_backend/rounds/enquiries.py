@@ -12,7 +12,6 @@ from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelSt
 from clinical_backend.labelstudio.connect import same_url
 from clinical_backend.labelstudio.contract import SetupRequest
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.rounds.lock import discard_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +124,7 @@ class Enquiries:
             if known is not None:
                 logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
                 stores.projects.forget(project_id)
-                discard_locks(self._workshop)
+                stores.leases.discard()
             return True
         entered = self._options(project_id) if options else None
         changed = entered is not None and entered != (known.options if known is not None else {})

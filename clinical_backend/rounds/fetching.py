@@ -44,11 +44,11 @@ def embed_in_time(
     Parameters
     ----------
     deadline
-        By ``time.monotonic``. A batch that began before it is done to its end.
+        By ``time.monotonic``. Images that have come until then are put through the network to their end.
     """
     waiting = iter(requests)
     while time.monotonic() <= deadline and (batch := list(islice(waiting, _BATCH))):
-        contents = [content for _, content in source.fetch_many(batch)]
+        contents = [content for _, content in source.fetch_many(batch, deadline=deadline)]
         for request, content, embedded in zip(batch, contents, embedder.embed_with_pixels(contents), strict=True):
             if isinstance(content, ImageError) or isinstance(embedded, ImageError):
                 logger.warning("Task %s is left out: %s", request.task_id, embedded)

@@ -124,6 +124,7 @@ class Intake:
             return None
         counts = published.report.get("counts", {})
         queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
-        # Of the pool as the round found it, what cannot be read was not queued, and readers skipped or annotated some.
-        pool = counts.get("pool", 0) - counts.get("unreadable", 0) - (queue - left)
+        # Of the pool as the round found it, what was not read was not queued, and readers skipped or annotated some.
+        unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
+        pool = counts.get("pool", 0) - unread - (queue - left)
         return reason_for_queue(left, queue - skipped, pool)

@@ -6,9 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
-from clinical_backend.errors import ClinicalError, RoundAbandonedError, StorageError
+from clinical_backend.errors import ClinicalError, ProjectBusyError, RoundAbandonedError, StorageError
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
@@ -16,16 +14,20 @@ from clinical_backend.logs import log_context
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.enquiries import find_project
-from clinical_backend.rounds.lock import discard_locks, project_lock
+from clinical_backend.rounds.lease import leased_project
 from clinical_backend.rounds.recheck import recheck_images
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
+from clinical_backend.storage.projects import LONGEST_WAIT
 from clinical_backend.storage.schema import RoundState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clinical_backend.labelstudio.records import Project
     from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.schema import Round
 
 __all__ = ["reconcile"]
@@ -33,12 +35,12 @@ __all__ = ["reconcile"]
 logger = logging.getLogger(__name__)
 
 _FIRST_RETRY = 5.0
-_LONGEST_RETRY = 600.0
+_GO_ON = "images are still to be read"
 _NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 
 def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
-    """Do all that is due for a project, one process at a time.
+    """Do what is due for a project, one process at a time, and one round of it at most: others wait for their turn.
 
     Parameters
     ----------
@@ -52,20 +54,22 @@ def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
     try:
         if workshop.stores.projects.get(project_id) is None:
             return
-        with project_lock(workshop, project_id):
+        with leased_project(workshop, project_id):
             _recover(workshop, project_id)
             _attend(workshop, project_id, look=look)
         if look:
-            discard_locks(workshop)
-    except Timeout:
+            workshop.stores.leases.discard()
+    except ProjectBusyError:
         logger.debug("Project %d is being attended to by another process", project_id)
+    except RoundAbandonedError as error:
+        logger.warning("Project %d: %s", project_id, error)
     except StorageError as error:
         # Where it could be noted cannot be written either; the next look goes on from here.
         logger.warning("Project %d: %s", project_id, error)
 
 
 def _recover(workshop: Workshop, project_id: int) -> None:
-    """Make rounds due again whose process died: holding the lock, nobody else can be at them."""
+    """Make rounds due again that were cut off: holding the lease, nobody else can be at them."""
     if workshop.stores.rounds.abandon_running(project_id):
         logger.warning("Project %d: a round was cut off; it is run again", project_id)
         workshop.stores.projects.request_round(project_id, "the last round was cut off", delay=0)
@@ -91,11 +95,13 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
                 recheck_images(workshop, project_id)
             if unwired is None:
                 _note_recovery(workshop, project_id)
+    except RoundAbandonedError:
+        raise
     except ClinicalError as error:
         _note(workshop, project_id, error)
-    while (due := stores.rounds.start(project_id)) is not None:
-        if not _run(workshop, due):
-            return
+    due = stores.rounds.start(project_id)
+    if due is not None and not _run(workshop, due):
+        return
     row = stores.projects.get(project_id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
         stores.projects.change(project_id, problem=str(unwired))
@@ -158,6 +164,9 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
     if len(known) != project.task_number:
         stores.projects.request_round(project.id, "tasks were added or deleted")
         return
+    if _can_go_on(known):
+        stores.projects.request_round(project.id, _GO_ON)
+        return
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     labels = fetch_labels(workshop.client, project, scheme, stars=settings.stars)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
@@ -200,13 +209,21 @@ def _run(workshop: Workshop, row: Round) -> bool:
         _fail(workshop, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
         clear_up(workshop, project_id)
+        if _can_go_on(workshop.stores.images.all(project_id)):
+            workshop.stores.projects.request_round(project_id, _GO_ON)
         return True
     return False
+
+
+def _can_go_on(known: Mapping[int, KnownImage]) -> bool:
+    """Tell whether there are images that no round has had the time for, and that may be read now."""
+    now = time.time()
+    return any(image.is_waiting and may_try(image, now) for image in known.values())
 
 
 def _fail(workshop: Workshop, project_id: int, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
     stores = workshop.stores
     failures = stores.rounds.fail(round_id, project_id, problem, state=RoundState.FAILED)
-    delay = min(_LONGEST_RETRY, _FIRST_RETRY * 2.0 ** (failures - 1))
+    delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))
     stores.projects.request_round(project_id, "the last round failed", delay=delay)

@@ -12,6 +12,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.adapted import join_features
 from clinical_backend.learner.folds import deal_folds
 from clinical_backend.learner.semi_supervised import fit_with_pool
+from clinical_backend.pulse import note_progress
 from clinical_backend.rounds.embed import THUMBNAIL, FeaturedTasks, digests_of, features_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def adapted_rows(workshop: Workshop, adapted: Adapted, digests: Sequence[str]) -
     for start in range(0, len(waiting), _BATCH):
         batch = waiting[start : start + _BATCH]
         pixels = thumbnails.read([missing[digest] for digest in batch])
+        note_progress()
         adapted.features.add(batch, adapted.backbone.embed(pixels.reshape(-1, THUMBNAIL, THUMBNAIL, 3)))
     if waiting:
         known = adapted.features.positions(digests)

@@ -6,7 +6,7 @@ import logging
 import shutil
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, RoundAbandonedError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.storage.rounds import VERSION_PREFIX, on_demand_version
 
@@ -28,14 +28,23 @@ def kept_rounds(workshop: Workshop, project_id: int) -> list[Round]:
 
 
 def clear_up(workshop: Workshop, project_id: int) -> None:
-    """Delete older queues from Label Studio and older models from disk; a failure here costs only space."""
+    """Delete older queues from Label Studio and older models from disk; a failure here costs only space.
+
+    Raises
+    ------
+    RoundAbandonedError
+        When the project was passed on to another worker, whose queue and model may be on their way.
+    """
     kept = {row.version for row in kept_rounds(workshop, project_id)}
     published = workshop.stores.rounds.published(project_id)
     served = {published.version, on_demand_version(published.version)} if published else set()
     try:
-        Publisher(workshop.client).retire(project_id, served, VERSION_PREFIX)
+        Publisher(workshop.client, workshop.stores.database.require_fence).retire(project_id, served, VERSION_PREFIX)
+    except RoundAbandonedError:
+        raise
     except ClinicalError as error:
         logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
+    workshop.stores.database.require_fence()
     folder = workshop.checkpoint_folder(project_id, VERSION_PREFIX).parent
     for old in folder.iterdir() if folder.is_dir() else ():
         if old.name not in kept:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from filelock import Timeout
-
-from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.errors import ClinicalError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.copies import without_copies
-from clinical_backend.rounds.lock import project_lock
+from clinical_backend.rounds.lease import leased_project
 from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
@@ -61,9 +59,9 @@ def roll_back(workshop: Workshop, project_id: int, number: int) -> Round:
         When something is in the way. Nothing that readers see has changed then.
     """
     try:
-        with project_lock(workshop, project_id, seconds=_WAIT_SECONDS):
+        with leased_project(workshop, project_id, seconds=_WAIT_SECONDS):
             return _roll_back(workshop, project_id, _kept(workshop, project_id, number))
-    except Timeout:
+    except ProjectBusyError:
         raise StorageError(
             f"A round of project {project_id} is running.", "Try again when `clinical status` shows its end."
         ) from None
@@ -117,7 +115,9 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
     mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
     ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
-    published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
+    published = publish(
+        stores, Publisher(workshop.client, workshop.stores.database.require_fence), snapshot.scheme, row, ranked, ticked
+    )
     counts = {
         "pool": len(waiting),
         "labelled": len(snapshot.labels.classes),

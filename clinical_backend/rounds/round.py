@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.patience import Patience
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.pulse import note_progress
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.copies import without_copies
-from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.embed import embed_new, still_to_read
 from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
 from clinical_backend.rounds.fit import fit
@@ -69,6 +71,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             stages.progress,
             thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
             cluster=workshop.cluster,
+            patience=Patience(settings.embed_seconds, settings.slow_host_seconds),
         )
         pooled, copies = without_copies(stores.images.all(project_id), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
@@ -76,6 +79,9 @@ def run_round(workshop: Workshop, row: Round) -> None:
         pool = inputs.pool
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(stores, project_id)
+        images = stores.images.all(project_id)
+        waiting = sum(images[task].is_waiting for task in snapshot.pool if task in images)
+        unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
         fitted = fit(
@@ -130,7 +136,9 @@ def run_round(workshop: Workshop, row: Round) -> None:
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
-        published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
+        published = publish(
+            stores, Publisher(workshop.client, stores.database.require_fence), snapshot.scheme, row, ranked, ticked
+        )
     report = {
         "acquisition": choice.acquisition,
         "reason": choice.reason,
@@ -141,7 +149,8 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "newest_task": snapshot.newest_task,
         "counts": {
             "pool": len(snapshot.pool),
-            "unreadable": len(snapshot.pool) - len(pool),
+            "unreadable": unreadable,
+            "waiting": waiting,
             "copies": len(copies),
             "skipped": len(snapshot.labels.skipped),
             "labelled": len(snapshot.labels.classes),
@@ -163,7 +172,8 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "notes": [
             *snapshot.labels.messages,
             *(str(group) for group in [group_notice(workshop, project_id)] if group is not None),
-            *_notes_on_images(stores, project_id, len(snapshot.pool) - len(pool), len(copies)),
+            *_notes_on_images(stores, project_id, unreadable, len(copies)),
+            *(still_to_read(images.values()) if waiting else ()),
         ],
     }
     stores.labels.suspect(project_id, suspects)
@@ -198,12 +208,14 @@ class _Stages:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         self._stage = name
+        note_progress()
         self._rounds.progress(self._row.id, name)
         started = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
     def progress(self, done: int, total: int) -> None:
+        note_progress()
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
@@ -216,9 +228,10 @@ def _notes_on_images(stores: Stores, project_id: int, unreadable: int, copies: i
 
 def _reason(stores: Stores, project_id: int) -> str:
     images = stores.images.all(project_id).values()
-    return next((image.problem for image in images if image.problem), "They were not tried yet.")
+    tried = (image.problem for image in images if image.problem and not image.is_waiting)
+    return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
 
 
 def _unreadable(stores: Stores, project_id: int) -> ImageError:
     reason = _reason(stores, project_id)
-    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")
+    return ImageError(f"None of the project's images could be read. {reason}", "Run `clinical doctor` for the cure.")

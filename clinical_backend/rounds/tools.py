@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from clinical_backend.images.decoder_processes import DecoderProcesses
+from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.backbones import Backbone, BackboneSpec, load_backbone, parse_backbone
@@ -96,4 +97,5 @@ class Tools:
 def station(settings: Settings, small: bool) -> Station:
     """Return where images are embedded on a node of a cluster."""
     tools = Tools(settings)
-    return Station(tools.source, tools.embedder, small=small)
+    patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
+    return Station(tools.source, tools.embedder, small=small, patience=patience)

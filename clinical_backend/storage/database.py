@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -31,12 +32,33 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
 
-__all__ = ["Database"]
+__all__ = ["Database", "Fence", "fenced"]
 
 _LOCK_SECONDS = 30
+"""Longest wait for a lock; on PostgreSQL also how long a transaction may stand still, as that of a stopped process."""
 _LOOK_SECONDS = 0.02
 _FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What no state of disk or network explains."""
+
+
+class Fence(Protocol):
+    """Raises where this thread may write no more; ``lock`` keeps that from changing until the transaction ends."""
+
+    def __call__(self, session: Session, *, lock: bool) -> None:
+        """Look in the session's transaction."""
+
+
+_fence: ContextVar[Fence | None] = ContextVar("fence", default=None)
+
+
+@contextmanager
+def fenced(fence: Fence | None) -> Iterator[None]:
+    """Have every transaction that this thread writes within the block look first whether it still may."""
+    token = _fence.set(fence)
+    try:
+        yield
+    finally:
+        _fence.reset(token)
 
 
 class Database:
@@ -117,8 +139,16 @@ class Database:
             connection.begin(),
             Session(connection, expire_on_commit=False) as session,
         ):
+            if (fence := _fence.get()) is not None:
+                fence(session, lock=True)
             yield session
             session.flush()
+
+    def require_fence(self) -> None:
+        """Raise what a write of this thread would raise, if it may write no more; for what is changed elsewhere."""
+        if (fence := _fence.get()) is not None:
+            with self.read() as session:
+                fence(session, lock=False)
 
     def close(self) -> None:
         """Close every connection."""
@@ -210,7 +240,20 @@ def _make_engine(url: URL, *, references: bool = True) -> Engine:
         ) from None
     if sqlite:
         _configure_sqlite(engine, references=references)
+    elif references:  # a migration may wait for another one for as long as that takes
+        _bound_waits(engine)
     return engine
+
+
+def _bound_waits(engine: Engine) -> None:
+    """Have PostgreSQL end waits for locks, and the transaction of a process that was stopped within it."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:  # noqa: ANN401
+        with connection.cursor() as cursor:
+            for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, f"{_LOCK_SECONDS}s"))
+        connection.commit()
 
 
 def _configure_sqlite(engine: Engine, *, references: bool) -> None:

@@ -34,6 +34,11 @@ class KnownImage:
     attempts: int
     tried_at: float | None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was never tried, as far as it has this address."""
+        return self.digest is None and self.attempts == 0
+
 
 _COLUMNS = (
     TaskImage.task_id,
@@ -166,6 +171,12 @@ class ImageStore:
             looked_at=now,
             replaced_at=now,
         )
+
+    def left(self, project_id: int, reasons: Mapping[int, str]) -> None:
+        """Note why tasks' images were not tried: they are tried after half the wait of one that failed once."""
+        now = time.time()
+        rows = [{"task": task, "problem": reason, "tried_at": now} for task, reason in reasons.items()]
+        self._update(project_id, rows)
 
     def _update(self, project_id: int, rows: list[dict[str, Any]], **same: Any) -> None:
         """Set columns of some tasks' images; rows of tasks that are gone meanwhile are passed over."""

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from clinical_backend.storage.schema import Project
+from clinical_backend.storage.statements import insert_if_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["ProjectStore", "locked_project"]
+__all__ = ["LONGEST_WAIT", "ProjectStore", "locked_project", "wait_left"]
+
+LONGEST_WAIT = 600.0
+"""Longest wait of a project after a failure, in seconds: a cause that passed is noticed within ten minutes."""
 
 
 class ProjectStore:
@@ -32,10 +35,12 @@ class ProjectStore:
             return list(session.scalars(select(Project.id).order_by(Project.id)))
 
     def due(self) -> list[int]:
-        """Return the projects for which a round is requested and may begin."""
-        query = select(Project.id).where(Project.request.is_not(None), Project.not_before <= time.time())
+        """Return the projects for which a round is requested and may begin, the one that waits longest first."""
+        now = time.time()
+        query = select(Project.id, Project.not_before).where(Project.request.is_not(None))
         with self._database.read() as session:
-            return list(session.scalars(query))
+            found = session.execute(query.order_by(Project.requested_at, Project.id)).all()
+        return [project_id for project_id, not_before in found if wait_left(not_before, now) == 0]
 
     def get(self, project_id: int) -> Project | None:
         """Return a project as it stands now, detached from the database."""
@@ -53,7 +58,8 @@ class ProjectStore:
         if options is None and self.get(project_id) is not None:
             return False  # reading waits for nobody
         with self._database.write() as session:
-            new = _insert_if_missing(session, project_id)
+            due = {"request": "the project was connected", "requested_at": time.time()}
+            new = insert_if_missing(session, Project, {"id": project_id} | due)
             if options is not None:
                 session.execute(update(Project).where(Project.id == project_id).values(options=options))
             return new
@@ -111,13 +117,15 @@ class ProjectStore:
             return project.updates, project.queue_left
 
 
+def wait_left(not_before: float, now: float) -> float:
+    """Return the seconds until a requested round may begin.
+
+    A moment that no wait of ours can lead to was computed by a clock that was wrong: it counts as over.
+    """
+    left = not_before - now
+    return left if 0 < left <= LONGEST_WAIT else 0.0
+
+
 def locked_project(session: Session, project_id: int) -> Project | None:
     """Return a project that nobody else changes before this transaction ends."""
     return session.get(Project, project_id, with_for_update=True)
-
-
-def _insert_if_missing(session: Session, project_id: int) -> bool:
-    """Insert a project unless another process just did; tell whether this one has."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    values = {"id": project_id, "request": "the project was connected", "requested_at": time.time()}
-    return session.scalar(insert(Project).values(values).on_conflict_do_nothing().returning(Project.id)) is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
-from clinical_backend.storage.projects import locked_project
+from clinical_backend.storage.projects import locked_project, wait_left
 from clinical_backend.storage.schema import Draw, Project, QueuedTask, Round, RoundState, TaskLabel
 from clinical_backend.storage.statements import in_parts
 
@@ -61,7 +61,7 @@ class RoundStore:
         """
         with self._database.write() as session:
             project = locked_project(session, project_id)
-            if project is None or project.request is None or project.not_before > time.time():
+            if project is None or project.request is None or wait_left(project.not_before, time.time()):
                 return None
             row = _begin(session, project_id, project.request)
             project.request, project.requested_at, project.updates = None, None, 0
@@ -154,7 +154,7 @@ class RoundStore:
             session.execute(update(Round).where(Round.id == round_id).values(failed))
 
     def abandon_running(self, project_id: int) -> int:
-        """Mark rounds as abandoned whose process died; call it only while holding the project's lock.
+        """Mark rounds as abandoned whose process died or stood still; call it only while holding the project's lease.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class RoundStore:
             ).all()
             for row in dead:
                 row.state, row.finished_at = RoundState.ABANDONED, time.time()
-                row.error = "The process that ran this round died."
+                row.error = "The process that ran this round died, or gave no sign of life for too long."
             return len(dead)
 
     def latest(self, project_id: int, *, state: RoundState | None = None) -> Round | None:

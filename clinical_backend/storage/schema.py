@@ -20,6 +20,7 @@ __all__ = [
     "ModelFolder",
     "Origin",
     "Project",
+    "ProjectLease",
     "QueuedTask",
     "Round",
     "RoundState",
@@ -124,6 +125,24 @@ class Project(Base):
     """What is wrong now, with the cure; ``None`` while all is well."""
     declined: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Classes of which the lead said that they are not looked for."""
+
+
+class ProjectLease(Base):
+    """Who works at a project. It is no part of the project, whose row its holder may delete and make anew."""
+
+    __tablename__ = "project_leases"
+
+    project_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token: Mapped[int]
+    """Grows each time the project passes to another: an older one counts no more."""
+    holder: Mapped[str | None] = mapped_column(default=None)
+    """The process that works at it; ``None`` while none does."""
+    signs: Mapped[int] = mapped_column(default=0)
+    """Signs of life that it gave."""
+    sign_at: Mapped[float | None] = mapped_column(default=None)
+    """When it gave the last one."""
+    progress_at: Mapped[float | None] = mapped_column(default=None)
+    """When its work last got on."""
 
 
 class Round(Base):

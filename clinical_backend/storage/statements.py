@@ -1,13 +1,20 @@
-"""Long lists in statements."""
+"""Statements that both databases have in a form of their own, and long lists in them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import inspect
+from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["in_parts"]
+    from sqlalchemy.orm import Session
+
+    from clinical_backend.storage.schema import Base
+
+__all__ = ["in_parts", "insert_if_missing"]
 
 Value = TypeVar("Value")
 
@@ -17,3 +24,11 @@ _SIZE = 500
 def in_parts(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     """Yield values in parts that one statement may name: SQLite bounds the number of its variables."""
     return (values[start : start + _SIZE] for start in range(0, len(values), _SIZE))
+
+
+def insert_if_missing(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row unless there is one of its key, which another process may just have made; tell whether this did."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    key = inspect(table).primary_key
+    made = session.execute(insert(table).values(values).on_conflict_do_nothing().returning(*key))
+    return made.first() is not None

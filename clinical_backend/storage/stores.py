@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.storage.images import ImageStore
 from clinical_backend.storage.labels import LabelStore
+from clinical_backend.storage.leases import LeaseStore
 from clinical_backend.storage.projects import ProjectStore
 from clinical_backend.storage.rounds import RoundStore
 from clinical_backend.storage.troubles import TroubleStore
@@ -26,3 +27,4 @@ class Stores:
         self.images = ImageStore(database)
         self.labels = LabelStore(database)
         self.troubles = TroubleStore(database)
+        self.leases = LeaseStore(database)

@@ -70,7 +70,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         elif redis is not None:
             rounds = RedisRunner(settings, Stores(database), redis)
         else:
-            rounds = LocalRunner(settings.environment(os.environ))
+            rounds = LocalRunner(settings.environment(os.environ), settings.worker_timeout_seconds)
         backend = app.state.backend = Backend(settings, database, rounds)
         site = app.state.site = Site(Workshop(settings, database))
         rounds.start()

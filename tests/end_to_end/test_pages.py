@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from filelock import FileLock
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
@@ -216,7 +215,7 @@ def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
     settle(served)
     page = look()
     # As the process of a round does, hold the project: else the round counts as cut off.
-    with FileLock(served.backend.folder / "locks" / f"project-{served.id}.lock", timeout=ROUND_SECONDS):
+    with leased_project(Workshop(served.settings, served.stores.database), served.id, seconds=ROUND_SECONDS):
         row = served.stores.rounds.begin(served.id, "a test")
         expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
         served.stores.rounds.fail(row.id, served.id, "The disk is full. Free some space.", state=RoundState.FAILED)

@@ -6,6 +6,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import RoundTimeoutError
 from clinical_backend.jobs import rq, rq_worker
+from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, read_hint, round_queue
 from clinical_backend.jobs.rq import RedisRunner
@@ -160,5 +161,5 @@ def test_a_hint_of_a_project_that_is_none_of_ours_leaves_nothing(redis, workshop
 
 
 def test_a_round_that_takes_too_long_is_interrupted_with_the_cure():
-    with pytest.raises(RoundTimeoutError, match="ROUND_TIMEOUT_SECONDS"), rq_worker._Deadline(1, Exception):
+    with pytest.raises(RoundTimeoutError, match="ROUND_TIMEOUT_SECONDS"), deadline(0.1):
         time.sleep(60)

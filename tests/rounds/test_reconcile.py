@@ -3,7 +3,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.learner.checkpoint import load_checkpoint
@@ -11,6 +10,7 @@ from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
+from clinical_backend.rounds.lease import leased_project
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.second_look import read_second_look
 from clinical_backend.rounds.sync import synchronise
@@ -243,18 +243,18 @@ def test_what_only_looks_like_a_deleted_project_is_not_forgotten(workshop, studi
     assert "not found" in row(workshop).problem
 
 
-def test_a_project_that_is_not_served_is_not_looked_at_and_gets_no_lock(workshop, studio):
+def test_a_project_that_is_not_served_is_not_looked_at_and_gets_no_lease(workshop, studio):
     reconcile(workshop, 2, look=True)
     assert studio.calls == []
-    assert not (workshop.settings.model_dir / "locks").exists()
+    assert workshop.stores.leases.of(2) is None
 
 
-def test_the_lock_of_a_project_that_is_gone_goes_with_it(workshop, studio):
+def test_the_lease_of_a_project_that_is_gone_goes_with_it(workshop, studio):
     reconcile(workshop, 1, look=True)
-    assert (workshop.settings.model_dir / "locks" / "project-1.lock").exists()
+    assert workshop.stores.leases.of(1) is not None
     studio.faults["project"] = NOT_FOUND
     reconcile(workshop, 1, look=True)
-    assert list((workshop.settings.model_dir / "locks").iterdir()) == []
+    assert workshop.stores.leases.of(1) is None
 
 
 @pytest.mark.parametrize("entry", ["http://backend", "http://BACKEND:80/"])
@@ -320,15 +320,13 @@ def test_a_round_that_was_given_up_while_it_ran_goes_no_further(workshop, studio
 
 
 def test_a_project_that_another_process_is_at_is_left_to_it(workshop, studio):
-    folder = workshop.settings.model_dir / "locks"
-    folder.mkdir()
-    with FileLock(folder / "project-1.lock"):
+    with leased_project(workshop, 1):
         reconcile(workshop, 1, look=True)
     assert studio.calls == []
     assert latest(workshop) is None
 
 
-def test_what_arrives_during_a_round_is_taken_up_right_after_it(workshop, studio, monkeypatch):
+def test_what_arrives_during_a_round_is_taken_up_when_the_project_has_its_next_turn(workshop, studio, monkeypatch):
     run = round_module.rank
 
     def rank(*args, **kwargs):
@@ -337,6 +335,9 @@ def test_what_arrives_during_a_round_is_taken_up_right_after_it(workshop, studio
         return run(*args, **kwargs)
 
     monkeypatch.setattr(round_module, "rank", rank)
+    reconcile(workshop, 1, look=False)
+    assert latest(workshop).number == 1
+    assert workshop.stores.projects.due() == [1]
     reconcile(workshop, 1, look=False)
     assert (latest(workshop).number, latest(workshop).request) == (2, "an annotation came in between")
 
@@ -579,13 +580,6 @@ def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_b
     reconcile(workshop, 1, look=False)
     assert (latest(workshop).number, latest(workshop).state) == (3, RoundState.PUBLISHED)
     assert studio.model_version == latest(workshop).version
-
-
-def test_locks_that_cannot_be_written_are_told(workshop, studio, caplog):
-    (workshop.settings.model_dir / "locks").touch()
-    reconcile(workshop, 1, look=True)
-    assert "make MODEL_DIR writable" in caplog.text
-    assert latest(workshop) is None
 
 
 def test_a_round_leaves_what_the_pages_show(workshop, studio):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from clinical_backend.backend import Backend
 from clinical_backend.errors import LabelStudioUnavailableError, ModelError, StorageError
@@ -8,6 +7,7 @@ from clinical_backend.jobs.local import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import rollback as rollback_module
+from clinical_backend.rounds.lease import leased_project
 from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reconcile import reconcile
@@ -166,7 +166,7 @@ def test_a_running_round_is_waited_for_and_then_named(workshop, studio, monkeypa
     run(workshop, studio, 3)
     monkeypatch.setattr(rollback_module, "_WAIT_SECONDS", 0.0)
     with (
-        FileLock(workshop.settings.model_dir / "locks" / "project-1.lock"),
+        leased_project(workshop, 1),
         pytest.raises(StorageError, match="A round of project 1 is running"),
     ):
         roll_back(workshop, 1, 1)

@@ -253,13 +253,12 @@ DELETED = {"action": "PROJECT_DELETED", "project": {"id": 1}}
 
 @pytest.mark.usefixtures("connected")
 def test_a_deleted_project_is_forgotten_once_label_studio_says_so_too(api, settings, studio):
-    lock = settings.model_dir / "locks" / "project-1.lock"
-    lock.parent.mkdir()
-    lock.touch()
+    leases = Stores(Database.in_folder(settings.model_dir)).leases
+    leases.give_back(1, leases.take(1))
     del studio.projects[1]
     assert api.post("/webhook", json=DELETED).status_code == 200
     wait_for(lambda: api.get("/projects/1").status_code == 404)
-    wait_for(lambda: not lock.exists())
+    wait_for(lambda: leases.of(1) is None)
 
 
 @pytest.mark.usefixtures("connected")
@@ -302,7 +301,6 @@ def test_invented_projects_leave_nothing_behind_and_hold_up_no_real_one(api, set
     assert len(enquiries._waiting) <= 100
     assert Stores(Database.in_folder(settings.model_dir)).projects.ids() == [1]
     assert set(wakes.projects) == {1}
-    assert not (settings.model_dir / "locks").exists()
     assert set(api.app.state.backend._wired) <= {1}
 
 
