@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.rounds.adapt import adaptation_is_due
-from clinical_backend.rounds.finetune import finetuning_is_due
+from clinical_backend.rounds.adapt import adaptation_is_due, note_adaptation
+from clinical_backend.rounds.finetune import finetuning_is_due, note_finetuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,17 +27,22 @@ logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
 _RETRY_SECONDS = 3600.0
+_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of training: the command that does it, and whether a project is due for it."""
+    """A kind of training: the command that does it, whether a project is due for it, and where its state is noted."""
 
     command: str
     is_due: Callable[[Workshop, int], bool]
+    note: Callable[[Workshop, int, str], None] = lambda *_: None
 
 
-_KINDS = (_Kind("adapt", adaptation_is_due), _Kind("finetune", finetuning_is_due))
+_KINDS = (
+    _Kind("adapt", adaptation_is_due, note_adaptation),
+    _Kind("finetune", finetuning_is_due, note_finetuning),
+)
 
 
 class TrainingJobs:
@@ -58,24 +64,23 @@ class TrainingJobs:
         self._workshop = workshop
         self._claim = claim
         self._claimed = ExitStack()
-        self._running: tuple[str, int, subprocess.Popen[bytes]] | None = None
+        self._running: tuple[_Kind, int, subprocess.Popen[bytes]] | None = None
         self._next_look = 0.0
         self._not_before: dict[tuple[str, int], float] = {}
 
     def attend(self) -> None:
         """Note the end of what was running, and start what is due. Returns at once."""
         if self._running is not None:
-            command, project_id, process = self._running
+            kind, project_id, process = self._running
             status = process.poll()
             if status is None:
                 return
             self._running = None
             self._claimed.close()
-            if process.stdin is not None:
-                process.stdin.close()
+            _close(process)
             if status:
-                logger.warning("Project %d: `%s` ended with status %d; see above", project_id, command, status)
-                self._not_before[command, project_id] = time.monotonic() + _RETRY_SECONDS
+                self._not_before[kind.command, project_id] = time.monotonic() + _RETRY_SECONDS
+                self._tell(kind, project_id, status)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_SECONDS
             self._start_one()
@@ -85,9 +90,12 @@ class TrainingJobs:
         if self._running is not None:
             process = self._running[2]
             process.terminate()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:  # it was stopped, or hangs in the system
+                process.kill()
+                process.wait()
+            _close(process)
             self._running = None
         self._claimed.close()
 
@@ -100,9 +108,23 @@ class TrainingJobs:
                 with ExitStack() as claimed:
                     if not claimed.enter_context(self._claim(project_id)):
                         continue
-                    self._running = (kind.command, project_id, self._train(kind.command, project_id))
+                    self._running = (kind, project_id, self._train(kind.command, project_id))
                     self._claimed = claimed.pop_all()
                 return
+
+    def _tell(self, kind: _Kind, project_id: int, status: int) -> None:
+        """Say how a training failed: it has named its reason itself, unless it was killed."""
+        if status > 0:
+            logger.warning("Project %d: `%s` ended with status %d; see above", project_id, kind.command, status)
+            return
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        memory = ", as the system does where memory does not suffice" if -status == signal.SIGKILL else ""
+        message = f"The last training was killed ({name}{memory}); it is tried again in an hour."
+        logger.warning("Project %d: `%s`: %s", project_id, kind.command, message)
+        try:
+            kind.note(self._workshop, project_id, message)
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", project_id, error)
 
     def _train(self, command: str, project_id: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own command
@@ -118,3 +140,8 @@ class TrainingJobs:
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
             return False
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()

@@ -14,10 +14,11 @@ from clinical_backend.private import file_mode, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["discard_locks", "project_lock"]
+__all__ = ["discard_locks", "project_lock", "training_lock"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,34 @@ def project_lock(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -
         raise StorageError(
             f"The folder {folder} cannot be written: {error.strerror}.",
             "Free some space, or make MODEL_DIR writable; the round that is due is run then.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def training_lock(folder: Path) -> Iterator[None]:
+    """Keep every other process out of the folder in which a project's training is kept, making it where it is missing.
+
+    Raises
+    ------
+    filelock.Timeout
+        When another process trains.
+    StorageError
+        When the folder cannot be written.
+    """
+    try:
+        make_folder(folder)
+        lock = FileLock(folder / ".lock", timeout=0, mode=file_mode(folder))
+        lock.acquire()
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The folder {folder} cannot be written: {error.strerror}.",
+            "Free some space, or make MODEL_DIR writable; the training is begun again then.",
         ) from None
     try:
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
@@ -197,6 +197,8 @@ class Feature(Base):
     backbone: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[int]
+    checksum: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    """CRC-32 of digest and row; ``None`` until a row of an earlier version was read."""
 
 
 class TaskLabel(Base):
