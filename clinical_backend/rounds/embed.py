@@ -87,7 +87,7 @@ def embed_new(
     ClusterError
         When the cluster is wanted and fails. What it made until then is kept.
     """
-    waiting = _waiting(stores.images.all(project_id).values(), features)
+    waiting = _waiting(stores.images.all(project_id).values(), features, thumbnails)
     progress(0, len(waiting))
     batches = (waiting[start : start + _BATCH] for start in range(0, len(waiting), _BATCH))
     small = thumbnails is not None
@@ -185,11 +185,17 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_square(Image.fromarray(pixels), THUMBNAIL)
 
 
-def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[KnownImage]:
+def _waiting(
+    images: Iterable[KnownImage], features: FeatureStore, thumbnails: FeatureStore | None
+) -> list[KnownImage]:
+    """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
     known = list(images)
-    positions = features.positions(image.digest for image in known if image.digest is not None)
+    digests = [image.digest for image in known if image.digest is not None]
+    kept = features.positions(digests).keys()
+    if thumbnails is not None:
+        kept &= thumbnails.positions(digests).keys()
     now = time.time()
-    return [image for image in known if image.digest not in positions and may_try(image, now)]
+    return [image for image in known if image.digest not in kept and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:
