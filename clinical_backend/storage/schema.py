@@ -6,10 +6,17 @@ A change here needs a script in ``migrations``.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from clinical_backend.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Dialect
 
 __all__ = [
     "Base",
@@ -21,6 +28,8 @@ __all__ = [
     "QueuedTask",
     "Round",
     "RoundState",
+    "StoredEnum",
+    "StoredJSON",
     "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
@@ -59,17 +68,55 @@ class Origin(StrEnum):
     """A prediction was made an annotation in bulk; nobody looked at the image."""
 
 
+class _Stored(TypeDecorator[Any]):
+    """A type whose values, where they were changed past the backend, are told of by name."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what makes a value of what the database gives."""
+        process = super().result_processor(dialect, coltype)
+        if process is None:
+            return None
+
+        def named(value: Any) -> Any:  # noqa: ANN401 - as the library has it
+            try:
+                return process(value)
+            except (ValueError, LookupError, TypeError):
+                raise StorageError(
+                    "The database is damaged: it holds a value that the backend never wrote.",
+                    "Restart the backend: it says what is wrong, or makes it anew; else restore the last backup.",
+                ) from None
+
+        return named
+
+
+class StoredEnum(_Stored):
+    """A member of an enumeration, by its name: a type of PostgreSQL's own cannot be changed together with the tables."""
+
+    impl = Enum
+    cache_ok = True
+
+    def __init__(self, members: type[StrEnum]) -> None:
+        super().__init__(members, native_enum=False)
+        self.names = tuple(members.__members__)
+
+
+class StoredJSON(_Stored):
+    """JSON as text."""
+
+    impl = JSON
+    cache_ok = True
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
-        dict[str, Any]: JSON,
-        list[Any]: JSON,
+        dict[str, Any]: StoredJSON,
+        list[Any]: StoredJSON,
         float: Double,
-        # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
-        RoundState: Enum(RoundState, native_enum=False),
-        Draw: Enum(Draw, native_enum=False),
-        Origin: Enum(Origin, native_enum=False),
+        RoundState: StoredEnum(RoundState),
+        Draw: StoredEnum(Draw),
+        Origin: StoredEnum(Origin),
     }
 
 
@@ -224,7 +271,7 @@ class TaskLabel(Base):
     tagged_by: Mapped[str | None] = mapped_column(default=None)
     """Label Studio's id of the reader who tagged it."""
     tagged_at: Mapped[float | None] = mapped_column(default=None)
-    answers: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    answers: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
     """Reader and class of each annotation where readers disagree and no star settles it."""
 
 
