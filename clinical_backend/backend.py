@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
-from clinical_backend.rounds.intake import Intake
+from clinical_backend.rounds.intake import Intake, unanswered
 from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
@@ -22,6 +23,8 @@ from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.rounds import on_demand_version
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from clinical_backend.jobs.runner import JobRunner
     from clinical_backend.labelstudio.contract import Prediction, PredictRequest, SetupRequest, WebhookRequest
     from clinical_backend.settings import Settings
@@ -55,7 +58,7 @@ class Backend:
         self._workshop = Workshop(settings, database)
         self._stores = self._workshop.stores
         self._runner = runner
-        self._intake = Intake(self._workshop)
+        self._intake = Intake(self._workshop, is_served=self._is_served, wake=runner.wake)
         self._enquiries = Enquiries(self._workshop, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
@@ -108,20 +111,17 @@ class Backend:
 
     def receive(self, webhook: WebhookRequest) -> str | None:
         """Take an event as a hint that something changed, and say why a round is due now, if one is."""
-        project_id = webhook.project_id
+        project_id = self._project_of(webhook)
+        return None if project_id is None else self._intake.take(webhook, project_id)
+
+    async def receive_soon(self, webhook: WebhookRequest) -> str | None:
+        """Take an event as ``receive`` does, with no thread that waits for the database."""
+        project_id = self._project_of(webhook)
         if project_id is None:
-            seldom.warning("A webhook names no project: let it send its payload")
             return None
-        served = self._stores.projects.get(project_id) is not None
-        deleted = webhook.event is Event.PROJECT_DELETED
-        if served == deleted:  # it is to be taken on, or forgotten: anybody may say so, Label Studio knows
-            self._enquiries.ask(project_id)
-        if deleted or not served:
-            return None
-        reason = self._intake.take(webhook, project_id)
-        if reason is not None:
-            self._runner.wake(project_id)
-        return reason
+        outcome = asyncio.wrap_future(self._intake.put(webhook, project_id))
+        done, _ = await asyncio.wait({outcome}, timeout=self._intake.answer_seconds)
+        return outcome.result() if done else unanswered(webhook)
 
     def meet(self, project_id: int) -> None:
         """Ask Label Studio at once about a project that is not served, and serve it if it is there.
@@ -136,6 +136,7 @@ class Backend:
 
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""
+        self._intake.close()
         self._enquiries.close()
         for timer in self._timers:
             timer.cancel()
@@ -196,6 +197,20 @@ class Backend:
                 **latest.report,
             },
         }
+
+    @staticmethod
+    def _project_of(webhook: WebhookRequest) -> int | None:
+        if webhook.project_id is None:
+            seldom.warning("A webhook names no project: let it send its payload")
+        return webhook.project_id
+
+    def _is_served(self, project_id: int, events: Set[Event]) -> bool:
+        """Tell whether a project's events count, and have Label Studio asked about one to be taken on or forgotten."""
+        served = self._stores.projects.get(project_id) is not None
+        deleted = {Event.PROJECT_DELETED}
+        if (served and deleted <= events) or (not served and events != deleted):  # anybody may say so, it knows
+            self._enquiries.ask(project_id)
+        return served
 
     def _finetuning(self, project_id: int) -> str | None:
         try:

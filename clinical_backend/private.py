@@ -19,7 +19,14 @@ logger = logging.getLogger(__name__)
 _OURS = ("adapted", "backbones", "checkpoints", "features", "finetuned", "locks", "numba", "previews")
 """Folders in MODEL_DIR. What else lies there is not the backend's to change."""
 
-_OUR_FILES = ("clinical.sqlite3", "clinical.sqlite3-wal", "clinical.sqlite3-shm", "database-id")
+_OUR_FILES = (
+    "clinical.sqlite3",
+    "clinical.sqlite3-wal",
+    "clinical.sqlite3-shm",
+    "clinical.sqlite3-seal",
+    "clinical.sqlite3-changed",
+    "database-id",
+)
 
 
 def private_umask(folder: Path) -> int:

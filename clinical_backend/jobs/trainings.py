@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.signs import Listener
 from clinical_backend.jobs.supervisor import end
-from clinical_backend.rounds.adapt import adaptation_is_due
-from clinical_backend.rounds.finetune import finetuning_is_due
+from clinical_backend.rounds.adapt import adaptation_is_due, note_adaptation
+from clinical_backend.rounds.finetune import finetuning_is_due, note_finetuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,23 +33,27 @@ _RETRY_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of training: the command that does it, and whether a project is due for it."""
+    """A kind of training: the command that does it, whether a project is due for it, and where its state is noted."""
 
     command: str
     is_due: Callable[[Workshop, int], bool]
+    note: Callable[[Workshop, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     """A training that runs, and the signs of life that it gives."""
 
-    command: str
+    kind: _Kind
     project_id: int
     process: subprocess.Popen[bytes]
     signs: Listener
 
 
-_KINDS = (_Kind("adapt", adaptation_is_due), _Kind("finetune", finetuning_is_due))
+_KINDS = (
+    _Kind("adapt", adaptation_is_due, note_adaptation),
+    _Kind("finetune", finetuning_is_due, note_finetuning),
+)
 
 
 class TrainingJobs:
@@ -78,9 +83,9 @@ class TrainingJobs:
     def attend(self) -> None:
         """Note the end of what was running, and start what is due. Returns at once."""
         if self._running is not None:
-            command, project_id, process = self._running.command, self._running.project_id, self._running.process
-            if process.poll() is None and not self._running.signs.hear():
-                logger.warning("Project %d: `%s` gave no sign of life: it is ended", project_id, command)
+            kind, project_id, process = self._running.kind, self._running.project_id, self._running.process
+            silent = process.poll() is None and not self._running.signs.hear()
+            if silent:
                 process.kill()
                 process.wait()
             status = process.poll()
@@ -88,8 +93,8 @@ class TrainingJobs:
                 return
             self._close()
             if status:
-                logger.warning("Project %d: `%s` ended with status %d; see above", project_id, command, status)
-                self._not_before[command, project_id] = time.monotonic() + _RETRY_SECONDS
+                self._not_before[kind.command, project_id] = time.monotonic() + _RETRY_SECONDS
+                self._tell(kind, project_id, status, silent=silent)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_SECONDS
             self._start_one()
@@ -117,20 +122,35 @@ class TrainingJobs:
                 with ExitStack() as claimed:
                     if not claimed.enter_context(self._claim(project_id)):
                         continue
-                    self._running = self._train(kind.command, project_id)
+                    self._running = self._train(kind, project_id)
                     self._claimed = claimed.pop_all()
                 return
 
-    def _train(self, command: str, project_id: int) -> _Running:
+    def _tell(self, kind: _Kind, project_id: int, status: int, *, silent: bool) -> None:
+        """Say how a training failed: it has named its reason itself, unless it was killed."""
+        if status > 0:
+            logger.warning("Project %d: `%s` ended with status %d; see above", project_id, kind.command, status)
+            return
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        memory = ", as the system does where memory does not suffice" if -status == signal.SIGKILL else ""
+        how = "gave no sign of life and was ended" if silent else f"was killed ({name}{memory})"
+        message = f"The last training {how}; it is tried again in an hour."
+        logger.warning("Project %d: `%s`: %s", project_id, kind.command, message)
+        try:
+            kind.note(self._workshop, project_id, message)
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", project_id, error)
+
+    def _train(self, kind: _Kind, project_id: int) -> _Running:
         settings = self._workshop.settings
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "clinical_backend", command, "--project", str(project_id), "--background"],
+            [sys.executable, "-m", "clinical_backend", kind.command, "--project", str(project_id), "--background"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=settings.environment(os.environ),
         )
         assert process.stdout is not None
-        return _Running(command, project_id, process, Listener(process.stdout, settings.worker_timeout_seconds))
+        return _Running(kind, project_id, process, Listener(process.stdout, settings.worker_timeout_seconds))
 
     def _is_due(self, kind: _Kind, project_id: int) -> bool:
         try:

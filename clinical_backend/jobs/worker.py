@@ -14,6 +14,7 @@ import numpy as np
 
 from clinical_backend.acquisition import warm_up
 from clinical_backend.errors import ClinicalError, RoundTimeoutError, StorageError
+from clinical_backend.jobs.background import lines_of
 from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.jobs.wakes import drain
@@ -102,7 +103,7 @@ def attend_project(workshop: Workshop, project_id: int, *, look: bool) -> None:
 
 
 def _read(wakes: TextIO, queue: Queue[int]) -> None:
-    for line in wakes:
+    for line in lines_of(wakes.fileno()):
         if line.strip().isdigit():
             queue.put(int(line))
     # The server is gone, perhaps killed. A round is atomic, so the end may come anywhere in it.

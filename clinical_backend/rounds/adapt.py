@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.learner.adapted import load_adapted
-from clinical_backend.private import file_mode, make_folder
 from clinical_backend.rounds.embed import THUMBNAIL, digests_of
+from clinical_backend.rounds.lock import training_lock
 
 if TYPE_CHECKING:
     from clinical_backend.learner.adaptation import AdaptationOptions
     from clinical_backend.learner.backbones import Device
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "options_for"]
+__all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "note_adaptation", "options_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +66,25 @@ def adapt_project(workshop: Workshop, project_id: int) -> str:
     ClinicalError
         When there are too few images, or training fails. The project goes on with what it has.
     """
-    folder = workshop.adaptation_folder(project_id)
-    make_folder(folder)
     try:
-        with FileLock(folder / ".lock", timeout=0, mode=file_mode(folder)):
+        with training_lock(workshop.adaptation_folder(project_id)):
             return _adapt(workshop, project_id)
     except Timeout:
         return "Another process is adapting a network to this project."
+    except ClinicalError as error:
+        _note_failure(workshop, project_id, error)
+        raise
+
+
+def note_adaptation(workshop: Workshop, project_id: int, message: str) -> None:
+    """Write down where the adaptation of a project stands, for people.
+
+    Raises
+    ------
+    StorageError
+        When the database cannot be written.
+    """
+    workshop.stores.projects.change(project_id, adaptation=message)
 
 
 def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
@@ -115,7 +127,7 @@ def _adapt(workshop: Workshop, project_id: int) -> str:
     options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
     network = adapt(images, workshop.adaptation_folder(project_id), options, progress=_Notes(workshop, project_id))
     message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
-    workshop.stores.projects.change(project_id, adaptation=message)
+    note_adaptation(workshop, project_id, message)
     workshop.stores.projects.request_round(project_id, "a network was adapted to the images")
     logger.info("Project %d: %s", project_id, message)
     return message
@@ -128,11 +140,18 @@ def _digests(workshop: Workshop, project_id: int) -> list[str]:
     return [digest for digest in digests if digest in known]
 
 
+def _note_failure(workshop: Workshop, project_id: int, failure: ClinicalError) -> None:
+    try:
+        note_adaptation(workshop, project_id, f"The last adaptation failed. {failure}")
+    except ClinicalError as error:  # the failure itself is told all the same
+        logger.warning("Project %d: %s", project_id, error)
+
+
 class _Notes:
     """Writes down now and then how far the training is."""
 
     def __init__(self, workshop: Workshop, project_id: int) -> None:
-        self._projects = workshop.stores.projects
+        self._workshop = workshop
         self._project_id = project_id
         self._next = 0.0
 
@@ -141,6 +160,6 @@ class _Notes:
             return
         self._next = time.monotonic() + _NOTE_SECONDS
         try:
-            self._projects.change(self._project_id, adaptation=f"{share:.0%}. {message}")
+            note_adaptation(self._workshop, self._project_id, f"{share:.0%}. {message}")
         except ClinicalError as error:
             logger.warning("Project %d: %s", self._project_id, error)

@@ -94,7 +94,7 @@ def embed_new(
         When the cluster is wanted and fails. What it made until then is kept.
     """
     patience = patience or Patience()
-    waiting = _waiting(stores.images.all(project_id).values(), features)
+    waiting = _waiting(stores.images.all(project_id).values(), features, thumbnails)
     progress(0, len(waiting))
     starts = takewhile(lambda _: not patience.is_over, range(0, len(waiting), _BATCH))
     batches = (waiting[start : start + _BATCH] for start in starts)
@@ -194,11 +194,15 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_square(Image.fromarray(pixels), THUMBNAIL)
 
 
-def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[KnownImage]:
+def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: FeatureStore | None) -> list[KnownImage]:
+    """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
     known = list(images)
-    positions = features.positions(image.digest for image in known if image.digest is not None)
+    digests = [image.digest for image in known if image.digest is not None]
+    kept = features.positions(digests).keys()
+    if thumbnails is not None:
+        kept &= thumbnails.positions(digests).keys()
     now = time.time()
-    return [image for image in known if image.digest not in positions and may_try(image, now)]
+    return [image for image in known if image.digest not in kept and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:

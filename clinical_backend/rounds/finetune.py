@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError, ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
@@ -30,10 +30,10 @@ from clinical_backend.learner import classifier as linear
 from clinical_backend.learner.finetuned import load_finetuned, save_finetuned
 from clinical_backend.learner.judging import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.preprocessing import to_square
-from clinical_backend.private import file_mode, make_folder
 from clinical_backend.rounds.finetuned import FinetuningRecord, read_record, write_record
 from clinical_backend.rounds.finetuned_prediction import finetuned_probabilities
 from clinical_backend.rounds.grouping import group_codes
+from clinical_backend.rounds.lock import training_lock
 from clinical_backend.rounds.prediction import published_model
 from clinical_backend.rounds.representation import Representation
 from clinical_backend.storage.schema import Origin
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from clinical_backend.learner.judging import Gain
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state"]
+__all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,27 @@ def finetune_project(workshop: Workshop, project_id: int) -> str:
             "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
         )
     folder = workshop.finetuning_folder(project_id)
-    make_folder(folder)
     try:
-        with FileLock(folder / ".lock", timeout=0, mode=file_mode(folder)):
+        with training_lock(folder):
             return _finetune(workshop, project_id, folder)
     except Timeout:
         return "Another process is fine-tuning this project's backbone."
+    except ClinicalError as error:
+        _note_failure(workshop, project_id, error)
+        raise
+
+
+def note_finetuning(workshop: Workshop, project_id: int, message: str) -> None:
+    """Write down where the fine-tuning of a project stands, for people; what is in use stays.
+
+    Raises
+    ------
+    ModelError
+        When the folder cannot be written.
+    """
+    folder = workshop.finetuning_folder(project_id)
+    record = read_record(folder) or FinetuningRecord(message="")
+    write_record(folder, record.model_copy(update={"message": message}))
 
 
 def _wait(workshop: Workshop, project_id: int) -> str | None:
@@ -288,6 +303,13 @@ def _answer_for_queue(workshop: Workshop, project_id: int) -> None:
     images = workshop.stores.images.all(project_id, tasks)
     requests = [ImageRequest(task, images[task].uri) for task in tasks if task in images]
     finetuned_probabilities(workshop, project_id, finetuned, requests, math.inf)
+
+
+def _note_failure(workshop: Workshop, project_id: int, failure: ClinicalError) -> None:
+    try:
+        note_finetuning(workshop, project_id, f"The last fine-tuning failed. {failure}")
+    except ClinicalError as error:  # the failure itself is told all the same
+        logger.warning("Project %d: %s", project_id, error)
 
 
 class _Notes:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import dataclass
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.labelstudio.contract import Event
+from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.trigger import reason_for_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence, Set
 
     from clinical_backend.labelstudio.contract import WebhookRequest
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "unanswered"]
 
+logger = logging.getLogger(__name__)
+seldom = SeldomLogger(__name__)
+
+_MOST_WAITING = 100_000
+"""Some 50 MB."""
+_PAUSE_SECONDS = 0.02
+_CLOSE_SECONDS = 3.0
 
 _REASONS = {
     Event.START_TRAINING: "Start Training was called",
@@ -28,73 +39,171 @@ _REASONS = {
 """Events that make a round due by themselves."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Arrival:
-    """An event that waits to be taken, and what came of it."""
+    """What is kept of an event until it is counted: an annotation may be large, and many may wait.
+
+    Attributes
+    ----------
+    tasks
+        The tasks that it is about.
+    annotations
+        How many annotations it tells of.
+    starred
+        Whether one of them has the star.
+    controls
+        The controls that they answer.
+    outcome
+        What came of it.
+    """
 
     project_id: int
-    webhook: WebhookRequest
-    taken: bool = False
-    reason: str | None = None
-    error: ClinicalError | None = None
+    event: Event
+    tasks: tuple[int, ...]
+    annotations: int
+    starred: bool
+    controls: frozenset[str]
+    outcome: Future[str | None] = field(default_factory=Future, repr=False)
+
+    @classmethod
+    def of(cls, project_id: int, webhook: WebhookRequest) -> _Arrival:
+        annotations = webhook.annotations
+        return cls(
+            project_id,
+            webhook.event,
+            webhook.task_ids,
+            len(annotations),
+            any(annotation.ground_truth for annotation in annotations),
+            frozenset(str(region.get("from_name")) for each in annotations for region in each.result or ()),
+        )
 
 
 class Intake:
     """Takes events as hints that something changed, and makes a round due when there is reason to.
 
-    A busy database takes some fifty transactions a second, while readers and imports can send hundreds of events.
-    So whoever comes first works for all who wait: an event is answered once it is counted, and the more come at
-    once, the fewer transactions each costs.
+    A busy database takes some fifty transactions a second, and others may be at it, while readers and imports can send
+    hundreds of events. So one thread counts for all who wait, and the more come at once, the fewer transactions each
+    costs. An event that cannot be counted soon is answered all the same, and counted later: a reader waits for the
+    answer. What is lost with the process then is found by reconciling, which compares all labels.
 
     Parameters
     ----------
     workshop
         Settings and state of the backend.
+    is_served
+        Says whether the events of a project are to be counted; told of the kinds of events. By default all are.
+    wake
+        Told of each project for which a round is due now.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
+    answer_seconds: ClassVar[float] = 0.9
+    """How long an answer waits for the event to be counted: Label Studio, and with it the reader, waits for a second."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        *,
+        is_served: Callable[[int, Set[Event]], bool] = lambda *_: True,
+        wake: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._workshop = workshop
         self._stores = workshop.stores
+        self._is_served = is_served
+        self._wake = wake
         self._waiting: list[_Arrival] = []
-        self._line, self._work = threading.Lock(), threading.Lock()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, webhook: WebhookRequest, project_id: int) -> Future[str | None]:
+        """Have an event counted soon, and return what comes of it: why a round is due now, if one is. Returns at once.
+
+        Raises
+        ------
+        StorageError
+            When more events wait than is sound.
+        """
+        arrival = _Arrival.of(project_id, webhook)
+        with self._changed:
+            if len(self._waiting) >= _MOST_WAITING:
+                raise StorageError(
+                    "The database has been busy or away for so long that too many events wait to be counted.",
+                    "See what keeps it; what is not counted now is found by reconciling.",
+                )
+            self._waiting.append(arrival)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="intake")
+                self._thread.start()
+            self._changed.notify_all()
+        return arrival.outcome
 
     def take(self, webhook: WebhookRequest, project_id: int) -> str | None:
-        """Take an event of a project that is served, and say why a round is due now, if one is.
+        """Take an event, and say why a round is due now, if one is and that is known soon.
 
         Raises
         ------
         ClinicalError
             When the project's options, or the database, do not allow it.
         """
-        arrival = _Arrival(project_id, webhook)
-        with self._line:
-            self._waiting.append(arrival)
-        with self._work:
-            if not arrival.taken:
-                self._take_with_all_like(arrival)
-        if arrival.error is not None:
-            raise arrival.error
-        return arrival.reason
-
-    def _take_with_all_like(self, own: _Arrival) -> None:
-        """Take what waits of one project; after a fault of ours, those who still wait try for themselves."""
-        with self._line:
-            together = [arrival for arrival in self._waiting if arrival.project_id == own.project_id]
+        outcome = self.put(webhook, project_id)
         try:
-            reason, error = None, None
-            try:
-                reason = self._take(own.project_id, [arrival.webhook for arrival in together])
-            except ClinicalError as raised:
-                error = raised
-            for arrival in together:
-                arrival.taken, arrival.reason, arrival.error = True, reason, error
-        finally:
-            with self._line:
-                self._waiting = [each for each in self._waiting if each is not own and not each.taken]
+            return outcome.result(self.answer_seconds)
+        except TimeoutError:
+            return unanswered(webhook)
 
-    def _take(self, project_id: int, webhooks: Sequence[WebhookRequest]) -> str | None:
-        events = [webhook.event for webhook in webhooks]
-        annotated = [webhook for webhook in webhooks if webhook.event.is_annotation and webhook.event not in _REASONS]
+    def close(self) -> None:
+        """Count what waits, as far as the database lets that be done at once."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while (together := self._next()) is not None:
+            try:
+                self._take_all(together)
+            except Exception as fault:
+                # The thread must outlive a fault of ours, and the other events with it.
+                logger.exception("An event could not be counted")
+                self._return(together[1:])
+                together[0].outcome.set_exception(fault)
+            time.sleep(_PAUSE_SECONDS)  # so that what comes meanwhile is counted together
+
+    def _next(self) -> list[_Arrival] | None:
+        """Wait for events, and take those of one project; ``None`` at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not self._waiting:
+                return None
+            project_id = self._waiting[0].project_id
+            together = [arrival for arrival in self._waiting if arrival.project_id == project_id]
+            self._waiting = [arrival for arrival in self._waiting if arrival.project_id != project_id]
+            return together
+
+    def _return(self, arrivals: Sequence[_Arrival]) -> None:
+        with self._changed:
+            self._waiting = [*arrivals, *self._waiting]
+
+    def _take_all(self, together: Sequence[_Arrival]) -> None:
+        """Take events of one project, and tell each what came of it."""
+        project_id = together[0].project_id
+        try:
+            served = self._is_served(project_id, {arrival.event for arrival in together})
+            reason = self._take(project_id, together) if served else None
+        except ClinicalError as error:
+            seldom.warning("Events are not counted, and left to reconciling: %s", error)
+            for arrival in together:
+                arrival.outcome.set_exception(error)
+            return
+        if reason is not None:
+            self._wake(project_id)
+        for arrival in together:
+            arrival.outcome.set_result(reason)
+
+    def _take(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
+        events = [arrival.event for arrival in arrivals]
+        annotated = [arrival for arrival in arrivals if arrival.event.is_annotation and arrival.event not in _REASONS]
         reason = self._reason_of_annotations(project_id, annotated) if annotated else None
         reason = next((_REASONS[event] for event in events if event in _REASONS), reason)
         if reason is not None:
@@ -102,19 +211,18 @@ class Intake:
             self._stores.projects.request_round(project_id, reason, delay=delay)
         return reason
 
-    def _reason_of_annotations(self, project_id: int, webhooks: Sequence[WebhookRequest]) -> str | None:
+    def _reason_of_annotations(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
         settings = self._workshop.settings_of(project_id)
-        annotations = [annotation for webhook in webhooks for annotation in webhook.annotations]
-        tasks = [webhook.task_ids for webhook in webhooks]
+        annotations = sum(arrival.annotations for arrival in arrivals)
+        tasks = [arrival.tasks for arrival in arrivals]
         published = self._stores.rounds.published(project_id)
         queued = self._stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
         from_queue = sum(not queued.isdisjoint(each) for each in tasks)
         steering = self._stores.labels.steering(project_id)
-        updates, left = self._stores.projects.count_annotations(project_id, len(annotations), from_queue=from_queue)
+        updates, left = self._stores.projects.count_annotations(project_id, annotations, from_queue=from_queue)
         tagged = any(
-            (settings.stars and annotation.ground_truth)
-            or any(region.get("from_name") == settings.exemplar_control for region in annotation.result or ())
-            for annotation in annotations
+            (settings.stars and arrival.starred) or settings.exemplar_control in arrival.controls
+            for arrival in arrivals
         )
         if tagged or not steering.isdisjoint(chain(*tasks)):
             return "an exemplar was tagged or changed"
@@ -128,3 +236,18 @@ class Intake:
         unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
         pool = counts.get("pool", 0) - unread - (queue - left)
         return reason_for_queue(left, queue - skipped, pool)
+
+
+def unanswered(webhook: WebhookRequest) -> None:
+    """Answer an event that is not counted yet: as taken, unless it is a person's order, which is never taken in vain.
+
+    Raises
+    ------
+    StorageError
+        For *Start Training*: reconciling would not find it, were it lost.
+    """
+    if webhook.event is Event.START_TRAINING:
+        raise StorageError(
+            "The database is busy: the round is begun when it is free.",
+            "See the project's page in a minute, and press Start Training again if none has begun.",
+        )

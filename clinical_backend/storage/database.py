@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,8 +25,11 @@ from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
 from clinical_backend.private import keep_private, make_file
+from clinical_backend.storage.integrity import DAMAGED_CURE, check_pages, check_rows
 from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.model_folder import bind
+from clinical_backend.storage.projects import request_all
+from clinical_backend.storage.seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
 
 __all__ = ["Database", "Fence", "fenced"]
+
+logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 30
 """Longest wait for a lock; on PostgreSQL also how long a transaction may stand still, as that of a stopped process."""
@@ -81,12 +87,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
+        self._seal = None
         if self._url.get_backend_name() == "sqlite" and self._url.database not in {None, "", ":memory:"}:
-            _make_private(Path(self._url.database or ""))
-        self._engine = _make_engine(self._url)
+            path = Path(self._url.database or "")
+            _make_private(path)
+            self._seal = Seal(path)
+        self._engine = _make_engine(self._url, seal=self._seal)
         try:
             with self._named_errors("opened", faults=()), self._migration() as connection:
-                upgrade(connection)
+                self._open(connection)
         except BaseException:
             self._engine.dispose()
             raise
@@ -152,7 +161,42 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        if self._seal is not None and self._seal.database.exists():
+            self._set_seal(self._seal)
         self._engine.dispose()
+
+    def _open(self, connection: Connection) -> None:
+        """Check the database, and bring its tables up to date."""
+        if connection.dialect.name != "sqlite":
+            upgrade(connection)
+            return
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        changed = self._seal is not None and self._seal.is_broken()
+        check_pages(connection)
+        upgrade(connection)
+        check_rows(connection)
+        if self._seal is not None and changed:
+            self._seal.tell()
+            request_all(connection, "the database was changed past the backend")
+        if self._seal is not None and driver.total_changes:
+            self._seal.lift()
+
+    def _set_seal(self, seal: Seal) -> None:
+        """Seal the database where nobody is writing to it; where that fails, it only stays unsealed."""
+        try:
+            with closing(self._engine.raw_connection()) as connection:
+                driver = connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
+                driver.execute("PRAGMA busy_timeout=0")
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                driver.execute("BEGIN IMMEDIATE")
+                try:
+                    seal.set()
+                finally:
+                    driver.execute("ROLLBACK")
+        except (DBAPIError, sqlite3.Error) as error:
+            logger.debug("The database is not sealed (%s)", type(error).__name__)
 
     @contextmanager
     def _migration(self) -> Iterator[Connection]:
@@ -175,7 +219,8 @@ class Database:
         except faults:
             raise
         except DBAPIError as error:
-            raise StorageError(f"The database cannot be {done}: {self._reason(error)}.", self._cure) from None
+            cure = DAMAGED_CURE if _is_damage(error) else self._cure
+            raise StorageError(f"The database cannot be {done}: {self._reason(error)}.", cure) from None
         except PoolTimeoutError:
             raise StorageError(f"The database cannot be {done}: all connections are busy.", self._cure) from None
 
@@ -192,7 +237,12 @@ class Database:
                 "See that PostgreSQL runs, has free space, and lets the user of DATABASE_URL write; "
                 "what could not be done is tried again."
             )
-        return "Check that MODEL_DIR is on a writable disk with free space; a damaged database may be moved away."
+        return "Check that MODEL_DIR is on a writable disk with free space; what could not be done is tried again."
+
+
+def _is_damage(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says of what kind
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _parse(url: str) -> URL:
@@ -224,7 +274,7 @@ def _make_private(path: Path) -> None:
         make_file(path)
 
 
-def _make_engine(url: URL, *, references: bool = True) -> Engine:
+def _make_engine(url: URL, *, references: bool = True, seal: Seal | None = None) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
     try:
         engine = create_engine(
@@ -239,7 +289,7 @@ def _make_engine(url: URL, *, references: bool = True) -> Engine:
             "Install it: pip install 'clinical-backend[postgresql]'.",
         ) from None
     if sqlite:
-        _configure_sqlite(engine, references=references)
+        _configure_sqlite(engine, references=references, seal=seal)
     elif references:  # a migration may wait for another one for as long as that takes
         _bound_waits(engine)
     return engine
@@ -256,7 +306,7 @@ def _bound_waits(engine: Engine) -> None:
         connection.commit()
 
 
-def _configure_sqlite(engine: Engine, *, references: bool) -> None:
+def _configure_sqlite(engine: Engine, *, references: bool, seal: Seal | None) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:  # noqa: ANN401
         connection.isolation_level = None  # transactions begin below, not where the driver guesses
@@ -271,6 +321,8 @@ def _configure_sqlite(engine: Engine, *, references: bool) -> None:
         # A transaction that reads first and then writes fails at once if another wrote meanwhile.
         immediate = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if immediate and seal is not None:
+            seal.lift()
 
 
 def _journal_ahead(cursor: sqlite3.Cursor) -> None:

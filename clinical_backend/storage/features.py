@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from contextlib import contextmanager, suppress
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from clinical_backend.errors import StorageError
-from clinical_backend.private import file_mode, make_file, make_folder
+from clinical_backend.private import file_mode, make_folder
+from clinical_backend.storage.rows import RowFile, checksum, unwritable
 from clinical_backend.storage.schema import Feature
 from clinical_backend.storage.statements import in_parts
 
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureStore"]
 
+logger = logging.getLogger(__name__)
+
 
 class FeatureStore:
     """The features that one backbone made, kept by the sha256 of the image's bytes.
 
     Rows are only ever appended, under a lock between processes, and indexed after they are on disk: a crash
-    leaves at most rows that nothing points to. A file that was deleted or cut short costs embedding anew.
+    leaves at most rows that nothing points to. The index holds a checksum of each, so that a row that was changed, a
+    file that was cut short and one that was deleted all cost embedding anew, and no more.
 
     Parameters
     ----------
@@ -55,35 +59,39 @@ class FeatureStore:
         self._dimension = dimension
         self._dtype = np.dtype(dtype)
         self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.rows"
+        self._file = RowFile(self._path, self._dtype.itemsize * dimension)
         try:
             make_folder(folder)
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
         self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return the row of each image that has a feature."""
-        wanted = sorted(set(digests))
-        count = self._count()
-        found: dict[str, int] = {}
-        with self._database.read() as session:
-            for part in in_parts(wanted):
-                rows = session.execute(
-                    select(Feature.digest, Feature.position).where(
-                        Feature.backbone == self._backbone,
-                        Feature.digest.in_(part),
-                        Feature.position < count,
-                    )
-                )
-                found.update((digest, position) for digest, position in rows)
+        """Return the row of each image that has a feature, after a check of the rows: damaged ones are forgotten.
+
+        Raises
+        ------
+        StorageError
+            When index or file cannot be read.
+        """
+        found, damaged = self._checked(digests)
+        if damaged:
+            self._forget(damaged)
         return found
 
+    def damaged(self, digests: Iterable[str]) -> list[str]:
+        """Return the images whose row was changed or lost on disk, and leave all as it is."""
+        return list(self._checked(digests)[1])
+
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
-        """Return the features at these rows, shape (n, dimension)."""
-        if len(positions) == 0:
-            return np.empty((0, self._dimension), dtype=self._dtype)
-        rows = np.memmap(self._path, dtype=self._dtype, mode="r", shape=(self._count(), self._dimension))
-        return np.array(rows[np.asarray(positions)])
+        """Return the features at these rows, as ``positions`` gave them, shape (n, dimension).
+
+        Raises
+        ------
+        StorageError
+            When one is not there any more or cannot be read.
+        """
+        return self._file.read(positions).view(self._dtype)
 
     def add(self, digests: Sequence[str], features: NDArray[Any]) -> None:
         """Append features of images, shape (n, dimension); an image that has one already keeps it.
@@ -98,13 +106,99 @@ class FeatureStore:
             fresh = {digest: row for row, digest in enumerate(digests) if digest not in known}
             if not fresh:
                 return
+            rows = np.ascontiguousarray(features[list(fresh.values())], dtype=self._dtype)
             self._drop_lost()  # before the file grows again under positions that pointed to other rows
-            start = self._append(np.ascontiguousarray(features[list(fresh.values())], dtype=self._dtype))
+            start = self._file.append(rows.tobytes())
+            entries = [
+                {
+                    "backbone": self._backbone,
+                    "digest": digest,
+                    "position": start + offset,
+                    "checksum": checksum(digest, rows[offset].tobytes()),
+                }
+                for offset, digest in enumerate(fresh)
+            ]
             with self._database.write() as session:
-                session.add_all(
-                    Feature(backbone=self._backbone, digest=digest, position=start + offset)
-                    for offset, digest in enumerate(fresh)
-                )
+                for part in in_parts(list(fresh)):  # a damaged one that could not be forgotten before
+                    session.execute(delete(Feature).where(self._ours, Feature.digest.in_(part)))
+                session.execute(insert(Feature), entries)
+
+    @property
+    def _ours(self) -> Any:  # noqa: ANN401 - a condition, as SQLAlchemy has it
+        return Feature.backbone == self._backbone
+
+    def _checked(self, digests: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the rows that are whole, and those that are not, in the order of the images."""
+        entries = self._entries(sorted(set(digests)))
+        count = self._file.count()
+        found: dict[str, int] = {}
+        damaged: dict[str, int] = {}
+        unvouched: dict[str, tuple[int, int]] = {}
+        ordered = sorted((position, digest) for digest, (position, _) in entries.items() if 0 <= position < count)
+        for (position, digest), row in zip(ordered, self._file.each([at for at, _ in ordered]), strict=True):
+            expected = entries[digest][1]
+            actual = None if row is None else checksum(digest, row)
+            if row is not None and actual is not None and expected is None and self._is_finite(row):
+                unvouched[digest] = position, actual
+            elif actual is None or actual != expected:
+                damaged[digest] = position
+                continue
+            found[digest] = position
+        if unvouched:
+            self._vouch(unvouched)
+        return {digest: found[digest] for digest in entries if digest in found}, damaged
+
+    def _entries(self, digests: Sequence[str]) -> dict[str, tuple[int, int | None]]:
+        """Return position and checksum of each image that the index has."""
+        columns = select(Feature.digest, Feature.position, Feature.checksum).where(self._ours)
+        entries: dict[str, tuple[int, int | None]] = {}
+        with self._database.read() as session:
+            for part in in_parts(digests):
+                rows = session.execute(columns.where(Feature.digest.in_(part)))
+                entries.update((digest, (position, expected)) for digest, position, expected in rows)
+        return entries
+
+    def _is_finite(self, row: memoryview) -> bool:
+        return self._dtype.kind != "f" or bool(np.isfinite(np.frombuffer(row, dtype=self._dtype)).all())
+
+    def _vouch(self, rows: dict[str, tuple[int, int]]) -> None:
+        """Enter the checksums of rows from a version of the backend that kept none: what they are now holds."""
+        chosen = update(Feature).where(
+            self._ours, Feature.digest == bindparam("whose"), Feature.position == bindparam("at")
+        )
+        entries = [{"whose": digest, "at": at, "sum": actual} for digest, (at, actual) in rows.items()]
+        try:
+            for part in in_parts(entries):  # short transactions: others wait for the database meanwhile
+                with self._database.write() as session:
+                    session.connection().execute(chosen.values(checksum=bindparam("sum")), list(part))
+        except StorageError as error:
+            logger.warning("Checksums of features are not kept yet: %s", error)
+
+    def _forget(self, rows: dict[str, int]) -> None:
+        logger.warning(
+            "%d features in %s were changed or lost on disk; they are made anew. See that the disk of MODEL_DIR is"
+            " sound.",
+            len(rows),
+            self._path,
+        )
+        chosen = delete(Feature).where(
+            self._ours, Feature.digest == bindparam("whose"), Feature.position == bindparam("at")
+        )
+        entries = [{"whose": digest, "at": position} for digest, position in rows.items()]
+        try:
+            for part in in_parts(entries):
+                with self._database.write() as session:
+                    session.connection().execute(chosen, list(part))
+        except StorageError as error:
+            logger.warning("Damaged features are not forgotten yet: %s", error)
+
+    def _drop_lost(self) -> None:
+        beyond = (self._ours, Feature.position >= self._file.count())
+        with self._database.read() as session:
+            if session.scalar(select(Feature.digest).where(*beyond).limit(1)) is None:
+                return
+        with self._database.write() as session:
+            session.execute(delete(Feature).where(*beyond))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -112,43 +206,8 @@ class FeatureStore:
         try:
             self._lock.acquire()
         except OSError as error:
-            raise _unwritable(self._path, error) from None
+            raise unwritable(self._path, error) from None
         try:
             yield
         finally:
             self._lock.release()
-
-    def _count(self) -> int:
-        return self._path.stat().st_size // self._row_bytes if self._path.exists() else 0
-
-    def _drop_lost(self) -> None:
-        lost = delete(Feature).where(Feature.backbone == self._backbone, Feature.position >= self._count())
-        with self._database.write() as session:
-            session.execute(lost)
-
-    @property
-    def _row_bytes(self) -> int:
-        return self._dtype.itemsize * self._dimension
-
-    def _append(self, rows: NDArray[Any]) -> int:
-        start = self._count()
-        end = start * self._row_bytes
-        try:
-            make_file(self._path)
-            with self._path.open("ab") as file:
-                file.truncate(end)  # an earlier writer may have died within a row
-                file.write(rows.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            with suppress(OSError):  # give the space back, where the file can be changed at all
-                os.truncate(self._path, end)
-            raise _unwritable(self._path, error) from None
-        return start
-
-
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"Features cannot be written to {path.parent}: {error.strerror}.",
-        "Free some space or make the folder writable; the next round goes on from there.",
-    )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Double, Enum, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from clinical_backend.storage.types import StorableJSON, StorableText
+from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredText
 
 __all__ = [
     "Base",
@@ -66,14 +66,13 @@ class Base(DeclarativeBase):
     """Base of all tables."""
 
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
-        str: StorableText,
-        dict[str, Any]: StorableJSON,
-        list[Any]: StorableJSON,
+        str: StoredText,
+        dict[str, Any]: StoredJSON,
+        list[Any]: StoredJSON,
         float: Double,
-        # Strings on every database: a type of PostgreSQL's own cannot be changed together with the tables.
-        RoundState: Enum(RoundState, native_enum=False),
-        Draw: Enum(Draw, native_enum=False),
-        Origin: Enum(Origin, native_enum=False),
+        RoundState: StoredEnum(RoundState),
+        Draw: StoredEnum(Draw),
+        Origin: StoredEnum(Origin),
     }
 
 
@@ -225,6 +224,8 @@ class Feature(Base):
     backbone: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[int]
+    checksum: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    """CRC-32 of digest and row; ``None`` until a row of an earlier version was read."""
 
 
 class TaskLabel(Base):
@@ -254,7 +255,7 @@ class TaskLabel(Base):
     """Why no class can be read from its answers; ``None`` where one can, where readers disagree, and for a skip."""
     changed_at: Mapped[float | None] = mapped_column(default=None)
     """When one of its answers was last changed, by Label Studio's clock."""
-    answers: Mapped[list[Any] | None] = mapped_column(StorableJSON(none_as_null=True), default=None)
+    answers: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
     """Reader and class of each annotation where readers disagree and no star settles it."""
 
 

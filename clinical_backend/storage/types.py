@@ -1,22 +1,26 @@
-"""Column types that take whatever others wrote: no half character and no NUL stops a transaction."""
+"""Column types: what others wrote never stops a transaction, and what was changed past the backend is told of."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON, Enum, String
 from sqlalchemy.types import TypeDecorator
 
+from clinical_backend.errors import StorageError
 from clinical_backend.storable import storable, storable_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import StrEnum
+
     from sqlalchemy.engine import Dialect
 
-__all__ = ["StorableJSON", "StorableText"]
+__all__ = ["StoredEnum", "StoredJSON", "StoredText"]
 
 
-class StorableText(TypeDecorator[str]):
-    """Text as :func:`storable` makes it."""
+class StoredText(TypeDecorator[str]):
+    """Text as :func:`storable` makes it: no half character and no NUL."""
 
     impl = String
     cache_ok = True
@@ -27,8 +31,40 @@ class StorableText(TypeDecorator[str]):
         return None if value is None else storable(value)
 
 
-class StorableJSON(TypeDecorator[Any]):
-    """JSON as :func:`storable_json` makes it."""
+class _Stored(TypeDecorator[Any]):
+    """A type whose values, where they were changed past the backend, are told of by name."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what makes a value of what the database gives."""
+        process = super().result_processor(dialect, coltype)
+        if process is None:
+            return None
+
+        def named(value: Any) -> Any:  # noqa: ANN401 - as the library has it
+            try:
+                return process(value)
+            except (ValueError, LookupError, TypeError):
+                raise StorageError(
+                    "The database is damaged: it holds a value that the backend never wrote.",
+                    "Restart the backend: it says what is wrong, or makes it anew; else restore the last backup.",
+                ) from None
+
+        return named
+
+
+class StoredEnum(_Stored):
+    """A member of an enumeration, by its name: PostgreSQL's own type cannot be changed together with the tables."""
+
+    impl = Enum
+    cache_ok = True
+
+    def __init__(self, members: type[StrEnum]) -> None:
+        super().__init__(members, native_enum=False)
+        self.names = tuple(members.__members__)
+
+
+class StoredJSON(_Stored):
+    """JSON as text, as :func:`storable_json` makes it."""
 
     impl = JSON
     cache_ok = True

@@ -58,9 +58,9 @@ def make_router() -> APIRouter:
         return PredictReply(results=[prediction or [] for prediction in backend.predict(request)])
 
     @router.post("/webhook")
-    def webhook(request: WebhookRequest, backend: ThisBackend) -> WebhookReply:
+    async def webhook(request: WebhookRequest, backend: ThisBackend) -> WebhookReply:
         """Take an event as a hint; a reader waits for this answer."""
-        return WebhookReply(job=backend.receive(request))
+        return WebhookReply(job=await backend.receive_soon(request))
 
     @router.get("/versions")
     def versions(backend: ThisBackend) -> VersionsReply:

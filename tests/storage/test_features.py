@@ -130,3 +130,101 @@ def test_a_read_only_folder_is_told_and_what_is_there_can_be_read(database, tmp_
         with pytest.raises(StorageError, match="make the folder writable"):
             features.add(["b"], np.zeros((1, 3), dtype=np.float32))
         assert features.read([features.positions(["a"])["a"]]).tolist() == [[1, 1, 1]]
+
+
+def whole(features, digests, expected):
+    """Return which of some images have a feature, each of which is what it should be."""
+    positions = features.positions(digests)
+    rows = features.read(list(positions.values()))
+    for digest, row in zip(positions, rows, strict=True):
+        assert row.tolist() == expected[digest].tolist()
+    return set(positions)
+
+
+def flip(path, offset, bits=0xFF):
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        byte = stream.read(1)[0]
+        stream.seek(offset)
+        stream.write(bytes([byte ^ bits]))
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x80, 0xFF])
+def test_a_row_that_was_changed_on_disk_is_forgotten_and_made_anew(database, tmp_path, caplog, bits):
+    features = features_in(database, tmp_path, dimension=50)
+    draw = np.random.default_rng(bits)
+    expected = {str(n): draw.standard_normal(50).astype(np.float32) for n in range(20)}
+    features.add(list(expected), np.stack(list(expected.values())))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    offset = int(draw.integers(file.stat().st_size))
+    flip(file, offset, bits)
+    hit = str(offset // 200)
+    assert features.damaged(expected) == [hit]
+    assert whole(features, expected, expected) == set(expected) - {hit}
+    assert "1 features in" in caplog.text
+    features.add(list(expected), np.stack(list(expected.values())))
+    assert whole(features, expected, expected) == set(expected)
+    assert features.damaged(expected) == []
+
+
+def test_an_index_that_points_to_another_row_is_noticed(database, tmp_path):
+    features = features_in(database, tmp_path)
+    expected = {name: np.full(3, place, dtype=np.float32) for place, name in enumerate("abc")}
+    features.add(list("abc"), np.stack(list(expected.values())))
+    with database.write() as session:
+        session.connection().exec_driver_sql("UPDATE features SET position = 1 WHERE digest = 'a'")
+        session.connection().exec_driver_sql("UPDATE features SET digest = 'd' WHERE digest = 'c'")
+    assert whole(features, ["a", "b", "c", "d"], expected) == {"b"}
+
+
+@pytest.mark.parametrize("position", [-1, 3, 2**31 - 1])
+def test_an_index_that_points_out_of_the_file_costs_a_feature(database, tmp_path, position):
+    features = features_in(database, tmp_path)
+    features.add(list("abc"), np.arange(9, dtype=np.float32).reshape(3, 3))
+    with database.write() as session:
+        session.connection().exec_driver_sql(f"UPDATE features SET position = {position} WHERE digest = 'a'")
+    assert set(features.positions("abc")) == {"b", "c"}
+    features.add(["a"], np.full((1, 3), 7, dtype=np.float32))
+    assert features.read([features.positions("a")["a"]]).tolist() == [[7, 7, 7]]
+
+
+def test_rows_of_a_version_without_checksums_get_theirs_once(database, tmp_path):
+    features = features_in(database, tmp_path)
+    rows = np.arange(9, dtype=np.float32).reshape(3, 3)
+    rows[1, 2] = np.nan
+    features.add(list("abc"), rows)
+    with database.write() as session:
+        session.connection().exec_driver_sql("UPDATE features SET checksum = NULL")
+    assert set(features.positions("abc")) == {"a", "c"}  # what is no number is no feature
+    (file,) = (tmp_path / "features").glob("*.rows")
+    flip(file, 0)
+    assert features.damaged("abc") == ["a"]
+    assert set(features.positions("abc")) == {"c"}
+
+
+def test_a_file_that_is_cut_short_between_index_and_row_is_told_by_name(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(list("abc"), np.arange(9, dtype=np.float32).reshape(3, 3))
+    positions = features.positions("abc")
+    (file,) = (tmp_path / "features").glob("*.rows")
+    with file.open("r+b") as stream:
+        stream.truncate(20)
+    with pytest.raises(StorageError, match="the file was cut short"):
+        features.read(list(positions.values()))
+
+
+def test_damage_that_cannot_be_noted_hinders_no_reader(database, tmp_path, monkeypatch, caplog):
+    features = features_in(database, tmp_path)
+    features.add(list("abc"), np.arange(9, dtype=np.float32).reshape(3, 3))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    flip(file, 0)
+
+    def refuse():
+        raise StorageError("The disk is full.", "Make room.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", refuse)
+        assert set(features.positions("abc")) == {"b", "c"}
+    assert "not forgotten yet" in caplog.text
+    features.add(["a"], np.zeros((1, 3), dtype=np.float32))
+    assert set(features.positions("abc")) == {"a", "b", "c"}
