@@ -17,7 +17,7 @@ from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.workshop import Workshop
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.jobs.runner import JobRunner

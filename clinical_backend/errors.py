@@ -6,6 +6,7 @@ __all__ = [
     "ClinicalError",
     "ClusterError",
     "ImageError",
+    "InstallationError",
     "InvalidArgumentError",
     "JobQueueError",
     "LabelStudioError",
@@ -89,6 +90,10 @@ class LabelStudioRefusedError(LabelStudioError):
 
 class LabelingConfigError(LabelStudioError):
     """The project's labeling config is not one that an image classifier can learn from."""
+
+
+class InstallationError(LabelStudioError):
+    """Another installation of this backend serves the project: this one stands back."""
 
 
 class ImageError(ClinicalError):

@@ -13,10 +13,11 @@ from clinical_backend.errors import (
     LabelStudioUnauthorizedError,
 )
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
 from clinical_backend.labelstudio.labeling import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+from clinical_backend.labelstudio.urls import same_url, webhook_url
+from clinical_backend.labelstudio.wiring import ADDRESS_CURE, SAMPLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

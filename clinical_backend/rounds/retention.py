@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.storage.rounds import VERSION_PREFIX, on_demand_version
+from clinical_backend.versions import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.workshop import Workshop

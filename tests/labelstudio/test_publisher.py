@@ -23,7 +23,7 @@ from clinical_backend.labelstudio.publisher import (
 )
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 from tests.conftest import label_config
 from tests.label_studio_proxy import LabelStudioProxy
 

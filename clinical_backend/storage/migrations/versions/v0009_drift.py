@@ -1,0 +1,15 @@
+"""What was changed in Label Studio beside the backend, and who else serves a project."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    op.add_column("projects", sa.Column("drift", sa.JSON(), nullable=False, server_default="{}"))
+    op.add_column("projects", sa.Column("standing_back", sa.String()))
