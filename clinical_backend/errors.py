@@ -15,6 +15,8 @@ __all__ = [
     "LabelStudioUnavailableError",
     "LabelingConfigError",
     "ModelError",
+    "NotConnectedError",
+    "OtherModelError",
     "RoundAbandonedError",
     "RoundTimeoutError",
     "StorageError",
@@ -38,7 +40,7 @@ class ClinicalError(Exception):
         self.cure = cure
 
     def __str__(self) -> str:
-        return f"{self.problem} {self.cure}"
+        return f"{self.problem} {self.cure}".strip()
 
 
 class InvalidArgumentError(ClinicalError, ValueError):
@@ -88,6 +90,10 @@ class LabelStudioRefusedError(LabelStudioError):
         self.status = status
 
 
+class NotConnectedError(LabelStudioRefusedError):
+    """The project has no backend at all: it was not connected, or connecting was undone."""
+
+
 class LabelingConfigError(LabelStudioError):
     """The project's labeling config is not one that an image classifier can learn from."""
 
@@ -110,6 +116,10 @@ class JobQueueError(ClinicalError):
 
 class ClusterError(ClinicalError):
     """Ray is not installed, its cluster cannot be reached, or workers on it fail."""
+
+
+class OtherModelError(LabelStudioError):
+    """A person let readers follow another model's predictions: no queue is switched to without being asked for."""
 
 
 class RoundAbandonedError(ClinicalError):

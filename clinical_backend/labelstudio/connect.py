@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioRefusedError
+from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioRefusedError, NotConnectedError
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.project_state import ProjectState
 from clinical_backend.labelstudio.urls import same_url, webhook_url
@@ -90,7 +90,7 @@ def connect(
         classes.
     InstallationError
         Before anything is changed, when another installation serves the project, and is not to be taken over from.
-    LabelStudioRefusedError
+    LabelStudioRefusedError, NotConnectedError
         When Label Studio refuses the backend's address or cannot reach it.
     """
     _check_classes(client.project(project_id), exemplar_control, rare_classes)
@@ -172,7 +172,7 @@ def repair(
 
     Raises
     ------
-    LabelStudioRefusedError
+    LabelStudioRefusedError, NotConnectedError
         When the project has no entry of a backend at this address, or Label Studio refuses a change.
     """
     if not any(same_url(hook.url, webhook_url(backend_url)) for hook in client.webhooks(project_id)):
@@ -201,7 +201,7 @@ def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str)
     if any(same_url(entry.url, backend_url) for entry in entries):
         return
     others = ", ".join(shown(entry.url) for entry in entries[:_SHOWN_ENTRIES]) or "none"
-    raise LabelStudioRefusedError(
+    raise (LabelStudioRefusedError if entries else NotConnectedError)(
         f"In Label Studio, project {project_id} has no backend at {backend_url} (it has: {others}).",
         "If one of them is this backend, set BACKEND_URL to that address and start it again; otherwise run"
         f" `clinical connect --project {project_id}`.",

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import (
     ClinicalError,
+    InstallationError,
     LabelingConfigError,
     LabelStudioError,
     LabelStudioUnauthorizedError,
 )
 from clinical_backend.labelstudio.authentication import basic_authorization
+from clinical_backend.labelstudio.drift import Place
 from clinical_backend.labelstudio.labeling import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
@@ -20,15 +22,17 @@ from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.wiring import ADDRESS_CURE, SAMPLING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.installation import Installation
     from clinical_backend.labelstudio.records import Backend, Project
 
 __all__ = ["Finding", "Status", "diagnose"]
 
 _OLDEST_VERSION = (1, 20)
 _SAMPLE = 3
+_LEFT = "so it was left on the project's page."
 _CONNECT = "Run `clinical connect --project {project}`."
 
 
@@ -75,6 +79,8 @@ def diagnose(
     published_version: str | None = None,
     questions: Sequence[tuple[str, str]] = (),
     read_image: Callable[[str, int], object] | None = None,
+    installation: Installation | None = None,
+    left: Collection[str] = (),
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
 
@@ -99,6 +105,10 @@ def diagnose(
     read_image
         Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
         where that fails. Without it images are not checked.
+    installation
+        This installation; without it no other one is looked for.
+    left
+        Places that the lead leaves as they are; see :class:`Place`.
     """
     findings = list(_server(client))
     if any(finding.status is Status.ERROR for finding in findings) or project_id is None:
@@ -110,11 +120,12 @@ def diagnose(
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
     findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
     checks = (
+        _installation(client, project, backend_url, installation),
         _labeling(client, project, exemplar_control, stars=stars),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
-        _order(project),
-        _queue(client, project, published_version),
+        _order(project, left),
+        _queue(client, project, published_version, left),
         _images(client, project, exemplar_control, read_image),
     )
     for check in checks:
@@ -151,6 +162,17 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     else:
         yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.")
     yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
+
+
+def _installation(
+    client: LabelStudioClient, project: Project, backend_url: str, installation: Installation | None
+) -> Iterator[Finding]:
+    if installation is None:
+        return
+    try:
+        installation.require_alone(project, client.webhooks(project.id), backend_url)
+    except InstallationError as error:
+        yield _failed("installation", error)
 
 
 def _labeling(client: LabelStudioClient, project: Project, exemplar_control: str, *, stars: bool) -> Iterator[Finding]:
@@ -263,10 +285,12 @@ def _webhook(
         yield Finding("webhook", Status.OK, f"All events go to {hook.url}.")
 
 
-def _order(project: Project) -> Iterator[Finding]:
+def _order(project: Project, left: Collection[str]) -> Iterator[Finding]:
     connect = _CONNECT.format(project=project.id)
     if project.sampling == SAMPLING:
         yield Finding("sampling", Status.OK, f"{SAMPLING!r} follows the queue.")
+    elif Place.SAMPLING in left:
+        yield Finding("sampling", Status.WARNING, f"{project.sampling!r} does not follow the queue; {_LEFT}", connect)
     else:
         yield Finding("sampling", Status.ERROR, f"{project.sampling!r} does not follow the queue.", connect)
     if project.maximum_annotations > 1:
@@ -291,7 +315,9 @@ def _order(project: Project) -> Iterator[Finding]:
         )
 
 
-def _queue(client: LabelStudioClient, project: Project, published_version: str | None) -> Iterator[Finding]:
+def _queue(
+    client: LabelStudioClient, project: Project, published_version: str | None, left: Collection[str]
+) -> Iterator[Finding]:
     versions = client.model_versions(project.id)
     current = project.model_version
     if not current or current not in versions:
@@ -308,7 +334,8 @@ def _queue(client: LabelStudioClient, project: Project, published_version: str |
         yield Finding(
             "queue",
             Status.WARNING,
-            f"Readers follow the predictions {current!r}, not the published queue {published_version!r}.",
+            f"Readers follow the predictions {current!r}, not the published queue {published_version!r}"
+            f"{f'; {_LEFT}' if Place.MODEL_VERSION in left else '.'}",
             _CONNECT.format(project=project.id),
         )
         return

@@ -74,10 +74,6 @@ class Installation:
                 f" {_TAKE_OVER.format(project=project.id)}.",
             )
 
-    def is_ours(self, version: str) -> bool:
-        """Tell whether this installation published a version, be it one that its restored database does not know."""
-        return version in self.versions or author_of(version) == self.id
-
 
 def claim_of(hook: Webhook) -> str | None:
     """Return the id of the installation that a webhook belongs to; ``None`` where it bears none."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.rounds.drift import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -54,6 +55,8 @@ class Kind(StrEnum):
     """Cases are tagged "more like this" and "not like this"."""
     AGAINST = "tagged against its class"
     """Cases of a class that is looked for are tagged "not like this"."""
+    CHANGED = "changed in Label Studio"
+    """A setting of the project is another one than was set; its name is the place, see :mod:`drift`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Question:
             Kind.COMMON: f"Is {self.name} rare?",
             Kind.BOTH_TAGS: "Tagged both ways",
             Kind.AGAINST: f"Tagged “not like this”, and {self.name}",
+            Kind.CHANGED: f"Changed in Label Studio: {self.name}",
         }[self.kind]
 
     def as_problem(self, page: str) -> tuple[str, str]:
@@ -168,6 +172,10 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
     tagged = stores.labels.tagged_or_disputed(project_id)
     exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
     classes = classes_of(workshop, project)
+    changed = [
+        Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")
+        for place, asked in Drift.of(project).asked.items()
+    ]
     found: list[Question] = []
     if classes:
         found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
@@ -184,7 +192,7 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
             and not (question.is_yes_or_no and question.name in answered)
         ):
             found.append(question)
-    return found
+    return [*changed, *found]
 
 
 def classes_of(workshop: Workshop, project: Project) -> tuple[str, ...]:

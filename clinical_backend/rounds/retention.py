@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.versions import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def clear_up(workshop: Workshop, project_id: int) -> None:
     published = workshop.stores.rounds.published(project_id)
     served = {published.version, on_demand_version(published.version)} if published else set()
     try:
-        Publisher(workshop.client).retire(project_id, served, VERSION_PREFIX)
+        Publisher(workshop.client).retire(project_id, served, installation_of(workshop.stores, project_id).versions)
     except ClinicalError as error:
         logger.warning("Project %d: older queues are left in Label Studio: %s", project_id, error)
     folder = workshop.checkpoint_folder(project_id, VERSION_PREFIX).parent

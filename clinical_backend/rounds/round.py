@@ -12,6 +12,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.copies import without_copies
+from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
@@ -129,6 +130,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
+        require_unchanged(workshop, project_id)
         published = publish(stores, Publisher(workshop.client), snapshot.scheme, row, ranked, ticked)
     report = {
         "acquisition": choice.acquisition,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
@@ -53,6 +53,12 @@ class ImageStore:
         )
         with self._database.read() as session:
             return {task_id: key for task_id, key in session.execute(query) if key is not None}
+
+    def count(self, project_id: int) -> int:
+        """Return how many tasks of a project are known."""
+        with self._database.read() as session:
+            query = select(func.count()).select_from(TaskImage).where(TaskImage.project_id == project_id)
+            return session.scalar(query) or 0
 
     def synchronise(
         self,

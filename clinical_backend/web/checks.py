@@ -11,6 +11,8 @@ from anyio.to_thread import run_sync
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+from clinical_backend.rounds.drift import Drift
+from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.web.exposure import examine_exposure
 
@@ -81,6 +83,8 @@ class Checks:
                     one.as_problem(settings.page_of(project_id)) for one in open_questions(workshop, project_id)
                 ],
                 read_image=read,
+                installation=installation_of(workshop.stores, project_id),
+                left=Drift.of(project).left,
             )
         except ClinicalError as error:
             return [Finding("connection", Status.ERROR, error.problem, error.cure)]
