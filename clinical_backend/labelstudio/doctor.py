@@ -316,7 +316,7 @@ def _order(project: Project, left: Collection[str]) -> Iterator[Finding]:
 
 
 def _queue(
-    client: LabelStudioClient, project: Project, published_version: str | None, left: Collection[str]
+    client: LabelStudioClient, project: Project, published_version: str | None, accepted: Collection[str]
 ) -> Iterator[Finding]:
     versions = client.model_versions(project.id)
     current = project.model_version
@@ -335,7 +335,7 @@ def _queue(
             "queue",
             Status.WARNING,
             f"Readers follow the predictions {current!r}, not the published queue {published_version!r}"
-            f"{f'; {_LEFT}' if Place.MODEL_VERSION in left else '.'}",
+            f"{f'; {_LEFT}' if Place.MODEL_VERSION in accepted else '.'}",
             _CONNECT.format(project=project.id),
         )
         return

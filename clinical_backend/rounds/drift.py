@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class Drift:
     @classmethod
     def of(cls, row: ProjectRow) -> Drift:
         """Return what a project's row keeps."""
-        return cls(**row.drift)
+        return cls(**deepcopy(row.drift))  # a change in place would not be seen as one
 
     def keep(self, row: ProjectRow) -> None:
         """Write it into a project's row."""

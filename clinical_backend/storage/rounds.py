@@ -154,7 +154,7 @@ class RoundStore:
         """Return the version of every round of a project, with what became of the round."""
         with self._database.read() as session:
             query = select(Round.version, Round.state).where(Round.project_id == project_id)
-            return dict(session.execute(query).tuples().all())
+            return {row.version: row.state for row in session.execute(query)}
 
     def latest(self, project_id: int, *, state: RoundState | None = None) -> Round | None:
         """Return the newest round of a project, in one state if that is given."""
