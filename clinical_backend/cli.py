@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -184,6 +185,7 @@ def connect(
             rare_classes=rare or (),
             installation=_installation(settings, project),
             take_over=take_over,
+            claimed=partial(_stand_forward, settings, project),
         )
     for change in changes:
         print(f"{'•' if change.made else '!'} {change.detail}")
@@ -518,7 +520,13 @@ def _undone(settings: Settings, project: int) -> Iterator[None]:
             stores.projects.forget(project)
         raise
     forget_answers(stores, project)
-    stores.projects.change(project, standing_back=None)
+
+
+def _stand_forward(settings: Settings, project: int) -> None:
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.projects import ProjectStore
+
+    ProjectStore(Database.of(settings)).change(project, standing_back=None)
 
 
 def _looked_for(settings: Settings, project: int, rare: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from clinical_backend.labelstudio.wiring import (
 from clinical_backend.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.installation import Installation
@@ -48,6 +48,7 @@ def connect(
     rare_classes: Sequence[str] = (),
     installation: Installation | None = None,
     take_over: bool = False,
+    claimed: Callable[[], object] = lambda: None,
 ) -> list[Change]:
     """Wire a project to this backend, which must be running; what is right already is left alone.
 
@@ -77,6 +78,9 @@ def connect(
         This installation; its id is put into the webhook, so that others stand back.
     take_over
         Whether it takes the place of another installation that serves the project.
+    claimed
+        Called when no other installation serves the project any more, before this backend is entered: until then its
+        server may refuse Label Studio's ``/setup``.
 
     Returns
     -------
@@ -108,6 +112,7 @@ def connect(
             exemplar_control=exemplar_control,
             published_version=published_version,
             installation=installation,
+            claimed=claimed,
         )
     except BaseException as error:
         left = before.put_back(client)
@@ -133,6 +138,7 @@ def _connect(
     exemplar_control: str,
     published_version: str | None,
     installation: Installation | None,
+    claimed: Callable[[], object],
 ) -> list[Change]:
     project_id = project.id
     changes = list(add_exemplars(client, project, add=add_exemplar_control, exemplar_control=exemplar_control))
@@ -141,10 +147,11 @@ def _connect(
     # Before the entry: Label Studio then makes no webhook of its own, which would lack the headers, and an
     # address that it blocks is refused here, where nothing broken stays behind.
     changes += correct_webhook(client, project_id, backend_url, basic_auth, installation)
+    changes += without_others(client, project_id, backend_url, installation)
+    claimed()
     # The backend takes a project on when it is entered: so nearly all that may be refused comes before.
     changes += enter_backend(client, project_id, backend_url, basic_auth, title)
     changes += correct_model_version(client, project_id, published_version)
-    changes += without_others(client, project_id, backend_url, installation)
     changes += without_duplicates(client, project_id, backend_url)
     return changes
 
