@@ -287,9 +287,10 @@ def _samples_in_words(page: _Page) -> str:
     packing = {6: " compressed as JPEG in the old way", 7: " compressed as JPEG"}
     packing |= dict.fromkeys(_FAX, " compressed as fax")
     more = page.samples - _CHANNELS[page.photometric]
+    planes = " in planes" if page.planar else ""
     return (
         f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}"
-        f"{f' and {more} more channels' if more else ''}{' in planes' if page.planar else ''}{packing.get(page.compression, '')}"
+        f"{f' and {more} more channels' if more else ''}{planes}{packing.get(page.compression, '')}"
     )
 
 

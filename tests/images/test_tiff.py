@@ -220,7 +220,7 @@ def test_deep_colour_is_turned_upright(planar):
         (np.zeros((4, 4), "u2"), {"photometric": 32803}, "colour filter array"),
         (np.zeros((4, 4, 3), "u2"), {"photometric": 6}, "16 bits of YCbCr"),
         (np.zeros((4, 4, 4), "u1"), {"photometric": 6, "tag338": (0,)}, "8 bits of YCbCr and 1 more channels"),
-        (np.zeros((4, 4, 3), "u1"), {"photometric": 8, "tag259": (7,)}, "L.a.b. compressed as JPEG"),
+        (np.zeros((4, 4, 4), "u1"), {"photometric": 8, "tag259": (7,), "tag338": (0,)}, "L.a.b. .* compressed as JPEG"),
         (np.zeros((4, 4, 4), "u1"), {"photometric": 5, "tag259": (6,)}, "CMYK compressed as JPEG in the old way"),
         (np.zeros((4, 4, 4), "u1"), {"photometric": 5, "tag332": (2,)}, "inks other than"),
         (np.zeros((4, 4), "u1"), {"tag32997": (9,)}, "is a volume"),
