@@ -7,9 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelingConfigError
+from clinical_backend.errors import ClinicalError, InstallationError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
 from clinical_backend.rounds.intake import Intake, unanswered
@@ -20,7 +21,7 @@ from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.scheme import learnt_of
 from clinical_backend.rounds.workshop import Workshop
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -39,6 +40,9 @@ _WIRING_DELAYS = (2.0, 8.0)
 """Label Studio goes on writing to the project after its call of ``/setup``: repairs come after that."""
 
 _WIRING_PAUSE = 10.0
+
+_ECHO_SECONDS = 5.0
+"""Label Studio waits one second for ``/health`` and three for ``/setup`` of each backend."""
 
 
 class Backend:
@@ -68,6 +72,11 @@ class Backend:
 
         A new project, and new options, are asked of Label Studio soon: whoever calls may name any. A project that is
         served has its connection checked and repaired soon.
+
+        Raises
+        ------
+        InstallationError
+            When another installation serves the project: Label Studio shows that at the backend's entry.
         """
         project_id = request.project_id
         project = self._stores.projects.get(project_id)
@@ -79,8 +88,11 @@ class Backend:
         changed = options is not None and options != (project.options if project is not None else {})
         if project is None or changed:
             self._enquiries.ask(project_id, setup=True, options=changed)
-        if project is not None:
+        # Label Studio answers a reading of a project's backends with this very call: that is nothing new.
+        if project is not None and time.time() - Drift.of(project).entries_read_at > _ECHO_SECONDS:
             self._check_wiring_soon(project_id)
+        if project is not None and project.standing_back is not None:
+            raise InstallationError(project.standing_back, "")
         return self.on_demand_version(project_id)
 
     def on_demand_version(self, project_id: int) -> str:
@@ -154,6 +166,10 @@ class Backend:
         """Have somebody look at a project for which a round is due."""
         self._runner.wake(project_id)
 
+    def look_at(self, project_id: int) -> None:
+        """Have somebody compare a project with Label Studio soon, and put back what is asked for."""
+        self._check_wiring(project_id)
+
     def rollback(self, project_id: int, number: int) -> Round:
         """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
         return roll_back(self._workshop, project_id, number)
@@ -174,6 +190,9 @@ class Backend:
             "finetuning": self._finetuning(project_id),
             "problem": project.problem,
             "learnt": learnt_of(self._workshop, project),
+            "standing_back": project.standing_back,
+            "rests": rests(project),
+            "repairs": [{"at": at, "detail": detail} for at, detail in Drift.of(project).told],
             "looked_for": list(named_classes(self._workshop.settings, project)),
             "not_looked_for": project.declined,
             "questions": [question.to_report() for question in open_questions(self._workshop, project_id)],

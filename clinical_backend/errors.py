@@ -6,6 +6,7 @@ __all__ = [
     "ClinicalError",
     "ClusterError",
     "ImageError",
+    "InstallationError",
     "InvalidArgumentError",
     "JobQueueError",
     "LabelStudioError",
@@ -15,6 +16,8 @@ __all__ = [
     "LabelStudioVersionError",
     "LabelingConfigError",
     "ModelError",
+    "NotConnectedError",
+    "OtherModelError",
     "PlottingError",
     "RoundAbandonedError",
     "RoundTimeoutError",
@@ -39,7 +42,7 @@ class ClinicalError(Exception):
         self.cure = cure
 
     def __str__(self) -> str:
-        return f"{self.problem} {self.cure}"
+        return f"{self.problem} {self.cure}".strip()
 
 
 class InvalidArgumentError(ClinicalError, ValueError):
@@ -93,8 +96,16 @@ class LabelStudioRefusedError(LabelStudioError):
         self.status = status
 
 
+class NotConnectedError(LabelStudioRefusedError):
+    """The project has no backend at all: it was not connected, or connecting was undone."""
+
+
 class LabelingConfigError(LabelStudioError):
     """The project's labeling config is not one that an image classifier can learn from."""
+
+
+class InstallationError(LabelStudioError):
+    """Another installation of this backend serves the project: this one stands back."""
 
 
 class ImageError(ClinicalError):
@@ -119,6 +130,10 @@ class ClusterError(ClinicalError):
 
 class PlottingError(ClinicalError):
     """What draws plots is not installed."""
+
+
+class OtherModelError(LabelStudioError):
+    """A person let readers follow another model's predictions: no queue is switched to without being asked for."""
 
 
 class RoundAbandonedError(ClinicalError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,9 +13,10 @@ import typer
 from clinical_backend.commands.shared import Project, open_client, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.installation import Installation
     from clinical_backend.settings import Settings
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
@@ -32,14 +36,21 @@ def connect(
             metavar="NAME", help="Class to look for, as the labeling config writes it; may be given several times."
         ),
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Serve it in place of another installation of this backend.")
+    ] = False,
 ) -> None:
-    """Connect a project of Label Studio with this backend, which must be running."""
+    """Connect a project of Label Studio with this backend, which must be running.
+
+    If a step is refused, the project is left as it was.
+    """
     from clinical_backend.labelstudio.connect import connect as connect_project
     from clinical_backend.labelstudio.connect import lacks_exemplar_control
 
     settings = read_settings()
     own = _own_settings(settings, project)
-    with open_client(settings) as client:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
+    with open_client(settings) as client, _undone(settings, project):
         add = exemplar_control
         if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
             add = sys.stdin.isatty() and typer.confirm(
@@ -55,6 +66,9 @@ def connect(
             class_control=own.class_control,
             published_version=_published_version(settings, project),
             rare_classes=rare or (),
+            installation=_installation(settings, project),
+            take_over=take_over,
+            claimed=partial(_stand_forward, settings, project),
         )
     for change in changes:
         print(f"{'•' if change.made else '!'} {change.detail}")
@@ -88,6 +102,8 @@ def doctor(project: Project) -> None:
             questions=_questions(settings, project),
             notices=_notices(settings, project),
             read_image=_image_reader(settings, client),
+            installation=_installation(settings, project),
+            left=_left(settings, project),
         )
     for finding in findings:
         print(f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}")
@@ -163,6 +179,48 @@ def _published_version(settings: Settings, project: int) -> str | None:
 
     row = ProjectStore(Database.of(settings)).get(project)
     return row.published_version if row else None
+
+
+def _installation(settings: Settings, project: int) -> Installation:
+    from clinical_backend.rounds.ownership import installation_of
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    return installation_of(Stores(Database.of(settings)), project)
+
+
+def _left(settings: Settings, project: int) -> frozenset[str]:
+    from clinical_backend.rounds.drift import Drift
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.projects import ProjectStore
+
+    row = ProjectStore(Database.of(settings)).get(project)
+    return frozenset(Drift.of(row).left if row else ())
+
+
+@contextmanager
+def _undone(settings: Settings, project: int) -> Iterator[None]:
+    """Let the server forget a project that it heard of only by a connecting that was refused; else begin anew."""
+    from clinical_backend.rounds.drift import forget_answers
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores import Stores
+
+    stores = Stores(Database.of(settings))
+    known = stores.projects.get(project) is not None
+    try:
+        yield
+    except BaseException:
+        if not known:
+            stores.projects.forget(project)
+        raise
+    forget_answers(stores, project)
+
+
+def _stand_forward(settings: Settings, project: int) -> None:
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.projects import ProjectStore
+
+    ProjectStore(Database.of(settings)).change(project, standing_back=None)
 
 
 def _looked_for(settings: Settings, project: int, rare: Sequence[str]) -> tuple[str, ...]:

@@ -88,7 +88,9 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     except UnidentifiedImageError:
         kind = kind_of(data)
         raise ImageError(
-            f"The file is not an image that can be read{f': it is {kind}' if kind else ''}.",
+            f"The file is {kind}, which is not read."
+            if kind
+            else "The file is not an image, or of a form that is not known.",
             "Use JPEG, PNG, TIFF, WebP, BMP, GIF or DICOM.",
         ) from None
     except _DAMAGE as error:

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.levels import laid_on_black, levels_between, levels_by_percentiles, levels_by_range
@@ -121,9 +121,12 @@ def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
             "Provide a smaller version of it, or one with 16 bits per sample.",
         )
     if page.compression in _FAX | _JPEG or page.photometric == _YCBCR:
-        with Image.open(BytesIO(data), formats=("TIFF",)) as image:
-            image.load()  # turns it upright as well
-            return image.convert("RGB")
+        try:
+            with Image.open(BytesIO(data), formats=("TIFF",)) as image:
+                image.load()  # turns it upright as well
+                return image.convert("RGB")
+        except UnidentifiedImageError:
+            raise _not_read(_samples_in_words(page)) from None
     levels = _shown(_samples(data, tags, page), page, tags)
     return upright(Image.fromarray(levels).convert("RGB"), _one(tags, ORIENTATION, 1))
 
@@ -275,13 +278,20 @@ def _check_samples(page: _Page) -> None:
     elif page.opacity is not None:
         readable = readable and page.format != 2 and not (page.multiplied and page.photometric == _WHITE_IS_ZERO)
     if not readable:
-        kind = {1: "", 2: "signed ", 3: "floating-point "}.get(page.format, "complex ")
-        colours = {_PALETTE: " of a palette", _CMYK: " of CMYK", _YCBCR: " of YCbCr", _CIELAB: " of L*a*b*"}
-        packing = {**dict.fromkeys(_JPEG, " compressed as JPEG"), **dict.fromkeys(_FAX, " compressed as fax")}
-        raise _not_read(
-            f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}"
-            f"{' in planes' if page.planar else ''}{packing.get(page.compression, '')}"
-        )
+        raise _not_read(_samples_in_words(page))
+
+
+def _samples_in_words(page: _Page) -> str:
+    kind = {1: "", 2: "signed ", 3: "floating-point "}.get(page.format, "complex ")
+    colours = {_PALETTE: " of a palette", _CMYK: " of CMYK", _YCBCR: " of YCbCr", _CIELAB: " of L*a*b*"}
+    packing = {6: " compressed as JPEG in the old way", 7: " compressed as JPEG"}
+    packing |= dict.fromkeys(_FAX, " compressed as fax")
+    more = page.samples - _CHANNELS[page.photometric]
+    planes = " in planes" if page.planar else ""
+    return (
+        f"has {kind}samples of {page.bits} bits{colours.get(page.photometric, '')}"
+        f"{f' and {more} more channels' if more else ''}{planes}{packing.get(page.compression, '')}"
+    )
 
 
 def _not_read(kind: str) -> ImageError:

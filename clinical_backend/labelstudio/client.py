@@ -320,6 +320,10 @@ class LabelStudioClient:
         body = {"project": project_id, "data": dict(data)}
         return self._read(View, self._send("PATCH", f"api/dm/views/{view_id}/", body))
 
+    def delete_view(self, view_id: int) -> None:
+        """Remove a tab from the Data Manager."""
+        self._send("DELETE", f"api/dm/views/{view_id}/")
+
     def _pages(
         self,
         kind: type[TaskT],

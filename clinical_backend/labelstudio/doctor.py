@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import (
     ClinicalError,
+    InstallationError,
     LabelingConfigError,
     LabelStudioError,
     LabelStudioUnauthorizedError,
 )
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.connect import ADDRESS_CURE, SAMPLING, same_url, webhook_url
+from clinical_backend.labelstudio.drift import Place
 from clinical_backend.labelstudio.labeling import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.versions import NEWEST_TESTED, is_newer_than_tested, require_supported
+from clinical_backend.labelstudio.wiring import ADDRESS_CURE, SAMPLING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.installation import Installation
     from clinical_backend.labelstudio.records import Backend, Project
 
 __all__ = ["Finding", "Status", "diagnose"]
 
 _SAMPLE = 3
+_LEFT = "so it was left on the project's page."
 _CONNECT = "Run `clinical connect --project {project}`."
 
 
@@ -76,6 +81,8 @@ def diagnose(
     questions: Sequence[tuple[str, str]] = (),
     notices: Sequence[tuple[str, str, str]] = (),
     read_image: Callable[[str, int], object] | None = None,
+    installation: Installation | None = None,
+    left: Collection[str] = (),
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
 
@@ -104,6 +111,10 @@ def diagnose(
     read_image
         Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
         where that fails. Without it images are not checked.
+    installation
+        This installation; without it no other one is looked for.
+    left
+        Places that the lead leaves as they are; see :class:`Place`.
     """
     findings = list(_server(client))
     if any(finding.status is Status.ERROR for finding in findings) or project_id is None:
@@ -116,11 +127,12 @@ def diagnose(
     findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
     findings += [Finding(about, Status.WARNING, problem, cure) for about, problem, cure in notices]
     checks = (
+        _installation(client, project, backend_url, installation),
         _labeling(client, project, exemplar_control, class_control, stars=stars),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
-        _order(project),
-        _queue(client, project, published_version),
+        _order(project, left),
+        _queue(client, project, published_version, left),
         _images(client, project, exemplar_control, class_control, read_image),
     )
     for check in checks:
@@ -149,6 +161,17 @@ def _server(client: LabelStudioClient) -> Iterator[Finding]:
     newer = f" It is newer than tested ({NEWEST_TESTED})." if is_newer_than_tested(version) else ""
     yield Finding("label studio", Status.OK, f"Label Studio {version} answers at {client.url}.{newer}")
     yield Finding("token", Status.OK, f"The {client.token_kind} token of user {user.id} is accepted.")
+
+
+def _installation(
+    client: LabelStudioClient, project: Project, backend_url: str, installation: Installation | None
+) -> Iterator[Finding]:
+    if installation is None:
+        return
+    try:
+        installation.require_alone(project, client.webhooks(project.id), backend_url)
+    except InstallationError as error:
+        yield _failed("installation", error)
 
 
 def _labeling(
@@ -266,10 +289,12 @@ def _webhook(
         yield Finding("webhook", Status.OK, f"All events go to {hook.url}.")
 
 
-def _order(project: Project) -> Iterator[Finding]:
+def _order(project: Project, left: Collection[str]) -> Iterator[Finding]:
     connect = _CONNECT.format(project=project.id)
     if project.sampling == SAMPLING:
         yield Finding("sampling", Status.OK, f"{SAMPLING!r} follows the queue.")
+    elif Place.SAMPLING in left:
+        yield Finding("sampling", Status.WARNING, f"{project.sampling!r} does not follow the queue; {_LEFT}", connect)
     else:
         yield Finding("sampling", Status.ERROR, f"{project.sampling!r} does not follow the queue.", connect)
     if project.maximum_annotations > 1:
@@ -294,7 +319,9 @@ def _order(project: Project) -> Iterator[Finding]:
         )
 
 
-def _queue(client: LabelStudioClient, project: Project, published_version: str | None) -> Iterator[Finding]:
+def _queue(
+    client: LabelStudioClient, project: Project, published_version: str | None, accepted: Collection[str]
+) -> Iterator[Finding]:
     versions = client.model_versions(project.id)
     current = project.model_version
     if not current or current not in versions:
@@ -311,7 +338,8 @@ def _queue(client: LabelStudioClient, project: Project, published_version: str |
         yield Finding(
             "queue",
             Status.WARNING,
-            f"Readers follow the predictions {current!r}, not the published queue {published_version!r}.",
+            f"Readers follow the predictions {current!r}, not the published queue {published_version!r}"
+            f"{f'; {_LEFT}' if Place.MODEL_VERSION in accepted else '.'}",
             _CONNECT.format(project=project.id),
         )
         return

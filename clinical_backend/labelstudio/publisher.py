@@ -139,7 +139,7 @@ class Publisher:
         dropped = tuple(item.task_id for item in items if item.task_id not in held)
         return Published(version, task_ids, dropped, switched_at)
 
-    def retire(self, project_id: int, keep: Collection[str], prefix: str) -> list[str]:
+    def retire(self, project_id: int, keep: Collection[str], own: Collection[str]) -> list[str]:
         """Delete our own older queues and return their versions.
 
         Parameters
@@ -148,19 +148,12 @@ class Publisher:
             The project.
         keep
             Versions to keep. The one that readers are served from is kept in any case.
-        prefix
-            How the names of our own versions begin; all others are somebody else's.
-
-        Raises
-        ------
-        InvalidArgumentError
-            When the prefix is empty.
+        own
+            Every version that this installation published; all others are somebody else's, whatever their names.
         """
-        if not prefix:
-            raise InvalidArgumentError("prefix", "it is empty.", "Name how our own versions begin.")
         retired = []
         for version in sorted(self._client.model_versions(project_id)):
-            if not version.startswith(prefix) or version in keep:
+            if version not in own or version in keep:
                 continue
             # Read anew each time: another process may just have switched.
             if self._client.project(project_id).model_version == version:

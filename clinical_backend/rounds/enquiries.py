@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelStudioRefusedError
-from clinical_backend.labelstudio.connect import same_url
 from clinical_backend.labelstudio.contract import SetupRequest
+from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.logs import SeldomLogger
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from clinical_backend.rounds.embed import thumbnail
 from clinical_backend.rounds.fetching import embed_in_time
 from clinical_backend.rounds.finetuned_prediction import finetuned_in_use, finetuned_probabilities
 from clinical_backend.rounds.representation import adapted_rows, join, representations
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.scheme import classes_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Kind(StrEnum):
     """Cases are tagged "more like this" and "not like this"."""
     AGAINST = "tagged against its class"
     """Cases of a class that is looked for are tagged "not like this"."""
+    CHANGED = "changed in Label Studio"
+    """A setting of the project is another one than was set; its name is the place, see :mod:`drift`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Question:
             Kind.COMMON: f"Is {self.name} rare?",
             Kind.BOTH_TAGS: "Tagged both ways",
             Kind.AGAINST: f"Tagged “not like this”, and {self.name}",
+            Kind.CHANGED: f"Changed in Label Studio: {self.name}",
         }[self.kind]
 
     def as_problem(self, page: str) -> tuple[str, str]:
@@ -167,6 +171,10 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
     tagged = stores.labels.tagged_or_disputed(project_id)
     exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
     classes = classes_of(workshop, project)
+    changed = [
+        Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")
+        for place, asked in Drift.of(project).asked.items()
+    ]
     found: list[Question] = []
     if classes:
         found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
@@ -183,7 +191,7 @@ def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
             and not (question.is_yes_or_no and question.name in answered)
         ):
             found.append(question)
-    return found
+    return [*changed, *found]
 
 
 def _which(rare_classes: Sequence[str], exemplars: Sequence[int]) -> list[Question]:

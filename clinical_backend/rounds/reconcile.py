@@ -6,15 +6,26 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, ProjectBusyError, RoundAbandonedError, StorageError
+from clinical_backend.errors import (
+    ClinicalError,
+    InstallationError,
+    NotConnectedError,
+    OtherModelError,
+    ProjectBusyError,
+    RoundAbandonedError,
+    StorageError,
+)
 from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
+from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.copies import without_copies
+from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.enquiries import find_project
 from clinical_backend.rounds.lease import leased_project
+from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.recheck import recheck_images
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
@@ -23,9 +34,9 @@ from clinical_backend.storage.projects import LONGEST_WAIT
 from clinical_backend.storage.schema import RoundState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.images import KnownImage
     from clinical_backend.storage.schema import Round
@@ -77,34 +88,56 @@ def _recover(workshop: Workshop, project_id: int) -> None:
 
 def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
     stores = workshop.stores
+    row = stores.projects.get(project_id)
+    if row is None:
+        return
     unwired = None
     try:
-        row = stores.projects.get(project_id)
-        if row is None:
-            return
         if look or row.wiring_due:
-            project = find_project(workshop, project_id)
-            if project is None:
-                logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
-                stores.projects.forget(project_id)
-                return
-            _begin_anew_if_replaced(workshop, project)
-            unwired = _repair_wiring(workshop, project_id) if row.wiring_due else None
-            _request_if_changed(workshop, project)
-            if look:
-                recheck_images(workshop, project_id)
-            if unwired is None:
-                _note_recovery(workshop, project_id)
+            unwired = _compare(workshop, project_id, look=look)
     except RoundAbandonedError:
         raise
     except ClinicalError as error:
         _note(workshop, project_id, error)
+    if not _may_run(workshop, project_id) or isinstance(unwired, NotConnectedError):
+        return
     due = stores.rounds.start(project_id)
     if due is not None and not _run(workshop, due):
         return
     row = stores.projects.get(project_id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
         stores.projects.change(project_id, problem=str(unwired))
+
+
+def _compare(workshop: Workshop, project_id: int, *, look: bool) -> ClinicalError | None:
+    """Compare a project with Label Studio, and return what is in the way of its connection."""
+    project = find_project(workshop, project_id)
+    if project is None:
+        logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
+        workshop.stores.projects.forget(project_id)
+        return None
+    _begin_anew_if_replaced(workshop, project)
+    hooks = workshop.client.webhooks(project_id)
+    if _stands_back(workshop, project, hooks):
+        return None
+    unwired = _attend_connection(workshop, project, hooks, look=look)
+    _request_if_changed(workshop, project)
+    if look:
+        recheck_images(workshop, project_id)
+    if unwired is None:
+        _note_recovery(workshop, project_id)
+    return unwired
+
+
+def _may_run(workshop: Workshop, project_id: int) -> bool:
+    """Tell whether rounds may run: no other installation serves the project, and readers are to follow the queue."""
+    row = workshop.stores.projects.get(project_id)
+    if row is None or row.standing_back is not None:
+        return False
+    if (rest := rests(row)) is not None:
+        logger.info("Project %d: %s", project_id, rest)
+        return False
+    return True
 
 
 def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
@@ -131,6 +164,37 @@ def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
     projects.change(project.id, created=created, title=project.title)
 
 
+def _stands_back(workshop: Workshop, project: Project, hooks: Sequence[Webhook]) -> bool:
+    """Tell whether another installation serves a project; then nothing is changed there, and that is said."""
+    projects = workshop.stores.projects
+    try:
+        installation_of(workshop.stores, project.id).require_alone(project, hooks, workshop.settings.public_url)
+    except InstallationError as error:
+        _note(workshop, project.id, error)
+        projects.change(project.id, standing_back=str(error), wiring_due=False)
+        return True
+    row = projects.get(project.id)
+    if row is not None and row.standing_back is not None:
+        logger.info("Project %d: no other installation serves it any more", project.id)
+        projects.change(project.id, standing_back=None, wiring_due=True)
+    return False
+
+
+def _attend_connection(
+    workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool
+) -> ClinicalError | None:
+    """See to the connection: set everything once, then attend to what is changed there."""
+    row = workshop.stores.projects.get(project.id)
+    if row is None:
+        return None
+    if Drift.of(row).wired:
+        attend_drift(workshop, project, hooks, look=look)
+        workshop.stores.projects.change(project.id, wiring_due=False)
+        return None
+    connected = any(same_url(hook.url, webhook_url(workshop.settings.public_url)) for hook in hooks)
+    return _repair_wiring(workshop, project.id) if row.wiring_due or connected else None
+
+
 def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
     """Check the connection and repair it, or return what is in the way, which keeps no round away."""
     row = workshop.stores.projects.get(project_id)
@@ -141,6 +205,7 @@ def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
             backend_url=workshop.settings.public_url,
             basic_auth=workshop.settings.basic_auth,
             published_version=row.published_version if row else None,
+            installation=installation_of(workshop.stores, project_id),
         )
     except ClinicalError as error:
         _note(workshop, project_id, error)
@@ -148,6 +213,7 @@ def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
     for change in changes:
         logger.info("Project %d: %s", project_id, change.detail)
     workshop.stores.projects.change(project_id, wiring_due=False)
+    change_drift(workshop.stores, project_id, lambda drift: setattr(drift, "wired", True))
     return None
 
 
@@ -197,6 +263,13 @@ def _run(workshop: Workshop, row: Round) -> bool:
             run_round(workshop, row)
     except RoundAbandonedError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
+    except (InstallationError, OtherModelError) as error:
+        # Nothing failed: the round is run again when this one may publish.
+        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
+        workshop.stores.rounds.call_off(row.id, str(error))
+        workshop.stores.projects.request_round(project_id, row.request)
+        if isinstance(error, InstallationError):
+            workshop.stores.projects.change(project_id, standing_back=str(error), problem=str(error))
     except ClinicalError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
         _fail(workshop, project_id, row.id, str(error))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, RoundAbandonedError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.storage.rounds import VERSION_PREFIX, on_demand_version
+from clinical_backend.rounds.ownership import installation_of
+from clinical_backend.versions import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.workshop import Workshop
@@ -39,7 +40,9 @@ def clear_up(workshop: Workshop, project_id: int) -> None:
     published = workshop.stores.rounds.published(project_id)
     served = {published.version, on_demand_version(published.version)} if published else set()
     try:
-        Publisher(workshop.client, workshop.stores.database.require_fence).retire(project_id, served, VERSION_PREFIX)
+        Publisher(workshop.client, workshop.stores.database.require_fence).retire(
+            project_id, served, installation_of(workshop.stores, project_id).versions
+        )
     except RoundAbandonedError:
         raise
     except ClinicalError as error:

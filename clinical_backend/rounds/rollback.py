@@ -10,6 +10,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lease import leased_project
+from clinical_backend.rounds.ownership import require_alone
 from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
@@ -115,6 +116,7 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
     mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
     ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
+    require_alone(workshop, row.project_id)
     published = publish(
         stores, Publisher(workshop.client, workshop.stores.database.require_fence), snapshot.scheme, row, ranked, ticked
     )

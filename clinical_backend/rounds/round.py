@@ -14,6 +14,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.pulse import note_progress
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.copies import without_copies
+from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.embed import embed_new, still_to_read
 from clinical_backend.rounds.evaluation import evaluate_labels
 from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
@@ -136,6 +137,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
+        require_unchanged(workshop, project_id)
         published = publish(
             stores, Publisher(workshop.client, stores.database.require_fence), snapshot.scheme, row, ranked, ticked
         )

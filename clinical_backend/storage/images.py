@@ -76,6 +76,12 @@ class ImageStore:
             first = session.scalar(query.order_by(TaskImage.group_key.is_(None)).limit(1))
         return first is None or bool(first)
 
+    def count(self, project_id: int) -> int:
+        """Return how many tasks of a project are known."""
+        with self._database.read() as session:
+            query = select(func.count()).select_from(TaskImage).where(TaskImage.project_id == project_id)
+            return session.scalar(query) or 0
+
     def synchronise(
         self,
         project_id: int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.storage.projects import locked_project, wait_left
-from clinical_backend.storage.schema import Draw, Project, QueuedTask, Round, RoundState, TaskLabel
+from clinical_backend.storage.schema import Draw, ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
 from clinical_backend.storage.statements import in_parts
+from clinical_backend.versions import installation_id, queue_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -22,24 +22,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["VERSION_PREFIX", "RoundStore", "on_demand_version"]
-
-VERSION_PREFIX = "clinical-"
-"""Every ``model_version`` of ours begins so: predictions of other versions are never touched."""
-
-_QUEUE = "-place-in-queue"
-"""Label Studio writes the score as a percentage behind the version, of which it shows the first 8 and last 6 characters
-where it is long: here "clinical...-queue", lest a place be read as a confidence."""
-_ON_DEMAND = "-on-demand"
-
-
-def on_demand_version(version: str) -> str:
-    """Return the ``model_version`` of what a round's model answers on demand.
-
-    It is another one than the queue's: Label Studio orders readers' tasks by the predictions of the queue's version
-    alone, and shows only those in the label stream.
-    """
-    return f"{version.removesuffix(_QUEUE)}{_ON_DEMAND}"
+__all__ = ["RoundStore"]
 
 
 class RoundStore:
@@ -50,9 +33,6 @@ class RoundStore:
 
     def start(self, project_id: int) -> Round | None:
         """Begin the round that is due: whatever is requested from now on makes the next one due.
-
-        Its version ends in random characters, so that no state folder that was lost and begun again can
-        meet predictions of the same version in Label Studio.
 
         Returns
         -------
@@ -170,6 +150,12 @@ class RoundStore:
                 row.error = "The process that ran this round died, or gave no sign of life for too long."
             return len(dead)
 
+    def versions(self, project_id: int) -> dict[str, RoundState]:
+        """Return the version of every round of a project, with what became of the round."""
+        with self._database.read() as session:
+            query = select(Round.version, Round.state).where(Round.project_id == project_id)
+            return {row.version: row.state for row in session.execute(query)}
+
     def latest(self, project_id: int, *, state: RoundState | None = None) -> Round | None:
         """Return the newest round of a project, in one state if that is given."""
         query = select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(1)
@@ -283,7 +269,7 @@ def _begin(session: Session, project_id: int, reason: str) -> Round:
     row = Round(
         project_id=project_id,
         number=number,
-        version=f"{VERSION_PREFIX}{number}-{secrets.token_hex(3)}{_QUEUE}",
+        version=queue_version(number, installation_id(session.scalars(select(ModelFolder.identity)).one())),
         request=reason,
         state=RoundState.RUNNING,
         started_at=time.time(),

@@ -124,6 +124,10 @@ class Project(Base):
     """What is wrong now, with the cure; ``None`` while all is well."""
     declined: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Classes of which the lead said that they are not looked for."""
+    drift: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What was changed in Label Studio beside the backend; see ``rounds.drift``."""
+    standing_back: Mapped[str | None] = mapped_column(default=None)
+    """Which other installation serves the project, with the cure: while it does, this one changes nothing there."""
 
 
 class ProjectLease(Base):

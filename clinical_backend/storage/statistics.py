@@ -40,6 +40,10 @@ class ProjectStatistics:
         Whether something is wrong that somebody should look at.
     labels, exemplars
         Tasks with a class, and tasks tagged "more like this".
+    repairs
+        What was put right in the project in Label Studio, in all.
+    stands_back
+        Whether another installation serves the project.
     rare_found
         Labels of the classes that the published queue looks for.
     images, unreadable
@@ -55,6 +59,8 @@ class ProjectStatistics:
     has_problem: bool
     labels: int
     exemplars: int
+    repairs: int
+    stands_back: bool
     rare_found: int
     images: int
     unreadable: int
@@ -95,6 +101,8 @@ def statistics(database: Database) -> list[ProjectStatistics]:
                 has_problem=project.problem is not None,
                 labels=sum(count for _, label, count, _ in classes if label is not None),
                 exemplars=sum(exemplars for *_, exemplars in classes),
+                repairs=project.drift.get("repaired", 0),
+                stands_back=project.standing_back is not None,
                 rare_found=sum(count for _, label, count, _ in classes if label in report.get("target", ())),
                 images=known,
                 unreadable=unreadable,

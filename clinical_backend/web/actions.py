@@ -11,6 +11,8 @@ from starlette.datastructures import FormData
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.labelstudio.drift import Place
+from clinical_backend.rounds.drift import answer_drift
 from clinical_backend.rounds.options import (
     decline,
     drop_rare,
@@ -91,6 +93,24 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     else:
         flash = Flash("Nothing was changed: the labeling config has no such class any more.", wrong=True)
     backend.wake(project_id)
+    return site.back(request, f"/projects/{project_id}", flash)
+
+
+@router.post("/projects/{project_id}/drift")
+def answer_change(
+    request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form
+) -> Response:
+    """Take the lead's answer to what was changed in Label Studio: put it back, or leave it."""
+    site.project(project_id)
+    put_back = str(form.get("put_back", ""))
+    place = next((place for place in Place if place in {put_back, str(form.get("leave", ""))}), None)
+    if place is None or not answer_drift(site.stores, project_id, place, put_back=place == put_back):
+        flash = Flash("Nothing was changed: it is no longer asked about.", wrong=True)
+    elif place == put_back:
+        backend.look_at(project_id)
+        flash = Flash(f"{place.capitalize()}: it is put back in a moment.")
+    else:
+        flash = Flash(f"{place.capitalize()}: it is left as it is, and not asked about again unless it changes.")
     return site.back(request, f"/projects/{project_id}", flash)
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clinical_backend.backend import Backend
-from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.errors import ClinicalError, InstallationError, StorageError
 from clinical_backend.jobs.local import LocalRunner
 from clinical_backend.jobs.redis_connection import connect_redis
 from clinical_backend.jobs.rq import RedisRunner
@@ -45,7 +45,12 @@ __all__ = ["make_app", "make_app_of_process"]
 
 logger = logging.getLogger(__name__)
 
-_STATUS: dict[type[ClinicalError], int] = {StorageError: 503, UnknownProjectError: 404, ForeignFormError: 403}
+_STATUS: dict[type[ClinicalError], int] = {
+    StorageError: 503,
+    InstallationError: 409,
+    UnknownProjectError: 404,
+    ForeignFormError: 403,
+}
 
 
 def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:

@@ -11,7 +11,9 @@ from anyio.to_thread import run_sync
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.notices import notices
+from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.web.exposure import examine_exposure
 
@@ -84,6 +86,8 @@ class Checks:
                 ],
                 notices=[(one.about, one.problem, one.cure) for one in notices(workshop, project_id)],
                 read_image=read,
+                installation=installation_of(workshop.stores, project_id),
+                left=Drift.of(project).left,
             )
         except ClinicalError as error:
             return [Finding("connection", Status.ERROR, error.problem, error.cure)]

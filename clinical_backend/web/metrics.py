@@ -26,6 +26,7 @@ _GAUGES = {
     "labels": "Tasks with a class.",
     "exemplars": "Tasks tagged as exemplars.",
     "rare_found": "Labels of the classes that the published queue looks for.",
+    "stands_back": "1 while another installation serves the project, so that this one does not.",
     "images": "Images known.",
     "unreadable": "Images that cannot be read.",
 }
@@ -41,6 +42,12 @@ class _Collector:
             for project in self._projects:
                 gauge.add_metric([str(project.project_id)], float(getattr(project, name)))
             yield gauge
+        repairs = CounterMetricFamily(
+            "clinical_repairs", "What was put right in a project in Label Studio.", labels=["project"]
+        )
+        for project in self._projects:
+            repairs.add_metric([str(project.project_id)], project.repairs)
+        yield repairs
         yield from self._rounds()
         stages = GaugeMetricFamily(
             "clinical_stage_seconds", "Seconds of each stage of the published round.", labels=["project", "stage"]

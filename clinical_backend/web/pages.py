@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.rounds.chances import read_reliability
+from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.exemplars import read_exemplars
 from clinical_backend.rounds.findings import read_findings
@@ -255,6 +256,8 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
         "running": running,
         "progress": None if running is None else _progress(running, published),
         "stages": STAGES,
+        "drift": Drift.of(project),
+        "resting": rests(project),
         "delay": max(0.0, project.not_before - time.time()) if project.request is not None else 0.0,
     }
 
@@ -270,6 +273,7 @@ def _target(site: Site, project: Project) -> dict[str, Any]:
         "classes": classes_of(site.workshop, project),
         "cases": site.stores.labels.cases(project.id),
         "named": named,
+        "left": Drift.of(project).left,
         "by_tags": [] if named or published is None else published.report.get("target", []),
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.rounds.reasons import reason_of
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 from tests.end_to_end.conftest import Loop, wait_until
 
 if TYPE_CHECKING:

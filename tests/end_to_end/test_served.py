@@ -8,8 +8,8 @@ import pytest
 
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.rounds.reasons import reason_of
-from clinical_backend.storage.rounds import on_demand_version
 from clinical_backend.storage.schema import Draw
+from clinical_backend.versions import on_demand_version
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 

@@ -189,8 +189,9 @@ def test_the_pixel_limit_can_be_set(picture):
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"<html>sign in</html>", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"<html>sign in</html>", "The file is a web page, which is not read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript document"),
+        (b"no pixels at all", "not an image, or of a form that is not known"),
     ],
 )
 def test_what_is_no_image_is_refused_with_a_cure(data, message):
@@ -214,6 +215,18 @@ def with_frame(marker, bits):
         (b"%PDF-1.7", "a PDF document"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
         (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x1cftypheix\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+        (b"II\xbc\x01\x08\0\0\0", "a JPEG XR image"),
+        (b"<?xml version='1.0'?><!-- drawn --><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+        (b"<!-- saved --><html>", "a web page"),
+        (b"\x5c\x01\0\0" + bytes(344), "a NIfTI volume"),
+        (bytes(4096), "nothing but zeros"),
+        (b"a.png" + bytes(252) + b"ustar", "a tar archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "the pointer of Git LFS"),
+        (b"-----BEGIN PGP MESSAGE-----\n", "encrypted with PGP"),
+        (b"Salted__12345678", "encrypted with OpenSSL"),
+        (b"P5\n8 8\n255\n" + bytes(64), "graymap"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
         (b"\0\0\0\x1cftypisom\0\0\0\0", "a video"),
         (b"\x1f\x8b\x08\0", "compressed with gzip"),
@@ -223,7 +236,7 @@ def with_frame(marker, bits):
     ],
 )
 def test_a_file_of_another_kind_is_called_by_its_name(data, kind):
-    with pytest.raises(ImageError, match=f"not an image that can be read: it is .*{kind}"):
+    with pytest.raises(ImageError, match=f"The file is .*({kind}).*, which is not read"):
         decode(data)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+
+import httpx2
 import pytest
 
-from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
+from clinical_backend.errors import InstallationError, LabelingConfigError, LabelStudioRefusedError
+from clinical_backend.labelstudio import connect as connect_module
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.connect import (
-    SAMPLING,
-    connect,
-    lacks_exemplar_control,
-    repair,
-    same_url,
-)
+from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.connect import connect, lacks_exemplar_control, repair
+from clinical_backend.labelstudio.installation import HEADER, Installation
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.labelstudio.views import QUEUE_TITLE
+from clinical_backend.labelstudio.wiring import SAMPLING
 from tests.conftest import label_config
 
 LOGIN = ("reader", "a pass:word")
@@ -270,6 +273,118 @@ def test_a_server_that_blocks_the_address_says_which_settings_it_needs(half_open
         assert setting in refusal.value.cure
     assert client.webhooks(project.id) == []
     assert client.backends(project.id) == []
+
+
+class _Refusing(httpx2.HTTPTransport):
+    """Answers one write, the nth, with 403; it may have been carried out all the same."""
+
+    def __init__(self, nth, *, carried_out):
+        super().__init__()
+        self.left = nth
+        self.carried_out = carried_out
+
+    def refuses(self, connecting):
+        try:
+            self.done = connecting()
+        except LabelStudioRefusedError as error:
+            return "The project is as it was before." in error.cure
+        return False
+
+    def handle_request(self, request):
+        if request.method == "GET":
+            return super().handle_request(request)
+        self.left -= 1
+        if self.left:
+            return super().handle_request(request)
+        if self.carried_out:
+            super().handle_request(request).close()
+        return httpx2.Response(403, json={"detail": "No."})
+
+
+def everything(client, project_id):
+    project = client.project(project_id)
+    return state(client, project_id) | {
+        "config": project.label_config,
+        "webhooks": sorted(state(client, project_id)["webhooks"], key=str),
+        "titles": sorted((entry.title, entry.url) for entry in client.backends(project_id)),
+        "all tabs": sorted(view.title for view in client.views(project_id)),
+    }
+
+
+@pytest.mark.parametrize("before", ["never connected", "half connected, taken over, twice there"])
+def test_whichever_step_is_refused_leaves_the_project_as_it_was(
+    client, label_studio, make_project, stub_backend, before
+):
+    project = make_project(3, sampling="Sequential sampling", exemplars=False)
+    address = stub_backend.url + "/webhook"
+    if before != "never connected":
+        client.update_project(project.id, show_collab_predictions=False)
+        client.create_webhook(project.id, "http://127.0.0.1:9/webhook", headers={HEADER: "another"})
+        client.create_webhook(project.id, address, is_active=False, headers={"X-Site": "ward"})
+        client.create_webhook(project.id, address + "/")
+        for title in ("by hand", "again"):
+            client.add_backend(project.id, stub_backend.url, title=title, is_interactive=True)
+    was = everything(client, project.id)
+    options = {"backend_url": stub_backend.url, "add_exemplar_control": True, "take_over": True}
+    refusals = 0
+    for nth in range(1, 40):
+        for carried_out in (False, True):
+            transport = _Refusing(nth, carried_out=carried_out)
+            with LabelStudioClient(label_studio.url, label_studio.account.token, transport=transport) as refusing:
+                connecting = partial(connect, refusing, project.id, **options, installation=Installation("this"))
+                if transport.refuses(connecting):
+                    refusals += 1
+                    assert everything(client, project.id) == was, f"write {nth}, carried out: {carried_out}"
+                    continue
+                changes = transport.done
+            assert refusals == 2 * (nth - 1) >= 10
+            assert {"labeling config", "sampling", "webhook", "data manager"} <= made(changes)
+            assert everything(client, project.id) != was
+            return
+    pytest.fail("it never came to its end")
+
+
+def test_an_interrupted_connect_leaves_the_project_as_it_was(client, make_project, stub_backend, monkeypatch):
+    project = make_project(3, sampling="Sequential sampling")
+    was = everything(client, project.id)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connect_module, "correct_model_version", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        connect(client, project.id, backend_url=stub_backend.url)
+    assert everything(client, project.id) == was
+
+
+def test_a_project_that_another_installation_serves_is_left_alone_until_it_is_taken_over(
+    client, make_project, stub_backend
+):
+    project = make_project(3)
+    first, second = Installation("first"), Installation("second")
+    client.create_webhook(project.id, "http://127.0.0.1:8/webhook", headers={HEADER: "first"})
+    was = everything(client, project.id)
+    with pytest.raises(InstallationError, match=re.escape("http://127.0.0.1:8/webhook")) as refusal:
+        connect(client, project.id, backend_url=stub_backend.url, installation=second)
+    assert "--take-over" in refusal.value.cure
+    assert everything(client, project.id) == was
+    connect(client, project.id, backend_url=stub_backend.url, installation=second, take_over=True)
+    hooks = {hook.url: (hook.is_active, hook.headers) for hook in client.webhooks(project.id)}
+    assert hooks == {
+        "http://127.0.0.1:8/webhook": (False, {}),
+        stub_backend.url + "/webhook": (True, {HEADER: "second"}),
+    }
+    with pytest.raises(InstallationError, match="another installation"):
+        first.require_alone(client.project(project.id), client.webhooks(project.id), "http://127.0.0.1:8")
+    assert connect(client, project.id, backend_url=stub_backend.url, installation=second) == []
+
+
+def test_an_installation_that_moved_to_another_address_is_not_kept_out(client, project, stub_backend):
+    client.create_webhook(project.id, "http://127.0.0.1:8/webhook", headers={HEADER: "ours"})
+    changes = connect(client, project.id, backend_url=stub_backend.url, installation=Installation("ours"))
+    assert any("earlier address" in change.detail for change in changes)
+    active = [hook.url for hook in client.webhooks(project.id) if hook.is_active]
+    assert active == [stub_backend.url + "/webhook"]
 
 
 def test_readers_without_an_exemplar_control_are_told_from_those_with_one(client, make_project):

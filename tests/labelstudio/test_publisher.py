@@ -23,7 +23,7 @@ from clinical_backend.labelstudio.publisher import (
 )
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
-from clinical_backend.storage.rounds import on_demand_version
+from clinical_backend.versions import on_demand_version
 from tests.conftest import label_config
 from tests.label_studio_proxy import LabelStudioProxy
 
@@ -274,7 +274,7 @@ def test_all_places_of_a_queue_read_the_same_in_label_studio_and_come_in_order(c
         listed = client.session.request("GET", "api/tasks/", params={"project": project.id, "view": tab})["tasks"]
         assert [task["id"] for task in listed] == order[: len(listed)]
         assert client.count_open_below(project.id, QUEUE_SCORE_LIMIT) == len(order)
-        publisher.retire(project.id, (), "clinical-")
+        publisher.retire(project.id, (), client.model_versions(project.id))
         assert read_all(Reader(client), project.id, 10) == order[:10]
         left = order[10:]
     assert {f"{100 * queue_score(place):.2f}" for place in range(10_000)} == {"0.00"}
@@ -284,17 +284,18 @@ def test_retire_deletes_our_older_versions_and_no_others(client, publisher, proj
     ids = ids_of(client, project)
     theirs = [{"task": ids[0], "result": [], "score": 0.5, "model_version": "their-model"}]
     client.import_predictions(project.id, theirs)
-    for version in ("clinical-1", "clinical-2", "clinical-3", "clinical-4"):
+    for version in ("clinical-1", "clinical-2", "clinical-7-of-another-installation", "clinical-3", "clinical-4"):
         publisher.publish(project.id, version, queue(ids))
-    assert publisher.retire(project.id, {"clinical-3"}, "clinical-") == ["clinical-1", "clinical-2"]
-    assert client.model_versions(project.id) == {"their-model": 1, "clinical-3": 12, "clinical-4": 12}
+    own = {"clinical-0", "clinical-1", "clinical-2", "clinical-3", "clinical-4"}
+    assert publisher.retire(project.id, {"clinical-3"}, own) == ["clinical-1", "clinical-2"]
+    assert client.model_versions(project.id) == {
+        "their-model": 1,
+        "clinical-3": 12,
+        "clinical-4": 12,
+        "clinical-7-of-another-installation": 12,
+    }
     assert client.project(project.id).model_version == "clinical-4"
     assert Reader(client).next(project.id).id == ids[0]
-
-
-def test_retire_needs_a_prefix(publisher, project):
-    with pytest.raises(InvalidArgumentError, match="prefix"):
-        publisher.retire(project.id, set(), "")
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,13 @@ class FakeLabelStudio:
         self.faults = {}
         self.meanwhile = {}
         self.calls = []
+        self.sampling = "Uncertainty sampling"
+        self.show_collab_predictions = True
         self.hooks = ["http://backend/webhook"]
-        self.entries = []
         self.release = NEWEST_TESTED
         self.url = "http://label-studio"
+        self.hook_fields = {}
+        self.entries = ["http://backend"]
 
     def annotate(self, task_id, name, *, exemplar=False, **fields):
         chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
@@ -83,7 +86,8 @@ class FakeLabelStudio:
             id=project_id,
             label_config=self.config,
             model_version=self.model_version,
-            sampling="Uncertainty sampling",
+            sampling=self.sampling,
+            show_collab_predictions=self.show_collab_predictions,
             created_at=self.created_at,
             task_number=len(self.uris),
             skip_queue=self.skip_queue,
@@ -125,15 +129,29 @@ class FakeLabelStudio:
 
     def update_project(self, project_id, **fields):
         self._call("update_project")
-        self.model_version = fields.get("model_version", self.model_version)
+        for name, value in fields.items():
+            setattr(self, name, value)
 
     def webhooks(self, project_id):
         self._call("webhooks")
-        return [Webhook(id=number, url=url, project=project_id) for number, url in enumerate(self.hooks, 1)]
+        return [
+            Webhook(id=number, url=url, project=project_id, **self.hook_fields.get(url, {}))
+            for number, url in enumerate(self.hooks, 1)
+        ]
 
     def create_webhook(self, project_id, url, **fields):
         self._call("create_webhook")
         self.hooks.append(url)
+        self.hook_fields[url] = fields
+
+    def update_webhook(self, webhook_id, **fields):
+        self._call("update_webhook")
+        url = self.hooks[webhook_id - 1]
+        self.hook_fields[url] = self.hook_fields.get(url, {}) | fields
+
+    def add_backend(self, project_id, url, **fields):
+        self._call("add_backend")
+        self.entries.append(url)
 
     def backends(self, project_id):
         self._call("backends")

@@ -8,8 +8,8 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpo
 from clinical_backend.learner.classifier import fit
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
-from clinical_backend.storage.rounds import on_demand_version
 from clinical_backend.storage.schema import Draw, QueuedTask
+from clinical_backend.versions import on_demand_version
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.storage.started import start_round

@@ -14,7 +14,8 @@ from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.representation import Representation
 from clinical_backend.storage.features import FeatureStore
-from clinical_backend.storage.rounds import RoundStore, on_demand_version
+from clinical_backend.storage.rounds import RoundStore
+from clinical_backend.versions import on_demand_version
 from tests.disks import full_disk
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio

@@ -267,14 +267,15 @@ def test_the_webhook_goes_to_the_address_of_the_settings_and_nowhere_else(worksh
 
 
 @pytest.mark.parametrize("entries", [[], ["http://10.0.0.5:9090"]], ids=["none", "another"])
-def test_a_project_without_our_address_is_left_as_it_is_with_the_cure_while_rounds_go_on(workshop, studio, entries):
+def test_a_project_without_our_address_is_left_as_it_is_with_the_cure(workshop, studio, entries):
     studio.hooks, studio.entries = [], entries
     workshop.stores.projects.change(1, wiring_due=True)
     reconcile(workshop, 1, look=True)
     assert studio.hooks == []
     assert "BACKEND_URL" in row(workshop).problem
     assert all(entry in row(workshop).problem for entry in entries)
-    assert latest(workshop).state is RoundState.PUBLISHED
+    # The other entry may be this backend, by another name. Without any, connecting was undone.
+    assert (latest(workshop) is not None) == bool(entries)
     workshop.stores.projects.change(1, wiring_due=True)
     studio.entries = ["http://backend"]
     reconcile(workshop, 1, look=True)

@@ -12,8 +12,8 @@ from clinical_backend.rounds.prediction import predict
 from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.storage.rounds import on_demand_version
 from clinical_backend.storage.schema import Draw, RoundState
+from clinical_backend.versions import on_demand_version
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
 

@@ -1,0 +1,311 @@
+"""What was changed in Label Studio beside the backend: repaired, or asked about where a person may have meant it.
+
+A repair that does not hold is asked about too, instead of being fought over. What the lead answers is remembered until
+something else is found there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.errors import OtherModelError
+from clinical_backend.labelstudio.drift import Place, Present, Wanted, find_differences
+from clinical_backend.labelstudio.wiring import (
+    SAMPLING,
+    correct_model_version,
+    correct_webhook,
+    enter_backend,
+    without_duplicate_webhooks,
+)
+from clinical_backend.rounds.ownership import installation_of, require_alone
+from clinical_backend.storage.schema import RoundState
+from clinical_backend.versions import on_demand_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from clinical_backend.labelstudio.drift import Difference
+    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.wiring import Change
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Project as ProjectRow
+    from clinical_backend.storage.stores import Stores
+
+__all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
+
+logger = logging.getLogger(__name__)
+
+_REPAIRS = 3
+_REPAIRS_SECONDS = 24 * 3600.0
+"""A repair that is undone so often within a day has somebody, or something, behind it."""
+
+_TOLD = 10
+_SEEN_WITH_ENTRIES = frozenset({Place.ENTRY, Place.CONNECTION})
+
+
+@dataclass
+class Drift:
+    """What is known of a project's drift, as its row keeps it.
+
+    Attributes
+    ----------
+    wired
+        Whether all was set once: what differs from then on was changed.
+    entries_read_at
+        When the project's backends were read last, which Label Studio answers with a call of ``/setup``.
+    asked
+        What is asked about, by place: what was found, and the evidence.
+    left
+        What the lead leaves as it is, by place.
+    restore
+        What the lead wants to be put back.
+    repairs
+        When each place was repaired of late.
+    repaired
+        Repairs in all.
+    told
+        The last repairs: when, and what was found and done.
+    """
+
+    wired: bool = False
+    entries_read_at: float = 0.0
+    asked: dict[str, dict[str, str]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    restore: list[str] = field(default_factory=list)
+    repairs: dict[str, list[float]] = field(default_factory=dict)
+    repaired: int = 0
+    told: list[tuple[float, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, row: ProjectRow) -> Drift:
+        """Return what a project's row keeps."""
+        return cls(**deepcopy(row.drift))  # a change in place would not be seen as one
+
+    def keep(self, row: ProjectRow) -> None:
+        """Write it into a project's row."""
+        row.drift = asdict(self)
+
+
+def attend_drift(workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
+    """Compare a connected project with what was set there; repair, or ask.
+
+    Parameters
+    ----------
+    project, hooks
+        As Label Studio has them now.
+    look
+        Whether to read the project's backends too.
+
+    Raises
+    ------
+    ClinicalError
+        When Label Studio does not answer, or refuses a repair. What was repaired until then is noted.
+    """
+    row = workshop.stores.projects.get(project.id)
+    if row is None:
+        return
+    known = Drift.of(row)
+    entries = None
+    if look:
+        change_drift(workshop.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
+        entries = workshop.client.backends(project.id)
+    present = Present(project, hooks, entries, workshop.client.model_versions(project.id))
+    found = find_differences(present, _wanted(workshop, project, row))
+    restorable = row.published_version is None or row.published_version in present.versions
+    now = time.time()
+    repaired: list[tuple[Difference, str]] = []
+    try:
+        for difference in found:
+            if difference.place in known.restore or (
+                not difference.deliberate and not _comes_back(known, difference, now)
+            ):
+                repaired += [(difference, done) for done in _repair(workshop, row, difference, restorable=restorable)]
+    finally:
+        change_drift(workshop.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
+        for difference, done in repaired:
+            logger.warning("Project %d: %s %s", project.id, difference.evidence, done)
+
+
+def require_unchanged(workshop: Workshop, project_id: int) -> None:
+    """Make sure, by asking Label Studio now, that a queue may be switched to.
+
+    Raises
+    ------
+    InstallationError
+        When another installation serves the project.
+    OtherModelError
+        When a person has just let readers follow another model.
+    """
+    project = require_alone(workshop, project_id)
+    row = workshop.stores.projects.get(project_id)
+    if row is None or not Drift.of(row).wired:
+        return
+    present = Present(project, (), None, workshop.client.model_versions(project_id))
+    found = find_differences(present, _wanted(workshop, project, row))
+    chosen = next((one for one in found if one.place is Place.MODEL_VERSION and one.deliberate), None)
+    if chosen is not None:
+        change_drift(workshop.stores, project_id, lambda drift: _ask(drift, chosen))
+        raise OtherModelError(chosen.evidence, f"Answer on {workshop.settings.page_of(project_id)}.")
+
+
+def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
+    """Take the lead's answer to what was changed; tell whether it was still open."""
+    open_before = False
+
+    def change(drift: Drift) -> None:
+        nonlocal open_before
+        asked = drift.asked.pop(place, None)
+        found = asked["found"] if asked is not None else drift.left.get(place)
+        if found is None:
+            return
+        open_before = True
+        drift.left.pop(place, None)
+        if put_back:
+            drift.restore = sorted({*drift.restore, place})
+        else:
+            drift.left[place] = found
+
+    change_drift(stores, project_id, change)
+    return open_before
+
+
+def forget_answers(stores: Stores, project_id: int) -> None:
+    """Begin anew after the project was connected by command: all was set as it should be, on purpose."""
+
+    def change(drift: Drift) -> None:
+        drift.asked, drift.left, drift.restore, drift.repairs = {}, {}, [], {}
+
+    change_drift(stores, project_id, change)
+
+
+def rests(row: ProjectRow) -> str | None:
+    """Return why no round is run, though one may be due; ``None`` where rounds run."""
+    drift = Drift.of(row)
+    changed = {*drift.asked, *drift.left}
+    if Place.MODEL_VERSION in changed:
+        other = drift.left.get(Place.MODEL_VERSION) or drift.asked[Place.MODEL_VERSION]["found"]
+        return f"Rounds rest while readers follow the predictions {other!r}."
+    if Place.QUEUE in changed:
+        return "Rounds rest while predictions of the queue go missing in Label Studio."
+    if Place.CONNECTION in drift.left:
+        return "Rounds rest while the backend is not connected to the project."
+    return None
+
+
+def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], object]) -> None:
+    """Change what is known of a project's drift; nobody else does so meanwhile."""
+
+    def edit(row: ProjectRow) -> None:
+        drift = Drift.of(row)
+        change(drift)
+        drift.keep(row)
+
+    stores.projects.edit(project_id, edit)
+
+
+def _wanted(workshop: Workshop, project: Project, row: ProjectRow) -> Wanted:
+    stores, settings = workshop.stores, workshop.settings
+    published = stores.rounds.published(project.id)
+    size = None
+    if published is not None and stores.images.count(project.id) == project.task_number:
+        size = len(stores.images.all(project.id, [queued.task_id for queued in stores.rounds.queue(published.id)]))
+    ended = [version for version, state in stores.rounds.versions(project.id).items() if state is RoundState.PUBLISHED]
+    return Wanted(
+        settings.public_url,
+        settings.basic_auth,
+        installation_of(stores, project.id),
+        row.published_version,
+        frozenset({*ended, *map(on_demand_version, ended)}),
+        size,
+    )
+
+
+def _comes_back(drift: Drift, difference: Difference, now: float) -> bool:
+    return len(_recent(drift.repairs.get(difference.place, ()), now)) >= _REPAIRS
+
+
+def _recent(times: Iterable[float], now: float) -> list[float]:
+    return [moment for moment in times if now - moment < _REPAIRS_SECONDS]
+
+
+def _repair(workshop: Workshop, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
+    """Put one thing back, and return what was done, in sentences.
+
+    Parameters
+    ----------
+    restorable
+        Whether Label Studio has predictions of the published queue.
+    """
+    client, settings, place = workshop.client, workshop.settings, difference.place
+    at = (client, row.id, settings.public_url, settings.basic_auth)
+    if place is Place.QUEUE and row.request is not None:
+        return []  # the round that is due publishes a queue
+    if place is Place.QUEUE or (place is Place.MODEL_VERSION and not restorable):
+        if place is Place.MODEL_VERSION:
+            client.update_project(row.id, model_version="")
+        workshop.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
+        return ["A queue is published anew."]
+    if place is Place.SAMPLING:
+        client.update_project(row.id, sampling=SAMPLING)
+        return [f"It was set to {SAMPLING!r}."]
+    if place is Place.SHOWN:
+        client.update_project(row.id, show_collab_predictions=True)
+        return ["They are shown again."]
+    changes: list[Change] = []
+    if place is Place.MODEL_VERSION:
+        changes += correct_model_version(client, row.id, row.published_version)
+    if place in {Place.WEBHOOK, Place.CONNECTION}:
+        changes += correct_webhook(*at, installation_of(workshop.stores, row.id))
+        changes += without_duplicate_webhooks(client, row.id, settings.public_url)
+    if place in {Place.ENTRY, Place.CONNECTION}:
+        changes += enter_backend(*at)
+    return [change.detail for change in changes if change.made]
+
+
+def _note(
+    drift: Drift,
+    found: Sequence[Difference],
+    repaired: Sequence[tuple[Difference, str]],
+    now: float,
+    *,
+    with_entries: bool,
+) -> None:
+    """Bring what is known in line with what was found and done."""
+    unseen = frozenset() if with_entries else _SEEN_WITH_ENTRIES
+    put_right = {difference.place for difference, _ in repaired}
+    present = {difference.place: difference for difference in found if difference.place not in put_right}
+    drift.left = {
+        place: what
+        for place, what in drift.left.items()
+        if place in unseen or (place in present and present[Place(place)].found == what)
+    }
+    asked = {place: what for place, what in drift.asked.items() if place in unseen}
+    for place, difference in present.items():
+        if place in drift.left or place in drift.restore:
+            continue
+        if difference.deliberate:
+            asked[place] = {"found": difference.found, "evidence": difference.evidence}
+        elif _comes_back(drift, difference, now):
+            text = f"{difference.evidence} It was put right {_REPAIRS} times within a day, and came back."
+            asked[place] = {"found": difference.found, "evidence": text}
+    drift.asked = asked
+    drift.repairs = {place: recent for place, times in drift.repairs.items() if (recent := _recent(times, now))}
+    for place in put_right:
+        if place in drift.restore:
+            drift.repairs.pop(place, None)
+        else:
+            drift.repairs[place] = [*drift.repairs.get(place, ()), now]
+    gone = {Place(place) for place in drift.restore} - present.keys() - unseen
+    drift.restore = [place for place in drift.restore if place not in gone]
+    drift.repaired += len(repaired)
+    told: list[Any] = [(now, f"{difference.evidence} {done}") for difference, done in repaired]
+    drift.told = [*drift.told, *told][-_TOLD:]
+
+
+def _ask(drift: Drift, difference: Difference) -> None:
+    if drift.left.get(difference.place) != difference.found:
+        drift.asked[difference.place] = {"found": difference.found, "evidence": difference.evidence}

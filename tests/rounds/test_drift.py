@@ -1,0 +1,348 @@
+"""What is changed in a project beside the backend: repaired, asked about, or the sign of another installation."""
+
+from __future__ import annotations
+
+import pytest
+
+from clinical_backend.labelstudio.drift import Place
+from clinical_backend.labelstudio.installation import HEADER
+from clinical_backend.rounds.drift import Drift, answer_drift, forget_answers, rests
+from clinical_backend.rounds.ownership import installation_of
+from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.storage.schema import RoundState
+from clinical_backend.versions import author_of
+from tests.rounds.conftest import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
+
+HOOK = "http://backend/webhook"
+OTHER = "http://other/webhook"
+SAMPLING = "Uncertainty sampling"
+WRITES = {
+    "update_project",
+    "create_webhook",
+    "update_webhook",
+    "add_backend",
+    "import_predictions",
+    "delete_model_version",
+}
+
+
+@pytest.fixture
+def studio(workshop):
+    """Return a Label Studio with a connected project, whose first queue is published."""
+    made = FakeLabelStudio({number: picture(number) for number in range(1, 13)})
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
+    reconcile(workshop, 1, look=True)
+    assert Drift.of(row(workshop)).wired
+    made.calls.clear()
+    return made
+
+
+def row(workshop):
+    return workshop.stores.projects.get(1)
+
+
+def latest(workshop):
+    return workshop.stores.rounds.latest(1)
+
+
+def look(workshop):
+    reconcile(workshop, 1, look=True)
+
+
+def asked(workshop):
+    return [question.name for question in open_questions(workshop, 1) if question.kind is Kind.CHANGED]
+
+
+def told(workshop):
+    return [detail for _, detail in Drift.of(row(workshop)).told]
+
+
+def theirs(studio, version="their-model"):
+    """Let readers follow the predictions of another model, as a person does in the settings."""
+    studio.predictions[version] = [{"task": 1, "score": 0.1, "model_version": version, "result": []}]
+    studio.model_version = version
+
+
+def written(studio):
+    return WRITES.intersection(studio.calls)
+
+
+def test_what_is_as_it_was_set_is_left_in_peace(workshop, studio):
+    look(workshop)
+    assert written(studio) == set()
+    assert (asked(workshop), latest(workshop).number) == ([], 1)
+
+
+@pytest.mark.parametrize("version", ["", "Clinical", "clinical-7-abcdef-place-in-queue"])
+def test_a_model_version_that_names_no_queue_is_put_right_and_said(workshop, studio, version):
+    published = studio.model_version
+    studio.model_version = version
+    look(workshop)
+    assert (studio.model_version, latest(workshop).number) == (published, 1)
+    assert any(version in detail and published in detail for detail in told(workshop))
+    assert asked(workshop) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda studio: studio.hooks.clear(),
+        lambda studio: studio.hook_fields.update({HOOK: {"is_active": False}}),
+        lambda studio: studio.hook_fields.update({HOOK: {"send_for_all_actions": False}}),
+        lambda studio: studio.hook_fields.update({HOOK: {"headers": {"Authorization": "Basic b2xk"}}}),
+    ],
+    ids=["deleted", "off", "some events", "another login"],
+)
+def test_a_webhook_of_ours_is_put_right_and_said(workshop, studio, change):
+    change(studio)
+    look(workshop)
+    (hook,) = studio.webhooks(1)
+    assert (hook.url, hook.is_active, hook.send_for_all_actions) == (HOOK, True, True)
+    assert hook.headers == {HEADER: installation_of(workshop.stores, 1).id}
+    assert any(HOOK in detail for detail in told(workshop))
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_queue_of_which_predictions_are_gone_is_published_anew(workshop, studio, kept):
+    del studio.predictions[studio.model_version][kept:]
+    before = studio.model_version
+    look(workshop)
+    assert latest(workshop).request == "the queue was incomplete in Label Studio"
+    assert studio.model_version == latest(workshop).version != before
+    assert len(studio.queue()) == 5
+
+
+def test_an_older_project_that_was_restored_gets_the_queue_anew_and_questions(workshop, studio):
+    studio.predictions, studio.model_version, studio.sampling = {}, "", "Sequential sampling"
+    look(workshop)
+    assert len(studio.queue()) == 5
+    assert asked(workshop) == [Place.SAMPLING]
+
+
+def test_tasks_that_were_deleted_are_not_missed_in_the_queue(workshop, studio):
+    gone = studio.queue()[0]
+    del studio.uris[gone]
+    queue = studio.predictions[studio.model_version]
+    queue[:] = [item for item in queue if item["task"] != gone]
+    look(workshop)
+    assert latest(workshop).request == "tasks were added or deleted"
+    look(workshop)
+    assert latest(workshop).number == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "wanted"),
+    [
+        ("sampling", "Sequential sampling", Place.SAMPLING, SAMPLING),
+        ("show_collab_predictions", False, Place.SHOWN, True),
+    ],
+)
+def test_a_setting_that_a_person_may_have_chosen_is_asked_about_and_not_fought(
+    workshop, studio, name, value, place, wanted
+):
+    setattr(studio, name, value)
+    workshop.stores.projects.change(1, wiring_due=True)  # as after each call of /setup
+    look(workshop)
+    assert (asked(workshop), getattr(studio, name), told(workshop)[1:]) == ([place], value, [])
+    assert answer_drift(workshop.stores, 1, place, put_back=False)
+    look(workshop)
+    assert (asked(workshop), getattr(studio, name)) == ([], value)
+    assert Drift.of(row(workshop)).left == {place: studio_word(place, value)}
+    assert answer_drift(workshop.stores, 1, place, put_back=True)
+    look(workshop)
+    assert (asked(workshop), getattr(studio, name), Drift.of(row(workshop)).left) == ([], wanted, {})
+    assert not answer_drift(workshop.stores, 1, place, put_back=False)
+
+
+def studio_word(place, value):
+    return value if place is Place.SAMPLING else "hidden"
+
+
+def test_another_choice_than_the_one_that_was_left_is_asked_about_anew(workshop, studio):
+    studio.sampling = "Sequential sampling"
+    look(workshop)
+    answer_drift(workshop.stores, 1, Place.SAMPLING, put_back=False)
+    studio.sampling = "Uniform sampling"
+    look(workshop)
+    assert asked(workshop) == [Place.SAMPLING]
+    studio.sampling = SAMPLING
+    look(workshop)
+    assert asked(workshop) == []
+    assert Drift.of(row(workshop)).left == {}
+
+
+def test_rounds_rest_while_a_person_lets_readers_follow_another_model(workshop, studio):
+    published = studio.model_version
+    theirs(studio)
+    look(workshop)
+    workshop.stores.projects.request_round(1, "test")
+    look(workshop)
+    assert (asked(workshop), studio.model_version, latest(workshop).number) == ([Place.MODEL_VERSION], "their-model", 1)
+    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=False)
+    look(workshop)
+    assert (asked(workshop), latest(workshop).number, row(workshop).problem) == ([], 1, None)
+    assert "their-model" in rests(row(workshop))
+    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workshop)
+    assert rests(row(workshop)) is None
+    assert studio.model_version == latest(workshop).version != published
+    assert "their-model" in studio.predictions
+
+
+def test_a_queue_that_is_gone_is_published_anew_when_the_lead_wants_it_back(workshop, studio):
+    theirs(studio)
+    del studio.predictions[row(workshop).published_version]
+    look(workshop)
+    assert (asked(workshop), studio.model_version) == ([Place.MODEL_VERSION], "their-model")
+    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workshop)
+    assert (studio.model_version, len(studio.queue())) == (latest(workshop).version, 5)
+
+
+def test_another_model_that_was_chosen_while_a_round_ran_is_not_switched_away_from(workshop, studio):
+    workshop.stores.projects.request_round(1, "test")
+    studio.meanwhile["annotated_tasks"] = lambda: theirs(studio)
+    reconcile(workshop, 1, look=False)
+    assert studio.model_version == "their-model"
+    assert (latest(workshop).state, row(workshop).failures) == (RoundState.FAILED, 0)
+    assert asked(workshop) == [Place.MODEL_VERSION]
+    assert row(workshop).request == "test"
+
+
+def test_a_backend_that_was_removed_is_asked_about_and_entered_again_when_wanted(workshop, studio):
+    studio.entries.clear()
+    look(workshop)
+    assert (asked(workshop), studio.entries) == ([Place.ENTRY], [])
+    reconcile(workshop, 1, look=False)
+    assert asked(workshop) == [Place.ENTRY]
+    answer_drift(workshop.stores, 1, Place.ENTRY, put_back=True)
+    look(workshop)
+    assert (asked(workshop), studio.entries) == ([], ["http://backend"])
+
+
+def test_a_project_that_was_disconnected_is_left_so_and_rests_when_that_is_meant(workshop, studio):
+    studio.entries.clear()
+    studio.hooks.clear()
+    workshop.stores.projects.change(1, wiring_due=True)
+    look(workshop)
+    reconcile(workshop, 1, look=False)
+    assert (asked(workshop), studio.hooks, studio.entries) == ([Place.CONNECTION], [], [])
+    answer_drift(workshop.stores, 1, Place.CONNECTION, put_back=False)
+    workshop.stores.projects.request_round(1, "test")
+    look(workshop)
+    assert latest(workshop).number == 1
+    answer_drift(workshop.stores, 1, Place.CONNECTION, put_back=True)
+    look(workshop)
+    assert (studio.hooks, studio.entries) == ([HOOK], ["http://backend"])
+
+
+def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workshop, studio):
+    published = studio.model_version
+    for _ in range(3):
+        studio.model_version = ""
+        look(workshop)
+        assert studio.model_version == published
+    studio.model_version = ""
+    look(workshop)
+    look(workshop)
+    assert (studio.model_version, asked(workshop)) == ("", [Place.MODEL_VERSION])
+    assert "3 times" in open_questions(workshop, 1)[0].evidence
+    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workshop)
+    assert (studio.model_version, asked(workshop)) == (published, [])
+
+
+def test_connecting_by_command_asks_for_no_earlier_answer(workshop, studio):
+    studio.sampling = "Sequential sampling"
+    look(workshop)
+    answer_drift(workshop.stores, 1, Place.SAMPLING, put_back=False)
+    forget_answers(workshop.stores, 1)
+    look(workshop)
+    assert asked(workshop) == [Place.SAMPLING]
+
+
+# Two installations
+
+
+def other_connected(studio, *, first):
+    hooks = [OTHER, *studio.hooks] if first else [*studio.hooks, OTHER]
+    studio.hooks = hooks
+    studio.hook_fields[OTHER] = {"headers": {HEADER: "0ther000"}}
+
+
+def test_beside_another_installation_that_was_there_first_nothing_is_changed(workshop, studio):
+    other_connected(studio, first=True)
+    studio.model_version = "clinical-9-abcdef-by-00000000-place-in-queue"
+    studio.predictions[studio.model_version] = []
+    workshop.stores.projects.request_round(1, "test")
+    look(workshop)
+    reconcile(workshop, 1, look=False)
+    assert (written(studio), latest(workshop).number) == (set(), 1)
+    assert OTHER in row(workshop).problem
+    assert "--take-over" in row(workshop).standing_back
+    studio.hooks.remove(OTHER)
+    look(workshop)
+    assert (row(workshop).standing_back, row(workshop).problem) == (None, None)
+    assert studio.model_version == latest(workshop).version
+
+
+def test_the_installation_that_was_there_first_goes_on(workshop, studio):
+    other_connected(studio, first=False)
+    workshop.stores.projects.request_round(1, "test")
+    look(workshop)
+    assert (row(workshop).standing_back, latest(workshop).number) == (None, 2)
+
+
+@pytest.mark.parametrize("act", ["round", "rollback"])
+def test_an_installation_that_took_over_meanwhile_is_seen_before_a_queue_is_published(workshop, studio, act):
+    workshop.stores.projects.request_round(1, "test")
+    reconcile(workshop, 1, look=False)
+    version, predictions = studio.model_version, dict(studio.predictions)
+    studio.meanwhile["annotated_tasks"] = lambda: other_connected(studio, first=True)
+    studio.calls.clear()
+    if act == "round":
+        workshop.stores.projects.request_round(1, "test")
+        reconcile(workshop, 1, look=False)
+        assert OTHER in row(workshop).standing_back
+    else:
+        with pytest.raises(Exception, match="another installation"):
+            roll_back(workshop, 1, 1)
+    assert (studio.model_version, studio.predictions, written(studio)) == (version, predictions, set())
+
+
+def test_a_restored_database_goes_on_though_it_does_not_know_the_queue_that_is_served(workshop, studio):
+    newer = f"clinical-9-abcdef-by-{installation_of(workshop.stores, 1).id}-place-in-queue"
+    studio.predictions = {newer: studio.predictions.pop(studio.model_version)}
+    studio.model_version = newer
+    look(workshop)
+    assert row(workshop).standing_back is None
+    assert studio.model_version == latest(workshop).version != newer
+    assert newer in studio.predictions
+
+
+@pytest.mark.parametrize(
+    ("version", "stands_back"),
+    [
+        ("clinical-9-abcdef-place-in-queue", True),
+        ("clinical-9-abcdef-by-00000000-place-in-queue", False),
+        ("their-model", False),
+    ],
+    ids=["of an earlier release", "of one that was disconnected", "of another model"],
+)
+def test_a_queue_that_nobody_lays_claim_to_is_taken_over_where_its_installation_is_surely_gone(
+    workshop, studio, version, stands_back
+):
+    studio.hook_fields.clear()
+    theirs(studio, version)
+    look(workshop)
+    assert (row(workshop).standing_back is not None) == stands_back
+    assert version in studio.predictions
+
+
+def test_a_queue_names_the_installation_that_published_it(workshop, studio):
+    assert author_of(studio.model_version) == installation_of(workshop.stores, 1).id
+    assert [author_of(version) for version in ("their-model", "clinical-0", "clinical-3-abc")] == [None, None, ""]
