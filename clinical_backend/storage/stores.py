@@ -8,6 +8,7 @@ from clinical_backend.storage.images import ImageStore
 from clinical_backend.storage.labels import LabelStore
 from clinical_backend.storage.projects import ProjectStore
 from clinical_backend.storage.rounds import RoundStore
+from clinical_backend.storage.second_readings import SecondReadingStore
 
 if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
@@ -24,3 +25,4 @@ class Stores:
         self.rounds = RoundStore(database)
         self.images = ImageStore(database)
         self.labels = LabelStore(database)
+        self.second_readings = SecondReadingStore(database)
