@@ -106,11 +106,14 @@ class Intake:
         settings = self._workshop.settings_of(project_id)
         annotations = [annotation for webhook in webhooks for annotation in webhook.annotations]
         tasks = [webhook.task_ids for webhook in webhooks]
+        # A second reading mostly confirms. Where it changes a label, reconciling counts that.
+        again = self._stores.second_readings.open_tasks(project_id)
+        updated = sum(len(webhook.annotations) for webhook in webhooks if again.isdisjoint(webhook.task_ids))
         published = self._stores.rounds.published(project_id)
         queued = self._stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
         from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-        steering = self._stores.labels.steering(project_id)
-        updates, left = self._stores.projects.count_annotations(project_id, len(annotations), from_queue=from_queue)
+        steering = self._stores.labels.steering(project_id) - again
+        updates, left = self._stores.projects.count_annotations(project_id, updated, from_queue=from_queue)
         tagged = any(
             (settings.stars and annotation.ground_truth)
             or any(region.get("from_name") == settings.exemplar_control for region in annotation.result or ())

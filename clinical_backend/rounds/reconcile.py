@@ -17,6 +17,7 @@ from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.enquiries import find_project
 from clinical_backend.rounds.lock import discard_locks, project_lock
+from clinical_backend.rounds.overlap import settle
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
@@ -86,6 +87,7 @@ def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
             _begin_anew_if_replaced(workshop, project)
             unwired = _repair_wiring(workshop, project_id) if row.wiring_due else None
             _request_if_changed(workshop, project)
+            settle(workshop, project)
             if unwired is None:
                 _note_recovery(workshop, project_id)
     except ClinicalError as error:

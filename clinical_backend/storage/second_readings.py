@@ -39,11 +39,14 @@ class SecondReadingStore:
         with self._database.read() as session:
             return frozenset(session.scalars(query))
 
-    def keep(self, row: SecondReading) -> None:
-        """Store a second reading in place of what was stored of the task."""
+    def keep(self, project_id: int, rows: Collection[SecondReading]) -> None:
+        """Store second readings of a project in place of what was stored of their tasks."""
+        if not rows:
+            return
         with self._database.write() as session:
-            if locked_project(session, row.project_id) is not None:
-                session.merge(row)
+            if locked_project(session, project_id) is not None:
+                for row in rows:
+                    session.merge(row)
 
     def ask(self, project_id: int, labels: Mapping[int, tuple[str, int]]) -> int:
         """Note that the lead asks for second readings, and return of how many tasks that is new.
@@ -91,6 +94,8 @@ class SecondReadingStore:
 
     def mark_drawn(self, project_id: int, tasks: Collection[int]) -> None:
         """Note of tasks that were read twice that a random draw fell on them as well."""
+        if not tasks:
+            return
         with self._database.write() as session:
             chosen = update(SecondReading).where(SecondReading.project_id == project_id)
             for part in in_parts(list(tasks)):
@@ -98,6 +103,8 @@ class SecondReadingStore:
 
     def drop(self, project_id: int, tasks: Collection[int]) -> None:
         """Forget second readings."""
+        if not tasks:
+            return
         with self._database.write() as session:
             chosen = delete(SecondReading).where(SecondReading.project_id == project_id)
             for part in in_parts(list(tasks)):
