@@ -99,14 +99,15 @@ def enter(
     rounds
         Those of the project, with their queues.
     read_again
-        Tasks that a second reader answered, or was asked to.
+        Tasks that a second reader is asked to answer.
     """
 
     def is_known(task_id: int, answered: Answered) -> bool:
         before = known.get(task_id)
-        if before is not None and task_id in read_again and before.readings and not answered.after_machine:
-            return True
-        return before is not None and answered.at in {None, before.labelled_at}
+        if before is None or answered.at in {None, before.labelled_at}:
+            return before is not None
+        outlives = before.readings > 1 or (before.readings == 1 and task_id in read_again)
+        return outlives and not answered.after_machine
 
     fresh = [task for task, answered in labels.first_answers.items() if not is_known(task, answered)]
     queues = ServedQueues.of(rounds, project_id, fresh)

@@ -185,7 +185,7 @@ def active_readers(labels: Labels, now: float) -> frozenset[int]:
 
 
 def note_double_readings(stores: Stores, project_id: int, labels: Labels) -> frozenset[int]:
-    """Bring what was read twice in line with the labels, and return the tasks that a second reader has or is asked for.
+    """Bring what was read twice in line with the labels, and return the tasks that a second reader is asked to answer.
 
     What two readers answered without being asked (since the project wants it, or one chose the task) is noted too. A
     reading that was taken back may be asked for again.
@@ -212,7 +212,7 @@ def note_double_readings(stores: Stores, project_id: int, labels: Labels) -> fro
         if task not in kept
     ]
     stores.second_readings.keep(project_id, found)
-    return frozenset(labels.read_twice) | {task for task, row in kept.items() if row.state is not ReadingState.ASKED}
+    return frozenset(task for task, row in kept.items() if row.state is ReadingState.OPEN)
 
 
 def _is_over(row: SecondReading, labels: Labels) -> bool:
