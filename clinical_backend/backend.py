@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import ClinicalError, InstallationError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.rounds.agreement import report_second_look
 from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
@@ -200,6 +201,7 @@ class Backend:
             "notices": [str(notice) for notice in notices(self._workshop, project_id)],
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),
+            "second_look": report_second_look(self._stores, project_id),
             "round": None
             if latest is None
             else {
@@ -213,7 +215,7 @@ class Backend:
                 "started_at": latest.started_at,
                 "finished_at": latest.finished_at,
                 "error": latest.error,
-                **latest.report,
+                **{name: value for name, value in latest.report.items() if name != "second_look"},
             },
         }
 

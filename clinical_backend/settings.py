@@ -67,6 +67,8 @@ class ProjectOptions(BaseModel):
     acquisition: Acquisition | None = None
     queue_size: int | None = Field(default=None, ge=1, le=5000)
     audit_share: float | None = Field(default=None, ge=0.0, le=0.9)
+    second_look_share: float | None = Field(default=None, ge=0.0, le=0.4)
+    second_look_random_share: float | None = Field(default=None, ge=0.0, le=0.4)
     rare_classes: Names | None = None
     exemplar_control: str | None = Field(default=None, min_length=1)
     class_control: str | None = Field(default=None, max_length=200)
@@ -120,6 +122,11 @@ class Settings(BaseSettings):
         Number of tasks that a round publishes.
     audit_share
         Share of the queue that is drawn at random, which gives the honest prevalence.
+    second_look_share
+        Share of the queue that holds doubtful labels, which another reader reads again without seeing the first answer.
+    second_look_random_share
+        Share of the queue that holds answered tasks drawn at random, to be read again so: they tell how far readers
+        agree on ordinary cases.
     rare_classes
         Classes to look for, whatever is tagged, separated by commas, or as a JSON list. Without any, the classes of
         the tagged exemplars are.
@@ -211,6 +218,8 @@ class Settings(BaseSettings):
     start_training_each_n_updates: int = Field(default=10, ge=1)
     queue_size: int = Field(default=200, ge=1, le=5000)
     audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
+    second_look_share: float = Field(default=0.0, ge=0.0, le=0.4)
+    second_look_random_share: float = Field(default=0.0, ge=0.0, le=0.4)
     rare_classes: Annotated[Names, NoDecode] = ()
     exemplar_control: str = Field(default="exemplar", min_length=1)
     class_control: str | None = Field(default=None, min_length=1, max_length=200)

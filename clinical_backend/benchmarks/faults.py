@@ -93,10 +93,10 @@ def install(faults: Faults) -> None:
         size: int,
         switched_at: float | None = None,
         *,
-        skipped: int = 0,
+        aside: int = 0,
     ) -> None:
         faults.meet("switched")
-        publish(self, row, report, size, switched_at, skipped=skipped)
+        publish(self, row, report, size, switched_at, aside=aside)
 
     RoundStore.progress = progress_then_fault  # type: ignore[method-assign]
     RoundStore.publish = fault_then_publish  # type: ignore[method-assign]

@@ -199,17 +199,16 @@ class LabelStudioClient:
 
     def existing_tasks(self, project_id: int, task_ids: Iterable[int]) -> frozenset[int]:
         """Return which of these tasks the project still holds."""
-        wanted = sorted(set(task_ids))
-        found: set[int] = set()
-        while wanted:
-            part = wanted[:_IDS_PER_ADDRESS]
-            query = {"selectedItems": {"all": False, "included": part}, "ordering": ["tasks:id"]}
-            page, total = self._list_tasks(project_id, "id", query, len(part))
-            found.update(task["id"] for task in page)
-            # A server may cap its pages below what was asked for.
-            last = part[-1] if len(page) >= total else max(task["id"] for task in page)
-            wanted = [task_id for task_id in wanted if task_id > last]
-        return frozenset(found)
+        return frozenset(task["id"] for task in self._chosen(project_id, task_ids, "id"))
+
+    def tasks_with_answers(self, project_id: int, task_ids: Iterable[int]) -> list[AnnotatedTask]:
+        """Return those of these tasks that the project still holds, with all that anybody answered and who may yet."""
+        fields = f"{_TASK_FIELDS},{_ANNOTATION_FIELDS},overlap,is_labeled"
+        return self._read(list[AnnotatedTask], list(self._chosen(project_id, task_ids, fields, with_answers=True)))
+
+    def update_task(self, task_id: int, **fields: Any) -> None:
+        """Change fields of a task."""
+        self._send("PATCH", f"api/tasks/{task_id}/", fields)
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
         """Import tasks, with their annotations if they bring any, and return their ids in order."""
@@ -343,6 +342,20 @@ class LabelStudioClient:
             if len(page) >= total:
                 return
             after_id = max(task["id"] for task in page)
+
+    def _chosen(
+        self, project_id: int, task_ids: Iterable[int], fields: str, *, with_answers: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what the project holds of these tasks, by ascending id."""
+        wanted = sorted(set(task_ids))
+        while wanted:
+            part = wanted[:_IDS_PER_ADDRESS]
+            query = {"selectedItems": {"all": False, "included": part}, "ordering": ["tasks:id"]}
+            page, total = self._list_tasks(project_id, fields, query, len(part), with_answers=with_answers)
+            yield from page
+            # A server may cap its pages below what was asked for.
+            last = part[-1] if len(page) >= total else max(task["id"] for task in page)
+            wanted = [task_id for task_id in wanted if task_id > last]
 
     def _list_tasks(
         self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project
 
-__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels"]
+__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ class Answered:
         When an import or a model answered, if one did before the first reader; ``None`` also where that is not told.
     after_machine
         Whether one did.
+    seen_by
+        Everybody who answered or skipped it, be it by an import: Label Studio serves it to none of them again.
     """
 
     source: Source
@@ -67,6 +69,7 @@ class Answered:
     readings: int = 0
     machine_at: float | None = None
     after_machine: bool = False
+    seen_by: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,10 @@ class Labels:
         When one of a task's answers was last changed, in seconds since the epoch.
     corrected
         Tasks in which readers gave another class than an import or an accepted prediction: theirs is used.
+    read_twice
+        Reader and class of each reader's answer, the first one first, where two readers or more gave a class.
+    last_answers
+        When each reader answered last, in seconds since the epoch.
     """
 
     classes: dict[int, str] = field(default_factory=dict)
@@ -132,6 +139,8 @@ class Labels:
     unread: dict[int, Unread] = field(default_factory=dict)
     class_control: str = ""
     changed: dict[int, float] = field(default_factory=dict)
+    read_twice: dict[int, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    last_answers: dict[int, float] = field(default_factory=dict)
 
     @property
     def seen(self) -> dict[int, str]:
@@ -252,6 +261,8 @@ class _Reading:
         self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
         self._unread: dict[int, Unread] = {}
         self._changed: dict[int, float] = {}
+        self._read_twice: dict[int, tuple[tuple[int, str], ...]] = {}
+        self._last_answers: dict[int, float] = {}
 
     def labels(self) -> Labels:
         """Return what was read."""
@@ -274,23 +285,32 @@ class _Reading:
             unread=self._unread,
             class_control=self._scheme.class_control,
             changed=self._changed,
+            read_twice=self._read_twice,
+            last_answers=self._last_answers,
         )
 
     def take(self, task: AnnotatedTask) -> None:
         """Read the answers of a task that has some."""
         sources = self._sources = {annotation.id: _source(annotation, task) for annotation in task.annotations}
+        seen_by = frozenset(each.completed_by for each in task.annotations if each.completed_by is not None)
+        for annotation in task.annotations:
+            if sources[annotation.id] is Source.READER and annotation.completed_by is not None:
+                latest = self._last_answers.get(annotation.completed_by, 0.0)
+                self._last_answers[annotation.completed_by] = max(latest, _time(annotation) or 0.0)
         valid = [annotation for annotation in task.annotations if not annotation.was_cancelled]
         if not valid:
             self._skipped.add(task.id)
             if self._readers <= {annotation.completed_by for annotation in task.annotations}:
-                self._first[task.id] = _first_answer(task.annotations, sources, readings=0)
+                self._first[task.id] = _first_answer(task.annotations, sources, readings=0, seen_by=seen_by)
             return
         if changes := [annotation.updated_at.timestamp() for annotation in valid if annotation.updated_at is not None]:
             self._changed[task.id] = max(changes)
         readers = [annotation for annotation in valid if sources[annotation.id] is Source.READER]
         self._first[task.id] = _first_answer(
-            valid, sources, readings=len({annotation.completed_by for annotation in readers})
+            valid, sources, readings=len({annotation.completed_by for annotation in readers}), seen_by=seen_by
         )
+        if len(answers := _readers_answers(self._scheme, readers)) > 1:
+            self._read_twice[task.id] = answers
         imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
         heard = self._class_of(task.id, readers or imported or valid, valid)
         if task.id not in self._disagreed and task.id not in self._disputed:
@@ -364,9 +384,30 @@ def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
     return Source.IMPORT if came_along else Source.READER
 
 
-def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source], *, readings: int) -> Answered:
+def readers_answers(scheme: LabelingScheme, task: AnnotatedTask) -> tuple[tuple[int, str], ...]:
+    """Return reader and class of each reader's latest answer with a class, in the order of their first answers."""
+    readers = [each for each in task.annotations if not each.was_cancelled and _source(each, task) is Source.READER]
+    return _readers_answers(scheme, readers)
+
+
+def _readers_answers(scheme: LabelingScheme, readers: Sequence[Annotation]) -> tuple[tuple[int, str], ...]:
+    found: dict[int, str] = {}
+    for annotation in _in_order(readers):
+        name = class_of(scheme, annotation)
+        if annotation.completed_by is not None and name is not None:
+            found[annotation.completed_by] = name
+    return tuple(found.items())
+
+
+def _in_order(annotations: Sequence[Annotation]) -> list[Annotation]:
+    return sorted(annotations, key=lambda annotation: (_time(annotation) or math.inf, annotation.id))
+
+
+def _first_answer(
+    annotations: Sequence[Annotation], sources: dict[int, Source], *, readings: int, seen_by: frozenset[int]
+) -> Answered:
     """Return how a task was answered first: by whom, when, and what had answered it before a reader did."""
-    ordered = sorted(annotations, key=lambda annotation: (_time(annotation) or math.inf, annotation.id))
+    ordered = _in_order(annotations)
     readers = [annotation for annotation in ordered if sources[annotation.id] is Source.READER]
     imported = [annotation for annotation in ordered if sources[annotation.id] is Source.IMPORT]
     first = (readers or imported or ordered)[0]
@@ -375,7 +416,13 @@ def _first_answer(annotations: Sequence[Annotation], sources: dict[int, Source],
     served_at = None if at is None else at - max(0.0, lead)
     after_machine = bool(readers) and first is not ordered[0]
     return Answered(
-        sources[first.id], at, served_at, readings, _time(ordered[0]) if after_machine else None, after_machine
+        sources[first.id],
+        at,
+        served_at,
+        readings,
+        _time(ordered[0]) if after_machine else None,
+        after_machine,
+        seen_by,
     )
 
 

@@ -95,9 +95,14 @@ class Annotation(_Record):
 
 
 class AnnotatedTask(Task):
-    """A task with all its submitted answers, skips included."""
+    """A task with all its submitted answers, skips included.
+
+    ``overlap`` is how many answers it is to get; with so many, ``is_labeled`` is set and nobody is served it any more.
+    """
 
     annotations: list[Annotation] = Field(default_factory=list)
+    overlap: Count = 1
+    is_labeled: bool = False
 
 
 class Prediction(_Record):

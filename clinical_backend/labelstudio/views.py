@@ -1,19 +1,15 @@
-"""Tabs of the Data Manager that the backend makes: the queue in its order, and tasks to look at again."""
+"""The tab of the Data Manager that the backend makes: the queue in its order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.records import View
 
-__all__ = ["QUEUE_TITLE", "show_queue", "show_tasks"]
+__all__ = ["QUEUE_TITLE", "show_queue"]
 
 QUEUE_TITLE = "Rare cases first"
 
@@ -30,33 +26,13 @@ def show_queue(client: LabelStudioClient, project_id: int) -> bool:
     return True
 
 
-def show_tasks(client: LabelStudioClient, project_id: int, title: str, task_ids: Sequence[int]) -> View:
-    """Make a tab that shows these tasks, or renew the one of this title.
-
-    Label Studio cannot order a tab by a list: they come by their ids.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When there is no task.
-    """
-    if not task_ids:
-        raise InvalidArgumentError("task_ids", "there is none.", "Choose tasks to show.")
-    chosen = [_filter("id", "equal", task_id) for task_id in sorted(set(task_ids))]
-    data = _view(title, chosen, ordering=["tasks:id"], conjunction="or")
-    known = next((view for view in client.views(project_id) if view.title == title), None)
-    return client.create_view(project_id, data) if known is None else client.update_view(known.id, project_id, data)
-
-
-def _view(
-    title: str, filters: list[dict[str, Any]], *, ordering: list[str], conjunction: str = "and"
-) -> dict[str, Any]:
+def _view(title: str, filters: list[dict[str, Any]], *, ordering: list[str]) -> dict[str, Any]:
     return {
         "title": title,
         "type": "list",
         "target": "tasks",
         "ordering": ordering,
-        "filters": {"conjunction": conjunction, "items": filters},
+        "filters": {"conjunction": "and", "items": filters},
     }
 
 

@@ -213,13 +213,15 @@ class Intake:
 
     def _reason_of_annotations(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
         settings = self._workshop.settings_of(project_id)
-        annotations = sum(arrival.annotations for arrival in arrivals)
+        # A second reading mostly confirms. Where it changes a label, reconciling counts that.
+        again = self._stores.second_readings.open_tasks(project_id)
+        updated = sum(arrival.annotations for arrival in arrivals if again.isdisjoint(arrival.tasks))
         tasks = [arrival.tasks for arrival in arrivals]
         published = self._stores.rounds.published(project_id)
         queued = self._stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
         from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-        steering = self._stores.labels.steering(project_id)
-        updates, left = self._stores.projects.count_annotations(project_id, annotations, from_queue=from_queue)
+        steering = self._stores.labels.steering(project_id) - again
+        updates, left = self._stores.projects.count_annotations(project_id, updated, from_queue=from_queue)
         tagged = any(
             (settings.stars and arrival.starred) or settings.exemplar_control in arrival.controls
             for arrival in arrivals

@@ -11,7 +11,7 @@ from clinical_backend.labelstudio.labels import Source
 from clinical_backend.storage.schema import Origin, TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from clinical_backend.labelstudio.labels import Answered, Labels
     from clinical_backend.storage.rounds import RoundStore
@@ -81,10 +81,18 @@ class ServedQueues:
         return Provenance(Origin.PAST_QUEUE, None, number)
 
 
-def enter(project_id: int, known: Mapping[int, TaskLabel], labels: Labels, rounds: RoundStore) -> list[TaskLabel]:
+def enter(
+    project_id: int,
+    known: Mapping[int, TaskLabel],
+    labels: Labels,
+    rounds: RoundStore,
+    *,
+    read_again: Collection[int] = (),
+) -> list[TaskLabel]:
     """Return the labels of a project as they stand, with where each came from.
 
-    What is known of a label stays while its answer is the same one; the queues of all rounds tell of the others.
+    What is known of a label stays while its answer is the same one; the queues of all rounds tell of the others. A
+    second reading that outlives the first answer came from no queue of its own: the task keeps the draw that it had.
 
     Parameters
     ----------
@@ -94,21 +102,32 @@ def enter(project_id: int, known: Mapping[int, TaskLabel], labels: Labels, round
         As read back now.
     rounds
         Those of the project, with their queues.
+    read_again
+        Tasks that a second reader is asked to answer.
     """
-    fresh = [task for task, answered in labels.first_answers.items() if not _is_known(known.get(task), answered)]
+
+    def is_known(task_id: int, answered: Answered) -> bool:
+        before = known.get(task_id)
+        if before is None or answered.at in {None, before.labelled_at}:
+            return before is not None
+        outlives = before.readings > 1 or (before.readings == 1 and task_id in read_again)
+        return outlives and not answered.after_machine
+
+    fresh = [task for task, answered in labels.first_answers.items() if not is_known(task, answered)]
     queues = ServedQueues.of(rounds, project_id, fresh)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = time.time()
     entries = []
     for task_id, answered in sorted(labels.first_answers.items()):
         before = known.get(task_id)
-        if before is not None and _is_known(before, answered):
+        if before is not None and is_known(task_id, answered):
             source, labelled_at = Provenance(before.origin, before.draw, before.round_number), before.labelled_at
         else:
             source = queues.provenance(task_id, answered)
             labelled_at = now if answered.at is None else answered.at
         tagged_by, tagged_at = labels.tagged.get(task_id, (None, None))
         answers = labels.disputed.get(task_id)
+        first, *_ = labels.read_twice.get(task_id, ((None, None),))
         entries.append(
             TaskLabel(
                 project_id=project_id,
@@ -125,10 +144,7 @@ def enter(project_id: int, known: Mapping[int, TaskLabel], labels: Labels, round
                 unread=None if (unread := labels.unread.get(task_id)) is None else str(unread),
                 changed_at=labels.changed.get(task_id),
                 answers=None if answers is None else [list(answer) for answer in answers],
+                first_class=first[1] if task_id in labels.disagreed else None,
             )
         )
     return entries
-
-
-def _is_known(before: TaskLabel | None, answered: Answered) -> bool:
-    return before is not None and answered.at in {None, before.labelled_at}

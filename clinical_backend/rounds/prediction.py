@@ -82,8 +82,9 @@ def predict(
         return list(_predictions(workshop, project_id, scheme, tasks, published, version))
     given: list[Prediction | None] = [None] * len(tasks)
     if settings.preannotate == "all":
-        drawn = workshop.stores.rounds.drawn_at_random(project_id, [task.id for task in tasks if task.id is not None])
-        places = [place for place, task in enumerate(tasks) if task.id not in drawn and not task.annotations]
+        unled = workshop.stores.rounds.drawn_at_random(project_id, [task.id for task in tasks if task.id is not None])
+        unled |= workshop.stores.second_readings.open_tasks(project_id)
+        places = [place for place, task in enumerate(tasks) if task.id not in unled and not task.annotations]
         chosen = [tasks[place] for place in places]
         predictions = _predictions(workshop, project_id, scheme, chosen, published, version)
         for place, prediction in zip(places, predictions, strict=True):

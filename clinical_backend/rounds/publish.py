@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling import choice_result, text_result
 from clinical_backend.labelstudio.publisher import QueueItem, queue_score
-from clinical_backend.rounds.reasons import reason_of
+from clinical_backend.rounds.reasons import UNLED_REASON, reason_for_reader
 from clinical_backend.storage.schema import QueuedTask
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published, Publisher
     from clinical_backend.rounds.rank import RankedTask
+    from clinical_backend.rounds.second_readings import Asked
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores import Stores
 
@@ -28,6 +30,7 @@ def publish(
     row: Round,
     ranked: Sequence[RankedTask],
     ticked: Mapping[int, str],
+    second: Mapping[int, Asked] | None = None,
 ) -> Published:
     """Store the queue, import it, and switch Label Studio to it.
 
@@ -35,12 +38,17 @@ def publish(
     ----------
     ticked
         The class that is ticked when a reader opens the task, by task; see :mod:`preannotation`.
+    second
+        By their places in the whole queue, tasks that are read again, without anything of the earlier answer.
 
     Returns
     -------
     Published
         What readers are served now; with no task, the old queue stays.
     """
+    second = second or {}
+    free = (place for place in count() if place not in second)
+    placed = list(zip(free, ranked, strict=False))
     stores.rounds.keep_queue(
         [
             QueuedTask(
@@ -57,17 +65,21 @@ def publish(
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,
             )
-            for place, task in enumerate(ranked)
+            for place, task in placed
         ]
     )
     items = [
         QueueItem(
             task_id=task.task_id,
-            result=[*_preannotation(scheme, ticked.get(task.task_id)), *text_result(scheme, reason_of(task))],
+            result=[*_preannotation(scheme, ticked.get(task.task_id)), *text_result(scheme, reason_for_reader(task))],
             score=queue_score(place),
         )
-        for place, task in enumerate(ranked)
+        for place, task in placed
     ]
+    items += [
+        QueueItem(one.task_id, text_result(scheme, UNLED_REASON), queue_score(place)) for place, one in second.items()
+    ]
+    items.sort(key=lambda item: item.score)
     return publisher.publish(row.project_id, row.version, items)
 
 

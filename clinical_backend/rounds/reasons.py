@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.rank import RankedTask
     from clinical_backend.storage.schema import QueuedTask
 
-__all__ = ["chance_of", "reason_of"]
+__all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
+
+UNLED_REASON = "One of those that everybody is to read without a hint."
+"""What a reader is told of random draws and of second readings alike, so that the latter cannot be told apart."""
+
+
+def reason_for_reader(task: RankedTask | QueuedTask) -> str:
+    """Return what a reader is told of why a task is in the queue."""
+    return UNLED_REASON if task.draw is Draw.AUDIT else reason_of(task)
 
 
 def reason_of(task: RankedTask | QueuedTask, *, with_chance: bool = True) -> str:

@@ -25,6 +25,7 @@ from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, res
 from clinical_backend.rounds.embed import may_try
 from clinical_backend.rounds.enquiries import find_project
 from clinical_backend.rounds.lease import leased_project
+from clinical_backend.rounds.overlap import settle
 from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.recheck import recheck_images
 from clinical_backend.rounds.retention import clear_up
@@ -122,6 +123,7 @@ def _compare(workshop: Workshop, project_id: int, *, look: bool) -> ClinicalErro
         return None
     unwired = _attend_connection(workshop, project, hooks, look=look)
     _request_if_changed(workshop, project)
+    settle(workshop, project)
     if look:
         recheck_images(workshop, project_id)
     if unwired is None:

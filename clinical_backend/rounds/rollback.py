@@ -10,6 +10,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.lease import leased_project
+from clinical_backend.rounds.overlap import try_to_settle
 from clinical_backend.rounds.ownership import require_alone
 from clinical_backend.rounds.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
@@ -21,6 +22,7 @@ from clinical_backend.rounds.sync import synchronise
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published
+    from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import QueuedTask, Round
 
@@ -86,17 +88,18 @@ def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
     row = rounds.begin(project_id, f"rollback to round {earlier.number}")
     logger.info("Project %d: round %d is a %s", project_id, row.number, row.request)
     try:
-        published, report = _publish(workshop, row, earlier)
+        snapshot, published, report = _publish(workshop, row, earlier)
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
     skipped = report["counts"]["skipped_in_queue"]
-    rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
+    rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=skipped)
+    try_to_settle(workshop, snapshot.project)
     clear_up(workshop, project_id)
     return row
 
 
-def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published, dict[str, Any]]:
+def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Snapshot, Published, dict[str, Any]]:
     stores, settings = workshop.stores, workshop.settings_of(row.project_id)
     snapshot = synchronise(workshop.client, stores, settings, row.project_id)
     pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
@@ -127,17 +130,22 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Published,
         "queue": len(published.task_ids),
         "skipped_in_queue": len(snapshot.labels.skipped.intersection(published.task_ids)),
     }
-    return published, {
-        **earlier.report,
-        "questions": questions_of_round(stores, settings, row.project_id, snapshot),
-        "class_control": snapshot.scheme.class_control,
-        "not_learnt": list(snapshot.scheme.not_learnt),
-        "counts": {**earlier.report.get("counts", {}), **counts},
-        "promotion": {"promoted": True, "reason": row.request},
-        "preannotation": confident.report(mode),
-        "seconds": {},
-        "notes": list(snapshot.labels.messages),
-    }
+    return (
+        snapshot,
+        published,
+        {
+            **earlier.report,
+            "questions": questions_of_round(stores, settings, row.project_id, snapshot),
+            "class_control": snapshot.scheme.class_control,
+            "not_learnt": list(snapshot.scheme.not_learnt),
+            "counts": {**earlier.report.get("counts", {}), **counts},
+            "promotion": {"promoted": True, "reason": row.request},
+            "preannotation": confident.report(mode),
+            "second_look": {},
+            "seconds": {},
+            "notes": list(snapshot.labels.messages),
+        },
+    )
 
 
 def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import Patience
 from clinical_backend.labelstudio.publisher import Publisher
@@ -21,24 +23,31 @@ from clinical_backend.rounds.finetuned_prediction import with_finetuned_predicti
 from clinical_backend.rounds.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.notices import group_notice
+from clinical_backend.rounds.overlap import try_to_settle
 from clinical_backend.rounds.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.rank import rank
 from clinical_backend.rounds.second_look import find_suspects
+from clinical_backend.rounds.second_readings import Choice, choose, places
 from clinical_backend.rounds.sync import synchronise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from clinical_backend.rounds.second_readings import Asked
+    from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.schema import Round, SuspectedLabel
     from clinical_backend.storage.stores import Stores
 
 __all__ = ["run_round"]
 
 logger = logging.getLogger(__name__)
+
+_SECOND_READINGS = 2
+"""Keeps their draws apart from those of the audit, which are made of the same seed and round."""
 
 
 def run_round(workshop: Workshop, row: Round) -> None:
@@ -137,10 +146,12 @@ def run_round(workshop: Workshop, row: Round) -> None:
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
+        second = _second_readings(workshop, snapshot, row, suspects, ordinary=len(ranked))
+        among = _places(second, len(ranked), settings.seed, row.number)
         require_unchanged(workshop, project_id)
-        published = publish(
-            stores, Publisher(workshop.client, stores.database.require_fence), snapshot.scheme, row, ranked, ticked
-        )
+        publisher = Publisher(workshop.client, stores.database.require_fence)
+        published = publish(stores, publisher, snapshot.scheme, row, ranked, ticked, among)
+        queue = [task for task in published.task_ids if task not in {one.task_id for one in second.asked}]
     report = {
         "acquisition": choice.acquisition,
         "reason": choice.reason,
@@ -160,9 +171,11 @@ def run_round(workshop: Workshop, row: Round) -> None:
             "exemplars": snapshot.target.exemplars,
             "query": len(inputs.query),
             "embedded": embedded,
-            "queue": len(published.task_ids),
-            "skipped_in_queue": (skipped := len(snapshot.labels.skipped.intersection(published.task_ids))),
+            "queue": len(queue),
+            "skipped_in_queue": (skipped := len(snapshot.labels.skipped.intersection(queue))),
+            "second_readings": len(published.task_ids) - len(queue),
         },
+        "second_look": second.report(),
         "measurements": fitted.measurements,
         "promotion": promotion.report,
         "evaluation": evaluation,
@@ -179,7 +192,10 @@ def run_round(workshop: Workshop, row: Round) -> None:
         ],
     }
     stores.labels.suspect(project_id, suspects)
-    stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, skipped=skipped)
+    aside = skipped + len(published.task_ids) - len(queue)
+    stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
+    stores.second_readings.mark_drawn(project_id, second.drawn_read)
+    try_to_settle(workshop, snapshot.project)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,
@@ -189,6 +205,30 @@ def run_round(workshop: Workshop, row: Round) -> None:
         choice.acquisition,
         choice.reason,
     )
+
+
+def _second_readings(
+    workshop: Workshop, snapshot: Snapshot, row: Round, suspects: Sequence[SuspectedLabel], *, ordinary: int
+) -> Choice:
+    """Choose what is read again beside so many ordinary tasks."""
+    store, settings = workshop.stores.second_readings, workshop.settings_of(row.project_id)
+    return choose(
+        settings,
+        snapshot.labels,
+        suspects,
+        store.all(row.project_id),
+        store.checks(row.project_id),
+        ordinary=ordinary,
+        answers_wanted=snapshot.project.maximum_annotations,
+        generator=np.random.default_rng([settings.seed, row.number, _SECOND_READINGS]),
+        now=workshop.client.server_time(),
+    )
+
+
+def _places(second: Choice, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
+    """Spread second readings over the queue, at places that no reader can guess."""
+    generator = np.random.default_rng([seed, number, _SECOND_READINGS, 1])
+    return dict(zip(places(ordinary + len(second.asked), len(second.asked), generator), second.asked, strict=True))
 
 
 def _unled(stores: Stores, project_id: int) -> frozenset[int]:

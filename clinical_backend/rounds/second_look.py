@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.labelstudio.views import show_tasks
 from clinical_backend.rounds.similarity import centred_cosine
 from clinical_backend.storage.schema import SuspectedLabel
 
@@ -24,14 +23,13 @@ if TYPE_CHECKING:
 
     from clinical_backend.rounds.fit import Fit
     from clinical_backend.rounds.inputs import Inputs
-    from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.stores import Stores
 
-__all__ = ["TAB_TITLE", "SecondLookTask", "find_suspects", "read_second_look", "send_second_look"]
-
-TAB_TITLE = "Second look"
+__all__ = ["SecondLookTask", "find_suspects", "read_second_look"]
 
 _KEPT = 500
+_LEAST_FLOOR = 0.5
+"""Of the score, as if all classes were equally frequent: below it the classifiers agree with the reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,11 @@ class SecondLookTask:
 def find_suspects(
     project_id: int, inputs: Inputs, fitted: Fit, classes: Sequence[str], *, settled: Collection[int] = ()
 ) -> list[SuspectedLabel]:
-    """Return the labels of common classes that most speaks against, the most suspicious first, 500 at most.
+    """Return the labels of common classes that much speaks against, the most suspicious first, 500 at most.
+
+    The floor is that of confident learning: a label is doubted if its case looks at least as rare as cases that readers
+    called rare do on average, to classifiers that had not seen the label either way. It falls and rises with how well
+    the project's classifier tells them apart, but not below half.
 
     Parameters
     ----------
@@ -88,7 +90,8 @@ def find_suspects(
     rare = np.array([fitted.labels[task] in classes for task in tasks.tolist()], dtype=bool)
     probability = fitted.held_out.rare_probability(tasks, features, classes).astype(np.float64)
     nearest, likeness = _nearest_exemplar(tasks, features, inputs)
-    doubtful = ~rare & ~np.isin(tasks, list(settled)) & ~np.isin(tasks, inputs.query.tasks)
+    floor = max(_LEAST_FLOOR, float(probability[rare].mean())) if rare.any() else np.inf
+    doubtful = (probability >= floor) & ~rare & ~np.isin(tasks, list(settled)) & ~np.isin(tasks, inputs.query.tasks)
     second = np.zeros(len(tasks)) if likeness is None else likeness
     order = [row for row in np.lexsort((-second, -probability)) if doubtful[row]][:_KEPT]
     return [
@@ -131,25 +134,6 @@ def read_second_look(stores: Stores, project_id: int, limit: int = 100) -> list[
     ]
 
 
-def send_second_look(workshop: Workshop, project_id: int, task_ids: Sequence[int]) -> str:
-    """Make, or renew, the tab "Second look" in Label Studio's Data Manager with these tasks.
-
-    Returns
-    -------
-    str
-        Its address.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When there is no task.
-    LabelStudioError
-        When Label Studio refuses.
-    """
-    view = show_tasks(workshop.client, project_id, TAB_TITLE, task_ids)
-    return f"{workshop.settings.browser_url}/projects/{project_id}/data?tab={view.id}"
-
-
 def _nearest_exemplar(
     tasks: NDArray[np.int64], features: NDArray[np.float32], inputs: Inputs
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
@@ -166,8 +150,7 @@ def _nearest_exemplar(
 def _reason(row: SuspectedLabel) -> str:
     found = [f"Labelled {row.label!r}."]
     if row.rare_probability is not None:
-        verb = "call it rare" if row.rare_probability >= 0.5 else "doubt it, though they call it common too"
-        found.append(f"Classifiers that had not seen this label {verb}.")
+        found.append("Classifiers that had not seen this label call it rare.")
     if row.nearest_exemplar is not None and row.similarity is not None:
         found.append(f"Most like task {row.nearest_exemplar} (similarity {row.similarity:.2f}).")
     return " ".join(found)

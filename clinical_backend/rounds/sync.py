@@ -12,6 +12,7 @@ from clinical_backend.labelstudio.labeling import LabelingScheme, read_scheme
 from clinical_backend.labelstudio.labels import Labels, fetch_labels
 from clinical_backend.rounds.grouping import group_key
 from clinical_backend.rounds.ledger import enter
+from clinical_backend.rounds.second_readings import note_double_readings
 from clinical_backend.rounds.target import Target, find_target
 from clinical_backend.storage.model_folder import identity_of
 from clinical_backend.storage.schema import Draw
@@ -83,7 +84,8 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     labels = fetch_labels(client, project, scheme, stars=settings.stars)
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
-    ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds)
+    read_again = note_double_readings(stores, project_id, labels)
+    ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project_id, ledger)
     stores.projects.change(project_id, label_config=project.label_config)
     tasks = stores.images.all(project_id)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select
 
 from clinical_backend.storage.projects import locked_project
-from clinical_backend.storage.schema import Draw, Origin, QueuedTask, Round, SuspectedLabel, TaskImage, TaskLabel
+from clinical_backend.storage.schema import (
+    Draw,
+    LabelCheck,
+    Origin,
+    QueuedTask,
+    ReadingState,
+    Round,
+    SecondReading,
+    SuspectedLabel,
+    TaskImage,
+    TaskLabel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,16 +74,20 @@ class LabelStore:
             return {row.task_id: row for row in rows}
 
     def ledger(self, project_id: int) -> list[LedgerEntry]:
-        """Return the tasks of a project that have a class, in the order in which they were answered."""
+        """Return the tasks of a project that have a class, in the order in which they were answered.
+
+        Where readers are tied it is that of the first answer: a second reading takes no find and no draw away.
+        """
+        label = func.coalesce(TaskLabel.label, TaskLabel.first_class)
         columns = (
             TaskLabel.task_id,
-            TaskLabel.label,
+            label,
             TaskLabel.origin,
             TaskLabel.draw,
             TaskLabel.round_number,
             TaskLabel.readings,
         )
-        query = select(*columns).where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None))
+        query = select(*columns).where(TaskLabel.project_id == project_id, label.is_not(None))
         with self._database.read() as session:
             rows = session.execute(query.order_by(TaskLabel.labelled_at, TaskLabel.task_id))
             return [LedgerEntry(row[0], row[1] or "", *row[2:]) for row in rows]
@@ -157,13 +172,27 @@ class LabelStore:
             session.add_all(labels)
 
     def suspected(self, project_id: int, limit: int) -> list[SuspectedLabel]:
-        """Return the labels that deserve a second look, those that were changed since left out."""
+        """Return the labels that deserve a second look; left out are those that were changed or looked at since."""
         same = (
             (TaskLabel.project_id == SuspectedLabel.project_id)
             & (TaskLabel.task_id == SuspectedLabel.task_id)
             & (TaskLabel.label == SuspectedLabel.label)
         )
-        query = select(SuspectedLabel).join(TaskLabel, same).where(SuspectedLabel.project_id == project_id)
+        read = select(SecondReading.task_id).where(
+            SecondReading.project_id == SuspectedLabel.project_id,
+            SecondReading.task_id == SuspectedLabel.task_id,
+            SecondReading.state == ReadingState.READ,
+        )
+        checked = select(LabelCheck.task_id).where(
+            LabelCheck.project_id == SuspectedLabel.project_id,
+            LabelCheck.task_id == SuspectedLabel.task_id,
+            LabelCheck.label == SuspectedLabel.label,
+        )
+        query = (
+            select(SuspectedLabel)
+            .join(TaskLabel, same)
+            .where(SuspectedLabel.project_id == project_id, TaskLabel.readings < 2, ~read.exists(), ~checked.exists())
+        )
         order = (SuspectedLabel.suspicion.desc(), SuspectedLabel.similarity.desc(), SuspectedLabel.task_id)
         with self._database.read() as session:
             return list(session.scalars(query.order_by(*order).limit(limit)))

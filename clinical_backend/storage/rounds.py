@@ -81,7 +81,7 @@ class RoundStore:
             session.add_all(queue)
 
     def publish(
-        self, row: Round, report: dict[str, Any], size: int, switched_at: float | None = None, *, skipped: int = 0
+        self, row: Round, report: dict[str, Any], size: int, switched_at: float | None = None, *, aside: int = 0
     ) -> None:
         """Note that the round came to its end with a queue of this size, which Label Studio serves.
 
@@ -91,10 +91,11 @@ class RoundStore:
         ----------
         switched_at
             When readers got the queue, by Label Studio's clock.
-        skipped
-            Tasks of it that a reader skipped before, and only others are served.
+        aside
+            Tasks of it that do not count as left: those that a reader skipped before, and second readings. They are
+            served to some readers alone, and would make one round after the other due.
         """
-        values: dict[str, Any] = {"queue_left": size - skipped, "problem": None, "failures": 0, "not_before": 0.0}
+        values: dict[str, Any] = {"queue_left": size - aside, "problem": None, "failures": 0, "not_before": 0.0}
         if size:
             values["published_version"] = row.version
         ended = {

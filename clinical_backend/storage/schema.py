@@ -17,13 +17,16 @@ __all__ = [
     "Base",
     "Draw",
     "Feature",
+    "LabelCheck",
     "ModelFolder",
     "Origin",
     "Project",
     "ProjectLease",
     "QueuedTask",
+    "ReadingState",
     "Round",
     "RoundState",
+    "SecondReading",
     "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
@@ -62,6 +65,17 @@ class Origin(StrEnum):
     """A prediction was made an annotation in bulk; nobody looked at the image."""
 
 
+class ReadingState(StrEnum):
+    """Where a second reading stands."""
+
+    ASKED = "asked"
+    """The lead asked for it; it waits for the next queue."""
+    OPEN = "open"
+    """Label Studio serves it to another reader, or is about to."""
+    READ = "read"
+    """Another reader has answered."""
+
+
 class Base(DeclarativeBase):
     """Base of all tables."""
 
@@ -73,6 +87,7 @@ class Base(DeclarativeBase):
         RoundState: StoredEnum(RoundState),
         Draw: StoredEnum(Draw),
         Origin: StoredEnum(Origin),
+        ReadingState: StoredEnum(ReadingState),
     }
 
 
@@ -261,6 +276,8 @@ class TaskLabel(Base):
     """When one of its answers was last changed, by Label Studio's clock."""
     answers: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
     """Reader and class of each annotation where readers disagree and no star settles it."""
+    first_class: Mapped[str | None] = mapped_column(default=None)
+    """What the first reader said where readers are tied: the label counts as that until they settle it."""
 
 
 class SuspectedLabel(Base):
@@ -275,3 +292,49 @@ class SuspectedLabel(Base):
     rare_probability: Mapped[float | None] = mapped_column(default=None)
     nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
     similarity: Mapped[float | None] = mapped_column(default=None)
+
+
+class SecondReading(Base):
+    """A task that another reader is asked to read without seeing the first answer, or has read so.
+
+    It is stored before Label Studio is told, so that a process that dies in between leaves nothing marked for ever.
+    """
+
+    __tablename__ = "second_readings"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[ReadingState]
+    label: Mapped[str]
+    """The class that it had when it was asked for."""
+    readings: Mapped[int]
+    """How many readers had answered it then; 0 where an import or a model had."""
+    suspicion: Mapped[float | None] = mapped_column(default=None)
+    """How much spoke against the label, if that is why."""
+    at_random: Mapped[bool] = mapped_column(default=False)
+    """Whether it was drawn at random from what readers had answered, so that it tells of ordinary cases."""
+    by_lead: Mapped[bool] = mapped_column(default=False)
+    asked_at: Mapped[float]
+    overlap: Mapped[int | None] = mapped_column(default=None)
+    """How many answers Label Studio wanted before; put back when this ends."""
+    raised_to: Mapped[int | None] = mapped_column(default=None)
+    """How many it was told to want. Where it wants another number by now, somebody else said so."""
+    read_at: Mapped[float | None] = mapped_column(default=None)
+    answers: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
+    """Reader and class of each answer as they were first seen together: later corrections are no agreement."""
+
+
+class LabelCheck(Base):
+    """What a person said of a label on our own page; the label itself changes in Label Studio alone."""
+
+    __tablename__ = "label_checks"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    """The class that it had. With another one by now, the check says nothing of it."""
+    answer: Mapped[str]
+    """The class that the person gave."""
+    blind: Mapped[bool]
+    """Whether the person did not see the class that it had."""
+    checked_at: Mapped[float]

@@ -9,6 +9,7 @@ from clinical_backend.storage.labels import LabelStore
 from clinical_backend.storage.leases import LeaseStore
 from clinical_backend.storage.projects import ProjectStore
 from clinical_backend.storage.rounds import RoundStore
+from clinical_backend.storage.second_readings import SecondReadingStore
 from clinical_backend.storage.troubles import TroubleStore
 
 if TYPE_CHECKING:
@@ -28,3 +29,4 @@ class Stores:
         self.labels = LabelStore(database)
         self.troubles = TroubleStore(database)
         self.leases = LeaseStore(database)
+        self.second_readings = SecondReadingStore(database)

@@ -22,14 +22,13 @@ from clinical_backend.rounds.options import (
     store_options,
 )
 from clinical_backend.rounds.scheme import classes_of, learnable_controls
-from clinical_backend.rounds.second_look import send_second_look
 from clinical_backend.web.backend_api import ThisBackend
 from clinical_backend.web.flash import Flash
 from clinical_backend.web.pages import settings_page
 from clinical_backend.web.settings_form import read_settings
 from clinical_backend.web.site import ThisSite
 
-__all__ = ["router"]
+__all__ = ["Form", "router"]
 
 logger = logging.getLogger(__name__)
 
@@ -126,25 +125,6 @@ def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id:
         logger.warning("Project %d: %s", project_id, error)
         flash = Flash(str(error), wrong=True)
     return site.back(request, f"/projects/{project_id}/model", flash)
-
-
-@router.post("/projects/{project_id}/second-look")
-def send(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
-    """Give labels back to readers, as a tab of Label Studio's Data Manager."""
-    site.project(project_id)
-    given = [str(task) for task in form.getlist("task")]
-    tasks = [int(task) for task in given if task.isdecimal() and len(task) < 19]
-    if not tasks:
-        flash = Flash("No task is ticked. Tick those that readers should look at again.", wrong=True)
-    else:
-        try:
-            address = send_second_look(site.workshop, project_id, tasks)
-            text = f"{len(tasks)} tasks stand in the tab “Second look” of Label Studio's Data Manager."
-            flash = Flash(text, link=address, link_text="Open the tab")
-        except ClinicalError as error:
-            logger.warning("Project %d: %s", project_id, error)
-            flash = Flash(str(error), wrong=True)
-    return site.back(request, f"/projects/{project_id}/second-look", flash)
 
 
 @router.post("/projects/{project_id}/settings")

@@ -24,7 +24,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.shown import shown
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores import Stores
-from clinical_backend.web import actions, pages, troubles
+from clinical_backend.web import actions, pages, second_look, troubles
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.web.hosts import KnownHosts, known_hosts
@@ -95,6 +95,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(troubles.router)
     app.include_router(actions.router)
+    app.include_router(second_look.router)
     app.mount("/static", StaticPart())
     app.add_middleware(BodyLimits)
     app.add_middleware(SameOrigin, addresses=[settings.public_url, *settings.allowed_hosts])

@@ -22,7 +22,6 @@ from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reasons import chance_of, reason_of
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.rounds.scheme import classes_of, learnable_controls, learnt_of
-from clinical_backend.rounds.second_look import read_second_look
 from clinical_backend.storage.schema import Origin, Project, Round, RoundState
 from clinical_backend.storage.statistics import statistics
 from clinical_backend.web.browsers import wants_page
@@ -41,7 +40,6 @@ __all__ = ["overview", "router", "settings_page"]
 
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
-_SECOND_LOOK = 100
 _HISTORY = 20
 _IMAGE_SECONDS = 600
 
@@ -186,13 +184,6 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     )
 
 
-@router.get("/projects/{project_id}/second-look")
-def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
-    """Show labels that may be wrong."""
-    tasks = read_second_look(site.stores, project_id, limit=_SECOND_LOOK)
-    return site.page(request, "second_look.html", project=site.project(project_id), here="second-look", tasks=tasks)
-
-
 @router.get("/projects/{project_id}/settings")
 def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show the project's settings."""
@@ -200,10 +191,10 @@ def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Respons
 
 
 @router.get("/projects/{project_id}/images/{task_id}.webp")
-async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId) -> Response:
-    """Show the image of a task of the project, small."""
+async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId, large: bool = False) -> Response:
+    """Show the image of a task of the project, small, or large enough to read it."""
     known = await run_sync(site.stores.images.all, project_id, [task_id])
-    return await run_sync(_image, site, known.get(task_id), limiter=site.previewing)
+    return await run_sync(_image, site, known.get(task_id), large, limiter=site.previewing)
 
 
 def overview(site: Site, request: Request, project_id: int) -> Response:
@@ -299,13 +290,13 @@ def _found(site: Site, project_id: int) -> dict[str, Any]:
     return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
 
 
-def _image(site: Site, known: KnownImage | None) -> Response:
+def _image(site: Site, known: KnownImage | None, large: bool) -> Response:
     if known is None:
         return Response(
             placeholder("The project has no such task."), 404, {"Cache-Control": "no-store"}, "image/svg+xml"
         )
     try:
-        content = site.previews.read(known)
+        content = site.previews.read(known, large=large)
     except ImageError as error:
         # Not an error status: the page is in order, and says in the image's place what is not.
         return Response(placeholder(str(error)), 200, {"Cache-Control": "no-store"}, "image/svg+xml")

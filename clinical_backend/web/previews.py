@@ -34,6 +34,8 @@ __all__ = ["Previews", "placeholder", "within"]
 logger = logging.getLogger(__name__)
 
 _SIDE = 256
+_LARGE_SIDE = 1024
+"""For reading: a screen shows hardly more beside the buttons."""
 _QUALITY = 82
 _CACHE_BYTES = 256 * 2**20
 _WRITES_BETWEEN_LOOKS = 200
@@ -62,6 +64,7 @@ class Previews:
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
         self._decoders = DecoderProcesses(partial(within, side=_SIDE), processes=1, seconds=_IMAGE_SECONDS)
+        self._large_decoders = DecoderProcesses(partial(within, side=_LARGE_SIDE), processes=1, seconds=_IMAGE_SECONDS)
         self._folder = workshop.settings.model_dir / "previews"
         self._failures: dict[str, tuple[float, ImageError]] = {}
         self._writes = 0
@@ -69,9 +72,10 @@ class Previews:
     def close(self) -> None:
         """End the decoder."""
         self._decoders.close()
+        self._large_decoders.close()
 
-    def read(self, image: KnownImage) -> bytes:
-        """Return a preview of a task's image as WebP.
+    def read(self, image: KnownImage, *, large: bool = False) -> bytes:
+        """Return a preview of a task's image as WebP, of at most 256 pixels a side, or 1024 to read it.
 
         Raises
         ------
@@ -81,7 +85,8 @@ class Previews:
         if image.problem is not None and not may_try(image, time.time()):
             raise ImageError(image.problem, "")
         content = image.digest or f"{image.task_id} {image.uri}"
-        key = hashlib.sha256(f"{_SIDE} {content}".encode()).hexdigest()
+        side, decoders = (_LARGE_SIDE, self._large_decoders) if large else (_SIDE, self._decoders)
+        key = hashlib.sha256(f"{side} {content}".encode()).hexdigest()
         kept = self._kept(key)
         if kept is not None:
             return kept
@@ -89,7 +94,7 @@ class Previews:
         if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
             raise failed[1]
         try:
-            pixels = self._decoders.decode(self._source.fetch(image.uri, image.task_id))
+            pixels = decoders.decode(self._source.fetch(image.uri, image.task_id))
         except ImageError as error:
             if len(self._failures) >= _FAILURES_KEPT:
                 self._failures.clear()

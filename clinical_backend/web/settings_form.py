@@ -45,6 +45,9 @@ _PREANNOTATIONS = {
 _NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": "", "class_control": ""}
 """What says of a field that there is none, whatever is set elsewhere."""
 
+_SHARES = frozenset({"audit_share", "second_look_share", "second_look_random_share"})
+"""Entered and shown as per cent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -95,6 +98,24 @@ _FIELDS = (
         "Audit share",
         "Share of the queue that is drawn at random. These draws alone tell how frequent the rare cases are and how"
         " many may be left: a larger share narrows the intervals and finds fewer.",
+        {},
+        "%",
+        numeric=True,
+    ),
+    Field(
+        "second_look_share",
+        "Second look",
+        "Share of the queue that holds doubtful labels: another reader than the first one reads them again, in the"
+        " ordinary stream and without the first answer. Needs two readers. 0: nobody is asked.",
+        {},
+        "%",
+        numeric=True,
+    ),
+    Field(
+        "second_look_random_share",
+        "Ordinary cases read again",
+        "Share of the queue that holds answered tasks drawn at random, to be read again in the same way. They tell how"
+        " far readers agree on ordinary cases; doubtful labels tell of hard ones only.",
         {},
         "%",
         numeric=True,
@@ -262,12 +283,13 @@ def read_settings(
     if sought:
         values["rare_classes"] = tuple(sought)
     values |= {name: none for name, none in _NONE.items() if entered[f"{name}_none"] and not entered[name]}
-    if entered["audit_share"]:
-        try:
-            values["audit_share"] = float(entered["audit_share"]) / 100
-        except ValueError:
-            problems["audit_share"] = "Enter a number of per cent, such as 10."
-            del values["audit_share"]
+    for name in _SHARES:
+        if entered[name]:
+            try:
+                values[name] = float(entered[name]) / 100
+            except ValueError:
+                problems[name] = "Enter a number of per cent, such as 10."
+                del values[name]
     try:
         options = ProjectOptions.model_validate(values)
     except ValidationError as error:
@@ -279,6 +301,8 @@ def read_settings(
 _RANGES = {
     "queue_size": "Enter a whole number from 1 to 5000.",
     "audit_share": "Enter a number from 0 to 90.",
+    "second_look_share": "Enter a number from 0 to 40.",
+    "second_look_random_share": "Enter a number from 0 to 40.",
     "start_training_each_n_updates": "Enter a whole number, 1 or more.",
     "group_cap": "Enter a whole number, 1 or more.",
 }
@@ -293,6 +317,6 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if name == "audit_share":
+    if name in _SHARES:
         return f"{100 * value:g}"
     return ", ".join(value) if isinstance(value, (tuple, list)) else str(value)

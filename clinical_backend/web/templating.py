@@ -49,7 +49,7 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: tuple[Callable[..., str], ...] = (ago, duration, figure, moment, number, percent)
+    filters: tuple[Callable[..., str], ...] = (ago, coefficient, duration, figure, moment, number, percent)
     environment.filters.update({one.__name__: one for one in filters})
     environment.globals["acquisitions"] = {**ACQUISITIONS, "coreset": "variety, while no target is known"}
     environment.globals["static"] = _static_addresses().__getitem__
@@ -64,6 +64,11 @@ def number(value: float) -> str:
 def figure(value: float) -> str:
     """Write a ratio with the digits that mean something: ``6.4``, ``23``."""
     return f"{value:.1f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def coefficient(value: float) -> str:
+    """Write a coefficient that is 1 at best: ``0.83``."""
+    return f"{value:.2f}"
 
 
 def percent(value: float) -> str:

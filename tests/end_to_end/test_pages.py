@@ -27,7 +27,7 @@ ROUND_SECONDS = 600.0
 """As long as a round may take on a busy machine."""
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
+PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings"]
 PATIENCE = 120_000.0
 """How long a page may take to show what is so, on a busy machine, in milliseconds."""
 
@@ -192,16 +192,28 @@ def test_one_click_goes_back_to_an_earlier_round(look, served):
     assert served.status()["round"]["number"] == before + 1
 
 
-def test_doubtful_labels_are_sent_back_to_readers(look, served, client):
+def test_a_case_is_read_again_without_its_answer_and_both_are_shown(look, served):
     page = look("/second-look")
-    ticked = page.locator("input[name=task]:checked")
-    assert ticked.count() >= 1
-    tasks = {int(box.get_attribute("value")) for box in ticked.all()}
-    page.get_by_role("button", name="Send the ticked ones to readers").click()
-    expect(page.get_by_role("status")).to_contain_text(f"{len(tasks)} tasks stand in the tab")
-    link = page.get_by_role("link", name="Open the tab")
-    assert link.get_attribute("href").startswith(f"{client.url}/projects/{served.id}/data")
-    assert "Second look" in {view.title for view in client.views(served.id)}
+    assert page.locator("input[name=task]").count() >= 1
+    assert page.locator("input[name=task]:checked").count() == 0
+    page.get_by_role("link", name="Read them here").click()
+    task = int(page.locator("input[name=task]").get_attribute("value"))
+    picture = page.get_by_role("img", name="The case to be read")
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("image => image.naturalWidth") > 32
+    label = served.stores.labels.all(served.id)[task].label
+    other = next(name for name in sorted(set(served.demo.truth.values())) if name != label)
+    page.get_by_role("button", name=other, exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("Noted.")
+    page.goto(f"{served.backend.url}/projects/{served.id}/second-look")
+    row = page.get_by_role("row").filter(has_text=f"Task {task}")
+    expect(row).to_contain_text("still open")
+    expect(row).to_contain_text(other)
+    assert served.stores.labels.all(served.id)[task].label == label
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert Axe().run(page).violations_count == 0
+    row.get_by_role("button", name="Was right").click()
+    expect(page.get_by_role("row").filter(has_text=f"Task {task}")).to_contain_text("was right")
 
 
 def test_the_list_of_projects_leads_to_each(look, served):

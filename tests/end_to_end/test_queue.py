@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.rounds.reasons import reason_of
+from clinical_backend.rounds.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
 from tests.end_to_end.conftest import Loop, wait_until
 
@@ -52,7 +52,7 @@ def test_a_reader_sees_why_a_task_is_served_where_the_config_has_a_text_for_it(l
     assert task.id == first.task_id
     (shown,) = loop.client.session.request("GET", f"api/tasks/{task.id}/")["predictions"]
     (reason,) = [region["value"]["text"] for region in shown["result"] if region["from_name"] == "reason"]
-    assert reason == [reason_of(first)]
+    assert reason == [reason_for_reader(first)]
 
 
 def test_two_readers_share_the_queue_without_meeting(loop, second_client):

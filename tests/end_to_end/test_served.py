@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.rounds.reasons import reason_of
+from clinical_backend.rounds.reasons import reason_for_reader
 from clinical_backend.storage.schema import Draw
 from clinical_backend.versions import on_demand_version
 from tests.chromium import chromium_browser, needs_chromium
@@ -156,7 +156,7 @@ def test_the_reason_is_read_and_not_exported(loop, browser, hidden):
     loop.connect()
     (first, *_), _held = served(loop)
     open_stream(browser, loop)
-    assert browser.get_by_text(reason_of(first)).count() == hidden
+    assert browser.get_by_text(reason_for_reader(first)).count() == hidden
     browser.locator(f'input[name="{loop.demo.truth[first.task_id]}"]').first.check(force=True)
     submit(browser)
     (answer,) = loop.client.session.request("GET", f"api/tasks/{first.task_id}/annotations/")

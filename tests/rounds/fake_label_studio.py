@@ -28,6 +28,8 @@ class FakeLabelStudio:
         self.uris = dict(uris)
         self.data = {}
         self.answers = {}
+        self.overlap = {}
+        self.unlabelled = set()
         self.predictions = {}
         self.config = CONFIG
         self.model_version = ""
@@ -52,6 +54,18 @@ class FakeLabelStudio:
         now = datetime.now(UTC)
         made = {"id": task_id, "result": result, "created_at": now, "lead_time": 0.0, "completed_by": 1} | fields
         self.answers[task_id] = [Annotation(**made)]
+
+    def read_again(self, task_id, name, reader=2, **fields):
+        """Have another reader answer, which Label Studio counts as it does."""
+        first = self.answers[task_id]
+        self.annotate(task_id, name, completed_by=reader, id=1000 * reader + task_id, **fields)
+        self.answers[task_id] = [*first, *self.answers[task_id]]
+        if len(self.answers[task_id]) >= self.overlap.get(task_id, 1):
+            self.unlabelled.discard(task_id)
+
+    def served_again(self):
+        """Return the answered tasks that other readers are served, in order."""
+        return [task for task in self.queue() if task in self.unlabelled]
 
     def queue(self):
         """Return what readers are served, in order."""
@@ -110,6 +124,26 @@ class FakeLabelStudio:
     def annotated_tasks(self, project_id):
         self._call("annotated_tasks")
         return [AnnotatedTask(id=task, annotations=answers) for task, answers in self.answers.items()]
+
+    def tasks_with_answers(self, project_id, task_ids):
+        self._call("tasks_with_answers")
+        return [
+            AnnotatedTask(
+                id=task,
+                annotations=self.answers.get(task, []),
+                overlap=self.overlap.get(task, 1),
+                is_labeled=task in self.answers and task not in self.unlabelled,
+            )
+            for task in sorted(set(task_ids))
+            if task in self.uris
+        ]
+
+    def update_task(self, task_id, *, overlap, is_labeled):
+        self._call("update_task")
+        if task_id not in self.uris:
+            raise NOT_FOUND
+        self.overlap[task_id] = overlap
+        (self.unlabelled.discard if is_labeled else self.unlabelled.add)(task_id)
 
     def import_predictions(self, project_id, items):
         self._call("import_predictions")

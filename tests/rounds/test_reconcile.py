@@ -608,12 +608,7 @@ def test_a_round_leaves_what_the_pages_show(workshop, studio):
     assert {one.task_id for one in exemplars} == {task for task in studio.answers if task in RED}
     assert conflicts == []
     suspects = read_second_look(stores, 1)
-    assert {one.task_id for one in suspects} == {task for task in studio.answers if task not in RED}
-    studio.annotate(suspects[0].task_id, "red")
-    reconcile(workshop, 1, look=True)
-    stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=False)
-    assert suspects[0].task_id not in {one.task_id for one in read_second_look(stores, 1)}
+    assert suspects == []  # none looks as rare as the red ones
 
 
 def test_another_field_groups_all_tasks_anew(workshop, studio):

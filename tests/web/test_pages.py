@@ -23,7 +23,7 @@ from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
-PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/settings"]
+PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings"]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
     "acquisition": "quality_diversity",
@@ -331,13 +331,6 @@ def test_disagreeing_readers_and_taggers_are_named(web, rich):
     assert "by reader 7" in text
 
 
-def test_a_doubtful_label_can_be_ticked(web, rich):
-    text = web.get("/projects/1/second-look").text
-    assert '<input type="checkbox" name="task" value="2" checked>' in text
-    assert "Classifiers that had not seen this label call it rare." in text
-    assert "%" not in re.sub(r"<script.*", "", text)
-
-
 @pytest.mark.parametrize("page", ["/projects", *[f"/projects/1{page}" for page in PAGES]])
 def test_what_others_wrote_is_escaped(web, filled, page):
     text = web.get(page).text
@@ -580,6 +573,8 @@ def test_what_is_set_elsewhere_can_be_said_not_to_hold(web, stores, filled):
         ("audit_share", "95", "from 0 to 90"),
         ("audit_share", "nan", "from 0 to 90"),
         ("audit_share", "a lot", "per cent"),
+        ("second_look_share", "41", "from 0 to 40"),
+        ("second_look_random_share", "some", "per cent"),
         ("acquisition", "magic", "Input should be"),
         ("group_cap", "-1", "1 or more"),
         ("rare_classes", "no such class", "not in the labeling config"),
@@ -607,11 +602,7 @@ def test_a_rollback_that_cannot_be_says_why(web, filled):
         assert 'role="alert"' in send(web, "rollback", "/model", round=number)
 
 
-def test_no_ticked_task_is_sent_to_nobody(web, filled):
-    assert "No task is ticked" in send(web, "second-look", "/second-look")
-
-
-ACTIONS = ["start", "rollback", "second-look", "settings"]
+ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
