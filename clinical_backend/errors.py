@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "RoundAbandonedError",
     "RoundTimeoutError",
+    "SettingsError",
     "StorageError",
 ]
 
@@ -117,3 +118,7 @@ class RoundTimeoutError(ClinicalError):
 
 class StorageError(ClinicalError):
     """The state on disk or in the database cannot be read or written."""
+
+
+class SettingsError(ClinicalError):
+    """A setting has a value that the backend cannot work with."""

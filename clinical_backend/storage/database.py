@@ -49,6 +49,8 @@ class Database:
     ----------
     url
         SQLAlchemy URL of an SQLite or PostgreSQL database.
+    password
+        Of the user in the URL, where it does not hold one.
 
     Raises
     ------
@@ -57,8 +59,10 @@ class Database:
         password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, password: str | None = None) -> None:
         self._url = _parse(url)
+        if password is not None and self._url.password is None:
+            self._url = self._url.set(password=password)
         if self._url.get_backend_name() == "sqlite" and self._url.database not in {None, "", ":memory:"}:
             _make_private(Path(self._url.database or ""))
         self._engine = _make_engine(self._url)
@@ -74,7 +78,8 @@ class Database:
         """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
         if settings.database_url is None:
             return cls.in_folder(settings.model_dir)
-        database = cls(settings.database_url.get_secret_value())
+        password = settings.database_password and settings.database_password.get_secret_value()
+        database = cls(settings.database_url.get_secret_value(), password)
         try:
             bind(database, settings.model_dir)
         except BaseException:
