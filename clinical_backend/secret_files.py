@@ -83,7 +83,9 @@ def _content(variable: str, path: Path) -> str:
             "Name a file that is there and that the user of the backend may read.",
         ) from None
     except UnicodeDecodeError:
-        raise SettingsError(f"The file {path} of {variable} is no text.", "Write the secret into it, and no more.") from None
+        raise SettingsError(
+            f"The file {path} of {variable} is no text.", "Write the secret into it, and no more."
+        ) from None
     if not secret.strip() or len(content) > _LONGEST or "\n" in secret:
         raise SettingsError(
             f"The file {path} of {variable} does not hold one line with a secret.",
