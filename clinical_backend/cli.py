@@ -8,7 +8,7 @@ import typer
 
 from clinical_backend.commands.benchmarks import bench
 from clinical_backend.commands.demonstrations import demo, simulate
-from clinical_backend.commands.operations import health
+from clinical_backend.commands.operations import backup, health
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status
 from clinical_backend.commands.trainings import adapt, finetune
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (serve, worker, adapt, finetune, connect, doctor, status, rollback, health, demo, simulate):
+for command in (serve, worker, adapt, finetune, connect, doctor, status, rollback, backup, health, demo, simulate):
     app.command()(command)
 app.add_typer(bench, name="bench")
 
