@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check format bench lock clean
+.PHONY: setup demo test test-image check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -33,6 +33,11 @@ demo: setup
 
 test: setup .venv-label-studio-ml/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Builds the image and runs it; needs Docker, or root and buildah (apt-get install buildah). IMAGE=NAME tests one that is
+# built, BUILD_OPTIONS go to the build.
+test-image: .venv/installed
+	$(BIN)/pytest --override-ini python_files='check_*.py' tests/image
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
