@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-versions check format bench lock clean
+.PHONY: setup demo test test-versions test-image check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -61,6 +61,11 @@ test-versions: .venv/installed
 test-on-%: .venv-label-studio-%/installed
 	@echo "Label Studio $*"
 	LABEL_STUDIO_BIN=.venv-label-studio-$*/bin/label-studio $(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(LOOP)
+
+# Builds the image and runs it; needs Docker, or root and buildah (apt-get install buildah). IMAGE=NAME tests one that is
+# built, BUILD_OPTIONS go to the build.
+test-image: .venv/installed
+	$(BIN)/pytest --override-ini python_files='check_*.py' tests/image
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

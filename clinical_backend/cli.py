@@ -9,6 +9,7 @@ import typer
 
 from clinical_backend.commands.benchmarks import bench
 from clinical_backend.commands.demonstrations import demo, simulate
+from clinical_backend.commands.operations import backup, health
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.trainings import adapt, finetune
@@ -22,7 +23,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (serve, worker, adapt, finetune, connect, doctor, status, unreadable, rollback, demo, simulate):
+for command in (
+    serve,
+    worker,
+    adapt,
+    finetune,
+    connect,
+    doctor,
+    status,
+    unreadable,
+    rollback,
+    backup,
+    health,
+    demo,
+    simulate,
+):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

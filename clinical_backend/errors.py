@@ -21,6 +21,7 @@ __all__ = [
     "PlottingError",
     "RoundAbandonedError",
     "RoundTimeoutError",
+    "SettingsError",
     "StorageError",
 ]
 
@@ -150,3 +151,7 @@ class RoundTimeoutError(ClinicalError):
 
 class StorageError(ClinicalError):
     """The state on disk or in the database cannot be read or written."""
+
+
+class SettingsError(ClinicalError):
+    """A setting has a value that the backend cannot work with."""

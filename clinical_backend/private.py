@@ -11,6 +11,12 @@ import logging
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["file_mode", "keep_private", "make_file", "make_folder", "private_umask"]
 
@@ -83,8 +89,11 @@ def keep_private(folder: Path) -> None:
     ------
     OSError
         When it cannot be made.
+    StorageError
+        When another user's files in it keep this one out.
     """
     make_folder(folder)
+    _require_rights(folder)
     others = 0o777 & ~_folder_mode(folder)
     if not folder.stat().st_mode & stat.S_ISVTX:
         _tighten(folder, others)
@@ -96,6 +105,38 @@ def keep_private(folder: Path) -> None:
                 for entry in (*folders, *files):
                     _tighten(Path(parent) / entry, others)
             _tighten(folder / name, others)  # last: should this be cut off, the next start goes on with it
+
+
+def _require_rights(folder: Path) -> None:
+    """Refuse a folder that another user has worked with, where this one may not go on.
+
+    Looked at are the folders of the backend and what lies directly in them: of one user's files, each is.
+    """
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return  # whose its files are has nothing to do with it
+    for path in _kept(folder):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        rights = os.R_OK | os.W_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
+        if status.st_uid != os.getuid() and not stat.S_ISLNK(status.st_mode) and not os.access(path, rights):
+            ours, theirs = f"{os.getuid()}:{os.getgid()}", f"{status.st_uid}:{status.st_gid}"
+            raise StorageError(
+                f"{path} belongs to another user ({theirs}), and the one that the backend runs as ({ours}) may not"
+                " read and write it.",
+                f"While no backend runs, give it to this one, as root: chown -R {ours} {folder}"
+                " (of a volume: docs/deploy.md, Users and volumes), or run the backend as its owner.",
+            )
+
+
+def _kept(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from (folder / name for name in _OUR_FILES)
+    for name in _OURS:
+        yield folder / name
+        if (folder / name).is_dir():
+            yield from (folder / name).iterdir()
 
 
 def _folder_mode(folder: Path) -> int:

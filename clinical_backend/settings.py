@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import SettingsError
+from clinical_backend.secret_files import SecretFiles, is_secret
 from clinical_backend.storable import read_json
 
 __all__ = ["EVERY_ADDRESS", "Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
@@ -27,10 +28,6 @@ Acquisition = Literal[
 Training = Literal["head", "finetune"]
 Seconds = Annotated[float, Field(gt=0)]
 Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
-
-
-class SettingsError(ClinicalError):
-    """A setting has a value that the backend cannot work with."""
 
 
 def _mode(value: object) -> object:
@@ -85,6 +82,8 @@ class ProjectOptions(BaseModel):
 class Settings(BaseSettings):
     """Settings of the whole backend, each read from the environment variable of its name in capitals.
 
+    A secret is read from a file instead where the variable of its name and ``_FILE`` says which.
+
     Attributes
     ----------
     label_studio_url
@@ -97,8 +96,8 @@ class Settings(BaseSettings):
         Where Label Studio reaches this backend; ``clinical connect`` registers it.
     model_dir
         Folder for everything that is kept: database, features, checkpoints.
-    database_url
-        PostgreSQL instead of the SQLite database in that folder; the URL holds a password.
+    database_url, database_password
+        PostgreSQL instead of the SQLite database in that folder, and its password where the URL holds none.
     kept_rounds
         Of so many of the latest published rounds, the models are kept, to go back to.
     host, port
@@ -109,9 +108,9 @@ class Settings(BaseSettings):
         Whether the server may listen on other addresses than loopback without asking for a password.
     basic_auth_user, basic_auth_pass
         When both are set, every call but the liveness check needs them.
-    redis_url
-        Redis through which any number of workers, on any number of machines, are told what is due. Without
-        it the server runs rounds in a process of its own.
+    redis_url, redis_password
+        Redis through which any number of workers, on any number of machines, are told what is due, and its password
+        where the URL holds none. Without it the server runs rounds in a process of its own.
     workers
         Number of server processes. More than one needs ``redis_url``.
     log_format
@@ -204,6 +203,7 @@ class Settings(BaseSettings):
     backend_url: str | None = None
     model_dir: Path = Path("clinical-data")
     database_url: SecretStr | None = None
+    database_password: SecretStr | None = None
     kept_rounds: int = Field(default=5, ge=1)
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
@@ -212,6 +212,7 @@ class Settings(BaseSettings):
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
     redis_url: SecretStr | None = None
+    redis_password: SecretStr | None = None
     workers: int = Field(default=1, ge=1, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
@@ -249,6 +250,19 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     ray_min_images: int = Field(default=5000, ge=1)
     seed: int = 0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - named in the environment instead
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what was passed, then the environment, then ``.env``; of secrets also the files that these name."""
+        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
     @property
     def basic_auth(self) -> tuple[str, str] | None:
@@ -296,7 +310,8 @@ class Settings(BaseSettings):
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return an environment from which another process reads these very settings."""
-        variables = dict(base)
+        secrets = {f"{name}_FILE".upper() for name, field in type(self).model_fields.items() if is_secret(field)}
+        variables = {name: value for name, value in base.items() if name not in secrets}
         for name, value in self:
             if value is None:
                 variables.pop(name.upper(), None)

@@ -1,4 +1,4 @@
-"""The image's own commands and those of the compose file, run outside Docker: no engine runs where tests do.
+"""The image's own commands and those of the compose file, run outside containers; `make test-image` runs the image.
 
 The Dockerfile and the compose files are linted and validated by `make check`. PostgreSQL is tested in tests/storage.
 """
@@ -12,12 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from rq import Worker
 
+from clinical_backend.commands import processes
 from clinical_backend.demo.ports import free_port
 from clinical_backend.settings import load_settings
 from clinical_backend.telemetry import SWITCHES
@@ -45,7 +46,7 @@ def command(words):
 
 def webhook_begun(environment):
     """Return a connection on which the first byte of a webhook's body is sent."""
-    user = f"{environment['BASIC_AUTH_USER']}:{environment['BASIC_AUTH_PASS']}"
+    user = f"{environment['BASIC_AUTH_USER']}:c0ffee"
     lines = [
         "POST /webhook HTTP/1.1",
         "Host: backend",
@@ -59,16 +60,32 @@ def webhook_begun(environment):
 
 
 @pytest.fixture(scope="module")
-def services():
-    """Return the services with every variable of .env.example set."""
-    values = {name: value or "c0ffee" for name, value in GIVEN.items()}
-    return yaml.safe_load(VARIABLE.sub(lambda match: values[match[1]], COMPOSE))["services"]
+def whole():
+    """Return the compose file with every variable of .env.example set."""
+    return yaml.safe_load(VARIABLE.sub(lambda match: GIVEN[match[1]], COMPOSE))
+
+
+@pytest.fixture(scope="module")
+def services(whole):
+    return whole["services"]
 
 
 @pytest.fixture
-def environment(services, tmp_path, redis_server, exported_backbones):
+def secrets(services, tmp_path):
+    """Return the environment's names of files that hold secrets, for a folder that stands for /run/secrets."""
+    named = {name: value for name, value in services["backend"]["environment"].items() if name.endswith("_FILE")}
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for value in named.values():
+        (folder / Path(value).name).write_text("c0ffee\n")
+    return {name: str(folder / Path(value).name) for name, value in named.items()}
+
+
+@pytest.fixture
+def environment(services, secrets, tmp_path, redis_server, exported_backbones):
     """Return what the backend's services get, with addresses of this machine."""
     redis_server.client.flushdb()
+    redis_server.client.config_set("requirepass", "c0ffee")
     shutil.copytree(exported_backbones, tmp_path / "backbones")
     image = dict(re.findall(r"\b([A-Z_]+)=(\S+)", DOCKERFILE[DOCKERFILE.rindex("ENV ") :].splitlines()[0]))
     assert (image["MODEL_DIR"], image["HOST"]) == ("/data", "0.0.0.0")
@@ -82,18 +99,62 @@ def environment(services, tmp_path, redis_server, exported_backbones):
         "REDIS_URL": redis_server.url,
     }
     kept = {name: value for name, value in wanted.items() if name not in {"DATABASE_URL", "LOCAL_FILES_DOCUMENT_ROOT"}}
-    return {**os.environ, **kept, **own}
+    yield {**os.environ, **kept, **secrets, **own}
+    redis_server.client.config_set("requirepass", "")
 
 
 def test_what_the_compose_file_asks_for_is_in_the_example_and_nothing_else():
-    assert {match[1] for match in VARIABLE.finditer(COMPOSE)} == GIVEN.keys()
-    secrets = {name for name, value in GIVEN.items() if not value}
-    assert all(f"${{{name}:?" in COMPOSE for name in secrets)
+    assert {match[1] for match in VARIABLE.finditer(COMPOSE)} == GIVEN.keys() - {"COMPOSE_PROFILES"}
+
+
+def test_no_variable_must_be_set_so_that_nothing_of_a_service_that_is_not_started_is_asked_for():
+    assert all(match[2] for match in VARIABLE.finditer(COMPOSE))
+    assert all(GIVEN[match[1]] == match[2] for match in VARIABLE.finditer(COMPOSE))
+
+
+def test_beside_a_label_studio_of_ones_own_no_service_needs_the_one_here(services, whole):
+    started = {name: service for name, service in services.items() if "profiles" not in service}
+    assert services.keys() - started.keys() == {"label-studio"} == {GIVEN["COMPOSE_PROFILES"]}
+    assert all(needed in started for service in started.values() for needed in service.get("depends_on", ()))
+    assert "label_studio_password" not in {
+        secret for service in started.values() for secret in service.get("secrets", ())
+    }
+    assert "label_studio_password" in services["label-studio"]["secrets"]
+    assert whole["secrets"].keys() == {secret for service in services.values() for secret in service.get("secrets", ())}
+
+
+def test_secrets_stand_in_no_environment_and_no_command(services):
+    for service in services.values():
+        names = {name for name in service.get("environment", {}) if re.search("PASS|KEY|TOKEN", name)}
+        assert all(name.endswith("_FILE") or name == "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN" for name in names)
+    files = {value for name, value in services["backend"]["environment"].items() if name.endswith("_FILE")}
+    assert files == {f"/run/secrets/{secret}" for secret in services["backend"]["secrets"]}
+
+
+def test_every_service_has_a_limit_of_memory_and_of_its_log_and_is_published_on_loopback(services):
+    for name, service in services.items():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        if name != "volume":  # it ends at once
+            assert service["mem_limit"]
+            assert re.fullmatch(r"\d+[ms]", service["stop_grace_period"])
+            assert "test" in service.get("healthcheck", {}) or name == "backend"  # which has that of the image
+
+
+def test_the_server_has_time_for_its_last_requests(services):
+    assert int(services["backend"]["stop_grace_period"].removesuffix("s")) > processes._LAST_REQUESTS_SECONDS
+
+
+def test_the_tag_is_the_version(services):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for name in ("volume", "backend", "worker"):
+        assert services[name]["image"] == f"clinical-backend:{version}"
 
 
 def test_settings_of_the_services_are_settings_of_the_backend(services):
     ours = {name.upper() for name in type(load_settings()).model_fields}
-    assert services["backend"]["environment"].keys() - ours <= {"DATABASE_URL"}
+    assert {name.removesuffix("_FILE") for name in services["backend"]["environment"]} <= ours
 
 
 def test_label_studio_accepts_the_backend_and_its_token(services):
@@ -101,7 +162,8 @@ def test_label_studio_accepts_the_backend_and_its_token(services):
     assert label_studio["LABEL_STUDIO_ML_BLOCK_LOCAL_IP"] == "false"
     assert label_studio["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"
     assert label_studio["LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN"] == "true"
-    assert label_studio["LABEL_STUDIO_USER_TOKEN"] == services["backend"]["environment"]["LABEL_STUDIO_API_KEY"]
+    assert "LABEL_STUDIO_USER_TOKEN=$$(cat /run/secrets/label_studio_api_key)" in services["label-studio"]["command"][0]
+    assert services["backend"]["environment"]["LABEL_STUDIO_API_KEY_FILE"] == "/run/secrets/label_studio_api_key"
 
 
 def test_the_image_runs_as_a_user_without_rights_and_is_checked():
@@ -120,7 +182,7 @@ def test_libraries_call_nobody_in_the_image_and_label_studio_neither(services):
 
 def test_the_image_exports_the_network_that_the_backend_loads(exported_backbones):
     exported = {path: path.stat().st_mtime_ns for path in exported_backbones.iterdir()}
-    words = [word.replace("/data/backbones", str(exported_backbones)) for word in instruction("RUN [")]
+    words = [word.replace("/exported/backbones", str(exported_backbones)) for word in instruction("RUN [")]
     assert str(exported_backbones) in words[-1]
     subprocess.run(words, check=True)
     assert {path: path.stat().st_mtime_ns for path in exported_backbones.iterdir()} == exported
@@ -129,15 +191,17 @@ def test_the_image_exports_the_network_that_the_backend_loads(exported_backbones
 def test_the_services_run_are_healthy_and_end_when_they_are_told_to(services, environment, redis_server):
     check = instruction("HEALTHCHECK")
 
-    def healthy():
-        return subprocess.run(check, check=False, env=environment, stderr=subprocess.DEVNULL).returncode == 0
+    def healthy(words=check):
+        return subprocess.run(words, check=False, env=environment, stderr=subprocess.DEVNULL).returncode == 0
 
+    worker_check = command(services["worker"]["healthcheck"]["test"][1:])
     assert not healthy()
+    assert not healthy(worker_check)
     server = subprocess.Popen(instruction("CMD"), env=environment)
     worker = subprocess.Popen(command(services["worker"]["command"]), env=environment)
     try:
         wait_for(healthy)
-        wait_for(lambda: [known.get_state() for known in Worker.all(connection=redis_server.client)] == ["idle"])
+        wait_for(lambda: healthy(worker_check))
         with webhook_begun(environment) as webhook:
             for process in (worker, server):
                 process.send_signal(signal.SIGTERM)

@@ -49,6 +49,7 @@ def connect_redis(settings: Settings) -> Redis:
     try:
         return Redis.from_url(
             settings.redis_url.get_secret_value(),
+            password=settings.redis_password and settings.redis_password.get_secret_value(),
             socket_connect_timeout=_CONNECT_SECONDS,
             socket_timeout=_ANSWER_SECONDS,
             health_check_interval=30,

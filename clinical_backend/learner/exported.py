@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnxruntime
@@ -17,13 +20,14 @@ from clinical_backend.learner.files import write_aside
 from clinical_backend.private import file_mode, make_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-__all__ = ["ExportedBackbone", "exported_backbone"]
+__all__ = ["SHIPPED", "ExportedBackbone", "exported_backbone"]
 
 _log = logging.getLogger(__name__)
+
+SHIPPED: Final = Path(sys.prefix, "share", "clinical-backend", "backbones")
+"""Where an installation may hold networks that are exported already, as the image does: read, never written."""
 
 _TOLERANCE = 1e-4
 _FORMAT = 1
@@ -46,14 +50,22 @@ class ExportedBackbone(Backbone):
 def exported_backbone(spec: BackboneSpec, folder: Path, *, threads: int) -> ExportedBackbone:
     """Return the backbone from its exported file; export it first where that is missing or damaged.
 
+    A file that the installation came with goes before one in the folder.
+
     Raises
     ------
     ModelError
         When the network cannot be built or exported, or its export does not give the same features.
     """
+    name = f"{spec.architecture}-{hashlib.sha256(spec.key.encode()).hexdigest()[:16]}.onnx"
+    shipped = None
+    with suppress(OSError):
+        shipped = _exported_dimension(spec, SHIPPED / name)
+    if shipped is not None:
+        return ExportedBackbone(spec, shipped, SHIPPED / name, threads=threads)
     try:
         make_folder(folder)
-        model = folder / f"{spec.architecture}-{hashlib.sha256(spec.key.encode()).hexdigest()[:16]}.onnx"
+        model = folder / name
         dimension = _exported_dimension(spec, model)
         if dimension is None:
             with FileLock(model.with_suffix(".lock"), mode=file_mode(folder)):

@@ -77,6 +77,8 @@ class Database:
     ----------
     url
         SQLAlchemy URL of an SQLite or PostgreSQL database.
+    password
+        Of the user in the URL, where it does not hold one.
 
     Raises
     ------
@@ -85,9 +87,11 @@ class Database:
         password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, password: str | None = None) -> None:
         self._url = _parse(url)
-        self._seal = None
+        self._seal: Seal | None = None
+        if password is not None and self._url.password is None:
+            self._url = self._url.set(password=password)
         if self._url.get_backend_name() == "sqlite" and self._url.database not in {None, "", ":memory:"}:
             path = Path(self._url.database or "")
             _make_private(path)
@@ -105,7 +109,8 @@ class Database:
         """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
         if settings.database_url is None:
             return cls.in_folder(settings.model_dir)
-        database = cls(settings.database_url.get_secret_value())
+        password = settings.database_password and settings.database_password.get_secret_value()
+        database = cls(settings.database_url.get_secret_value(), password)
         try:
             bind(database, settings.model_dir)
         except BaseException:

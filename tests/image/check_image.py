@@ -1,0 +1,165 @@
+"""What the image does when it runs: as its user and others, on new and old volumes, until it is told to end."""
+
+import io
+import re
+import signal
+import sqlite3
+import tarfile
+import tomllib
+from contextlib import ExitStack
+
+import pytest
+
+from clinical_backend.demo.ports import free_port
+from tests.image.conftest import COMPOSE
+from tests.image.engines import ROOT
+from tests.jobs.test_local import wait_for
+
+pytestmark = pytest.mark.timeout(900)
+
+SERVICES = COMPOSE["services"]
+COMPLAINTS = re.compile(r"Traceback|Read-only file system|Permission denied|not writable|KeyError")
+OWNER = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"]
+
+
+def seconds(text):
+    minutes = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", text)
+    return 60 * int(minutes[1] or 0) + int(minutes[2] or 0)
+
+
+def health(part):
+    return SERVICES["worker"]["healthcheck"]["test"][1:] if part == "worker" else ["clinical", "health", "server"]
+
+
+@pytest.fixture
+def run(engine, image, volume, settings):
+    """Return a function that runs containers on one volume until the test is over."""
+    with ExitStack() as stack:
+
+        def start(*command, user=None, capabilities=(), **more):
+            environment = settings | {"PORT": str(free_port())} | more
+            return stack.enter_context(
+                engine.container(
+                    image, command, user=user, environment=environment, volume=volume, capabilities=capabilities
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def as_root(run):
+    """Return a function that runs a script as root in the image."""
+
+    def do(script, capabilities=OWNER):
+        container = run("sh", "-ec", script, user="0:0", capabilities=capabilities)
+        assert container.wait(120) == 0, container.log
+        return container.log
+
+    return do
+
+
+def give_volume(run, owner):
+    """Do what the service ``volume`` of the compose file does."""
+    service = SERVICES["volume"]
+    words = [*service["entrypoint"], *(word.replace("$$", "$") for word in service["command"])]
+    container = run(*words, user=service["user"], capabilities=service["cap_add"], OWNER=owner)
+    assert container.wait(120) == 0, container.log
+
+
+def is_well(container, part):
+    return container.run(*health(part)).returncode == 0
+
+
+def check_service(run, user):
+    """Start server and worker, see that they are well, and end them as the compose file does."""
+    server, worker = run(user=user), run("clinical", "worker", user=user)
+    wait_for(lambda: is_well(server, "server") or server.process.poll() is not None)
+    wait_for(lambda: is_well(worker, "worker") or worker.process.poll() is not None)
+    for container, part in ((server, "backend"), (worker, "worker")):
+        assert container.process.poll() is None, container.log
+        container.signal(signal.SIGTERM)
+        container.wait(seconds(SERVICES[part]["stop_grace_period"]))
+        assert not COMPLAINTS.search(container.log), container.log
+    assert worker.process.returncode == 0
+
+
+def test_the_tag_is_the_version_that_is_installed(run):
+    told = run("python", "-c", "from importlib.metadata import version; print(version('clinical-backend'))")
+    assert told.wait(120) == 0
+    assert COMPOSE["x-image"]["image"].partition(":")[2] == told.log.strip()
+    assert told.log.strip() == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+@pytest.mark.parametrize("user", [None, "12345:0"])
+def test_on_a_new_volume_it_serves_any_user_of_its_group(run, user):
+    check_service(run, user)
+
+
+def test_a_user_of_another_group_is_told_how_to_get_the_volume_and_then_served(run):
+    refused = run(user="12345:12345")
+    assert refused.wait(120) == 1
+    assert "/data belongs to another user (10001:0)" in refused.log
+    assert "chown -R 12345:12345 /data" in refused.log
+    assert "Traceback" not in refused.log
+    give_volume(run, "12345:12345")
+    check_service(run, "12345:12345")
+
+
+def test_the_volume_of_the_release_before_is_taken_over(run, as_root):
+    as_root("rm -rf /data/* && chown 10001:10001 /data && chmod 0700 /data")
+    check_service(run, "10001:10001")
+    check_service(run, None)
+    refused = run(user="12345:0")
+    assert refused.wait(120) == 1
+    assert "chown -R 12345:0 /data" in refused.log
+    give_volume(run, "12345:0")
+    check_service(run, "12345:0")
+    assert as_root("find /data ! -uid 12345").strip() == ""
+
+
+def test_a_worker_that_is_stopped_is_not_well(run):
+    worker = run("clinical", "worker")
+    wait_for(lambda: is_well(worker, "worker"))
+    worker.signal(signal.SIGSTOP)
+    wait_for(lambda: not is_well(worker, "worker"))
+
+
+def test_the_first_start_needs_no_torch_and_writes_nothing_outside_its_volume(run, as_root):
+    script = (
+        "import sys; from pathlib import Path; from clinical_backend.learner.backbones import load_backbone;"
+        "print(load_backbone(folder=Path('/data/backbones'), device='cpu').engine, 'torch' in sys.modules)"
+    )
+    loaded = run("python", "-c", script)
+    assert loaded.wait(120) == 0, loaded.log
+    assert loaded.log.strip() == "ONNX Runtime on cpu False"
+    assert as_root("ls -A /data").strip() == ""
+
+
+def test_secrets_are_read_from_files(run, as_root, settings):
+    as_root("echo secret > /data/secret && chown 10001:0 /data/secret")
+    del settings["BASIC_AUTH_PASS"], settings["LABEL_STUDIO_API_KEY"]
+    files = {"BASIC_AUTH_PASS_FILE": "/data/secret", "LABEL_STUDIO_API_KEY_FILE": "/data/secret"}
+    server = run(**files)
+    wait_for(lambda: is_well(server, "server") or server.process.poll() is not None)
+    assert server.process.poll() is None, server.log
+
+
+def test_a_backup_is_made_beside_a_server_that_runs(run, tmp_path):
+    server = run()
+    wait_for(lambda: is_well(server, "server"))
+    made = server.run("clinical", "backup")
+    assert made.returncode == 0, made.stderr
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as tar:
+        database = tar.extractfile("clinical.sqlite3").read()
+    (tmp_path / "clinical.sqlite3").write_bytes(database)
+    connection = sqlite3.connect(tmp_path / "clinical.sqlite3")
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+
+
+def test_without_a_password_it_does_not_serve_the_network(run, settings):
+    del settings["BASIC_AUTH_PASS"], settings["BASIC_AUTH_USER"]
+    refused = run()
+    assert refused.wait(120) == 1
+    assert "BASIC_AUTH_PASS" in refused.log
