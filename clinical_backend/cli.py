@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -10,6 +12,7 @@ from clinical_backend.commands.benchmarks import bench
 from clinical_backend.commands.demonstrations import demo, simulate
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status
+from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune
 from clinical_backend.errors import ClinicalError
 
@@ -31,5 +34,20 @@ def main() -> None:
     try:
         app()
     except ClinicalError as error:
-        print(f"clinical: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clinical {version('clinical-backend')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

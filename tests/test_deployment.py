@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -97,6 +98,9 @@ def test_settings_of_the_services_are_settings_of_the_backend(services):
 
 
 def test_label_studio_accepts_the_backend_and_its_token(services):
+    name = urlsplit(services["backend"]["environment"]["BACKEND_URL"]).hostname
+    assert "." in name  # else it sends no webhooks there
+    assert services["backend"]["networks"]["default"]["aliases"] == [name]
     label_studio = services["label-studio"]["environment"]
     assert label_studio["LABEL_STUDIO_ML_BLOCK_LOCAL_IP"] == "false"
     assert label_studio["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"

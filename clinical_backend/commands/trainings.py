@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clinical_backend.commands.shared import Background, Project, read_settings
+from clinical_backend.commands.terminal import say
 
 __all__ = ["adapt", "finetune"]
 
@@ -20,7 +21,7 @@ def adapt(
     settings = read_settings()
     if background:
         stay_in_background()
-    print(adapt_project(Workshop(settings, Database.of(settings)), project))
+    say(adapt_project(Workshop(settings, Database.of(settings)), project))
 
 
 def finetune(
@@ -36,4 +37,4 @@ def finetune(
     settings = read_settings()
     if background:
         stay_in_background()
-    print(finetune_project(Workshop(settings, Database.of(settings)), project))
+    say(finetune_project(Workshop(settings, Database.of(settings)), project))
