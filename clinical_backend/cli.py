@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -12,6 +14,7 @@ from clinical_backend.commands.demonstrations import demo, simulate
 from clinical_backend.commands.operations import backup, health
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status, unreadable
+from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune
 from clinical_backend.errors import ClinicalError
 
@@ -47,7 +50,7 @@ def main() -> None:
     try:
         app()
     except ClinicalError as error:
-        print(f"clinical: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
     finally:
         _flush()
@@ -61,3 +64,18 @@ def _flush() -> None:
                 stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes once more
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clinical {version('clinical-backend')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

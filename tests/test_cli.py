@@ -1,13 +1,23 @@
 import json
+import os
+import pty
 import sys
+from contextlib import redirect_stdout
+from importlib.metadata import version
 
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
 from clinical_backend import cli
+from clinical_backend.commands import summary
+from clinical_backend.commands import terminal as terminal_commands
 from clinical_backend.errors import LabelingConfigError
+from clinical_backend.findings.interval import Interval
 from clinical_backend.labelstudio import connect as connecting
+from clinical_backend.rounds.findings import Findings
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import Draw, Origin, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
 from tests.storage.started import start_round
 
@@ -85,18 +95,122 @@ def test_a_label_studio_that_is_not_there_is_said_without_the_key(capsys, monkey
     assert "0123456789abcdef" not in said
 
 
-def test_status_shows_a_project_and_tells_how_to_connect_an_unknown_one(tmp_path):
+@pytest.fixture
+def project(tmp_path):
+    """Return a project 4 with labels, a queue that was published, and a question that is open."""
     database = Database.in_folder(tmp_path / "data")
     stores = Stores(database)
     stores.projects.register(4)
-    stores.rounds.publish(start_round(stores, 4), {"acquisition": "flqmi"}, 9)
+    stores.projects.change(4, title="Blood\x1b[2J cells")
+    evaluation = {"classes": ["rare", "common"], "confusion": [[3, 1], [0, 8]], "support": [4, 8], "method": "m"}
+    report = {"acquisition": "flqmi", "target": ["rare"], "counts": {"queue": 12}, "evaluation": evaluation}
+    stores.rounds.publish(start_round(stores, 4), report, 9)
+    with database.write() as session:
+        for task in range(12):
+            label = "rare" if task < 4 else "common"
+            origin, draw = (Origin.IMPORTED, None) if task == 0 else (Origin.QUEUE, Draw.TARGET)
+            session.add(
+                TaskLabel(
+                    project_id=4,
+                    task_id=task,
+                    label=label,
+                    steer=int(task < 2),
+                    origin=origin,
+                    draw=draw,
+                    labelled_at=1.0,
+                )
+            )
+            session.add(TaskImage(project_id=4, task_id=100 + task, uri="u", digest=f"d{task}"))
+    yield stores
     database.close()
+
+
+def test_status_is_six_lines_for_a_lead(project):
     shown = run("status", "--project", "4")
-    found = json.loads(shown.stdout)
+    assert shown.exit_code == 0
+    lines = [line.split("  ", 1) for line in shown.stdout.splitlines()]
+    assert {heading.strip(): text.strip() for heading, text in lines} == {
+        "Project 4": "'Blood\\x1b[2J cells' looks for rare, by tags",
+        "Labels": "12 tasks labelled, 12 to go; 2 exemplars tagged",
+        "Found": "4 rare cases, 3 of them in 11 labels from queues; random order: known after 20 more labels of random"
+        " draws",
+        "Queue": "9 of 12 tasks left of round 1, just now",
+        "Model": "recognises 3 of 4 rare (75%) that it did not learn from",
+        "Needs attention": "nothing",
+    }
+
+
+def test_status_says_what_needs_attention_and_where(project):
+    project.projects.change(4, problem="The disk is full. Free some of it.", request="a tag changed")
+    start_round(project, 4)
+    shown = run("status", "--project", "4").stdout
+    assert "Needs attention  The disk is full. Free some of it. http://127.0.0.1:9090/projects/4" in shown
+    assert "round 2 is running: reading tasks and labels" in shown
+
+
+def test_status_of_a_project_that_only_just_came(tmp_path):
+    database = Database.in_folder(tmp_path / "data")
+    Stores(database).projects.register(4)
+    database.close()
+    shown = run("status", "--project", "4").stdout
+    assert len(shown.splitlines()) == 6
+    assert "looks for nothing yet" in shown
+    assert "none is published yet; a round is due, because " in shown
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.05, 0.02, 0.1), "about 5.0 (95 % interval 2.0 to 10)"),
+        (Interval(None, None, 0.03), "at most 3.0, with 95 % confidence"),
+        (Interval(None, 0.2, None), "at least 20, with 95 % confidence"),
+        (None, "known after 7 more labels of random draws"),
+    ],
+)
+def test_status_says_of_random_order_what_the_evidence_carries(interval, text):
+    found = Findings(target=("rare",), found=9, curve=[(0, 0), (100, 9)], prevalence=interval, missing=7)
+    assert text in summary.found_line(found)
+
+
+def test_status_for_machines_is_json_and_an_unknown_project_says_how_to_connect(project):
+    found = json.loads(run("status", "--project", "4", "--json").stdout)
     assert (found["queue_left"], found["round"]["number"], found["round"]["acquisition"]) == (9, 1, "flqmi")
     unknown = run("status", "--project", "5")
     assert unknown.exit_code == 1
     assert "clinical connect --project 5" in unknown.stdout
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals_that_want_them(project, monkeypatch, variables, coloured):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm"} | variables).items():
+        monkeypatch.setenv(name, value)
+    assert "\x1b" not in run("status", "--project", "4").stdout
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, redirect_stdout(terminal):
+        terminal_commands.say("✗ wrong", leading=1, mood="error")
+    assert ("\x1b[31m" in os.read(ours, 1000).decode()) == coloured
+    os.close(ours)
+
+
+def test_the_version_is_that_of_the_package():
+    shown = run("--version")
+    assert (shown.exit_code, shown.stdout) == (0, f"clinical {version('clinical-backend')}\n")
+
+
+def test_serve_listens_where_it_is_told_whatever_the_settings_say(capsys, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    monkeypatch.setenv("HOST", "127.0.0.1")
+    monkeypatch.setenv("PORT", "1")
+    served = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: served.append((options["host"], options["port"])))
+    assert run("serve", "--port", "9191", "--host", "::1").exit_code == 0
+    assert served == [("::1", 9191)]
+    assert (os.environ["HOST"], os.environ["PORT"]) == ("::1", "9191")
+    assert "OPEN_ACCESS" in fail(capsys, monkeypatch, "serve", "--host", "0.0.0.0")
+    assert run("serve", "--port", "70000").exit_code == 2
+    assert len(served) == 1
 
 
 def test_a_rollback_names_what_can_be_gone_back_to(capsys, monkeypatch, tmp_path):

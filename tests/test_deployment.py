@@ -12,8 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -103,6 +106,53 @@ def environment(services, secrets, tmp_path, redis_server, exported_backbones):
     redis_server.client.config_set("requirepass", "")
 
 
+def build(kind, source, folder):
+    script = f"from setuptools import build_meta; build_meta.{kind}({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return the files of the sdist and of the wheel that is built from it, as paths without the sdist's own folder."""
+    folder = tmp_path_factory.mktemp("build")
+    source = folder / "source"
+    left_out = shutil.ignore_patterns(".*", "tests", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=left_out)
+    (source / "tests").mkdir()
+    (source / "tests" / "test_nothing.py").touch()
+    build("build_sdist", source, folder)
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        sdist = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    build("build_wheel", unpacked, folder)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        return sdist, set(archive.namelist())
+
+
+def test_sdist_and_wheel_hold_what_the_backend_runs_on(built):
+    sdist, wheel = built
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "clinical_backend").rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".nbc", ".nbi"}  # compiled on this machine
+    }
+    kinds = ("py.typed", ".html", ".css", ".js", ".svg", "migrations/versions/v0001_first_release.py")
+    assert all(any(path.endswith(kind) for path in package) for kind in kinds)
+    assert package <= sdist
+    assert package == {path for path in wheel if ".dist-info/" not in path}
+    assert {"README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "requirements.txt", "MANIFEST.in"} <= sdist
+    assert not [path for path in sdist if path.startswith("tests")]
+    assert any(path.endswith("licenses/LICENSE") for path in wheel)
+
+
+def test_the_changelog_begins_with_the_version_of_the_package():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    releases = re.findall(r"^## (\S+) \(.+\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == version
+    assert releases[-1] == "0.1.0"
+
+
 def test_what_the_compose_file_asks_for_is_in_the_example_and_nothing_else():
     assert {match[1] for match in VARIABLE.finditer(COMPOSE)} == GIVEN.keys() - {"COMPOSE_PROFILES"}
 
@@ -158,6 +208,9 @@ def test_settings_of_the_services_are_settings_of_the_backend(services):
 
 
 def test_label_studio_accepts_the_backend_and_its_token(services):
+    name = urlsplit(services["backend"]["environment"]["BACKEND_URL"]).hostname
+    assert "." in name  # else it sends no webhooks there
+    assert services["backend"]["networks"]["default"]["aliases"] == [name]
     label_studio = services["label-studio"]["environment"]
     assert label_studio["LABEL_STUDIO_ML_BLOCK_LOCAL_IP"] == "false"
     assert label_studio["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"

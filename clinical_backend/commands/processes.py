@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Annotated
 
 import typer
@@ -20,8 +21,13 @@ _KEEP_ALIVE_SECONDS = 75
 """Longer than clients and proxies keep an idle connection, so that none sends into one that is being closed."""
 
 
-def serve() -> None:
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, instead of PORT.", min=0, max=65535)] = None,
+) -> None:
     """Serve Label Studio's calls and run rounds. Settings come from the environment and .env."""
+    # Processes that this one starts read there where it listens.
+    os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     import uvicorn
 
     from clinical_backend.storage.database import Database

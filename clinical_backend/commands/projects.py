@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clinical_backend.commands.shared import Project, open_client, read_settings
+from clinical_backend.commands.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,14 +72,14 @@ def connect(
             claimed=partial(_stand_forward, settings, project),
         )
     for change in changes:
-        print(f"{'•' if change.made else '!'} {change.detail}")
+        say(f"{'•' if change.made else '!'} {change.detail}", leading=1, mood="ok" if change.made else "warning")
     made = any(change.made for change in changes)
-    print("Connected." if made else "Connected already; nothing was to be changed.")
+    say("Connected." if made else "Connected already; nothing was to be changed.")
     if looked_for := _looked_for(settings, project, rare or ()):
-        print(f"Looked for: {', '.join(looked_for)}.")
+        say(f"Looked for: {', '.join(looked_for)}.")
     else:
-        print("Which finding is rare? Choose it on the project's page, or name it with --rare.")
-    print(f"Its page: {settings.page_of(project)}")
+        say("Which finding is rare? Choose it on the project's page, or name it with --rare.")
+    say(f"Its page: {settings.page_of(project)}")
 
 
 def doctor(project: Project) -> None:
@@ -106,28 +107,42 @@ def doctor(project: Project) -> None:
             left=_left(settings, project),
         )
     for finding in findings:
-        print(f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}")
+        text = f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}"
+        say(text, leading=1, mood=finding.status.value)
         if finding.cure:
-            print(f"    → {finding.cure}")
+            say(f"    → {finding.cure}", leading=5)
     if any(finding.status is Status.ERROR for finding in findings):
         raise typer.Exit(1)
 
 
-def status(project: Project) -> None:
+def status(
+    project: Project,
+    as_json: Annotated[bool, typer.Option("--json", help="All that is known, for machines.")] = False,
+) -> None:
     """Show where a project stands, from the database of this machine."""
     import json
 
     from clinical_backend.backend import Backend
+    from clinical_backend.commands.summary import ATTENTION, summarise
     from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.database import Database
 
     settings = read_settings()
-    backend = Backend(settings, Database.of(settings), LocalRunner({}))
-    found = backend.status(project)
-    if found is None:
-        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
+    database = Database.of(settings)
+    workshop = Workshop(settings, database)
+    row = workshop.stores.projects.get(project)
+    if row is None:
+        say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
         raise typer.Exit(1)
-    print(json.dumps(found, indent=2))
+    if as_json:
+        print(json.dumps(Backend(settings, database, LocalRunner({})).status(project), indent=2))
+        return
+    lines = summarise(workshop, row)
+    width = max(map(len, lines))
+    for heading, text in lines.items():
+        mood = None if heading != ATTENTION else "warning" if text else "ok"
+        say(f"{heading:{width}}  {text or 'nothing'}", leading=width, mood=mood)
 
 
 def unreadable(
@@ -163,7 +178,7 @@ def rollback(
 
     settings = read_settings()
     done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
-    print(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+    say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
 
 
 def _own_settings(settings: Settings, project: int) -> Settings:

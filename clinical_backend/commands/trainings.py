@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clinical_backend.commands.shared import Background, Project, read_settings
+from clinical_backend.commands.terminal import say
 
 __all__ = ["adapt", "finetune"]
 
@@ -22,7 +23,7 @@ def adapt(
     if background:
         give_signs(settings)
         stay_in_background()
-    print(adapt_project(Workshop(settings, Database.of(settings)), project))
+    say(adapt_project(Workshop(settings, Database.of(settings)), project))
 
 
 def finetune(
@@ -40,4 +41,4 @@ def finetune(
     if background:
         give_signs(settings)
         stay_in_background()
-    print(finetune_project(Workshop(settings, Database.of(settings)), project))
+    say(finetune_project(Workshop(settings, Database.of(settings)), project))

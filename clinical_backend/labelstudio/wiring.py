@@ -218,6 +218,14 @@ def _authentication_fields(basic_auth: tuple[str, str] | None) -> dict[str, str]
 def _blocked(error: LabelStudioRefusedError, backend_url: str) -> LabelStudioRefusedError:
     """Say what to do when Label Studio refuses the backend's address, or does not reach it."""
     problem = error.problem.lower()
+    if "enter a valid url" in problem:
+        return LabelStudioRefusedError(
+            f"Label Studio sends no webhooks to {backend_url}: it takes a host's name with a dot, localhost, or an"
+            " address.",
+            "Give BACKEND_URL such a name; in a compose network, give the backend's service an alias as"
+            " backend.internal.",
+            status=error.status,
+        )
     if "authentication parameters" in problem:
         return LabelStudioRefusedError(
             f"The backend at {backend_url} refuses Label Studio's login. {error.problem}",

@@ -27,6 +27,7 @@ from clinical_backend.storage.stores import Stores
 from clinical_backend.web import actions, pages, second_look, troubles
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
+from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
 from clinical_backend.web.security import BasicAuthentication, BodyLimits
@@ -97,6 +98,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app.include_router(actions.router)
     app.include_router(second_look.router)
     app.mount("/static", StaticPart())
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimits)
     app.add_middleware(SameOrigin, addresses=[settings.public_url, *settings.allowed_hosts])
     app.add_middleware(KnownHosts, names=known_hosts(settings))

@@ -154,7 +154,7 @@ def test_duplicates_are_merged_and_others_left_alone(client, project, stub_backe
     address = stub_backend.url + "/webhook"
     client.create_webhook(project.id, address, is_active=False)
     client.create_webhook(project.id, address + "/")
-    client.create_webhook(project.id, "http://127.0.0.1:9/theirs")
+    client.create_webhook(project.id, "http://127.0.0.1:19/theirs")
     client.add_backend(project.id, stub_backend.url, is_interactive=True)
     client.add_backend(project.id, stub_backend.url + "/")
     changes = connect(client, project.id, backend_url=stub_backend.url)
@@ -163,7 +163,7 @@ def test_duplicates_are_merged_and_others_left_alone(client, project, stub_backe
     assert connected["backends"] == [(stub_backend.url, False, "CO", "NONE", "")]
     assert {hook[:4] for hook in connected["webhooks"]} == {
         (address, True, True, True),
-        ("http://127.0.0.1:9/theirs", True, True, True),
+        ("http://127.0.0.1:19/theirs", True, True, True),
     }
 
 
@@ -237,9 +237,16 @@ def test_an_unsupported_labeling_config_is_refused_before_anything_changes(clien
 
 def test_a_backend_that_does_not_run_is_refused_with_a_cure(client, project):
     with pytest.raises(LabelStudioRefusedError, match="does not reach the backend") as refusal:
-        connect(client, project.id, backend_url="http://127.0.0.1:9")
+        connect(client, project.id, backend_url="http://127.0.0.1:19")
     assert "Start the backend first" in refusal.value.cure
     assert client.backends(project.id) == []
+
+
+def test_a_host_without_a_dot_is_refused_with_a_cure(client, project):
+    with pytest.raises(LabelStudioRefusedError, match="no webhooks to http://backend:9090") as refusal:
+        connect(client, project.id, backend_url="http://backend:9090")
+    assert "alias" in refusal.value.cure
+    assert client.backends(project.id) == client.webhooks(project.id) == []
 
 
 def test_a_wrong_login_is_refused_with_a_cure(client, project, stub_backend):

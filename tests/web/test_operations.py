@@ -104,3 +104,20 @@ def test_a_round_that_waits_is_seen_to_wait(settings):
         text = api.get("/metrics", auth=("u", "p")).text
     (line,) = [line for line in text.splitlines() if line.startswith("clinical_due_seconds{")]
     assert float(line.split()[-1]) > 1e9
+
+
+@pytest.mark.parametrize("path", ["/health", "/", "/ready", "/metrics", "/versions", "/projects", "/static/style.css"])
+def test_head_is_answered_as_get_is_without_the_body(settings, path):
+    with serving(settings) as api:
+        asked, head = api.get(path), api.head(path)
+        assert (asked.status_code, head.status_code, head.content) == (200, 200, b"")
+        assert head.headers["content-type"] == asked.headers["content-type"]
+        assert (
+            api.head(path, headers={"Authorization": "none"}).status_code
+            == api.get(path, headers={"Authorization": "none"}).status_code
+        )
+
+
+def test_head_of_what_is_not_there_or_takes_no_get_says_so(settings):
+    with serving(settings) as api:
+        assert [api.head(path).status_code for path in ("/nothing", "/webhook")] == [404, 405]

@@ -1,0 +1,126 @@
+"""Where a project stands, in six lines that a lead reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.rounds.evaluation import read_evaluation
+from clinical_backend.rounds.findings import read_findings
+from clinical_backend.rounds.options import named_classes
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.storage.schema import RoundState
+from clinical_backend.web.progress import STAGES
+from clinical_backend.web.templating import ago, figure, number, percent
+
+if TYPE_CHECKING:
+    from clinical_backend.rounds.findings import Findings
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.schema import Project, Round
+
+__all__ = ["ATTENTION", "found_line", "summarise"]
+
+ATTENTION = "Needs attention"
+
+
+def summarise(workshop: Workshop, project: Project) -> dict[str, str]:
+    """Return the lines by their headings; that of what needs attention is empty where nothing does.
+
+    Parameters
+    ----------
+    workshop
+        With the state; Label Studio is not asked.
+    project
+        The project.
+    """
+    published = workshop.stores.rounds.published(project.id)
+    found = read_findings(workshop.stores, project.id)
+    return {
+        f"Project {project.id}": _target(workshop, project, found),
+        "Labels": _labels(workshop, project, found),
+        "Found": found_line(found),
+        "Queue": _queue(workshop, project, published),
+        "Model": _model(workshop, project, found),
+        ATTENTION: _attention(workshop, project),
+    }
+
+
+def _target(workshop: Workshop, project: Project, found: Findings) -> str:
+    named = named_classes(workshop.settings, project)
+    target, by = (named, "") if named else (found.target, ", by tags")
+    looked_for = f"looks for {', '.join(target)}{by}" if target else "looks for nothing yet"
+    return f"{project.title!r} {looked_for}" if project.title else looked_for
+
+
+def _labels(workshop: Workshop, project: Project, found: Findings) -> str:
+    exemplars = sum(entry.steer > 0 for entry in workshop.stores.labels.all(project.id).values())
+    tagged = f"; {_count(exemplars, 'exemplar')} tagged" if exemplars else ""
+    return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
+
+
+def found_line(found: Findings) -> str:
+    """Say what was found against what random order finds."""
+    if not found.target:
+        return "nothing is looked for yet"
+    queued, queued_rare = found.curve[-1]
+    rare = _count(found.found, "rare case")
+    if not queued:
+        return f"{rare}; no label is from a queue yet"
+    share = "" if found.found == queued_rare else f"{number(queued_rare)} of them "
+    return f"{rare}, {share}in {_count(queued, 'label')} from queues; random order: {_expected(found, queued)}"
+
+
+def _expected(found: Findings, labels: int) -> str:
+    """Say what random order finds in so many labels, as far as the evidence carries it."""
+    prevalence = found.prevalence
+    if prevalence is None:
+        return f"known after {number(found.missing)} more {'label' if found.missing == 1 else 'labels'} of random draws"
+    low, high = (None if end is None else figure(end * labels) for end in (prevalence.low, prevalence.high))
+    if prevalence.estimate is not None:
+        return f"about {figure(prevalence.estimate * labels)} (95 % interval {low} to {high})"
+    bound = f"at most {high}" if high is not None else f"at least {low}"
+    return f"{bound}, with 95 % confidence"
+
+
+def _queue(workshop: Workshop, project: Project, published: Round | None) -> str:
+    latest = workshop.stores.rounds.latest(project.id)
+    coming = ""
+    if latest is not None and latest.state is RoundState.RUNNING:
+        done = f" ({number(latest.done)} of {number(latest.total)})" if latest.total else ""
+        coming = f"; round {latest.number} is running: {STAGES.get(latest.stage, latest.stage).lower()}{done}"
+    elif project.request is not None:
+        coming = f"; a round is due, because {project.request}"
+    if published is None:
+        return f"none is published yet{coming}"
+    size = published.report.get("counts", {}).get("queue", project.queue_left)
+    when = ago(published.finished_at or published.started_at)
+    return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
+
+
+def _model(workshop: Workshop, project: Project, found: Findings) -> str:
+    evaluation = read_evaluation(workshop.stores, project.id)
+    if evaluation is None:
+        return "too few labels to judge one"
+    rare = [
+        place for place, name in enumerate(evaluation.classes) if name in found.target and evaluation.support[place]
+    ]
+    shares = [
+        (evaluation.classes[place], evaluation.confusion[place][place], evaluation.support[place]) for place in rare
+    ]
+    recalls = [f"{right} of {of} {name} ({percent(right / of)})" for name, right, of in shares]
+    if not recalls:
+        return f"judged by {_count(sum(evaluation.support), 'label')}; none of them is of a rare class"
+    return f"recognises {', '.join(recalls)} that it did not learn from"
+
+
+def _attention(workshop: Workshop, project: Project) -> str:
+    questions = open_questions(workshop, project.id)
+    urgent = [project.problem] if project.problem else []
+    urgent += [question.asks if question.asks.endswith("?") else f"{question.asks}." for question in questions]
+    if not urgent:
+        return ""
+    more = f" And {len(urgent) - 1} more." if len(urgent) > 1 else ""
+    return f"{urgent[0]}{more} {workshop.settings.page_of(project.id)}"
+
+
+def _count(value: int, noun: str) -> str:
+    return f"{number(value)} {noun if value == 1 else noun + 's'}"
