@@ -78,6 +78,8 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         When Label Studio cannot be read.
     """
     project = client.project(project_id)
+    # Also one that is refused: its page shows which controls there are to choose from.
+    stores.projects.change(project_id, label_config=project.label_config)
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     _synchronise_tasks(client, stores, project, scheme, settings.group_field)
     labels = fetch_labels(client, project, scheme, stars=settings.stars)
@@ -85,7 +87,6 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         logger.warning("Project %d: %s", project_id, message)
     ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds)
     stores.labels.replace(project_id, ledger)
-    stores.projects.change(project_id, label_config=project.label_config)
     tasks = stores.images.all(project_id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     known = stores.projects.get(project_id)
