@@ -38,7 +38,7 @@ _PAGE = 5000
 # Keeps addresses well below the 8 kB that proxies accept.
 _IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
-_TASK_FIELDS = "id,data,meta"
+_TASK_FIELDS = "id,data"
 _ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,"
     "parent_prediction"

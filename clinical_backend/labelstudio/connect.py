@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from clinical_backend.errors import LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.labeling import read_scheme, with_exemplar_control
+from clinical_backend.labelstudio.labeling import nearest_classes, read_scheme, with_exemplar_control
 from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
 from clinical_backend.shown import shown
 
@@ -227,7 +227,8 @@ def _check_classes(classes: Sequence[str], rare_classes: Sequence[str]) -> None:
     if unknown := [name for name in rare_classes if name not in classes]:
         listed = ", ".join(map(repr, classes))
         raise LabelingConfigError(
-            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}.",
+            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}."
+            + "".join(nearest_classes(name, classes) for name in unknown),
             f"Nothing was changed. Name of these, as they are written: {listed}.",
         )
 
