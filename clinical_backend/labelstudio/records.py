@@ -76,10 +76,15 @@ class Project(_Record):
 
 
 class Task(_Record):
-    """A task: its data as imported, cloud addresses not resolved."""
+    """A task: its data as imported, cloud addresses not resolved.
+
+    One that is ``withheld`` is there, and Label Studio fails in giving it, to readers too: what an import brought is no
+    text, such as half a character.
+    """
 
     id: int
     data: Mapping = Field(default_factory=dict)
+    withheld: bool = False
     created_at: datetime | None = None
 
 

@@ -189,7 +189,7 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[Known
     known = list(images)
     positions = features.positions(image.digest for image in known if image.digest is not None)
     now = time.time()
-    return [image for image in known if image.digest not in positions and may_try(image, now)]
+    return [image for image in known if image.uri and image.digest not in positions and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:

@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 _LIST_ALL_AFTER = 3600.0
 """Seconds after which all tasks are listed again, in case an image's address was edited."""
 
+_WITHHELD = (
+    "Label Studio fails in giving this task (status 500), to readers too: what it holds is no text, such as half a"
+    " character. Delete it, and import it again without."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -119,6 +124,7 @@ def _synchronise_tasks(
             for task in tasks
         }
         stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
+        stores.images.without_address(project.id, _reasons([task for task in tasks if not uris[task.id]], scheme))
 
     if known and recently and row is not None and row.grouped_by == group_field:
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
@@ -134,3 +140,8 @@ def _synchronise_tasks(
 
 def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
     return {task.id: scheme.address_of(task.data) for task in tasks}
+
+
+def _reasons(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
+    """Return why tasks have no address of an image."""
+    return {task.id: _WITHHELD if task.withheld else " ".join(scheme.image_value.problem(task.data)) for task in tasks}

@@ -26,6 +26,7 @@ class FakeLabelStudio:
     def __init__(self, uris):
         self.uris = dict(uris)
         self.data = {}
+        self.withheld = set()
         self.answers = {}
         self.predictions = {}
         self.config = CONFIG
@@ -87,7 +88,9 @@ class FakeLabelStudio:
     def tasks(self, project_id, *, after_id=None):
         self._call("tasks")
         return [
-            Task(id=task, data={"image": uri} | self.data.get(task, {}))
+            Task(id=task, withheld=True)
+            if task in self.withheld
+            else Task(id=task, data={"image": uri} | self.data.get(task, {}))
             for task, uri in self.uris.items()
             if task > (after_id or 0)
         ]
@@ -98,7 +101,12 @@ class FakeLabelStudio:
 
     def annotated_tasks(self, project_id):
         self._call("annotated_tasks")
-        return [AnnotatedTask(id=task, annotations=answers) for task, answers in self.answers.items()]
+        return [
+            AnnotatedTask(id=task, withheld=True)
+            if task in self.withheld
+            else AnnotatedTask(id=task, annotations=answers)
+            for task, answers in self.answers.items()
+        ]
 
     def import_predictions(self, project_id, items):
         self._call("import_predictions")

@@ -103,7 +103,7 @@ def test_tasks_without_a_readable_image_are_written_with_their_reasons(workshop,
     assert [(row["task"], row["kind"], row["link"]) for row in rows] == [
         (task, "image", f"http://ls/projects/1/data?task={task}") for task in (3, 5)
     ]
-    assert "no address of an image, or several" in rows[0]["reason"]
+    assert rows[0]["reason"] == "The field 'image' holds a list of 2. Import one image per task."
     text = "".join(write_troubles(workshop.stores, 1, "csv", "http://ls"))
     assert text.splitlines()[0] == "task,kind,reason,since,link"
     assert len(text.splitlines()) == 3
@@ -113,3 +113,17 @@ def test_tasks_without_a_readable_image_are_written_with_their_reasons(workshop,
 def test_without_such_tasks_each_form_says_so(workshop, studio):
     written = {form: "".join(write_troubles(workshop.stores, 1, form, "")) for form in ("text", "csv", "json")}
     assert written == {"text": "No task is left out.\n", "csv": "task,kind,reason,since,link\n", "json": "[]\n"}
+
+
+def test_a_task_that_label_studio_fails_in_giving_stops_no_project(workshop, studio):
+    studio.annotate(1, "red")
+    studio.annotate(2, "red")
+    studio.withheld = {2, 3}
+    reconcile(workshop, 1, look=True)
+    found = status(workshop)
+    assert (found["problem"], found["labels"], found["troubles"]) == (None, 1, {"image": 2, "answer": 1})
+    assert not {1, 2, 3} & set(studio.queue())
+    reasons = [one.reason for one in workshop.stores.troubles.all(1)]
+    assert sum("Label Studio fails in giving" in reason for reason in reasons) == 3
+    reconcile(workshop, 1, look=True)
+    assert status(workshop)["round"]["number"] == 1
