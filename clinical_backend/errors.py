@@ -10,6 +10,7 @@ __all__ = [
     "InvalidArgumentError",
     "JobQueueError",
     "LabelStudioError",
+    "LabelStudioFaultError",
     "LabelStudioRefusedError",
     "LabelStudioUnauthorizedError",
     "LabelStudioUnavailableError",
@@ -71,6 +72,10 @@ class LabelStudioError(ClinicalError):
 
 class LabelStudioUnavailableError(LabelStudioError):
     """Label Studio does not answer, or answers with a server error: try again later."""
+
+
+class LabelStudioFaultError(LabelStudioUnavailableError):
+    """Label Studio fails in answering (status 500), which may be about what was asked for."""
 
 
 class LabelStudioVersionError(LabelStudioError):

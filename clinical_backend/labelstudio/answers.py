@@ -32,6 +32,7 @@ class Why(StrEnum):
     SEVERAL = "it names several classes"
     NO_CLASS = "it names no class"
     EMPTY = "it is empty"
+    WITHHELD = "Label Studio fails in giving it (status 500), since it holds what is no text"
 
 
 _PROBLEMS = {
@@ -49,6 +50,10 @@ _PROBLEMS = {
     ),
     Why.NO_CLASS: ("{tasks} no class chosen.", _ASK_AGAIN),
     Why.EMPTY: ("{tasks} an empty answer.", _ASK_AGAIN),
+    Why.WITHHELD: (
+        "{tasks} an answer that Label Studio fails in giving (status 500), since it holds what is no text.",
+        "Delete these answers, and import them again without half characters.",
+    ),
 }
 """What is said of each, and the cure; of unknown classes each answer is counted instead."""
 

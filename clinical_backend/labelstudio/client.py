@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,6 +19,7 @@ from clinical_backend.labelstudio.records import (
     Webhook,
 )
 from clinical_backend.labelstudio.session import Session
+from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists
 from clinical_backend.labelstudio.versions import OLDEST_TESTED
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ T = TypeVar("T")
 TaskT = TypeVar("TaskT", bound=Task)
 
 _PAGE = 5000
-# Keeps addresses well below the 8 kB that proxies accept.
-_IDS_PER_ADDRESS = 200
 # Label Studio keeps only the named fields, at every depth.
-_TASK_FIELDS = "id,data,meta"
+_TASK_FIELDS = "id,data"
 _ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,"
     "parent_prediction"
@@ -82,6 +80,7 @@ class LabelStudioClient:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.session = Session(url, api_key, time_out=time_out, transport=transport)
+        self._tasks = TaskLists(self.session)
 
     @property
     def url(self) -> str:
@@ -172,22 +171,22 @@ class LabelStudioClient:
 
     def first_tasks(self, project_id: int, number: int) -> list[Task]:
         """Return the first tasks of a project by id, at most so many."""
-        page, _ = self._list_tasks(project_id, _TASK_FIELDS, {"ordering": ["tasks:id"]}, number)
+        page, _ = self._tasks.read(project_id, _TASK_FIELDS, {"ordering": ["tasks:id"]}, number)
         return self._read(list[Task], page)
 
     def count_open_below(self, project_id: int, score: float) -> int:
         """Return how many tasks without annotation the project's model version scores below ``score``."""
         items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]
         query = {"filters": {"conjunction": "and", "items": items}}
-        return self._list_tasks(project_id, "id", query, 1)[1]
+        return self._tasks.ask(project_id, "id", query, 1)[1]
 
     def annotated_tasks(self, project_id: int) -> list[AnnotatedTask]:
         """Return all tasks that any reader has answered, by ascending id.
 
-        Skipped tasks and imported annotations are among them, drafts are not. The export would give the
-        same, but leaves a copy of it on Label Studio's disk each time.
+        Their data is left out. Skipped tasks and imported annotations are among them, drafts are not. The export would
+        give the same, but leaves a copy of it on Label Studio's disk each time.
         """
-        fields = f"{_TASK_FIELDS},{_ANNOTATION_FIELDS}"
+        fields = f"id,{_ANNOTATION_FIELDS}"
         found = (
             task
             for counter in ("total_annotations", "cancelled_annotations")
@@ -337,7 +336,7 @@ class LabelStudioClient:
         while True:
             items = [_filter("id", "greater", after_id), *filters]
             query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            page, total = self._list_tasks(project_id, fields, query, _PAGE, with_answers=with_answers)
+            page, total = self._tasks.read(project_id, fields, query, _PAGE, with_answers=with_answers)
             yield from self._validate(adapter, page)
             if len(page) >= total:
                 return
@@ -346,35 +345,16 @@ class LabelStudioClient:
     def _chosen(
         self, project_id: int, task_ids: Iterable[int], fields: str, *, with_answers: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Yield what the project holds of these tasks, by ascending id."""
+        """Yield what the project holds of these tasks, by ascending id, and Label Studio can give."""
         wanted = sorted(set(task_ids))
         while wanted:
-            part = wanted[:_IDS_PER_ADDRESS]
+            part = wanted[:IDS_PER_ADDRESS]
             query = {"selectedItems": {"all": False, "included": part}, "ordering": ["tasks:id"]}
-            page, total = self._list_tasks(project_id, fields, query, len(part), with_answers=with_answers)
-            yield from page
+            page, total = self._tasks.read(project_id, fields, query, len(part), with_answers=with_answers)
+            yield from (task for task in page if not task.get("withheld"))
             # A server may cap its pages below what was asked for.
             last = part[-1] if len(page) >= total else max(task["id"] for task in page)
             wanted = [task_id for task_id in wanted if task_id > last]
-
-    def _list_tasks(
-        self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False
-    ) -> tuple[list[Any], int]:
-        """Return the first tasks that match a query, at most ``size``, and how many match it."""
-        params: dict[str, str | int] = {
-            "project": project_id,
-            "page_size": size,
-            "include": fields,
-            "resolve_uri": "false",
-            # As for review: otherwise a project that evaluates predictions automatically would call the
-            # backend for every task of the list.
-            "review": "true",
-            "query": json.dumps(query, separators=(",", ":")),
-        }
-        if with_answers:
-            params["fields"] = "all"
-        reply = self.session.request("GET", "api/tasks/", params=params, time_out=_SLOW_SECONDS)
-        return reply["tasks"], int(reply["total"]) if reply["tasks"] else 0
 
     def _exists(self, project_id: int) -> bool:
         """Tell a project without tasks left from one that is not there; raises for the latter."""

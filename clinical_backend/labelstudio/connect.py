@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioRefusedError, NotConnectedError
-from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labeling import nearest_classes, read_scheme
 from clinical_backend.labelstudio.project_state import ProjectState
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.versions import require_supported
@@ -246,6 +246,7 @@ def _check_classes(classes: Sequence[str], rare_classes: Sequence[str]) -> None:
     if unknown := [name for name in rare_classes if name not in classes]:
         listed = ", ".join(map(repr, classes))
         raise LabelingConfigError(
-            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}.",
+            f"The labeling config has no class {' and no class '.join(map(repr, unknown))}."
+            + "".join(nearest_classes(name, classes) for name in unknown),
             f"Nothing was changed. Name of these, as they are written: {listed}.",
         )

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.labelstudio.records import Mapping, Regions  # noqa: TC001 - pydantic needs them at run time
 from clinical_backend.storable import read_json
 
 __all__ = [
@@ -48,13 +49,8 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-def _empty_if_none(value: object) -> object:
-    return {} if value is None else value
-
-
 Id = Annotated[int, Field(ge=0, lt=2**63)]  # what a database can hold
 ProjectId = Annotated[Id, BeforeValidator(_project_id), Field(gt=0)]
-Mapping = Annotated[dict[str, Any], BeforeValidator(_empty_if_none)]
 
 
 class _Received(BaseModel):
@@ -145,7 +141,7 @@ class PredictRequest(_Received):
     tasks: list[PredictTask]
     project_id: ProjectId | None = Field(default=None, alias="project")
     label_config: str | None = None
-    params: Annotated[PredictParams, BeforeValidator(_empty_if_none)] = Field(default_factory=PredictParams)
+    params: Annotated[PredictParams, BeforeValidator(lambda value: value or {})] = Field(default_factory=PredictParams)
 
 
 class Event(StrEnum):
@@ -174,7 +170,7 @@ class WebhookAnnotation(_Received):
     id: Id
     task: Id | None = None
     project: Id | None = None
-    result: list[dict[str, Any]] | None = None
+    result: Regions | None = None
     was_cancelled: bool = False
     ground_truth: bool = False
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
@@ -22,7 +24,7 @@ from clinical_backend.labelstudio.tags import (
 from clinical_backend.shown import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from xml.etree.ElementTree import Element
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "choice_result",
     "class_controls",
     "has_reason_control",
+    "nearest_classes",
     "read_scheme",
     "text_result",
     "with_exemplar_control",
@@ -43,6 +46,7 @@ LESS_LIKE_THIS = "not like this"
 REASON_CONTROL = "reason"
 """Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
 
+_NEAREST = 3
 _NEGATIVE = re.compile(r"(not|no|less|unlike|counter)\b", re.IGNORECASE)
 
 
@@ -174,6 +178,19 @@ def class_controls(label_config: str, exemplar_control: str = "exemplar") -> tup
     """
     found = Tags(label_config).class_controls(exemplar_control)
     return tuple(control.name for control in found if control.refusal is None)
+
+
+def nearest_classes(name: str, classes: Sequence[str]) -> str:
+    """Return a sentence on which classes a name that none has may mean; empty where none is near.
+
+    A name with commas that was given as plain text arrives as its parts.
+    """
+    whole = next((one for one in classes if "," in one and name in [part.strip() for part in one.split(",")]), None)
+    if whole is not None:
+        return f" {whole!r} has a comma: give it as a JSON list, as in {json.dumps([whole], ensure_ascii=False)}."
+    plain = {" ".join(one.split()).casefold(): one for one in classes}
+    near = [plain[text] for text in get_close_matches(" ".join(name.split()).casefold(), plain, n=_NEAREST)]
+    return f" Nearest: {listed(near)}." if near else ""
 
 
 def has_reason_control(label_config: str) -> bool:

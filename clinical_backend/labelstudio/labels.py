@@ -227,7 +227,9 @@ def read_labels(
     """
     reading = _Reading(scheme, stars, frozenset(offered_again))
     for task in tasks:
-        if task.annotations:
+        if task.withheld:
+            reading.withhold(task)
+        elif task.annotations:
             reading.take(task)
     return reading.labels()
 
@@ -288,6 +290,11 @@ class _Reading:
             read_twice=self._read_twice,
             last_answers=self._last_answers,
         )
+
+    def withhold(self, task: AnnotatedTask) -> None:
+        """Take a task for answered of which Label Studio fails in giving the answers."""
+        self._first[task.id] = Answered(Source.READER)
+        self._unread[task.id] = Unread(Why.WITHHELD)
 
     def take(self, task: AnnotatedTask) -> None:
         """Read the answers of a task that has some."""

@@ -11,9 +11,11 @@ __all__ = [
     "AnnotatedTask",
     "Annotation",
     "Backend",
+    "Mapping",
     "NextTask",
     "Prediction",
     "Project",
+    "Regions",
     "Task",
     "User",
     "View",
@@ -31,6 +33,13 @@ def _regions(value: object) -> object:
         return [item if isinstance(item, dict) else {} for item in value]
     return [{}] if value else []
 
+
+def _mapping(value: object) -> object:
+    return value if isinstance(value, dict) else {}
+
+
+Mapping = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+"""Of a task whose data is no object nothing is known; it must not stop the others."""
 
 Regions = Annotated[list[Region], BeforeValidator(_regions)]
 
@@ -67,11 +76,15 @@ class Project(_Record):
 
 
 class Task(_Record):
-    """A task: its data as imported, cloud addresses not resolved."""
+    """A task: its data as imported, cloud addresses not resolved.
+
+    One that is ``withheld`` is there, and Label Studio fails in giving it, to readers too: what an import brought is no
+    text, such as half a character.
+    """
 
     id: int
-    data: dict[str, Any] = Field(default_factory=dict)
-    meta: dict[str, Any] | None = None
+    data: Mapping = Field(default_factory=dict)
+    withheld: bool = False
     created_at: datetime | None = None
 
 

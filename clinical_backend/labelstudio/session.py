@@ -12,6 +12,7 @@ import httpx2
 
 from clinical_backend.errors import (
     InvalidArgumentError,
+    LabelStudioFaultError,
     LabelStudioRefusedError,
     LabelStudioUnauthorizedError,
     LabelStudioUnavailableError,
@@ -183,6 +184,9 @@ class Session:
                 "Copy a new token from Account & Settings and set LABEL_STUDIO_API_KEY. A legacy token works"
                 " only where the organisation allows legacy tokens; a personal access token always does.",
             )
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = self._unavailable(f"status {status}")
+            raise LabelStudioFaultError(error.problem, error.cure)
         if status >= 500 or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._unavailable(f"status {status}")
         reason = self._reason(response)

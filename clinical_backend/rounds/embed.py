@@ -202,7 +202,7 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: F
     if thumbnails is not None:
         kept &= thumbnails.positions(digests).keys()
     now = time.time()
-    return [image for image in known if image.digest not in kept and may_try(image, now)]
+    return [image for image in known if image.uri and image.digest not in kept and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.labeling import nearest_classes
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.scheme import classes_of
 
@@ -202,8 +203,14 @@ def _which(rare_classes: Sequence[str], exemplars: Sequence[int]) -> list[Questi
 
 
 def _unknown(rare_classes: Sequence[str], classes: Sequence[str]) -> list[Question]:
-    text = "{} was chosen, and the labeling config has no such class (any more). Take it away, or choose its new name."
-    return [Question(Kind.UNKNOWN, name, (), text.format(name)) for name in rare_classes if name not in classes]
+    text = (
+        "{} was chosen, and the labeling config has no such class (any more).{} Take it away, or choose its new name."
+    )
+    return [
+        Question(Kind.UNKNOWN, name, (), text.format(name, nearest_classes(name, classes)))
+        for name in rare_classes
+        if name not in classes
+    ]
 
 
 def _rare_so_far(target: Target, classes: Sequence[str], number: int) -> list[Question]:

@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 _LIST_ALL_AFTER = 3600.0
 """Seconds after which all tasks are listed again, in case an image's address was edited."""
 
+_WITHHELD = (
+    "Label Studio fails in giving this task (status 500), to readers too: what it holds is no text, such as half a"
+    " character. Delete it, and import it again without."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -79,6 +84,8 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         When Label Studio cannot be read.
     """
     project = client.project(project_id)
+    # Also one that is refused: its page shows which controls there are to choose from.
+    stores.projects.change(project_id, label_config=project.label_config)
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     _synchronise_tasks(client, stores, project, scheme, settings.group_field)
     labels = fetch_labels(client, project, scheme, stars=settings.stars)
@@ -87,7 +94,6 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     read_again = note_double_readings(stores, project_id, labels)
     ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project_id, ledger)
-    stores.projects.change(project_id, label_config=project.label_config)
     tasks = stores.images.all(project_id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     known = stores.projects.get(project_id)
@@ -120,6 +126,7 @@ def _synchronise_tasks(
             for task in tasks
         }
         stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
+        stores.images.without_address(project.id, _reasons([task for task in tasks if not uris[task.id]], scheme))
 
     if known and recently and row is not None and row.grouped_by == group_field:
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
@@ -135,3 +142,8 @@ def _synchronise_tasks(
 
 def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
     return {task.id: scheme.address_of(task.data) for task in tasks}
+
+
+def _reasons(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
+    """Return why tasks have no address of an image."""
+    return {task.id: _WITHHELD if task.withheld else " ".join(scheme.image_value.problem(task.data)) for task in tasks}

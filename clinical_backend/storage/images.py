@@ -140,6 +140,12 @@ class ImageStore:
         rows = [{"task": task, "problem": problem, "tried_at": now} for task, problem in problems.items()]
         self._update(project_id, rows, attempts=TaskImage.attempts + 1)
 
+    def without_address(self, project_id: int, reasons: Mapping[int, str]) -> None:
+        """Note why tasks have no address of an image, where that is not known already."""
+        known = self.all(project_id, reasons) if reasons else {}
+        fresh = {task: reason for task, reason in reasons.items() if task in known and known[task].problem != reason}
+        self.failed(project_id, fresh)
+
     def longest_unseen(self, project_id: int, before: float, limit: int) -> list[tuple[KnownImage, str | None]]:
         """Return images whose bytes were not looked at since a moment, with their marks, the longest unseen first.
 

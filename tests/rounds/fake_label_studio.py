@@ -27,6 +27,7 @@ class FakeLabelStudio:
     def __init__(self, uris):
         self.uris = dict(uris)
         self.data = {}
+        self.withheld = set()
         self.answers = {}
         self.overlap = {}
         self.unlabelled = set()
@@ -112,7 +113,9 @@ class FakeLabelStudio:
     def tasks(self, project_id, *, after_id=None):
         self._call("tasks")
         return [
-            Task(id=task, data={"image": uri} | self.data.get(task, {}))
+            Task(id=task, withheld=True)
+            if task in self.withheld
+            else Task(id=task, data={"image": uri} | self.data.get(task, {}))
             for task, uri in self.uris.items()
             if task > (after_id or 0)
         ]
@@ -123,7 +126,12 @@ class FakeLabelStudio:
 
     def annotated_tasks(self, project_id):
         self._call("annotated_tasks")
-        return [AnnotatedTask(id=task, annotations=answers) for task, answers in self.answers.items()]
+        return [
+            AnnotatedTask(id=task, withheld=True)
+            if task in self.withheld
+            else AnnotatedTask(id=task, annotations=answers)
+            for task, answers in self.answers.items()
+        ]
 
     def tasks_with_answers(self, project_id, task_ids):
         self._call("tasks_with_answers")

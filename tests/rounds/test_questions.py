@@ -59,6 +59,22 @@ def test_a_chosen_class_that_the_labeling_config_lacks_is_named():
     assert ask({}, named=("c, or d",)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Carcinoma ", "Nearest: 'carcinoma'."),
+        ("carcinom", "Nearest: 'carcinoma'."),
+        ("mass", "'mass, other' has a comma: give it as a JSON list, as in [\"mass, other\"]."),
+        ("xyz", "(any more). Take it away"),
+    ],
+)
+def test_the_nearest_classes_to_an_unknown_name_are_said(name, said):
+    classes = ("carcinoma", "naevus", "mass, other")
+    target = find_target({}, (), (), (name,), classes)
+    (question,) = find_questions(Labels(), target, (name,), classes, ())
+    assert said in question.evidence
+
+
 def test_what_tags_say_against_each_other_and_against_the_target_is_named():
     labels = {1: "a", 2: "a", 3: "b"}
     found = ask(labels, (1,), (2, 3), conflicting_tags=frozenset({9, 8}))

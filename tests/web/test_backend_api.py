@@ -359,3 +359,20 @@ def test_what_is_to_come_later_ends_with_the_server(settings, wakes):
     for timer in timers:
         timer.join(10)
     assert len(wakes.projects) == 1
+
+
+@pytest.mark.usefixtures("connected")
+def test_half_a_character_or_nul_in_one_task_stops_no_call(api):
+    strange = {"id": 1, "data": {"image": "\ud800\0", "\udfff": 1}, "meta": ["no object"]}
+    bodies = {
+        "/predict": {"tasks": [strange, {"id": 2, "data": {"image": ""}}], "project": "1", "label_config": CONFIG},
+        "/setup": {"project": "1", "schema": "<View>\ud800</View>", "extra_params": {"group_field": "\ud800"}},
+        "/webhook": {
+            "action": "ANNOTATION_CREATED\ud800",
+            "annotation": {"id": 1, "result": ["x"]},
+            "project": {"id": 1},
+        },
+    }
+    for path, body in bodies.items():
+        answer = api.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200, answer.text

@@ -23,7 +23,7 @@ from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
-PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings"]
+PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings", "/unreadable"]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
     "acquisition": "quality_diversity",
@@ -716,3 +716,55 @@ def test_whatever_address_is_asked_for_is_no_fault_of_ours(web, path, value):
     shown = quote(value, safe="")
     for address in (f"/projects/{shown}{path.format(1)}", f"/projects/1{path.format(shown)}?page={shown}"):
         assert web.get(address).status_code in {200, 307, 404}
+
+
+TWO_CONTROLS = CONFIG.replace(
+    "<Choices", '<Choices name="quality" toName="image"><Choice value="x"/><Choice value="y"/></Choices><Choices', 1
+)
+
+
+def test_the_control_that_is_learnt_is_shown_and_chosen_among_those_that_can_be(web, stores, filled):
+    stores.projects.change(1, label_config=TWO_CONTROLS)
+    page = web.get("/projects/1/settings").text
+    assert "Readers choose one of 2 classes in &#39;quality&#39;, which is learnt; &#39;d&#39; is not." in page
+    assert re.findall(r'<option value="(\w+)"[^>]*>', page.split('name="class_control"')[1].split("</select>")[0]) == [
+        "quality",
+        "d",
+    ]
+    refused = web.post("/projects/1/settings", data={"token": token(web), "class_control": "findings"})
+    assert (refused.status_code, "no such control any more" in refused.text) == (422, True)
+    send(web, "settings", "/settings", class_control="d")
+    assert stores.projects.get(1).page_options == {"class_control": "d"}
+    assert "is learnt; &#39;quality&#39; is not" in web.get("/projects/1/settings").text
+
+
+def test_a_control_that_went_can_be_replaced_on_the_page(web, stores, filled):
+    stores.projects.change(1, label_config=TWO_CONTROLS, page_options={"class_control": "gone"})
+    page = web.get("/projects/1/settings").text
+    assert "no control &#39;gone&#39;" in page
+    assert '<option value="quality">' in page
+
+
+def test_unreadable_tasks_are_listed_page_by_page_with_their_reasons_and_as_files(web, stores, filled):
+    stores.images.failed(1, dict.fromkeys(range(2, 62), "The image <b>cannot</b> be read."))
+    label = TaskLabel(project_id=1, task_id=1, labelled_at=1.0, unread="The answer has no readable class: it is empty.")
+    stores.labels.replace(1, [label])
+    assert '<a href="/projects/1/unreadable">61 tasks are unreadable</a>' in web.get("/projects/1").text
+    first = web.get("/projects/1/unreadable").text
+    assert "Image cannot be read: <b>60</b>." in first
+    assert "The answer has no readable class: it is empty." in first
+    assert "The image &lt;b&gt;cannot&lt;/b&gt; be read." in first
+    assert 'href="http://label-studio.example/projects/1/data?task=1"' in first
+    assert "Page 1 of 2" in first
+    assert web.get("/projects/1/unreadable?page=2").text.count('<th scope="row">') == 11
+    assert web.get("/projects/1/unreadable?page=9").status_code == 200
+    reply = web.get("/projects/1/unreadable.csv")
+    assert (reply.headers["content-type"], len(reply.text.splitlines())) == ("text/csv; charset=utf-8", 62)
+    assert [row["task"] for row in web.get("/projects/1/unreadable.json").json()] == list(range(1, 62))
+    assert web.get("/projects/7/unreadable.csv").status_code == 404
+    assert web.get("/projects/1/unreadable.xml").status_code == 404
+
+
+def test_text_that_no_database_holds_stops_no_form(web, stores, filled):
+    send(web, "settings", "/settings", group_field="case\0id")
+    assert stores.projects.get(1).page_options == {"group_field": "case\\u0000id"}

@@ -1,0 +1,117 @@
+"""Lists of a project's tasks, also where Label Studio fails in giving one of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.errors import LabelStudioFaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.labelstudio.session import Session
+
+__all__ = ["IDS_PER_ADDRESS", "TaskLists"]
+
+logger = logging.getLogger(__name__)
+
+IDS_PER_ADDRESS = 200
+"""Keeps addresses well below the 8 kB that proxies accept."""
+
+_SLOW_SECONDS = 600.0
+_MOST_WITHHELD = 100
+"""So many tasks of a list are looked for that Label Studio fails in giving; more are a fault of the server."""
+
+
+class TaskLists:
+    """Asks for tasks. One whose data is no text makes Label Studio fail in giving any list that holds it.
+
+    Parameters
+    ----------
+    session
+        What carries the requests.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._withheld: dict[int, set[int]] = {}
+
+    def ask(
+        self,
+        project_id: int,
+        fields: str,
+        query: dict[str, Any],
+        size: int,
+        *,
+        with_answers: bool = False,
+        repeatable: bool = True,
+    ) -> tuple[list[Any], int]:
+        """Return the first tasks that match a query, at most ``size``, and how many match it."""
+        params: dict[str, str | int] = {
+            "project": project_id,
+            "page_size": size,
+            "include": fields,
+            "resolve_uri": "false",
+            # As for review: otherwise a project that evaluates predictions automatically would call the
+            # backend for every task of the list.
+            "review": "true",
+            "query": json.dumps(query, separators=(",", ":")),
+        }
+        if with_answers:
+            params["fields"] = "all"
+        reply = self._session.request("GET", "api/tasks/", params=params, time_out=_SLOW_SECONDS, repeatable=repeatable)
+        return reply["tasks"], int(reply["total"]) if reply["tasks"] else 0
+
+    def read(
+        self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False
+    ) -> tuple[list[Any], int]:
+        """Return what :meth:`ask` does; of tasks that Label Studio fails in giving, the id and that they are withheld.
+
+        Raises
+        ------
+        LabelStudioFaultError
+            When there are too many of them.
+        """
+        known = self._withheld.get(project_id, set())
+        try:
+            return self.ask(project_id, fields, query, size, with_answers=with_answers, repeatable=not known)
+        except LabelStudioFaultError as error:
+            ids, total = self.ask(project_id, "id", query, size)
+            wanted = [int(task["id"]) for task in ids]
+            parts = [wanted[place : place + IDS_PER_ADDRESS] for place in range(0, len(wanted), IDS_PER_ADDRESS)]
+            found: list[Any] = []
+            withheld: set[int] = set()
+            for part in parts:
+                apart = [[task] for task in part if task in known]
+                for some in [[task for task in part if task not in known], *apart]:
+                    found += self._halves(project_id, fields, some, with_answers, withheld, error)
+            self._withheld[project_id] = known.difference(wanted) | withheld
+            logger.warning("Project %d: Label Studio fails in giving %d tasks", project_id, len(withheld))
+            return sorted(found, key=lambda task: int(task["id"])), total
+
+    def _halves(
+        self,
+        project_id: int,
+        fields: str,
+        ids: Sequence[int],
+        with_answers: bool,
+        withheld: set[int],
+        fault: LabelStudioFaultError,
+    ) -> list[Any]:
+        """Return these tasks, halved as often as Label Studio fails in giving them."""
+        if not ids:
+            return []
+        query = {"selectedItems": {"all": False, "included": list(ids)}, "ordering": ["tasks:id"]}
+        try:
+            return self.ask(project_id, fields, query, len(ids), with_answers=with_answers, repeatable=False)[0]
+        except LabelStudioFaultError:
+            if len(ids) == 1:
+                withheld.add(ids[0])
+                if len(withheld) > _MOST_WITHHELD:
+                    raise fault from None
+                return [{"id": ids[0], "withheld": True}]
+        middle = len(ids) // 2
+        parts = (ids[:middle], ids[middle:])
+        return [task for p in parts for task in self._halves(project_id, fields, p, with_answers, withheld, fault)]
