@@ -16,6 +16,7 @@ from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.rounds import on_demand_version
 
@@ -169,7 +170,7 @@ class Backend:
             "round_due": project.request,
             "adaptation": project.adaptation,
             "finetuning": self._finetuning(project_id),
-            "problem": project.problem,
+            "problem": project.problem or stalls(self._stores.database, self._workshop.settings).get(project_id),
             "looked_for": list(named_classes(self._workshop.settings, project)),
             "not_looked_for": project.declined,
             "questions": [question.to_report() for question in open_questions(self._workshop, project_id)],
