@@ -27,15 +27,14 @@ def _stall(standing: Standing, settings: Settings) -> str | None:
     running, limit = standing.running, settings.stall_timeout_seconds
     if running is not None and running.silent > settings.worker_timeout_seconds:
         return (
-            f"The worker at round {running.number} has given no sign of life for {_span(running.silent)}: it is stopped "
-            "or dead. The round is run again by another worker, or by a new process, as soon as one runs; if this stays, "
-            "start one."
+            f"The worker at round {running.number} has given no sign of life for {_span(running.silent)}: it is "
+            "stopped or dead. The round is run again by another worker, or by a new process; if this stays, start one."
         )
     if running is not None and running.idle > _TOLD * limit:
         return (
             f"Round {running.number} has not got on for {_span(running.idle)}, at the stage {running.stage}. After "
-            f"{_span(limit)} (STALL_TIMEOUT_SECONDS) its worker is ended and the round is run again; the worker's log may "
-            "say what it waits for."
+            f"{_span(limit)} (STALL_TIMEOUT_SECONDS) its worker is ended and the round is run again; the worker's log "
+            "may say what it waits for."
         )
     if running is None and standing.due > limit:
         return (
