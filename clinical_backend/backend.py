@@ -21,6 +21,7 @@ from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.scheme import learnt_of
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.versions import on_demand_version
 
@@ -189,7 +190,7 @@ class Backend:
             "round_due": project.request,
             "adaptation": project.adaptation,
             "finetuning": self._finetuning(project_id),
-            "problem": project.problem,
+            "problem": project.problem or stalls(self._stores.database, self._workshop.settings).get(project_id),
             "learnt": learnt_of(self._workshop, project),
             "standing_back": project.standing_back,
             "rests": rests(project),

@@ -276,4 +276,4 @@ def _reason(stores: Stores, project_id: int) -> str:
 
 def _unreadable(stores: Stores, project_id: int) -> ImageError:
     reason = _reason(stores, project_id)
-    return ImageError(f"None of the project's images could be read. {reason}", "Run `clinical doctor` for the cure.")
+    return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")

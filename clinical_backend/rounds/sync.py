@@ -116,7 +116,7 @@ def _synchronise_tasks(
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
     known = stores.images.all(project.id)
     row = stores.projects.get(project.id)
-    recently = row is not None and time.time() - row.listed_at < _LIST_ALL_AFTER
+    recently = row is not None and 0 <= time.time() - row.listed_at < _LIST_ALL_AFTER
     salt = identity_of(stores.database)
 
     def take_over(tasks: Sequence[Task], *, complete: bool) -> None:

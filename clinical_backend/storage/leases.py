@@ -67,7 +67,7 @@ class LeaseStore:
         token = 0 if known is None else known.token
         now = time.time()
         taken = {"token": token + 1, "holder": this_process(), "signs": 0, "sign_at": now, "progress_at": now}
-        with self._database.write() as session:
+        with fenced(None), self._database.write() as session:
             insert_if_missing(session, ProjectLease, {"project_id": project_id, "token": 0, "signs": 0})
             same = ProjectLease.project_id == project_id, ProjectLease.token == token
             return session.scalar(update(ProjectLease).where(*same).values(taken).returning(ProjectLease.token))

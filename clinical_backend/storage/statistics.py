@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select
 
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.standing import Standing, standings
 
 if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
@@ -34,6 +35,8 @@ class ProjectStatistics:
     ----------
     due_seconds
         How long a round has been due; 0 while none is.
+    progress_seconds
+        How long ago the running round last got on; 0 while none runs.
     failures
         Rounds that failed in a row.
     has_problem
@@ -55,6 +58,7 @@ class ProjectStatistics:
     project_id: int
     queue_left: int
     due_seconds: float
+    progress_seconds: float
     failures: int
     has_problem: bool
     labels: int
@@ -70,7 +74,6 @@ class ProjectStatistics:
 
 def statistics(database: Database) -> list[ProjectStatistics]:
     """Count, project by project, from one state of the database."""
-    now = time.time()
     ended = case((Round.finished_at.is_not(None), Round.finished_at - Round.started_at), else_=0.0)
     rounds = select(Round.project_id, Round.state, Round.stage, func.count(), func.sum(ended)).group_by(
         Round.project_id, Round.state, Round.stage
@@ -86,17 +89,19 @@ def statistics(database: Database) -> list[ProjectStatistics]:
         counted_labels = session.execute(labels).all()
         counted_images = {row[0]: (row[1], row[2]) for row in session.execute(images)}
         reports = {row[0]: row[1] for row in session.execute(published)}
+    standing_of = defaultdict(lambda: Standing(None, 0.0), standings(database))
     found = []
     for project in projects:
         report = reports.get(project.id, {})
         classes = [row for row in counted_labels if row[0] == project.id]
         known, unreadable = counted_images.get(project.id, (0, 0))
-        due_since = max(project.requested_at or now, project.not_before)
+        standing = standing_of[project.id]
         found.append(
             ProjectStatistics(
                 project_id=project.id,
                 queue_left=project.queue_left,
-                due_seconds=max(0.0, now - due_since) if project.request is not None else 0.0,
+                due_seconds=standing.due,
+                progress_seconds=standing.running.idle if standing.running is not None else 0.0,
                 failures=project.failures,
                 has_problem=project.problem is not None,
                 labels=sum(count for _, label, count, _ in classes if label is not None),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.storage.statistics import ProjectStatistics, statistics
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
 
 __all__ = ["render_metrics"]
@@ -21,6 +24,7 @@ __all__ = ["render_metrics"]
 _GAUGES = {
     "queue_left": "Tasks of the published queue that nobody annotated yet.",
     "due_seconds": "Seconds that a round has been due; 0 while none is.",
+    "progress_seconds": "Seconds since the running round last got on; 0 while none runs.",
     "failures": "Rounds that failed in a row.",
     "has_problem": "1 while something is wrong that somebody should look at.",
     "labels": "Tasks with a class.",
@@ -75,8 +79,12 @@ class _Collector:
         yield from (running, ended, seconds)
 
 
-def render_metrics(database: Database) -> bytes:
+def render_metrics(database: Database, settings: Settings) -> bytes:
     """Return the metrics of all projects in Prometheus' text format: counts by project id, no patient data."""
     registry = CollectorRegistry()
-    registry.register(_Collector(statistics(database)))
+    stalled = stalls(database, settings)
+    counted = statistics(database)
+    registry.register(
+        _Collector([replace(one, has_problem=one.has_problem or one.project_id in stalled) for one in counted])
+    )
     return generate_latest(registry)

@@ -12,11 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.storage.database import Database
 from clinical_backend.web.metrics import render_metrics
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from clinical_backend.web.site import Site
 
 __all__ = ["make_operations_router"]
 
@@ -35,18 +38,25 @@ def make_operations_router() -> APIRouter:
 
     @router.get("/ready")
     def ready(request: Request, database: ThisDatabase) -> JSONResponse:
-        """Say whether requests can be served, and otherwise why not."""
+        """Say whether requests can be served, and otherwise why not; and which projects stand still.
+
+        A round that stands still takes no server out of service: it would not help, and the pages that say so, and
+        Label Studio's webhooks, would be lost with it.
+        """
         problems = {
             name: problem
             for name, problem in (("database", _problem_of_database(database)), *_redis(request.app.state.redis))
             if problem is not None
         }
-        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+        stalled = {} if problems else _stalled(request, database)
+        found = {"ready": not problems, "problems": problems, "stalled": stalled}
+        return JSONResponse(found, 503 if problems else 200)
 
     @router.get("/metrics")
-    def metrics(database: ThisDatabase) -> Response:
+    def metrics(request: Request, database: ThisDatabase) -> Response:
         """Return counts of all projects."""
-        return Response(render_metrics(database), media_type=CONTENT_TYPE_LATEST)
+        site: Site = request.app.state.site
+        return Response(render_metrics(database, site.settings), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
@@ -58,6 +68,11 @@ def _problem_of_database(database: Database) -> str | None:
     except (SQLAlchemyError, StorageError) as error:
         return f"The database cannot be read ({type(error).__name__})."
     return None
+
+
+def _stalled(request: Request, database: Database) -> dict[str, str]:
+    site: Site = request.app.state.site
+    return {f"project {project_id}": problem for project_id, problem in stalls(database, site.settings).items()}
 
 
 def _redis(connection: Redis | None) -> list[tuple[str, str | None]]:

@@ -22,6 +22,8 @@ from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reasons import chance_of, reason_of
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.rounds.scheme import classes_of, learnable_controls, learnt_of
+from clinical_backend.rounds.stall import stalls
+from clinical_backend.storage.projects import wait_left
 from clinical_backend.storage.schema import Origin, Project, Round, RoundState
 from clinical_backend.storage.statistics import statistics
 from clinical_backend.web.browsers import wants_page
@@ -93,9 +95,10 @@ async def icon() -> RedirectResponse:
 @router.get("/projects")
 def projects(request: Request, site: ThisSite) -> Response:
     """List the projects."""
+    stalled = stalls(site.stores.database, site.settings)
     titles = {project: site.project(project).title for project in site.stores.projects.ids()}
     found = statistics(site.stores.database)
-    return site.page(request, "projects.html", projects=found, titles=titles)
+    return site.page(request, "projects.html", projects=found, titles=titles, stalled=stalled)
 
 
 @router.get("/projects/{project_id}/fragments/now")
@@ -242,6 +245,7 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
     running = latest if latest is not None and latest.state is RoundState.RUNNING else None
     return {
         "project": project,
+        "stalled": stalls(site.stores.database, site.settings).get(project.id),
         "latest": latest,
         "published": published,
         "running": running,
@@ -249,7 +253,7 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
         "stages": STAGES,
         "drift": Drift.of(project),
         "resting": rests(project),
-        "delay": max(0.0, project.not_before - time.time()) if project.request is not None else 0.0,
+        "delay": wait_left(project.not_before, time.time()) if project.request is not None else 0.0,
     }
 
 
@@ -274,7 +278,7 @@ def _progress(running: Round, published: Round | None) -> Progress:
         running.stage,
         running.done,
         running.total,
-        elapsed=time.time() - running.started_at,
+        elapsed=max(0.0, time.time() - running.started_at),
         before=published.report.get("seconds", {}) if published else {},
     )
 

@@ -10,6 +10,9 @@ import time
 
 __all__ = ["Signer"]
 
+_AHEAD = 60.0
+"""Seconds by which the clock of another server process may be ahead."""
+
 
 class Signer:
     """Signs texts, each for one purpose and a limited time.
@@ -31,14 +34,17 @@ class Signer:
         return f"{body}.{self._code(purpose, body)}"
 
     def read(self, purpose: str, signed: str, *, seconds: float, now: float | None = None) -> str | None:
-        """Return the text, ``None`` where it was changed, is for another purpose or older than ``seconds``."""
+        """Return the text, ``None`` where it was changed, is for another purpose or older than ``seconds``.
+
+        A text from the future is none of ours either: it would be good for longer than it may be.
+        """
         body, _, code = signed.rpartition(".")
         if not hmac.compare_digest(code.encode(), self._code(purpose, body).encode()):
             return None
         moment, _, encoded = body.partition(".")
         try:
             age = (time.time() if now is None else now) - int(moment)
-            return base64.urlsafe_b64decode(encoded).decode() if age <= seconds else None
+            return base64.urlsafe_b64decode(encoded).decode() if -_AHEAD <= age <= seconds else None
         except (ValueError, binascii.Error):
             return None
 

@@ -17,7 +17,7 @@ from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import RoundState
 from tests.chromium import chromium_browser, needs_chromium
-from tests.end_to_end.conftest import CREDENTIALS, Loop
+from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -227,10 +227,12 @@ def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
     settle(served)
     page = look()
     # As the process of a round does, hold the project: else the round counts as cut off.
-    with leased_project(Workshop(served.settings, served.stores.database), served.id, seconds=ROUND_SECONDS):
-        row = served.stores.rounds.begin(served.id, "a test")
-        expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
-        served.stores.rounds.fail(row.id, served.id, "The disk is full. Free some space.", state=RoundState.FAILED)
+    leases, taken = served.stores.leases, []
+    wait_until(lambda: taken.append(leases.take(served.id)) or taken[-1], "the project to be free")
+    row = served.stores.rounds.begin(served.id, "a test")
+    expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
+    served.stores.rounds.fail(row.id, served.id, "The disk is full. Free some space.", state=RoundState.FAILED)
+    leases.give_back(served.id, taken[-1])
     expect(page.get_by_role("alert")).to_contain_text("The disk is full. Free some space.", timeout=PATIENCE)
     expect(page.locator("#now")).to_contain_text("Readers go on with the queue")
     run_round(served)

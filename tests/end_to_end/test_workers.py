@@ -122,6 +122,19 @@ def test_a_worker_killed_at_any_point_costs_no_round(connected, workers):
     assert list(workers.ended().values()) == [-signal.SIGKILL] * len(POINTS)
 
 
+def test_a_worker_that_is_stopped_is_ended_and_costs_no_round(connected, workers, held):
+    for point in ("sync", "imported"):
+        before = len(rounds(connected))
+        stopped = held(point)
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until(lambda stopped=stopped: stopped in workers.ended(), "the stopped worker's end")
+        workers.faults.release(point)
+        connected.settle()
+        states = [row.state for row in rounds(connected)[before:]]
+        assert states == [RoundState.ABANDONED, RoundState.PUBLISHED]
+        assert served_whole(connected)
+
+
 def test_a_postgresql_killed_in_any_stage_costs_no_round(connected, workers, held, postgresql):
     old = connected.status()["published_version"]
     for point in ("sync", "fit", "imported", "switched"):

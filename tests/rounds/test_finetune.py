@@ -216,7 +216,7 @@ def test_an_image_that_is_known_is_not_fetched_again(workshop, studio, trainer, 
     task = PredictTask(id=90, data={"image": uri(90)})
     (first,) = predict(workshop, 1, CONFIG, [task])
 
-    def gone(*_):
+    def gone(*_, **_named):
         raise ImageError("It is gone.", "Bring it back.")
 
     monkeypatch.setattr(workshop.source, "fetch", gone)
@@ -273,7 +273,7 @@ def test_one_that_is_killed_leaves_the_last_in_use_and_is_due_again(workshop, st
 def test_images_that_cannot_be_read_are_left_out_with_a_note(workshop, studio, trainer, monkeypatch):
     fetch = workshop.source.fetch
 
-    def broken(address, task_id=None):
+    def broken(address, task_id=None, **_named):
         if task_id in {3, 4}:
             raise ImageError("It is gone.", "Bring it back.")
         return b"no image" if task_id == 5 else fetch(address, task_id)
@@ -289,7 +289,7 @@ def test_when_none_can_be_read_what_was_in_use_stays(workshop, studio, trainer, 
     finetune_project(workshop, 1)
     grow(workshop, studio)
 
-    def gone(*_):
+    def gone(*_, **_named):
         raise ImageError("It is gone.", "Bring it back.")
 
     with monkeypatch.context() as patch:

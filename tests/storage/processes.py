@@ -11,6 +11,7 @@ import numpy as np
 
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.leases import LeaseStore
 from clinical_backend.storage.projects import ProjectStore
 
 _context = multiprocessing.get_context("forkserver")
@@ -44,6 +45,12 @@ def add_features(url, folder, dimension, batch, first, last, sender):
         rows = np.repeat(np.array(images, dtype=np.float32)[:, None], dimension, axis=1)
         store.add([str(image) for image in images], rows)
         sender.send(number)
+
+
+def hold_project(url, sender):
+    """Take project 1, say by which token, and do nothing more."""
+    sender.send(LeaseStore(Database(url)).take(1))
+    signal.pause()
 
 
 def die_between_write_and_index(url, folder, _sender):

@@ -1,0 +1,48 @@
+"""What stands still, in words: a round that does not get on, or one that is due and that nobody begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.storage.standing import standings
+
+if TYPE_CHECKING:
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.standing import Standing
+
+__all__ = ["stalls"]
+
+_TOLD = 0.5
+"""Share of STALL_TIMEOUT_SECONDS after which it is told: before the worker is ended, but after what is only slow."""
+
+
+def stalls(database: Database, settings: Settings) -> dict[int, str]:
+    """Return what stands still in each project where something does, with what is done about it."""
+    told = {project_id: _stall(standing, settings) for project_id, standing in standings(database).items()}
+    return {project_id: problem for project_id, problem in told.items() if problem is not None}
+
+
+def _stall(standing: Standing, settings: Settings) -> str | None:
+    running, limit = standing.running, settings.stall_timeout_seconds
+    if running is not None and running.silent > settings.worker_timeout_seconds:
+        return (
+            f"The worker at round {running.number} has given no sign of life for {_span(running.silent)}: it is "
+            "stopped or dead. The round is run again by another worker, or by a new process; if this stays, start one."
+        )
+    if running is not None and running.idle > _TOLD * limit:
+        return (
+            f"Round {running.number} has not got on for {_span(running.idle)}, at the stage {running.stage}. After "
+            f"{_span(limit)} (STALL_TIMEOUT_SECONDS) its worker is ended and the round is run again; the worker's log "
+            "may say what it waits for."
+        )
+    if running is None and standing.due > limit:
+        return (
+            f"A round has been due for {_span(standing.due)}, and nobody begins it. See that a worker runs, and in its "
+            "log what it is at."
+        )
+    return None
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
