@@ -197,25 +197,36 @@ def connect(
 
 
 @app.command()
-def doctor(project: Project) -> None:
-    """Check the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.labelstudio.doctor import Status, diagnose
+def doctor(
+    project: Annotated[
+        int | None,
+        typer.Option("--project", help="Id of the project; without one, only the backend itself is checked."),
+    ] = None,
+) -> None:
+    """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
+    from clinical_backend.jobs.condition import examine_clock, examine_condition
+    from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
     from clinical_backend.web.exposure import examine_exposure
 
     settings = _settings()
-    findings = examine_exposure(settings)
-    with _client(settings) as client:
-        findings += diagnose(
-            client,
-            project,
-            backend_url=settings.public_url,
-            basic_auth=settings.basic_auth,
-            exemplar_control=settings.exemplar_control,
-            stars=settings.stars,
-            published_version=_published_version(settings, project),
-            questions=_questions(settings, project),
-            read_image=_image_reader(settings, client),
-        )
+    findings = examine_exposure(settings) + examine_condition(settings)
+    sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
+    try:
+        with _client(settings) as client:
+            findings += diagnose(
+                client,
+                project,
+                backend_url=settings.public_url,
+                basic_auth=settings.basic_auth,
+                exemplar_control=settings.exemplar_control,
+                stars=settings.stars,
+                published_version=_published_version(settings, project) if project and sound else None,
+                questions=_questions(settings, project) if project and sound else (),
+                read_image=_image_reader(settings, client),
+            )
+            findings += examine_clock(client)
+    except ClinicalError as error:
+        findings.append(Finding("settings", Status.ERROR, error.problem, error.cure))
     for finding in findings:
         print(f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}")
         if finding.cure:

@@ -185,9 +185,7 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return to_square(Image.fromarray(pixels), THUMBNAIL)
 
 
-def _waiting(
-    images: Iterable[KnownImage], features: FeatureStore, thumbnails: FeatureStore | None
-) -> list[KnownImage]:
+def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: FeatureStore | None) -> list[KnownImage]:
     """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
     known = list(images)
     digests = [image.digest for image in known if image.digest is not None]

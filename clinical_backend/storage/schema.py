@@ -90,7 +90,7 @@ class _Stored(TypeDecorator[Any]):
 
 
 class StoredEnum(_Stored):
-    """A member of an enumeration, by its name: a type of PostgreSQL's own cannot be changed together with the tables."""
+    """A member of an enumeration, by name: a type of PostgreSQL's own cannot be changed together with the tables."""
 
     impl = Enum
     cache_ok = True

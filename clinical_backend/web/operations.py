@@ -13,9 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.space import require_space
 from clinical_backend.web.metrics import render_metrics
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from redis import Redis
 
 __all__ = ["make_operations_router"]
@@ -38,7 +41,11 @@ def make_operations_router() -> APIRouter:
         """Say whether requests can be served, and otherwise why not."""
         problems = {
             name: problem
-            for name, problem in (("database", _problem_of_database(database)), *_redis(request.app.state.redis))
+            for name, problem in (
+                ("disk", _problem_of_disk(request.app.state.folder)),
+                ("database", _problem_of_database(database)),
+                *_redis(request.app.state.redis),
+            )
             if problem is not None
         }
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
@@ -55,8 +62,19 @@ def _problem_of_database(database: Database) -> str | None:
     try:
         with database.read() as session:
             session.execute(text("SELECT 1 FROM projects LIMIT 1"))
-    except (SQLAlchemyError, StorageError) as error:
+        database.require_writable()
+    except StorageError as error:
+        return str(error)
+    except SQLAlchemyError as error:
         return f"The database cannot be read ({type(error).__name__})."
+    return None
+
+
+def _problem_of_disk(folder: Path) -> str | None:
+    try:
+        require_space(folder)
+    except StorageError as error:
+        return str(error)
     return None
 
 
