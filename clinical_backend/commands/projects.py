@@ -6,12 +6,13 @@ import signal
 import sys
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from clinical_backend.commands.shared import Project, open_client, read_settings
 from clinical_backend.commands.terminal import say
+from clinical_backend.errors import ClinicalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,30 +83,38 @@ def connect(
     say(f"Its page: {settings.page_of(project)}")
 
 
-def doctor(project: Project) -> None:
-    """Check the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.labelstudio.doctor import Status, diagnose
+def doctor(
+    project: Annotated[
+        int | None,
+        typer.Option("--project", help="Id of the project; without one, only the backend itself is checked."),
+    ] = None,
+) -> None:
+    """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
+    from clinical_backend.jobs.condition import examine_clock, examine_condition
+    from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
     from clinical_backend.web.exposure import examine_exposure
 
     settings = read_settings()
-    findings = examine_exposure(settings)
-    with open_client(settings) as client:
-        own = _own_settings(settings, project)
-        findings += diagnose(
-            client,
-            project,
-            backend_url=settings.public_url,
-            basic_auth=settings.basic_auth,
-            exemplar_control=own.exemplar_control,
-            class_control=own.class_control,
-            stars=own.stars,
-            published_version=_published_version(settings, project),
-            questions=_questions(settings, project),
-            notices=_notices(settings, project),
-            read_image=_image_reader(settings, client),
-            installation=_installation(settings, project),
-            left=_left(settings, project),
-        )
+    findings = examine_exposure(settings) + examine_condition(settings)
+    sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
+    own = _own_settings(settings, project) if project is not None and sound else settings
+    known = _known(settings, project) if project is not None and sound else {}
+    try:
+        with open_client(settings) as client:
+            findings += diagnose(
+                client,
+                project,
+                backend_url=settings.public_url,
+                basic_auth=settings.basic_auth,
+                exemplar_control=own.exemplar_control,
+                class_control=own.class_control,
+                stars=own.stars,
+                read_image=_image_reader(settings, client),
+                **known,
+            )
+            findings += examine_clock(client)
+    except ClinicalError as error:
+        findings.append(Finding("settings", Status.ERROR, error.problem, error.cure))
     for finding in findings:
         text = f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}"
         say(text, leading=1, mood=finding.status.value)
@@ -179,6 +188,17 @@ def rollback(
     settings = read_settings()
     done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
     say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+
+
+def _known(settings: Settings, project: int) -> dict[str, Any]:
+    """Return what the database says of a project, as the doctor takes it."""
+    return {
+        "published_version": _published_version(settings, project),
+        "questions": _questions(settings, project),
+        "notices": _notices(settings, project),
+        "installation": _installation(settings, project),
+        "left": _left(settings, project),
+    }
 
 
 def _own_settings(settings: Settings, project: int) -> Settings:

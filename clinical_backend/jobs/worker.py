@@ -26,6 +26,8 @@ from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.database import Database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from clinical_backend.settings import Settings
 
 __all__ = ["attend_project", "open_workshop", "run_worker", "warm_up_workshop"]
@@ -43,7 +45,7 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     """
     os.nice(5)  # the server's answers go first
     queue: Queue[int] = Queue()
-    threading.Thread(target=_read, args=(wakes, queue), daemon=True, name="wakes").start()
+    threading.Thread(target=_read, args=(lines_of(wakes.fileno()), queue), daemon=True, name="wakes").start()
     workshop = open_workshop(settings)
     trainings = TrainingJobs(workshop)
     warm_up_workshop(workshop)
@@ -102,8 +104,8 @@ def attend_project(workshop: Workshop, project_id: int, *, look: bool) -> None:
         logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
 
 
-def _read(wakes: TextIO, queue: Queue[int]) -> None:
-    for line in lines_of(wakes.fileno()):
+def _read(wakes: Iterable[str], queue: Queue[int]) -> None:
+    for line in wakes:
         if line.strip().isdigit():
             queue.put(int(line))
     # The server is gone, perhaps killed. A round is atomic, so the end may come anywhere in it.

@@ -12,7 +12,7 @@ import numpy as np
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones import BackboneSpec, available_cpus
 from clinical_backend.learner.exported import ExportedBackbone
-from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.files import description_digest, write_aside
 from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def save_adapted(folder: Path, network: AdaptedNetwork, weights: bytes, model: b
     make_folder(folder)
     write_aside(folder / network.weights_name, weights)
     write_aside(folder / network.model_name, model)
-    description = {"format": _FORMAT, **asdict(network)}
+    description: dict[str, Any] = {"format": _FORMAT, **asdict(network)}
+    description["sha256"] = description_digest(description)
     write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())
     kept = {network.weights_name, network.model_name}
     for pattern in ("adapted-*.safetensors", "adapted-*.onnx"):
@@ -142,6 +143,10 @@ def load_adapted(folder: Path) -> AdaptedNetwork:
     except (OSError, ValueError) as error:
         raise ModelError(f"The adapted network cannot be read ({type(error).__name__}).", _CURE) from None
     try:
+        # That of an earlier version does not vouch for itself; its files are checked all the same.
+        if description.get("sha256") not in {None, description_digest(description)}:
+            raise ModelError("The description of the adapted network was changed.", _CURE)
+        description.pop("sha256", None)
         if description.pop("format") != _FORMAT:
             raise ModelError("The adapted network was written by another version of the backend.", _CURE)
         network = AdaptedNetwork(**description)
@@ -149,7 +154,7 @@ def load_adapted(folder: Path) -> AdaptedNetwork:
         for name, expected in files:
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
                 raise ModelError("The adapted network was changed or cut off.", _CURE)
-    except (OSError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"The adapted network is not whole ({type(error).__name__}).", _CURE) from None
     return network
 

@@ -16,6 +16,7 @@ a CPU needs ONNX Runtime alone.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -27,12 +28,15 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.files import write_aside
 from clinical_backend.learner.preprocessing import PREPROCESSING, power_normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["DEFAULT_BACKBONE", "Backbone", "BackboneSpec", "Device", "load_backbone", "parse_backbone"]
+
+logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -206,8 +210,9 @@ def parse_backbone(name: str, *, image_size: int, folder: Path) -> BackboneSpec:
         from clinical_backend.learner.networks import download_weights  # noqa: PLC0415 (imports torch)
 
         path = folder / f"{architecture}.safetensors"
-        if not path.is_file():
+        if not _is_as_downloaded(path):
             download_weights(architecture, path)
+            _note_download(path)
     else:
         path = Path(weights).expanduser()
     if path.suffix != ".safetensors" or not path.is_file():
@@ -241,6 +246,27 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's content as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_as_downloaded(path: Path) -> bool:
+    """Tell whether downloaded weights are there and unchanged: other ones would silently be another backbone."""
+    if not path.is_file():
+        return False
+    note = path.with_suffix(".sha256")
+    if not note.is_file():  # an earlier version kept none
+        _note_download(path)
+        return True
+    if note.read_text().strip() == file_sha256(path):
+        return True
+    logger.warning("The weights in %s were changed on disk and are downloaded again", path)
+    return False
+
+
+def _note_download(path: Path) -> None:
+    try:
+        write_aside(path.with_suffix(".sha256"), f"{file_sha256(path)}\n".encode())
+    except OSError as error:
+        logger.warning("The checksum of %s is not kept: %s", path, error.strerror)
 
 
 def available_cpus() -> int:

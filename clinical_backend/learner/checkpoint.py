@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.classifier import LinearClassifier
-from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.files import description_digest, write_aside
 from clinical_backend.learner.held_out import HeldOut
 from clinical_backend.private import make_folder
 
@@ -81,7 +81,7 @@ def save_checkpoint(
         "classes": list(classifier.classes),
         "metadata": asdict(metadata),
     }
-    description["sha256"] = _digest(description)
+    description["sha256"] = description_digest(description)
     try:
         make_folder(folder)
         write_aside(folder / str(description["tensors"]), content)
@@ -124,7 +124,7 @@ def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata, HeldOut |
         description = json.loads((folder / _DESCRIPTION).read_bytes())
         if description["format"] != _FORMAT:
             raise ModelError("The checkpoint was written by another version of the backend.", _CURE)
-        if description["sha256"] != _digest({k: v for k, v in description.items() if k != "sha256"}):
+        if description["sha256"] != description_digest(description):
             raise ModelError("The description of the checkpoint was changed.", _CURE)
         content = (folder / description["tensors"]).read_bytes()
         if hashlib.sha256(content).hexdigest() != description["tensors_sha256"]:
@@ -153,8 +153,3 @@ def _tensors(classifier: LinearClassifier, held_out: HeldOut | None) -> dict[str
 
 def _classifier(classes: tuple[str, ...], tensors: Mapping[str, NDArray[Any]], prefix: str) -> LinearClassifier:
     return LinearClassifier(classes=classes, **{name: tensors[f"{prefix}{name}"] for name in _TENSORS})
-
-
-def _digest(description: Mapping[str, Any]) -> str:
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

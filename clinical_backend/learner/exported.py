@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import Backbone, BackboneSpec, file_sha256
-from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.files import description_digest, write_aside
 from clinical_backend.private import file_mode, make_folder
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class ExportedBackbone(Backbone):
     def __init__(self, spec: BackboneSpec, dimension: int, model: Path, *, threads: int) -> None:
         super().__init__(spec, dimension)
         self._session = _open_session(model, threads)
+        shape = self._session.get_outputs()[0].shape
+        if shape[-1] != dimension:
+            raise ModelError(
+                f"The network {spec.architecture} gives {shape[-1]} values, its description says {dimension}.",
+                "Remove the description beside the network; it is made anew.",
+            )
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         features: NDArray[np.float32] = self._session.run(None, {"pixels": batch})[0]
@@ -86,9 +92,10 @@ def _exported_dimension(spec: BackboneSpec, model: Path) -> int | None:
             description["format"] == _FORMAT
             and description["key"] == spec.key
             and description["sha256"] == file_sha256(model)
+            and description.get("description_sha256") in {None, _vouched(description)}  # earlier versions have none
         )
         return int(description["dimension"]) if whole else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -98,7 +105,7 @@ def _export(spec: BackboneSpec, model: Path) -> int:
     _log.info("Exporting the backbone %s; this happens once.", spec.key)
     export = export_onnx(spec)
     write_aside(model, export.model)
-    description = {
+    description: dict[str, Any] = {
         "format": _FORMAT,
         "key": spec.key,
         "dimension": export.dimension,
@@ -113,8 +120,14 @@ def _export(spec: BackboneSpec, model: Path) -> int:
             f"The export of the backbone {spec.architecture} gives other features (difference {error:.1e}).",
             "Choose another architecture, or report this with the versions of torch, onnx and onnxruntime.",
         )
+    description["description_sha256"] = _vouched(description)
     write_aside(model.with_suffix(".json"), json.dumps(description, indent=2).encode())
     return export.dimension
+
+
+def _vouched(description: dict[str, Any]) -> str:
+    """Return the sha256 of a description; the entry ``sha256`` is that of the model, and checked by itself."""
+    return description_digest({name: value for name, value in description.items() if name != "description_sha256"})
 
 
 def _open_session(model: Path, threads: int) -> onnxruntime.InferenceSession:

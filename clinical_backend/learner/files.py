@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clinical_backend.private import file_mode
 
-__all__ = ["write_aside"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["description_digest", "write_aside"]
+
+
+def description_digest(description: Mapping[str, Any]) -> str:
+    """Return the sha256 of what a JSON file says, its own entry ``sha256`` left out."""
+    said = {name: value for name, value in description.items() if name != "sha256"}
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def write_aside(path: Path, content: bytes) -> None:

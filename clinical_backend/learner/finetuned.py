@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
@@ -16,7 +16,7 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import BackboneSpec, available_cpus
 from clinical_backend.learner.classifier import LinearClassifier
 from clinical_backend.learner.exported import ExportedBackbone
-from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.files import description_digest, write_aside
 from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:
         "versions": dict(network.versions),
         "files": {part: {"name": names[part], "sha256": _sha256(contents[part])} for part in contents},
     }
-    description["sha256"] = _digest(description)
+    description["sha256"] = description_digest(description)
     try:
         make_folder(folder)
         for part, content in contents.items():
@@ -208,7 +208,7 @@ def load_finetuned(folder: Path) -> FinetunedNetwork:
         description = json.loads((folder / _DESCRIPTION).read_bytes())
         if description["format"] != _FORMAT:
             raise ModelError("The fine-tuned network was written by another version of the backend.", _CURE)
-        if description["sha256"] != _digest({k: v for k, v in description.items() if k != "sha256"}):
+        if description["sha256"] != description_digest(description):
             raise ModelError("The description of the fine-tuned network was changed.", _CURE)
         contents = {part: _checked(folder, **file) for part, file in description["files"].items()}
         tensors = safetensors.numpy.load(contents["head"])
@@ -251,8 +251,3 @@ def _name(content: bytes, suffix: str) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _digest(description: Mapping[str, Any]) -> str:
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return _sha256(canonical.encode())

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 
 from clinical_backend.learner.files import write_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
-
-    import torch
 
 __all__ = ["TrainingState"]
 
@@ -60,7 +61,9 @@ class TrainingState:
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
         contiguous = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        write_aside(path, safetensors.torch.save(contiguous, metadata={"state": json.dumps(asdict(self))}))
+        metadata = {"state": json.dumps(asdict(self))}
+        metadata["sha256"] = _digest(metadata["state"], contiguous)
+        write_aside(path, safetensors.torch.save(contiguous, metadata=metadata))
 
     @classmethod
     def restore(
@@ -74,10 +77,13 @@ class TrainingState:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                state = cls(**json.loads(file.metadata()["state"]))
+                metadata = file.metadata()
+                state = cls(**json.loads(metadata["state"]))
                 if state.run != run:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if metadata.get("sha256") not in {None, _digest(metadata["state"], tensors)}:  # None: an earlier version
+                raise ValueError("it was changed on disk")
             parameters = [value for group in optimizer.param_groups for value in group["params"]]
             by_parameter: dict[int, dict[str, torch.Tensor]] = {}
             weights: dict[str, torch.Tensor] = {}
@@ -94,6 +100,14 @@ class TrainingState:
             _log.warning("The state of a training cannot be used (%s); it starts anew.", type(error).__name__)
             return None
         return state
+
+
+def _digest(state: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _laid_out_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.files import write_aside
+from clinical_backend.learner.files import description_digest, write_aside
+from clinical_backend.logs import SeldomLogger
 from clinical_backend.private import make_folder
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from clinical_backend.storage.features import FeatureStore
 
 __all__ = ["Finetuned", "FinetuningRecord", "read_record", "write_record"]
+
+seldom = SeldomLogger(__name__)
 
 _NAME = "record.json"
 
@@ -38,6 +41,8 @@ class FinetuningRecord(BaseModel):
         Folder of the network that is in use, within the project's; ``None`` where the head is better.
     learnt, held_out
         The images that the network in use learned from and was judged by, by the sha256 of their content.
+    sha256
+        Of all else, in the file; ``None`` in one of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +54,7 @@ class FinetuningRecord(BaseModel):
     network: str | None = None
     learnt: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,18 @@ class Finetuned:
 
 
 def read_record(folder: Path) -> FinetuningRecord | None:
-    """Return the record of a project's folder; ``None`` where there is none that can be read."""
+    """Return the record of a project's folder; ``None`` where there is none, or it was changed: it is made anew."""
     try:
-        return FinetuningRecord.model_validate_json((folder / _NAME).read_bytes())
-    except (OSError, ValidationError):
+        record = FinetuningRecord.model_validate_json((folder / _NAME).read_bytes())
+    except FileNotFoundError:
         return None
+    except (OSError, ValidationError) as error:
+        seldom.warning("A record in %s cannot be read (%s); it is made anew.", folder, type(error).__name__)
+        return None
+    if record.sha256 not in {None, description_digest(record.model_dump(mode="json"))}:
+        seldom.warning("The record in %s was changed on disk; it is made anew.", folder)
+        return None
+    return record
 
 
 def write_record(folder: Path, record: FinetuningRecord) -> None:
@@ -96,7 +109,8 @@ def write_record(folder: Path, record: FinetuningRecord) -> None:
     """
     try:
         make_folder(folder)
-        write_aside(folder / _NAME, record.model_dump_json(indent=2).encode())
+        digest = description_digest(record.model_dump(mode="json"))
+        write_aside(folder / _NAME, record.model_copy(update={"sha256": digest}).model_dump_json(indent=2).encode())
     except OSError as error:
         raise ModelError(
             f"What a fine-tuning came to cannot be kept ({error.strerror}).",

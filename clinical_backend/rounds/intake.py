@@ -97,7 +97,7 @@ class Intake:
     """
 
     answer_seconds: ClassVar[float] = 0.9
-    """How long an answer waits for the event to be counted: Label Studio, and with it the reader, waits for a second."""
+    """How long an answer waits for the event to be counted: Label Studio, and a reader with it, waits for a second."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -29,6 +29,7 @@ from clinical_backend.storage.integrity import DAMAGED_CURE, check_pages, check_
 from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.model_folder import bind
 from clinical_backend.storage.projects import request_all
+from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
 
 if TYPE_CHECKING:
@@ -130,6 +131,11 @@ class Database:
             ) from error
         return cls(f"sqlite:///{folder / 'clinical.sqlite3'}")
 
+    @property
+    def note(self) -> Path | None:
+        """The file that is there once an SQLite database was found changed past the backend; ``None`` elsewhere."""
+        return None if self._seal is None else self._seal.note
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a session for reading; it sees one state of the database."""
@@ -163,6 +169,29 @@ class Database:
         if (fence := _fence.get()) is not None:
             with self.read() as session:
                 fence(session, lock=False)
+
+    def require_writable(self) -> None:
+        """Write something that changes nothing. A database that another writer has for a moment counts as writable.
+
+        Raises
+        ------
+        StorageError
+            When it cannot be written: its disk is full, or it is a copy that may only be read.
+        """
+        sqlite = self._url.get_backend_name() == "sqlite"
+        try:
+            with self._named_errors("written"), self._engine.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                if sqlite:
+                    driver.execute("PRAGMA busy_timeout=0")
+                try:
+                    with connection.execution_options(writes=True).begin():
+                        connection.execute(update(ModelFolder).values(bound=ModelFolder.bound))
+                finally:
+                    if sqlite:
+                        driver.execute(f"PRAGMA busy_timeout={1000 * _LOCK_SECONDS}")
+        except _BusyError:
+            return
 
     def close(self) -> None:
         """Close every connection."""
@@ -224,6 +253,8 @@ class Database:
         except faults:
             raise
         except DBAPIError as error:
+            if _code(error) == sqlite3.SQLITE_BUSY:
+                raise _BusyError(f"The database cannot be {done}: {self._reason(error)}.", self._cure) from None
             cure = DAMAGED_CURE if _is_damage(error) else self._cure
             raise StorageError(f"The database cannot be {done}: {self._reason(error)}.", cure) from None
         except PoolTimeoutError:
@@ -245,9 +276,17 @@ class Database:
         return "Check that MODEL_DIR is on a writable disk with free space; what could not be done is tried again."
 
 
+class _BusyError(StorageError):
+    """Another writer has the SQLite database for too long."""
+
+
 def _is_damage(error: DBAPIError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest says of what kind
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _code(error: DBAPIError) -> int:
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF  # the rest says of what kind
 
 
 def _parse(url: str) -> URL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,25 @@ class FeatureStore:
     def damaged(self, digests: Iterable[str]) -> list[str]:
         """Return the images whose row was changed or lost on disk, and leave all as it is."""
         return list(self._checked(digests)[1])
+
+    def examine(self, seconds: float) -> tuple[int, int, int]:
+        """Check rows for at most so long, and leave them as they are.
+
+        Returns
+        -------
+        tuple
+            How many features there are, how many were checked, and how many of them were changed or lost.
+        """
+        with self._database.read() as session:
+            digests = list(session.scalars(select(Feature.digest).where(self._ours).order_by(Feature.position)))
+        deadline = time.monotonic() + seconds
+        checked = wrong = 0
+        for part in in_parts(digests):
+            if time.monotonic() > deadline:
+                break
+            checked += len(part)
+            wrong += len(part) - len(self._checked(part)[0])
+        return len(digests), checked, wrong
 
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Return the features at these rows, as ``positions`` gave them, shape (n, dimension).

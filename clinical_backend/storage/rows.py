@@ -69,15 +69,13 @@ class RowFile:
         wanted = np.asarray(positions, dtype=np.int64)
         found = np.empty((len(wanted), self._row_bytes), dtype=np.uint8)
         order = np.argsort(wanted, kind="stable")
-        place = 0
-        for row in self.each(wanted[order]):
+        for place, row in enumerate(self.each(wanted[order])):
             if row is None:
                 raise StorageError(
                     f"A row of {self._path} cannot be read: the file was cut short, or its disk fails.",
                     "The next round makes it anew; see that the disk of MODEL_DIR is sound.",
                 )
             found[order[place]] = np.frombuffer(row, dtype=np.uint8)
-            place += 1
         return found
 
     def each(self, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[memoryview | None]:

@@ -71,6 +71,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = app.state.database = Database.of(settings)
         app.state.redis = redis
+        app.state.folder = settings.model_dir
         if runner is not None:
             rounds = runner
         elif redis is not None:

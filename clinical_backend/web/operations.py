@@ -14,9 +14,12 @@ from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
 from clinical_backend.rounds.stall import stalls
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.space import require_space
 from clinical_backend.web.metrics import render_metrics
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from redis import Redis
 
     from clinical_backend.web.site import Site
@@ -45,7 +48,11 @@ def make_operations_router() -> APIRouter:
         """
         problems = {
             name: problem
-            for name, problem in (("database", _problem_of_database(database)), *_redis(request.app.state.redis))
+            for name, problem in (
+                ("disk", _problem_of_disk(request.app.state.folder)),
+                ("database", _problem_of_database(database)),
+                *_redis(request.app.state.redis),
+            )
             if problem is not None
         }
         stalled = {} if problems else _stalled(request, database)
@@ -65,7 +72,10 @@ def _problem_of_database(database: Database) -> str | None:
     try:
         with database.read() as session:
             session.execute(text("SELECT 1 FROM projects LIMIT 1"))
-    except (SQLAlchemyError, StorageError) as error:
+        database.require_writable()
+    except StorageError as error:
+        return str(error)
+    except SQLAlchemyError as error:
         return f"The database cannot be read ({type(error).__name__})."
     return None
 
@@ -73,6 +83,14 @@ def _problem_of_database(database: Database) -> str | None:
 def _stalled(request: Request, database: Database) -> dict[str, str]:
     site: Site = request.app.state.site
     return {f"project {project_id}": problem for project_id, problem in stalls(database, site.settings).items()}
+
+
+def _problem_of_disk(folder: Path) -> str | None:
+    try:
+        require_space(folder)
+    except StorageError as error:
+        return str(error)
+    return None
 
 
 def _redis(connection: Redis | None) -> list[tuple[str, str | None]]:

@@ -37,6 +37,7 @@ _SIDE = 256
 _LARGE_SIDE = 1024
 """For reading: a screen shows hardly more beside the buttons."""
 _QUALITY = 82
+_DIGEST_BYTES = 32  # before each preview: a changed byte of a WebP shows another image
 _CACHE_BYTES = 256 * 2**20
 _WRITES_BETWEEN_LOOKS = 200
 _FAILURE_SECONDS = 60.0
@@ -122,17 +123,18 @@ class Previews:
     def _kept(self, key: str) -> bytes | None:
         path = self._folder / f"{key}.webp"
         try:
-            content = path.read_bytes()
+            kept = path.read_bytes()
             os.utime(path)
         except OSError:  # not there, or another process just made room
             return None
-        return content
+        digest, content = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+        return content if hashlib.sha256(content).digest() == digest else None  # else it is made anew
 
     def _keep(self, key: str, content: bytes) -> None:
         try:
             make_folder(self._folder)
             with NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(content)
+                file.write(hashlib.sha256(content).digest() + content)
             Path(file.name).chmod(file_mode(self._folder))
             Path(file.name).replace(self._folder / f"{key}.webp")
         except OSError as error:
