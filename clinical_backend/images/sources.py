@@ -99,6 +99,7 @@ class ImageSource:
             time_limit=time_limit,
             attempts=attempts,
             backoff=backoff,
+            through_proxy=self._is_guarded,
         )
 
     def close(self) -> None:
