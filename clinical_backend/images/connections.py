@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpcore2
 import httpx2
 
+from clinical_backend.network import trusted_authorities
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator
@@ -52,7 +54,7 @@ class GuardedTransport(httpx2.HTTPTransport):
     """
 
     def __init__(self, guard: AddressGuard) -> None:
-        ssl_context = httpx2.create_ssl_context()
+        ssl_context = trusted_authorities()
         super().__init__(verify=ssl_context, limits=_LIMITS)
         self._pool.close()
         # httpx2 has no parameter for it; the tests of refused addresses hold this to be in effect.

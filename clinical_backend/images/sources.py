@@ -108,6 +108,7 @@ class ImageSource:
             time_limit=time_limit,
             attempts=attempts,
             backoff=backoff,
+            through_proxy=self._is_guarded,
         )
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import httpx2
 from clinical_backend.errors import ImageError
 from clinical_backend.images.connections import finished_by
 from clinical_backend.images.look import Look
+from clinical_backend.network import explain, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,8 @@ class Transfer:
         How often a failed connection or a server error is tried in all.
     backoff
         Pause before the second attempt in seconds, doubled before each later one.
+    through_proxy
+        Tells whether an address is asked through the proxy of the environment.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Transfer:
         time_limit: float,
         attempts: int,
         backoff: float,
+        through_proxy: Callable[[httpx2.URL], bool] = lambda _: False,
     ) -> None:
         self._choose_client = choose_client
+        self._through_proxy = through_proxy
         self._size_limit = size_limit
         self._time_out = httpx2.Timeout(time_out)
         self._time_limit = time_limit
@@ -130,12 +135,13 @@ class Transfer:
             finally:
                 response.close()
         except httpx2.TransportError as error:
-            raise _TryAgainError(
-                ImageError(
-                    f"{url.host} does not answer ({type(error).__name__}).",
-                    "Check that this machine can reach the host; it is tried again later.",
-                )
-            ) from None
+            # Only Label Studio's own addresses are asked through a proxy of the environment.
+            through = self._through_proxy(url)
+            reason, cure = explain(error, url, proxied=through)
+            if not through and (proxy := proxy_of(url)) is not None:
+                cure = f"{cure} Images of other hosts than Label Studio are not fetched through the proxy {proxy}."
+            failure = ImageError(f"{url.host} cannot be reached: {reason}.", f"{cure} It is tried again later.")
+            raise _TryAgainError(failure) from None
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # Unicode: a host's name
             raise ImageError(
                 f"The reply of {url.host} cannot be read ({type(error).__name__}).",

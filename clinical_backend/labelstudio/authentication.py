@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import httpx2
 
-from clinical_backend.errors import LabelStudioUnauthorizedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError, LabelStudioUnavailableError
+from clinical_backend.labelstudio.refusals import not_label_studio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -101,6 +102,10 @@ class TokenAuthentication(httpx2.Auth):
 
 
 def _access_token_of(response: httpx2.Response) -> str:
+    if (wrong := not_label_studio(response)) is not None:
+        raise LabelStudioRefusedError(
+            f"What answers for an access token {wrong[0]}.", wrong[1], status=response.status_code
+        )
     if response.status_code >= 500:
         raise LabelStudioUnavailableError(
             f"Label Studio answers {response.status_code} when asked for an access token.",

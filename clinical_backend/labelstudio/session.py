@@ -18,6 +18,8 @@ from clinical_backend.errors import (
     LabelStudioUnavailableError,
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
+from clinical_backend.labelstudio.refusals import cure_of, not_label_studio
+from clinical_backend.network import explain, trusted_authorities
 from clinical_backend.pulse import note_progress
 from clinical_backend.storable import read_json
 
@@ -42,12 +44,6 @@ _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
 # Label Studio's own server sends head and body of an answer apart, so that on a connection that is kept alive
 # each answer waits 40 ms for a delayed acknowledgement (RFC 1122, 4.2.3.2). A new one takes less than 1 ms.
 _PLAIN_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=0)
-
-_CURES = {
-    403: "Use the token of a user who may edit this project.",
-    404: "Check the id, and that this token's user is in the project's organisation.",
-    409: "Look at the request and at the state of the project.",
-}
 
 
 class Session:
@@ -88,6 +84,7 @@ class Session:
             auth=self._authentication,
             timeout=httpx2.Timeout(time_out, connect=min(time_out, 10.0)),
             transport=transport,
+            verify=trusted_authorities(),
             limits=_PLAIN_LIMITS if root.scheme == "http" else _LIMITS,
             headers={"User-Agent": "clinical-backend"},
         )
@@ -155,7 +152,7 @@ class Session:
             except httpx2.TransportError as error:
                 unsent = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
                 if last or not (repeatable or unsent):
-                    raise self._unavailable(type(error).__name__) from error
+                    raise self._unreachable(error) from error
             else:
                 note_progress()
                 self.clock_offset = _clock_offset(response)
@@ -167,6 +164,9 @@ class Session:
 
     def _decode(self, response: httpx2.Response, path: str) -> Any:  # noqa: ANN401
         status = response.status_code
+        if (wrong := not_label_studio(response)) is not None:
+            problem, cure = wrong
+            raise LabelStudioRefusedError(f"What answers at {self.url} for {path} {problem}.", cure, status=status)
         if response.is_success:
             if not response.content:
                 return None
@@ -192,8 +192,15 @@ class Session:
         reason = self._reason(response)
         raise LabelStudioRefusedError(
             f"Label Studio refuses {response.request.method} {path} with status {status}: {reason}",
-            _CURES.get(status, "Correct what it names, or look into Label Studio's log."),
+            cure_of(status),
             status=status,
+        )
+
+    def _unreachable(self, error: httpx2.TransportError) -> LabelStudioUnavailableError:
+        reason, cure = explain(error, httpx2.URL(self.url), proxied=True)
+        return LabelStudioUnavailableError(
+            f"Label Studio at {self.url} cannot be reached: {reason}.",
+            f"{cure} LABEL_STUDIO_URL is its address as seen from this machine.",
         )
 
     def _unavailable(self, reason: str) -> LabelStudioUnavailableError:

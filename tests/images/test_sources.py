@@ -311,7 +311,7 @@ class TestTransfer:
 
     @pytest.mark.parametrize(
         ("bad", "message"),
-        [(httpx2.Response(503), "status 503"), (httpx2.ReadTimeout("slow"), "does not answer")],
+        [(httpx2.Response(503), "status 503"), (httpx2.ReadTimeout("slow"), "takes too long to answer")],
     )
     def test_it_gives_up_after_the_attempts(self, world, bad, message):
         world.replies["http://a.test/x"] = bad

@@ -190,7 +190,7 @@ def test_an_exchange_that_fails_does_not_block_the_next_one():
 
 def test_an_answer_that_is_no_token_is_refused():
     def page(request):
-        return httpx2.Response(200, text="<html>a page</html>")
+        return httpx2.Response(200, text="no token")
 
     with connection(page) as http, pytest.raises(LabelStudioUnauthorizedError):
         http.get("x")
