@@ -135,7 +135,10 @@ class Backend:
             return None
         outcome = asyncio.wrap_future(self._intake.put(webhook, project_id))
         done, _ = await asyncio.wait({outcome}, timeout=self._intake.answer_seconds)
-        return outcome.result() if done else unanswered(webhook)
+        if done:
+            return outcome.result()
+        unanswered(webhook)
+        return None
 
     def meet(self, project_id: int) -> None:
         """Ask Label Studio at once about a project that is not served, and serve it if it is there.

@@ -198,7 +198,7 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: F
     """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
     known = list(images)
     digests = [image.digest for image in known if image.digest is not None]
-    kept = features.positions(digests).keys()
+    kept = set(features.positions(digests))
     if thumbnails is not None:
         kept &= thumbnails.positions(digests).keys()
     now = time.time()

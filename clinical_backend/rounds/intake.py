@@ -149,7 +149,8 @@ class Intake:
         try:
             return outcome.result(self.answer_seconds)
         except TimeoutError:
-            return unanswered(webhook)
+            unanswered(webhook)
+            return None
 
     def close(self) -> None:
         """Count what waits, as far as the database lets that be done at once."""

@@ -88,13 +88,13 @@ class TroubleStore:
 def _queries(project_id: int) -> dict[TroubleKind, Select[Any]]:
     same = (TaskImage.project_id == TaskLabel.project_id) & (TaskImage.task_id == TaskLabel.task_id)
     answered = func.coalesce(TaskLabel.changed_at, TaskLabel.labelled_at)
-    images = select(
+    images: Select[Any] = select(
         TaskImage.task_id, literal(TroubleKind.IMAGE.value).label("kind"), TaskImage.problem, TaskImage.tried_at
     ).where(TaskImage.project_id == project_id, TaskImage.problem.is_not(None))
-    answers = select(
+    answers: Select[Any] = select(
         TaskLabel.task_id, literal(TroubleKind.ANSWER.value), TaskLabel.unread, TaskLabel.labelled_at
     ).where(TaskLabel.project_id == project_id, TaskLabel.unread.is_not(None))
-    replaced = (
+    replaced: Select[Any] = (
         select(TaskLabel.task_id, literal(TroubleKind.REPLACED.value), TaskLabel.label, TaskImage.replaced_at)
         .join(TaskImage, same)
         .where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None), TaskImage.replaced_at > answered)

@@ -283,13 +283,7 @@ def read_settings(
     if sought:
         values["rare_classes"] = tuple(sought)
     values |= {name: none for name, none in _NONE.items() if entered[f"{name}_none"] and not entered[name]}
-    for name in _SHARES:
-        if entered[name]:
-            try:
-                values[name] = float(entered[name]) / 100
-            except ValueError:
-                problems[name] = "Enter a number of per cent, such as 10."
-                del values[name]
+    problems |= _take_shares(entered, values)
     try:
         options = ProjectOptions.model_validate(values)
     except ValidationError as error:
@@ -306,6 +300,19 @@ _RANGES = {
     "start_training_each_n_updates": "Enter a whole number, 1 or more.",
     "group_cap": "Enter a whole number, 1 or more.",
 }
+
+
+def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str, str]:
+    """Take what was entered in per cent as shares, and return what is wrong, by field."""
+    problems = {}
+    for name in _SHARES:
+        if entered[name]:
+            try:
+                values[name] = float(entered[name]) / 100
+            except ValueError:
+                problems[name] = "Enter a number of per cent, such as 10."
+                del values[name]
+    return problems
 
 
 def _problem(name: str, message: str) -> str:
