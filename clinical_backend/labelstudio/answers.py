@@ -160,6 +160,6 @@ def _meant(scheme: LabelingScheme, names: Sequence[str]) -> str:
     if len(names) != 1:
         return ""
     plain = " ".join(names[0].split()).casefold()
-    shown_names = scheme.displayed | {name: name for name in scheme.classes}
+    shown_names = {**scheme.displayed, **{name: name for name in scheme.classes}}
     near = next((name for text, name in shown_names.items() if " ".join(text.split()).casefold() == plain), None)
     return "" if near is None else f" (for {near}?)"
