@@ -88,7 +88,8 @@ class TaskLists:
                 for some in [[task for task in part if task not in known], *apart]:
                     found += self._halves(project_id, fields, some, with_answers, withheld, error)
             self._withheld[project_id] = known.difference(wanted) | withheld
-            logger.warning("Project %d: Label Studio fails in giving %d tasks", project_id, len(withheld))
+            if not withheld <= known:
+                logger.warning("Project %d: Label Studio fails in giving %d tasks", project_id, len(withheld))
             return sorted(found, key=lambda task: int(task["id"])), total
 
     def _halves(
