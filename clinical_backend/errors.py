@@ -14,6 +14,7 @@ __all__ = [
     "LabelStudioUnavailableError",
     "LabelingConfigError",
     "ModelError",
+    "NotWellError",
     "RoundAbandonedError",
     "RoundTimeoutError",
     "SettingsError",
@@ -102,6 +103,10 @@ class ModelError(ClinicalError):
 
 class JobQueueError(ClinicalError):
     """Redis, through which workers are told what to do, cannot be reached."""
+
+
+class NotWellError(ClinicalError):
+    """The server or the worker of this machine does not do its work."""
 
 
 class ClusterError(ClinicalError):
