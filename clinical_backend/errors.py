@@ -18,6 +18,7 @@ __all__ = [
     "LabelingConfigError",
     "ModelError",
     "NotConnectedError",
+    "NotWellError",
     "OtherModelError",
     "PlottingError",
     "RoundAbandonedError",
@@ -128,6 +129,10 @@ class ModelError(ClinicalError):
 
 class JobQueueError(ClinicalError):
     """Redis, through which workers are told what to do, cannot be reached."""
+
+
+class NotWellError(ClinicalError):
+    """The server or the worker of this machine does not do its work."""
 
 
 class ClusterError(ClinicalError):

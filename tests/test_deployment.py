@@ -15,7 +15,9 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,6 +25,7 @@ import yaml
 
 from clinical_backend.commands import processes
 from clinical_backend.demo.ports import free_port
+from clinical_backend.demo.redis_server import _binary
 from clinical_backend.settings import load_settings
 from clinical_backend.telemetry import SWITCHES
 from tests.jobs.test_local import wait_for
@@ -267,3 +270,66 @@ def test_the_services_run_are_healthy_and_end_when_they_are_told_to(services, en
         for process in (worker, server):
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 0), (500, 1), (200, 1), (None, 1)])
+def test_label_studio_is_well_while_its_database_refuses_a_token_that_nobody_has(services, status, code):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    words = services["label-studio"]["healthcheck"]["test"][1:]
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        port = str(server.server_port if status else free_port())
+        script = words[-1].replace("8080", port)
+        ran = subprocess.run([sys.executable, "-c", script], check=False, stderr=subprocess.DEVNULL)
+        server.shutdown()
+    assert ran.returncode == code
+    assert asked == ([("/api/current-user/whoami", "Token none")] if status else [])
+
+
+def test_redis_takes_its_password_from_the_file_and_is_well_only_with_it(services, tmp_path):
+    """Run the service's own shell lines, with the server and the client that are installed here."""
+    port, secret = str(free_port()), tmp_path / "redis_password"
+    secret.write_text("c0ffee\n")
+    programs = {
+        "docker-entrypoint.sh": f'#!/bin/sh\nshift; exec "{_binary()}" "$@"\n',
+        # Like the real one, which no package carries, it prints an error and ends as if all were well.
+        "redis-cli": (
+            f"#!{sys.executable}\nimport os\nfrom redis import Redis, RedisError\ntry:\n"
+            f"    Redis(port={port}, password=os.environ['REDISCLI_AUTH']).ping()\n    print('PONG')\n"
+            "except RedisError as error:\n    print(error)\n"
+        ),
+    }
+    for name, program in programs.items():
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    def line(words):
+        return words[-1].replace("$$", "$").replace("/run/secrets/redis_password", str(secret))
+
+    def healthy():
+        check = line(services["redis"]["healthcheck"]["test"])
+        return subprocess.run(["sh", "-c", check], env=environment, check=False, capture_output=True).returncode == 0
+
+    started = line(services["redis"]["command"]).replace("--appendonly yes", f"--port {port} --bind 127.0.0.1")
+    redis = subprocess.Popen(
+        [*services["redis"]["entrypoint"], started], env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(healthy)
+        assert "c0ffee" not in Path(f"/proc/{redis.pid}/cmdline").read_text()
+        secret.write_text("another")
+        assert not healthy()
+    finally:
+        redis.terminate()
+        assert redis.wait(30) == 0

@@ -34,10 +34,12 @@ def health(
     part: Annotated[Literal["server", "worker"], typer.Argument(help="Which of the two this machine runs.")],
 ) -> None:
     """Check that the server of this machine answers, or that its worker takes rounds; exit code 1 if not."""
-    from clinical_backend.jobs.health import require_server, require_worker
-
     settings = read_settings()
     if part == "server":
+        from clinical_backend.web.health import require_server
+
         require_server(settings)
     else:
+        from clinical_backend.jobs.health import require_worker
+
         require_worker(settings)

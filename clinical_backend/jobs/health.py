@@ -1,51 +1,25 @@
-"""Whether the server or the worker of this machine does its work, as whoever watches a container asks."""
+"""Whether the worker of this machine does its work, as whoever watches its container asks."""
 
 from __future__ import annotations
 
 import socket
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Final
 
 from rq.utils import utcparse
 from rq.worker import WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from clinical_backend.errors import JobQueueError
+from clinical_backend.errors import NotWellError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
 
-__all__ = ["require_server", "require_worker"]
+__all__ = ["require_worker"]
 
-_ANSWER_SECONDS: Final = 4.0
 _SILENT_SECONDS: Final = 60.0
 """An idle worker gives a sign each second; so long without one it hangs, or is stopped."""
-
-
-def require_server(settings: Settings) -> None:
-    """Make sure that the server of these settings answers; no proxy of the environment is asked.
-
-    Raises
-    ------
-    JobQueueError
-        When it does not.
-    """
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared
-    connection = HTTPConnection(host, settings.port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, HTTPException) as error:
-        raise JobQueueError(
-            f"The server does not answer on {host}, port {settings.port} ({type(error).__name__}).",
-            "Its log says why; it starts with `clinical serve`.",
-        ) from None
-    finally:
-        connection.close()
-    if status != 200:
-        raise JobQueueError(f"The server answers {status}.", "Its log says why.")
 
 
 def require_worker(settings: Settings) -> None:
@@ -64,11 +38,11 @@ def require_worker(settings: Settings) -> None:
     signs = [connection.hmget(key, "hostname", "state", "last_heartbeat") for key in known]
     here = [sign for sign in signs if sign[0] == socket.gethostname().encode()]
     if not here:
-        raise JobQueueError(
+        raise NotWellError(
             "No worker of this machine takes rounds.", "Its log says why; it starts with `clinical worker`."
         )
     if all(_silent(state, seen) for _, state, seen in here):
-        raise JobQueueError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
+        raise NotWellError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
 
 
 def _silent(state: bytes | None, seen: bytes | None) -> bool:

@@ -85,16 +85,16 @@ class TroubleStore:
             offset += len(part)
 
 
-def _queries(project_id: int) -> dict[TroubleKind, Select[Any]]:
+def _queries(project_id: int) -> dict[TroubleKind, Select[*tuple[Any, ...]]]:
     same = (TaskImage.project_id == TaskLabel.project_id) & (TaskImage.task_id == TaskLabel.task_id)
     answered = func.coalesce(TaskLabel.changed_at, TaskLabel.labelled_at)
-    images: Select[Any] = select(
+    images = select(
         TaskImage.task_id, literal(TroubleKind.IMAGE.value).label("kind"), TaskImage.problem, TaskImage.tried_at
     ).where(TaskImage.project_id == project_id, TaskImage.problem.is_not(None))
-    answers: Select[Any] = select(
+    answers = select(
         TaskLabel.task_id, literal(TroubleKind.ANSWER.value), TaskLabel.unread, TaskLabel.labelled_at
     ).where(TaskLabel.project_id == project_id, TaskLabel.unread.is_not(None))
-    replaced: Select[Any] = (
+    replaced = (
         select(TaskLabel.task_id, literal(TroubleKind.REPLACED.value), TaskLabel.label, TaskImage.replaced_at)
         .join(TaskImage, same)
         .where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None), TaskImage.replaced_at > answered)
