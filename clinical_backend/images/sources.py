@@ -168,11 +168,6 @@ class ImageSource:
             return self._fetch_web(uri, mark, deadline)
         if uri.startswith("/") and not uri.startswith("//"):
             return self._fetch_web(self._absolute(uri), mark, deadline)
-        if not uri:
-            raise ImageError(
-                "The task's data has no address of an image, or several, where the labeling config looks for it.",
-                "Import one image per task, in the field that the Image tag names.",
-            )
         raise ImageError(
             "The task's data does not hold an address of an image that the backend knows.",
             "Use http(s)://, data:, s3://, gs:// or azure-blob:// addresses, or files that were uploaded to "

@@ -13,8 +13,6 @@ from clinical_backend.storage.schema import TaskImage, TaskLabel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Select
-
     from clinical_backend.storage.database import Database
 
 __all__ = ["Trouble", "TroubleKind", "TroubleStore"]
@@ -85,7 +83,7 @@ class TroubleStore:
             offset += len(part)
 
 
-def _queries(project_id: int) -> dict[TroubleKind, Select[*tuple[Any, ...]]]:
+def _queries(project_id: int) -> dict[TroubleKind, Any]:
     same = (TaskImage.project_id == TaskLabel.project_id) & (TaskImage.task_id == TaskLabel.task_id)
     answered = func.coalesce(TaskLabel.changed_at, TaskLabel.labelled_at)
     images = select(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from clinical_backend.labelstudio.reader import Reader
 from clinical_backend.storage.schema import Origin
+from clinical_backend.storage.troubles import TroubleKind
 from tests.end_to_end.conftest import Loop, wait_until
 
 
@@ -130,3 +132,34 @@ def _notes(loop: Loop) -> list[str]:
 
 def _choice(name: str) -> list[dict[str, Any]]:
     return [{"from_name": "diagnosis", "to_name": "image", "type": "choices", "value": {"choices": [name]}}]
+
+
+def test_what_a_project_loses_is_counted_and_a_task_that_is_no_text_stops_nothing(loop):
+    rare = loop.demo.rare
+    image = loop.client.tasks(loop.id)[0].data["image"]
+
+    def task(value: dict[str, Any], control: str = "diagnosis", kind: str = "choices") -> dict[str, Any]:
+        result = [{"from_name": control, "to_name": "image", "type": kind, "value": value}]
+        return {"data": {"image": image}, "annotations": [{"result": result if value else []}]}
+
+    tasks = [
+        task({"choices": [rare]}, "category"),
+        task({"choices": rare}),
+        task({"taxonomy": [["cells", rare]]}, kind="taxonomy"),
+        task({}),
+        task({"choices": [rare + "\ud800"]}),
+        {"data": {"image": image, "note": "\ud800\0"}},
+        {"data": {"image": [image, image]}},
+    ]
+    known = set(loop.demo.truth)
+    body = {"content": json.dumps(tasks), "headers": {"Content-Type": "application/json"}}
+    loop.client.session.http.post(f"api/projects/{loop.id}/import", **body).raise_for_status()
+    loop.connect()
+    foreign, text, path, empty, half, strange, several = sorted(set(loop.stores.images.all(loop.id)) - known)
+    assert labels_of(loop) == {text: rare, path: rare}
+    found = {(one.task_id, one.kind) for one in loop.stores.troubles.all(loop.id)}
+    assert found == {(task, TroubleKind.ANSWER) for task in (foreign, empty, half)} | {
+        (task, TroubleKind.IMAGE) for task in (strange, several)
+    }
+    assert set(loop.queue()) <= known
+    assert "the answers are of 'category' (1)" in " ".join(loop.status()["round"]["notes"])
