@@ -98,7 +98,7 @@ def times_base_rate(
     parts = (FeaturedTasks(tasks, features[tasks]) for tasks in (pool, labelled, query, query[:0]))
     inputs = Inputs(Representation("", None), *parts)
     fitted = fit(inputs.labelled, named, classes, target, seed=seed, pool=inputs.pool, query=inputs.query)
-    suspects = [row.task_id for row in find_suspects(1, inputs, fitted, rare)]
+    suspects = [row.task_id for row in find_suspects(1, inputs, fitted, rare, floored=False)]
     common = [task for task, name in named.items() if name not in rare]
     base = is_rare[common].mean()
     return float(is_rare[suspects[: round(_TOP * len(common))]].mean() / base) if base else None

@@ -200,7 +200,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,
         row.number,
-        len(published.task_ids),
+        len(queue),
         row.version,
         choice.acquisition,
         choice.reason,

@@ -62,7 +62,13 @@ class SecondLookTask:
 
 
 def find_suspects(
-    project_id: int, inputs: Inputs, fitted: Fit, classes: Sequence[str], *, settled: Collection[int] = ()
+    project_id: int,
+    inputs: Inputs,
+    fitted: Fit,
+    classes: Sequence[str],
+    *,
+    settled: Collection[int] = (),
+    floored: bool = True,
 ) -> list[SuspectedLabel]:
     """Return the labels of common classes that much speaks against, the most suspicious first, 500 at most.
 
@@ -82,6 +88,8 @@ def find_suspects(
         The rare classes.
     settled
         Tasks whose label is beyond doubt.
+    floored
+        Whether the floor holds; to measure the order, all labels of common classes are wanted.
     """
     if fitted.held_out is None:
         return []
@@ -91,6 +99,7 @@ def find_suspects(
     probability = fitted.held_out.rare_probability(tasks, features, classes).astype(np.float64)
     nearest, likeness = _nearest_exemplar(tasks, features, inputs)
     floor = max(_LEAST_FLOOR, float(probability[rare].mean())) if rare.any() else np.inf
+    floor = floor if floored else 0.0
     doubtful = (probability >= floor) & ~rare & ~np.isin(tasks, list(settled)) & ~np.isin(tasks, inputs.query.tasks)
     second = np.zeros(len(tasks)) if likeness is None else likeness
     order = [row for row in np.lexsort((-second, -probability)) if doubtful[row]][:_KEPT]

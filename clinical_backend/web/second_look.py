@@ -140,17 +140,18 @@ def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tup
 
 
 def _cases(site: Site, project_id: int) -> list[int]:
-    """Return the cases to be read on our own page: doubtful ones, and as many others, so that neither gives hints.
+    """Return the cases to be read on our own page: doubtful ones among about as many others, so that none is a hint.
 
-    The order is fixed and means nothing, so that cases do not move while somebody reads.
+    A coin decides at each place which of the two comes next. It falls by what they are, so that what was read leaves
+    the others in their order.
     """
     labels = site.stores.labels.all(project_id)
     checks = site.stores.second_readings.checks(project_id)
-    doubtful = [one.task_id for one in read_second_look(site.stores, project_id, limit=_SHOWN)]
 
-    def place(task: int) -> str:
-        return hashlib.sha256(f"{project_id} {task}".encode()).hexdigest()
+    def toss(*tasks: int) -> str:
+        return hashlib.sha256(f"{project_id} {tasks}".encode()).hexdigest()
 
+    doubtful = sorted((one.task_id for one in read_second_look(site.stores, project_id, limit=_SHOWN)), key=toss)
     others = sorted(
         (
             task
@@ -160,9 +161,13 @@ def _cases(site: Site, project_id: int) -> list[int]:
             and task not in doubtful
             and (task not in checks or checks[task].label != row.label)
         ),
-        key=place,
+        key=toss,
     )
-    return sorted([*doubtful, *others[: len(doubtful)]], key=place)
+    cases: list[int] = []
+    while doubtful:
+        ordinary = bool(others) and toss(doubtful[0], others[0]) < "8"
+        cases.append((others if ordinary else doubtful).pop(0))
+    return cases
 
 
 def _task(value: object) -> int | None:

@@ -50,7 +50,7 @@ def project(seed=0, labels=1000, flipped=0.05):
 @pytest.mark.parametrize("seed", range(3))
 def test_flipped_labels_stand_at_the_top_at_five_times_their_share_or_more(seed):
     inputs, fitted, named, missed = project(seed)
-    suspects = find_suspects(1, inputs, fitted, ("rare",))
+    suspects = find_suspects(1, inputs, fitted, ("rare",), floored=False)
     common = sum(name != "rare" for name in named.values())
     top = [row.task_id for row in suspects[: common // 20]]
     assert len(missed) >= 3
@@ -59,6 +59,18 @@ def test_flipped_labels_stand_at_the_top_at_five_times_their_share_or_more(seed)
     assert all(row.label == named[row.task_id] != "rare" for row in suspects)
     assert all(first.suspicion >= second.suspicion for first, second in itertools.pairwise(suspects))
     assert all(0 <= row.suspicion <= 1 and row.nearest_exemplar in inputs.query.tasks for row in suspects)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_floor_keeps_most_of_what_was_missed_and_hardly_anything_else(seed):
+    inputs, fitted, _, missed = project(seed)
+    order = find_suspects(1, inputs, fitted, ("rare",), floored=False)
+    listed = find_suspects(1, inputs, fitted, ("rare",))
+    assert [row.task_id for row in listed] == [row.task_id for row in order[: len(listed)]]
+    assert all(row.rare_probability >= 0.5 for row in listed)
+    assert len(listed) < 60 < len(order)
+    found = missed.intersection(row.task_id for row in listed)
+    assert 2 * len(found) >= len(missed)
 
 
 def test_settled_labels_and_exemplars_are_not_suspected():

@@ -16,7 +16,16 @@ from sqlalchemy.orm import make_transient
 
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Origin, QueuedTask, RoundState, SuspectedLabel, TaskLabel
+from clinical_backend.storage.schema import (
+    Draw,
+    Origin,
+    QueuedTask,
+    ReadingState,
+    RoundState,
+    SecondReading,
+    SuspectedLabel,
+    TaskLabel,
+)
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
@@ -600,6 +609,83 @@ def test_options_that_the_page_has_no_field_for_stay(web, stores, filled):
 def test_a_rollback_that_cannot_be_says_why(web, filled):
     for number in ("1", "x", "99999999999999999999"):
         assert 'role="alert"' in send(web, "rollback", "/model", round=number)
+
+
+def second_look(web, **fields):
+    return send(web, "second-look", "/second-look", **fields)
+
+
+def test_doubtful_labels_are_listed_with_nothing_ticked(web, rich):
+    text = web.get("/projects/1/second-look").text
+    assert '<input type="checkbox" name="task" value="2">' in text
+    assert " checked" not in text
+    assert "Classifiers that had not seen this label call it rare." in text
+    assert "No share of the queue is set aside" in text
+    assert "No task is ticked" in second_look(web)
+
+
+def test_a_label_that_was_right_is_listed_no_more_until_it_changes(web, stores, rich):
+    text = second_look(web, right="2")
+    assert "Task 2 was right as a." in text
+    assert 'name="task" value="2"' not in text
+    assert "looked at on this page" in text
+    assert 'name="task" value="2"' in second_look(web, again="2")
+    assert "has no class" in second_look(web, right="50")
+
+
+def test_the_lead_has_a_task_read_again_and_takes_it_back(web, stores, wakes, rich):
+    text = second_look(web, task=["2", "50", "x", "7777"])
+    assert "1 task is put among the next ones" in text
+    assert "Comes with the next queue." in text
+    assert wakes.projects == [1]
+    assert stores.projects.get(1).request == "second readings were asked for"
+    assert "asked for, already" in second_look(web, task="2")
+    assert 'name="task" value="2"' in second_look(web, take_back="2")
+    assert stores.second_readings.all(1) == {}
+    assert "Nothing was changed" in second_look(web, take_back="2")
+
+
+def test_a_case_is_read_here_without_its_answer_and_both_are_shown_after(web, stores, rich):
+    read = []
+    while found := re.search(r'name="task" value="(\d+)"', text := web.get("/projects/1/second-look/read").text):
+        assert_sound(text)
+        assert re.findall(r'name="answer" value="([^"]+)"', text) == ["a", "b"]
+        assert f"data?task={found.group(1)}" not in text
+        later = re.search(r'name="task" value="(\d+)"', web.get("/projects/1/second-look/read?passed=1").text)
+        answer = {"task": found.group(1), "answer": "b", "passed": "0"}
+        assert "Noted." in send(web, "second-look/read", "/second-look/read", **answer)
+        read.append((found.group(1), later and later.group(1)))
+    assert read[-1] == ("2", None)  # what is not doubted is only read among what is
+    assert [after for _, after in read[:-1]] == [task for task, _ in read[1:]]
+    assert "Nothing is left to read here" in web.get("/projects/1/second-look/read").text
+    text = web.get("/projects/1/second-look").text
+    assert_sound(text)
+    assert "still open" in text
+    assert "read again on this page" in text
+    assert stores.labels.all(1)[2].label == "a"
+    for wrong in ({"task": "2", "answer": "c"}, {"task": "7777", "answer": "a"}, {}):
+        assert "Nothing was noted" in send(web, "second-look/read", "/second-look/read", **wrong)
+
+
+def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is_of(web, stores, rich):
+    def read(task, second, **why):
+        answers = [["7", "a"], ["8", second]]
+        fields = {"label": "a", "readings": 1, "asked_at": 1.0, "read_at": 2.0, "answers": answers}
+        return SecondReading(project_id=1, task_id=task, state=ReadingState.READ, **fields, **why)
+
+    drawn = [read(task, "b" if task < 206 else "a", at_random=True) for task in range(200, 230)]
+    doubted = [read(6, "a", suspicion=0.9), read(16, "b", suspicion=0.8)]
+    stores.second_readings.keep(1, [*drawn, *doubted])
+    text = web.get("/projects/1/second-look").text
+    assert_sound(text)
+    assert "the same class in 24 of 30 cases read twice" in text
+    assert re.search(r"α is <b>-?0\.\d\d</b> \(-?\d\.\d\d to", text)
+    assert "Doubtful labels: the same class in 1 of 2 read twice" in text
+    assert '<span class="hint">reader 8</span>' in text
+    assert text.count("<td>was right</td>") == 1
+    status = web.get("/projects/1", headers={"Accept": "*/*"}).json()["second_look"]
+    assert (status["read"], status["agreement"]["ordinary"]["cases"]) == (32, 30)
+    assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
 ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings"]
