@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import delete, select
 
 from clinical_backend.errors import StorageError
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
 
 __all__ = ["FeatureStore"]
+
+_LOCK_SECONDS = 60.0
+"""Longest wait for another writer: longer than it takes to end one that is stopped on this machine."""
 
 
 class FeatureStore:
@@ -110,7 +113,12 @@ class FeatureStore:
     def _locked(self) -> Iterator[None]:
         """Keep other writers out, on every machine that shares the folder."""
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout:
+            raise StorageError(
+                f"Another process has held {self._path.name} for over {_LOCK_SECONDS:.0f} seconds.",
+                "See whether a process of the backend is stopped, on any machine that shares MODEL_DIR, and end it.",
+            ) from None
         except OSError as error:
             raise _unwritable(self._path, error) from None
         try:

@@ -31,7 +31,8 @@ _GAUGES = {
     "exemplars": "Tasks tagged as exemplars.",
     "rare_found": "Labels of the classes that the published queue looks for.",
     "images": "Images known.",
-    "unreadable": "Images that cannot be read.",
+    "unreadable": "Images that could not be read.",
+    "waiting": "Images that no round has tried to read yet.",
 }
 
 

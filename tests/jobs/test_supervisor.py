@@ -55,7 +55,7 @@ def give_signs(script, **settings):
 
 def test_a_stopped_worker_is_ended_and_another_started(supervised, settings):
     first = psutil.Process(supervised.process_id)
-    wait_for(lambda: (settings.model_dir / "clinical.sqlite3").exists())  # it has given signs by then
+    wait_for((settings.model_dir / "clinical.sqlite3").exists)  # it has given signs by then
     first.send_signal(signal.SIGSTOP)
     supervised.tell("1")
     wait_for(lambda: supervised.process_id not in {None, first.pid})
