@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -139,6 +140,7 @@ class _Child:
             pass_fds=(theirs.fileno(),),
         )
         theirs.close()
+        _bound(ours, self._seconds)
         self._process, self._pipe = process, ours
         # Apart from the time for an image: a machine that is busy enough to start it late would refuse good ones.
         if not self._ready(ours):
@@ -156,6 +158,14 @@ class _Child:
             return pipe.poll(_START_SECONDS) and pipe.recv_bytes(0) == b""
         except (EOFError, OSError):
             return False
+
+
+def _bound(pipe: Connection, seconds: float) -> None:
+    """Let no call on a pipe wait for longer: a child that is stopped takes nothing, and sends no rest of a reply."""
+    limit = struct.pack("ll", *divmod(int(seconds * 1e6), 1_000_000))
+    with socket.socket(fileno=os.dup(pipe.fileno())) as ours:
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 def _pixels(reply: bytes) -> NDArray[np.uint8]:

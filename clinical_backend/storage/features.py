@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from clinical_backend.errors import StorageError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["FeatureStore"]
 
 logger = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 60.0
+"""Longest wait for another writer: longer than it takes to end one that is stopped on this machine."""
 
 
 class FeatureStore:
@@ -224,7 +227,12 @@ class FeatureStore:
     def _locked(self) -> Iterator[None]:
         """Keep other writers out, on every machine that shares the folder."""
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout:
+            raise StorageError(
+                f"Another process has held {self._path.name} for over {_LOCK_SECONDS:.0f} seconds.",
+                "See whether a process of the backend is stopped, on any machine that shares MODEL_DIR, and end it.",
+            ) from None
         except OSError as error:
             raise unwritable(self._path, error) from None
         try:

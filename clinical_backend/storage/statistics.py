@@ -49,8 +49,8 @@ class ProjectStatistics:
         Whether another installation serves the project.
     rare_found
         Labels of the classes that the published queue looks for.
-    images, unreadable
-        Images that are known, and those of them that cannot be read.
+    images, unreadable, waiting
+        Images that are known, those of them that could not be read, and those that no round has tried.
     stage_seconds
         Seconds that each stage of the latest published round took.
     """
@@ -68,6 +68,7 @@ class ProjectStatistics:
     rare_found: int
     images: int
     unreadable: int
+    waiting: int
     rounds: list[RoundCount]
     stage_seconds: dict[str, float]
 
@@ -81,20 +82,23 @@ def statistics(database: Database) -> list[ProjectStatistics]:
     labels = (
         select(TaskLabel.project_id, TaskLabel.label, func.count(), func.sum(case((TaskLabel.steer > 0, 1), else_=0)))
     ).group_by(TaskLabel.project_id, TaskLabel.label)
-    images = select(TaskImage.project_id, func.count(), func.count(TaskImage.problem)).group_by(TaskImage.project_id)
+    untried = case(((TaskImage.digest.is_(None)) & (TaskImage.attempts == 0), 1), else_=0)
+    images = select(TaskImage.project_id, func.count(), func.count(TaskImage.problem), func.sum(untried)).group_by(
+        TaskImage.project_id
+    )
     published = select(Round.project_id, Round.report).join(Project, Project.published_version == Round.version)
     with database.read() as session:
         projects = session.scalars(select(Project).order_by(Project.id)).all()
         counted_rounds = session.execute(rounds).all()
         counted_labels = session.execute(labels).all()
-        counted_images = {row[0]: (row[1], row[2]) for row in session.execute(images)}
+        counted_images = {row[0]: (row[1], row[2], row[3]) for row in session.execute(images)}
         reports = {row[0]: row[1] for row in session.execute(published)}
     standing_of = defaultdict(lambda: Standing(None, 0.0), standings(database))
     found = []
     for project in projects:
         report = reports.get(project.id, {})
         classes = [row for row in counted_labels if row[0] == project.id]
-        known, unreadable = counted_images.get(project.id, (0, 0))
+        known, unreadable, waiting = counted_images.get(project.id, (0, 0, 0))
         standing = standing_of[project.id]
         found.append(
             ProjectStatistics(
@@ -111,6 +115,7 @@ def statistics(database: Database) -> list[ProjectStatistics]:
                 rare_found=sum(count for _, label, count, _ in classes if label in report.get("target", ())),
                 images=known,
                 unreadable=unreadable,
+                waiting=waiting,
                 rounds=[RoundCount(*row[1:]) for row in counted_rounds if row[0] == project.id],
                 stage_seconds=dict(report.get("seconds", {})),
             )

@@ -32,7 +32,8 @@ _GAUGES = {
     "rare_found": "Labels of the classes that the published queue looks for.",
     "stands_back": "1 while another installation serves the project, so that this one does not.",
     "images": "Images known.",
-    "unreadable": "Images that cannot be read.",
+    "unreadable": "Images that could not be read.",
+    "waiting": "Images that no round has tried to read yet.",
 }
 
 

@@ -87,6 +87,19 @@ def test_what_never_ends_is_refused_in_time():
     pool.close()
 
 
+def test_a_child_that_is_stopped_keeps_nobody_waiting():
+    pool = DecoderProcesses(processes=1, seconds=2.0)
+    before = set(psutil.Process().children())
+    pool.decode(png(2, 2))
+    (child,) = set(psutil.Process().children()) - before
+    child.send_signal(signal.SIGSTOP)
+    with pytest.raises(ImageError):
+        pool.decode(bytes(8 * 2**20))  # more than a pipe holds
+    assert not child.is_running()
+    assert pool.decode(png(2, 2)).shape == (2, 2, 3)
+    pool.close()
+
+
 def test_a_child_that_does_not_start_is_not_blamed_on_the_image(monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     pool = DecoderProcesses(processes=1)

@@ -48,6 +48,11 @@ def test_an_unreadable_image_is_tried_again_after_a_wait_that_doubles_up_to_a_da
     assert may_try(tried, 1000.0 + wait)
 
 
+def test_a_try_that_a_wrong_clock_put_into_the_future_keeps_no_image_waiting(workshop):
+    tried = KnownImage(1, "uri", digest=None, problem="unreadable", attempts=9, tried_at=200_000.0)
+    assert may_try(tried, 1000.0)
+
+
 def test_an_image_that_became_readable_is_embedded_when_its_wait_is_over(workshop, monkeypatch):
     workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
     workshop.stores.images.failed(1, {1: "the disk was away"})

@@ -1,4 +1,5 @@
 import base64
+import time
 
 import pytest
 from fastapi.testclient import TestClient
@@ -7,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.schema import ProjectLease, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
@@ -30,7 +31,7 @@ def serving(settings):
 
 def test_a_server_is_ready_until_its_database_is_gone(settings):
     with serving(settings) as api:
-        assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        assert api.get("/ready").json() == {"ready": True, "problems": {}, "stalled": {}}
         with api.app.state.database.write() as session:
             session.connection().exec_driver_sql("ALTER TABLE projects RENAME TO gone")
         answer = api.get("/ready")
@@ -93,6 +94,44 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
     assert {key: found[key] for key in expected} == expected
     assert found["clinical_round_seconds_total", "publish", "published"] > 0
     assert "12345" not in text
+
+
+@pytest.mark.parametrize(
+    ("sign", "progress", "requested", "told"),
+    [
+        (100.0, 100.0, None, "no sign of life for 10"),
+        (1.0, 400.0, None, "has not got on for 7 minutes, at the stage fit"),
+        (None, None, 1200.0, "due for 20 minutes, and nobody begins it"),
+        (1.0, 200.0, None, None),
+    ],
+    ids=["stopped", "hanging", "nobody", "busy"],
+)
+def test_what_stands_still_alarms_everywhere_and_keeps_the_server_in_service(settings, sign, progress, requested, told):
+    database = Database.in_folder(settings.model_dir)
+    stores = Stores(database)
+    stores.projects.register(7)
+    now = time.time()
+    if sign is not None:
+        stores.rounds.progress(start_round(stores, 7).id, "fit")
+        stores.leases.take(7)
+        with database.write() as session:
+            session.query(ProjectLease).update({"sign_at": now - sign, "progress_at": now - progress})
+    else:
+        stores.projects.change(7, requested_at=now - requested)
+    with serving(settings) as api:
+        ready = api.get("/ready")
+        status = api.get("/projects/7").json()["problem"]
+        page = api.get("/projects/7", headers={"Accept": "text/html"}).text
+        every = api.get("/projects", headers={"Accept": "text/html"}).text
+        lines = api.get("/metrics").text.splitlines()
+    stalled = ready.json()["stalled"].get("project 7", "")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    figures = dict(line.split('{project="7"} ') for line in lines if '{project="7"} ' in line)
+    assert float(figures["clinical_progress_seconds"]) == pytest.approx(progress or 0.0, abs=60)
+    assert float(figures["clinical_has_problem"]) == float(told is not None)
+    for place in (stalled, status or "", page):
+        assert (told in place) if told else ("stands still" not in place)
+    assert ("Needs attention" in every) == (told is not None)
 
 
 def test_a_round_that_waits_is_seen_to_wait(settings):
