@@ -30,6 +30,7 @@ def serve(
     os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     import uvicorn
 
+    from clinical_backend.network import trusted_authorities
     from clinical_backend.storage.database import Database
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.exposure import examine_exposure, require_consent
@@ -40,6 +41,7 @@ def serve(
     settings.api_key  # noqa: B018 - refuses to start without one
     require_consent(settings)
     known_hosts(settings)
+    trusted_authorities()
     Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
     for finding in examine_exposure(settings):
         logger.warning("%s %s", finding.message, finding.cure)
