@@ -117,9 +117,12 @@ class Backend:
         project_id = self._project_of(webhook)
         if project_id is None:
             return None
-        outcome = asyncio.wrap_future(self._intake.put(webhook, project_id))
-        done, _ = await asyncio.wait({outcome}, timeout=self._intake.answer_seconds)
-        return outcome.result() if done else unanswered(webhook)
+        outcome = self._intake.put(webhook, project_id)
+        if self._intake.is_behind and webhook.event is not Event.START_TRAINING:
+            return None
+        waiting = asyncio.wrap_future(outcome)
+        done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
+        return waiting.result() if done else unanswered(webhook)
 
     def meet(self, project_id: int) -> None:
         """Ask Label Studio at once about a project that is not served, and serve it if it is there.
