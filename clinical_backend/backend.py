@@ -133,10 +133,13 @@ class Backend:
         project_id = self._project_of(webhook)
         if project_id is None:
             return None
-        outcome = asyncio.wrap_future(self._intake.put(webhook, project_id))
-        done, _ = await asyncio.wait({outcome}, timeout=self._intake.answer_seconds)
+        outcome = self._intake.put(webhook, project_id)
+        if self._intake.is_behind and webhook.event is not Event.START_TRAINING:
+            return None
+        waiting = asyncio.wrap_future(outcome)
+        done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
         if done:
-            return outcome.result()
+            return waiting.result()
         unanswered(webhook)
         return None
 

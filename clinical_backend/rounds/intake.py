@@ -28,7 +28,9 @@ seldom = SeldomLogger(__name__)
 
 _MOST_WAITING = 100_000
 """Some 50 MB."""
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.1
+"""Between two counts, each of which costs some milliseconds of the interpreter's time."""
+_MANY_WAITING = 10
 _CLOSE_SECONDS = 3.0
 
 _REASONS = {
@@ -136,6 +138,11 @@ class Intake:
                 self._thread.start()
             self._changed.notify_all()
         return arrival.outcome
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many events wait that one is better answered before it is counted."""
+        return len(self._waiting) > _MANY_WAITING
 
     def take(self, webhook: WebhookRequest, project_id: int) -> str | None:
         """Take an event, and say why a round is due now, if one is and that is known soon.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import (
     ClinicalError,
     InstallationError,
+    ModelError,
     NotConnectedError,
     OtherModelError,
     ProjectBusyError,
@@ -19,6 +20,7 @@ from clinical_backend.labelstudio.connect import repair
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import fetch_labels
 from clinical_backend.labelstudio.urls import same_url, webhook_url
+from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.copies import without_copies
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests
@@ -240,8 +242,10 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
     before = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(project.id).items()}
-    reason = reason_for_labels(before, now, settings.start_training_each_n_updates)
     published = stores.rounds.published(project.id)
+    reason = reason_for_labels(before, now, settings.start_training_each_n_updates)
+    if reason is None and published is not None and not _has_its_model(workshop, published):
+        reason = "the model of the published queue was lost or changed on disk"
     if reason is None and published is not None:
         queue = stores.rounds.queue(published.id)
         seen = labels.answered | labels.skipped
@@ -254,6 +258,19 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         reason = reason_for_queue(left, size, fresh)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
+
+
+def _has_its_model(workshop: Workshop, published: Round) -> bool:
+    """Tell whether the classifier of a round, if it made one, is whole on disk."""
+    folder = workshop.checkpoint_folder(published.project_id, published.version)
+    try:
+        load_checkpoint(folder)
+    except ModelError as error:
+        if not published.report.get("measurements") and not folder.is_dir():
+            return True  # there were too few labels for one
+        logger.warning("Project %d: %s", published.project_id, error)
+        return False
+    return True
 
 
 def _run(workshop: Workshop, row: Round) -> bool:

@@ -43,6 +43,8 @@ def reason_for_labels(
     """
     if _steering(before) != _steering(now):
         return "the exemplars changed"
+    if before.keys() - now.keys():
+        return "annotations were deleted"
     changed = sum(before.get(task) != now.get(task) for task in before.keys() | now.keys())
     return f"{changed} annotations changed" if changed >= every else None
 

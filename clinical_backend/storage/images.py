@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.statements import in_parts, in_transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,19 +107,28 @@ class ImageStore:
             gone = [task_id for task_id in known if task_id not in uris] if complete else []
             moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
             fresh = [task_id for task_id in uris if task_id not in known]
-            drop = gone + moved
-            for part in in_parts(drop):
+            for part in in_parts(gone + moved):
                 session.execute(
                     delete(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id.in_(part))
                 )
+        for part in in_transactions(fresh + moved):
+            self._enter(project_id, {task_id: uris[task_id] for task_id in part})
+        if groups is not None:
+            self._regroup(project_id, groups)
+
+    def _enter(self, project_id: int, uris: Mapping[int, str]) -> None:
+        """Insert tasks that are not there yet; a project that was forgotten meanwhile is left alone."""
+        with self._database.write() as session:
+            if locked_project(session, project_id) is None:
+                return
+            known = _known(session, project_id, uris)
             rows = [
-                {"project_id": project_id, "task_id": task_id, "uri": uris[task_id], "attempts": 0}
-                for task_id in fresh + moved
+                {"project_id": project_id, "task_id": task_id, "uri": uri, "attempts": 0}
+                for task_id, uri in uris.items()
+                if task_id not in known
             ]
             if rows:
                 session.execute(insert(TaskImage), rows)
-        if groups is not None:
-            self._regroup(project_id, groups)
 
     def _regroup(self, project_id: int, groups: Mapping[int, str | None]) -> None:
         known = self.groups(project_id)
@@ -196,9 +205,9 @@ class ImageStore:
             return
         changed = update(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id == bindparam("task"))
         values = {name: bindparam(name) for name in rows[0] if name != "task"} | same
-        with self._database.write() as session:
-            # In one order, lest two writers wait for each other.
-            session.connection().execute(changed.values(values), sorted(rows, key=itemgetter("task")))
+        for part in in_transactions(sorted(rows, key=itemgetter("task"))):
+            with self._database.write() as session:  # in one order, lest two writers wait for each other
+                session.connection().execute(changed.values(values), list(part))
 
 
 def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select
 
 from clinical_backend.storage.projects import locked_project
 from clinical_backend.storage.schema import (
@@ -20,6 +20,7 @@ from clinical_backend.storage.schema import (
     TaskImage,
     TaskLabel,
 )
+from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,8 +205,24 @@ class LabelStore:
             return frozenset(session.scalars(query))
 
     def replace(self, project_id: int, labels: Sequence[TaskLabel]) -> None:
-        """Store the labels of a project in place of all earlier ones."""
+        """Store the labels of a project in place of all earlier ones; only what changed is written."""
+        now = {label.task_id: _values(label) for label in labels}
+        table = TaskLabel.__table__
         with self._database.write() as session:
             locked_project(session, project_id)
-            session.execute(delete(TaskLabel).where(TaskLabel.project_id == project_id))
-            session.add_all(labels)
+            rows = session.execute(select(*table.columns).where(TaskLabel.project_id == project_id)).mappings()
+            before = {row["task_id"]: dict(row) for row in rows}
+            changed = [task for task, values in now.items() if before.get(task) != values]
+            for part in in_parts([*(before.keys() - now.keys()), *(before.keys() & changed)]):
+                session.execute(
+                    delete(TaskLabel).where(TaskLabel.project_id == project_id, TaskLabel.task_id.in_(part))
+                )
+            if changed:
+                session.execute(insert(TaskLabel), [now[task] for task in changed])
+
+
+def _values(label: TaskLabel) -> dict[str, Any]:
+    """Return what a row of a label holds, with the defaults that a new one has not got yet."""
+    values = {column.key: getattr(label, column.key) for column in TaskLabel.__table__.columns}
+    defaults = {column.key: column.default for column in TaskLabel.__table__.columns if column.default is not None}
+    return values | {key: default.arg for key, default in defaults.items() if values[key] is None}

@@ -41,11 +41,7 @@ def make_operations_router() -> APIRouter:
 
     @router.get("/ready")
     def ready(request: Request, database: ThisDatabase) -> JSONResponse:
-        """Say whether requests can be served, and otherwise why not; and which projects stand still.
-
-        A round that stands still takes no server out of service: it would not help, and the pages that say so, and
-        Label Studio's webhooks, would be lost with it.
-        """
+        """Say whether all is well, for whoever watches; otherwise what is not, and which projects stand still."""
         problems = {
             name: problem
             for name, problem in (
@@ -56,8 +52,8 @@ def make_operations_router() -> APIRouter:
             if problem is not None
         }
         stalled = {} if problems else _stalled(request, database)
-        found = {"ready": not problems, "problems": problems, "stalled": stalled}
-        return JSONResponse(found, 503 if problems else 200)
+        well = not (problems or stalled)
+        return JSONResponse({"ready": well, "problems": problems, "stalled": stalled}, 200 if well else 503)
 
     @router.get("/metrics")
     def metrics(request: Request, database: ThisDatabase) -> Response:
