@@ -74,7 +74,7 @@ class _Padded:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int = -1, /) -> bytes:
         return self._file.read(count).ljust(count, b"\0")
 
 
