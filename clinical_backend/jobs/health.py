@@ -45,11 +45,11 @@ def require_worker(settings: Settings) -> None:
         raise NotWellError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
 
 
-def _silent(state: bytes | None, seen: bytes | None) -> bool:
+def _silent(state: bytes | str | None, seen: bytes | str | None) -> bool:
     if state == WorkerStatus.BUSY.encode():
         return False
     try:
-        last = utcparse((seen or b"").decode())
+        last = utcparse(seen.decode() if isinstance(seen, bytes) else "")
     except ValueError:
         return True
     return (datetime.now(UTC) - last).total_seconds() > _SILENT_SECONDS

@@ -74,7 +74,8 @@ class _Padded:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int, /) -> bytes:
+        """Return so many bytes."""
         return self._file.read(count).ljust(count, b"\0")
 
 

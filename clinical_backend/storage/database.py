@@ -78,8 +78,8 @@ class Database:
         """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
         if settings.database_url is None:
             return cls.in_folder(settings.model_dir)
-        password = settings.database_password and settings.database_password.get_secret_value()
-        database = cls(settings.database_url.get_secret_value(), password)
+        password = settings.database_password
+        database = cls(settings.database_url.get_secret_value(), password.get_secret_value() if password else None)
         try:
             bind(database, settings.model_dir)
         except BaseException:
