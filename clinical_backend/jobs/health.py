@@ -45,7 +45,7 @@ def require_worker(settings: Settings) -> None:
         raise NotWellError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
 
 
-def _silent(state: object, seen: object) -> bool:
+def _silent(state: bytes | str | None, seen: bytes | str | None) -> bool:
     if state == WorkerStatus.BUSY.encode():
         return False
     try:

@@ -46,10 +46,11 @@ def connect_redis(settings: Settings) -> Redis:
             "REDIS_URL is not set.",
             "Set it for workers of their own; without it `clinical serve` runs rounds by itself.",
         )
+    password = settings.redis_password
     try:
         return Redis.from_url(
             settings.redis_url.get_secret_value(),
-            password=settings.redis_password and settings.redis_password.get_secret_value(),
+            password=password.get_secret_value() if password else None,
             socket_connect_timeout=_CONNECT_SECONDS,
             socket_timeout=_ANSWER_SECONDS,
             health_check_interval=30,

@@ -76,6 +76,15 @@ def give_volume(run, owner):
     assert container.wait(120) == 0, container.log
 
 
+def wait_for_start(container, part):
+    """Wait until a server or a worker says that it is ready, and see that it is well."""
+    said = {"server": "Uvicorn running", "worker": "The worker is ready"}[part]
+    wait_for(lambda: said in container.log or container.process.poll() is not None)
+    assert container.process.poll() is None, container.log
+    checked = container.run(*health(part))
+    assert checked.returncode == 0, checked.stderr
+
+
 def is_well(container, part):
     return container.run(*health(part)).returncode == 0
 
@@ -83,10 +92,9 @@ def is_well(container, part):
 def check_service(run, user, **more):
     """Start server and worker, see that they are well, and end them as the compose file does."""
     server, worker = run(user=user), run("clinical", "worker", user=user, **more)
-    wait_for(lambda: is_well(server, "server") or server.process.poll() is not None)
-    wait_for(lambda: is_well(worker, "worker") or worker.process.poll() is not None)
+    wait_for_start(server, "server")
+    wait_for_start(worker, "worker")
     for container, part in ((server, "backend"), (worker, "worker")):
-        assert container.process.poll() is None, container.log
         container.signal(signal.SIGTERM)
         container.wait(seconds(SERVICES[part]["stop_grace_period"]))
         assert not COMPLAINTS.search(container.log), container.log
@@ -132,7 +140,7 @@ def test_the_volume_of_the_release_before_is_taken_over(run, as_root):
 
 def test_a_worker_that_is_stopped_is_not_well(run):
     worker = run("clinical", "worker")
-    wait_for(lambda: is_well(worker, "worker"))
+    wait_for_start(worker, "worker")
     worker.signal(signal.SIGSTOP)
     wait_for(lambda: not is_well(worker, "worker"))
 
@@ -153,13 +161,12 @@ def test_secrets_are_read_from_files(run, as_root, settings):
     del settings["BASIC_AUTH_PASS"], settings["LABEL_STUDIO_API_KEY"]
     files = {"BASIC_AUTH_PASS_FILE": "/data/secret", "LABEL_STUDIO_API_KEY_FILE": "/data/secret"}
     server = run(**files)
-    wait_for(lambda: is_well(server, "server") or server.process.poll() is not None)
-    assert server.process.poll() is None, server.log
+    wait_for_start(server, "server")
 
 
 def test_a_backup_is_made_beside_a_server_that_runs(run, tmp_path):
     server = run()
-    wait_for(lambda: is_well(server, "server"))
+    wait_for_start(server, "server")
     made = server.run("clinical", "backup")
     assert made.returncode == 0, made.stderr
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as tar:

@@ -9,7 +9,7 @@ from clinical_backend.demo.dataset import drawn_cells
 from clinical_backend.demo.ports import free_port
 from clinical_backend.demo.run import create_demo_project
 from clinical_backend.labelstudio.connect import connect
-from tests.image.check_image import COMPLAINTS, SERVICES, health, seconds, wait_for
+from tests.image.check_image import COMPLAINTS, SERVICES, health, seconds, wait_for, wait_for_start
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -27,6 +27,7 @@ def settings(label_studio, redis_server):
         "BASIC_AUTH_PASS": "p",
         "REDIS_URL": redis_server.url,
         "QUEUE_SIZE": "20",
+        "NUMBA_DISABLE_JIT": "1",  # compiling is checked in check_image.py
     }
 
 
@@ -44,7 +45,8 @@ def test_a_worker_that_is_told_to_end_finishes_its_round_within_its_time(
         engine.container(image, environment=settings, volume=volume) as server,
         engine.container(image, ["clinical", "worker"], environment=settings, volume=volume) as worker,
     ):
-        wait_for(lambda: server.run(*health("server")).returncode == 0)
+        wait_for_start(server, "server")
+        wait_for_start(worker, "worker")
         connect(client, project, backend_url=settings["BACKEND_URL"], basic_auth=password)
         wait_for(lambda: state().get("state") == "running")
         assert worker.run(*health("worker")).returncode == 0

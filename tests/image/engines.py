@@ -162,7 +162,7 @@ class Buildah:
             )
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script],
+                    ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script],
                     stdout=output,
                     stderr=output,
                 )
@@ -181,7 +181,9 @@ class Buildah:
                     ),
                 )
             finally:
-                process.kill()
+                # With the namespace's first process, all of them end; what changes its user outlives its parent.
+                for first in psutil.Process(process.pid).children() if process.poll() is None else ():
+                    first.kill()
                 process.wait()
 
     def _root(self, tag):
