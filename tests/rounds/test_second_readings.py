@@ -386,3 +386,16 @@ def test_when_nothing_else_is_left_second_readings_go_on_until_each_was_asked_fo
     reconcile(workshop, 1, look=True)
     assert latest(workshop).number == number <= 4
     assert row(workshop).queue_left == 0
+
+
+def test_a_random_draw_on_what_is_asked_for_already_is_kept(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    set_share(workshop, second_look_random_share=0.4, second_look_share=0.4, queue_size=30)
+    for _ in range(3):
+        again(workshop, studio)
+    rows = workshop.stores.second_readings.all(1)
+    asked = {one["task_id"]: one for one in latest(workshop).report["second_look"]["asked"]}
+    assert {task for task, one in rows.items() if one.at_random} == {
+        task for task, one in asked.items() if one["at_random"]
+    }
+    assert all(rows[task].at_random and rows[task].suspicion is not None for task in MISSED)
