@@ -97,10 +97,10 @@ class Agreements:
 
 def read_again(stores: Stores, project_id: int, limit: int = 100) -> list[ReadAgain]:
     """Return what was read a second time, in Label Studio or on our own page: what is open first, then the newest."""
-    labels = stores.labels.all(project_id)
     rows = [row for row in stores.second_readings.all(project_id).values() if row.state is ReadingState.READ]
-    known = [_of_row(row, labels[row.task_id]) for row in rows if row.task_id in labels]
     checks = stores.second_readings.checks(project_id).values()
+    labels = stores.labels.all(project_id, {row.task_id for row in rows} | {check.task_id for check in checks})
+    known = [_of_row(row, labels[row.task_id]) for row in rows if row.task_id in labels]
     known += [_of_check(check, labels[check.task_id]) for check in checks if check.task_id in labels]
     known.sort(key=lambda one: (one.outcome is not Outcome.OPEN, -one.at, one.task_id))
     return known[:limit]

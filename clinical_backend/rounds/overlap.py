@@ -97,7 +97,8 @@ class _Settling:
             self._end(row, task)
             return
         known = row is not None and row.state is ReadingState.OPEN
-        if known and not task.is_labeled:
+        if row is not None and known and not task.is_labeled:
+            self._add_reasons(row, asked)
             return
         made = SecondReading(
             project_id=self._project.id,
@@ -130,6 +131,13 @@ class _Settling:
             self._store.keep(self._project.id, [row])
         else:
             self._store.drop(self._project.id, [row.task_id])
+
+    def _add_reasons(self, row: SecondReading, asked: Asked) -> None:
+        """Keep that a random draw, or doubt, fell on what was asked for already."""
+        reasons = row.at_random or asked.at_random, asked.suspicion if row.suspicion is None else row.suspicion
+        if (row.at_random, row.suspicion) != reasons:
+            row.at_random, row.suspicion = reasons
+            self._store.keep(self._project.id, [row])
 
     def _end(self, row: SecondReading | None, task: AnnotatedTask) -> None:
         if row is not None:

@@ -32,9 +32,10 @@ from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.recheck import recheck_images
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
+from clinical_backend.rounds.second_readings import Asked
 from clinical_backend.rounds.trigger import reason_for_labels, reason_for_queue
 from clinical_backend.storage.projects import LONGEST_WAIT
-from clinical_backend.storage.schema import RoundState
+from clinical_backend.storage.schema import ReadingState, RoundState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -256,6 +257,8 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
         size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
         reason = reason_for_queue(left, size, fresh)
+        if reason is None and not left and not fresh:
+            reason = _reason_for_second_readings(workshop, project.id, published)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 
@@ -271,6 +274,16 @@ def _has_its_model(workshop: Workshop, published: Round) -> bool:
         logger.warning("Project %d: %s", published.project_id, error)
         return False
     return True
+
+
+def _reason_for_second_readings(workshop: Workshop, project_id: int, published: Round) -> str | None:
+    """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
+    if not (published.report.get("second_look") or {}).get("waiting"):
+        return None
+    rows = workshop.stores.second_readings.all(project_id)
+    asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
+    done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
+    return "more labels deserve a second look" if done else None
 
 
 def _run(workshop: Workshop, row: Round) -> bool:

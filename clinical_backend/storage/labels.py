@@ -23,7 +23,7 @@ from clinical_backend.storage.schema import (
 from clinical_backend.storage.statements import in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from clinical_backend.storage.database import Database
 
@@ -68,11 +68,12 @@ class LabelStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self, project_id: int) -> dict[int, TaskLabel]:
-        """Return a project's labels by task."""
+    def all(self, project_id: int, tasks: Collection[int] | None = None) -> dict[int, TaskLabel]:
+        """Return a project's labels by task, or those of some tasks."""
+        query = select(TaskLabel).where(TaskLabel.project_id == project_id)
+        parts = [query] if tasks is None else [query.where(TaskLabel.task_id.in_(part)) for part in in_parts([*tasks])]
         with self._database.read() as session:
-            rows = session.scalars(select(TaskLabel).where(TaskLabel.project_id == project_id))
-            return {row.task_id: row for row in rows}
+            return {row.task_id: row for part in parts for row in session.scalars(part)}
 
     def ledger(self, project_id: int) -> list[LedgerEntry]:
         """Return the tasks of a project that have a class, in the order in which they were answered.

@@ -70,7 +70,8 @@ def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     site.project(project_id)
     store = site.stores.second_readings
     right, again, taken_back = (_task(form.get(field)) for field in ("right", "again", "take_back"))
-    labels = site.stores.labels.all(project_id)
+    ticked = [task for value in form.getlist("task") if (task := _task(value)) is not None]
+    labels = site.stores.labels.all(project_id, [*ticked, *([] if right is None else [right])])
     if right is not None:
         label = labels[right].label if right in labels else None
         if label is None:
@@ -86,7 +87,6 @@ def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         flash = Flash(f"Task {taken_back} is not asked for any more." if done else "Nothing was changed.")
         backend.wake(project_id)
     else:
-        ticked = [task for value in form.getlist("task") if (task := _task(value)) is not None]
         asked = {
             task: (label, labels[task].readings)
             for task in ticked
@@ -119,7 +119,7 @@ def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) ->
     project = site.project(project_id)
     task, answer = _task(form.get("task")), str(form.get("answer", ""))
     passed = _task(form.get("passed")) or 0
-    row = site.stores.labels.all(project_id).get(task) if task is not None else None
+    row = site.stores.labels.all(project_id, [task]).get(task) if task is not None else None
     if task is None or row is None or row.label is None or answer not in classes_of(site.workshop, project):
         flash = Flash("Nothing was noted: the task, or the class, is not there any more.", wrong=True)
     else:

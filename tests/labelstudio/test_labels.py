@@ -223,6 +223,21 @@ def test_readings_count_readers(scheme):
     assert [labels.first_answers[task].readings for task in (1, 2, 3, 4)] == [2, 1, 0, 1]
 
 
+def test_both_answers_of_two_readers_are_told_the_first_one_first_and_each_readers_latest(scheme):
+    late, early = {"created_at": "2026-01-02T00:02:00Z"}, {"created_at": "2026-01-02T00:01:00Z"}
+    labels = labels_of(
+        scheme,
+        [answer("b", completed_by=2, **late), answer("a", completed_by=1, **early)],
+        [answer("a", completed_by=1, **early), answer("b", completed_by=1, **late)],
+        [answer("a", completed_by=1, **early), answer(None, completed_by=2, **late)],
+        [imported("a", completed_by=3), answer("a", completed_by=1, **early), answer(skipped=True, completed_by=2)],
+    )
+    assert labels.read_twice == {1: ((1, "a"), (2, "b"))}
+    assert labels.first_answers[4].seen_by == {1, 2, 3}
+    assert labels.last_answers.keys() == {1, 2}
+    assert labels.last_answers[1] == labels.last_answers[2] == 1767312120.0
+
+
 def test_tags_make_exemplars_and_counter_exemplars(scheme):
     labels = labels_of(scheme, [answer("a", MORE)], [answer("b", LESS)], [answer("a")])
     assert labels.exemplars == (1,)

@@ -366,3 +366,36 @@ def test_answers_that_two_readers_gave_unasked_tell_of_agreement_too(workshop, s
     assert (agreements.unasked.cases, agreements.unasked.disagreements) == (3, 1)
     again(workshop, studio)
     assert len(workshop.stores.second_readings.all(1)) == 3
+
+
+def test_when_nothing_else_is_left_second_readings_go_on_until_each_was_asked_for_once(workshop, studio):
+    set_share(workshop, second_look_share=0.1)
+    for task in studio.uris:
+        if task not in studio.answers:
+            studio.annotate(task, "dark")
+    asked = []
+    for _ in range(4):
+        reconcile(workshop, 1, look=True)
+        for task in studio.served_again():
+            asked.append(task)
+            studio.read_again(task, "dark")
+        reconcile(workshop, 1, look=True)
+    assert sorted(asked) == sorted(set(asked))
+    assert set(asked) >= set(MISSED)
+    number = latest(workshop).number
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == number <= 4
+    assert row(workshop).queue_left == 0
+
+
+def test_a_random_draw_on_what_is_asked_for_already_is_kept(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    set_share(workshop, second_look_random_share=0.4, second_look_share=0.4, queue_size=30)
+    for _ in range(3):
+        again(workshop, studio)
+    rows = workshop.stores.second_readings.all(1)
+    asked = {one["task_id"]: one for one in latest(workshop).report["second_look"]["asked"]}
+    assert {task for task, one in rows.items() if one.at_random} == {
+        task for task, one in asked.items() if one["at_random"]
+    }
+    assert all(rows[task].at_random and rows[task].suspicion is not None for task in MISSED)
