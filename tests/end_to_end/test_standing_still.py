@@ -37,7 +37,7 @@ def server(label_studio, make_backend):
         "RECONCILE_SECONDS": 5,
         "WORKER_TIMEOUT_SECONDS": 5,
         "IMAGE_HOSTS": "127.0.0.1",
-        "SLOW_HOST_SECONDS": 20,
+        "SLOW_HOST_SECONDS": 1,
     }
     with make_backend(label_studio.url, label_studio.account.token, **settings) as made:
         yield made
@@ -64,7 +64,7 @@ def test_a_stopped_worker_and_a_dripping_host_hold_up_nobody(client, server, mak
     wait_until(lambda: (worker_of(server) or stopped).pid != stopped.pid, "another worker")
     assert not stopped.is_running()
     other.connect()
-    slow.settle()
+    wait_until(lambda: slow.stores.rounds.published(slow.id), "the queue of what is read")
     states = [row.state for row in slow.stores.rounds.history(slow.id)]
     assert states[-1] is RoundState.ABANDONED
     report = slow.stores.rounds.published(slow.id).report

@@ -1,6 +1,7 @@
 """Trainings run one at a time, each in a process of its own that ends with the worker's."""
 
 import logging
+import signal
 import sys
 from contextlib import contextmanager
 
@@ -50,7 +51,7 @@ def begun(tmp_path):
 
 
 def end(jobs):
-    process = jobs._running[2]
+    process = jobs._running.process
     process.stdin.close()
     process.wait(30)
 
@@ -91,11 +92,23 @@ def test_one_that_was_killed_with_the_worker_is_started_again(jobs, due, tmp_pat
     due.add(("finetune", 1))
     jobs.attend()
     wait_for(lambda: begun(tmp_path) == ["finetune 1"])
-    process = jobs._running[2]
+    process = jobs._running.process
     jobs.stop()
     assert process.poll() is not None
     jobs.attend()
     wait_for(lambda: begun(tmp_path) == ["finetune 1"] * 2)
+
+
+def test_one_that_falls_silent_is_ended_and_lets_its_project_go(jobs, due, tmp_path, monkeypatch, caplog):
+    (tmp_path / "python").write_text(f"#!/bin/sh\necho begun > {tmp_path}/begun\nprintf .\nexec sleep 600\n")
+    settings = jobs._workshop.settings.model_copy(update={"worker_timeout_seconds": 1.0})
+    monkeypatch.setattr(jobs._workshop, "settings", settings)
+    due.add(("finetune", 1))
+    jobs.attend()
+    process = jobs._running.process
+    wait_for(lambda: jobs.attend() or jobs._running is None)
+    assert process.poll() == -signal.SIGKILL
+    assert "`finetune` gave no sign of life" in caplog.text
 
 
 def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due, monkeypatch, tmp_path, caplog):
