@@ -110,6 +110,7 @@ def attend_drift(workshop: Workshop, project: Project, hooks: Sequence[Webhook],
         return
     known = Drift.of(row)
     entries = None
+    look = look or not _SEEN_WITH_ENTRIES.isdisjoint(known.restore)
     if look:
         change_drift(workshop.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
         entries = workshop.client.backends(project.id)

@@ -136,13 +136,15 @@ def _compare(workshop: Workshop, project_id: int, *, look: bool) -> ClinicalErro
 
 def _may_run(workshop: Workshop, project_id: int) -> bool:
     """Tell whether rounds may run: no other installation serves the project, and readers are to follow the queue."""
-    row = workshop.stores.projects.get(project_id)
-    if row is None or row.standing_back is not None:
+    projects = workshop.stores.projects
+    row = projects.get(project_id)
+    if row is None:
         return False
-    if (rest := rests(row)) is not None:
-        logger.info("Project %d: %s", project_id, rest)
-        return False
-    return True
+    reason = row.standing_back or rests(row)
+    if reason is not None and row.request is not None:  # otherwise it would be looked at again each second
+        logger.info("Project %d: the round that is due waits. %s", project_id, reason)
+        projects.change(project_id, not_before=time.time() + workshop.settings.reconcile_seconds)
+    return reason is None
 
 
 def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
@@ -181,7 +183,7 @@ def _stands_back(workshop: Workshop, project: Project, hooks: Sequence[Webhook])
     row = projects.get(project.id)
     if row is not None and row.standing_back is not None:
         logger.info("Project %d: no other installation serves it any more", project.id)
-        projects.change(project.id, standing_back=None, wiring_due=True)
+        projects.change(project.id, standing_back=None, wiring_due=True, not_before=0.0)
     return False
 
 
@@ -193,11 +195,27 @@ def _attend_connection(
     if row is None:
         return None
     if Drift.of(row).wired:
-        attend_drift(workshop, project, hooks, look=look)
-        workshop.stores.projects.change(project.id, wiring_due=False)
-        return None
+        return _attend_drift(workshop, project, hooks, look=look)
     connected = any(same_url(hook.url, webhook_url(workshop.settings.public_url)) for hook in hooks)
     return _repair_wiring(workshop, project.id) if row.wiring_due or connected else None
+
+
+def _attend_drift(
+    workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool
+) -> ClinicalError | None:
+    """Attend to what is changed, or return what is in the way of that, which keeps no round away."""
+    projects = workshop.stores.projects
+    before = projects.get(project.id)
+    try:
+        attend_drift(workshop, project, hooks, look=look)
+    except ClinicalError as error:
+        _note(workshop, project.id, error)
+        return error
+    projects.change(project.id, wiring_due=False)
+    now = projects.get(project.id)
+    if before is not None and now is not None and (rests(before) or Drift.of(before).restore) and not rests(now):
+        projects.change(project.id, not_before=0.0)
+    return None
 
 
 def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:

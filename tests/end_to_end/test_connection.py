@@ -10,6 +10,7 @@ import httpx2
 
 from clinical_backend.demo.backend_server import BackendServer
 from clinical_backend.labelstudio.doctor import Status, diagnose
+from clinical_backend.labelstudio.installation import HEADER
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.reader import Reader
 from tests.end_to_end.conftest import Loop, wait_until
@@ -43,7 +44,7 @@ def connected(loop: Loop) -> dict[str, object]:
     return {
         "sampling": "Uncertainty sampling",
         "served": True,
-        "webhooks": [(f"{loop.backend.url}/webhook", ["Authorization"], True)],
+        "webhooks": [(f"{loop.backend.url}/webhook", ["Authorization", HEADER], True)],
         "entries": [loop.backend.url],
         "tabs": wiring(loop)["tabs"],
     }

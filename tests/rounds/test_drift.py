@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.drift import Place
 from clinical_backend.labelstudio.installation import HEADER
 from clinical_backend.rounds.drift import Drift, answer_drift, forget_answers, rests
@@ -254,6 +255,28 @@ def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workshop
     answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
     look(workshop)
     assert (studio.model_version, asked(workshop)) == (published, [])
+
+
+def test_a_repair_that_is_refused_is_said_and_keeps_no_round_away(workshop, studio):
+    studio.hooks.clear()
+    studio.faults["create_webhook"] = LabelStudioRefusedError("It is blocked.", "Allow it.", status=403)
+    studio.annotate(1, "red", exemplar=True)
+    look(workshop)
+    assert latest(workshop).request == "the exemplars changed"
+    assert "It is blocked" in row(workshop).problem
+    studio.faults.clear()
+    look(workshop)
+    assert (row(workshop).problem, studio.hooks) == (None, [HOOK])
+
+
+def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(workshop, studio):
+    theirs(studio)
+    workshop.stores.projects.request_round(1, "test")
+    look(workshop)
+    assert workshop.stores.projects.due() == []
+    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workshop)
+    assert latest(workshop).request == "test"
 
 
 def test_connecting_by_command_asks_for_no_earlier_answer(workshop, studio):

@@ -14,6 +14,7 @@ from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
+from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import (
@@ -152,6 +153,13 @@ def rich(stores, filled):
     disagreed = labelled(50, None, None, answers=[["7", "a"], ["8", "b"]])
     tagged = TaskLabel(project_id=1, task_id=99, label="b", steer=1, labelled_at=1.0, tagged_by="7", tagged_at=2.0)
     stores.labels.replace(1, [tagged, *audit, *sought, disagreed])
+    changed = {"found": "Sequential sampling", "evidence": "The sampling was changed to 'Sequential sampling'."}
+
+    def drifted(drift):
+        drift.asked, drift.left = {"sampling": changed}, {"predictions shown": "hidden"}
+        drift.told, drift.repaired = [(time.time(), "The model version was emptied. Set to the published queue.")], 1
+
+    change_drift(stores, 1, drifted)
     doubt = SuspectedLabel(
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
     )
