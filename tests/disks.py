@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from contextlib import contextmanager
+import subprocess
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,3 +47,27 @@ def read_only(folder: Path) -> Iterator[None]:
             os.seteuid(user)
         for path, mode in [*zip(paths, modes, strict=True), *closed]:
             path.chmod(mode)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str = "24m") -> Iterator[None]:
+    """Let a folder be a disk of its own that can really be full; skips where this user may not mount one."""
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("this user may mount no disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all space that the disk of a folder has left; return the file that holds it."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
+    return filler

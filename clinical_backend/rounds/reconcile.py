@@ -273,7 +273,8 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         now_seconds = time.time()
         pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
         fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
-        size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
+        counts = published.report.get("counts", {})
+        size = len(queue) - counts.get("skipped_in_queue", 0) - counts.get("second_readings", 0)
         reason = reason_for_queue(left, size, fresh)
         if reason is None and not left and not fresh:
             reason = _reason_for_second_readings(workshop, project.id, published)

@@ -100,10 +100,10 @@ def check_rows(connection: Connection) -> None:
 
 
 def _problems_of_pages(connection: Connection) -> list[str]:
-    lines: list[str] = []
+    answers: list[Any] = []
     with _bounded(connection):
-        found = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST_PROBLEMS})").scalars().all()
-        lines = [line.strip() for answer in found for line in str(answer).splitlines()]
+        answers += connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST_PROBLEMS})").scalars()
+    lines = [line.strip() for answer in answers for line in str(answer).splitlines()]
     return [line for line in lines if line not in {"ok", "*** in database main ***"}][:_MOST_PROBLEMS]
 
 

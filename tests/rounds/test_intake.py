@@ -7,6 +7,7 @@ import pytest
 
 from clinical_backend.errors import StorageError
 from clinical_backend.labelstudio.contract import WebhookRequest
+from clinical_backend.rounds import intake as intake_module
 from clinical_backend.rounds.intake import Intake
 from clinical_backend.storage.schema import Draw, QueuedTask
 from tests.storage.started import start_round
@@ -100,6 +101,40 @@ def test_all_are_told_where_the_database_fails_and_the_next_is_counted_again(int
     assert [str(error) for error in told] == ["The disk is full. Make room."] * 3
     assert intake.take(event(12), 1) is None
     assert workshop.stores.projects.get(1).updates == 1
+
+
+def test_an_event_that_cannot_be_counted_soon_is_answered_and_counted_later(intake, workshop, monkeypatch):
+    monkeypatch.setattr(Intake, "answer_seconds", 0.05)
+    with workshop.stores.database.write():  # whoever else writes on SQLite waits
+        assert [intake.take(event(task), 1) for task in (9, 10, 11)] == [None] * 3
+        start = WebhookRequest.model_validate({"action": "START_TRAINING"})
+        with pytest.raises(StorageError, match=r"busy.*press Start Training again"):  # an order is not taken in vain
+            intake.take(start, 1)
+        assert intake.is_behind == (len(intake._waiting) > 10)
+    intake.close()
+    project = workshop.stores.projects.get(1)
+    assert (project.updates, project.request) == (3, "Start Training was called")
+
+
+def test_no_more_events_wait_than_memory_allows(intake, workshop, monkeypatch):
+    monkeypatch.setattr(intake_module, "_MOST_WAITING", 2)
+    with workshop.stores.database.write():
+        intake.put(event(9), 1)
+        while intake._waiting:
+            time.sleep(0.001)
+        intake.put(event(10), 1)
+        intake.put(event(11), 1)
+        with pytest.raises(StorageError, match="too many events wait"):
+            intake.put(event(12), 1)
+    intake.close()
+    assert workshop.stores.projects.get(1).updates == 3
+
+
+def test_what_is_kept_of_an_event_is_small(intake):
+    large = event(9, result=[{"from_name": "mask", "value": {"rle": list(range(10_000))}}] * 5)
+    arrival = intake_module._Arrival.of(1, large)
+    assert arrival.controls == {"mask"}
+    assert len(repr(arrival)) < 500
 
 
 def test_a_fault_of_ours_costs_one_event_and_not_those_beside_it(intake, workshop, monkeypatch):

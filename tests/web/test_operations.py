@@ -11,6 +11,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import ProjectLease, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
 from clinical_backend.web.app import make_app
+from tests.disks import fill, full_disk, small_disk
 from tests.storage.started import start_round
 from tests.web.test_backend_api import Wakes
 
@@ -37,6 +38,47 @@ def test_a_server_is_ready_until_its_database_is_gone(settings):
         answer = api.get("/ready")
         assert (answer.status_code, list(answer.json()["problems"])) == (503, ["database"])
         assert api.get("/health").status_code == 200
+
+
+EVENT = {"action": "ANNOTATION_CREATED", "project": {"id": 7}, "annotation": {"id": 1, "task": 1, "result": []}}
+
+
+def test_a_server_on_a_full_disk_is_not_ready_and_goes_on_when_there_is_space(settings, tmp_path):
+    folder = tmp_path / "disk"
+    with small_disk(folder), serving(settings.model_copy(update={"model_dir": folder})) as api:
+        stores = Stores(api.app.state.database)
+        stores.projects.register(7)
+        assert api.get("/ready").status_code == 200
+        filler = fill(folder)
+        answer = api.get("/ready")
+        assert answer.status_code == 503
+        assert "No space left on device" in answer.json()["problems"]["disk"]
+        assert "Free some space" in answer.json()["problems"]["disk"]
+        assert api.get("/health").status_code == 200
+        page = api.get("/projects/7", headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        answers = [api.post("/webhook", json=EVENT) for _ in range(200)]
+        assert {each.status_code for each in answers} <= {200, 503}
+        assert all("Free some space" in each.text or "free space" in each.text for each in answers if each.is_error)
+        counted = sum(each.status_code == 200 for each in answers)
+        filler.unlink()
+        assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        assert api.post("/webhook", json=EVENT).status_code == 200
+        assert stores.projects.get(7).updates == counted + 1
+
+
+def test_a_server_whose_quota_is_used_up_is_not_ready(settings):
+    with serving(settings) as api:
+        with full_disk(1_000_000):
+            assert list(api.get("/ready").json()["problems"]) == ["disk"]
+        assert api.get("/ready").status_code == 200
+
+
+def test_another_writer_does_not_make_a_server_unready(settings):
+    with serving(settings) as api:
+        with api.app.state.database.write():
+            assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        assert api.get("/ready").status_code == 200
 
 
 def test_a_server_without_its_redis_is_alive_but_not_ready_and_names_no_secret(settings, tmp_path):
