@@ -189,13 +189,15 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore) -> list[Known
     known = list(images)
     positions = features.positions(image.digest for image in known if image.digest is not None)
     now = time.time()
-    return [image for image in known if image.uri and image.digest not in positions and may_try(image, now)]
+    return [image for image in known if image.digest not in positions and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:
     """Tell whether an image is readable as far as known, or may be tried again at ``now``, in seconds."""
     if image.problem is None or image.tried_at is None:
         return True
+    if not image.uri:
+        return False  # nothing can be fetched until the task's data changes
     wait = min(_LONGEST_RETRY, _RETRY_SECONDS * 2.0 ** (image.attempts - 1))
     return now - image.tried_at >= wait
 
