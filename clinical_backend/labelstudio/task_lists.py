@@ -106,13 +106,20 @@ class TaskLists:
             return []
         query = {"selectedItems": {"all": False, "included": list(ids)}, "ordering": ["tasks:id"]}
         try:
-            return self.ask(project_id, fields, query, len(ids), with_answers=with_answers, repeatable=False)[0]
+            page, total = self.ask(project_id, fields, query, len(ids), with_answers=with_answers, repeatable=False)
         except LabelStudioFaultError:
             if len(ids) == 1:
                 withheld.add(ids[0])
                 if len(withheld) > _MOST_WITHHELD:
                     raise fault from None
                 return [{"id": ids[0], "withheld": True}]
-        middle = len(ids) // 2
-        parts = (ids[:middle], ids[middle:])
+            middle = len(ids) // 2
+            parts = [ids[:middle], ids[middle:]]
+        else:
+            if len(page) >= total:
+                return page
+            last = max(int(task["id"]) for task in page)  # a server may cap its pages below what was asked for
+            return page + self._halves(
+                project_id, fields, [task for task in ids if task > last], with_answers, withheld, fault
+            )
         return [task for p in parts for task in self._halves(project_id, fields, p, with_answers, withheld, fault)]

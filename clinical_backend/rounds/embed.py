@@ -202,13 +202,17 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: F
     if thumbnails is not None:
         kept &= thumbnails.positions(digests).keys()
     now = time.time()
-    return [image for image in known if image.uri and image.digest not in kept and may_try(image, now)]
+    return [image for image in known if image.digest not in kept and may_try(image, now)]
 
 
 def may_try(image: KnownImage, now: float) -> bool:
     """Tell whether an image is readable as far as known, or may be tried again at ``now``, in seconds."""
-    if image.problem is None or image.tried_at is None or image.tried_at > now:
-        return True  # tried in the future: by a clock that was wrong, so that nothing is known of the wait
+    if image.problem is None or image.tried_at is None:
+        return True
+    if not image.uri:
+        return False  # nothing can be fetched until the task's data changes
+    if image.tried_at > now:
+        return True  # by a clock that was wrong, so that nothing is known of the wait
     wait = min(_LONGEST_RETRY, _RETRY_SECONDS * 2.0 ** (image.attempts - 1))
     return now - image.tried_at >= wait
 

@@ -95,7 +95,7 @@ def test_existing_tasks_tells_deleted_ones_and_those_of_other_projects(client, p
 
 
 def test_existing_tasks_asks_in_parts_that_an_address_can_hold(client, project, monkeypatch):
-    monkeypatch.setattr(client_module, "_IDS_PER_ADDRESS", 5)
+    monkeypatch.setattr(client_module, "IDS_PER_ADDRESS", 5)
     tasks = [task.id for task in client.tasks(project.id)]
     client.delete_task(tasks[6])
     assert client.existing_tasks(project.id, tasks) == set(tasks) - {tasks[6]}

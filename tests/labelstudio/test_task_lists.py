@@ -16,7 +16,8 @@ FAULT = LabelStudioFaultError("It does not answer (status 500).", "Look.")
 class Session:
     """Stands in for a server that fails over what some tasks hold: a real one is in the end-to-end tests."""
 
-    def __init__(self, count, strange):
+    def __init__(self, count, strange, cap=5000):
+        self.cap = cap
         self.tasks, self.strange, self.asked = range(1, count + 1), set(strange), 0
 
     def request(self, method, path, *, params, time_out, repeatable):
@@ -25,7 +26,7 @@ class Session:
         chosen = query.get("selectedItems", {}).get("included", self.tasks)
         if params["include"] != "id" and self.strange.intersection(chosen):
             raise FAULT
-        page = list(chosen)[: params["page_size"]]
+        page = list(chosen)[: params["page_size"] if params["include"] == "id" else self.cap]
         full = {} if params["include"] == "id" else {"data": {}}
         return {"tasks": [{"id": task} | full for task in page], "total": len(list(chosen))}
 
@@ -39,6 +40,11 @@ def test_every_task_is_listed_and_the_strange_ones_are_said_to_be_withheld(stran
         assert ([task["id"] for task in found], total) == (list(range(1, 1001)), 1000)
         assert [task["id"] for task in found if task.get("withheld")] == strange
         assert all("data" in task for task in found if not task.get("withheld"))
+
+
+def test_a_server_that_caps_its_pages_hides_no_task():
+    found, total = TaskLists(Session(90, [7, 60], cap=4)).read(1, FIELDS, {}, 5000)
+    assert ([task["id"] for task in found], total) == (list(range(1, 91)), 90)
 
 
 def test_strange_tasks_that_are_known_are_soon_passed_over():

@@ -127,3 +127,18 @@ def test_a_task_that_label_studio_fails_in_giving_stops_no_project(workshop, stu
     assert sum("Label Studio fails in giving" in reason for reason in reasons) == 3
     reconcile(workshop, 1, look=True)
     assert status(workshop)["round"]["number"] == 1
+
+
+def test_tasks_without_an_address_alone_make_no_round_due(workshop, studio):
+    studio.data = {task: {"image": None} for task in (11, 12)}
+    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 1000})
+    reconcile(workshop, 1, look=True)
+    for task in range(1, 11):
+        studio.annotate(task, "red")
+    for _ in range(3):
+        workshop.stores.images._update(1, [{"task": task, "tried_at": 1.0} for task in (11, 12)])  # long ago
+        reconcile(workshop, 1, look=True)
+    before = workshop.stores.rounds.latest(1).number
+    workshop.stores.images._update(1, [{"task": task, "tried_at": 1.0} for task in (11, 12)])
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.rounds.latest(1).number == before
