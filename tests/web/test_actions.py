@@ -29,6 +29,7 @@ def test_what_was_changed_is_asked_about_with_its_two_answers(web, stores, fille
     ask(stores)
     page = web.get("/projects/1").text
     assert "Changed in Label Studio: sampling" in page
+    assert "Needs an answer" in page
     assert "&lt;b&gt;" in page
     assert re.search(r'<button name="put_back" value="sampling">', page)
     assert re.search(r'name="leave" value="sampling"', page)
