@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
-from clinical_backend.rounds.intake import Intake, unanswered
+from clinical_backend.rounds.intake import Intake, answer_late
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
@@ -122,7 +122,10 @@ class Backend:
             return None
         waiting = asyncio.wrap_future(outcome)
         done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
-        return waiting.result() if done else unanswered(webhook)
+        if done:
+            return waiting.result()
+        answer_late(webhook)
+        return None
 
     def meet(self, project_id: int) -> None:
         """Ask Label Studio at once about a project that is not served, and serve it if it is there.

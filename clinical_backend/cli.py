@@ -209,6 +209,8 @@ def doctor(
     from clinical_backend.web.exposure import examine_exposure
 
     settings = _settings()
+    if project is not None:
+        settings.api_key  # noqa: B018 - refuses to look at a project without one
     findings = examine_exposure(settings) + examine_condition(settings)
     sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
     try:

@@ -189,9 +189,9 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: F
     """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
     known = list(images)
     digests = [image.digest for image in known if image.digest is not None]
-    kept = features.positions(digests).keys()
+    kept = set(features.positions(digests))
     if thumbnails is not None:
-        kept &= thumbnails.positions(digests).keys()
+        kept.intersection_update(thumbnails.positions(digests))
     now = time.time()
     return [image for image in known if image.digest not in kept and may_try(image, now)]
 
