@@ -14,7 +14,7 @@ from clinical_backend.rounds.agreement import report_second_look
 from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.enquiries import Enquiries
 from clinical_backend.rounds.finetune import finetuning_state
-from clinical_backend.rounds.intake import Intake, unanswered
+from clinical_backend.rounds.intake import Intake, answer_late
 from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.prediction import UNPUBLISHED_VERSION, predict
@@ -140,7 +140,7 @@ class Backend:
         done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
         if done:
             return waiting.result()
-        unanswered(webhook)
+        answer_late(webhook)
         return None
 
     def meet(self, project_id: int) -> None:

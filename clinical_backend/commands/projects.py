@@ -95,6 +95,8 @@ def doctor(
     from clinical_backend.web.exposure import examine_exposure
 
     settings = read_settings()
+    if project is not None:
+        settings.api_key  # noqa: B018 - refuses to look at a project without one
     findings = examine_exposure(settings) + examine_condition(settings)
     sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
     own = _own_settings(settings, project) if project is not None and sound else settings

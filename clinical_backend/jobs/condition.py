@@ -14,6 +14,7 @@ from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
 from clinical_backend.labelstudio.doctor import Finding, Status
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.private import keep_private
 from clinical_backend.rounds.workshop import Workshop
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.space import require_space
@@ -81,10 +82,14 @@ def _failed(check: str, error: ClinicalError, status: Status = Status.ERROR) -> 
 def _folder(settings: Settings) -> Finding:
     folder = settings.model_dir
     try:
+        keep_private(folder)
         require_space(folder)
         free = shutil.disk_usage(folder).free
     except StorageError as error:
         return _failed("folder", error)
+    except OSError as error:
+        cure = "Set MODEL_DIR to a folder that this user may write to."
+        return Finding("folder", Status.ERROR, f"The folder {folder} cannot be used: {error.strerror}.", cure)
     said = f"{folder} can be written, and its disk has {free / 2**30:.1f} GiB left."
     if free < _LITTLE_SPACE:
         return Finding("folder", Status.WARNING, said, "Free some space before the disk is full.")

@@ -200,7 +200,7 @@ def _waiting(images: Iterable[KnownImage], features: FeatureStore, thumbnails: F
     digests = [image.digest for image in known if image.digest is not None]
     kept = set(features.positions(digests))
     if thumbnails is not None:
-        kept &= thumbnails.positions(digests).keys()
+        kept.intersection_update(thumbnails.positions(digests))
     now = time.time()
     return [image for image in known if image.digest not in kept and may_try(image, now)]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import WebhookRequest
     from clinical_backend.rounds.workshop import Workshop
 
-__all__ = ["Intake", "unanswered"]
+__all__ = ["Intake", "answer_late"]
 
 logger = logging.getLogger(__name__)
 seldom = SeldomLogger(__name__)
@@ -156,7 +156,7 @@ class Intake:
         try:
             return outcome.result(self.answer_seconds)
         except TimeoutError:
-            unanswered(webhook)
+            answer_late(webhook)
             return None
 
     def close(self) -> None:
@@ -176,7 +176,8 @@ class Intake:
                 logger.exception("An event could not be counted")
                 self._return(together[1:])
                 together[0].outcome.set_exception(fault)
-            time.sleep(_PAUSE_SECONDS)  # so that what comes meanwhile is counted together
+            if len(together) > 1:  # many come: what comes meanwhile is counted together
+                time.sleep(_PAUSE_SECONDS)
 
     def _next(self) -> list[_Arrival] | None:
         """Wait for events, and take those of one project; ``None`` at the end."""
@@ -248,7 +249,7 @@ class Intake:
         return reason_for_queue(left, queue - skipped, pool)
 
 
-def unanswered(webhook: WebhookRequest) -> None:
+def answer_late(webhook: WebhookRequest) -> None:
     """Answer an event that is not counted yet: as taken, unless it is a person's order, which is never taken in vain.
 
     Raises
