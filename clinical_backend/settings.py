@@ -192,7 +192,9 @@ class Settings(BaseSettings):
         Seed of every random draw.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, populate_by_name=True
+    )
 
     label_studio_url: str = Field(
         default="http://localhost:8080",

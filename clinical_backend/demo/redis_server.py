@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from clinical_backend.demo.ports import free_port
 from clinical_backend.errors import ClinicalError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["RedisServer"]
+
+_START_SECONDS = 10.0
 
 
 class RedisServer:
@@ -65,7 +67,7 @@ class RedisServer:
         Raises
         ------
         ClinicalError
-            When no server is installed.
+            When no server is installed, or it does not answer in time.
         """
         if empty:
             shutil.rmtree(self._folder)
@@ -73,8 +75,20 @@ class RedisServer:
         options = {"port": self._port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes", "save": ""}
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self._process = subprocess.Popen([_binary(), *arguments], stdout=subprocess.DEVNULL)  # noqa: S603 - our own
-        with Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 200)) as waiting:
-            waiting.ping()
+        # Releases of the client differ in whether they try a refused connection again.
+        deadline = time.monotonic() + _START_SECONDS
+        with Redis.from_url(self.url) as waiting:
+            while not self._answers(waiting):
+                if time.monotonic() > deadline:
+                    raise ClinicalError("The Redis that was started does not answer.", "Start it by hand to see why.")
+                time.sleep(0.05)
+
+    @staticmethod
+    def _answers(connection: Redis) -> bool:
+        try:
+            return bool(connection.ping())
+        except RedisConnectionError:
+            return False
 
     def kill(self) -> None:
         """End it as a crash would."""
