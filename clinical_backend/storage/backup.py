@@ -74,8 +74,8 @@ class _Padded:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, count: int, /) -> bytes:
-        """Return so many bytes."""
+    def read(self, count: int = -1, /) -> bytes:
+        """Return so many bytes; without a number, all that there are."""
         return self._file.read(count).ljust(count, b"\0")
 
 
