@@ -75,7 +75,7 @@ class _Padded:
         self._file = file
 
     def read(self, count: int = -1, /) -> bytes:
-        """Return so many bytes."""
+        """Return so many bytes; without a number, all that there are."""
         return self._file.read(count).ljust(count, b"\0")
 
 
