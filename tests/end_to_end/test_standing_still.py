@@ -35,7 +35,7 @@ def server(label_studio, make_backend):
     settings = {
         "QUEUE_SIZE": 10,
         "RECONCILE_SECONDS": 5,
-        "WORKER_TIMEOUT_SECONDS": 5,
+        "WORKER_TIMEOUT_SECONDS": 8,
         "IMAGE_HOSTS": "127.0.0.1",
         "SLOW_HOST_SECONDS": 1,
     }

@@ -39,7 +39,7 @@ def server(label_studio, make_backend, redis, postgresql):
     settings = {
         "QUEUE_SIZE": 10,
         "RECONCILE_SECONDS": 600,
-        "WORKER_TIMEOUT_SECONDS": 2,
+        "WORKER_TIMEOUT_SECONDS": 5,
         "REDIS_URL": redis.url,
         "DATABASE_URL": postgresql.new_database(),
     }

@@ -74,7 +74,7 @@ def running(request, tmp_path_factory, redis_server):
         label_studio_api_key="k",
         backbone="none:such",
         redis_url=redis_server.url if request.param is Redis else None,
-        worker_timeout_seconds=2,
+        worker_timeout_seconds=10,  # a busy machine may not let one run for seconds
     )
     database = Database.in_folder(settings.model_dir)
     before = psutil.Process().children()
