@@ -16,6 +16,7 @@ from clinical_backend.errors import LabelingConfigError
 from clinical_backend.findings.interval import Interval
 from clinical_backend.labelstudio import connect as connecting
 from clinical_backend.rounds.findings import Findings
+from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, Origin, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
@@ -266,3 +267,15 @@ def test_connecting_with_a_class_that_is_refused_stores_nothing(capsys, monkeypa
     database = Database.in_folder(tmp_path / "data")
     assert Stores(database).projects.get(4) is None
     database.close()
+
+
+def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_with_options(monkeypatch, tmp_path):
+    stores = Stores(Database.in_folder(tmp_path / "data"))
+    stores.projects.register(1, {"queue_size": "many"})
+    opened, check = [], database_module.check_pages
+    monkeypatch.setattr(database_module, "check_pages", lambda connection: opened.append(check(connection)))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    said = run("doctor", "--project", "1")
+    assert len(opened) == 1
+    assert "✓ database: The SQLite database can be read and written" in said.stdout
+    assert "✗ settings: The extra parameters of project 1 are wrong: queue_size" in said.stdout

@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, LabelStudioRefusedError
+from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import readers_answers
 from clinical_backend.rounds.second_readings import Asked
@@ -65,9 +65,17 @@ def settle(workshop: Workshop, project: Project) -> None:
 
 
 def try_to_settle(workshop: Workshop, project: Project) -> None:
-    """Do what :func:`settle` does after a queue was published: what fails is done at the next look."""
+    """Do what :func:`settle` does after a queue was published: what fails is done at the next look.
+
+    Raises
+    ------
+    RoundAbandonedError
+        When the project was passed on to another worker, whose queue may ask for other second readings.
+    """
     try:
         settle(workshop, project)
+    except RoundAbandonedError:
+        raise
     except ClinicalError as error:
         logger.warning("Project %d: second readings wait for the next look: %s", project.id, error)
 
@@ -86,6 +94,7 @@ class _Settling:
 
     def __init__(self, workshop: Workshop, project: Project, scheme: LabelingScheme) -> None:
         self._client, self._store = workshop.client, workshop.stores.second_readings
+        self._require_fence = workshop.stores.database.require_fence
         self._project, self._scheme = project, scheme
 
     def ask(self, asked: Asked, row: SecondReading | None, task: AnnotatedTask) -> None:
@@ -155,6 +164,7 @@ class _Settling:
         return sum(skips_count or not annotation.was_cancelled for annotation in task.annotations)
 
     def _change(self, task: AnnotatedTask, *, overlap: int, is_labeled: bool) -> None:
+        self._require_fence()
         try:
             self._client.update_task(task.id, overlap=overlap, is_labeled=is_labeled)
         except LabelStudioRefusedError as error:
