@@ -149,6 +149,29 @@ def test_status_says_what_needs_attention_and_where(project):
     assert "round 2 is running: reading tasks and labels" in shown
 
 
+@pytest.mark.parametrize(
+    ("columns", "attention", "queue"),
+    [
+        ({"standing_back": "Another serves it."}, "Another serves it.", "another installation serves the project"),
+        ({"drift": {"left": {"queue": "missing"}}}, "Rounds rest while predictions", "; rounds rest while predictions"),
+        ({"request": "r", "requested_at": 1.0, "not_before": 0.0}, "A round has been due for", "a round is due"),
+    ],
+)
+def test_status_tells_why_no_round_runs(project, columns, attention, queue):
+    project.projects.change(4, **columns)
+    shown = run("status", "--project", "4").stdout
+    assert f"Needs attention  {attention}" in shown
+    assert queue in shown
+
+
+def test_status_counts_tasks_that_something_is_wrong_with(project):
+    with project.database.write() as session:
+        session.get(TaskImage, (4, 100)).problem = "It is no image."
+        session.get(TaskLabel, (4, 1)).unread = "It has no class."
+    shown = run("status", "--project", "4").stdout
+    assert "Needs attention  1 answer cannot be read as a class. And 1 more. http://127.0.0.1:9090/projects/4" in shown
+
+
 def test_status_of_a_project_that_only_just_came(tmp_path):
     database = Database.in_folder(tmp_path / "data")
     Stores(database).projects.register(4)
