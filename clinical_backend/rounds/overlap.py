@@ -51,9 +51,13 @@ def settle(workshop: Workshop, project: Project) -> None:
         return
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     found = {task.id: task for task in workshop.client.tasks_with_answers(project.id, {*open_, *unmarked})}
+    missing = {*open_, *unmarked}.difference(found)
+    unreadable = workshop.client.existing_tasks(project.id, missing) if missing else frozenset()
     settling = _Settling(workshop, project, scheme)
     for task_id in sorted({*open_, *unmarked}):
         row, task = rows.get(task_id), found.get(task_id)
+        if task_id in unreadable:
+            continue  # Label Studio fails in giving it: the next look goes on
         if task is None:
             stores.second_readings.drop(project.id, [task_id])
         elif row is not None and row.state is ReadingState.OPEN and len(readers_answers(scheme, task)) > row.readings:

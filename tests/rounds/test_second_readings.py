@@ -290,6 +290,17 @@ def test_a_task_that_was_deleted_is_forgotten(workshop, studio):
     assert row(workshop).problem is None
 
 
+def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    set_share(workshop, second_look_share=0.0)
+    studio.withheld = {7}
+    settle(workshop, studio.project(1))
+    assert (studio.overlap[7], studio.overlap[8]) == (2, 1)
+    studio.withheld = set()
+    settle(workshop, studio.project(1))
+    assert studio.overlap[7] == 1
+
+
 class _Killed(BaseException):
     """Stands for the death of the process."""
 
