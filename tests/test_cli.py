@@ -166,7 +166,8 @@ def test_status_tells_why_no_round_runs(project, columns, attention, queue):
 
 def test_status_counts_tasks_that_something_is_wrong_with(project):
     with project.database.write() as session:
-        session.get(TaskImage, (4, 100)).problem = "It is no image."
+        image = session.get(TaskImage, (4, 100))
+        image.problem, image.attempts = "It is no image.", 1
         session.get(TaskLabel, (4, 1)).unread = "It has no class."
     shown = run("status", "--project", "4").stdout
     assert "Needs attention  1 answer cannot be read as a class. And 1 more. http://127.0.0.1:9090/projects/4" in shown
