@@ -64,7 +64,8 @@ def standings(database: Database) -> dict[int, Standing]:
         lease = leases.get(row.project_id)
         silent = since((lease.sign_at if lease is not None else None) or row.started_at)
         idle = since((lease.progress_at if lease is not None else None) or row.started_at)
-        running[row.project_id] = RunningRound(row.number, row.stage, silent, idle, None if lease is None else lease.holder)
+        holder = None if lease is None else lease.holder
+        running[row.project_id] = RunningRound(row.number, row.stage, silent, idle, holder)
     found = {}
     for project in projects:
         due = 0.0
