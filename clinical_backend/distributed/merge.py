@@ -222,7 +222,7 @@ class _Ceiling:
         support = float(np.interp(min(self._ratio, 1.0), _GRID, self._support))
         affine = support + self._offset + _ROUNDING * (abs(support) + abs(self._offset))
         terms = float(ROUNDING_OF_A_TERM) * self._kernel.shape[1]
-        return float(min(dominating + _ROUNDING * abs(dominating), affine) + terms)
+        return min(dominating + _ROUNDING * abs(dominating), affine) + terms
 
 
 def _joined(leaders: list[Leaders], without: list[int]) -> Leaders:
