@@ -108,7 +108,7 @@ def test_one_that_falls_silent_is_ended_and_lets_its_project_go(jobs, due, tmp_p
     process = jobs._running.process
     wait_for(lambda: jobs.attend() or jobs._running is None)
     assert process.poll() == -signal.SIGKILL
-    assert "`finetune` gave no sign of life" in caplog.text
+    assert "`finetune`: The last training gave no sign of life" in caplog.text
 
 
 def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due, monkeypatch, tmp_path, caplog):
@@ -117,7 +117,7 @@ def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due
             raise ModelError("It is wrong.", "Correct it.")
         return True
 
-    monkeypatch.setattr(trainings, "_KINDS", [trainings._Kind("finetune", look)])
+    monkeypatch.setattr(trainings, "_KINDS", [trainings._Kind("finetune", look, lambda *_: None)])
     with caplog.at_level(logging.WARNING):
         jobs.attend()
     assert "Project 1: It is wrong." in caplog.text
