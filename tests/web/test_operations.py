@@ -62,7 +62,7 @@ def test_a_server_on_a_full_disk_is_not_ready_and_goes_on_when_there_is_space(se
         assert all("Free some space" in each.text or "free space" in each.text for each in answers if each.is_error)
         counted = sum(each.status_code == 200 for each in answers)
         filler.unlink()
-        assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        assert api.get("/ready").json() == {"ready": True, "problems": {}, "stalled": {}}
         assert api.post("/webhook", json=EVENT).status_code == 200
         assert stores.projects.get(7).updates == counted + 1
 
@@ -77,7 +77,7 @@ def test_a_server_whose_quota_is_used_up_is_not_ready(settings):
 def test_another_writer_does_not_make_a_server_unready(settings):
     with serving(settings) as api:
         with api.app.state.database.write():
-            assert api.get("/ready").json() == {"ready": True, "problems": {}}
+            assert api.get("/ready").json() == {"ready": True, "problems": {}, "stalled": {}}
         assert api.get("/ready").status_code == 200
 
 
