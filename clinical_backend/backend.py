@@ -137,6 +137,7 @@ class Backend:
         if self._intake.is_behind and webhook.event is not Event.START_TRAINING:
             return None
         waiting = asyncio.wrap_future(outcome)
+        waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the intake has told of it
         done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
         if done:
             return waiting.result()

@@ -373,6 +373,8 @@ def _images(
     except LabelingConfigError:
         return
     for task in tasks:
+        if task.withheld:  # the notices tell of it
+            continue
         uri = scheme.address_of(task.data)
         if not uri:
             problem, cure = scheme.image_value.problem(task.data)

@@ -160,7 +160,9 @@ class _Settling:
     def _put_back(self, row: SecondReading, task: AnnotatedTask) -> None:
         """Give the task back what it had, unless Label Studio has another number than we gave it."""
         if row.overlap is not None and task.overlap == row.raised_to:
-            self._change(task, overlap=row.overlap, is_labeled=self._answers(task) >= row.overlap)
+            # Whoever wants more answers of the whole project by now set the same number for this task.
+            overlap = max(row.overlap, self._project.maximum_annotations)
+            self._change(task, overlap=overlap, is_labeled=self._answers(task) >= overlap)
 
     def _answers(self, task: AnnotatedTask) -> int:
         """Return how many answers Label Studio counts."""

@@ -148,8 +148,8 @@ def choose(
     wanted, drawn = _sizes(shares, ordinary, settings.queue_size)
     eligible = _Eligible(labels, rows, active)
     chosen: dict[int, Asked] = {}
-    for task in by_lead[:_MOST]:
-        if (one := eligible.ask(task, by_lead=True)) is not None:
+    for task in by_lead:
+        if len(chosen) < _MOST and (one := eligible.ask(task, by_lead=True)) is not None:
             chosen[task] = one
     doubtful = [
         one

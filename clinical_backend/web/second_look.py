@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from clinical_backend.errors import SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.agreement import Outcome, Why, read_again, read_agreements
 from clinical_backend.rounds.scheme import classes_of
@@ -46,7 +47,10 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
     """Show labels that may be wrong, what came of second readings, and how far readers agree."""
     project, stores = site.project(project_id), site.stores
     rows = stores.second_readings.all(project_id)
-    settings = site.workshop.settings_of(project_id)
+    try:
+        settings = site.workshop.settings_of(project_id)
+    except SettingsError:  # the project's problem says so
+        settings = site.settings
     published = stores.rounds.published(project_id)
     return site.page(
         request,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import httpx2
 import pytest
 
 from clinical_backend.errors import ImageError, LabelStudioRefusedError
+from clinical_backend.labelstudio import doctor
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connect import connect
 from clinical_backend.labelstudio.doctor import Status, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.labelstudio.records import Task
 from tests.conftest import label_config, skip_before
 from tests.labelstudio.conftest import running_stub
 
@@ -302,3 +306,12 @@ def test_a_task_without_image(client, make_project, backend):
     connect(client, project.id, backend_url=backend.url)
     findings = diagnose(client, project.id, backend_url=backend.url, read_image=lambda uri, task: None)
     assert "no address" in ailing(findings)["images"][1]
+
+
+def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_one_without_an_image():
+    tasks = [Task(id=1, withheld=True), Task(id=2, data={"image": "/2.png"})]
+    client = SimpleNamespace(first_tasks=lambda *_: tasks)
+    project = SimpleNamespace(id=1, label_config=label_config())
+    read = []
+    (found,) = doctor._images(client, project, "exemplar", None, lambda *image: read.append(image))
+    assert (found.status, read) == (Status.OK, [("/2.png", 2)])

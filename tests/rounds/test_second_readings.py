@@ -282,6 +282,26 @@ def test_a_number_of_answers_that_somebody_else_set_meanwhile_stays(workshop, st
     assert (studio.overlap[7], studio.overlap[8]) == (3, 1)
 
 
+def test_a_task_of_a_project_that_wants_more_answers_by_now_keeps_that_number(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    studio.maximum_annotations = 2
+    studio.overlap = dict.fromkeys(studio.uris, 2)
+    again(workshop, studio)
+    assert set(studio.overlap.values()) == {2}
+    assert workshop.stores.second_readings.open_tasks(1) == frozenset()
+
+
+def test_what_nobody_is_left_to_read_keeps_no_place_from_the_rest_that_the_lead_asks_for():
+    labels = labels_of(number=250)
+    for task in range(1, 221):
+        labels.first_answers[task] = Answered(Source.READER, NOW, NOW, 1, seen_by=frozenset({1, 2}))
+    rows = [
+        SecondReading(task_id=task, state=ReadingState.ASKED, label="common", readings=1, by_lead=True)
+        for task in range(1, 251)
+    ]
+    assert set(tasks(chosen(labels, rows=rows, share=0.0))) == set(range(221, 251))
+
+
 def test_a_task_that_was_deleted_is_forgotten(workshop, studio):
     reconcile(workshop, 1, look=True)
     del studio.uris[7], studio.answers[7]

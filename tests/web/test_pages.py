@@ -863,3 +863,9 @@ def test_unreadable_tasks_are_listed_page_by_page_with_their_reasons_and_as_file
 def test_text_that_no_database_holds_stops_no_form(web, stores, filled):
     send(web, "settings", "/settings", group_field="case\0id")
     assert stores.projects.get(1).page_options == {"group_field": "case\\u0000id"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_wrong_option_takes_no_page_away(web, stores, filled, page):
+    stores.projects.change(1, options={"queue_size": "many"})
+    assert web.get(f"/projects/1{page}").status_code == 200
