@@ -200,6 +200,7 @@ def _known(settings: Settings, project: int) -> dict[str, Any]:
         "notices": _notices(settings, project),
         "installation": _installation(settings, project),
         "left": _left(settings, project),
+        "named": _looked_for(settings, project),
     }
 
 
@@ -260,7 +261,7 @@ def _stand_forward(settings: Settings, project: int) -> None:
     ProjectStore(Database.of(settings)).change(project, standing_back=None)
 
 
-def _looked_for(settings: Settings, project: int, rare: Sequence[str]) -> tuple[str, ...]:
+def _looked_for(settings: Settings, project: int, rare: Sequence[str] = ()) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
     from clinical_backend.rounds.options import choose_rare, named_classes
     from clinical_backend.storage.database import Database

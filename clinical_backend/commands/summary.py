@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.findings import read_findings
+from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.storage.schema import RoundState
@@ -34,13 +35,14 @@ def summarise(workshop: Workshop, project: Project) -> dict[str, str]:
     """
     published = workshop.stores.rounds.published(project.id)
     found = read_findings(workshop.stores, project.id)
+    is_named = bool(named_classes(workshop.settings, project))
     return {
         f"Project {project.id}": _target(workshop, project, found),
         "Labels": _labels(workshop, project, found),
-        "Found": found_line(found),
+        "Found": found_line(found, is_named=is_named),
         "Queue": _queue(workshop, project, published),
         "Model": _model(workshop, project, found),
-        ATTENTION: _attention(workshop, project),
+        ATTENTION: _attention(workshop, project, published),
     }
 
 
@@ -57,10 +59,18 @@ def _labels(workshop: Workshop, project: Project, found: Findings) -> str:
     return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
 
 
-def found_line(found: Findings) -> str:
-    """Say what was found against what random order finds."""
+def found_line(found: Findings, *, is_named: bool = False) -> str:
+    """Say what was found against what random order finds.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    is_named
+        Whether a class is looked for by name, be it that no round has done so yet.
+    """
     if not found.target:
-        return "nothing is looked for yet"
+        return "nothing yet: no round has looked for it" if is_named else "nothing is looked for yet"
     queued, queued_rare = found.curve[-1]
     rare = _count(found.found, "rare case")
     if not queued:
@@ -112,9 +122,11 @@ def _model(workshop: Workshop, project: Project, found: Findings) -> str:
     return f"recognises {', '.join(recalls)} that it did not learn from"
 
 
-def _attention(workshop: Workshop, project: Project) -> str:
+def _attention(workshop: Workshop, project: Project, published: Round | None) -> str:
     questions = open_questions(workshop, project.id)
     urgent = [project.problem] if project.problem else []
+    urgent += published.report.get("doubtful_labels", ()) if published else ()
+    urgent += map(str, notices(workshop, project.id))
     urgent += [question.asks if question.asks.endswith("?") else f"{question.asks}." for question in questions]
     if not urgent:
         return ""

@@ -13,6 +13,7 @@ from clinical_backend.images.decoder_processes import DecoderProcesses
 from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.notices import notices
+from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.web.exposure import examine_exposure
@@ -88,6 +89,7 @@ class Checks:
                 read_image=read,
                 installation=installation_of(workshop.stores, project_id),
                 left=Drift.of(project).left,
+                named=named_classes(settings, project),
             )
         except ClinicalError as error:
             return [Finding("connection", Status.ERROR, error.problem, error.cure)]
