@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["end_if_stopped", "has_ended", "this_process"]
+__all__ = ["end_if_stopped", "has_ended", "is_of_this_machine", "this_process"]
 
 _DEAD = frozenset("ZXx")
 _STOPPED = frozenset("Tt")
@@ -28,6 +28,11 @@ def has_ended(process: str) -> bool:
     """Tell whether a process is known to be gone; of another machine's nothing is known."""
     number = _number_here(process)
     return number is not None and (_identity(number) != process or _state(number)[0] in _DEAD)
+
+
+def is_of_this_machine(process: str) -> bool:
+    """Tell whether a process is, or was, of this machine; of a container's, of this container."""
+    return _number_here(process) is not None
 
 
 def end_if_stopped(process: str) -> bool:

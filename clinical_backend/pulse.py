@@ -5,19 +5,19 @@ A thread that only shows that a process lives would show it for one that hangs, 
 
 from __future__ import annotations
 
-import time
+from time import monotonic
 
 __all__ = ["idle_seconds", "note_progress"]
 
-_last = time.monotonic()
+_last = monotonic()
 
 
 def note_progress() -> None:
     """Note that a part of the work is done: an image read, an answer received, a batch learnt, a look around."""
     global _last  # noqa: PLW0603 - one process, one pulse
-    _last = time.monotonic()
+    _last = monotonic()
 
 
 def idle_seconds() -> float:
     """Return how long ago that was last noted."""
-    return time.monotonic() - _last
+    return monotonic() - _last

@@ -18,6 +18,7 @@ from clinical_backend.labelstudio import connect as connecting
 from clinical_backend.rounds.findings import Findings
 from clinical_backend.rounds.options import choose_rare
 from clinical_backend.rounds.questions import Kind, Question
+from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, Origin, TaskImage, TaskLabel
 from clinical_backend.storage.stores import Stores
@@ -150,12 +151,36 @@ def test_status_says_what_needs_attention_and_where(project):
     assert "round 2 is running: reading tasks and labels" in shown
 
 
-def test_status_names_answers_that_were_lost_and_images_that_cannot_be_read_before_it_asks(project):
+@pytest.mark.parametrize(
+    ("columns", "attention", "queue"),
+    [
+        ({"standing_back": "Another serves it."}, "Another serves it.", "another installation serves the project"),
+        ({"drift": {"left": {"queue": "missing"}}}, "Rounds rest while predictions", "; rounds rest while predictions"),
+        ({"request": "r", "requested_at": 1.0, "not_before": 0.0}, "A round has been due for", "a round is due"),
+    ],
+)
+def test_status_tells_why_no_round_runs(project, columns, attention, queue):
+    project.projects.change(4, **columns)
+    shown = run("status", "--project", "4").stdout
+    assert f"Needs attention  {attention}" in shown
+    assert queue in shown
+
+
+def test_status_counts_tasks_that_something_is_wrong_with(project):
+    with project.database.write() as session:
+        image = session.get(TaskImage, (4, 100))
+        image.problem, image.attempts = "It is no image.", 1
+        session.get(TaskLabel, (4, 1)).unread = "It has no class."
+    shown = run("status", "--project", "4").stdout
+    assert "Needs attention  1 answer cannot be read as a class. And 1 more. http://127.0.0.1:9090/projects/4" in shown
+
+
+def test_status_names_what_became_of_lost_answers_before_it_asks(project):
     lost = "20 answered tasks have no class: the answers are of 'label' (20). Call the control so."
     report = {"target": [], "questions": [Question(Kind.COMMON, "rare", (), "Half of all.").to_report()]}
     project.rounds.publish(start_round(project, 4), report | {"doubtful_labels": [lost]}, 9)
     with project.database.write() as session:
-        session.add(TaskImage(project_id=4, task_id=200, uri="u", problem="It is damaged."))
+        session.add(TaskImage(project_id=4, task_id=200, uri="u", problem="It is damaged.", attempts=1))
     shown = run("status", "--project", "4").stdout
     assert f"Needs attention  {lost} And 2 more. " in shown
 
@@ -288,3 +313,15 @@ def test_connecting_with_a_class_that_is_refused_stores_nothing(capsys, monkeypa
     database = Database.in_folder(tmp_path / "data")
     assert Stores(database).projects.get(4) is None
     database.close()
+
+
+def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_with_options(monkeypatch, tmp_path):
+    stores = Stores(Database.in_folder(tmp_path / "data"))
+    stores.projects.register(1, {"queue_size": "many"})
+    opened, check = [], database_module.check_pages
+    monkeypatch.setattr(database_module, "check_pages", lambda connection: opened.append(check(connection)))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "key")
+    said = run("doctor", "--project", "1")
+    assert len(opened) == 1
+    assert "✓ database: The SQLite database can be read and written" in said.stdout
+    assert "✗ settings: The extra parameters of project 1 are wrong: queue_size" in said.stdout

@@ -55,7 +55,7 @@ def webhook_begun(environment):
     user = f"{environment['BASIC_AUTH_USER']}:c0ffee"
     lines = [
         "POST /webhook HTTP/1.1",
-        "Host: backend",
+        "Host: backend.internal",
         f"Authorization: Basic {base64.b64encode(user.encode()).decode()}",
         "Content-Type: application/json",
         f"Content-Length: {len(BODY)}",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clinical_backend.commands.shared import Project, open_client, read_settings
+from clinical_backend.commands.shared import Project, open_client, open_workshop, read_settings
 from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ClinicalError
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.installation import Installation
+    from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores import Stores
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
@@ -48,35 +49,39 @@ def connect(
     """
     from clinical_backend.labelstudio.connect import connect as connect_project
     from clinical_backend.labelstudio.connect import lacks_exemplar_control
+    from clinical_backend.rounds.ownership import installation_of
 
     settings = read_settings()
-    own = _own_settings(settings, project)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
-    with open_client(settings) as client, _undone(settings, project):
-        add = exemplar_control
-        if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
-            add = sys.stdin.isatty() and typer.confirm(
-                "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
+    with open_workshop(settings) as workshop:
+        own, projects = workshop.settings_of(project), workshop.stores.projects
+        row = projects.get(project)
+        with open_client(settings) as client, _undone(workshop.stores, project):
+            add = exemplar_control
+            if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
+                add = sys.stdin.isatty() and typer.confirm(
+                    "Readers need a control to tag exemplars with. Add it to the labeling config?", default=True
+                )
+            changes = connect_project(
+                client,
+                project,
+                backend_url=settings.public_url,
+                basic_auth=settings.basic_auth,
+                add_exemplar_control=bool(add),
+                exemplar_control=own.exemplar_control,
+                class_control=own.class_control,
+                published_version=row.published_version if row else None,
+                rare_classes=rare or (),
+                installation=installation_of(workshop.stores, project),
+                take_over=take_over,
+                claimed=partial(projects.change, project, standing_back=None),
             )
-        changes = connect_project(
-            client,
-            project,
-            backend_url=settings.public_url,
-            basic_auth=settings.basic_auth,
-            add_exemplar_control=bool(add),
-            exemplar_control=own.exemplar_control,
-            class_control=own.class_control,
-            published_version=_published_version(settings, project),
-            rare_classes=rare or (),
-            installation=_installation(settings, project),
-            take_over=take_over,
-            claimed=partial(_stand_forward, settings, project),
-        )
+        looked_for = _looked_for(workshop, project, rare or ())
     for change in changes:
         say(f"{'•' if change.made else '!'} {change.detail}", leading=1, mood="ok" if change.made else "warning")
     made = any(change.made for change in changes)
     say("Connected." if made else "Connected already; nothing was to be changed.")
-    if looked_for := _looked_for(settings, project, rare or ()):
+    if looked_for:
         say(f"Looked for: {', '.join(looked_for)}.")
     else:
         say("Which finding is rare? Choose it on the project's page, or name it with --rare.")
@@ -90,33 +95,41 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.jobs.condition import examine_clock, examine_condition
+    from clinical_backend.jobs.condition import examine_clock, examine_condition, examine_project
     from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
     from clinical_backend.web.exposure import examine_exposure
 
     settings = read_settings()
     if project is not None:
         settings.api_key  # noqa: B018 - refuses to look at a project without one
-    findings = examine_exposure(settings) + examine_condition(settings)
-    sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
-    own = _own_settings(settings, project) if project is not None and sound else settings
-    known = _known(settings, project) if project is not None and sound else {}
-    try:
-        with open_client(settings) as client:
-            findings += diagnose(
-                client,
-                project,
-                backend_url=settings.public_url,
-                basic_auth=settings.basic_auth,
-                exemplar_control=own.exemplar_control,
-                class_control=own.class_control,
-                stars=own.stars,
-                read_image=_image_reader(settings, client),
-                **known,
-            )
+    findings = examine_exposure(settings)
+    with ExitStack() as opened:
+        try:
+            workshop = opened.enter_context(open_workshop(settings))
+        except ClinicalError as error:
+            findings += examine_condition(settings, error)
+        else:
+            findings += examine_condition(settings, workshop)
+        sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
+        try:
+            client = opened.enter_context(open_client(settings))
+            read = _image_reader(settings, client)
+            if project is not None and sound:
+                findings += examine_project(workshop, project, client, read)
+            else:
+                findings += diagnose(
+                    client,
+                    project,
+                    backend_url=settings.public_url,
+                    basic_auth=settings.basic_auth,
+                    exemplar_control=settings.exemplar_control,
+                    class_control=settings.class_control,
+                    stars=settings.stars,
+                    read_image=read,
+                )
             findings += examine_clock(client)
-    except ClinicalError as error:
-        findings.append(Finding("settings", Status.ERROR, error.problem, error.cure))
+        except ClinicalError as error:
+            findings.append(Finding("settings", Status.ERROR, error.problem, error.cure))
     for finding in findings:
         text = f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}"
         say(text, leading=1, mood=finding.status.value)
@@ -136,20 +149,17 @@ def status(
     from clinical_backend.backend import Backend
     from clinical_backend.commands.summary import ATTENTION, summarise
     from clinical_backend.jobs.local import LocalRunner
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
 
     settings = read_settings()
-    database = Database.of(settings)
-    workshop = Workshop(settings, database)
-    row = workshop.stores.projects.get(project)
-    if row is None:
-        say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
-        raise typer.Exit(1)
-    if as_json:
-        print(json.dumps(Backend(settings, database, LocalRunner({})).status(project), indent=2))
-        return
-    lines = summarise(workshop, row)
+    with open_workshop(settings) as workshop:
+        row = workshop.stores.projects.get(project)
+        if row is None:
+            say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
+            raise typer.Exit(1)
+        if as_json:
+            print(json.dumps(Backend(settings, workshop.stores.database, LocalRunner({})).status(project), indent=2))
+            return
+        lines = summarise(workshop, row)
     width = max(map(len, lines))
     for heading, text in lines.items():
         mood = None if heading != ATTENTION else "warning" if text else "ok"
@@ -162,16 +172,14 @@ def unreadable(
 ) -> None:
     """List the tasks that are left out or doubtful, each with its reason: unreadable images and answers."""
     from clinical_backend.rounds.troubles import write_troubles
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.stores import Stores
 
     settings = read_settings()
-    stores = Stores(Database.of(settings))
-    if stores.projects.get(project) is None:
-        print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
-        raise typer.Exit(1)
-    for line in write_troubles(stores, project, form, settings.browser_url):
-        print(line, end="")
+    with open_workshop(settings) as workshop:
+        if workshop.stores.projects.get(project) is None:
+            print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
+            raise typer.Exit(1)
+        for line in write_troubles(workshop.stores, project, form, settings.browser_url):
+            print(line, end="")
 
 
 def rollback(
@@ -183,67 +191,19 @@ def rollback(
     The queue has those of its tasks that are not annotated yet. Later rounds go on as usual: the next one that is due
     learns from all labels and takes its place, unless it is worse on the rare classes. So correct wrong labels first.
     """
-    from clinical_backend.backend import Backend
-    from clinical_backend.jobs.local import LocalRunner
-    from clinical_backend.storage.database import Database
+    from clinical_backend.rounds.rollback import roll_back
 
     settings = read_settings()
-    done = Backend(settings, Database.of(settings), LocalRunner({})).rollback(project, number)
+    with open_workshop(settings) as workshop:
+        done = roll_back(workshop, project, number)
     say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
 
 
-def _known(settings: Settings, project: int) -> dict[str, Any]:
-    """Return what the database says of a project, as the doctor takes it."""
-    return {
-        "published_version": _published_version(settings, project),
-        "questions": _questions(settings, project),
-        "notices": _notices(settings, project),
-        "installation": _installation(settings, project),
-        "left": _left(settings, project),
-        "named": _looked_for(settings, project),
-    }
-
-
-def _own_settings(settings: Settings, project: int) -> Settings:
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
-
-    return Workshop(settings, Database.of(settings)).settings_of(project)
-
-
-def _published_version(settings: Settings, project: int) -> str | None:
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.projects import ProjectStore
-
-    row = ProjectStore(Database.of(settings)).get(project)
-    return row.published_version if row else None
-
-
-def _installation(settings: Settings, project: int) -> Installation:
-    from clinical_backend.rounds.ownership import installation_of
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.stores import Stores
-
-    return installation_of(Stores(Database.of(settings)), project)
-
-
-def _left(settings: Settings, project: int) -> frozenset[str]:
-    from clinical_backend.rounds.drift import Drift
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.projects import ProjectStore
-
-    row = ProjectStore(Database.of(settings)).get(project)
-    return frozenset(Drift.of(row).left if row else ())
-
-
 @contextmanager
-def _undone(settings: Settings, project: int) -> Iterator[None]:
+def _undone(stores: Stores, project: int) -> Iterator[None]:
     """Let the server forget a project that it heard of only by a connecting that was refused; else begin anew."""
     from clinical_backend.rounds.drift import forget_answers
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.stores import Stores
 
-    stores = Stores(Database.of(settings))
     known = stores.projects.get(project) is not None
     try:
         yield
@@ -254,43 +214,16 @@ def _undone(settings: Settings, project: int) -> Iterator[None]:
     forget_answers(stores, project)
 
 
-def _stand_forward(settings: Settings, project: int) -> None:
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.projects import ProjectStore
-
-    ProjectStore(Database.of(settings)).change(project, standing_back=None)
-
-
-def _looked_for(settings: Settings, project: int, rare: Sequence[str] = ()) -> tuple[str, ...]:
+def _looked_for(workshop: Workshop, project: int, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
     from clinical_backend.rounds.options import choose_rare, named_classes
-    from clinical_backend.storage.database import Database
-    from clinical_backend.storage.stores import Stores
 
-    stores = Stores(Database.of(settings))
+    stores = workshop.stores
     if rare:
         stores.projects.register(project)
         choose_rare(stores, project, rare)
     row = stores.projects.get(project)
-    return named_classes(settings, row) if row else settings.rare_classes
-
-
-def _questions(settings: Settings, project: int) -> list[tuple[str, str]]:
-    from clinical_backend.rounds.questions import open_questions
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
-
-    workshop = Workshop(settings, Database.of(settings))
-    return [question.as_problem(settings.page_of(project)) for question in open_questions(workshop, project)]
-
-
-def _notices(settings: Settings, project: int) -> list[tuple[str, str, str]]:
-    from clinical_backend.rounds.notices import notices
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
-
-    found = notices(Workshop(settings, Database.of(settings)), project)
-    return [(one.about, one.problem, one.cure) for one in found]
+    return named_classes(workshop.settings, row) if row else workshop.settings.rare_classes
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +13,12 @@ from clinical_backend.private import private_umask
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from clinical_backend.labelstudio.client import LabelStudioClient
+    from collections.abc import Iterator
 
-__all__ = ["Background", "Project", "open_client", "read_settings"]
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.rounds.workshop import Workshop
+
+__all__ = ["Background", "Project", "open_client", "open_workshop", "read_settings"]
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -36,3 +40,16 @@ def open_client(settings: Settings) -> LabelStudioClient:
     from clinical_backend.labelstudio.client import LabelStudioClient
 
     return LabelStudioClient(settings.label_studio_url, settings.api_key)
+
+
+@contextmanager
+def open_workshop(settings: Settings) -> Iterator[Workshop]:
+    """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
+    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.storage.database import Database
+
+    database = Database.of(settings)
+    try:
+        yield Workshop(settings, database)
+    finally:
+        database.close()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.rounds.drift import rests
 from clinical_backend.rounds.evaluation import read_evaluation
 from clinical_backend.rounds.findings import read_findings
 from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.questions import open_questions
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.storage.schema import RoundState
+from clinical_backend.storage.troubles import TroubleKind
 from clinical_backend.web.progress import STAGES
 from clinical_backend.web.templating import ago, figure, number, percent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from clinical_backend.rounds.findings import Findings
     from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.storage.schema import Project, Round
@@ -97,6 +102,10 @@ def _queue(workshop: Workshop, project: Project, published: Round | None) -> str
     if latest is not None and latest.state is RoundState.RUNNING:
         done = f" ({number(latest.done)} of {number(latest.total)})" if latest.total else ""
         coming = f"; round {latest.number} is running: {STAGES.get(latest.stage, latest.stage).lower()}{done}"
+    elif project.standing_back is not None:
+        coming = "; no round runs: another installation serves the project"
+    elif (resting := rests(project)) is not None:
+        coming = f"; {resting[0].lower()}{resting[1:].rstrip('.')}"
     elif project.request is not None:
         coming = f"; a round is due, because {project.request}"
     if published is None:
@@ -123,15 +132,27 @@ def _model(workshop: Workshop, project: Project, found: Findings) -> str:
 
 
 def _attention(workshop: Workshop, project: Project, published: Round | None) -> str:
-    questions = open_questions(workshop, project.id)
-    urgent = [project.problem] if project.problem else []
-    urgent += published.report.get("doubtful_labels", ()) if published else ()
-    urgent += map(str, notices(workshop, project.id))
-    urgent += [question.asks if question.asks.endswith("?") else f"{question.asks}." for question in questions]
+    urgent = [*dict.fromkeys(_urgent(workshop, project, published))]
     if not urgent:
         return ""
     more = f" And {len(urgent) - 1} more." if len(urgent) > 1 else ""
     return f"{urgent[0]}{more} {workshop.settings.page_of(project.id)}"
+
+
+def _urgent(workshop: Workshop, project: Project, published: Round | None) -> Iterator[str]:
+    """Yield what somebody should look at, the most urgent first."""
+    stores = workshop.stores
+    yield from filter(None, (project.standing_back, project.problem))
+    yield from filter(None, (stalls(stores.database, workshop.settings).get(project.id), rests(project)))
+    if doubtful := published.report.get("doubtful_labels") if published is not None else None:
+        yield from doubtful
+    elif unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
+        yield f"{_count(unread, 'answer')} cannot be read as a class."
+    for question in open_questions(workshop, project.id):
+        yield question.asks if question.asks.endswith("?") else f"{question.asks}."
+    yield from (notice.problem for notice in notices(workshop, project.id))
+    second = published.report.get("second_look") if published is not None else None
+    yield from filter(None, [(second or {}).get("problem")])
 
 
 def _count(value: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clinical_backend.commands.shared import Background, Project, read_settings
+from clinical_backend.commands.shared import Background, Project, open_workshop, read_settings
 from clinical_backend.commands.terminal import say
 
 __all__ = ["adapt", "finetune"]
@@ -16,14 +16,13 @@ def adapt(
     from clinical_backend.jobs.background import stay_in_background
     from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.adapt import adapt_project
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
 
     settings = read_settings()
     if background:
         give_signs(settings)
         stay_in_background()
-    say(adapt_project(Workshop(settings, Database.of(settings)), project))
+    with open_workshop(settings) as workshop:
+        say(adapt_project(workshop, project))
 
 
 def finetune(
@@ -34,11 +33,10 @@ def finetune(
     from clinical_backend.jobs.background import stay_in_background
     from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.finetune import finetune_project
-    from clinical_backend.rounds.workshop import Workshop
-    from clinical_backend.storage.database import Database
 
     settings = read_settings()
     if background:
         give_signs(settings)
         stay_in_background()
-    say(finetune_project(Workshop(settings, Database.of(settings)), project))
+    with open_workshop(settings) as workshop:
+        say(finetune_project(workshop, project))

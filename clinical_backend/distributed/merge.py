@@ -221,7 +221,7 @@ class _Ceiling:
         dominating = float((self._own + self._parts).max())
         support = float(np.interp(min(self._ratio, 1.0), _GRID, self._support))
         affine = support + self._offset + _ROUNDING * (abs(support) + abs(self._offset))
-        terms = float(ROUNDING_OF_A_TERM) * self._kernel.shape[1]
+        terms = float(ROUNDING_OF_A_TERM) * int(self._kernel.shape[1])
         return min(dominating + _ROUNDING * abs(dominating), affine) + terms
 
 

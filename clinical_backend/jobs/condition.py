@@ -12,51 +12,101 @@ from sqlalchemy import text
 
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
-from clinical_backend.labelstudio.doctor import Finding, Status
+from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.private import keep_private
-from clinical_backend.rounds.workshop import Workshop
-from clinical_backend.storage.database import Database
+from clinical_backend.rounds.drift import Drift
+from clinical_backend.rounds.notices import notices
+from clinical_backend.rounds.options import named_classes
+from clinical_backend.rounds.ownership import installation_of
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.rounds.stall import stalls
 from clinical_backend.storage.space import require_space
+from clinical_backend.storage.standing import standings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.rounds.workshop import Workshop
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.database import Database
     from clinical_backend.storage.features import FeatureStore
     from clinical_backend.storage.schema import Project
 
-__all__ = ["examine_clock", "examine_condition"]
+__all__ = ["examine_clock", "examine_condition", "examine_project"]
 
 _LITTLE_SPACE = 2**30
-_CHECK_SECONDS = 20.0
 _PATIENCE_SECONDS = 120.0
 """A worker looks every second; one that exports a backbone at its first start takes about a minute."""
 _CLOCK_SECONDS = 60.0
 """Of difference that nobody notices in the times that pages show."""
 
 
-def examine_condition(settings: Settings) -> list[Finding]:
+def examine_condition(
+    settings: Settings, opened: Workshop | ClinicalError, *, project_id: int | None = None, seconds: float = 20.0
+) -> list[Finding]:
     """Check what the backend keeps and what runs its rounds, without Label Studio.
 
     Damaged features are only counted here: the next round makes them anew.
+
+    Parameters
+    ----------
+    settings
+        Of the backend.
+    opened
+        With its database; or why that cannot be opened.
+    project_id
+        Of this project alone, what was learnt and its rounds are looked at; of all by default.
+    seconds
+        How long checksums are compared.
     """
     findings = [_folder(settings)]
+    if isinstance(opened, ClinicalError):
+        return [*findings, _failed("database", opened), *_redis(settings)]
     try:
-        database = Database.of(settings)
-    except ClinicalError as error:
-        return [*findings, _failed("database", error), *_redis(settings)]
-    try:
-        workshop = Workshop(settings, database)
-        findings += _database(workshop, database)
-        findings += _kept(workshop)
-        findings += _rounds(workshop)
+        projects = opened.stores.projects.ids()
+        findings += _database(opened.stores.database, len(projects))
+        chosen = projects if project_id is None else [project_id]
+        findings += _kept(opened, chosen, seconds)
+        findings += _rounds(opened, chosen)
     except StorageError as error:
         findings.append(_failed("database", error))
-    finally:
-        database.close()
     return findings + _redis(settings)
+
+
+def examine_project(
+    workshop: Workshop,
+    project_id: int,
+    client: LabelStudioClient,
+    read_image: Callable[[str, int], object],
+) -> list[Finding]:
+    """Check the connection of a project, with what is known of it here.
+
+    Raises
+    ------
+    SettingsError
+        When the project's options are wrong.
+    """
+    settings, own = workshop.settings, workshop.settings_of(project_id)
+    project = workshop.stores.projects.get(project_id)
+    page = settings.page_of(project_id)
+    return diagnose(
+        client,
+        project_id,
+        backend_url=settings.public_url,
+        basic_auth=settings.basic_auth,
+        exemplar_control=own.exemplar_control,
+        class_control=own.class_control,
+        stars=own.stars,
+        published_version=project.published_version if project else None,
+        questions=[one.as_problem(page) for one in open_questions(workshop, project_id)],
+        notices=[(one.about, one.problem, one.cure) for one in notices(workshop, project_id)],
+        read_image=read_image,
+        installation=installation_of(workshop.stores, project_id),
+        left=Drift.of(project).left if project else (),
+        named=named_classes(settings, project) if project else (),
+    )
 
 
 def examine_clock(client: LabelStudioClient) -> list[Finding]:
@@ -96,16 +146,15 @@ def _folder(settings: Settings) -> Finding:
     return Finding("folder", Status.OK, said)
 
 
-def _database(workshop: Workshop, database: Database) -> Iterator[Finding]:
+def _database(database: Database, projects: int) -> Iterator[Finding]:
     database.require_writable()
     with database.read() as session:
         version = session.scalar(text("SELECT version_num FROM alembic_version"))
     kind = "SQLite" if database.note is not None else "PostgreSQL"
-    projects = len(workshop.stores.projects.ids())
     yield Finding(
         "database",
         Status.OK,
-        f"The {kind} database is whole and can be written (tables {version}, {projects} projects).",
+        f"The {kind} database can be read and written (tables {version}, {projects} projects).",
     )
     if database.note is not None and database.note.exists():
         yield Finding(
@@ -116,7 +165,7 @@ def _database(workshop: Workshop, database: Database) -> Iterator[Finding]:
         )
 
 
-def _kept(workshop: Workshop) -> Iterator[Finding]:
+def _kept(workshop: Workshop, projects: Sequence[int], seconds: float) -> Iterator[Finding]:
     """Check what was learnt, and the features of every network in use."""
     if not any((workshop.settings.model_dir / "backbones").glob("*.onnx")):
         yield Finding("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
@@ -129,7 +178,7 @@ def _kept(workshop: Workshop) -> Iterator[Finding]:
     yield Finding("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
     stores = [("features", workshop.features), ("thumbnails", workshop.thumbnails)]
     models = 0
-    for project_id in workshop.stores.projects.ids():
+    for project_id in projects:
         project = workshop.stores.projects.get(project_id)
         if project is None:
             continue
@@ -143,7 +192,7 @@ def _kept(workshop: Workshop) -> Iterator[Finding]:
         except ClinicalError as error:
             yield Finding("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
     yield Finding("models", Status.OK, f"{models} models of projects can be read.")
-    yield from _features(stores)
+    yield from _features(stores, seconds)
 
 
 def _published(workshop: Workshop, project: Project) -> int:
@@ -157,8 +206,8 @@ def _published(workshop: Workshop, project: Project) -> int:
     return 1
 
 
-def _features(stores: list[tuple[str, FeatureStore]]) -> Iterator[Finding]:
-    deadline = time.monotonic() + _CHECK_SECONDS
+def _features(stores: list[tuple[str, FeatureStore]], seconds: float) -> Iterator[Finding]:
+    deadline = time.monotonic() + seconds
     every = known = 0
     for name, store in stores:
         count, checked, wrong = store.examine(max(0.0, deadline - time.monotonic()))
@@ -170,24 +219,23 @@ def _features(stores: list[tuple[str, FeatureStore]]) -> Iterator[Finding]:
                 f"{wrong} of {checked} {name} were changed or lost on disk.",
                 "The next round makes them anew. See that the disk of MODEL_DIR is sound.",
             )
-    part = "" if known == every else f" of {every}, as far as {_CHECK_SECONDS:.0f} seconds went"
+    part = "" if known == every else f" of {every}, as far as {seconds:.0f} seconds went"
     yield Finding("features", Status.OK, f"The checksums of {known} rows{part} were compared.")
 
 
-def _rounds(workshop: Workshop) -> Iterator[Finding]:
-    """Tell of rounds that nobody takes up: the server, or the worker, may not be running."""
-    running = set(workshop.stores.rounds.running())
-    now = time.time()
-    for project_id in workshop.stores.projects.due():
-        project = workshop.stores.projects.get(project_id)
-        if project is None or project_id in running:
-            continue
-        waited = now - max(project.requested_at or now, project.not_before)
-        if waited > _PATIENCE_SECONDS:
+def _rounds(workshop: Workshop, projects: Sequence[int]) -> Iterator[Finding]:
+    """Tell of rounds that stand still or that nobody takes up: the server, or the worker, may not be running."""
+    database = workshop.stores.database
+    told, every = stalls(database, workshop.settings), standings(database)
+    for project_id in projects:
+        standing = every.get(project_id)
+        if project_id in told:
+            yield Finding("rounds", Status.WARNING, f"Project {project_id}: {told[project_id]}")
+        elif standing is not None and standing.running is None and standing.due > _PATIENCE_SECONDS:
             yield Finding(
                 "rounds",
                 Status.WARNING,
-                f"A round of project {project_id} has been due for {waited / 60:.0f} minutes, and nobody runs it.",
+                f"Project {project_id}: a round has been due for {standing.due / 60:.0f} minutes, and nobody runs it.",
                 "Start the backend with `clinical serve`, or, with REDIS_URL, a `clinical worker`; else see its log.",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,8 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import NotWellError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
+from clinical_backend.rounds.stall import stalls_here
+from clinical_backend.storage.database import Database
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
@@ -25,7 +28,7 @@ _SILENT_SECONDS: Final = 60.0
 def require_worker(settings: Settings) -> None:
     """Make sure that a worker of this machine is on the list of those that take hints, and gives signs of life.
 
-    While it is at a round it gives none here: the time that a round may take bounds that.
+    While it is at a round it gives none in Redis: then those that the round gives in the database tell.
 
     Raises
     ------
@@ -41,13 +44,18 @@ def require_worker(settings: Settings) -> None:
         raise NotWellError(
             "No worker of this machine takes rounds.", "Its log says why; it starts with `clinical worker`."
         )
-    if all(_silent(state, seen) for _, state, seen in here):
+    waiting = [seen for _, state, seen in here if state != WorkerStatus.BUSY.encode()]
+    if not all(map(_silent, waiting)):
+        return
+    if len(waiting) == len(here):
         raise NotWellError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
+    with closing(Database.of(settings)) as database:
+        stalled = stalls_here(database, settings)
+    if stalled:
+        raise NotWellError(stalled[0], "Restart the worker if it stays.")
 
 
-def _silent(state: bytes | str | None, seen: bytes | str | None) -> bool:
-    if state == WorkerStatus.BUSY.encode():
-        return False
+def _silent(seen: bytes | str | None) -> bool:
     try:
         last = utcparse(seen.decode() if isinstance(seen, bytes) else "")
     except ValueError:

@@ -114,6 +114,8 @@ class Supervisor:
             )
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)
+            if self._stopping.is_set():  # a signal came before there was somebody to pass it on to
+                process.terminate()
             return process
 
     def _attend(self, process: subprocess.Popen[bytes]) -> int:

@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, LabelStudioRefusedError
+from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
 from clinical_backend.labelstudio.labeling import read_scheme
 from clinical_backend.labelstudio.labels import readers_answers
 from clinical_backend.rounds.second_readings import Asked
@@ -51,9 +51,13 @@ def settle(workshop: Workshop, project: Project) -> None:
         return
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
     found = {task.id: task for task in workshop.client.tasks_with_answers(project.id, {*open_, *unmarked})}
+    missing = {*open_, *unmarked}.difference(found)
+    unreadable = workshop.client.existing_tasks(project.id, missing) if missing else frozenset()
     settling = _Settling(workshop, project, scheme)
     for task_id in sorted({*open_, *unmarked}):
         row, task = rows.get(task_id), found.get(task_id)
+        if task_id in unreadable:
+            continue  # Label Studio fails in giving it: the next look goes on
         if task is None:
             stores.second_readings.drop(project.id, [task_id])
         elif row is not None and row.state is ReadingState.OPEN and len(readers_answers(scheme, task)) > row.readings:
@@ -65,9 +69,17 @@ def settle(workshop: Workshop, project: Project) -> None:
 
 
 def try_to_settle(workshop: Workshop, project: Project) -> None:
-    """Do what :func:`settle` does after a queue was published: what fails is done at the next look."""
+    """Do what :func:`settle` does after a queue was published: what fails is done at the next look.
+
+    Raises
+    ------
+    RoundAbandonedError
+        When the project was passed on to another worker, whose queue may ask for other second readings.
+    """
     try:
         settle(workshop, project)
+    except RoundAbandonedError:
+        raise
     except ClinicalError as error:
         logger.warning("Project %d: second readings wait for the next look: %s", project.id, error)
 
@@ -86,6 +98,7 @@ class _Settling:
 
     def __init__(self, workshop: Workshop, project: Project, scheme: LabelingScheme) -> None:
         self._client, self._store = workshop.client, workshop.stores.second_readings
+        self._require_fence = workshop.stores.database.require_fence
         self._project, self._scheme = project, scheme
 
     def ask(self, asked: Asked, row: SecondReading | None, task: AnnotatedTask) -> None:
@@ -155,6 +168,7 @@ class _Settling:
         return sum(skips_count or not annotation.was_cancelled for annotation in task.annotations)
 
     def _change(self, task: AnnotatedTask, *, overlap: int, is_labeled: bool) -> None:
+        self._require_fence()
         try:
             self._client.update_task(task.id, overlap=overlap, is_labeled=is_labeled)
         except LabelStudioRefusedError as error:

@@ -38,7 +38,7 @@ from clinical_backend.storage.projects import LONGEST_WAIT
 from clinical_backend.storage.schema import ReadingState, RoundState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.rounds.workshop import Workshop
@@ -125,13 +125,24 @@ def _compare(workshop: Workshop, project_id: int, *, look: bool) -> ClinicalErro
     if _stands_back(workshop, project, hooks):
         return None
     unwired = _attend_connection(workshop, project, hooks, look=look)
-    _request_if_changed(workshop, project)
-    settle(workshop, project)
+    compared = [_is_done(step, workshop, project) for step in (_request_if_changed, settle)]
     if look:
         recheck_images(workshop, project_id)
-    if unwired is None:
+    if unwired is None and all(compared):
         _note_recovery(workshop, project_id)
     return unwired
+
+
+def _is_done(step: Callable[[Workshop, Project], None], workshop: Workshop, project: Project) -> bool:
+    """Do a part of the comparison, and tell whether nothing was in its way: the others, and rounds, go on without."""
+    try:
+        step(workshop, project)
+    except (RoundAbandonedError, StorageError):
+        raise
+    except ClinicalError as error:
+        _note(workshop, project.id, error)
+        return False
+    return True
 
 
 def _may_run(workshop: Workshop, project_id: int) -> bool:
@@ -143,7 +154,8 @@ def _may_run(workshop: Workshop, project_id: int) -> bool:
     reason = row.standing_back or rests(row)
     if reason is not None and row.request is not None:  # otherwise it would be looked at again each second
         logger.info("Project %d: the round that is due waits. %s", project_id, reason)
-        projects.change(project_id, not_before=time.time() + workshop.settings.reconcile_seconds)
+        wait = min(LONGEST_WAIT, workshop.settings.reconcile_seconds)  # a longer one counts as over
+        projects.change(project_id, not_before=time.time() + wait)
     return reason is None
 
 
@@ -273,8 +285,7 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         now_seconds = time.time()
         pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
         fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
-        counts = published.report.get("counts", {})
-        size = len(queue) - counts.get("skipped_in_queue", 0) - counts.get("second_readings", 0)
+        size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
         reason = reason_for_queue(left, size, fresh)
         if reason is None and not left and not fresh:
             reason = _reason_for_second_readings(workshop, project.id, published)

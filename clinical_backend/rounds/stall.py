@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.processes import is_of_this_machine
 from clinical_backend.storage.standing import standings
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.standing import Standing
+    from clinical_backend.storage.standing import RunningRound, Standing
 
-__all__ = ["stalls"]
+__all__ = ["stalls", "stalls_here"]
 
 _TOLD = 0.5
 """Share of STALL_TIMEOUT_SECONDS after which it is told: before the worker is ended, but after what is only slow."""
@@ -21,6 +22,16 @@ def stalls(database: Database, settings: Settings) -> dict[int, str]:
     """Return what stands still in each project where something does, with what is done about it."""
     told = {project_id: _stall(standing, settings) for project_id, standing in standings(database).items()}
     return {project_id: problem for project_id, problem in told.items() if problem is not None}
+
+
+def stalls_here(database: Database, settings: Settings) -> list[str]:
+    """Return what stands still of the rounds that workers of this machine are at."""
+    told = (_stall(each, settings) for each in standings(database).values() if _is_here(each.running))
+    return [problem for problem in told if problem is not None]
+
+
+def _is_here(running: RunningRound | None) -> bool:
+    return running is not None and running.holder is not None and is_of_this_machine(running.holder)
 
 
 def _stall(standing: Standing, settings: Settings) -> str | None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["write_backup"]
 
 _SQLITE: Final = b"SQLite format 3\0"
-_JOURNALS: Final = ("-wal", "-shm", "-journal")
+_BESIDE: Final = ("-wal", "-shm", "-journal", "-seal")
+"""What lies beside a database and says nothing of a copy; that of the seal would be of other bytes."""
 _SCRATCH: Final = ("locks", "numba")
 """Folders right below that hold nothing to go back to."""
 
@@ -46,12 +47,12 @@ def write_backup(folder: Path, archive: BinaryIO) -> None:
         raise StorageError(f"There is no folder {folder}.", "Name the one that is to be copied.")
     try:
         databases = [path for path in _paths(folder) if _is_database(path)]
-        journals = {Path(f"{path}{suffix}") for path in databases for suffix in _JOURNALS}
+        beside = {Path(f"{path}{suffix}") for path in databases for suffix in _BESIDE}
         with tarfile.open(fileobj=archive, mode="w|") as tar, _scratch(folder) as scratch:
             tar.add(folder, arcname=".", recursive=False)
             for path in databases:
                 _add_database(tar, path, path.relative_to(folder), Path(scratch, "copy"))
-            left_out = {*databases, *journals}
+            left_out = {*databases, *beside}
             for path in _paths(folder, Path(scratch)):  # anew: what a database refers to may have come since
                 if path not in left_out and path.suffix != ".lock":
                     _add(tar, path, path.relative_to(folder))

@@ -92,7 +92,8 @@ class LeaseStore:
             held = session.scalars(select(ProjectLease).where(ProjectLease.holder.is_not(None))).all()
         silent = [lease for lease in held if self._silence(lease) >= seconds]
         with self._watching:
-            self._watched = {lease.project_id: self._watched[lease.project_id] for lease in held}
+            projects = {lease.project_id for lease in held}
+            self._watched = {key: known for key, known in self._watched.items() if key in projects}
         ended = []
         for lease in silent:
             if lease.holder is not None:

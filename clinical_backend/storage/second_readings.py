@@ -59,7 +59,8 @@ class SecondReadingStore:
         """
         new = 0
         with self._database.write() as session:
-            locked_project(session, project_id)
+            if locked_project(session, project_id) is None:
+                return 0
             for task_id, (label, readings) in labels.items():
                 row = session.get(SecondReading, (project_id, task_id))
                 if row is None:
@@ -109,6 +110,13 @@ class SecondReadingStore:
             chosen = delete(SecondReading).where(SecondReading.project_id == project_id)
             for part in in_parts(list(tasks)):
                 session.execute(chosen.where(SecondReading.task_id.in_(part)))
+
+    def forget_outcomes(self, project_id: int) -> None:
+        """Forget what was read twice and what was said of labels: both name classes of a control learnt no more."""
+        read = SecondReading.project_id == project_id, SecondReading.state == ReadingState.READ
+        with self._database.write() as session:
+            session.execute(delete(SecondReading).where(*read))
+            session.execute(delete(LabelCheck).where(LabelCheck.project_id == project_id))
 
     def checks(self, project_id: int) -> dict[int, LabelCheck]:
         """Return what was said of labels on our own page, by task."""

@@ -29,12 +29,15 @@ class RunningRound:
         Seconds since its worker gave a sign of life.
     idle
         Seconds since its work got on.
+    holder
+        The process that runs it; ``None`` where none holds the project.
     """
 
     number: int
     stage: str
     silent: float
     idle: float
+    holder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def standings(database: Database) -> dict[int, Standing]:
         lease = leases.get(row.project_id)
         silent = since((lease.sign_at if lease is not None else None) or row.started_at)
         idle = since((lease.progress_at if lease is not None else None) or row.started_at)
-        running[row.project_id] = RunningRound(row.number, row.stage, silent, idle)
+        holder = None if lease is None else lease.holder
+        running[row.project_id] = RunningRound(row.number, row.stage, silent, idle, holder)
     found = {}
     for project in projects:
         due = 0.0

@@ -83,7 +83,8 @@ def statistics(database: Database) -> list[ProjectStatistics]:
         select(TaskLabel.project_id, TaskLabel.label, func.count(), func.sum(case((TaskLabel.steer > 0, 1), else_=0)))
     ).group_by(TaskLabel.project_id, TaskLabel.label)
     untried = case(((TaskImage.digest.is_(None)) & (TaskImage.attempts == 0), 1), else_=0)
-    images = select(TaskImage.project_id, func.count(), func.count(TaskImage.problem), func.sum(untried)).group_by(
+    failed = case(((TaskImage.problem.is_not(None)) & (TaskImage.attempts > 0), 1), else_=0)
+    images = select(TaskImage.project_id, func.count(), func.sum(failed), func.sum(untried)).group_by(
         TaskImage.project_id
     )
     published = select(Round.project_id, Round.report).join(Project, Project.published_version == Round.version)

@@ -24,7 +24,7 @@ class TroubleKind(StrEnum):
     """What is wrong with a task."""
 
     IMAGE = "image"
-    """Its image cannot be read."""
+    """Its image cannot be read. One that was not tried yet, since its host is slow, is none of them."""
     ANSWER = "answer"
     """It is answered, and no class can be read from that."""
     REPLACED = "replaced"
@@ -88,7 +88,7 @@ def _queries(project_id: int) -> dict[TroubleKind, Any]:
     answered = func.coalesce(TaskLabel.changed_at, TaskLabel.labelled_at)
     images = select(
         TaskImage.task_id, literal(TroubleKind.IMAGE.value).label("kind"), TaskImage.problem, TaskImage.tried_at
-    ).where(TaskImage.project_id == project_id, TaskImage.problem.is_not(None))
+    ).where(TaskImage.project_id == project_id, TaskImage.problem.is_not(None), TaskImage.attempts > 0)
     answers = select(
         TaskLabel.task_id, literal(TroubleKind.ANSWER.value), TaskLabel.unread, TaskLabel.labelled_at
     ).where(TaskLabel.project_id == project_id, TaskLabel.unread.is_not(None))

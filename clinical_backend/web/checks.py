@@ -10,12 +10,8 @@ from anyio.to_thread import run_sync
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoder_processes import DecoderProcesses
-from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
-from clinical_backend.rounds.drift import Drift
-from clinical_backend.rounds.notices import notices
-from clinical_backend.rounds.options import named_classes
-from clinical_backend.rounds.ownership import installation_of
-from clinical_backend.rounds.questions import open_questions
+from clinical_backend.jobs.condition import examine_clock, examine_condition, examine_project
+from clinical_backend.labelstudio.doctor import Finding, Status
 from clinical_backend.web.exposure import examine_exposure
 
 if TYPE_CHECKING:
@@ -25,11 +21,12 @@ __all__ = ["Checks"]
 
 _SECONDS = 20.0
 _FRESH_SECONDS = 20.0
+_CHECKSUM_SECONDS = 2.0
 _AT_A_TIME = 2
 
 
 class Checks:
-    """Runs the checks of the connection, with a time-out, and keeps what they found for some seconds.
+    """Runs the checks of the backend and of the connection, with a time-out, and keeps what they found a while.
 
     Parameters
     ----------
@@ -63,35 +60,19 @@ class Checks:
     def _diagnose(self, project_id: int) -> list[Finding]:
         workshop = self._workshop
         settings = workshop.settings
-        project = workshop.stores.projects.get(project_id)
-        if project is None:
+        if workshop.stores.projects.get(project_id) is None:
             return []
         decoders = DecoderProcesses(processes=1)
 
         def read(uri: str, task_id: int) -> object:
             return decoders.decode(workshop.source.fetch(uri, task_id))
 
+        findings = examine_exposure(settings)
+        findings += examine_condition(settings, workshop, project_id=project_id, seconds=_CHECKSUM_SECONDS)
         try:
-            own = workshop.settings_of(project_id)
-            return examine_exposure(settings) + diagnose(
-                workshop.client,
-                project_id,
-                backend_url=settings.public_url,
-                basic_auth=settings.basic_auth,
-                exemplar_control=own.exemplar_control,
-                class_control=own.class_control,
-                stars=own.stars,
-                published_version=project.published_version,
-                questions=[
-                    one.as_problem(settings.page_of(project_id)) for one in open_questions(workshop, project_id)
-                ],
-                notices=[(one.about, one.problem, one.cure) for one in notices(workshop, project_id)],
-                read_image=read,
-                installation=installation_of(workshop.stores, project_id),
-                left=Drift.of(project).left,
-                named=named_classes(settings, project),
-            )
+            findings += examine_project(workshop, project_id, workshop.client, read)
+            return findings + examine_clock(workshop.client)
         except ClinicalError as error:
-            return [Finding("connection", Status.ERROR, error.problem, error.cure)]
+            return [*findings, Finding("connection", Status.ERROR, error.problem, error.cure)]
         finally:
             decoders.close()

@@ -18,6 +18,7 @@ from clinical_backend.distributed import Rows, select_partitioned
 from clinical_backend.distributed.mapping import map_on_cluster
 from clinical_backend.errors import ClusterError, InvalidArgumentError
 from clinical_backend.images.decoding import decode
+from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.embedding import Embedder
 from clinical_backend.rounds.embed import Cluster, Station, embed_new, features_of
@@ -61,7 +62,10 @@ def die(note, times):
 def station(folder, small):
     die(folder / "deaths", 1)
     return Station(
-        ImageSource("http://127.0.0.1:9", httpx2.Client()), Embedder(MeanColours(folder), decode), small=small
+        ImageSource("http://127.0.0.1:9", httpx2.Client()),
+        Embedder(MeanColours(folder), decode),
+        small=small,
+        patience=Patience(),
     )
 
 

@@ -90,7 +90,7 @@ def test_a_stranger_who_plays_label_studio_changes_nothing_in_a_project(loop):
     deleted = {"action": "PROJECT_DELETED", "project": {"id": loop.id}}
     assert httpx2.post(f"{loop.backend.url}/webhook", json=deleted, auth=auth).is_success
     loop.connect()
-    assert wiring(loop) == connected(loop)
+    wait_until(lambda: wiring(loop) == connected(loop), "the project wired")
     wait_until(lambda: loop.status()["problem"] is None, "the entry seen")
 
 

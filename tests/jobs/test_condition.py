@@ -1,11 +1,13 @@
 """What the doctor says of the backend's own state."""
 
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from clinical_backend.demo.redis_server import RedisServer
+from clinical_backend.errors import StorageError
 from clinical_backend.jobs.condition import examine_clock, examine_condition
 from clinical_backend.labelstudio.doctor import Status
 from clinical_backend.rounds import workshop as workshop_module
@@ -38,19 +40,28 @@ def kept(settings, monkeypatch):
     database.close()
 
 
+def examined(settings):
+    try:
+        database = Database.in_folder(settings.model_dir)
+    except StorageError as error:
+        return examine_condition(settings, error)
+    with closing(database):
+        return examine_condition(settings, workshop_module.Workshop(settings, database))
+
+
 def told(settings):
-    return {finding.check: finding for finding in examine_condition(settings)}
+    return {finding.check: finding for finding in examined(settings)}
 
 
 def test_a_sound_backend_is_said_to_be_so(settings, kept):
-    found = examine_condition(settings)
+    found = examined(settings)
     assert [finding.check for finding in found] == ["folder", "database", "backbone", "models", "features"]
     assert {finding.status for finding in found} == {Status.OK}
     assert found[-1].message == "The checksums of 3 rows were compared."
 
 
 def test_a_backend_that_has_not_begun_is_sound(settings):
-    assert {finding.status for finding in examine_condition(settings)} == {Status.OK}
+    assert {finding.status for finding in examined(settings)} == {Status.OK}
 
 
 def test_damaged_features_and_models_are_told_and_left_to_the_next_round(settings, kept):
@@ -63,7 +74,7 @@ def test_damaged_features_and_models_are_told_and_left_to_the_next_round(setting
     folder.mkdir(parents=True)
     (folder / "checkpoint.json").write_text("{")
     for _ in range(2):
-        found = examine_condition(settings)
+        found = examined(settings)
         warned = {finding.check: finding for finding in found if finding.status is Status.WARNING}
         assert warned["features"].message == "1 of 3 features were changed or lost on disk."
         assert "Project 1: The checkpoint cannot be read" in warned["models"].message

@@ -1,4 +1,5 @@
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,12 +13,27 @@ from clinical_backend.errors import JobQueueError, NotWellError
 from clinical_backend.jobs.health import require_worker
 from clinical_backend.jobs.redis_connection import round_queue
 from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import ProjectLease
+from clinical_backend.storage.stores import Stores
 
 
 @pytest.fixture
-def settings(redis_server):
+def settings(redis_server, tmp_path):
     redis_server.client.flushdb()
-    return load_settings(redis_url=redis_server.url)
+    return load_settings(redis_url=redis_server.url, model_dir=tmp_path)
+
+
+@pytest.fixture
+def stores(settings):
+    """Return the state, with a round of project 1 that this process is at."""
+    database = Database.of(settings)
+    made = Stores(database)
+    made.projects.register(1)
+    made.leases.take(1)
+    made.rounds.start(1)
+    yield made
+    database.close()
 
 
 @pytest.fixture
@@ -46,9 +62,21 @@ def test_a_worker_that_hangs_is_not(settings, sign):
         require_worker(settings)
 
 
-def test_a_worker_at_a_long_round_is_well(settings, sign):
+def test_a_worker_at_a_long_round_is_well(settings, sign, stores):
     silence(sign, 1200)
     sign.set_state(WorkerStatus.BUSY)
+    require_worker(settings)
+
+
+@pytest.mark.parametrize(("column", "said"), [("sign_at", "no sign of life"), ("progress_at", "has not got on")])
+def test_a_worker_that_stands_still_in_a_round_is_not(settings, sign, stores, column, said):
+    sign.set_state(WorkerStatus.BUSY)
+    with stores.database.write() as session:
+        setattr(session.get(ProjectLease, 1), column, time.time() - 400)
+    with pytest.raises(NotWellError, match=said):
+        require_worker(settings)
+    with stores.database.write() as session:
+        session.get(ProjectLease, 1).holder = "another machine/1/1"
     require_worker(settings)
 
 

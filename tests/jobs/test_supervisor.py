@@ -122,3 +122,15 @@ def test_what_a_worker_prints_is_no_sign_of_life():
     finally:
         child.kill()
         child.communicate()
+
+
+def test_a_signal_that_comes_while_a_worker_is_started_is_passed_on(monkeypatch, settings):
+    supervisor = Supervisor(["worker"], settings.environment(os.environ), 30.0)
+    start = subprocess.Popen
+
+    def signalled_first(command, **options):
+        supervisor.signal(signal.SIGTERM)
+        return start([sys.executable, "-c", "import time; time.sleep(600)"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", signalled_first)
+    assert supervisor.watch() == -signal.SIGTERM

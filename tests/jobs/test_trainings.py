@@ -30,7 +30,7 @@ def jobs(tmp_path, monkeypatch, due):
     monkeypatch.setattr(sys, "executable", str(command))
     monkeypatch.setenv("STATUS", "0")
     kinds = [
-        trainings._Kind(name, lambda _, project_id, name=name: (name, project_id) in due)
+        trainings._Kind(name, lambda _, project_id, name=name: (name, project_id) in due, lambda *_: None)
         for name in ("adapt", "finetune")
     ]
     monkeypatch.setattr(trainings, "_KINDS", kinds)

@@ -143,7 +143,7 @@ class FakeLabelStudio:
                 is_labeled=task in self.answers and task not in self.unlabelled,
             )
             for task in sorted(set(task_ids))
-            if task in self.uris
+            if task in self.uris and task not in self.withheld
         ]
 
     def update_task(self, task_id, *, overlap, is_labeled):

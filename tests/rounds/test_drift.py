@@ -269,7 +269,9 @@ def test_a_repair_that_is_refused_is_said_and_keeps_no_round_away(workshop, stud
     assert (row(workshop).problem, studio.hooks) == (None, [HOOK])
 
 
-def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(workshop, studio):
+@pytest.mark.parametrize("every", [60.0, 3600.0])
+def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(workshop, studio, every):
+    workshop.settings = workshop.settings.model_copy(update={"reconcile_seconds": every})
     theirs(studio)
     workshop.stores.projects.request_round(1, "test")
     look(workshop)

@@ -18,6 +18,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.storage.schema import Draw, LabelCheck, ReadingState, SecondReading, SuspectedLabel
 from tests.rounds.conftest import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.rounds.test_lease import pass_on
 from tests.rounds.test_reconcile import AWAY, latest, row
 
 NOW = 100 * 86_400.0
@@ -289,6 +290,17 @@ def test_a_task_that_was_deleted_is_forgotten(workshop, studio):
     assert row(workshop).problem is None
 
 
+def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    set_share(workshop, second_look_share=0.0)
+    studio.withheld = {7}
+    settle(workshop, studio.project(1))
+    assert (studio.overlap[7], studio.overlap[8]) == (2, 1)
+    studio.withheld = set()
+    settle(workshop, studio.project(1))
+    assert studio.overlap[7] == 1
+
+
 class _Killed(BaseException):
     """Stands for the death of the process."""
 
@@ -399,3 +411,46 @@ def test_a_random_draw_on_what_is_asked_for_already_is_kept(workshop, studio):
         task for task, one in asked.items() if one["at_random"]
     }
     assert all(rows[task].at_random and rows[task].suspicion is not None for task in MISSED)
+
+
+def test_second_readings_are_none_of_the_tasks_that_a_queue_runs_low_by(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    for task in [task for task in studio.queue() if task not in MISSED][:8]:
+        studio.annotate(task, "dark")
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).request == "the queue is running low: 2 of 10 tasks are left"
+
+
+def test_who_was_silent_too_long_changes_no_task_any_more(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    studio.read_again(7, "dark")
+    studio.meanwhile["tasks_with_answers"] = lambda: pass_on(workshop)
+    reconcile(workshop, 1, look=True)
+    assert studio.overlap[7] == 2
+
+
+def test_answers_that_cannot_be_compared_keep_no_task_marked(workshop, studio):
+    reconcile(workshop, 1, look=True)
+    set_share(workshop, second_look_share=0.0)
+    studio.faults["annotated_tasks"] = AWAY
+    reconcile(workshop, 1, look=True)
+    assert studio.overlap == dict.fromkeys(MISSED, 1)
+    assert row(workshop).problem == str(AWAY)
+
+
+def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier_one(workshop, studio):
+    other = '<Choices name="side" toName="image"><Choice value="left"/><Choice value="right"/></Choices></View>'
+    studio.config = studio.config.replace("</View>", other)
+    reconcile(workshop, 1, look=True)
+    studio.read_again(7, "red")
+    workshop.stores.second_readings.check(1, 8, "dark", "dark", blind=False)
+    again(workshop, studio)
+    assert read_agreements(workshop.stores.second_readings.all(1).values()).doubtful.cases == 1
+    set_share(workshop, class_control="side", rare_classes=("left",))
+    for task, name in ((7, "left"), (7, "right"), (9, "left"), (10, "right")):
+        result = [{"from_name": "side", "value": {"choices": [name]}}]
+        place = 1 if name == "right" and task == 7 else 0
+        known = studio.answers[task][place]
+        studio.answers[task][place] = known.model_copy(update={"result": [*known.result, *result]})
+    again(workshop, studio)
+    assert [one.answers for one in read_again(workshop.stores, 1)] == [(("1", "left"), ("2", "right"))]

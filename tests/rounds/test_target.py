@@ -177,5 +177,10 @@ def test_changed_exemplars_count_at_once_and_labels_from_the_nth_on():
     before = {1: ("a", 0), 2: ("b", 0)}
     assert reason_for_labels(before, before | {3: ("a", 1)}, 10) == "the exemplars changed"
     assert reason_for_labels(before | {3: ("a", 1)}, before, 10) == "the exemplars changed"
-    assert reason_for_labels(before, {1: ("b", 0), 4: ("a", 0)}, 3) == "3 annotations changed"
-    assert reason_for_labels(before, {1: ("b", 0), 4: ("a", 0)}, 4) is None
+    now = {1: ("b", 0), 2: ("b", 0), 4: ("a", 0), 5: ("a", 0)}
+    assert reason_for_labels(before, now, 3) == "3 annotations changed"
+    assert reason_for_labels(before, now, 4) is None
+
+
+def test_a_deleted_annotation_counts_at_once():
+    assert reason_for_labels({1: ("a", 0), 2: ("b", 0)}, {1: ("a", 0)}, 10) == "annotations were deleted"

@@ -85,6 +85,15 @@ def test_journals_locks_and_compiled_code_are_left_out_and_modes_stay(tmp_path):
     assert copy.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_copy_of_a_database_that_rests_is_not_taken_for_one_that_was_changed(tmp_path):
+    folder = tmp_path / "data"
+    for _ in range(2):  # the second time, nothing is written and the seal stays
+        Database.in_folder(folder).close()
+    assert (folder / "clinical.sqlite3-seal").exists()
+    with closing(Database.in_folder(restored(folder, tmp_path / "copy"))) as database:
+        assert not database.note.exists()
+
+
 def test_a_backup_is_no_part_of_the_folder_afterwards(tmp_path):
     folder = tmp_path / "data"
     Database.of(load_settings(model_dir=folder)).close()

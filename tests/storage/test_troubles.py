@@ -69,3 +69,12 @@ def test_it_is_known_whether_any_task_names_its_patient(stores):
     assert not stores.images.has_groups(1)
     stores.images.synchronise(1, {1: "/1", 2: "/2"}, complete=True, groups={1: None, 2: "key"})
     assert stores.images.has_groups(1)
+
+
+def test_an_image_that_waits_for_a_slow_host_is_no_trouble(stores):
+    stores.projects.register(1)
+    stores.images.synchronise(1, {1: "http://slow/1.png", 2: "http://slow/2.png"}, complete=True)
+    stores.images.left(1, {1: "The host is slow."})
+    stores.images.failed(1, {2: "No image."})
+    assert [one.task_id for one in stores.troubles.all(1)] == [2]
+    assert stores.troubles.counts(1) == {TroubleKind.IMAGE: 1}

@@ -62,7 +62,7 @@ def test_a_server_on_a_full_disk_is_not_ready_and_goes_on_when_there_is_space(se
         assert all("Free some space" in each.text or "free space" in each.text for each in answers if each.is_error)
         counted = sum(each.status_code == 200 for each in answers)
         filler.unlink()
-        assert api.get("/ready").json() == {"ready": True, "problems": {}}
+        assert api.get("/ready").json() == {"ready": True, "problems": {}, "stalled": {}}
         assert api.post("/webhook", json=EVENT).status_code == 200
         assert stores.projects.get(7).updates == counted + 1
 
@@ -77,7 +77,7 @@ def test_a_server_whose_quota_is_used_up_is_not_ready(settings):
 def test_another_writer_does_not_make_a_server_unready(settings):
     with serving(settings) as api:
         with api.app.state.database.write():
-            assert api.get("/ready").json() == {"ready": True, "problems": {}}
+            assert api.get("/ready").json() == {"ready": True, "problems": {}, "stalled": {}}
         assert api.get("/ready").status_code == 200
 
 
@@ -107,7 +107,8 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
     with database.write() as session:
         for task, label in enumerate(["rare", "rare", "common", None]):
             session.add(TaskLabel(project_id=7, task_id=task, label=label, steer=int(task == 0), labelled_at=1.0))
-            session.add(TaskImage(project_id=7, task_id=task, uri="u", problem=None if task else "unreadable"))
+            tried = {0: ("unreadable", 1), 1: ("The host is slow.", 0)}.get(task, (None, 0))
+            session.add(TaskImage(project_id=7, task_id=task, uri="u", problem=tried[0], attempts=tried[1]))
     with serving(settings) as api:
         for path in ("/metrics", "/ready"):
             assert api.get(path, headers={"Authorization": "none"}).status_code == 401
@@ -125,6 +126,7 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
         ("clinical_exemplars",): 1,
         ("clinical_images",): 4,
         ("clinical_unreadable",): 1,
+        ("clinical_waiting",): 3,
         ("clinical_failures",): 1,
         ("clinical_has_problem",): 1,
         ("clinical_due_seconds",): 0,

@@ -3,6 +3,7 @@
 import re
 import time
 from html.parser import HTMLParser
+from io import BytesIO
 from urllib.parse import quote
 
 import numpy as np
@@ -773,8 +774,8 @@ def test_an_image_is_made_small_once_and_kept(web, configuration, filled):
     assert len(answer.content) < 100_000
     (configuration.local_files_document_root / "3.png").unlink()
     assert web.get("/projects/1/images/3.webp").content == answer.content
-    (kept,) = (configuration.model_dir / "previews").iterdir()
-    with Image.open(kept) as image:
+    assert len([*(configuration.model_dir / "previews").iterdir()]) == 1
+    with Image.open(BytesIO(answer.content)) as image:
         assert image.size == (256, 128)
 
 
