@@ -2,7 +2,7 @@ import json
 import os
 import pty
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from importlib.metadata import version
 
 import pytest
@@ -16,6 +16,8 @@ from clinical_backend.errors import LabelingConfigError
 from clinical_backend.findings.interval import Interval
 from clinical_backend.labelstudio import connect as connecting
 from clinical_backend.rounds.findings import Findings
+from clinical_backend.rounds.options import choose_rare
+from clinical_backend.rounds.questions import Kind, Question
 from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, Origin, TaskImage, TaskLabel
@@ -171,6 +173,26 @@ def test_status_counts_tasks_that_something_is_wrong_with(project):
         session.get(TaskLabel, (4, 1)).unread = "It has no class."
     shown = run("status", "--project", "4").stdout
     assert "Needs attention  1 answer cannot be read as a class. And 1 more. http://127.0.0.1:9090/projects/4" in shown
+
+
+def test_status_names_what_became_of_lost_answers_before_it_asks(project):
+    lost = "20 answered tasks have no class: the answers are of 'label' (20). Call the control so."
+    report = {"target": [], "questions": [Question(Kind.COMMON, "rare", (), "Half of all.").to_report()]}
+    project.rounds.publish(start_round(project, 4), report | {"doubtful_labels": [lost]}, 9)
+    with project.database.write() as session:
+        session.add(TaskImage(project_id=4, task_id=200, uri="u", problem="It is damaged.", attempts=1))
+    shown = run("status", "--project", "4").stdout
+    assert f"Needs attention  {lost} And 2 more. " in shown
+
+
+def test_status_does_not_say_that_nothing_is_looked_for_while_the_first_round_is_to_come(tmp_path):
+    with closing(Database.in_folder(tmp_path / "data")) as database:
+        stores = Stores(database)
+        stores.projects.register(4)
+        choose_rare(stores, 4, ["scar"])
+    shown = run("status", "--project", "4").stdout
+    assert "looks for scar" in shown
+    assert "Found            nothing yet: no round has looked for it" in shown
 
 
 def test_status_of_a_project_that_only_just_came(tmp_path):

@@ -40,10 +40,11 @@ def summarise(workshop: Workshop, project: Project) -> dict[str, str]:
     """
     published = workshop.stores.rounds.published(project.id)
     found = read_findings(workshop.stores, project.id)
+    is_named = bool(named_classes(workshop.settings, project))
     return {
         f"Project {project.id}": _target(workshop, project, found),
         "Labels": _labels(workshop, project, found),
-        "Found": found_line(found),
+        "Found": found_line(found, is_named=is_named),
         "Queue": _queue(workshop, project, published),
         "Model": _model(workshop, project, found),
         ATTENTION: _attention(workshop, project, published),
@@ -63,10 +64,18 @@ def _labels(workshop: Workshop, project: Project, found: Findings) -> str:
     return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
 
 
-def found_line(found: Findings) -> str:
-    """Say what was found against what random order finds."""
+def found_line(found: Findings, *, is_named: bool = False) -> str:
+    """Say what was found against what random order finds.
+
+    Parameters
+    ----------
+    found
+        What was found.
+    is_named
+        Whether a class is looked for by name, be it that no round has done so yet.
+    """
     if not found.target:
-        return "nothing is looked for yet"
+        return "nothing yet: no round has looked for it" if is_named else "nothing is looked for yet"
     queued, queued_rare = found.curve[-1]
     rare = _count(found.found, "rare case")
     if not queued:
@@ -135,10 +144,12 @@ def _urgent(workshop: Workshop, project: Project, published: Round | None) -> It
     stores = workshop.stores
     yield from filter(None, (project.standing_back, project.problem))
     yield from filter(None, (stalls(stores.database, workshop.settings).get(project.id), rests(project)))
+    if doubtful := published.report.get("doubtful_labels") if published is not None else None:
+        yield from doubtful
+    elif unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
+        yield f"{_count(unread, 'answer')} cannot be read as a class."
     for question in open_questions(workshop, project.id):
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
-    if unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
-        yield f"{_count(unread, 'answer')} cannot be read as a class."
     yield from (notice.problem for notice in notices(workshop, project.id))
     second = published.report.get("second_look") if published is not None else None
     yield from filter(None, [(second or {}).get("problem")])

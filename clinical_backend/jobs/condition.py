@@ -17,6 +17,7 @@ from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.private import keep_private
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.notices import notices
+from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.stall import stalls
@@ -104,6 +105,7 @@ def examine_project(
         read_image=read_image,
         installation=installation_of(workshop.stores, project_id),
         left=Drift.of(project).left if project else (),
+        named=named_classes(settings, project) if project else (),
     )
 
 

@@ -174,6 +174,11 @@ class LabelStudioClient:
         page, _ = self._tasks.read(project_id, _TASK_FIELDS, {"ordering": ["tasks:id"]}, number)
         return self._read(list[Task], page)
 
+    def count_open(self, project_id: int) -> int:
+        """Return how many tasks have no annotation."""
+        query = {"filters": {"conjunction": "and", "items": [_filter("total_annotations", "equal", 0)]}}
+        return self._tasks.ask(project_id, "id", query, 1)[1]
+
     def count_open_below(self, project_id: int, score: float) -> int:
         """Return how many tasks without annotation the project's model version scores below ``score``."""
         items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]

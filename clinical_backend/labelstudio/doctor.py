@@ -83,6 +83,7 @@ def diagnose(
     read_image: Callable[[str, int], object] | None = None,
     installation: Installation | None = None,
     left: Collection[str] = (),
+    named: Sequence[str] = (),
 ) -> list[Finding]:
     """Check the way from Label Studio to this backend and back, without changing anything.
 
@@ -115,6 +116,8 @@ def diagnose(
         This installation; without it no other one is looked for.
     left
         Places that the lead leaves as they are; see :class:`Place`.
+    named
+        Classes that are looked for by name, so that no tag is needed.
     """
     findings = list(_server(client))
     if any(finding.status is Status.ERROR for finding in findings) or project_id is None:
@@ -128,7 +131,7 @@ def diagnose(
     findings += [Finding(about, Status.WARNING, problem, cure) for about, problem, cure in notices]
     checks = (
         _installation(client, project, backend_url, installation),
-        _labeling(client, project, exemplar_control, class_control, stars=stars),
+        _labeling(client, project, exemplar_control, class_control, stars=stars, named=named),
         _backend(client, project, backend_url, basic_auth),
         _webhook(client, project, backend_url, basic_auth),
         _order(project, left),
@@ -175,7 +178,13 @@ def _installation(
 
 
 def _labeling(
-    client: LabelStudioClient, project: Project, exemplar_control: str, class_control: str | None, *, stars: bool
+    client: LabelStudioClient,
+    project: Project,
+    exemplar_control: str,
+    class_control: str | None,
+    *,
+    stars: bool,
+    named: Sequence[str],
 ) -> Iterator[Finding]:
     try:
         scheme = read_scheme(project.label_config, exemplar_control, class_control)
@@ -187,7 +196,13 @@ def _labeling(
         yield Finding("labeling config", Status.WARNING, scheme.learnt, cure)
     else:
         yield Finding("labeling config", Status.OK, scheme.learnt)
-    if scheme.more_value is None:
+    if scheme.more_value is None and named:
+        yield Finding(
+            "exemplars",
+            Status.OK,
+            f"Readers have no control {exemplar_control!r}, and need none: {', '.join(named)} is looked for by name.",
+        )
+    elif scheme.more_value is None:
         yield Finding(
             "exemplars",
             Status.WARNING,
@@ -324,6 +339,17 @@ def _queue(
 ) -> Iterator[Finding]:
     versions = client.model_versions(project.id)
     current = project.model_version
+    if not client.count_open(project.id):
+        yield Finding("queue", Status.OK, "No task is left to be queued: each is answered.")
+        return
+    if not current and published_version is None:
+        yield Finding(
+            "queue",
+            Status.WARNING,
+            "No queue is published yet, and the model version is empty: the order is random.",
+            f"The first round publishes one; `clinical status --project {project.id}` says how far it is.",
+        )
+        return
     if not current or current not in versions:
         known = f" although {published_version!r} was published" if published_version in versions else ""
         named = f"{current!r}, which names no predictions" if current else "empty"

@@ -221,7 +221,8 @@ class Session:
             found = body or HTTPStatus(response.status_code).phrase
         text = re.sub(r"<[^>]*>", "", found if isinstance(found, str) else str(found))
         text = " ".join(text.split()).replace(self._api_key, "[token]")
-        return text[:300] or HTTPStatus(response.status_code).phrase
+        text = text[:300] or HTTPStatus(response.status_code).phrase
+        return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _root(url: str) -> httpx2.URL:

@@ -143,6 +143,7 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Snapshot, 
             "preannotation": confident.report(mode),
             "second_look": {},
             "seconds": {},
+            "doubtful_labels": list(snapshot.labels.messages),
             "notes": list(snapshot.labels.messages),
         },
     )

@@ -184,6 +184,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "preannotations": answering,
         "preannotation": confident.report(mode),
         "seconds": stages.seconds,
+        "doubtful_labels": list(snapshot.labels.messages),
         "notes": [
             *snapshot.labels.messages,
             *(str(group) for group in [group_notice(workshop, project_id)] if group is not None),

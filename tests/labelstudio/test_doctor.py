@@ -168,6 +168,12 @@ def test_no_exemplar_control(findings_of, make_project, client, backend):
     assert ailing(findings_of(project))["exemplars"][0] is Status.WARNING
 
 
+def test_no_exemplar_control_is_needed_where_a_class_is_looked_for_by_name(findings_of, make_project, client, backend):
+    project = make_project(2, exemplars=False)
+    connect(client, project.id, backend_url=backend.url)
+    assert "exemplars" not in ailing(findings_of(project, named=["rare"]))
+
+
 def test_annotations_with_a_class_that_was_renamed(make_healthy, findings_of, client):
     healthy = make_healthy()
     Reader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
@@ -276,6 +282,13 @@ def test_a_project_without_a_queue_yet(client, make_project, backend):
     connect(client, project.id, backend_url=backend.url)
     findings = diagnose(client, project.id, backend_url=backend.url)
     assert only(findings, "queue", Status.WARNING, "empty")
+
+
+def test_a_project_whose_tasks_are_all_answered_needs_no_queue(make_healthy, findings_of, client):
+    healthy = make_healthy()
+    for task in client.tasks(healthy.id):
+        Reader(client).annotate(task, {"diagnosis": ["common"]})
+    assert "queue" not in ailing(findings_of(healthy))
 
 
 def test_a_queue_that_is_used_up(make_healthy, findings_of, client):
