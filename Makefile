@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-versions test-lowest test-image check format bench lock clean
+.PHONY: setup demo test test-slow test-versions test-lowest test-image check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -48,7 +48,11 @@ demo: setup
 	$(BIN)/clinical demo
 
 test: setup .venv-label-studio-ml/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+# Workers that are killed or stopped, calls out of every process, two installations on one project: minutes each.
+test-slow: setup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m slow
 
 # The loop (connect, tag, queue in order, button, deletion, import, both kinds of tokens) on each tested Label Studio.
 LOOP := tests/end_to_end/test_connection.py tests/end_to_end/test_queue.py tests/end_to_end/test_labels.py \

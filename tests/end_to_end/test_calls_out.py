@@ -24,7 +24,7 @@ from tests.distributed.ray_cluster import ray_cluster
 from tests.end_to_end.conftest import Loop
 from tests.end_to_end.recorder import Recorder
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HEAD = "/ray/dashboard/dashboard.py"
 CLOUD = {"169.254.169.254", "metadata.google.internal"}

@@ -54,6 +54,7 @@ def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loo
     assert loop.client.backends(loop.id)[0].state == "CO"
 
 
+@pytest.mark.slow
 def test_two_backends_on_one_project_delete_nothing_of_each_other(label_studio, loop, client, make_backend):
     loop.connect()
     settings = {"QUEUE_SIZE": 20, "RECONCILE_SECONDS": 5}

@@ -12,7 +12,7 @@ from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
 from tests.images.servers import serving
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SLOW_IMAGES = 400
 

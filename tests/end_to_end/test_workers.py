@@ -16,7 +16,7 @@ from clinical_backend.demo.redis_server import RedisServer
 from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
