@@ -227,11 +227,15 @@ def _rounds(workshop: Workshop, projects: Sequence[int]) -> Iterator[Finding]:
     """Tell of rounds that stand still or that nobody takes up: the server, or the worker, may not be running."""
     database = workshop.stores.database
     told, every = stalls(database, workshop.settings), standings(database)
+    running = [standing.running for standing in every.values() if standing.running is not None]
+    is_worked = any(one.silent <= workshop.settings.worker_timeout_seconds for one in running)
     for project_id in projects:
         standing = every.get(project_id)
         if project_id in told:
             yield Finding("rounds", Status.WARNING, f"Project {project_id}: {told[project_id]}")
-        elif standing is not None and standing.running is None and standing.due > _PATIENCE_SECONDS:
+        elif standing is None or standing.running is not None or is_worked:  # the worker comes to it in its turn
+            continue
+        elif standing.due > _PATIENCE_SECONDS:
             yield Finding(
                 "rounds",
                 Status.WARNING,

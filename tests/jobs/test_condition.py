@@ -17,6 +17,7 @@ from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores import Stores
 from tests.disks import fill, small_disk
 from tests.rounds.conftest import MeanColours
+from tests.storage.started import start_round
 
 
 @pytest.fixture
@@ -96,6 +97,14 @@ def test_a_full_disk_is_told(settings, tmp_path):
         assert told(here)["folder"].status is Status.WARNING  # 24 MiB are little
         fill(here.model_dir)
         assert told(here)["folder"].status is Status.ERROR
+
+
+def test_a_round_that_waits_while_the_worker_is_at_another_is_no_alarm(settings, kept):
+    stores = Stores(kept)
+    stores.projects.change(1, request="for the test", requested_at=time.time() - 300)
+    stores.projects.register(2)
+    start_round(stores, 2)
+    assert "rounds" not in told(settings)
 
 
 def test_a_round_that_nobody_takes_up_is_told(settings, kept):
