@@ -20,7 +20,7 @@ from clinical_backend.rounds.notices import notices
 from clinical_backend.rounds.options import named_classes
 from clinical_backend.rounds.ownership import installation_of
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.rounds.stall import stalls
+from clinical_backend.rounds.stall import is_worked, stalls
 from clinical_backend.storage.space import require_space
 from clinical_backend.storage.standing import standings
 
@@ -161,7 +161,7 @@ def _database(database: Database, projects: int) -> Iterator[Finding]:
             "database",
             Status.WARNING,
             "The database was changed past the backend: by hand, by a restored backup, or by a disk that fails.",
-            f"If nobody changed it, restore the last backup; if somebody did, remove {database.note}.",
+            f"If nobody changed it, restore the last backup; then, or if somebody did, remove {database.note}.",
         )
 
 
@@ -227,13 +227,12 @@ def _rounds(workshop: Workshop, projects: Sequence[int]) -> Iterator[Finding]:
     """Tell of rounds that stand still or that nobody takes up: the server, or the worker, may not be running."""
     database = workshop.stores.database
     told, every = stalls(database, workshop.settings), standings(database)
-    running = [standing.running for standing in every.values() if standing.running is not None]
-    is_worked = any(one.silent <= workshop.settings.worker_timeout_seconds for one in running)
+    worked = is_worked(every, workshop.settings)
     for project_id in projects:
         standing = every.get(project_id)
         if project_id in told:
             yield Finding("rounds", Status.WARNING, f"Project {project_id}: {told[project_id]}")
-        elif standing is None or standing.running is not None or is_worked:  # the worker comes to it in its turn
+        elif standing is None or standing.running is not None or worked:  # the worker comes to it in its turn
             continue
         elif standing.due > _PATIENCE_SECONDS:
             yield Finding(

@@ -129,13 +129,14 @@ def diagnose(
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
     findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
     findings += [Finding(about, Status.WARNING, problem, cure) for about, problem, cure in notices]
+    try:
+        others = list(_installation(client, project, backend_url, installation))
+    except LabelStudioError as error:
+        return [*findings, _failed("label studio", error)]
+    findings += others
     checks = (
-        _installation(client, project, backend_url, installation),
         _labeling(client, project, exemplar_control, class_control, stars=stars, named=named),
-        _backend(client, project, backend_url, basic_auth),
-        _webhook(client, project, backend_url, basic_auth),
-        _order(project, left),
-        _queue(client, project, published_version, left),
+        *(() if others else _connection(client, project, backend_url, basic_auth, published_version, left)),
         _images(client, project, exemplar_control, class_control, read_image),
     )
     for check in checks:
@@ -144,6 +145,21 @@ def diagnose(
         except LabelStudioError as error:
             findings.append(_failed("label studio", error))
     return findings
+
+
+def _connection(
+    client: LabelStudioClient,
+    project: Project,
+    backend_url: str,
+    basic_auth: tuple[str, str] | None,
+    published_version: str | None,
+    left: Collection[str],
+) -> Iterator[Iterator[Finding]]:
+    """Yield the checks of what is ours in Label Studio; nothing is where another installation serves the project."""
+    yield _backend(client, project, backend_url, basic_auth)
+    yield _webhook(client, project, backend_url, basic_auth)
+    yield _order(project, left)
+    yield _queue(client, project, published_version, left)
 
 
 def _failed(check: str, error: ClinicalError) -> Finding:

@@ -158,12 +158,14 @@ def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
     )
     first = answers[0][1] if answers else row.label
     agreed = all(name == first for _, name in answers)
+    # The ledger of the last round may not know the second answer yet.
+    unsettled = not agreed and label.label == first and label.readings <= row.readings
     return ReadAgain(
         row.task_id,
         first,
         tuple(answers),
         why,
-        _outcome(first, label.label, agreed=agreed),
+        Outcome.OPEN if unsettled else _outcome(first, label.label, agreed=agreed),
         label.label,
         row.read_at or row.asked_at,
     )

@@ -67,7 +67,8 @@ class Seal:
         """Note that the database was changed past the backend, in the log and for the doctor."""
         logger.warning(
             "%s was changed past the backend: by hand, by a restored backup, or by a disk that fails. What can be is"
-            " read back from Label Studio. If nobody changed it, restore the last backup; if somebody did, remove %s.",
+            " read back from Label Studio. If nobody changed it, restore the last backup; then, or if somebody did,"
+            " remove %s.",
             self.database,
             self.note,
         )

@@ -221,6 +221,8 @@ def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(wor
     reconcile(workshop, 1, look=True)
     assert (studio.served_again(), studio.overlap[7], studio.overlap[8]) == ([], 1, 1)
     assert latest(workshop).number == number
+    found = {one.task_id: one for one in read_again(workshop.stores, 1)}
+    assert [found[task].outcome for task in MISSED] == [Outcome.RIGHT, Outcome.OPEN]
     again(workshop, studio)
     assert not set(studio.queue()) & set(MISSED)
     found = {one.task_id: one for one in read_again(workshop.stores, 1)}

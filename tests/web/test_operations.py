@@ -178,6 +178,18 @@ def test_what_stands_still_alarms_everywhere_and_keeps_the_server_in_service(set
     assert ("Needs attention" in every) == (told is not None)
 
 
+def test_a_project_that_waits_while_the_worker_is_at_another_does_not_stand_still(settings):
+    stores = Stores(Database.in_folder(settings.model_dir))
+    long_ago = time.time() - 10 * settings.stall_timeout_seconds
+    for project_id in (7, 8):
+        stores.projects.register(project_id)
+        stores.projects.change(project_id, requested_at=long_ago)
+    with serving(settings) as api:
+        assert set(api.get("/ready").json()["stalled"]) == {"project 7", "project 8"}
+        start_round(stores, 7)
+        assert api.get("/ready").json()["stalled"] == {}
+
+
 def test_a_round_that_waits_is_seen_to_wait(settings):
     database = Database.in_folder(settings.model_dir)
     stores = Stores(database)
