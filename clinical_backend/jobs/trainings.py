@@ -126,7 +126,7 @@ class TrainingJobs:
                     self._claimed = claimed.pop_all()
                 return
 
-    def _tell(self, kind: _Kind, project_id: int, status: int, *, silent: bool) -> None:
+    def _tell(self, kind: _Kind, project_id: int, status: int, *, silent: bool = False) -> None:
         """Say how a training failed: it has named its reason itself, unless it was killed."""
         if status > 0:
             logger.warning("Project %d: `%s` ended with status %d; see above", project_id, kind.command, status)
