@@ -43,7 +43,7 @@ def test_what_fails_while_the_input_is_waited_for_ends_without_a_fatal_error(tmp
     }
     for said, process in running.items():
         told = process.stderr.read().decode()
-        assert process.wait(60) == 1, told
+        assert process.wait(250) == 1, told
         assert said in told
         assert "Fatal" not in told
         assert "Traceback" not in told
@@ -56,7 +56,7 @@ def test_one_whose_log_nobody_reads_any_more_ends_by_its_status(tmp_path):
     process = started(tmp_path, "adapt", "--project", "1", "--background", stderr=writer)
     os.close(writer)
     os.close(reader)
-    assert process.wait(120) == 1
+    assert process.wait(250) == 1
     process.stdin.close()
 
 
