@@ -53,6 +53,7 @@ def test_a_stopped_worker_and_a_dripping_host_hold_up_nobody(client, server, mak
     slow, other = Loop(client, server, make_cells(12, 2)), Loop(client, server, make_cells(12, 2))
     tasks = [{"data": {"image": f"http://127.0.0.1:{dripping.port}/{place}.png"}} for place in range(SLOW_IMAGES)]
     client.import_tasks(slow.id, tasks)
+    client.create_webhook(slow.id, f"{server.url}/webhook")
     body = {"project": f"{slow.id}.1", "schema": slow.demo.project.label_config}
     assert httpx2.post(f"{server.url}/setup", json=body, timeout=60).is_success
     wait_until(lambda: dripping.requests, "the round to read images of the dripping host")
