@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clinical_backend.commands.shared import Background, Project, open_workshop, read_settings
 from clinical_backend.commands.terminal import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clinical_backend.rounds.workshop import Workshop
 
 __all__ = ["adapt", "finetune"]
 
@@ -13,16 +20,9 @@ def adapt(
     background: Background = False,
 ) -> None:
     """Let a small network learn a project's own images, without labels. The server does it by itself."""
-    from clinical_backend.jobs.background import stay_in_background
-    from clinical_backend.jobs.signs import give_signs
     from clinical_backend.rounds.adapt import adapt_project
 
-    settings = read_settings()
-    if background:
-        give_signs(settings)
-        stay_in_background()
-    with open_workshop(settings) as workshop:
-        say(adapt_project(workshop, project))
+    _train(adapt_project, project, background=background)
 
 
 def finetune(
@@ -30,13 +30,18 @@ def finetune(
     background: Background = False,
 ) -> None:
     """Fine-tune the backbone on a project's labels. With TRAINING=finetune the server does it by itself."""
+    from clinical_backend.rounds.finetune import finetune_project
+
+    _train(finetune_project, project, background=background)
+
+
+def _train(training: Callable[[Workshop, int], str], project: int, *, background: bool) -> None:
     from clinical_backend.jobs.background import stay_in_background
     from clinical_backend.jobs.signs import give_signs
-    from clinical_backend.rounds.finetune import finetune_project
 
     settings = read_settings()
     if background:
         give_signs(settings)
         stay_in_background()
     with open_workshop(settings) as workshop:
-        say(finetune_project(workshop, project))
+        say(training(workshop, project))
