@@ -121,7 +121,6 @@ class _Settling:
             readings=asked.readings,
             suspicion=asked.suspicion,
             at_random=asked.at_random,
-            by_lead=row.by_lead if row is not None else False,
             asked_at=time.time(),
             overlap=row.overlap if row is not None and known else task.overlap,
             raised_to=answers + 1,
@@ -139,9 +138,8 @@ class _Settling:
     def give_up(self, row: SecondReading, task: AnnotatedTask) -> None:
         """Ask nobody any more. What the lead asked for waits for another queue."""
         self._put_back(row, task)
-        if row.by_lead and self._answers(task):
-            row.state, row.overlap, row.raised_to = ReadingState.ASKED, None, None
-            self._store.keep(self._project.id, [row])
+        if self._answers(task):
+            self._store.give_up(self._project.id, row.task_id)
         else:
             self._store.drop(self._project.id, [row.task_id])
 

@@ -40,12 +40,18 @@ class SecondReadingStore:
             return frozenset(session.scalars(query))
 
     def keep(self, project_id: int, rows: Collection[SecondReading]) -> None:
-        """Store second readings of a project in place of what was stored of their tasks."""
+        """Store second readings of a project in place of what was stored of their tasks.
+
+        Whether the lead asks for one is taken from what is stored: it may have changed since these rows were read.
+        """
         if not rows:
             return
         with self._database.write() as session:
             if locked_project(session, project_id) is not None:
                 for row in rows:
+                    stored = session.get(SecondReading, (project_id, row.task_id))
+                    if stored is not None or row.state is not ReadingState.READ:
+                        row.by_lead = stored is not None and stored.by_lead
                     session.merge(row)
 
     def ask(self, project_id: int, labels: Mapping[int, tuple[str, int]]) -> int:
@@ -92,6 +98,16 @@ class SecondReadingStore:
             if row.state is ReadingState.ASKED:
                 session.delete(row)
             return True
+
+    def give_up(self, project_id: int, task_id: int) -> None:
+        """Note that nobody is asked to read a task any more; what the lead asks for waits for another queue."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            row = session.get(SecondReading, (project_id, task_id))
+            if row is not None and row.by_lead:
+                row.state, row.overlap, row.raised_to = ReadingState.ASKED, None, None
+            elif row is not None:
+                session.delete(row)
 
     def mark_drawn(self, project_id: int, tasks: Collection[int]) -> None:
         """Note of tasks that were read twice that a random draw fell on them as well."""

@@ -80,7 +80,8 @@ def test_labels_that_arrive_while_rounds_run_keep_the_draw_of_the_queue_they_wer
             served[task.id] = version
         else:
             served.setdefault(task.id, "")
-    loop.settle()
+        if len(served) % 8 == 0:  # however fast labels come, they come from three queues
+            loop.settle()
     start_round(loop)
     numbers = {row.version: row for row in rounds.history(loop.id)}
     labels = loop.stores.labels.all(loop.id)

@@ -24,6 +24,38 @@ def test_what_the_lead_asks_for_is_kept_once_and_can_be_taken_back(database):
     assert store.all(1) == {}
 
 
+def second_reading(task_id, state=ReadingState.OPEN):
+    return SecondReading(project_id=1, task_id=task_id, state=state, label="a", readings=1, asked_at=1.0)
+
+
+def test_what_the_lead_asks_for_while_a_round_works_with_earlier_rows_is_not_lost(database):
+    stores = Stores(database)
+    stores.projects.register(1)
+    store = stores.second_readings
+    store.keep(1, [second_reading(4)])
+    (seen,) = store.all(1).values()
+    store.ask(1, dict.fromkeys((4, 5), ("a", 1)))
+    store.keep(1, [seen, second_reading(5)])
+    assert {task for task, row in store.all(1).items() if row.by_lead} == {4, 5}
+    store.give_up(1, 4)
+    assert (store.all(1)[4].state, store.all(1)[4].by_lead) == (ReadingState.ASKED, True)
+
+
+def test_what_the_lead_takes_back_while_a_round_works_with_earlier_rows_is_not_asked_for_again(database):
+    stores = Stores(database)
+    stores.projects.register(1)
+    store = stores.second_readings
+    store.ask(1, dict.fromkeys((4, 5), ("a", 1)))
+    seen = store.all(1)
+    assert store.take_back(1, 4)
+    seen[4].state = seen[5].state = ReadingState.OPEN
+    store.keep(1, list(seen.values()))
+    assert {task: row.by_lead for task, row in store.all(1).items()} == {4: False, 5: True}
+    for task in (4, 5, 6):
+        store.give_up(1, task)
+    assert store.all(1).keys() == {5}
+
+
 def test_nothing_is_kept_of_a_project_that_is_gone(database):
     store = Stores(database).second_readings
     store.keep(
