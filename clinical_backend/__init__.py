@@ -2,6 +2,6 @@
 
 import os
 
-from clinical_backend.telemetry import switch_off
+from clinical_backend.system.telemetry import switch_off
 
 switch_off(os.environ)

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from clinical_backend.commands.benchmarks import bench
-from clinical_backend.commands.demonstrations import demo, simulate
+from clinical_backend.lab.benchmark_cli import bench
+from clinical_backend.lab.cli import demo, simulate
 from clinical_backend.commands.operations import backup, health
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status, unreadable

@@ -12,8 +12,8 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clinical_backend.errors import SettingsError
-from clinical_backend.secret_files import SecretFiles, is_secret
-from clinical_backend.storable import read_json
+from clinical_backend.system.secret_files import SecretFiles, is_secret
+from clinical_backend.text import read_json
 
 __all__ = ["EVERY_ADDRESS", "Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
 

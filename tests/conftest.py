@@ -13,19 +13,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clinical_backend.demo.label_studio_server import LabelStudioServer
-from clinical_backend.demo.ports import free_port
-from clinical_backend.demo.postgresql_server import PostgreSQLServer
-from clinical_backend.demo.redis_server import RedisServer
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
+from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.labeling import with_exemplar_control
-from clinical_backend.learner.backbones import load_backbone
+from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
+from clinical_backend.learner.backbones.base import load_backbone
 from tests.end_to_end.google_store import google_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.labelstudio.records import Project
+
+pytest_plugins = ["tests.small_workspace"]
 
 CACHE = Path(os.environ.get("TESTS_CACHE") or Path(__file__).parent.parent / ".cache")
 IMAGE_COUNT = 40

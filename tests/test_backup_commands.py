@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
-from clinical_backend.demo.postgresql_server import PASSWORD, PostgreSQLServer
+from clinical_backend.lab.servers.postgresql_server import PASSWORD, PostgreSQLServer
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "deploy.md").read_text()
 COMPOSE = """

@@ -15,12 +15,12 @@ from PIL import Image
 
 from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.images.data_urls import read_data_url
-from clinical_backend.images.decoder_processes import DecoderProcesses
-from clinical_backend.images.decoding import decode
+from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageSource
-from clinical_backend.labelstudio.labeling import read_scheme
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from tests.conftest import label_config
-from tests.images.fuzzing import broken_files, seeds
+from tests.images.decoders.fuzzing import broken_files, seeds
 
 # FUZZ_EXAMPLES=4000 makes 20,000 inputs and prints what came of them.
 MANY = int(os.environ.get("FUZZ_EXAMPLES", "0"))

@@ -30,7 +30,7 @@ from clinical_backend.acquisition.functions.flvmi import flvmi
 from clinical_backend.acquisition.functions.gcmi import gcmi
 from clinical_backend.acquisition.functions.logdetmi import logdetmi
 from clinical_backend.acquisition.request import Concave, Request, Selection, Similarity
-from clinical_backend.acquisition.submodlib_engine import submodlib_selection
+from clinical_backend.acquisition.reference.submodlib import submodlib_selection
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _run(name: str, request: Request, engine: Engine) -> Selection:
         case Engine.SUBMODLIB:
             return submodlib_selection(name, request)
         case Engine.TORCH:
-            from clinical_backend.acquisition.torch_engine import torch_selection  # noqa: PLC0415 - slow
+            from clinical_backend.acquisition.reference.torch import torch_selection  # noqa: PLC0415 - slow
 
             return torch_selection(name, request)
         case Engine.COMPILED:

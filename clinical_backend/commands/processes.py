@@ -30,7 +30,7 @@ def serve(
     os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     import uvicorn
 
-    from clinical_backend.network import trusted_authorities
+    from clinical_backend.system.network import trusted_authorities
     from clinical_backend.storage.database import Database
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.exposure import examine_exposure, require_consent
@@ -74,12 +74,12 @@ def worker(
         raise typer.Exit(watch_worker(settings))
     give_signs(settings)  # before what takes long to import
     if embedded:
-        from clinical_backend.jobs.worker import run_worker
+        from clinical_backend.jobs.local_worker import run_worker
 
         run_worker(settings)
     else:
-        from clinical_backend.jobs.background import end_with_input
-        from clinical_backend.jobs.rq_worker import run_rq_worker
+        from clinical_backend.jobs.priority import end_with_input
+        from clinical_backend.jobs.redis_worker import run_rq_worker
 
         end_with_input()
         run_rq_worker(settings)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.stores import Stores
+    from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
@@ -47,9 +47,9 @@ def connect(
 
     If a step is refused, the project is left as it was.
     """
-    from clinical_backend.labelstudio.connect import connect as connect_project
-    from clinical_backend.labelstudio.connect import lacks_exemplar_control
-    from clinical_backend.rounds.ownership import installation_of
+    from clinical_backend.labelstudio.connection.connect import connect as connect_project
+    from clinical_backend.labelstudio.connection.connect import lacks_exemplar_control
+    from clinical_backend.workspace.ownership import installation_of
 
     settings = read_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
@@ -95,8 +95,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.jobs.condition import examine_clock, examine_condition, examine_project
-    from clinical_backend.labelstudio.doctor import Finding, Status, diagnose
+    from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
+    from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
     from clinical_backend.web.exposure import examine_exposure
 
     settings = read_settings()
@@ -146,9 +146,9 @@ def status(
     """Show where a project stands, from the database of this machine."""
     import json
 
-    from clinical_backend.backend import Backend
+    from clinical_backend.service.backend import Backend
     from clinical_backend.commands.summary import ATTENTION, summarise
-    from clinical_backend.jobs.local import LocalRunner
+    from clinical_backend.jobs.local_runner import LocalRunner
 
     settings = read_settings()
     with open_workshop(settings) as workshop:
@@ -171,7 +171,7 @@ def unreadable(
     form: Annotated[Literal["text", "csv", "json"], typer.Option("--format", help="How they are written.")] = "text",
 ) -> None:
     """List the tasks that are left out or doubtful, each with its reason: unreadable images and answers."""
-    from clinical_backend.rounds.troubles import write_troubles
+    from clinical_backend.service.troubles import write_troubles
 
     settings = read_settings()
     with open_workshop(settings) as workshop:
@@ -216,7 +216,7 @@ def _undone(stores: Stores, project: int) -> Iterator[None]:
 
 def _looked_for(workshop: Workshop, project: int, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
-    from clinical_backend.rounds.options import choose_rare, named_classes
+    from clinical_backend.workspace.options import choose_rare, named_classes
 
     stores = workshop.stores
     if rare:
@@ -227,7 +227,7 @@ def _looked_for(workshop: Workshop, project: int, rare: Sequence[str]) -> tuple[
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:
-    from clinical_backend.images.decoding import decode
+    from clinical_backend.images.decoders.decoding import decode
     from clinical_backend.images.sources import ImageSource
 
     source = ImageSource(

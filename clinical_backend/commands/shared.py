@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clinical_backend.logs import configure_logs
-from clinical_backend.private import private_umask
+from clinical_backend.system.permissions import private_umask
 from clinical_backend.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["Background", "Project", "open_client", "open_workshop", "read_settings"]
 
@@ -45,7 +45,7 @@ def open_client(settings: Settings) -> LabelStudioClient:
 @contextmanager
 def open_workshop(settings: Settings) -> Iterator[Workshop]:
     """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.database import Database
 
     database = Database.of(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from clinical_backend.shown import shown
+from clinical_backend.text import shown
 
 __all__ = ["complain", "say"]
 

@@ -10,7 +10,7 @@ from clinical_backend.commands.terminal import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["adapt", "finetune"]
 
@@ -20,7 +20,7 @@ def adapt(
     background: Background = False,
 ) -> None:
     """Let a small network learn a project's own images, without labels. The server does it by itself."""
-    from clinical_backend.rounds.adapt import adapt_project
+    from clinical_backend.training.adaptation import adapt_project
 
     _train(adapt_project, project, background=background)
 
@@ -30,13 +30,13 @@ def finetune(
     background: Background = False,
 ) -> None:
     """Fine-tune the backbone on a project's labels. With TRAINING=finetune the server does it by itself."""
-    from clinical_backend.rounds.finetune import finetune_project
+    from clinical_backend.training.finetuning import finetune_project
 
     _train(finetune_project, project, background=background)
 
 
 def _train(training: Callable[[Workshop, int], str], project: int, *, background: bool) -> None:
-    from clinical_backend.jobs.background import stay_in_background
+    from clinical_backend.jobs.priority import stay_in_background
     from clinical_backend.jobs.signs import give_signs
 
     settings = read_settings()

@@ -20,9 +20,9 @@ from clinical_backend.images.local_files import LocalFiles
 from clinical_backend.images.look import Look
 from clinical_backend.images.patience import host_of
 from clinical_backend.images.transfer import Transfer
-from clinical_backend.parallel import map_in_order
-from clinical_backend.pulse import note_progress
-from clinical_backend.storable import storable
+from clinical_backend.system.parallel import map_in_order
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

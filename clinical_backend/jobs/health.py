@@ -13,7 +13,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import NotWellError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
-from clinical_backend.rounds.stall import stalls_here
+from clinical_backend.jobs.stall import stalls_here
 from clinical_backend.storage.database import Database
 
 if TYPE_CHECKING:

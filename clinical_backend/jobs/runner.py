@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from queue import Empty, Queue
 from typing import Protocol
 
-__all__ = ["JobRunner"]
+__all__ = ["JobRunner", "drain"]
 
 
 class JobRunner(Protocol):
@@ -22,3 +23,14 @@ class JobRunner(Protocol):
 
     def stop(self) -> None:
         """End. A round that this runner has in its hands is cut off, and run again after the next start."""
+
+
+def drain(queue: Queue[int], timeout: float) -> set[int]:
+    """Wait for a wake, and fold all that came meanwhile into one look at each project."""
+    woken: set[int] = set()
+    try:
+        woken.add(queue.get(timeout=timeout))
+        while True:
+            woken.add(queue.get_nowait())
+    except Empty:
+        return woken

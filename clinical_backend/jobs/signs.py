@@ -14,7 +14,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING
 
-from clinical_backend.pulse import idle_seconds, note_progress
+from clinical_backend.system.pulse import idle_seconds, note_progress
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.signs import Listener
 from clinical_backend.jobs.supervisor import end
-from clinical_backend.rounds.adapt import adaptation_is_due, note_adaptation
-from clinical_backend.rounds.finetune import finetuning_is_due, note_finetuning
+from clinical_backend.training.adaptation import adaptation_is_due, note_adaptation
+from clinical_backend.training.finetuning import finetuning_is_due, note_finetuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["TrainingJobs"]
 

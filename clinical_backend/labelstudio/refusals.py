@@ -5,8 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from clinical_backend.network import proxy_of
-from clinical_backend.shown import shown
+from clinical_backend.system.network import proxy_of
+from clinical_backend.text import shown
 
 if TYPE_CHECKING:
     import httpx2

@@ -19,9 +19,9 @@ from clinical_backend.errors import (
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
 from clinical_backend.labelstudio.refusals import cure_of, not_label_studio
-from clinical_backend.network import explain, trusted_authorities
-from clinical_backend.pulse import note_progress
-from clinical_backend.storable import read_json
+from clinical_backend.system.network import explain, trusted_authorities
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.text import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

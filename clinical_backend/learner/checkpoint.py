@@ -12,10 +12,10 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.classifier import LinearClassifier
-from clinical_backend.learner.files import description_digest, write_aside
-from clinical_backend.learner.held_out import HeldOut
-from clinical_backend.private import make_folder
+from clinical_backend.learner.classifier.linear import LinearClassifier
+from clinical_backend.system.files import description_digest, write_aside
+from clinical_backend.learner.evaluation.held_out import HeldOut
+from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from clinical_backend.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.learner.backbones import Device
+    from clinical_backend.learner.backbones.base import Device
 
 __all__ = ["mixed_precision", "named_failures", "threads", "torch_device"]
 

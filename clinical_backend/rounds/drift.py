@@ -13,27 +13,27 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import OtherModelError
-from clinical_backend.labelstudio.drift import Place, Present, Wanted, find_differences
-from clinical_backend.labelstudio.wiring import (
+from clinical_backend.labelstudio.connection.drift import Place, Present, Wanted, find_differences
+from clinical_backend.labelstudio.connection.wiring import (
     SAMPLING,
     correct_model_version,
     correct_webhook,
     enter_backend,
     without_duplicate_webhooks,
 )
-from clinical_backend.rounds.ownership import installation_of, require_alone
+from clinical_backend.workspace.ownership import installation_of, require_alone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from clinical_backend.labelstudio.drift import Difference
+    from clinical_backend.labelstudio.connection.drift import Difference
     from clinical_backend.labelstudio.records import Project, Webhook
-    from clinical_backend.labelstudio.wiring import Change
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.labelstudio.connection.wiring import Change
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Project as ProjectRow
-    from clinical_backend.storage.stores import Stores
+    from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
 

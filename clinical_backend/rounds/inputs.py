@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.rounds.grouping import group_codes
-from clinical_backend.rounds.representation import Representation, adapted_is_better, representations
+from clinical_backend.strategy.groups import group_codes
+from clinical_backend.workspace.features import Representation, adapted_is_better, representations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clinical_backend.rounds.embed import FeaturedTasks
+    from clinical_backend.workspace.embedding import FeaturedTasks
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["Inputs", "choose_inputs", "inputs_of"]
 

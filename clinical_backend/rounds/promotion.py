@@ -10,11 +10,11 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.learner.comparison import Comparison, compare
-from clinical_backend.rounds.detector import fit_detector
-from clinical_backend.rounds.fit import Fit, judgement
+from clinical_backend.learner.evaluation.comparison import Comparison, compare
+from clinical_backend.strategy.detector import fit_detector
+from clinical_backend.strategy.fit import Fit, judgement
 from clinical_backend.rounds.inputs import Inputs, inputs_of
-from clinical_backend.rounds.representation import representations
+from clinical_backend.workspace.features import representations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.learner.classifier import LinearClassifier
-    from clinical_backend.learner.held_out import HeldOut
-    from clinical_backend.rounds.detector import Detector
+    from clinical_backend.learner.classifier.linear import LinearClassifier
+    from clinical_backend.learner.evaluation.held_out import HeldOut
+    from clinical_backend.strategy.detector import Detector
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Round
 
 __all__ = ["CANDIDATE", "Model", "Promotion", "promote"]

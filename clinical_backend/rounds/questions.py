@@ -8,19 +8,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.labelstudio.labeling import nearest_classes
+from clinical_backend.labelstudio.labeling.scheme import nearest_classes
 from clinical_backend.rounds.drift import Drift
-from clinical_backend.rounds.scheme import classes_of
+from clinical_backend.workspace.scheme import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from clinical_backend.labelstudio.labels import Labels
+    from clinical_backend.labelstudio.labeling.labels import Labels
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.rounds.target import Target
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.strategy.target import Target
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.stores import Stores
+    from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["Kind", "Question", "find_questions", "open_questions", "questions_of_round"]
 

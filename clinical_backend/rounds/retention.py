@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, RoundAbandonedError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.rounds.ownership import installation_of
+from clinical_backend.workspace.ownership import installation_of
 from clinical_backend.versions import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Round
 
 __all__ = ["clear_up", "kept_rounds"]

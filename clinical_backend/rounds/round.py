@@ -13,34 +13,34 @@ import numpy as np
 from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import Patience
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.pulse import note_progress
+from clinical_backend.system.pulse import note_progress
 from clinical_backend.rounds.chances import with_chances
-from clinical_backend.rounds.copies import without_copies
+from clinical_backend.workspace.copies import without_copies
 from clinical_backend.rounds.drift import require_unchanged
-from clinical_backend.rounds.embed import embed_new, still_to_read
-from clinical_backend.rounds.evaluation import evaluate_labels
-from clinical_backend.rounds.finetuned_prediction import with_finetuned_predictions
-from clinical_backend.rounds.fit import fit
+from clinical_backend.workspace.embedding import embed_new, still_to_read
+from clinical_backend.strategy.evaluation import evaluate_labels
+from clinical_backend.workspace.finetuned import with_finetuned_predictions
+from clinical_backend.strategy.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
-from clinical_backend.rounds.notices import group_notice
-from clinical_backend.rounds.overlap import try_to_settle
-from clinical_backend.rounds.preannotation import confidence, preannotations, unled
+from clinical_backend.workspace.notices import group_notice
+from clinical_backend.rounds.second_readings.overlap import try_to_settle
+from clinical_backend.strategy.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.rank import rank
-from clinical_backend.rounds.second_look import find_suspects
-from clinical_backend.rounds.second_readings import Choice, choose, places
+from clinical_backend.strategy.order import rank
+from clinical_backend.service.second_look import find_suspects
+from clinical_backend.rounds.second_readings.choice import Choice, choose, places
 from clinical_backend.rounds.sync import synchronise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from clinical_backend.rounds.second_readings import Asked
+    from clinical_backend.rounds.second_readings.choice import Asked
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.rounds.workshop import Workshop
+    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Round, SuspectedLabel
-    from clinical_backend.storage.stores import Stores
+    from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["run_round"]
 

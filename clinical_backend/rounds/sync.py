@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.fields import lookup
-from clinical_backend.labelstudio.labeling import LabelingScheme, read_scheme
-from clinical_backend.labelstudio.labels import Labels, fetch_labels
-from clinical_backend.rounds.grouping import group_key
+from clinical_backend.labelstudio.labeling.fields import lookup
+from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
+from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
+from clinical_backend.strategy.groups import group_key
 from clinical_backend.rounds.ledger import enter
-from clinical_backend.rounds.second_readings import note_double_readings
-from clinical_backend.rounds.target import Target, find_target
+from clinical_backend.rounds.second_readings.choice import note_double_readings
+from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.storage.model_folder import identity_of
 from clinical_backend.storage.schema import Draw
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.records import Project, Task
     from clinical_backend.settings import Preannotate, Settings
-    from clinical_backend.storage.stores import Stores
+    from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import StorageError
-from clinical_backend.private import make_file
+from clinical_backend.system.permissions import make_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

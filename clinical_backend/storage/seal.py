@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from clinical_backend.private import file_mode, make_file
+from clinical_backend.system.permissions import file_mode, make_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from sqlalchemy import JSON, Enum, String
 from sqlalchemy.types import TypeDecorator
 
 from clinical_backend.errors import StorageError
-from clinical_backend.storable import storable, storable_json
+from clinical_backend.text import storable, storable_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from clinical_backend.storable import read_json
+from clinical_backend.text import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.doctor import Finding, Status
+from clinical_backend.labelstudio.connection.doctor import Finding, Status
 from clinical_backend.settings import EVERY_ADDRESS, SettingsError
 from clinical_backend.web.hosts import is_loopback
 

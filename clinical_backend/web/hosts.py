@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.settings import SettingsError
-from clinical_backend.shown import shown
+from clinical_backend.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection

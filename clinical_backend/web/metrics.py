@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from clinical_backend.rounds.stall import stalls
-from clinical_backend.storage.statistics import ProjectStatistics, statistics
+from clinical_backend.jobs.stall import stalls
+from clinical_backend.storage.stores.statistics import ProjectStatistics, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

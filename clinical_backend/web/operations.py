@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
-from clinical_backend.rounds.stall import stalls
+from clinical_backend.jobs.stall import stalls
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.space import require_space
 from clinical_backend.web.metrics import render_metrics
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from clinical_backend.web.site import Site
+    from clinical_backend.web.pages.site import Site
 
 __all__ = ["make_operations_router"]
 

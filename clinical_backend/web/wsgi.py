@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.shown import shown
+from clinical_backend.text import shown
 from clinical_backend.web import hosts, security
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import sys
 
 import httpx2
 
-from clinical_backend.demo.backend_server import BackendServer
-from clinical_backend.labelstudio.doctor import Status, diagnose
-from clinical_backend.labelstudio.installation import HEADER
-from clinical_backend.labelstudio.labeling import read_scheme
-from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.labelstudio.connection.doctor import Status, diagnose
+from clinical_backend.labelstudio.connection.installation import HEADER
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
+from clinical_backend.lab.servers.simulated_reader import Reader
 from tests.end_to_end.conftest import Loop, wait_until
 
 

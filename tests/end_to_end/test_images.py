@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoding import decode
+from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageRequest, ImageSource
 from tests.conftest import label_config
 from tests.end_to_end.azure_store import ACCOUNT, AZURITE, azure_store
 from tests.end_to_end.google_store import google_store
 from tests.end_to_end.s3_server import ACCESS_KEY, SECRET_KEY, WEED, s3_server
-from tests.images.test_dicom import RAMP, dicom
+from tests.images.decoders.test_dicom import RAMP, dicom
 
 NAME = "jane%20doe/1.dcm"
 SIGNED = pytest.mark.parametrize("signed", [True, False], ids=["signed by Label Studio", "passed on by Label Studio"])

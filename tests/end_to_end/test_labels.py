@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.storage.schema import Origin
-from clinical_backend.storage.troubles import TroubleKind
+from clinical_backend.storage.stores.troubles import TroubleKind
 from tests.end_to_end.conftest import Loop, wait_until
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.rounds.reasons import reason_for_reader
+from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
 from tests.end_to_end.conftest import Loop, wait_until
 
 if TYPE_CHECKING:
-    from clinical_backend.demo.backend_server import BackendServer
+    from clinical_backend.lab.servers.backend_server import BackendServer
     from clinical_backend.labelstudio.client import LabelStudioClient
     from tests.end_to_end.conftest import MakeCells
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from clinical_backend.demo.dataset import drawn_cells
-from clinical_backend.demo.label_studio_server import LabelStudioServer
-from clinical_backend.demo.run import create_demo_project
+from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.demo.run import create_demo_project
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.storage.schema import RoundState
 from tests.conftest import CACHE
 from tests.end_to_end.conftest import WAIT_SECONDS, Loop, wait_until

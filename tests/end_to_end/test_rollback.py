@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.learner.checkpoint import load_checkpoint
 from tests.end_to_end.conftest import Loop
 

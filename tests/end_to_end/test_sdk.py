@@ -16,13 +16,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from clinical_backend.demo.backend_server import BackendServer
-from clinical_backend.demo.ports import free_port
-from clinical_backend.labelstudio.connect import connect
-from clinical_backend.labelstudio.reader import Reader
+from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.labelstudio.connection.connect import connect
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 from tests.end_to_end.conftest import CREDENTIALS, wait_until
 
 ROOT = Path(__file__).parent.parent.parent

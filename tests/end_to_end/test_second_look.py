@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx2
 
-from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.rounds.agreement import Outcome, read_again
-from clinical_backend.rounds.reasons import UNLED_REASON
+from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.service.agreement import Outcome, read_again
+from clinical_backend.strategy.reasons import UNLED_REASON
 from clinical_backend.storage.schema import ReadingState
 from tests.end_to_end.conftest import Loop, wait_until
 

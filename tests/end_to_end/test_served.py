@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.rounds.reasons import reason_for_reader
+from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.storage.schema import Draw
 from clinical_backend.versions import on_demand_version
 from tests.chromium import chromium_browser, needs_chromium

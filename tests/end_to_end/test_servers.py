@@ -10,11 +10,11 @@ import httpx2
 import pytest
 from PIL import Image
 
-from clinical_backend.benchmarks.workers import Workers
-from clinical_backend.demo.backend_server import BackendServer
+from clinical_backend.lab.servers.workers import Workers
+from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.versions import on_demand_version
 from tests.conftest import label_config
 from tests.end_to_end.conftest import wait_until

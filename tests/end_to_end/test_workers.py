@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from clinical_backend.benchmarks.faults import POINTS
-from clinical_backend.benchmarks.workers import Workers
-from clinical_backend.demo.postgresql_server import PostgreSQLServer
-from clinical_backend.demo.redis_server import RedisServer
+from clinical_backend.lab.servers.faults import POINTS
+from clinical_backend.lab.servers.workers import Workers
+from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
+from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
 

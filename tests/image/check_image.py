@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from clinical_backend.demo.ports import free_port
+from clinical_backend.lab.servers.ports import free_port
 from tests.image.conftest import COMPOSE
 from tests.image.engines import ROOT
 
@@ -147,7 +147,7 @@ def test_a_worker_that_is_stopped_is_not_well(run):
 
 def test_the_first_start_needs_no_torch_and_writes_nothing_outside_its_volume(run, as_root):
     script = (
-        "import sys; from pathlib import Path; from clinical_backend.learner.backbones import load_backbone;"
+        "import sys; from pathlib import Path; from clinical_backend.learner.backbones.base import load_backbone;"
         "print(load_backbone(folder=Path('/data/backbones'), device='cpu').engine, 'torch' in sys.modules)"
     )
     loaded = run("python", "-c", script)

@@ -5,10 +5,10 @@ import signal
 import httpx2
 import pytest
 
-from clinical_backend.demo.dataset import drawn_cells
-from clinical_backend.demo.ports import free_port
-from clinical_backend.demo.run import create_demo_project
-from clinical_backend.labelstudio.connect import connect
+from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.labelstudio.connection.connect import connect
 from tests.image.check_image import COMPLAINTS, SERVICES, health, seconds, wait_for, wait_for_start
 
 pytestmark = pytest.mark.timeout(3600)

@@ -21,11 +21,11 @@ from clinical_backend.jobs.redis_connection import hint_of
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState
-from clinical_backend.storage.stores import Stores
-from tests.jobs.test_local import wait_for
+from clinical_backend.storage.stores.stores import Stores
+from tests.jobs.test_local_runner import wait_for
 
 LEAVE, FAIL = "tests.jobs.hostile.leave", "tests.jobs.hostile.fail"
-ATTEND = "clinical_backend.jobs.rq_worker.attend"
+ATTEND = "clinical_backend.jobs.redis_worker.attend"
 NAME = "clinical"
 
 

@@ -8,14 +8,14 @@ import sys
 import psutil
 import pytest
 
-from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.jobs.redis_connection import connect_redis
-from clinical_backend.jobs.rq import RedisRunner
+from clinical_backend.jobs.redis_runner import RedisRunner
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState
-from clinical_backend.storage.stores import Stores
-from tests.jobs.test_local import wait_for
+from clinical_backend.storage.stores.stores import Stores
+from tests.jobs.test_local_runner import wait_for
 from tests.storage.started import start_round
 
 WORKER = [sys.executable, "-m", "clinical_backend", "worker"]

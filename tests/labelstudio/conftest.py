@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clinical_backend.demo.label_studio_server import LabelStudioServer
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from tests.conftest import CACHE
 

@@ -14,15 +14,15 @@ from clinical_backend.errors import (
     LabelStudioUnavailableError,
 )
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.labeling import choice_result, read_scheme
+from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import (
     QUEUE_SCORE_LIMIT,
     Publisher,
     QueueItem,
     queue_score,
 )
-from clinical_backend.labelstudio.reader import Reader
-from clinical_backend.labelstudio.views import QUEUE_TITLE, show_queue
+from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
 from clinical_backend.versions import on_demand_version
 from tests.conftest import label_config, skip_before
 from tests.label_studio_proxy import LabelStudioProxy

@@ -9,8 +9,8 @@ import pytest
 
 from clinical_backend.errors import LabelStudioVersionError
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.connect import connect, repair
-from clinical_backend.labelstudio.doctor import Status, diagnose
+from clinical_backend.labelstudio.connection.connect import connect, repair
+from clinical_backend.labelstudio.connection.doctor import Status, diagnose
 from clinical_backend.labelstudio.versions import NEWEST_TESTED, OLDEST_TESTED, TESTED, require_supported
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,8 +10,8 @@ import pytest
 from clinical_backend.errors import ModelError
 from clinical_backend.learner import checkpoint
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.learner.classifier import LinearClassifier
-from clinical_backend.learner.held_out import HeldOut
+from clinical_backend.learner.classifier.linear import LinearClassifier
+from clinical_backend.learner.evaluation.held_out import HeldOut
 from tests.disks import full_disk, read_only
 
 METADATA = CheckpointMetadata("network-128", 3, {"average precision": 0.5}, {"numpy": "2"})

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from clinical_backend.rounds.chances import read_reliability, with_chances
-from clinical_backend.rounds.embed import FeaturedTasks
-from clinical_backend.rounds.rank import RankedTask
-from clinical_backend.rounds.reasons import chance_of, reason_of
+from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.strategy.order import RankedTask
+from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, Origin, Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
-from clinical_backend.storage.stores import Stores
-from tests.rounds.conftest import picture
+from clinical_backend.storage.stores.stores import Stores
+from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
 
 POOL = FeaturedTasks(np.arange(501, 601), np.linspace(0.01, 0.99, 100, dtype=np.float32)[:, None])

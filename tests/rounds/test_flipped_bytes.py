@@ -8,10 +8,10 @@ import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.rounds import prediction
-from clinical_backend.rounds.embed import features_of
-from clinical_backend.rounds.prediction import predict
+from clinical_backend.workspace.embedding import features_of
+from clinical_backend.service.predict import predict
 from clinical_backend.rounds.reconcile import reconcile
-from tests.rounds.conftest import picture
+from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
 
 RED = range(1, 13)

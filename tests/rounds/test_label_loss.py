@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from clinical_backend.backend import Backend
-from clinical_backend.jobs.local import LocalRunner
+from clinical_backend.service.backend import Backend
+from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.rounds.troubles import write_troubles
-from clinical_backend.storage.troubles import TroubleKind
-from tests.rounds.conftest import picture
+from clinical_backend.service.troubles import write_troubles
+from clinical_backend.storage.stores.troubles import TroubleKind
+from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 
 QUALITY = '<Choices name="quality" toName="image"><Choice value="good"/><Choice value="poor"/></Choices>'

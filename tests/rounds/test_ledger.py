@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from clinical_backend.labelstudio.labels import Answered, Labels, Source
+from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Source
 from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter
 from clinical_backend.storage.schema import Draw, Origin, QueuedTask
 from tests.storage.started import start_round

@@ -7,16 +7,16 @@ import pytest
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import round as round_module
-from clinical_backend.rounds.evaluation import read_evaluation
-from clinical_backend.rounds.exemplars import read_exemplars
-from clinical_backend.rounds.findings import read_findings
-from clinical_backend.rounds.lease import leased_project
+from clinical_backend.strategy.evaluation import read_evaluation
+from clinical_backend.service.exemplars import read_exemplars
+from clinical_backend.service.findings import read_findings
+from clinical_backend.workspace.lease import leased_project
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.rounds.second_look import read_second_look
+from clinical_backend.service.second_look import read_second_look
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Origin, RoundState, TaskImage
-from tests.rounds.conftest import picture
+from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
 from tests.storage.started import start_round
 

@@ -3,7 +3,7 @@
 import pytest
 
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

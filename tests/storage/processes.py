@@ -11,8 +11,8 @@ import numpy as np
 
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
-from clinical_backend.storage.leases import LeaseStore
-from clinical_backend.storage.projects import ProjectStore
+from clinical_backend.storage.stores.leases import LeaseStore
+from clinical_backend.storage.stores.projects import ProjectStore
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])

@@ -17,7 +17,7 @@ from clinical_backend.storage import backup
 from clinical_backend.storage.backup import write_backup
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 
 
 def restored(folder, target):

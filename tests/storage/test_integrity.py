@@ -16,7 +16,7 @@ from clinical_backend.storage.schema import (
     TaskImage,
     TaskLabel,
 )
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 from tests.storage.started import start_round
 
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import Draw, QueuedTask
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.versions import on_demand_version
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round

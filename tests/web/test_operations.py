@@ -5,11 +5,11 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from clinical_backend.demo.redis_server import RedisServer
+from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import ProjectLease, RoundState, TaskImage, TaskLabel
-from clinical_backend.storage.stores import Stores
+from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.disks import fill, full_disk, small_disk
 from tests.storage.started import start_round

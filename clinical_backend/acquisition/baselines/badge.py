@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.distances import Distances
+from clinical_backend.acquisition.compiled.distances import Distances
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:

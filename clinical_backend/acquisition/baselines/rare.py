@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.greedy import largest
+from clinical_backend.acquisition.compiled.greedy import largest
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request, Selection

@@ -1,0 +1,1 @@
+"""The engine: similarities and greedy loops, compiled."""

@@ -1,0 +1,1 @@
+"""Other engines: what the compiled one is checked against."""

@@ -1,0 +1,235 @@
+"""DICOM files: one frame, as a workstation would show it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom import Dataset
+from pydicom.pixels import pixel_array  # type: ignore[attr-defined]
+from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+)
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.levels import levels_between, levels_by_percentiles, levels_by_range
+from clinical_backend.images.decoders.palettes import TAGS as PALETTE_TAGS
+from clinical_backend.images.decoders.palettes import looked_up
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FRAME_LIMIT", "decode_dicom"]
+
+FRAME_LIMIT = 4096
+"""Most frames that a file may have."""
+
+# What pydicom complains of quotes values, which may be a patient's.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
+_ONE_SAMPLE = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_CONVERTED = {"RGB", "YBR_FULL", "YBR_FULL_422"}
+_IN_THE_CODE = {"YBR_ICT", "YBR_RCT"}  # undone by the decoders of JPEG 2000
+_RETIRED = {"HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB"}
+_SHOWN = (
+    "ModalityLUTSequence",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+)
+# In files with many frames these stand frame by frame, or once for all (PS3.3, C.7.6.16).
+_GROUPS = {
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "WindowCenter": "FrameVOILUTSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+    "VOILUTFunction": "FrameVOILUTSequence",
+}
+_READ = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *PALETTE_TAGS,
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
+    *_SHOWN,
+]
+
+
+def decode_dicom(data: bytes, *, pixel_limit: int) -> Image.Image:
+    """Return a DICOM image as 8-bit RGB.
+
+    Of n frames that with the number (n − 1) // 2, counted from 0, is taken. Grey values pass the modality LUT
+    or rescale, then the first window, or the VOI LUT where there is no window; without either, their 0.1 and
+    99.9 percentiles become 0 and 255. MONOCHROME1 is inverted. Padding is black. Palettes are looked up, YBR
+    is converted, and colour with more than 8 bits keeps its high bits. Tags that a single-frame grey image can
+    be read without may be missing. Overlays are not drawn. Only tags about pixels are read.
+
+    Parameters
+    ----------
+    data
+        The file, with or without its preamble.
+    pixel_limit
+        Most pixels that a frame may have. Checked before any pixel is decoded.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode RGB.
+
+    Raises
+    ------
+    ImageError
+        When the file holds no image, or one that is damaged, too large, or compressed in an unknown way.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = _read(data)
+            _check(dataset, pixel_limit)
+            return Image.fromarray(_pixels(dataset)).convert("RGB")
+        except ImageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - pydicom and its codecs raise errors of every kind
+            raise ImageError(
+                f"The DICOM file is damaged or of an unusual kind ({type(error).__name__}).",
+                "Open it in a DICOM viewer, and export it again uncompressed or as PNG.",
+            ) from None
+
+
+def _read(data: bytes) -> Dataset:
+    dataset = pydicom.dcmread(BytesIO(data), force=True, specific_tags=list(_READ))
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    if dataset.get("SamplesPerPixel") is None:
+        dataset.SamplesPerPixel = 1
+    if not dataset.get("PhotometricInterpretation"):
+        dataset.PhotometricInterpretation = "MONOCHROME2" if dataset.SamplesPerPixel == 1 else "RGB"
+    if dataset.get("PixelRepresentation") is None:
+        dataset.PixelRepresentation = 0
+    if dataset.get("BitsStored") is None and dataset.get("BitsAllocated") is not None:
+        dataset.BitsStored = dataset.BitsAllocated
+    return dataset
+
+
+def _check(dataset: Dataset, pixel_limit: int) -> None:
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise ImageError("The DICOM file holds no image.", "Import the images of the study, not its reports or plans.")
+    if _frames(dataset) > FRAME_LIMIT:
+        raise ImageError(f"The DICOM file has more than {FRAME_LIMIT} frames.", "Import the frames that matter.")
+    _check_colours(dataset)
+    if int(dataset.Rows) * int(dataset.Columns) > pixel_limit:
+        raise ImageError(
+            f"The DICOM image has more than {pixel_limit / 2**20:.0f} million pixels.",
+            "Provide a smaller version of it.",
+        )
+
+
+def _check_colours(dataset: Dataset) -> None:
+    """Refuse colours that nothing here converts, and a number of samples that contradicts them."""
+    colours, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
+    if colours in _ONE_SAMPLE | _CONVERTED and samples == (1 if colours in _ONE_SAMPLE else 3):
+        return
+    if colours in _IN_THE_CODE and samples == 3 and dataset.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes:
+        return
+    known = _ONE_SAMPLE | _CONVERTED | _IN_THE_CODE | _RETIRED
+    raise ImageError(  # an unknown value is not quoted: it may be anything
+        f"The DICOM image has colours that are not read: {colours if colours in known else 'of an unknown kind'}, "
+        f"{samples} in a pixel.",
+        "Open it in a DICOM viewer, and export it again as RGB or as PNG.",
+    )
+
+
+def _frames(dataset: Dataset) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _pixels(dataset: Dataset) -> NDArray[np.uint8]:
+    """Return grey levels of shape (rows, columns), or colours of shape (rows, columns, 3)."""
+    frame = (_frames(dataset) - 1) // 2
+    stored = pixel_array(dataset, index=frame)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return looked_up(stored, dataset)
+    if stored.ndim == 3:
+        return levels_by_range(stored.view(f"u{stored.itemsize}"), int(dataset.BitsStored))
+    return _grey(stored, dataset, frame)
+
+
+def _grey(stored: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[np.uint8]:
+    shown = _shown(dataset, frame)
+    padding = _padding(stored, dataset)
+    if padding.all():
+        padding[:] = False
+    values = apply_modality_lut(stored, shown)
+    windowed = _windowed(values, shown)
+    if windowed is None:
+        levels = np.zeros(stored.shape, dtype=np.uint8)
+        levels[~padding] = levels_by_percentiles(values[~padding])
+    else:
+        levels = windowed
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        levels = 255 - levels
+    levels[padding] = 0
+    return levels
+
+
+def _shown(dataset: Dataset, frame: int) -> Dataset:
+    """Return what a frame's values are shown by, empty tags left out."""
+    shown = Dataset()
+    for name in ("PhotometricInterpretation", "BitsStored", "PixelRepresentation"):
+        setattr(shown, name, dataset.get(name))
+    for name in _SHOWN:
+        for place in (*_groups(dataset, frame, _GROUPS.get(name)), dataset):
+            value = place.get(name)
+            if value is not None and value != "" and (not hasattr(value, "__len__") or len(value)):
+                setattr(shown, name, value)
+                break
+    return shown
+
+
+def _groups(dataset: Dataset, frame: int, name: str | None) -> list[Dataset]:
+    if name is None:
+        return []
+    every = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = [*every[frame : frame + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]]
+    return [item for group in groups for item in (group.get(name) or [])[:1]]
+
+
+def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_]:
+    """Return where values stand for nothing; shape (rows, columns)."""
+    first = dataset.get("PixelPaddingValue")
+    if not isinstance(first, int):
+        return np.zeros(stored.shape, dtype=bool)
+    last = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((first, last if isinstance(last, int) else first))
+    padding: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return padding
+
+
+def _windowed(values: NDArray[Any], shown: Dataset) -> NDArray[np.uint8] | None:
+    """Return the levels that the window or the VOI LUT gives; ``None`` where there is none that can be used."""
+    try:
+        if "WindowWidth" in shown and "WindowCenter" in shown:
+            with np.errstate(over="ignore"):
+                black, white = apply_windowing(np.array([-1e30, 1e30]), shown)
+                return levels_between(apply_windowing(values, shown), float(black), float(white))
+        if "VOILUTSequence" in shown:
+            bits = int(shown.VOILUTSequence[0].LUTDescriptor[2])
+            return levels_between(apply_voi(np.rint(values).astype(np.int64), shown), 0.0, 2.0**bits - 1)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+        return None  # a width of 0, a damaged table: the image itself may be good
+    return None

@@ -1,0 +1,177 @@
+"""Decoding in child processes, so that a file which crashes a decoder costs that image alone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import struct
+import subprocess
+import sys
+import weakref
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.child import HEAD, REFUSED
+from clinical_backend.images.decoders.decoding import PIXEL_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.connection import Connection
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.images.decoders.child import Prepare
+
+__all__ = ["DecoderProcesses"]
+
+_LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
+_START_SECONDS = 300.0
+
+
+class DecoderProcesses:
+    """Decodes images in child processes, which start when first needed, and again after they died.
+
+    A child has limits of time and memory. One that crashes, runs out of memory or takes too long is replaced,
+    and its image is refused. No pickle crosses the pipe, so that a child which was taken over by a file can
+    hand back wrong pixels and nothing else. Children end with the process that started them, however it ends.
+
+    Parameters
+    ----------
+    prepare
+        Makes what is handed back of the RGB image in the child: shape (height, width, 3), uint8. It must be
+        picklable. Small squares in place of whole images make children as fast as threads.
+    processes
+        How many children work at a time.
+    seconds
+        Longest time for one image, in a child that has started.
+    memory
+        Most bytes of address space of a child, where the system can limit it (Linux).
+    """
+
+    def __init__(
+        self, prepare: Prepare | None = None, *, processes: int = 2, seconds: float = 60.0, memory: int = 4 * 2**30
+    ) -> None:
+        self._children: SimpleQueue[_Child] = SimpleQueue()
+        self._count = processes
+        every = [_Child(prepare, seconds, memory) for _ in range(processes)]
+        for child in every:
+            self._children.put(child)
+        weakref.finalize(self, _stop, every)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Return an image, decoded and prepared in a child; safe to call from several threads.
+
+        Returns
+        -------
+        NDArray
+            Shape (height, width, 3), uint8, RGB. It cannot be written to.
+
+        Raises
+        ------
+        ImageError
+            When the image is refused, or the child did not survive it.
+        """
+        child = self._children.get()
+        try:
+            return child.decode(data)
+        finally:
+            self._children.put(child)
+
+    def close(self) -> None:
+        """End all children; they start again if needed."""
+        for child in [self._children.get() for _ in range(self._count)]:
+            child.stop()
+            self._children.put(child)
+
+
+def _stop(children: Iterable[_Child]) -> None:
+    for child in children:
+        child.stop()
+
+
+class _Child:
+    def __init__(self, prepare: Prepare | None, seconds: float, memory: int) -> None:
+        self._prepare = prepare
+        self._seconds = seconds
+        self._memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        pipe = self._pipe if self._process is not None and self._process.poll() is None else None
+        pipe = pipe or self._start()
+        try:
+            pipe.send_bytes(data)
+            if not pipe.poll(self._seconds):
+                self.stop()
+                raise ImageError(
+                    f"Decoding the image takes more than {self._seconds:.0f} seconds.",
+                    "Open it in an image viewer and save it again as PNG.",
+                )
+            return _pixels(pipe.recv_bytes(_LONGEST_REPLY))
+        except (EOFError, OSError, ValueError, TypeError, struct.error):  # a dead child, or one that lost its mind
+            self.stop()
+            raise ImageError(
+                "The image made its decoder crash or run out of memory.",
+                "Open it in an image viewer and save it again as PNG.",
+            ) from None
+
+    def stop(self) -> None:
+        process, pipe, self._process, self._pipe = self._process, self._pipe, None, None
+        if pipe is not None:
+            pipe.close()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> Connection:
+        self.stop()
+        ours, theirs = multiprocessing.Pipe()
+        # A command, since multiprocessing starts no child in a daemonic process, and imports the main module in each.
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "clinical_backend.images.decoders.child", str(theirs.fileno()), str(self._memory)],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # it finds what we find
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        _bound(ours, self._seconds)
+        self._process, self._pipe = process, ours
+        # Apart from the time for an image: a machine that is busy enough to start it late would refuse good ones.
+        if not self._ready(ours):
+            self.stop()
+            raise ImageError(
+                "No decoder starts on this machine.",
+                "Look whether it has memory and processes to spare; the image is tried again later.",
+            )
+        return ours
+
+    def _ready(self, pipe: Connection) -> bool:
+        """Tell a child what to do, and whether it says that it is ready."""
+        try:
+            pipe.send(self._prepare)
+            return pipe.poll(_START_SECONDS) and pipe.recv_bytes(0) == b""
+        except (EOFError, OSError):
+            return False
+
+
+def _bound(pipe: Connection, seconds: float) -> None:
+    """Let no call on a pipe wait for longer: a child that is stopped takes nothing, and sends no rest of a reply."""
+    limit = struct.pack("ll", *divmod(int(seconds * 1e6), 1_000_000))
+    with socket.socket(fileno=os.dup(pipe.fileno())) as ours:
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, limit)
+
+
+def _pixels(reply: bytes) -> NDArray[np.uint8]:
+    status, height, width = HEAD.unpack_from(reply)
+    body = memoryview(reply)[HEAD.size :]
+    if status == REFUSED:
+        problem, cure = json.loads(bytes(body))
+        raise ImageError(str(problem), str(cure))
+    return np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3)

@@ -1,0 +1,142 @@
+"""The commands ``clinical bench …``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["bench"]
+
+bench = typer.Typer(help="Measure speed, side by side, and print tables.", no_args_is_help=True)
+
+State = Literal["sqlite", "postgresql"]
+
+
+@bench.command("all")
+def bench_all() -> None:
+    """Run every benchmark, one after the other."""
+    bench_loop()
+    bench_round()
+    bench_embedding()
+    bench_decoding()
+    bench_smi()
+    bench_dashboard()
+
+
+@bench.command("loop")
+def bench_loop() -> None:
+    """Time from the Nth annotation to the new order, stage by stage."""
+    from clinical_backend.lab.benchmarks.loop import main as run
+
+    run()
+
+
+@bench.command("round")
+def bench_round() -> None:
+    """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    from clinical_backend.lab.benchmarks.round import main as run
+
+    run()
+
+
+@bench.command("embedding")
+def bench_embedding() -> None:
+    """Images per second, by engine and input size."""
+    from clinical_backend.lab.benchmarks.embedding import main as run
+
+    run()
+
+
+@bench.command("decoding")
+def bench_decoding() -> None:
+    """CPU time of decoding in child processes and in threads."""
+    from clinical_backend.lab.benchmarks.decoding import main as run
+
+    run()
+
+
+@bench.command("reliability")
+def bench_reliability(
+    kills: Annotated[int, typer.Option(help="How often one is killed; 35 is each at each point.", min=1)] = 35,
+    state: Annotated[State, typer.Option(help="Which database holds the state.")] = "postgresql",
+) -> None:
+    """Kill workers, server, Redis and PostgreSQL in rounds while a simulated reader annotates; count what was lost.
+
+    An interrupt (Ctrl+C) ends it early; what was tried until then is counted.
+    """
+    from clinical_backend.lab.benchmarks.reliability import main as run
+
+    run(kills, state)
+
+
+@bench.command("webhooks")
+def bench_webhooks(
+    rate: Annotated[int, typer.Option(help="Webhooks a second.", min=1)] = 200,
+    seconds: Annotated[int, typer.Option(help="For how long.", min=1)] = 20,
+    state: Annotated[State, typer.Option(help="Which database holds the state.")] = "postgresql",
+) -> None:
+    """Send the same webhook 50 times at once, then many a second while rounds run: refusals, latency and memory."""
+    from clinical_backend.lab.benchmarks.webhooks import main as run
+
+    run(rate, seconds, state)
+
+
+@bench.command("coverage")
+def bench_coverage() -> None:
+    """Simulate projects, and count how often the stated 95 % intervals hold the truth."""
+    from clinical_backend.lab.benchmarks.coverage import main as run
+
+    run()
+
+
+@bench.command("preannotation")
+def bench_preannotation() -> None:
+    """Serve simulated projects, and count the ticked classes that are right, and the rare cases with a wrong one."""
+    from clinical_backend.lab.benchmarks.preannotation import main as run
+
+    run()
+
+
+@bench.command("chances")
+def bench_chances() -> None:
+    """Set the chances of simulated queues against what came of them, beside the detector's scores."""
+    from clinical_backend.lab.benchmarks.chances import main as run
+
+    run()
+
+
+@bench.command("second-look")
+def bench_second_look() -> None:
+    """Flip labels of blood cells, and measure how high missed findings stand in the second look."""
+    from clinical_backend.lab.benchmarks.second_look import main as run
+
+    run()
+
+
+@bench.command("dashboard")
+def bench_dashboard() -> None:
+    """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""
+    from clinical_backend.lab.benchmarks.dashboard import main as run
+
+    run()
+
+
+@bench.command("smi")
+def bench_smi() -> None:
+    """Time every acquisition function beside submodlib."""
+    from clinical_backend.lab.benchmarks.smi import main as run
+
+    run()
+
+
+@bench.command("scale")
+def bench_scale(
+    points: Annotated[int, typer.Option(help="Images in the pool.", min=10_000)] = 1_000_000,
+    dimension: Annotated[int, typer.Option(help="Length of a feature.", min=2)] = 128,
+    ray: Annotated[bool, typer.Option(help="Also on a Ray of this machine.")] = False,
+) -> None:
+    """Time selection from a pool in 2 and 4 parts beside the whole, and count what moves between them."""
+    from clinical_backend.lab.benchmarks.scale import main as run
+
+    run(points, dimension, ray=ray)

@@ -1,0 +1,177 @@
+"""First paint of every page of a project with many tasks, in a browser, beside the server's own share.
+
+``clinical bench dashboard``
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.errors import ClinicalError
+from clinical_backend.learner.backbones.base import available_cpus
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.schema import Draw, Origin, QueuedTask, SuspectedLabel, TaskLabel
+from clinical_backend.storage.stores.stores import Stores
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["fill", "main"]
+
+_PAGES = ("", "/queue", "/exemplars", "/model", "/second-look", "/settings")
+_CLASSES = tuple(f"class {code}" for code in range(8))
+_ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS = 50, 500, 200, 200
+_REPEATS = 5
+_CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
+    + "".join(f'<Choice value="{name}"/>' for name in _CLASSES)
+    + "</Choices></View>"
+)
+_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+_RESPONSE = "performance.getEntriesByType('navigation')[0].responseEnd"
+
+
+def main(tasks: int = 100_000, labels: int = 20_000) -> None:
+    """Fill a database, open each page in a browser, and print the table."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra "dev"
+    except ImportError:
+        raise ClinicalError("Playwright is not installed.", "Install it: pip install '.[dev]'.") from None
+    chromium = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+    if chromium is None:
+        raise ClinicalError("There is no Chromium on the PATH.", "Install it: apt-get install chromium.")
+    table = Table(
+        title=f"Milliseconds, median of {_REPEATS}; {tasks:,} tasks, {labels:,} labels; {available_cpus()} CPUs",
+        caption="A browser without a cache; previews are left out, since no image is behind these tasks.",
+    )
+    for heading in ("page", "reply read", "first paint"):
+        table.add_column(heading, justify="left" if heading == "page" else "right")
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.in_folder(Path(folder))
+        fill(Stores(database), tasks, labels)
+        database.close()
+        # No Label Studio answers there: pages must not wait for it.
+        label_studio = f"http://127.0.0.1:{free_port()}"
+        with (
+            BackendServer(Path(folder), label_studio, "none", RECONCILE_SECONDS=3600) as server,
+            sync_playwright() as playwright,
+        ):
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            for page in _PAGES:
+                times = np.array([_open(browser, f"{server.url}/projects/1{page}") for _ in range(_REPEATS)])
+                table.add_row(page or "now and found", *(f"{statistics.median(column):.0f}" for column in times.T))
+            browser.close()
+    Console().print(table)
+
+
+def fill(stores: Stores, tasks: int, labels: int) -> None:
+    """Make a project with so many tasks and labels, of which 2 % are rare, and with queues of earlier rounds."""
+    generator = np.random.default_rng(0)
+    now = time.time()
+    stores.projects.register(1)
+    stores.images.synchronise(1, {task: f"/data/{task}.png" for task in range(1, tasks + 1)}, complete=True)
+    for number in range(1, _ROUNDS + 1):
+        stores.projects.request_round(1, "10 annotations were made or changed", delay=0.0)
+        row = stores.rounds.start(1)
+        if row is None:
+            raise ClinicalError("No round could be begun.", "This is a fault of the benchmark.")
+        chosen = generator.choice(tasks, _QUEUE, replace=False) + 1
+        stores.rounds.keep_queue(
+            [
+                QueuedTask(
+                    round_id=row.id,
+                    rank=rank,
+                    task_id=int(task),
+                    draw=Draw.AUDIT if rank % 10 == 9 else Draw.TARGET,
+                    predicted=_CLASSES[0],
+                    probability=0.5,
+                    rare_probability=0.3,
+                    nearest_exemplar=rank % _EXEMPLARS + 1,
+                    similarity=0.7,
+                )
+                for rank, task in enumerate(chosen)
+            ]
+        )
+        stores.rounds.publish(row, _report(number, tasks), _QUEUE)
+    answers = generator.choice(len(_CLASSES), labels, p=[0.02, *[0.14] * 7])
+    draws = generator.choice([Draw.AUDIT, Draw.TARGET], labels, p=[0.1, 0.9])
+    stores.labels.replace(
+        1,
+        [
+            TaskLabel(
+                project_id=1,
+                task_id=task + 1,
+                label=_CLASSES[answers[task]],
+                steer=int(task < _EXEMPLARS),
+                origin=Origin.QUEUE,
+                draw=draws[task],
+                round_number=1 + task * _ROUNDS // labels,
+                labelled_at=now - labels + task,
+            )
+            for task in range(labels)
+        ],
+    )
+    common = [task for task in range(labels) if answers[task]][:_SUSPECTS]
+    stores.labels.suspect(
+        1,
+        [
+            SuspectedLabel(
+                project_id=1,
+                task_id=task + 1,
+                label=_CLASSES[answers[task]],
+                suspicion=0.9,
+                rare_probability=0.8,
+                nearest_exemplar=1,
+                similarity=0.7,
+            )
+            for task in common
+        ],
+    )
+    stores.projects.change(1, label_config=_CONFIG, request=None, requested_at=None)
+
+
+def _report(number: int, tasks: int) -> dict[str, object]:
+    support = [100] * len(_CLASSES)
+    return {
+        "acquisition": "quality_diversity",
+        "reason": "exemplars tagged by readers",
+        "target": [_CLASSES[0]],
+        "newest_task": tasks,
+        "counts": {"pool": tasks, "unreadable": 0, "labelled": 400 * number, "queue": _QUEUE},
+        "seconds": {"sync": 1.0, "embed": 1.0, "fit": 1.0, "rank": 1.0, "publish": 1.0},
+        "promotion": {"promoted": True, "reason": "not worse beyond chance"},
+        "evaluation": {
+            "classes": list(_CLASSES),
+            "confusion": [[100 * (row == column) for column in range(8)] for row in range(8)],
+            "recall": [1.0] * 8,
+            "precision": [1.0] * 8,
+            "support": support,
+            "calibration": [{"predicted": share, "rare": share, "count": 100} for share in (0.1, 0.5, 0.9)],
+            "method": "By five-fold cross-validation.",
+        },
+        "notes": [],
+    }
+
+
+def _open(browser: Browser, address: str) -> tuple[float, float]:
+    """Return when the reply was read and when something was painted, in milliseconds after the request."""
+    # The pages forbid the evaluation of strings, by which the browser is asked here.
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, bypass_csp=True)
+    try:
+        page = context.new_page()
+        page.goto(address, wait_until="domcontentloaded")
+        page.wait_for_function(_FIRST_PAINT)
+        return float(page.evaluate(_RESPONSE)), float(page.evaluate(_FIRST_PAINT))
+    finally:
+        context.close()

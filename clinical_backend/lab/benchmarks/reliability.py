@@ -1,0 +1,220 @@
+"""What is lost while workers, the server, Redis and PostgreSQL are killed at every point of a round: counted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from clinical_backend.lab.servers.faults import POINTS
+from clinical_backend.lab.servers.installation import Trial, open_trial
+from clinical_backend.lab.demo.simulation import CLASS_CONTROL
+from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
+from clinical_backend.labelstudio.labeling.labels import read_labels
+from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.storage.schema import RoundState
+
+if TYPE_CHECKING:
+    from clinical_backend.storage.schema import Round
+
+__all__ = ["main"]
+
+_TASKS = 400
+_RARE = 40
+_READ_SECONDS = 3.0
+_AWAY = (0.0, 2.0)
+_VICTIMS = ("worker", "server", "Redis", "Redis, data lost")
+
+
+@dataclass
+class _Reading:
+    """What the simulated reader did and met."""
+
+    given: dict[int, str] = field(default_factory=dict)
+    not_served: int = 0
+    slowest: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Kill:
+    """What was killed while a round waited at a point, which queue was served then, and how long the next one took."""
+
+    victim: str
+    point: str
+    queue: str
+    seconds: float
+
+
+def main(kills: int, state: Literal["sqlite", "postgresql"]) -> None:
+    """Run the trial and print its tables."""
+    console = Console()
+    with open_trial(state, tasks=_TASKS, rare=_RARE) as trial:
+        reading, done = _kill_while_reading(trial, kills, console)
+        trial.ask()  # the reader's last labels may be too few for a round to be due: this one reads them all back
+        trial.settle()
+        console.print(_outcome(trial, reading, done, state))
+        console.print(_kills(done))
+
+
+def _kill_while_reading(trial: Trial, kills: int, console: Console) -> tuple[_Reading, list[_Kill]]:
+    draw = random.Random(0)
+    victims = _VICTIMS if trial.postgresql is None else (*_VICTIMS, "PostgreSQL")
+    pairs = list(itertools.product(POINTS, victims))
+    draw.shuffle(pairs)
+    ended = threading.Event()
+    done: list[_Kill] = []
+    with ThreadPoolExecutor(1) as readers:
+        reading = readers.submit(_read, trial, ended)
+        try:
+            for point, victim in itertools.islice(itertools.cycle(pairs), kills):
+                done.append(_kill(trial, victim, point, draw.uniform(*_AWAY)))
+                console.print(f"{len(done)}: {done[-1]}")
+        except KeyboardInterrupt:  # what was tried until now is worth counting
+            _restart(trial)
+        finally:
+            ended.set()
+    return reading.result(), done
+
+
+def _read(trial: Trial, ended: threading.Event) -> _Reading:
+    """Annotate what Label Studio serves, by the true labels, until the end."""
+    done = _Reading()
+    with LabelStudioClient(trial.client.url, trial.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
+        reader = Reader(client)
+        while not ended.wait(_READ_SECONDS):
+            task = reader.next(trial.id)
+            if task is None:
+                done.not_served += len(done.given) < _TASKS
+                continue
+            name = trial.demo.truth[task.id]
+            started = time.perf_counter()
+            reader.annotate(task, {CLASS_CONTROL: [name]})
+            done.slowest = max(done.slowest, time.perf_counter() - started)
+            done.given[task.id] = name
+    return done
+
+
+def _kill(trial: Trial, victim: str, point: str, away: float) -> _Kill:
+    """Have a round wait at a point, kill one, let the round go on, start the one again; wait for the next queue."""
+    faults = trial.workers.faults
+    faults.hold_at(point)
+    trial.ask()
+    worker = trial.wait(lambda: faults.held_at(point), f"No round came to {point}.")
+    held, before = trial.rounds()[-1], trial.stores.rounds.published(trial.id)
+    started = time.time()
+    if victim == "worker":
+        os.kill(worker, signal.SIGKILL)
+    elif victim == "server":
+        trial.backend.kill()
+    elif victim == "PostgreSQL" and trial.postgresql is not None:
+        trial.postgresql.kill()
+    else:
+        trial.redis.kill()
+    served = trial.client.project(trial.id).model_version
+    stored = trial.client.model_versions(trial.id).get(served, 0)
+    faults.release(point)
+    time.sleep(away)
+    _restart(trial, empty=victim == "Redis, data lost")
+    queue = _name(trial, served, stored, before, held)
+    published = trial.wait(lambda: _published_since(trial, started), f"No queue came after {victim} died at {point}.")
+    return _Kill(victim, point, queue, published - started)
+
+
+def _name(trial: Trial, served: str, stored: int, before: Round | None, held: Round) -> str:
+    """Say which queue readers were served from, as Label Studio held it when the victim was dead."""
+    known = {row.version: name for row, name in ((before, "old"), (held, "new")) if row is not None}
+    row = next((row for row in (before, held) if row is not None and row.version == served), None)
+    whole = row is not None and stored == len(trial.stores.rounds.queue(row.id))
+    return known[served] if whole else "MIXED"
+
+
+def _published_since(trial: Trial, moment: float) -> float | None:
+    """Return when the first round after a moment was published; ``None`` while none was."""
+    ends = [row.finished_at for row in trial.rounds() if row.state is RoundState.PUBLISHED]
+    return min((end for end in ends if end is not None and end > moment), default=None)
+
+
+def _restart(trial: Trial, *, empty: bool = False) -> None:
+    """Start again what was killed; workers come back by themselves."""
+    for point in POINTS:
+        trial.workers.faults.release(point)
+    if not trial.redis.running:
+        trial.redis.start(empty=empty)
+    if trial.postgresql is not None and not trial.postgresql.running:
+        trial.postgresql.start()
+    if trial.backend.process_id is None:
+        trial.backend.start()
+
+
+def _outcome(trial: Trial, reading: _Reading, kills: list[_Kill], state: str) -> Table:
+    rounds = trial.rounds()
+    states = [row.state for row in rounds]
+    project = trial.client.project(trial.id)
+    there = read_labels(read_scheme(project.label_config), trial.client.annotated_tasks(trial.id)).classes
+    known = {task: entry.label for task, entry in trial.stores.labels.all(trial.id).items() if entry.label}
+    published = trial.stores.rounds.published(trial.id)
+    version, queue = (published.version, trial.stores.rounds.queue(published.id)) if published else ("", [])
+    queues = [kill.queue for kill in kills]
+    rows: list[tuple[str, object]] = [
+        ("annotations given", len(reading.given)),
+        ("of them missing or wrong in Label Studio", sum(there.get(t) != c for t, c in reading.given.items())),
+        (
+            "labels in Label Studio / in the backend / different",
+            f"{len(there)} / {len(known)} / {_differ(there, known)}",
+        ),
+        ("queue while one was dead: old and whole / new and whole", f"{queues.count('old')} / {queues.count('new')}"),
+        ("queue while one was dead: neither", queues.count("MIXED")),
+        ("times that the reader was served nothing while tasks were left", reading.not_served),
+        ("longest that one annotation took, s", f"{reading.slowest:.1f}"),
+        ("rounds published", states.count(RoundState.PUBLISHED)),
+        ("rounds cut off, and run again", states.count(RoundState.ABANDONED)),
+        ("rounds failed, and run again", states.count(RoundState.FAILED)),
+        ("rounds left running", states.count(RoundState.RUNNING)),
+        ("rounds that ran at the same time as another", _overlaps(rounds)),
+        ("Label Studio serves the published queue", "yes" if project.model_version == version else "NO"),
+        (
+            "its predictions there / its tasks",
+            f"{trial.client.model_versions(trial.id).get(version, 0)} / {len(queue)}",
+        ),
+    ]
+    table = Table(title=f"{len(kills)} kills while a reader annotates; state in {state}")
+    table.add_column("counted")
+    table.add_column("", justify="right")
+    for name, value in rows:
+        table.add_row(name, str(value))
+    return table
+
+
+def _differ(there: dict[int, str], known: dict[int, str]) -> int:
+    return sum(there.get(task) != known.get(task) for task in there.keys() | known.keys())
+
+
+def _overlaps(rounds: list[Round]) -> int:
+    return sum(later.started_at < (earlier.finished_at or 0.0) for earlier, later in itertools.pairwise(rounds))
+
+
+def _kills(kills: list[_Kill]) -> Table:
+    """Count kills by victim and point, and say how long it took until the next queue was published."""
+    victims = sorted({kill.victim for kill in kills})
+    waits = {victim: [kill.seconds for kill in kills if kill.victim == victim] for victim in victims}
+    table = Table(title="Kills by point of the round, and seconds until the next queue was published")
+    table.add_column("point")
+    for victim in victims:
+        table.add_column(victim, justify="right")
+    for point in POINTS:
+        here = [kill.victim for kill in kills if kill.point == point]
+        table.add_row(point, *(str(here.count(victim)) for victim in victims))
+    table.add_row("seconds: median", *(f"{statistics.median(waits[victim]):.1f}" for victim in victims))
+    table.add_row("seconds: most", *(f"{max(waits[victim]):.1f}" for victim in victims))
+    return table

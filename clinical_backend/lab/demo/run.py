@@ -1,0 +1,149 @@
+"""The demonstration: the loop on a real Label Studio, from an empty folder to a turned queue."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.demo.dataset import Dataset, load_dataset
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.demo.report import make_table, save_plot
+from clinical_backend.lab.demo.simulation import CLASS_CONTROL, Outcome, read_project
+from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.connection.connect import connect
+from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
+from clinical_backend.lab.plotting import pyplot
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.records import Project
+
+__all__ = ["DemoProject", "create_demo_project", "run_demo"]
+
+_FOLDER = Path(".demo")
+_SIZE = 600
+_RARE = 21
+_EXEMPLARS = 3
+_BATCH = 10
+
+
+class DemoProject:
+    """A project of labelled images in Label Studio, with the truth that only the simulated reader knows."""
+
+    def __init__(self, project: Project, truth: dict[int, str], rare: str) -> None:
+        self.project = project
+        self.truth = truth
+        self.rare = rare
+
+
+def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | None = None) -> list[Outcome]:
+    """Start everything, let the simulated reader annotate, and show what it met.
+
+    Parameters
+    ----------
+    seed
+        Which images; each repeat takes the next seed.
+    labels
+        How many tasks the reader annotates.
+    repeats
+        How many projects it reads, for a mean and its spread.
+    stay
+        Whether to stay up afterwards for a person to go on; by default where there is a terminal.
+    """
+    pyplot()
+    console = Console()
+    folder = _FOLDER.absolute()
+    outcomes = []
+    console.print("Starting Label Studio; its first start takes one to two minutes …")
+    with LabelStudioServer(folder / "label-studio", cache=folder / "cache", fast_imports=True) as server:
+        api_key = server.account.token
+        # A minute and a half of adaptation would end after the reader has, and share the CPU until then.
+        settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, "ADAPTATION": "off"}
+        with (
+            LabelStudioClient(server.url, api_key) as client,
+            BackendServer(folder / "backend", server.url, api_key, **settings) as backend,
+        ):
+            for number in range(seed, seed + repeats):
+                dataset = load_dataset(_SIZE, _RARE, number, folder / "data")
+                demo = create_demo_project(client, server, dataset, f"Rare cells first {number}")
+                connect(client, demo.project.id, backend_url=backend.url)
+                console.print(
+                    f"[bold]{dataset.origin}[/]: {_SIZE} images, {_RARE} of class {dataset.classes[0]!r}."
+                    f" Label Studio {server.url}, backend {backend.url}, project {demo.project.id} connected."
+                )
+                outcomes.append(_read(console, client, backend, demo, labels))
+            _show(console, [outcome.found for outcome in outcomes], dataset.origin, folder / "found.png")
+            if stay if stay is not None else sys.stdin.isatty():
+                _stay(console, server, demo)
+    return outcomes
+
+
+def create_demo_project(
+    client: LabelStudioClient, server: LabelStudioServer, dataset: Dataset, title: str
+) -> DemoProject:
+    """Write the images where Label Studio serves them, and make a project of them."""
+    name = uuid.uuid4().hex[:8]
+    folder = server.files / name
+    folder.mkdir(parents=True)
+    choices = "".join(f'<Choice value="{label}"/>' for label in dataset.classes)
+    config = (
+        '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
+        f'  <Choices name="{CLASS_CONTROL}" toName="image" choice="single">{choices}</Choices>\n</View>'
+    )
+    project = client.create_project(title, with_exemplar_control(config))
+    client.serve_local_files(project.id, str(folder))
+    tasks = []
+    for number, pixels in enumerate(dataset.images):
+        Image.fromarray(pixels).save(folder / f"{number:04}.png")
+        tasks.append({"data": {"image": f"/data/local-files/?d={name}/{number:04}.png"}})
+    ids = client.import_tasks(project.id, tasks)
+    truth = {task: dataset.classes[label] for task, label in zip(ids, dataset.labels, strict=True)}
+    return DemoProject(client.project(project.id), truth, dataset.classes[0])
+
+
+def _read(
+    console: Console, client: LabelStudioClient, backend: BackendServer, demo: DemoProject, labels: int
+) -> Outcome:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("first round: every image is embedded", total=labels)
+
+        def show(outcome: Outcome, name: str) -> None:
+            text = f"round {outcome.rounds[-1]}: {outcome.found[-1]} rare met, now: {name}"
+            bar.update(task, completed=len(outcome.found), description=text)
+            if not console.is_terminal and len(outcome.found) % _BATCH == 0:
+                console.print(f"{len(outcome.found)} labels, {text}")
+
+        return read_project(
+            client,
+            backend,
+            demo.project.id,
+            demo.truth,
+            demo.rare,
+            exemplars=_EXEMPLARS,
+            labels=labels,
+            batch=_BATCH,
+            progress=show,
+        )
+
+
+def _show(console: Console, found: list[list[int]], origin: str, plot: Path) -> None:
+    pool, rare = _SIZE - _EXEMPLARS, _RARE - _EXEMPLARS
+    console.print(make_table(found, pool, rare))
+    save_plot(found, pool, rare, origin, plot)
+    console.print(f"Plot: {plot}")
+
+
+def _stay(console: Console, server: LabelStudioServer, demo: DemoProject) -> None:
+    account = server.account
+    console.print(
+        f"\nGo on yourself: [bold]{server.url}/projects/{demo.project.id}/data[/]"
+        f"\n  user {account.email}   password {account.password}\nPress Enter to end."
+    )
+    sys.stdin.readline()

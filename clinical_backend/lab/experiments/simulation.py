@@ -1,0 +1,179 @@
+"""One simulated project: a reader who labels, round after round, what a strategy puts first."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.lab.experiments.strategies import LIVE, Situation, order
+from clinical_backend.learner.evaluation.metrics import evaluate
+from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.strategy.fit import Fit, fit
+from clinical_backend.strategy.target import find_target
+from clinical_backend.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.lab.experiments.datasets import LabelledImages
+    from clinical_backend.lab.experiments.learners import Learner
+    from clinical_backend.lab.experiments.protocol import Draw, Protocol
+    from clinical_backend.strategy.order import RankedTask
+
+__all__ = ["CHECKPOINTS", "Outcome", "simulate"]
+
+CHECKPOINTS = (50, 100, 200, 300)
+"""Labels after which the classifier is measured, beside the start and the end."""
+
+
+@dataclass
+class Outcome:
+    """What a simulated reader met.
+
+    Attributes
+    ----------
+    rare
+        Rare cases in the pool that could be found.
+    found
+        How many of them were found after each label.
+    classes_found
+        The same by rare class, at the end.
+    measured
+        The classifier on the held-out images, by number of labels.
+    chosen
+        What chose each batch.
+    seconds
+        Of fit and rank in each round.
+    """
+
+    rare: int
+    found: list[int] = field(default_factory=list)
+    classes_found: dict[str, int] = field(default_factory=dict)
+    measured: dict[int, dict[str, float | None]] = field(default_factory=dict)
+    chosen: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def simulate(
+    protocol: Protocol,
+    drawn: Draw,
+    data: LabelledImages,
+    learner: Learner,
+    strategy: str,
+    *,
+    seed: int,
+    witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
+) -> Outcome:
+    """Run the rounds of one project with the code of the live round: target, fit, rank.
+
+    The reader tags the exemplars at the start; where there are none, the first case of each rare class
+    that is met. Where the lead names the rare classes, they are looked for from their first case on.
+
+    Parameters
+    ----------
+    learner
+        Makes the features.
+    witness
+        Called with each queue of the live round, before it is labelled.
+    """
+    settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
+    project = _Project(protocol, drawn, data)
+    outcome = Outcome(project.rare_left(), classes_found=dict.fromkeys(drawn.rare_classes, 0))
+    checkpoints = {0, protocol.labels, *(stop for stop in CHECKPOINTS if stop < protocol.labels)}
+
+    for number in count(1):
+        started = time.perf_counter()
+        target = find_target(
+            project.labels,
+            project.exemplars,
+            (),
+            drawn.rare_classes if protocol.named else (),
+            data.classes,
+            targeted=project.targeted,
+        )
+        features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
+        parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
+        pool, query, labelled = (
+            FeaturedTasks(tasks, features[tasks], parts)
+            for tasks in map(_indices, (project.pool(), target.query, project.labels))
+        )
+        if strategy == LIVE:
+            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, pool=pool, query=query)
+        else:
+            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, judge=False)
+        if own is not None:
+            fitted = replace(fitted, classifier=own)
+        seconds = time.perf_counter() - started
+        given = len(outcome.found)
+        if given in checkpoints:
+            outcome.measured[given] = _measure(fitted, data, features, drawn)
+        if given >= protocol.labels or not len(pool):
+            break
+        batch = min(protocol.batch, min(stop for stop in checkpoints if stop > given) - given)
+        rare = project.is_rare[pool.tasks]
+        situation = Situation(settings, target, fitted, pool, query, labelled, number, rare)
+        started = time.perf_counter()
+        places, seeks, chosen = order(strategy, situation, batch, witness)
+        outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
+        outcome.chosen.append(chosen)
+        for task, sought in zip(pool.tasks[places].tolist(), seeks.tolist(), strict=False):
+            project.annotate(task, outcome, sought=sought)
+    return outcome
+
+
+class _Project:
+    """What a simulated project holds, and what its reader knows."""
+
+    def __init__(self, protocol: Protocol, drawn: Draw, data: LabelledImages) -> None:
+        self._drawn = drawn
+        self._tags_first_cases = not protocol.exemplars
+        self._names = [data.classes[code] for code in data.labels]
+        self.is_rare = np.isin(data.labels, [data.classes.index(name) for name in drawn.rare_classes])
+        self.labels = {int(task): self._names[task] for task in [*drawn.exemplars, *drawn.initial]}
+        self.exemplars = [int(task) for task in drawn.exemplars]
+        self.targeted: set[int] = set()
+
+    def pool(self) -> list[int]:
+        """Return the tasks without a label."""
+        return [int(task) for task in self._drawn.pool if int(task) not in self.labels]
+
+    def rare_left(self) -> int:
+        """Return how many rare cases are in the pool."""
+        return int(self.is_rare[self.pool()].sum())
+
+    def annotate(self, task: int, outcome: Outcome, *, sought: bool) -> None:
+        """Label a task by the truth, and tag it if it is the first case of its class that anyone met."""
+        name = self.labels[task] = self._names[task]
+        if sought:
+            self.targeted.add(task)
+        if self.is_rare[task]:
+            outcome.classes_found[name] += 1
+            if self._tags_first_cases and outcome.classes_found[name] == 1:
+                self.exemplars.append(task)
+        outcome.found.append(sum(outcome.classes_found.values()))
+
+
+def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:
+    return np.asarray(list(tasks), dtype=np.int64)
+
+
+def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Draw) -> dict[str, float | None]:
+    """Return the classifier's measures on the held-out images; a class that it never saw has probability 0."""
+    known = fitted.probabilities(features[drawn.test])
+    if known is None:
+        return {}
+    probabilities = np.zeros((len(known), len(data.classes)))
+    probabilities[:, [data.classes.index(name) for name in fitted.classes]] = known
+    found = evaluate(data.labels[drawn.test], probabilities, data.classes, rare=drawn.rare_classes)
+    return {
+        "average_precision": found.rare_average_precision,
+        "recall_at_specificity": found.rare_recall_at_specificity,
+        "balanced_accuracy": found.balanced_accuracy,
+        "accuracy": found.accuracy,
+    }

@@ -1,0 +1,141 @@
+"""What is compared: the live round's own choice, every acquisition function alone, and the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.acquisition import FUNCTIONS, NAMES, Embedding, select
+from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.strategy.order import rank
+from clinical_backend.storage.schema import Draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.strategy.target import Target
+    from clinical_backend.settings import Settings
+
+__all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
+
+LIVE = "auto"
+_OF_RARE = frozenset({"p_rare", "quality_diversity"})
+_OF_BELIEF = frozenset({"entropy", "margin", "least_confidence", "badge"}) | _OF_RARE
+_PLAIN = ("flqmi", "gcmi", "com", "flvmi", "logdetmi")
+
+STRATEGIES = (
+    LIVE,
+    "oracle",
+    *(name for name in NAMES if name not in FUNCTIONS),
+    *(f"{name}@features" for name in _PLAIN),
+    *(f"{name}@distil" for name in _PLAIN),
+)
+"""``auto`` is the live round. ``NAME@features`` is an SMI function on features, ``NAME@distil`` as DISTIL runs
+it: on gradients under the most likely labels, whatever the classifier is worth. ``oracle`` knows the truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a strategy may look at when it orders the pool.
+
+    Attributes
+    ----------
+    settings, target, fitted, pool, query, labelled
+        As in the live round.
+    number
+        Of the round.
+    rare
+        Whether each task of the pool is rare, for the oracle.
+    """
+
+    settings: Settings
+    target: Target
+    fitted: Fit
+    pool: FeaturedTasks
+    query: FeaturedTasks
+    labelled: FeaturedTasks
+    number: int
+    rare: NDArray[np.bool_]
+
+
+def order(
+    strategy: str,
+    situation: Situation,
+    budget: int,
+    witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+    """Return the places in the pool of the next ``budget`` tasks, which of them seek the target, and what chose them.
+
+    A strategy that needs a classifier goes by the exemplars (FLQMI on features) while there is none that
+    knows rare and common classes; one that seeks no class is random until then.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When there is no such strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise InvalidArgumentError(
+            "strategy", f"there is no strategy {strategy!r}.", f"Choose one of {', '.join(STRATEGIES)}."
+        )
+    if strategy == LIVE:
+        return _live(situation, budget, witness)
+    seeks = np.full(budget, bool(situation.target.query))
+    if strategy == "oracle":
+        return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
+    name, _, way = strategy.partition("@")
+    way = "features" if name == "nearest" else way
+    fitted, pool = situation.fitted, situation.pool
+    believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
+    if (name in _OF_RARE or way) and not (believes and (name in _OF_RARE or way == "distil")):
+        name, way = (name if way == "features" else "flqmi"), "features"
+    elif name in _OF_BELIEF and fitted.classifier is None:
+        name = "random"
+    if way == "features" and not len(situation.query):
+        name, way = "random", ""
+    embedding, query = Embedding(pool.features), None
+    if way == "features":
+        centre = pool.features.mean(axis=0, keepdims=True)
+        embedding, query = Embedding(pool.features - centre), Embedding(situation.query.features - centre)
+    elif way == "distil" or name == "badge":
+        assert fitted.classifier is not None
+        embedding = Embedding(pool.features, residuals=fitted.classifier.residuals(pool.features))
+        query = Embedding(situation.query.features, residuals=fitted.query_residuals(situation.query))
+    selection = select(
+        name,
+        embedding,
+        query,
+        budget=budget,
+        probabilities=fitted.probabilities(pool.features),
+        rare_classes=fitted.rare_columns or None,
+        labelled=Embedding(situation.labelled.features) if len(situation.labelled) else None,
+        seed=situation.settings.seed * 1000 + situation.number,
+    )
+    return selection.indices, seeks, f"{name}@{way}" if way else name
+
+
+def _live(
+    situation: Situation, budget: int, witness: Callable[[Situation, Sequence[RankedTask]], None] | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+    choice, ranked = rank(
+        situation.settings.model_copy(update={"queue_size": budget}),
+        situation.target,
+        situation.fitted,
+        pool=situation.pool,
+        labelled=situation.labelled,
+        query=situation.query,
+        counter_exemplars=FeaturedTasks(situation.pool.tasks[:0], situation.pool.features[:0]),
+        round_number=situation.number,
+    )
+    if witness is not None:
+        witness(situation, ranked)
+    places = {int(task): place for place, task in enumerate(situation.pool.tasks)}
+    order = np.asarray([places[item.task_id] for item in ranked], dtype=np.int64)
+    return order, np.asarray([item.draw is Draw.TARGET for item in ranked]), choice.acquisition

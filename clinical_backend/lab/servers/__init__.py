@@ -1,0 +1,1 @@
+"""Real servers of one's own, for the demonstration, tests and benchmarks."""

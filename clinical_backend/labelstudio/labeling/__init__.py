@@ -1,0 +1,1 @@
+"""What a labeling config asks, and what readers answered."""

@@ -1,0 +1,165 @@
+"""One answer: which class it names, or why none can be read from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.text import counted, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+    from clinical_backend.labelstudio.records import Annotation
+
+__all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "why_unread"]
+
+_PATH = " / "
+_SERVED_NO_MORE = "Nobody is served these tasks, and nothing is learnt from them."
+_ASK_AGAIN = 'Let readers open them again, or delete the answers; required="true" asks for a class.'
+
+
+class Why(StrEnum):
+    """Why no class can be read from an answer, what speaks most against the config first."""
+
+    OTHER_CONTROL = "it is an answer of a control that the labeling config does not have"
+    NOT_LEARNT = "it chooses only in a control that is not learnt"
+    OTHER_FORM = "what it holds for the control of the classes is no choice"
+    UNKNOWN = "it names a class that the labeling config does not have"
+    SEVERAL = "it names several classes"
+    NO_CLASS = "it names no class"
+    EMPTY = "it is empty"
+    WITHHELD = "Label Studio fails in giving it (status 500), since it holds what is no text"
+
+
+_PROBLEMS = {
+    Why.OTHER_CONTROL: (
+        "{tasks} no class: the answers are of {named}, and the labeling config has no such control.",
+        "Call the control so in the labeling config, or import the answers again with from_name {control}.",
+    ),
+    Why.NOT_LEARNT: (
+        "{tasks} no class in {control}, which is learnt: the answers are of {named}.",
+        "If that is the control to learn, name it in CLASS_CONTROL or on the project's page.",
+    ),
+    Why.OTHER_FORM: (
+        "{tasks} no class: what stands there for {control} is no choice.",
+        'Import the answers again with "value": {{"choices": ["…"]}}.',
+    ),
+    Why.NO_CLASS: ("{tasks} no class chosen.", _ASK_AGAIN),
+    Why.EMPTY: ("{tasks} an empty answer.", _ASK_AGAIN),
+    Why.WITHHELD: (
+        "{tasks} an answer that Label Studio fails in giving (status 500), since it holds what is no text.",
+        "Delete these answers, and import them again without half characters.",
+    ),
+}
+"""What is said of each, and the cure; of unknown classes each answer is counted instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Why the class of an answered task cannot be read.
+
+    Attributes
+    ----------
+    why
+        The reason.
+    detail
+        The control or the class that it is about; empty where it is about none.
+    """
+
+    why: Why
+    detail: str = ""
+
+    def __str__(self) -> str:
+        named = f": '{shown(self.detail)}'" if self.detail else ""
+        return f"The answer has no readable class: {self.why}{named}."
+
+
+def chosen(annotation: Annotation, control: str | None, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what an annotation chooses in a control.
+
+    One choice may stand as a text by itself, and a path through nested choices as a list: of that its last part counts
+    where it is a known choice, and else the path as a whole.
+
+    Parameters
+    ----------
+    control
+        Its name.
+    known
+        Choices that the control has.
+    """
+    values = (value for value in _values(annotation, control) if isinstance(value, dict))
+    found = [name for value in values for name in _names(value.get("choices", value.get("taxonomy")), known)]
+    return tuple(dict.fromkeys(found))
+
+
+def class_of(scheme: LabelingScheme, annotation: Annotation) -> str | None:
+    """Return the class that an answer names; ``None`` where it names none, several, or one that is unknown."""
+    names = chosen(annotation, scheme.class_control, scheme.classes)
+    return names[0] if len(names) == 1 and names[0] in scheme.classes else None
+
+
+def why_unread(scheme: LabelingScheme, annotation: Annotation) -> Unread:
+    """Return why :func:`class_of` reads no class from an answer."""
+    names = chosen(annotation, scheme.class_control, scheme.classes)
+    if names:
+        why = Why.UNKNOWN if len(names) == 1 else Why.SEVERAL
+        return Unread(why, ", ".join(names) + _meant(scheme, names))
+    if any(True for _ in _values(annotation, scheme.class_control)):
+        return Unread(Why.OTHER_FORM, scheme.class_control)
+    controls = [name for region in annotation.result if isinstance(name := region.get("from_name"), str)]
+    foreign = next((name for name in controls if name not in scheme.controls), None)
+    if foreign is not None:
+        return Unread(Why.OTHER_CONTROL, foreign)
+    other = next((name for name in controls if name in scheme.not_learnt), None)
+    if other is not None:
+        return Unread(Why.NOT_LEARNT, other)
+    return Unread(Why.NO_CLASS if annotation.result else Why.EMPTY)
+
+
+def problems_of(unread: Mapping[int, Unread], class_control: str) -> Iterator[tuple[str, str]]:
+    """Yield what a person should know of tasks whose class cannot be read: problems, each with its cure.
+
+    Parameters
+    ----------
+    unread
+        By task.
+    class_control
+        The control that holds the classes.
+    """
+    for why, (problem, cure) in _PROBLEMS.items():
+        details = Counter(one.detail for one in unread.values() if one.why is why)
+        if count := details.total():
+            tasks = "1 answered task has" if count == 1 else f"{count} answered tasks have"
+            words = {"tasks": tasks, "named": counted(details), "control": repr(class_control)}
+            yield problem.format(**words), f"{cure.format(**words)} {_SERVED_NO_MORE}"
+
+
+def _values(annotation: Annotation, control: str | None) -> Iterator[Any]:
+    """Yield what the regions of a control hold, whatever it is."""
+    for region in annotation.result:
+        if control is not None and region.get("from_name") == control:
+            yield region.get("value")
+
+
+def _names(value: object, known: Sequence[str]) -> Iterator[str]:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, list):
+            parts = [str(part) for part in item if isinstance(part, str | int | float)]
+            if parts:
+                yield parts[-1] if parts[-1] in known else _PATH.join(parts)
+        elif isinstance(item, str | int | float) and item != "":
+            yield str(item)
+
+
+def _meant(scheme: LabelingScheme, names: Sequence[str]) -> str:
+    """Return which class may be meant by a name that differs in case or spaces, or is what readers are shown."""
+    if len(names) != 1:
+        return ""
+    plain = " ".join(names[0].split()).casefold()
+    shown_names = dict(scheme.displayed) | {name: name for name in scheme.classes}
+    near = next((name for text, name in shown_names.items() if " ".join(text.split()).casefold() == plain), None)
+    return "" if near is None else f" (for {near}?)"

@@ -1,0 +1,366 @@
+"""Labeling configs: which control holds the classes, and with which one readers tag exemplars."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
+
+from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.labelstudio.labeling.fields import ImageValue
+from clinical_backend.labelstudio.labeling.tags import (
+    EXAMPLE,
+    ClassControl,
+    Tags,
+    attributes_of,
+    choices_of,
+    is_for_other_tools,
+    parse,
+)
+from clinical_backend.text import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from xml.etree.ElementTree import Element
+
+__all__ = [
+    "LESS_LIKE_THIS",
+    "MORE_LIKE_THIS",
+    "REASON_CONTROL",
+    "LabelingScheme",
+    "choice_result",
+    "class_controls",
+    "has_reason_control",
+    "nearest_classes",
+    "read_scheme",
+    "text_result",
+    "with_exemplar_control",
+]
+
+MORE_LIKE_THIS = "more like this"
+LESS_LIKE_THIS = "not like this"
+REASON_CONTROL = "reason"
+"""Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
+
+_NEAREST = 3
+_NEGATIVE = re.compile(r"(not|no|less|unlike|counter)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingScheme:
+    """What a labeling config asks of its readers, as far as this package uses it.
+
+    Attributes
+    ----------
+    image_name
+        Name of the ``Image`` tag.
+    image_field
+        Field of a task's data that holds the image's address, such as ``image`` or ``case.image``; text around fields
+        as the labeling config writes it, such as ``https://host/$id``. See :meth:`address_of`.
+    class_control
+        Name of the ``Choices`` that holds the classes.
+    classes
+        The classes as they stand in annotations, in the order of the config: a choice's ``alias`` where it
+        has one, else its ``value``.
+    exemplar_control
+        Name of the ``Choices`` that tags exemplars; ``None`` where there is none.
+    more_value, less_value
+        Its choices that tag an exemplar and a counter-exemplar; ``None`` where there is none.
+    reason_control
+        Name of the ``TextArea`` that shows why a task is in the queue; ``None`` where there is none whose text Label
+        Studio leaves out of the answer.
+    not_learnt
+        Names of other controls on images that a person may expect to be learnt, in the order of the config.
+    controls
+        Names of all controls, repeated ones left out.
+    displayed
+        What readers are shown of a class that has an alias, and the class.
+    """
+
+    image_name: str
+    image_field: str
+    class_control: str
+    classes: tuple[str, ...]
+    exemplar_control: str | None = None
+    more_value: str | None = None
+    less_value: str | None = None
+    reason_control: str | None = None
+    not_learnt: tuple[str, ...] = ()
+    controls: frozenset[str] = field(default=frozenset(), compare=False)
+    displayed: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def image_value(self) -> ImageValue:
+        """Where the image's address stands in a task's data."""
+        return ImageValue(self.image_field if "$" in self.image_field else f"${self.image_field}")
+
+    def address_of(self, data: Mapping[str, Any]) -> str:
+        """Return the address of the image in a task's data, as Label Studio's page resolves it; empty for none."""
+        return self.image_value.address(data)
+
+    @property
+    def learnt(self) -> str:
+        """Which control is learnt, and which are not, as a sentence."""
+        text = f"Readers choose one of {len(self.classes)} classes in {self.class_control!r}"
+        if self.not_learnt:
+            text += f", which is learnt; {listed(self.not_learnt)} {'is' if len(self.not_learnt) == 1 else 'are'} not"
+        return f"{text}."
+
+
+def read_scheme(
+    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
+) -> LabelingScheme:
+    """Find the classes and the exemplar control in a labeling config.
+
+    Parsed by defusedxml: the official SDK's interface takes two seconds to import, which every server process would
+    pay.
+
+    Parameters
+    ----------
+    label_config
+        The project's XML.
+    exemplar_control
+        Name of the ``Choices`` that tags exemplars. Of its values, the first that reads like a refusal
+        ("not like this") tags counter-exemplars, or failing that the second; the first other one tags
+        exemplars.
+    class_control
+        Name of the ``Choices`` that holds the classes; by default the first one on an ``Image`` with
+        ``choice="single"`` (the default) that is about the whole image and has the same classes for all tasks.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the config is not one that an image classifier can learn from, or has no control of that name.
+    """
+    tags = Tags(label_config)
+    tags.require_image()
+    control, others = _class_control(tags, exemplar_control, class_control or None)
+    name, image_name = control.name, control.element.get("toName", "")
+    image_field = _field(tags.images[image_name])
+    classes = choices_of(control.element)
+    if len(classes) < 2:
+        raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
+    tagging = next((element for element in tags.controls if element.get("name") == exemplar_control), None)
+    if tagging is not None and (
+        tagging.tag != "Choices" or is_for_other_tools(tagging) or tagging.get("toName") != image_name
+    ):
+        raise LabelingConfigError(
+            f"The control {exemplar_control!r} is no Choices on the image {image_name!r}.",
+            "Rename it, or name another control in EXEMPLAR_CONTROL.",
+        )
+    more, less = (None, None) if tagging is None else _steering(choices_of(tagging))
+    return LabelingScheme(
+        image_name,
+        image_field,
+        name,
+        classes,
+        None if tagging is None else exemplar_control,
+        more,
+        less,
+        _reason_control(tags, name, image_name),
+        not_learnt=tuple(other.name for other in others if other.holds_classes),
+        controls=tags.control_names,
+        displayed=_displayed(control.element),
+    )
+
+
+def class_controls(label_config: str, exemplar_control: str = "exemplar") -> tuple[str, ...]:
+    """Return the names of the controls that classes can be learnt from, in the order of the labeling config.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the config cannot be read at all.
+    """
+    found = Tags(label_config).class_controls(exemplar_control)
+    return tuple(control.name for control in found if control.refusal is None)
+
+
+def nearest_classes(name: str, classes: Sequence[str]) -> str:
+    """Return a sentence on which classes a name that none has may mean; empty where none is near.
+
+    A name with commas that was given as plain text arrives as its parts.
+    """
+    whole = next((one for one in classes if "," in one and name in [part.strip() for part in one.split(",")]), None)
+    if whole is not None:
+        return f" {whole!r} has a comma: give it as a JSON list, as in {json.dumps([whole], ensure_ascii=False)}."
+    plain = {" ".join(one.split()).casefold(): one for one in classes}
+    near = [plain[text] for text in get_close_matches(" ".join(name.split()).casefold(), plain, n=_NEAREST)]
+    return f" Nearest: {listed(near)}." if near else ""
+
+
+def has_reason_control(label_config: str) -> bool:
+    """Tell whether a labeling config has a text of the name that reasons are written into, whatever it is like."""
+    return any(text.get("name") == REASON_CONTROL for text in parse(label_config).iter("TextArea"))
+
+
+def with_exemplar_control(
+    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
+) -> str:
+    """Return the config with a control for tagging exemplars added; all else stays as it is written.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the config is not one that :func:`read_scheme` accepts, or gives no place for the control.
+    """
+    scheme = read_scheme(label_config, exemplar_control, class_control)
+    if scheme.exemplar_control is not None:
+        return label_config
+    end = _end_of_root(label_config)
+    head, tail = label_config[:end], label_config[end:]
+    control = (
+        f'  <Choices name={quoteattr(exemplar_control)} toName={quoteattr(scheme.image_name)} choice="multiple"'
+        f' required="false" showInline="true">\n'
+        f'    <Choice value="{MORE_LIKE_THIS}"/>\n    <Choice value="{LESS_LIKE_THIS}"/>\n'
+        "  </Choices>\n"
+    )
+    separator = "" if head.endswith("\n") else "\n"
+    extended = f"{head}{separator}{control}{tail}"
+    if read_scheme(extended, exemplar_control, class_control).exemplar_control is None:
+        raise LabelingConfigError("The exemplar control cannot be added to this labeling config.", EXAMPLE)
+    return extended
+
+
+def choice_result(scheme: LabelingScheme, class_name: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that chooses a class; without a score, which would be read as a confidence.
+
+    Parameters
+    ----------
+    scheme
+        Of the project.
+    class_name
+        One of ``scheme.classes``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When the class is unknown: Label Studio would refuse the whole import.
+    """
+    if class_name not in scheme.classes:
+        raise InvalidArgumentError(
+            "class_name",
+            f"the labeling config has no class {class_name!r}.",
+            f"Use one of: {', '.join(scheme.classes)}.",
+        )
+    return [
+        {
+            "from_name": scheme.class_control,
+            "to_name": scheme.image_name,
+            "type": "choices",
+            "value": {"choices": [class_name]},
+        }
+    ]
+
+
+def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that writes a text into the reason control; none where there is none."""
+    if scheme.reason_control is None:
+        return []
+    return [
+        {
+            "from_name": scheme.reason_control,
+            "to_name": scheme.image_name,
+            "type": "textarea",
+            "value": {"text": [text]},
+        }
+    ]
+
+
+def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tuple[ClassControl, list[ClassControl]]:
+    """Return the control that holds the classes, and the others on images."""
+    controls = tags.class_controls(exemplar_control)
+    fit = [control for control in controls if control.refusal is None]
+    if chosen is None:
+        expected = [control for control in controls if control.element.tag == "Choices"] or controls
+        if not fit:
+            refusal = expected[0].refusal if expected else None
+            raise refusal or tags.without_classes(exemplar_control)
+        found = fit[0]
+    else:
+        named = next((control for control in controls if control.name == chosen), None)
+        if named is None or named.refusal is not None:
+            problem = f"The labeling config has no control {chosen!r} on an Image." if named is None else ""
+            if chosen == exemplar_control:
+                problem = f"The control {chosen!r} tags exemplars, and cannot hold the classes."
+            names = f"Name in CLASS_CONTROL one of {listed([c.name for c in fit])}." if fit else EXAMPLE
+            refusal = named.refusal if named is not None else None
+            raise LabelingConfigError(problem or (refusal.problem if refusal else ""), names)
+        found = named
+    return found, [control for control in controls if control is not found]
+
+
+def _reason_control(tags: Tags, class_control: str, image_name: str) -> str | None:
+    texts = [element for element in tags.controls if element.tag == "TextArea" and not is_for_other_tools(element)]
+    for_reason = [text for text in texts if text.get("name") == REASON_CONTROL and text.get("toName") == image_name]
+    return REASON_CONTROL if any(_is_left_out_of_answers(text, class_control) for text in for_reason) else None
+
+
+def _displayed(control: Element) -> dict[str, str]:
+    found = [(element.get("value"), element.get("alias")) for element in control.iter("Choice")]
+    return {value: alias for value, alias in found if value and alias and value != alias}
+
+
+def _end_of_root(label_config: str) -> int:
+    """Return where the closing tag of the root begins; comments may follow it."""
+    found, depth = -1, 0
+    parser = expat.ParserCreate("utf-8")
+
+    def start(_name: str, _attributes: object) -> None:
+        nonlocal depth
+        depth += 1
+
+    def end(_name: str) -> None:
+        nonlocal depth, found
+        depth -= 1
+        if depth == 0:
+            found = parser.CurrentByteIndex
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    content = label_config.encode()
+    shift = len(content) - len(content.lstrip())
+    parser.Parse(content[shift:], True)
+    return len(content[: found + shift].decode())
+
+
+def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
+    """Tell whether Label Studio leaves a control's value out of an answer that chooses a class.
+
+    It shows the value all the same (``canBeSubmitted`` in its editor; tried in a browser).
+    """
+    flags = {key: value.strip() for key, value in attributes_of(text).items()}
+    hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
+    of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
+    return hidden and of_class and "whenchoicevalue" not in flags
+
+
+def _field(image: Element) -> str:
+    flags = attributes_of(image)
+    if flags.get("valuelist"):
+        raise LabelingConfigError(
+            "The Image shows a list of images per task (valueList).",
+            'Import one image per task, and show it with value="$image".',
+        )
+    value = ImageValue(image.get("value", "").strip())
+    if not value.fields:
+        raise LabelingConfigError(
+            "The Image does not take its address from a field of the task.", 'Use value="$image".'
+        )
+    if "{" in value.text or "}" in value.text:
+        raise LabelingConfigError(
+            f"The Image takes its address from {value.text!r}, as inside a Repeater.",
+            'Import one image per task, and show it with value="$image".',
+        )
+    return value.fields[0] if value.is_field else value.text
+
+
+def _steering(values: tuple[str, ...]) -> tuple[str | None, str | None]:
+    less = next((value for value in values if _NEGATIVE.match(value)), None)
+    more = next((value for value in values if value != less), None)
+    if less is None and len(values) > 1:
+        less = values[1]
+    return more, less

@@ -1,0 +1,1 @@
+"""A small network that learns the pool's own images, without labels."""

@@ -1,0 +1,137 @@
+"""A classifier that learns from the pool as well: unlabelled images stand in for the common classes.
+
+While a finding is rare, an image that nobody has labelled is almost surely a common one. That is what a classifier
+lacks most when a few exemplars are all that is known, and while labels are gathered around the rare class:
+cases of everything else. So a sample of the pool joins the labels, each image under the common class that the
+labels make most likely (one class "other" while no common class is labelled), with a weight that gives way to
+real labels as they come. Learning from positive and unlabelled cases: Elkan and Noto, KDD 2008; pseudo-labels:
+Lee, ICML workshop 2013.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.classifier.linear import LinearClassifier, checked_features, fit, fit_weighted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["OTHER", "fit_with_pool"]
+
+OTHER = "(other)"
+"""The class of what is not rare, while no common class has a label."""
+
+_SAMPLE = 1000
+_WORTH = 100.0
+"""As many labels of common classes as the pool counts for."""
+_LOGIT_VARIANCE = 10.0
+_LEAST_WEIGHT = 10.0
+
+
+def fit_with_pool(
+    features: ArrayLike,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    pool: ArrayLike,
+    *,
+    rare: Sequence[int],
+    trust: float = 1.0,
+    seed: int = 0,
+) -> LinearClassifier:
+    """Learn from labels and from the pool, every class weighing the same.
+
+    With n labels of common classes, a share of trust · 100 / (100 + n) of the weight of each common class is the
+    pool's. It needs no label of a common class, and one of a rare class.
+
+    Parameters
+    ----------
+    features
+        Of the labelled images, shape (n, d).
+    labels
+        Their class indices, shape (n,).
+    classes
+        Names of the classes.
+    pool
+        Features of the unlabelled images, shape (m, d), m ≥ 1. A sample of 1,000 is taken.
+    rare
+        Indices of the rare classes.
+    trust
+        In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
+    seed
+        Of the sample.
+
+    Returns
+    -------
+    LinearClassifier
+        Of the given classes, and of ``OTHER`` behind them where no common class has a label.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When there is no label of a rare class, or the pool is empty, or a shape is wrong.
+    """
+    rows, sampled = checked_features(features, None), checked_features(pool, None)
+    codes = np.asarray(labels, dtype=np.intp)
+    is_rare = np.isin(codes, rare)
+    if not is_rare.any():
+        raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
+    if not len(sampled):
+        raise InvalidArgumentError("pool", "it is empty.", "Learn from the labels alone.")
+    if len(sampled) > _SAMPLE:
+        sampled = sampled[np.random.default_rng(seed).choice(len(sampled), _SAMPLE, replace=False)]
+    names = tuple(classes)
+    guesses: NDArray[np.intp]
+    if is_rare.all():
+        guesses = np.full(len(sampled), len(names), dtype=np.intp)
+        names = (*names, OTHER)
+    else:
+        guesses = _likeliest_common(rows, codes, classes, sampled, rare=rare, seed=seed)
+    weights = _weights(codes, guesses, set(rare), trust)
+    return fit_weighted(
+        np.concatenate([rows, sampled]),
+        np.concatenate([codes, guesses]),
+        names,
+        weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
+        logit_variance=_LOGIT_VARIANCE,
+        seed=seed,
+    )
+
+
+def _likeliest_common(
+    rows: NDArray[np.float32],
+    codes: NDArray[np.intp],
+    classes: Sequence[str],
+    pool: NDArray[np.float32],
+    *,
+    rare: Sequence[int],
+    seed: int,
+) -> NDArray[np.intp]:
+    common = [code for code in np.unique(codes) if code not in rare]
+    if len(common) == 1:
+        return np.full(len(pool), common[0], dtype=np.intp)
+    logits = fit(rows, codes, classes, seed=seed).logits(pool)
+    likeliest: NDArray[np.intp] = np.asarray(common, dtype=np.intp)[logits[:, common].argmax(axis=1)]
+    return likeliest
+
+
+def _weights(codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float) -> NDArray[np.float64]:
+    """Return a weight for each label and each image of the pool, in all 1 for each class."""
+    commons = sum(int(code) not in rare for code in codes)
+    share = trust * _WORTH / (_WORTH + commons)
+    weights, pooled = np.zeros(len(codes)), np.zeros(len(guesses))
+    for code in np.unique(np.concatenate([codes, guesses])):
+        labelled, guessed = codes == code, guesses == code
+        if not guessed.any():
+            weights[labelled] = 1.0 / labelled.sum()
+        elif not labelled.any():
+            pooled[guessed] = 1.0 / guessed.sum()
+        else:
+            weights[labelled] = (1.0 - share) / labelled.sum()
+            pooled[guessed] = share / guessed.sum()
+    return np.concatenate([weights, pooled])

@@ -1,0 +1,1 @@
+"""How good a classifier is, and which of two is better."""

@@ -1,0 +1,1 @@
+"""A backbone that learns from the labels at hand."""

@@ -1,0 +1,189 @@
+"""What came of second readings: both answers and the outcome of each, and how far readers agree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.findings.agreement import Agreement, agreement
+from clinical_backend.storage.schema import ReadingState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from clinical_backend.storage.schema import LabelCheck, SecondReading, TaskLabel
+    from clinical_backend.storage.stores.stores import Stores
+
+__all__ = ["Agreements", "Outcome", "ReadAgain", "Why", "read_again", "read_agreements", "report_second_look"]
+
+
+class Outcome(StrEnum):
+    """What came of a second reading."""
+
+    RIGHT = "right"
+    """It gave the same class."""
+    OPEN = "open"
+    """It gave another class, and nobody has settled it yet."""
+    CHANGED = "changed"
+    """The task has another class now than it had."""
+    KEPT = "kept"
+    """It gave another class, and readers settled on the first one."""
+
+
+class Why(StrEnum):
+    """Why a task was read a second time."""
+
+    DOUBT = "doubt"
+    LEAD = "lead"
+    DRAWN = "drawn"
+    UNASKED = "unasked"
+    """Since the project wants several answers to each task, or a reader chose it."""
+    PAGE = "page"
+    """On our own page."""
+    WORD = "word"
+    """Somebody said on our own page that it was right, having seen the class."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """A task that was read again.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    label
+        The class that it had.
+    answers
+        Reader and class of each answer; no reader where a machine, or somebody on our own page, gave it.
+    why
+        Why it was read again.
+    outcome
+        What came of it.
+    now
+        Its class now; ``None`` while readers disagree.
+    at
+        When, in seconds since the epoch.
+    """
+
+    task_id: int
+    label: str
+    answers: tuple[tuple[str | None, str], ...]
+    why: Why
+    outcome: Outcome
+    now: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreements:
+    """How far readers agree, each figure of the cases that it is of.
+
+    Attributes
+    ----------
+    ordinary
+        Of answered tasks that were drawn at random.
+    doubtful
+        Of labels that somebody or something doubted: hard cases, which say nothing of ordinary ones.
+    unasked
+        Of tasks that were read twice without being asked for.
+    """
+
+    ordinary: Agreement
+    doubtful: Agreement
+    unasked: Agreement
+
+
+def read_again(stores: Stores, project_id: int, limit: int = 100) -> list[ReadAgain]:
+    """Return what was read a second time, in Label Studio or on our own page: what is open first, then the newest."""
+    rows = [row for row in stores.second_readings.all(project_id).values() if row.state is ReadingState.READ]
+    checks = stores.second_readings.checks(project_id).values()
+    labels = stores.labels.all(project_id, {row.task_id for row in rows} | {check.task_id for check in checks})
+    known = [_of_row(row, labels[row.task_id]) for row in rows if row.task_id in labels]
+    known += [_of_check(check, labels[check.task_id]) for check in checks if check.task_id in labels]
+    known.sort(key=lambda one: (one.outcome is not Outcome.OPEN, -one.at, one.task_id))
+    return known[:limit]
+
+
+def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreements:
+    """Return how far readers agree, by how the cases came to be read twice.
+
+    Parameters
+    ----------
+    rows
+        Second readings of a project. Those count that two readers answered, each answer as it was first seen.
+    seed
+        Of resampling.
+    """
+    groups: dict[str, list[Sequence[str]]] = {"ordinary": [], "doubtful": [], "unasked": []}
+    for row in rows:
+        if row.state is not ReadingState.READ or not row.readings or not row.answers:
+            continue
+        asked = row.suspicion is not None or row.by_lead
+        kind = "ordinary" if row.at_random else "doubtful" if asked else "unasked"
+        groups[kind].append([name for _, name in row.answers])
+    return Agreements(**{kind: agreement(cases, seed=seed) for kind, cases in groups.items()})
+
+
+def report_second_look(stores: Stores, project_id: int, *, seed: int = 0) -> dict[str, Any]:
+    """Return what the status says of second readings."""
+    rows = stores.second_readings.all(project_id).values()
+    agreements = read_agreements(rows, seed=seed)
+    published = stores.rounds.published(project_id)
+    return {
+        "open": sum(row.state is ReadingState.OPEN for row in rows),
+        "read": sum(row.state is ReadingState.READ for row in rows),
+        "problem": (published.report.get("second_look") or {}).get("problem") if published else None,
+        "agreement": {
+            "ordinary": asdict(agreements.ordinary),
+            "doubtful": {"cases": agreements.doubtful.cases, "disagreements": agreements.doubtful.disagreements},
+            "unasked": asdict(agreements.unasked),
+        },
+    }
+
+
+def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
+    answers: list[tuple[str | None, str]] = [(str(reader), name) for reader, name in row.answers or []]
+    if not row.readings:  # an import or a model had answered, and no reader
+        answers.insert(0, (None, row.label))
+    why = (
+        Why.LEAD
+        if row.by_lead
+        else Why.DOUBT
+        if row.suspicion is not None
+        else Why.DRAWN
+        if row.at_random
+        else Why.UNASKED
+    )
+    first = answers[0][1] if answers else row.label
+    agreed = all(name == first for _, name in answers)
+    # The ledger of the last round may not know the second answer yet.
+    unsettled = not agreed and label.label == first and label.readings <= row.readings
+    return ReadAgain(
+        row.task_id,
+        first,
+        tuple(answers),
+        why,
+        Outcome.OPEN if unsettled else _outcome(first, label.label, agreed=agreed),
+        label.label,
+        row.read_at or row.asked_at,
+    )
+
+
+def _of_check(check: LabelCheck, label: TaskLabel) -> ReadAgain:
+    agreed = check.answer == check.label
+    answers = ((None, check.label), (None, check.answer)) if check.blind else ((None, check.label),)
+    why = Why.PAGE if check.blind else Why.WORD
+    # A class that nobody changed since another one was given here is still to be looked at.
+    still = label.label == check.label and not agreed
+    outcome = Outcome.OPEN if still else _outcome(check.label, label.label, agreed=agreed)
+    return ReadAgain(check.task_id, check.label, answers, why, outcome, label.label, check.checked_at)
+
+
+def _outcome(first: str, now: str | None, *, agreed: bool) -> Outcome:
+    if now is None:
+        return Outcome.OPEN
+    if now != first:
+        return Outcome.CHANGED
+    return Outcome.RIGHT if agreed else Outcome.KEPT

@@ -1,0 +1,71 @@
+"""The exemplars of a project, who tagged them, and where readers disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from clinical_backend.storage.stores.stores import Stores
+
+__all__ = ["Conflict", "Exemplar", "read_exemplars"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A task that readers tagged.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    kind
+        "More like this", or "not like this".
+    label
+        Its class; ``None`` where it has none.
+    tagged_by
+        Label Studio's id of the reader; for pages behind authentication, never for a log.
+    tagged_at
+        Seconds since the epoch.
+    """
+
+    task_id: int
+    kind: Literal["exemplar", "counter-exemplar"]
+    label: str | None
+    tagged_by: str | None
+    tagged_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A task whose readers chose different classes, and no star settles it.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    answers
+        Reader and class of each annotation.
+    """
+
+    task_id: int
+    answers: list[tuple[str | None, str]]
+
+
+def read_exemplars(stores: Stores, project_id: int) -> tuple[list[Exemplar], list[Conflict]]:
+    """Return the exemplars and counter-exemplars of a project, newest first, and its unsettled conflicts."""
+    rows = stores.labels.tagged_or_disputed(project_id)
+    tagged = [
+        Exemplar(
+            row.task_id,
+            "exemplar" if row.steer > 0 else "counter-exemplar",
+            row.label,
+            row.tagged_by,
+            row.tagged_at,
+        )
+        for row in rows
+        if row.steer
+    ]
+    tagged.sort(key=lambda exemplar: (-(exemplar.tagged_at or 0.0), exemplar.task_id))
+    conflicts = [Conflict(row.task_id, [(reader, name) for reader, name in row.answers]) for row in rows if row.answers]
+    return tagged, conflicts

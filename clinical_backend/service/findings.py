@@ -1,0 +1,294 @@
+"""The yield ledger read back: what was found for how many labels, and what that says of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.findings.evidence import LEAST_RARE
+from clinical_backend.findings.forecast import labels_to_share
+from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
+from clinical_backend.findings.yields import prevalence, times_random
+from clinical_backend.storage.schema import Draw, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.findings.interval import Interval
+    from clinical_backend.storage.stores.labels import LedgerEntry
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores.stores import Stores
+
+__all__ = ["Audit", "Findings", "read_audit", "read_findings"]
+
+_ESTIMATES = ("prevalence", "times_random", "left", "labels_to_90_percent")
+_NO_TARGET = (
+    "Nothing is looked for yet. Say on the project's page which finding is rare, or tag one; the next round follows."
+)
+_NOTHING_FOUND = "The queue has found no rare case yet."
+_CURVE_POINTS = 500
+_SHARE = 0.9
+_UNCOVERED = 0.05
+"""Share of a project's tasks that may be newer than the draws that the estimates rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a project found, and what is estimated of the rest.
+
+    Attributes
+    ----------
+    target
+        The rare classes; empty while nothing is known of them.
+    labels, found
+        Tasks with a class, and those of a rare one.
+    origins
+        Labels, and rare cases among them, by how the labels came about; those that there are none of are left out.
+    second_readings
+        Tasks that two readers or more answered.
+    curve
+        Labels from queues and rare cases found among them, label after label, thinned to 500 points at most.
+    audit_labels, audit_rare
+        Labels of tasks that were drawn at random, and the rare ones among them.
+    missing
+        Audit labels that are missing until prevalence, times random and what is left can be said; 0 where they are.
+    prevalence
+        Share of rare cases among all tasks, labelled or not.
+    times_random
+        Rare cases that the queue found, divided by what random order would have found with as many labels.
+    left
+        Rare cases left in the pool, with the one-sided 95 % upper bound.
+    pool
+        Tasks without an answer whose image can be read.
+    labels_to_90_percent
+        Further labels until 90 % of the rare cases are found.
+    methods
+        By the name of each figure: its method in one sentence, or what is missing until it can be said.
+    """
+
+    target: tuple[str, ...] = ()
+    labels: int = 0
+    found: int = 0
+    origins: dict[Origin, tuple[int, int]] = field(default_factory=dict)
+    second_readings: int = 0
+    curve: list[tuple[int, int]] = field(default_factory=list)
+    audit_labels: int = 0
+    audit_rare: int = 0
+    missing: int = 0
+    prevalence: Interval | None = None
+    times_random: Interval | None = None
+    left: Interval | None = None
+    pool: int = 0
+    labels_to_90_percent: Interval | None = None
+    methods: dict[str, str] = field(default_factory=dict)
+
+
+def read_findings(stores: Stores, project_id: int) -> Findings:
+    """Return what a project found so far; cheap enough for a page.
+
+    Parameters
+    ----------
+    stores
+        The state.
+    project_id
+        The project; an unknown one has found nothing.
+    """
+    published = stores.rounds.published(project_id)
+    target = tuple(published.report.get("target", ())) if published else ()
+    ledger = stores.labels.ledger(project_id)
+    pool = stores.labels.open_tasks(project_id)
+    known = Findings(
+        target=target,
+        labels=len(ledger),
+        found=sum(entry.label in target for entry in ledger),
+        origins=_origins(ledger, target),
+        second_readings=sum(entry.readings > 1 for entry in ledger),
+        curve=_curve([entry.label in target for entry in ledger if entry.draw is not None]),
+        audit_labels=sum(entry.draw is Draw.AUDIT for entry in ledger),
+        audit_rare=sum(entry.draw is Draw.AUDIT and entry.label in target for entry in ledger),
+        pool=pool,
+    )
+    return _with_estimates(stores, project_id, known, ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the random draws tell of the pool.
+
+    Attributes
+    ----------
+    left
+        Rare cases in the pool.
+    pool
+        Tasks of it that were there when the first of these draws was made.
+    yields
+        What the queues found since.
+    counts
+        Labels of these tasks.
+    rounds
+        Numbers of the first and last round whose draws count; ``None`` without any.
+    newer
+        Tasks that came later, which all this does not cover.
+    """
+
+    left: Remaining
+    pool: int
+    yields: list[RoundYield]
+    counts: _Counts
+    rounds: tuple[int, int] | None
+    newer: int
+
+
+def read_audit(
+    stores: Stores, project_id: int, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None
+) -> Audit:
+    """Return what the random draws of a project tell of its pool.
+
+    Parameters
+    ----------
+    stores
+        The state.
+    project_id
+        The project.
+    target
+        The rare classes.
+    ledger
+        The labels of the project, where they are at hand.
+    """
+    ledger = stores.labels.ledger(project_id) if ledger is None else ledger
+    open_ = stores.labels.open_tasks(project_id)
+    audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
+    drawing = [row for row in stores.rounds.with_numbers(project_id, audited) if "newest_task" in row.report]
+    if not drawing:
+        return Audit(remaining(open_, []), open_, [], _Counts(ledger, target), None, 0)
+    first = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
+    newest = int(first.report["newest_task"])
+    counts = _Counts([entry for entry in ledger if entry.task_id <= newest], target)
+    pool = stores.labels.open_tasks(project_id, up_to=newest)
+    queues = stores.rounds.with_numbers(project_id, counts.rounds)
+    yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
+    newer = open_ + len(ledger) - pool - len(counts)
+    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1].number), newer)
+
+
+def _with_estimates(stores: Stores, project_id: int, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
+    if not known.target:
+        return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
+    audit = read_audit(stores, project_id, known.target, ledger)
+    left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
+    if evidence.missing:
+        more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"
+        why = f"{more}: AUDIT_SHARE of each queue is drawn at random{_not_covered(audit)}."
+        return replace(known, missing=evidence.missing, methods=dict.fromkeys(_ESTIMATES, why))
+    first, last = audit.rounds or (0, 0)
+    method = (
+        f"{evidence.labels} labels of tasks drawn at random in rounds {first} to {last}, each from what was unlabelled "
+        f"then (hypergeometric likelihood){_not_covered(audit)}"
+    )
+    if evidence.carries_estimate:
+        held = "; prior ∝ 1/(x + 1), the shortest interval that holds 95 %"
+        bounded = "; prior ∝ 1/(x + 1), the one-sided 95 % bound"
+    else:
+        held = bounded = f"; fewer than {LEAST_RARE} of them are rare, so a one-sided 95 % bound alone, flat prior"
+    found, queue_labels, queue_found = counts.found, counts.queue_labels, counts.queue_found
+    rare = LEAST_RARE - evidence.rare
+    return replace(
+        known,
+        prevalence=prevalence(left, found=found, tasks=pool + len(counts)),
+        left=left.bound(),
+        times_random=times_random(left, found=queue_found, labels=queue_labels, pool=pool) if queue_found else None,
+        labels_to_90_percent=labels_to_share(left, audit.yields, found=found, pool=pool, share=_SHARE),
+        methods={
+            "prevalence": f"From {method}{held}.",
+            "left": f"From {method}{bounded}.",
+            "times_random": "Rare cases that the queue found, divided by those that as many labels find in random "
+            f"order. The share of rare cases is estimated from {method}{held}."
+            if queue_found
+            else _NOTHING_FOUND,
+            "labels_to_90_percent": "Forecast if the queue goes on to prefer rare cases as in its last 500 labels "
+            "(biased urn); rare cases that look unlike those found so far take longer. The rare cases left are "
+            f"estimated from {method}{held}."
+            if evidence.carries_estimate
+            else f"{rare} more rare {'cases' if rare > 1 else 'case'} among the audit labels until this can be said.",
+        },
+    )
+
+
+def _not_covered(audit: Audit) -> str:
+    return f"; {audit.newer} tasks that came later are not covered" if audit.newer else ""
+
+
+def _first_usable(stores: Stores, project_id: int, rounds: Sequence[Round], *, tasks: int) -> Round:
+    """Return the earliest round that knew nearly all tasks of now: what was imported later was not drawn from."""
+    for row in rounds:
+        if stores.labels.tasks_beyond(project_id, int(row.report["newest_task"])) <= _UNCOVERED * tasks:
+            return row
+    return rounds[-1]
+
+
+class _Counts:
+    """Counts labels by round, and by what was open when a round drew."""
+
+    def __init__(self, ledger: Sequence[LedgerEntry], target: Sequence[str]) -> None:
+        self._rare = np.array([entry.label in target for entry in ledger], dtype=bool)
+        self._audit = np.array([entry.draw is Draw.AUDIT for entry in ledger], dtype=bool)
+        self._queued = np.array([entry.draw is not None for entry in ledger], dtype=bool)
+        self._round = np.array([entry.round_number or 0 for entry in ledger], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rare)
+
+    @property
+    def rounds(self) -> set[int]:
+        """Numbers of the rounds whose queues have labels."""
+        return set(self._round[self._queued].tolist())
+
+    @property
+    def found(self) -> int:
+        """Rare cases."""
+        return int(self._rare.sum())
+
+    @property
+    def queue_labels(self) -> int:
+        """Labels that came through a queue."""
+        return int(self._queued.sum())
+
+    @property
+    def queue_found(self) -> int:
+        """Rare cases among them."""
+        return int((self._queued & self._rare).sum())
+
+    def yield_of(self, row: Round, pool: int) -> RoundYield:
+        """Count what a round's queue found, and what was found since readers got it.
+
+        Its draws are from what was unlabelled then: one that was answered while the round still ran counts for the
+        queue before.
+        """
+        queue = self._queued & (self._round == row.number)
+        since = self._round >= row.number
+        labelled = int(since.sum())
+        return RoundYield(
+            pool=pool + labelled,
+            audit_labels=int((queue & self._audit).sum()),
+            audit_rare=int((queue & self._audit & self._rare).sum()),
+            labels=int(queue.sum()),
+            rare=int((queue & self._rare).sum()),
+            labelled_since=labelled,
+            found_since=int((since & self._rare).sum()),
+        )
+
+
+def _origins(ledger: Sequence[LedgerEntry], target: Sequence[str]) -> dict[Origin, tuple[int, int]]:
+    rare = {origin: [entry.label in target for entry in ledger if entry.origin is origin] for origin in Origin}
+    return {origin: (len(one), sum(one)) for origin, one in rare.items() if one}
+
+
+def _curve(rare: Sequence[bool]) -> list[tuple[int, int]]:
+    found, curve = 0, [(0, 0)]
+    for place, one in enumerate(rare, start=1):
+        found += one
+        curve.append((place, found))
+    step = -(-len(curve) // (_CURVE_POINTS - 1))
+    return curve if len(curve) <= _CURVE_POINTS else [*curve[:-1:step], curve[-1]]

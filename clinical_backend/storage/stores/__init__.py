@@ -1,0 +1,1 @@
+"""What is kept of projects, images, labels and rounds, one store for each."""

@@ -1,0 +1,280 @@
+"""The rounds of each project, with their queues."""
+
+from __future__ import annotations
+
+import time
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from clinical_backend.errors import RoundAbandonedError
+from clinical_backend.storage.stores.projects import locked_project, wait_left
+from clinical_backend.storage.schema import Draw, ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
+from clinical_backend.storage.statements import in_parts
+from clinical_backend.versions import installation_id, queue_version
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy import Select
+    from sqlalchemy.orm import Session
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["RoundStore"]
+
+
+class RoundStore:
+    """Reads and changes the rows of rounds and their queues."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, project_id: int) -> Round | None:
+        """Begin the round that is due: whatever is requested from now on makes the next one due.
+
+        Returns
+        -------
+        Round or None
+            ``None`` when none is due, or not yet.
+        """
+        with self._database.write() as session:
+            project = locked_project(session, project_id)
+            if project is None or project.request is None or wait_left(project.not_before, time.time()):
+                return None
+            row = _begin(session, project_id, project.request)
+            project.request, project.requested_at, project.updates = None, None, 0
+            return row
+
+    def begin(self, project_id: int, reason: str) -> Round:
+        """Begin a round of a known project that was not requested; what is due stays due."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            return _begin(session, project_id, reason)
+
+    def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
+        """Note how far a running round is.
+
+        Raises
+        ------
+        RoundAbandonedError
+            When it was given up meanwhile: it must not go on.
+        """
+        running = update(Round).where(Round.id == round_id, Round.state == RoundState.RUNNING)
+        with self._database.write() as session:
+            if session.scalar(running.values(stage=stage, done=done, total=total).returning(Round.id)) is None:
+                raise RoundAbandonedError(
+                    "The round was given up while it ran: its worker was silent for too long, or its project is gone.",
+                    "Nothing is to be done: what is due is run again.",
+                )
+
+    def running(self) -> list[int]:
+        """Return the projects with a round that runs, as far as is known: its process may have died."""
+        query = select(Round.project_id).where(Round.state == RoundState.RUNNING).distinct()
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def keep_queue(self, queue: Sequence[QueuedTask]) -> None:
+        """Store the queue of a round, before it is published."""
+        with self._database.write() as session:
+            session.add_all(queue)
+
+    def publish(
+        self, row: Round, report: dict[str, Any], size: int, switched_at: float | None = None, *, aside: int = 0
+    ) -> None:
+        """Note that the round came to its end with a queue of this size, which Label Studio serves.
+
+        With none, since nothing is left to annotate, the earlier version stays published.
+
+        Parameters
+        ----------
+        switched_at
+            When readers got the queue, by Label Studio's clock.
+        aside
+            Tasks of it that do not count as left: those that a reader skipped before, and second readings. They are
+            served to some readers alone, and would make one round after the other due.
+        """
+        values: dict[str, Any] = {"queue_left": size - aside, "problem": None, "failures": 0, "not_before": 0.0}
+        if size:
+            values["published_version"] = row.version
+        ended = {
+            "state": RoundState.PUBLISHED,
+            "stage": "publish",
+            "finished_at": time.time(),
+            "switched_at": switched_at,
+            "report": report,
+        }
+        with self._database.write() as session:
+            session.execute(update(Project).where(Project.id == row.project_id).values(values))
+            session.execute(update(Round).where(Round.id == row.id).values(ended))
+
+    def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
+        """Note why a round ended without a new queue; the old one stays published.
+
+        Returns
+        -------
+        int
+            How many rounds of the project failed in a row.
+        """
+        with self._database.write() as session:
+            project = locked_project(session, project_id)
+            session.execute(
+                update(Round).where(Round.id == round_id).values(state=state, finished_at=time.time(), error=problem)
+            )
+            if project is None:
+                return 1
+            project.problem = problem
+            project.failures += 1
+            return project.failures
+
+    def call_off(self, round_id: int, problem: str) -> None:
+        """Note why a round that was not requested failed: nothing is due for that."""
+        failed = {"state": RoundState.FAILED, "finished_at": time.time(), "error": problem}
+        with self._database.write() as session:
+            session.execute(update(Round).where(Round.id == round_id).values(failed))
+
+    def abandon_running(self, project_id: int) -> int:
+        """Mark rounds as abandoned whose process died or stood still; call it only while holding the project's lease.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        with self._database.write() as session:
+            dead = session.scalars(
+                select(Round).where(Round.project_id == project_id, Round.state == RoundState.RUNNING)
+            ).all()
+            for row in dead:
+                row.state, row.finished_at = RoundState.ABANDONED, time.time()
+                row.error = "The process that ran this round died, or gave no sign of life for too long."
+            return len(dead)
+
+    def versions(self, project_id: int) -> dict[str, RoundState]:
+        """Return the version of every round of a project, with what became of the round."""
+        with self._database.read() as session:
+            query = select(Round.version, Round.state).where(Round.project_id == project_id)
+            return {row.version: row.state for row in session.execute(query)}
+
+    def latest(self, project_id: int, *, state: RoundState | None = None) -> Round | None:
+        """Return the newest round of a project, in one state if that is given."""
+        query = select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(1)
+        if state is not None:
+            query = query.where(Round.state == state)
+        with self._database.read() as session:
+            return session.scalar(query)
+
+    def history(self, project_id: int, limit: int = 100) -> list[Round]:
+        """Return the newest rounds of a project, newest first."""
+        with self._database.read() as session:
+            return list(
+                session.scalars(
+                    select(Round).where(Round.project_id == project_id).order_by(Round.number.desc()).limit(limit)
+                )
+            )
+
+    def with_numbers(self, project_id: int, numbers: Collection[int]) -> list[Round]:
+        """Return the rounds of a project with these numbers whose queue was published, oldest first."""
+        published = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
+        with self._database.read() as session:
+            rows = session.scalars(published.order_by(Round.number))
+            return [row for row in rows if row.number in numbers]
+
+    def with_queue(self, project_id: int, limit: int) -> list[Round]:
+        """Return the newest rounds of a project whose queue was published, newest first."""
+        with self._database.read() as session:
+            return list(session.scalars(_with_queue(project_id).order_by(Round.number.desc()).limit(limit)))
+
+    def published(self, project_id: int) -> Round | None:
+        """Return the round whose queue Label Studio serves."""
+        with self._database.read() as session:
+            return session.scalar(
+                select(Round).join(Project, Project.published_version == Round.version).where(Project.id == project_id)
+            )
+
+    def queued(self, round_id: int, tasks: Collection[int]) -> frozenset[int]:
+        """Return which tasks are in a round's queue."""
+        query = select(QueuedTask.task_id).where(QueuedTask.round_id == round_id)
+        with self._database.read() as session:
+            found = (session.scalars(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return frozenset(chain.from_iterable(found))
+
+    def served(self, project_id: int) -> list[tuple[int, float]]:
+        """Return the rounds whose queues readers got, by number, and when they got each, ascending by time."""
+        at = func.coalesce(Round.switched_at, Round.finished_at)
+        query = _with_queue(project_id).with_only_columns(Round.number, at).order_by(at, Round.number)
+        with self._database.read() as session:
+            return [(number, when) for number, when in session.execute(query)]
+
+    def draws(self, project_id: int, tasks: Collection[int]) -> dict[tuple[int, int], Draw]:
+        """Return why queues of a project held some tasks, by the round's number and the task."""
+        query = (
+            select(Round.number, QueuedTask.task_id, QueuedTask.draw)
+            .join(Round, Round.id == QueuedTask.round_id)
+            .where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
+        )
+        with self._database.read() as session:
+            found = (session.execute(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return {(number, task): draw for number, task, draw in chain.from_iterable(found)}
+
+    def drawn_at_random(self, project_id: int, tasks: Collection[int]) -> frozenset[int]:
+        """Return which tasks the published queue, or one that is on its way, holds as draws of the audit."""
+        published = self.published(project_id)
+        query = (
+            select(QueuedTask.task_id)
+            .join(Round, Round.id == QueuedTask.round_id)
+            .where(Round.project_id == project_id, QueuedTask.draw == Draw.AUDIT)
+            .where(Round.number >= (published.number if published else 0))
+        )
+        with self._database.read() as session:
+            found = (session.scalars(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            return frozenset(chain.from_iterable(found))
+
+    def queue(self, round_id: int) -> list[QueuedTask]:
+        """Return a round's queue, best first."""
+        with self._database.read() as session:
+            return list(
+                session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
+            )
+
+    def open_queue(self, row: Round, offset: int = 0, limit: int = 100) -> tuple[list[QueuedTask], int]:
+        """Return tasks of a round's queue that nobody answered as far as is known, best first, and how many there are.
+
+        Parameters
+        ----------
+        row
+            The round.
+        offset, limit
+            Which of them are returned.
+        """
+        answered = select(TaskLabel.task_id).where(
+            TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
+        )
+        waiting = (QueuedTask.round_id == row.id, ~answered.exists())
+        with self._database.read() as session:
+            count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
+            query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
+            return list(session.scalars(query)), count
+
+
+def _with_queue(project_id: int) -> Select[Round]:
+    """Return the rounds of a project whose queue was published."""
+    queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
+    return select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
+
+
+def _begin(session: Session, project_id: int, reason: str) -> Round:
+    """Insert the next round of a project that is locked."""
+    number = (session.scalar(select(func.max(Round.number)).where(Round.project_id == project_id)) or 0) + 1
+    row = Round(
+        project_id=project_id,
+        number=number,
+        version=queue_version(number, installation_id(session.scalars(select(ModelFolder.identity)).one())),
+        request=reason,
+        state=RoundState.RUNNING,
+        started_at=time.time(),
+    )
+    session.add(row)
+    session.flush()
+    return row

@@ -1,0 +1,161 @@
+"""Which tasks are read a second time, what came of it, and what was said of labels on our own page."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
+from clinical_backend.storage.statements import in_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from clinical_backend.storage.database import Database
+
+__all__ = ["SecondReadingStore"]
+
+
+class SecondReadingStore:
+    """Reads and changes the second readings of each project, and the checks of its labels."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, project_id: int) -> dict[int, SecondReading]:
+        """Return the second readings of a project by task, detached from the database."""
+        with self._database.read() as session:
+            rows = session.scalars(select(SecondReading).where(SecondReading.project_id == project_id))
+            return {row.task_id: row for row in rows}
+
+    def open_tasks(self, project_id: int) -> frozenset[int]:
+        """Return the tasks that Label Studio is told to serve to another reader."""
+        query = select(SecondReading.task_id).where(
+            SecondReading.project_id == project_id, SecondReading.state == ReadingState.OPEN
+        )
+        with self._database.read() as session:
+            return frozenset(session.scalars(query))
+
+    def keep(self, project_id: int, rows: Collection[SecondReading]) -> None:
+        """Store second readings of a project in place of what was stored of their tasks.
+
+        Whether the lead asks for one is taken from what is stored: it may have changed since these rows were read.
+        """
+        if not rows:
+            return
+        with self._database.write() as session:
+            if locked_project(session, project_id) is not None:
+                for row in rows:
+                    stored = session.get(SecondReading, (project_id, row.task_id))
+                    if stored is not None or row.state is not ReadingState.READ:
+                        row.by_lead = stored is not None and stored.by_lead
+                    session.merge(row)
+
+    def ask(self, project_id: int, labels: Mapping[int, tuple[str, int]]) -> int:
+        """Note that the lead asks for second readings, and return of how many tasks that is new.
+
+        Parameters
+        ----------
+        labels
+            Class and number of readings, by task. Tasks that are read already, or are asked of readers, stay as they
+            are but for this.
+        """
+        new = 0
+        with self._database.write() as session:
+            if locked_project(session, project_id) is None:
+                return 0
+            for task_id, (label, readings) in labels.items():
+                row = session.get(SecondReading, (project_id, task_id))
+                if row is None:
+                    row = SecondReading(
+                        project_id=project_id,
+                        task_id=task_id,
+                        state=ReadingState.ASKED,
+                        label=label,
+                        readings=readings,
+                        asked_at=time.time(),
+                    )
+                    session.add(row)
+                if row.state is not ReadingState.READ and not row.by_lead:
+                    row.by_lead = True
+                    new += 1
+        return new
+
+    def take_back(self, project_id: int, task_id: int) -> bool:
+        """Note that the lead no longer asks for a second reading; tell whether one had been asked for.
+
+        One that stands in the queue for another reason too, stays.
+        """
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            row = session.get(SecondReading, (project_id, task_id))
+            if row is None or not row.by_lead or row.state is ReadingState.READ:
+                return False
+            row.by_lead = False
+            if row.state is ReadingState.ASKED:
+                session.delete(row)
+            return True
+
+    def give_up(self, project_id: int, task_id: int) -> None:
+        """Note that nobody is asked to read a task any more; what the lead asks for waits for another queue."""
+        with self._database.write() as session:
+            locked_project(session, project_id)
+            row = session.get(SecondReading, (project_id, task_id))
+            if row is not None and row.by_lead:
+                row.state, row.overlap, row.raised_to = ReadingState.ASKED, None, None
+            elif row is not None:
+                session.delete(row)
+
+    def mark_drawn(self, project_id: int, tasks: Collection[int]) -> None:
+        """Note of tasks that were read twice that a random draw fell on them as well."""
+        if not tasks:
+            return
+        with self._database.write() as session:
+            chosen = update(SecondReading).where(SecondReading.project_id == project_id)
+            for part in in_parts(list(tasks)):
+                session.execute(chosen.where(SecondReading.task_id.in_(part)).values(at_random=True))
+
+    def drop(self, project_id: int, tasks: Collection[int]) -> None:
+        """Forget second readings."""
+        if not tasks:
+            return
+        with self._database.write() as session:
+            chosen = delete(SecondReading).where(SecondReading.project_id == project_id)
+            for part in in_parts(list(tasks)):
+                session.execute(chosen.where(SecondReading.task_id.in_(part)))
+
+    def forget_outcomes(self, project_id: int) -> None:
+        """Forget what was read twice and what was said of labels: both name classes of a control learnt no more."""
+        read = SecondReading.project_id == project_id, SecondReading.state == ReadingState.READ
+        with self._database.write() as session:
+            session.execute(delete(SecondReading).where(*read))
+            session.execute(delete(LabelCheck).where(LabelCheck.project_id == project_id))
+
+    def checks(self, project_id: int) -> dict[int, LabelCheck]:
+        """Return what was said of labels on our own page, by task."""
+        with self._database.read() as session:
+            rows = session.scalars(select(LabelCheck).where(LabelCheck.project_id == project_id))
+            return {row.task_id: row for row in rows}
+
+    def check(self, project_id: int, task_id: int, label: str, answer: str, *, blind: bool) -> None:
+        """Note what a person said of a label, in place of what was said before."""
+        row = LabelCheck(
+            project_id=project_id,
+            task_id=task_id,
+            label=label,
+            answer=answer,
+            blind=blind,
+            checked_at=time.time(),
+        )
+        with self._database.write() as session:
+            if locked_project(session, project_id) is not None:
+                session.merge(row)
+
+    def uncheck(self, project_id: int, task_id: int) -> None:
+        """Forget what was said of a label on our own page."""
+        chosen = delete(LabelCheck).where(LabelCheck.project_id == project_id, LabelCheck.task_id == task_id)
+        with self._database.write() as session:
+            session.execute(chosen)

@@ -1,0 +1,88 @@
+"""What tells the target from the rest of the pool: learnt from exemplars, labels and the pool itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.learner.classifier.semi_supervised import fit_with_pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.classifier.linear import LinearClassifier
+    from clinical_backend.workspace.embedding import FeaturedTasks
+    from clinical_backend.strategy.target import Target
+
+__all__ = ["Detector", "fit_detector"]
+
+_UNLABELLED_EXEMPLAR = "(exemplar)"
+_COUNTER_EXEMPLAR = "(counter-exemplar)"
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A classifier whose rare classes are what the query set stands for.
+
+    Attributes
+    ----------
+    classifier
+        Of the labelled classes and of those that only a tag stands for.
+    rare_columns
+        Its outputs that belong to the target.
+    """
+
+    classifier: LinearClassifier
+    rare_columns: tuple[int, ...]
+
+    def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return P(rare), shape (n,), float32, as if all classes were equally frequent."""
+        probabilities = self.classifier.probabilities(features)
+        rare: NDArray[np.float32] = probabilities[:, list(self.rare_columns)].sum(axis=1)
+        return rare
+
+
+def fit_detector(
+    labelled: FeaturedTasks,
+    labels: Mapping[int, str],
+    target: Target,
+    pool: FeaturedTasks,
+    query: FeaturedTasks,
+    counter_exemplars: FeaturedTasks | None,
+    *,
+    seed: int,
+) -> Detector:
+    """Learn to tell the query set from all else.
+
+    An exemplar stands for its class; one that has no class yet, for a class of its own. A labelled task of a
+    target class that is not in the query set is left out: readers pointed at some of the class, not at it. A
+    counter-exemplar is common, whatever its class.
+    """
+    against = set() if counter_exemplars is None else set(counter_exemplars.tasks.tolist())
+    wanted = set(query.tasks.tolist()) - against
+    groups: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    rare: set[str] = set()
+    for task, feature in zip(query.tasks.tolist(), query.features, strict=True):
+        if task in wanted:
+            groups.append(labels.get(task, _UNLABELLED_EXEMPLAR))
+            rare.add(groups[-1])
+            rows.append(feature)
+    for task, feature in zip(labelled.tasks.tolist(), labelled.features, strict=True):
+        if task not in wanted and task not in against and labels[task] not in rare | set(target.classes):
+            groups.append(labels[task])
+            rows.append(feature)
+    if counter_exemplars is not None:
+        groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
+        rows += list(counter_exemplars.features)
+    classes = tuple(sorted(set(groups)))
+    codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
+    columns = tuple(index for index, name in enumerate(classes) if name in rare)
+    classifier = fit_with_pool(
+        np.stack(rows), codes, classes, pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
+    )
+    return Detector(classifier, columns)

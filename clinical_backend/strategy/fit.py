@@ -1,0 +1,181 @@
+"""Stage 3: train the classifier on the labels at hand, and measure whether it sees the target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.classifier.linear import out_of_fold_probabilities
+from clinical_backend.learner.evaluation.held_out import HeldOut
+from clinical_backend.learner.evaluation.metrics import average_precision
+from clinical_backend.strategy.detector import Detector, fit_detector
+from clinical_backend.strategy.groups import group_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.workspace.embedding import FeaturedTasks
+    from clinical_backend.strategy.target import Target
+
+__all__ = ["Fit", "fit", "judgement"]
+
+_FOLDS = 5
+_USEFUL_LIFT = 0.1
+"""Share of the way from chance to perfect average precision from which on the classifier is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The classifier of a round.
+
+    Attributes
+    ----------
+    classifier
+        ``None`` while fewer than two classes are labelled.
+    classes
+        Its classes, in the order of its outputs.
+    rare_classes
+        Those of them that are looked for.
+    sees_target
+        Whether it tells the target from the rest better than chance, by cross-validation.
+    reason
+        What it was judged by, for people.
+    measurements
+        Figures of the cross-validation, by name.
+    labels
+        Class by task, of the labels that it learnt from.
+    detector
+        Tells the target from the rest of the pool; ``None`` while nothing is known of the target.
+    held_out
+        What a later classifier is compared with; ``None`` where too few labels judge this one.
+    """
+
+    classifier: linear.LinearClassifier | None
+    classes: tuple[str, ...]
+    rare_classes: tuple[str, ...]
+    sees_target: bool
+    reason: str
+    measurements: dict[str, float] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    detector: Detector | None = None
+    held_out: HeldOut | None = None
+
+    @property
+    def rare_columns(self) -> list[int]:
+        """Outputs of the classifier that belong to rare classes."""
+        return [column for column, name in enumerate(self.classes) if name in self.rare_classes]
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return class probabilities, shape (n, C), or ``None`` without a classifier."""
+        return None if self.classifier is None else self.classifier.probabilities(features)
+
+    def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return P(rare), shape (n,), by the detector; ``None`` without one."""
+        return None if self.detector is None else self.detector.rare_probability(features)
+
+    def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:
+        """Return the residuals of query tasks under their true labels, shape (q, C)."""
+        if self.classifier is None:
+            return None
+        believed = self.classifier.probabilities(query.features).argmax(axis=1)
+        columns = {name: column for column, name in enumerate(self.classes)}
+        true = [
+            columns.get(self.labels.get(int(task), ""), int(guess))
+            for task, guess in zip(query.tasks, believed, strict=True)
+        ]
+        return self.classifier.residuals(query.features, np.asarray(true))
+
+
+def fit(
+    labelled: FeaturedTasks,
+    labels: Mapping[int, str],
+    classes: tuple[str, ...],
+    target: Target,
+    *,
+    seed: int,
+    pool: FeaturedTasks | None = None,
+    query: FeaturedTasks | None = None,
+    counter_exemplars: FeaturedTasks | None = None,
+    groups: Mapping[int, str] | None = None,
+    judge: bool = True,
+) -> Fit:
+    """Train on all labelled tasks that have features, and on what the pool tells.
+
+    Parameters
+    ----------
+    labelled
+        Labelled tasks.
+    labels
+        Class by task.
+    classes
+        Classes of the labeling config; those without a label are not learnt.
+    pool
+        Unlabelled tasks. Without them the classifier learns from labels alone, and there is no detector.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
+    groups
+        What stands for the patient or study, by task: none is split between folds.
+    judge
+        Whether to cross-validate; otherwise the classifier counts as not seeing the target.
+    """
+    detector = None
+    if pool is not None and query is not None and len(pool) and len(query):
+        detector = fit_detector(labelled, labels, target, pool, query, counter_exemplars, seed=seed)
+    counts = Counter(labels[int(task)] for task in labelled.tasks)
+    known = tuple(name for name in classes if counts[name])
+    if len(known) < 2:
+        reason = "no label yet" if not known else f"only {known[0]!r} is labelled yet"
+        return Fit(None, known, (), sees_target=False, reason=reason, detector=detector)
+    columns = {name: column for column, name in enumerate(known)}
+    codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
+    if detector is not None and set(known) <= set(detector.classifier.classes):
+        classifier = detector.classifier.among(known)
+    else:
+        classifier = linear.fit(labelled.features, codes, known, seed=seed)
+    rare = tuple(name for name in target.classes if name in known)
+    if not judge:
+        reason = "the classifier was not judged"
+        return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
+    is_rare = np.isin(codes, [columns[name] for name in rare])
+    positives = int(is_rare.sum())
+    if min(positives, len(codes) - positives) < 2:
+        reason = f"{positives} rare labels are too few to judge the classifier"
+        return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
+    held_out = _hold_out(labelled, codes, known, classifier if detector is None else None, groups or {}, seed)
+    scores = held_out.probabilities[:, [columns[name] for name in rare]].sum(axis=1)
+    sees, reason, measurements = judgement(average_precision(is_rare, scores) or 0.0, positives / len(codes))
+    return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector, held_out)
+
+
+def judgement(precision: float, chance: float) -> tuple[bool, str, dict[str, float]]:
+    """Say whether an average precision is that of a classifier that sees the target, why, and by what figures."""
+    sees = (precision - chance) / (1 - chance) >= _USEFUL_LIFT
+    verb = "sees" if sees else "does not see"
+    return (
+        sees,
+        f"the classifier {verb} the target (average precision {precision:.2f}, chance {chance:.2f})",
+        {"average_precision": precision, "chance": chance},
+    )
+
+
+def _hold_out(
+    labelled: FeaturedTasks,
+    codes: NDArray[np.int64],
+    classes: tuple[str, ...],
+    learnt: linear.LinearClassifier | None,
+    groups: Mapping[int, str],
+    seed: int,
+) -> HeldOut:
+    """Cross-validate; ``learnt`` is a classifier that already learnt from all these labels, and from them alone."""
+    together = group_codes(labelled.tasks.tolist(), groups) if groups else None
+    probabilities = out_of_fold_probabilities(
+        labelled.features, codes, classes, folds=_FOLDS, seed=seed, groups=together
+    )
+    reference = learnt or linear.fit(labelled.features, codes, classes, seed=seed)
+    return HeldOut(labelled.tasks, probabilities, reference)

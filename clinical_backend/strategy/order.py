@@ -1,0 +1,317 @@
+"""Stage 4: order the pool. Which acquisition does it is decided from what the round measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.acquisition import Embedding, select
+from clinical_backend.strategy.diverse import diverse_order
+from clinical_backend.strategy.groups import group_codes, within_cap
+from clinical_backend.strategy.similarity import centred_cosine
+from clinical_backend.storage.schema import Draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.workspace.embedding import FeaturedTasks
+    from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.target import Target
+    from clinical_backend.settings import Settings
+
+__all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
+
+_NEEDS_CLASSIFIER = frozenset({"entropy"})
+_OF_RARE = frozenset({"quality_diversity", "p_rare"})
+_UNTARGETED = frozenset({"coreset", "entropy", "random"})
+_QUALITY_WEIGHT = 3.0
+_EXPLORED_IN_DOUBT = 0.5
+_LEAST_EXPLORED = 0.005
+_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
+_NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The acquisition of a round, and why it was chosen.
+
+    Attributes
+    ----------
+    acquisition
+        Its name.
+    gradients
+        Whether it works on gradient embeddings instead of features.
+    conditioned
+        Whether it keeps away from the counter-exemplars.
+    reason
+        For people.
+    explores
+        Share of the queue that a diverse order fills instead, since seeking the target yields little.
+    """
+
+    acquisition: str
+    gradients: bool
+    conditioned: bool
+    reason: str
+    explores: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RankedTask:
+    """A place in the queue, with what explains it.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    draw
+        Whether acquisition chose it or the audit drew it.
+    predicted, probability
+        The model's class and its probability; ``None`` without a model.
+    rare_probability
+        The detector's score, as if all classes were equally frequent: it orders, and is no chance.
+    nearest_exemplar, similarity
+        The task of the query set that it is most like, and the cosine of their centred features.
+    chance, chance_low, chance_high
+        The chance that it is rare, with its interval; ``None`` while too little is known to say.
+    """
+
+    task_id: int
+    draw: Draw
+    predicted: str | None
+    probability: float | None
+    rare_probability: float | None
+    nearest_exemplar: int | None
+    similarity: float | None
+    chance: float | None = None
+    chance_low: float | None = None
+    chance_high: float | None = None
+
+
+def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
+    """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
+
+    Parameters
+    ----------
+    setting
+        ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
+    query
+        How many tasks of the query set have a feature.
+    counter_exemplars
+        How many counter-exemplars have one.
+    """
+    if setting != "auto":
+        if setting in _OF_RARE and fit.detector is None:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        elif setting in _NEEDS_CLASSIFIER and fit.classifier is None:
+            prefix = f"{setting} needs a classifier ({fit.reason}); "
+        elif setting in _NEEDS_QUERY and not query:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        else:
+            conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
+            gradients = fit.sees_target and setting in _NEEDS_QUERY
+            return Choice(setting, gradients, conditioned, "set by ACQUISITION")
+    else:
+        prefix = ""
+    if fit.detector is None:
+        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
+    reason = (
+        f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
+    )
+    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
+    if explores >= _LEAST_EXPLORED:
+        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
+    return Choice("quality_diversity", False, False, reason, explores)
+
+
+def rank(
+    settings: Settings,
+    target: Target,
+    fit: Fit,
+    *,
+    pool: FeaturedTasks,
+    labelled: FeaturedTasks,
+    query: FeaturedTasks,
+    counter_exemplars: FeaturedTasks,
+    round_number: int,
+    groups: Mapping[int, str] | None = None,
+    skipped: Collection[int] = (),
+) -> tuple[Choice, list[RankedTask]]:
+    """Order the best of the pool, with a share of it drawn at random.
+
+    Parameters
+    ----------
+    pool
+        Tasks that may be queued.
+    labelled
+        Labelled tasks, which a diverse order keeps away from.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
+    round_number
+        Together with SEED it fixes the random draws.
+    groups
+        What stands for the patient or study, by task. The queue holds at most GROUP_CAP tasks of one: the random draws
+        come first, then the order is walked through, and tasks of a full group are passed over.
+    skipped
+        Tasks that a reader skipped and others are offered. They take nothing from those who skipped them: the queue
+        is longer by their number, at most twice as long, and of more skipped ones those are sought that look rare.
+
+    Returns
+    -------
+    tuple
+        What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
+    """
+    generator = np.random.default_rng([settings.seed, round_number])
+    passed_over = _rarest_first(np.flatnonzero(np.isin(pool.tasks, list(skipped))), fit, pool)
+    surplus = passed_over[settings.queue_size :]
+    size = min(settings.queue_size + len(passed_over) - len(surplus), len(pool))
+    codes = group_codes(pool.tasks.tolist(), groups or {})
+    cap = settings.group_cap
+    audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
+    full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
+    rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
+    choice = choose_acquisition(
+        settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
+    )
+    if not size:
+        return choice, []
+    pick = _Picker(choice, fit, pool, labelled, query, counter_exemplars, settings.seed)
+    wanted = size - len(audit)
+    capped = partial(_within_caps, codes=codes, cap=cap)
+    sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
+    picks = capped(partial(pick, rest), rest, wanted, taken=audit)
+    sources = [sought] * len(picks)
+    if explored := int(choice.explores * len(picks)):
+        kept = picks[: len(picks) - explored]
+        others = np.setdiff1d(rest, kept)
+        found = capped(partial(pick.diverse, others), others, explored, taken=np.concatenate([audit, kept]))
+        picks, sources = _spread(kept, found, sought)
+    order, draws = _interleave(picks, sources, audit, generator)
+    return choice, _explain(order, draws, fit, pool, query)
+
+
+def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
+    """Order places in the pool by the detector's score, if there is one."""
+    scores = fit.rare_probability(pool.features[places]) if len(places) else None
+    return places if scores is None else places[np.argsort(-scores, kind="stable")]
+
+
+class _Picker:
+    """Orders some of the pool by what was chosen."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        fit: Fit,
+        pool: FeaturedTasks,
+        labelled: FeaturedTasks,
+        query: FeaturedTasks,
+        counter_exemplars: FeaturedTasks,
+        seed: int,
+    ) -> None:
+        self._choice, self._fit, self._seed = choice, fit, seed
+        self._pool, self._labelled, self._query, self._against = pool, labelled, query, counter_exemplars
+
+    def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return the best of these places in the pool, in order."""
+        if self._choice.acquisition == "coreset":
+            return self.diverse(places, budget)
+        fit, features = self._fit, self._pool.features[places]
+        # Post-ReLU features all point one way; around their mean they differ.
+        centre = self._pool.features.mean(axis=0, keepdims=True)
+        embedding = Embedding(features - centre)
+        query = Embedding(self._query.features - centre) if len(self._query) else None
+        if self._choice.gradients and fit.classifier is not None and query is not None:
+            embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
+            query = Embedding(query.features, residuals=fit.query_residuals(self._query))
+        of_rare = self._choice.acquisition in _OF_RARE and fit.detector is not None
+        selection = select(
+            self._choice.acquisition,
+            embedding,
+            query,
+            budget,
+            probabilities=(fit.rare_probability if of_rare else fit.probabilities)(features),
+            rare_classes=None if of_rare else fit.rare_columns or None,
+            weight=_QUALITY_WEIGHT,
+            conditioning=Embedding(self._against.features - centre) if self._choice.conditioned else None,
+            seed=self._seed,
+        )
+        return places[selection.indices]
+
+    def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places that differ most from each other and from what is labelled."""
+        pool = self._pool
+        return places[diverse_order(pool.features[places], self._labelled.features, budget, parts=pool.parts)]
+
+
+def _within_caps(
+    order: Callable[[int], NDArray[np.int64]],
+    places: NDArray[np.int64],
+    wanted: int,
+    *,
+    codes: NDArray[np.int64],
+    cap: int,
+    taken: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Take as many as are wanted of an order of these places, as far as the caps of groups allow."""
+    budget = min(wanted, len(places))
+    picks = within_cap(order(budget), codes, cap, taken=taken)
+    while len(picks) < wanted and budget < len(places):
+        budget = min(2 * budget, len(places))
+        picks = within_cap(order(budget), codes, cap, taken=taken)
+    return picks[:wanted]
+
+
+def _spread(kept: NDArray[np.int64], explored: NDArray[np.int64], sought: Draw) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread what explores evenly over what seeks the target."""
+    places = np.arange(len(kept) + len(explored))
+    share = len(explored) / max(1, len(places))
+    exploring = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
+    mixed = np.empty(len(places), dtype=np.int64)
+    mixed[~exploring], mixed[exploring] = kept, explored
+    return mixed, [Draw.DIVERSE if explores else sought for explores in exploring]
+
+
+def _interleave(
+    picks: NDArray[np.int64], sources: Sequence[Draw], audit: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread the audit draws over the queue, one at a random place of each equal stretch."""
+    size = len(picks) + len(audit)
+    edges = np.linspace(0, size, len(audit) + 1).astype(int)
+    places = {int(generator.integers(low, high)) for low, high in pairwise(edges)}
+    chosen, drawn = iter(zip(picks, sources, strict=True)), iter((task, Draw.AUDIT) for task in audit)
+    mixed = [next(drawn if place in places else chosen) for place in range(size)]
+    return np.asarray([task for task, _ in mixed], dtype=np.int64), [draw for _, draw in mixed]
+
+
+def _explain(
+    order: NDArray[np.int64], draws: list[Draw], fit: Fit, pool: FeaturedTasks, query: FeaturedTasks
+) -> list[RankedTask]:
+    """Say of every queued task what it is most like and what the model believes of it."""
+    queued = pool.features[order]
+    probabilities = fit.probabilities(queued)
+    rare_probabilities = fit.rare_probability(queued)
+    similarity = centred_cosine(queued, query.features, pool.features) if len(query) else None
+    ranked = []
+    for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
+        predicted = probability = rare_probability = nearest = likeness = None
+        if probabilities is not None:
+            best = int(probabilities[row].argmax())
+            predicted, probability = fit.classes[best], float(probabilities[row, best])
+        if rare_probabilities is not None:
+            rare_probability = float(rare_probabilities[row])
+        elif probabilities is not None and fit.rare_columns:
+            rare_probability = float(probabilities[row, fit.rare_columns].sum())
+        if similarity is not None:
+            column = int(similarity[row].argmax())
+            nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
+        task_id = int(pool.tasks[index])
+        ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
+    return ranked

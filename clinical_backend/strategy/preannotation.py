@@ -1,0 +1,244 @@
+"""Which tasks readers get with a class already ticked: only those where the tick does more good than harm.
+
+A tick that is wrong is believed, most of all where the case is rare and the model has hardly met it. So ``confident``
+asks for a proof by labels that the model did not learn from and that no tick had led to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import betaincinv
+
+from clinical_backend.storage.schema import Draw, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.evaluation.held_out import HeldOut
+    from clinical_backend.workspace.embedding import FeaturedTasks
+    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.settings import Preannotate
+    from clinical_backend.storage.stores.labels import LedgerEntry
+
+__all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove", "unled"]
+
+_LEAST_PRECISION = 0.95
+_ERROR = 0.05
+_SHARES = (1.0, 0.5, 0.25)
+"""All held-out labels that are predicted as a class, the surer half of them, and the surest quarter. Each is a try, so
+each is tested at a third of the 5 % (Bonferroni): no threshold is chosen by luck. At least 80 labels are needed."""
+_NOTABLE_SCORE = 0.2
+"""Of the detector, which learns as if every second case were rare: where one task in ten is, 2.7 % of such are."""
+_NOTABLE_CHANCE = 0.03
+_UNLED = frozenset({Origin.QUEUE, Origin.PAST_QUEUE})
+"""Labels that readers gave, but for those who may have seen what an import or a model had answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Why a class may be ticked.
+
+    Attributes
+    ----------
+    above
+        The least probability that it holds for.
+    labels, right
+        Held-out labels predicted as this class with at least that probability, and how many of them are of it.
+    precision
+        The one-sided 95 % lower bound of the share that is right (Clopper and Pearson), all tries allowed for.
+    """
+
+    above: float
+    labels: int
+    right: int
+    precision: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What a round may tick in ``confident``.
+
+    Attributes
+    ----------
+    tasks
+        Class by task.
+    proofs
+        Why, by class.
+    """
+
+    tasks: Mapping[int, str] = field(default_factory=dict)
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    def report(self, mode: Preannotate) -> dict[str, Any]:
+        """Return what a round's report keeps, with the mode that it was published in."""
+        tasks: dict[str, list[int]] = {}
+        for task, name in self.tasks.items():
+            tasks.setdefault(name, []).append(task)
+        return {"mode": mode, "confident": tasks, "proofs": {name: asdict(item) for name, item in self.proofs.items()}}
+
+    @classmethod
+    def kept_in(cls, report: Mapping[str, Any]) -> Confidence:
+        """Return what a round's report keeps; nothing in one of an earlier version."""
+        kept = report.get("preannotation") or {}
+        tasks = {task: name for name, tasks in kept.get("confident", {}).items() for task in tasks}
+        return cls(tasks, {name: Proof(**item) for name, item in kept.get("proofs", {}).items()})
+
+
+def preannotations(
+    mode: Preannotate, ranked: Iterable[RankedTask], confident: Mapping[int, str], classes: Collection[str]
+) -> dict[int, str]:
+    """Return the class that is ticked, by task. A random draw never has one: it counts what readers see unled.
+
+    Parameters
+    ----------
+    confident
+        Class by task, of those for which there is a proof.
+    classes
+        Those of the labeling config: one may have been removed since.
+    """
+    if mode == "off":
+        return {}
+    open_to_it = [task for task in ranked if task.draw is not Draw.AUDIT]
+    chosen = {task.task_id: task.predicted if mode == "all" else confident.get(task.task_id) for task in open_to_it}
+    return {task: name for task, name in chosen.items() if name is not None and name in classes}
+
+
+def confidence(
+    held_out: HeldOut | None,
+    labelled: FeaturedTasks,
+    pool: FeaturedTasks,
+    ranked: Sequence[RankedTask],
+    labels: Mapping[int, str],
+    *,
+    evidence: Collection[int],
+    target: Collection[str],
+    groups: Mapping[int, str],
+) -> Confidence:
+    """Return for which tasks of a queue a class is proven.
+
+    The class is that of the classifier which the held-out labels judge, so the proof is of what is ticked, and the one
+    that answers must say the same. A network that was fine-tuned is judged by too few labels for a proof.
+
+    Parameters
+    ----------
+    held_out
+        What this round's classifier is judged by.
+    labelled, pool
+        Tasks in its representation.
+    labels
+        Class by labelled task.
+    evidence
+        Labelled tasks that may prove something; see :func:`unled`.
+    target
+        The classes that are looked for: never ticked.
+    groups
+        What names the patient or study, by task: one label of each is taken, since those of one patient are alike.
+    """
+    if held_out is None:
+        return Confidence()
+    classes = held_out.reference.classes
+    usable = held_out.may_judge(labelled.tasks, groups)
+    seen: set[str] = set()
+    for place, task in enumerate(labelled.tasks.tolist()):
+        group = groups.get(task)
+        usable[place] &= task in evidence and labels[task] in classes and group not in seen
+        if usable[place] and group is not None:
+            seen.add(group)
+    probabilities = held_out.probabilities_of(labelled.tasks[usable], labelled.features[usable])
+    codes = np.array([classes.index(labels[task]) for task in labelled.tasks[usable].tolist()], dtype=np.intp)
+    proofs = {
+        name: proof
+        for column, name in enumerate(classes)
+        if name not in target and (proof := prove(probabilities, codes, column)) is not None
+    }
+    if not proofs:
+        return Confidence()
+    quiet = {task.task_id: task.predicted for task in ranked if not is_notable(task.rare_probability, task.chance_high)}
+    asked = np.isin(pool.tasks, list(quiet))
+    believed = held_out.reference.probabilities(pool.features[asked])
+    tasks = {}
+    for task, row in zip(pool.tasks[asked].tolist(), believed, strict=True):
+        best = int(row.argmax())
+        proof = proofs.get(classes[best])
+        if proof is not None and row[best] >= proof.above and quiet[task] == classes[best]:
+            tasks[task] = classes[best]
+    return Confidence(tasks, proofs)
+
+
+def prove(probabilities: NDArray[np.floating[Any]], codes: NDArray[np.intp], column: int) -> Proof | None:
+    """Return the widest proof that predictions of a class are right; ``None`` where the labels give none.
+
+    Parameters
+    ----------
+    probabilities
+        Of held-out labels, shape (n, C).
+    codes
+        Their true classes, shape (n,).
+    column
+        The class.
+    """
+    predicted = probabilities.argmax(axis=1) == column
+    own, hits = probabilities[predicted, column], codes[predicted] == column
+    order = np.sort(own)[::-1]
+    for share in _SHARES:
+        if not len(own):
+            break
+        above = order[int(np.ceil(share * len(order))) - 1]
+        inside = own >= above
+        labels, right = int(inside.sum()), int(hits[inside].sum())
+        precision = lower_bound(right, labels, _ERROR / len(_SHARES))
+        if precision >= _LEAST_PRECISION:
+            return Proof(float(above), labels, right, precision)
+    return None
+
+
+def lower_bound(right: int, count: int, error: float = _ERROR) -> float:
+    """Return the one-sided lower bound of a share (Clopper and Pearson 1934)."""
+    return float(betaincinv(right, count - right + 1, error)) if right else 0.0
+
+
+def is_notable(score: float | None, chance_high: float | None = None) -> bool:
+    """Tell whether a task may well be rare, or nothing tells that it is not.
+
+    Parameters
+    ----------
+    score
+        The detector's, as if all classes were equally frequent.
+    chance_high
+        Upper end of the chance that it is rare, where that is known: it counts then, not the score.
+    """
+    if chance_high is not None:
+        return chance_high >= _NOTABLE_CHANCE
+    return score is None or score >= _NOTABLE_SCORE
+
+
+def unled(ledger: Iterable[LedgerEntry], reports: Mapping[int, Mapping[str, Any]]) -> frozenset[int]:
+    """Return the tasks whose class a reader gave without being shown one: what may prove that a class is right.
+
+    Parameters
+    ----------
+    ledger
+        Labelled tasks with their origin.
+    reports
+        Of the rounds whose queues they are from, by number. Those of earlier versions do not tell what was ticked, and
+        may have ticked everything.
+    """
+    return frozenset(entry.task_id for entry in ledger if entry.origin in _UNLED and not _was_led(entry, reports))
+
+
+def _was_led(entry: LedgerEntry, reports: Mapping[int, Mapping[str, Any]]) -> bool:
+    if entry.round_number is None:
+        return False
+    report = reports.get(entry.round_number)
+    kept = None if report is None else report.get("preannotation")
+    if kept is None:
+        return report is None or report.get("preannotations") != "none"
+    if kept["mode"] == "all":
+        return entry.draw is not Draw.AUDIT
+    ticked = kept["confident"].values() if kept["mode"] == "confident" else ()
+    return any(entry.task_id in tasks for tasks in ticked)

@@ -1,0 +1,55 @@
+"""Why a task is in the queue, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.storage.schema import Draw
+
+if TYPE_CHECKING:
+    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.storage.schema import QueuedTask
+
+__all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
+
+UNLED_REASON = "One of those that everybody is to read without a hint."
+"""What a reader is told of random draws and of second readings alike, so that the latter cannot be told apart."""
+
+
+def reason_for_reader(task: RankedTask | QueuedTask) -> str:
+    """Return what a reader is told of why a task is in the queue."""
+    return UNLED_REASON if task.draw is Draw.AUDIT else reason_of(task)
+
+
+def reason_of(task: RankedTask | QueuedTask, *, with_chance: bool = True) -> str:
+    """Return why a task is in its place of the queue, in one or two sentences.
+
+    Parameters
+    ----------
+    with_chance
+        Whether the chance that it is rare is among them, where it is known.
+    """
+    if task.draw is Draw.AUDIT:
+        return "Drawn at random, for an honest count of the rare cases."
+    if task.draw is Draw.DIVERSE:
+        return "Unlike what is labelled: variety, while nothing is known of the target."
+    found = []
+    if with_chance and (chance := chance_of(task)):
+        found.append(f"The chance that it is rare is {chance}.")
+    if task.nearest_exemplar is not None and task.similarity is not None:
+        found.append(f"Most like task {task.nearest_exemplar} (similarity {task.similarity:.2f}).")
+    return " ".join(found) or "Chosen for the target."
+
+
+def chance_of(task: RankedTask | QueuedTask) -> str | None:
+    """Write the chance that a task is rare, with its interval; ``None`` where it is not known, or not to be told.
+
+    A score is no chance, and is never written as a share. What is believed of an audit draw is not told.
+    """
+    if task.draw is Draw.AUDIT or task.chance is None or task.chance_low is None or task.chance_high is None:
+        return None
+    return f"{_share(task.chance)} ({_share(task.chance_low)} to {_share(task.chance_high)})"
+
+
+def _share(value: float) -> str:
+    return "under 1%" if value < 0.005 else f"{min(value, 0.99):.0%}"

@@ -1,0 +1,165 @@
+"""The adaptation of a project: a small network learns the project's own images, beside the rounds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import Timeout
+
+from clinical_backend.errors import ClinicalError, ModelError
+from clinical_backend.learner.adaptation.network import load_adapted
+from clinical_backend.workspace.embedding import THUMBNAIL, digests_of
+from clinical_backend.workspace.training_lock import training_lock
+
+if TYPE_CHECKING:
+    from clinical_backend.learner.adaptation.training import AdaptationOptions
+    from clinical_backend.learner.backbones.base import Device
+    from clinical_backend.workspace.workspace import Workshop
+
+__all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "note_adaptation", "options_for"]
+
+logger = logging.getLogger(__name__)
+
+LEAST_IMAGES = 500
+"""From so many images on a project gets a network of its own."""
+
+_MOST_IMAGES = 20_000
+_BUDGETED_IMAGES = 6000
+# However few the images are, a training has a least number of steps.
+_LEAST_BUDGETED_IMAGES = 1200
+_CUDA_EPOCHS = 640
+_CUDA_WIDTH = 64
+_GROWTH = 1.5
+_NOTE_SECONDS = 5.0
+
+
+def adaptation_is_due(workshop: Workshop, project_id: int) -> bool:
+    """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
+    if workshop.settings_of(project_id).adaptation == "off":
+        return False
+    images = len(_digests(workshop, project_id))
+    if images < LEAST_IMAGES:
+        return False
+    try:
+        known = load_adapted(workshop.adaptation_folder(project_id)).images
+    except ModelError:
+        return True
+    return min(images, _MOST_IMAGES) >= _GROWTH * known
+
+
+def adapt_project(workshop: Workshop, project_id: int) -> str:
+    """Adapt a network to a project's images, and have a round look whether it helps.
+
+    The images are those that rounds have read. A call that was cut off is gone on with by the next.
+
+    Returns
+    -------
+    str
+        What was done, for people.
+
+    Raises
+    ------
+    ClinicalError
+        When there are too few images, or training fails. The project goes on with what it has.
+    """
+    try:
+        with training_lock(workshop.adaptation_folder(project_id)):
+            return _adapt(workshop, project_id)
+    except Timeout:
+        return "Another process is adapting a network to this project."
+    except ClinicalError as error:
+        _note_failure(workshop, project_id, error)
+        raise
+
+
+def note_adaptation(workshop: Workshop, project_id: int, message: str) -> None:
+    """Write down where the adaptation of a project stands, for people.
+
+    Raises
+    ------
+    StorageError
+        When the database cannot be written.
+    """
+    workshop.stores.projects.change(project_id, adaptation=message)
+
+
+def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
+    """Return how to adapt to so many images: on a CUDA device a larger network, and longer.
+
+    Parameters
+    ----------
+    images
+        How many the network is to learn.
+    seconds
+        The time for 6,000 images or more; fewer have a share of it, 1,200 and fewer a fifth.
+    device, seed
+        As the settings of these names.
+
+    Raises
+    ------
+    ModelError
+        When the device is missing.
+    """
+    from clinical_backend.learner.adaptation.training import AdaptationOptions  # noqa: PLC0415 (imports torch)
+    from clinical_backend.learner.devices import torch_device  # noqa: PLC0415
+
+    share = min(1.0, max(images, _LEAST_BUDGETED_IMAGES) / _BUDGETED_IMAGES)
+    options = AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)
+    if torch_device(device).type == "cuda":
+        options = replace(options, epochs=_CUDA_EPOCHS, width=_CUDA_WIDTH)
+    return options
+
+
+def _adapt(workshop: Workshop, project_id: int) -> str:
+    from clinical_backend.learner.adaptation.training import adapt  # noqa: PLC0415 (imports torch)
+
+    digests = _digests(workshop, project_id)
+    if len(digests) > _MOST_IMAGES:
+        generator = np.random.default_rng(workshop.settings.seed)
+        digests = [digests[row] for row in sorted(generator.permutation(len(digests))[:_MOST_IMAGES])]
+    positions = workshop.thumbnails.positions(digests)
+    images = workshop.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
+    settings = workshop.settings
+    options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
+    network = adapt(images, workshop.adaptation_folder(project_id), options, progress=_Notes(workshop, project_id))
+    message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
+    note_adaptation(workshop, project_id, message)
+    workshop.stores.projects.request_round(project_id, "a network was adapted to the images")
+    logger.info("Project %d: %s", project_id, message)
+    return message
+
+
+def _digests(workshop: Workshop, project_id: int) -> list[str]:
+    """Return the project's images that have a thumbnail."""
+    digests = sorted(set(digests_of(workshop.stores, project_id).values()))
+    known = workshop.thumbnails.positions(digests)
+    return [digest for digest in digests if digest in known]
+
+
+def _note_failure(workshop: Workshop, project_id: int, failure: ClinicalError) -> None:
+    try:
+        note_adaptation(workshop, project_id, f"The last adaptation failed. {failure}")
+    except ClinicalError as error:  # the failure itself is told all the same
+        logger.warning("Project %d: %s", project_id, error)
+
+
+class _Notes:
+    """Writes down now and then how far the training is."""
+
+    def __init__(self, workshop: Workshop, project_id: int) -> None:
+        self._workshop = workshop
+        self._project_id = project_id
+        self._next = 0.0
+
+    def __call__(self, share: float, message: str) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _NOTE_SECONDS
+        try:
+            note_adaptation(self._workshop, self._project_id, f"{share:.0%}. {message}")
+        except ClinicalError as error:
+            logger.warning("Project %d: %s", self._project_id, error)

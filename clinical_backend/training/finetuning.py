@@ -1,0 +1,330 @@
+"""The fine-tuning of a project: its backbone learns from its labels, beside the rounds.
+
+The queue goes on being ordered by the detector on features that are made once; those of a fine-tuned network would
+have to be made anew for the whole pool. What is fine-tuned answers for classes: in pre-annotations and on demand.
+
+It does so only where it is better than the head on labels that neither learned from: both learn from the same four
+fifths of the labels, the head on the features that the published round uses, and the fine-tuned network must lose less
+of the logarithm of the true class's probability, on the mean over the classes, by more than that mean's standard
+error. This loss sees what the people see, the class and how sure of it the network is, and on a handful of labels it
+says more than a count of hits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import Timeout
+
+from clinical_backend.errors import ClinicalError, ImageError, ModelError
+from clinical_backend.images.sources import ImageRequest
+from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
+from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
+from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
+from clinical_backend.workspace.finetuned import finetuned_probabilities
+from clinical_backend.strategy.groups import group_codes
+from clinical_backend.workspace.training_lock import training_lock
+from clinical_backend.service.predict import published_model
+from clinical_backend.workspace.features import Representation
+from clinical_backend.storage.schema import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.finetuning.network import FinetunedNetwork
+    from clinical_backend.learner.evaluation.network_gain import Gain
+    from clinical_backend.workspace.workspace import Workshop
+
+__all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
+
+logger = logging.getLogger(__name__)
+
+LEAST_LABELS = 50
+"""From so many labelled images on a project's backbone is fine-tuned."""
+
+_GROWTH = 1.2
+_NOTE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """An image with a label; of several tasks with the same image the first stands for all."""
+
+    task_id: int
+    uri: str
+    digest: str
+    label: str
+
+
+def finetuning_is_due(workshop: Workshop, project_id: int) -> bool:
+    """Tell whether a project asks for fine-tuning, has labels enough, and a fifth more than the last one had."""
+    return workshop.settings_of(project_id).training == "finetune" and _wait(workshop, project_id) is None
+
+
+def finetuning_state(workshop: Workshop, project_id: int) -> str | None:
+    """Return where a project's fine-tuning stands, for people; ``None`` where it asks for none."""
+    if workshop.settings_of(project_id).training != "finetune":
+        return None
+    record = read_record(workshop.finetuning_folder(project_id))
+    wait = _wait(workshop, project_id)
+    return " ".join(part for part in (record.message if record else None, wait) if part) or "Fine-tuning is due."
+
+
+def finetune_project(workshop: Workshop, project_id: int) -> str:
+    """Fine-tune a project's backbone on all its labels, and use it where it is better than the head.
+
+    A call that was cut off leaves what was in use, and is started anew.
+
+    Returns
+    -------
+    str
+        What was done, for people.
+
+    Raises
+    ------
+    ClinicalError
+        When the project asks for no fine-tuning, or training fails. The project goes on with what it has.
+    """
+    if workshop.settings_of(project_id).training != "finetune":
+        raise ModelError(
+            f"Project {project_id} asks for no fine-tuning.",
+            "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
+        )
+    folder = workshop.finetuning_folder(project_id)
+    try:
+        with training_lock(folder):
+            return _finetune(workshop, project_id, folder)
+    except Timeout:
+        return "Another process is fine-tuning this project's backbone."
+    except ClinicalError as error:
+        _note_failure(workshop, project_id, error)
+        raise
+
+
+def note_finetuning(workshop: Workshop, project_id: int, message: str) -> None:
+    """Write down where the fine-tuning of a project stands, for people; what is in use stays.
+
+    Raises
+    ------
+    ModelError
+        When the folder cannot be written.
+    """
+    folder = workshop.finetuning_folder(project_id)
+    record = read_record(folder) or FinetuningRecord(message="")
+    write_record(folder, record.model_copy(update={"message": message}))
+
+
+def _wait(workshop: Workshop, project_id: int) -> str | None:
+    """Return what a fine-tuning waits for, for people; ``None`` where it is due."""
+    labelled = _labelled(workshop, project_id)
+    reason = _too_few(image.label for image in labelled)
+    if reason is not None:
+        return reason
+    record = read_record(workshop.finetuning_folder(project_id))
+    if record is None or record.backbone != workshop.spec.key:
+        return None
+    try:
+        workshop.finetuned(project_id)
+    except ModelError:
+        return None
+    needed = math.ceil(_GROWTH * record.labels)
+    return None if len(labelled) >= needed else f"The next is due at {needed} labels; there are {len(labelled)}."
+
+
+def _too_few(labels: Iterable[str]) -> str | None:
+    counts = Counter(labels)
+    if counts.total() < LEAST_LABELS:
+        return f"Fine-tuning waits for {LEAST_LABELS} labelled images; there are {counts.total()}."
+    if len(counts) < 2:
+        return "Fine-tuning waits for labels of a second class."
+    name, least = min(counts.items(), key=lambda item: (item[1], item[0]))
+    if least < LEAST_OF_A_CLASS:
+        return f"Fine-tuning waits for {LEAST_OF_A_CLASS} labels of {name!r}, to be judged by; there are {least}."
+    return None
+
+
+def _labelled(workshop: Workshop, project_id: int) -> list[_Labelled]:
+    labels = workshop.stores.labels.all(project_id)
+    images = workshop.stores.images.all(project_id, labels)
+    found: dict[str, _Labelled] = {}
+    for task_id, entry in sorted(labels.items()):
+        image = images.get(task_id)
+        if entry.label is None or entry.origin is Origin.ACCEPTED:
+            continue
+        if image is not None and image.digest is not None:
+            found.setdefault(image.digest, _Labelled(task_id, image.uri, image.digest, entry.label))
+    return list(found.values())
+
+
+def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
+    from clinical_backend.learner.finetuning.training import finetune  # noqa: PLC0415 (imports torch)
+
+    settings = workshop.settings_of(project_id)
+    every = _labelled(workshop, project_id)
+    before = read_record(folder)
+    if before is None or before.backbone != workshop.spec.key:
+        before = FinetuningRecord(message="")
+    after = FinetuningRecord(message="", backbone=workshop.spec.key, labels=len(every))
+    labelled, pixels = _read(workshop, every)
+    unread = len(every) - len(labelled)
+    note = f" {unread} labelled images cannot be read and are left out." if unread else ""
+    wait = _too_few(image.label for image in labelled)
+    if wait is not None:
+        return _end(workshop, project_id, before, before.model_copy(update={"labels": len(every)}), wait + note)
+
+    classes = sorted({image.label for image in labelled})
+    codes = np.asarray([classes.index(image.label) for image in labelled])
+    groups = group_codes([image.task_id for image in labelled], workshop.stores.images.groups(project_id))
+    warm, held_out = _start(folder, before, labelled, codes, groups, settings.seed)
+    network = finetune(
+        pixels,
+        codes,
+        classes,
+        spec=workshop.spec,
+        blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
+        seconds=settings.finetuning_seconds,
+        seed=settings.seed,
+        warm_start=warm,
+        held_out=held_out,
+        device=settings.device,
+        progress=_Notes(folder, before),
+    )
+    verdict = _verdict(workshop, project_id, network, labelled, codes, held_out)
+    figures = f"held-out labels: loss {-verdict.mean:+.2f} against the head, standard error {verdict.error:.2f}"
+    message = f"Fine-tuned on {len(labelled)} labels in {network.report.seconds:.0f} s; "
+    if not verdict.is_clear:
+        return _end(workshop, project_id, before, after, f"{message}not better, so the head answers ({figures}).{note}")
+    name = hashlib.sha256(network.weights + network.head.weights.tobytes()).hexdigest()[:16]
+    save_finetuned(folder / name, network)
+    digests = [np.array([image.digest for image in labelled])[rows].tolist() for rows in (~held_out, held_out)]
+    after = after.model_copy(update={"network": name, "learnt": tuple(digests[0]), "held_out": tuple(digests[1])})
+    return _end(workshop, project_id, before, after, f"{message}better, so it answers ({figures}).{note}")
+
+
+def _read(workshop: Workshop, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
+    """Fetch and decode the images in the size that the backbone takes; those that cannot be read are left out."""
+    size = workshop.settings.image_size
+    kept, rows = [], []
+    requests = (ImageRequest(image.task_id, image.uri) for image in every)
+    for image, (_, content) in zip(every, workshop.source.fetch_many(requests), strict=True):
+        try:
+            if isinstance(content, ImageError):
+                raise content
+            rows.append(to_square(workshop.decoders.decode(content), size))
+            kept.append(image)
+        except ImageError as error:
+            logger.warning("Task %d is left out of the fine-tuning: %s", image.task_id, error)
+    return kept, np.stack(rows) if rows else np.empty((0, size, size, 3), dtype=np.uint8)
+
+
+def _start(
+    folder: Path,
+    before: FinetuningRecord,
+    labelled: Sequence[_Labelled],
+    codes: NDArray[np.intp],
+    groups: NDArray[np.int64],
+    seed: int,
+) -> tuple[FinetunedNetwork | None, NDArray[np.bool_]]:
+    """Return the network to go on from, if there is one, and the labels held out, from which it has not learned."""
+    digests = [image.digest for image in labelled]
+    held_out_before, learnt = np.isin(digests, before.held_out), np.isin(digests, before.learnt)
+    # A patient is on both sides only where none was named when the network learned.
+    split = np.isin(groups[held_out_before], groups[learnt]).any()
+    if before.network is not None and not split:
+        held_out = hold_out(codes, seed, held_out=held_out_before, learnt=learnt, groups=groups)
+        try:
+            warm = load_finetuned(folder / before.network)
+        except ModelError as error:
+            logger.warning("The fine-tuning begins with the backbone: %s", error)
+        else:
+            if np.bincount(codes[held_out], minlength=int(codes.max()) + 1).min() >= 2:
+                return warm, held_out
+    return None, hold_out(codes, seed, groups=groups)
+
+
+def _verdict(
+    workshop: Workshop,
+    project_id: int,
+    network: FinetunedNetwork,
+    labelled: Sequence[_Labelled],
+    codes: NDArray[np.intp],
+    held_out: NDArray[np.bool_],
+) -> Gain:
+    """Return by how much less the network loses than a linear classifier that learned from the same labels."""
+    project = workshop.stores.projects.get(project_id)
+    version = project.published_version if project is not None else None
+    _, representation = published_model(workshop, project_id, version) if version else (None, None)
+    tasks = [image.task_id for image in labelled]
+    found = (representation or Representation(workshop.backbone.key, None)).features_of(workshop, project_id, tasks)
+    there = np.isin(tasks, found.tasks)
+    learned = codes[there & ~held_out]
+    if network.held_out_logits is None or set(learned) != set(codes):
+        raise ModelError("Too few labelled images have features to judge the fine-tuning by.", "Start a round first.")
+    judged, truth = held_out[there], codes[there & held_out]
+    head = linear.fit(found.features[~judged], learned, network.head.classes)
+    reference = cross_fitted([head.logits(found.features[judged])], truth)
+    return gain(reference, network.held_out_logits[there[held_out]], truth)
+
+
+def _end(workshop: Workshop, project_id: int, before: FinetuningRecord, after: FinetuningRecord, message: str) -> str:
+    """Write down what came of it; from then on it holds. Networks that are not in use are deleted."""
+    folder = workshop.finetuning_folder(project_id)
+    write_record(folder, after.model_copy(update={"message": message}))
+    for old in folder.iterdir():
+        if old.is_dir() and old.name != after.network:
+            shutil.rmtree(old, ignore_errors=True)
+    logger.info("Project %d: %s", project_id, message)
+    if after.network != before.network:
+        _answer_for_queue(workshop, project_id)
+        workshop.stores.projects.request_round(project_id, "the backbone was fine-tuned on the labels")
+    return message
+
+
+def _answer_for_queue(workshop: Workshop, project_id: int) -> None:
+    """Have the network look at the queue, so that the next round, which is much the same, need not wait for it."""
+    finetuned = workshop.finetuned(project_id)
+    published = workshop.stores.rounds.published(project_id)
+    if finetuned is None or published is None:
+        return
+    tasks = [entry.task_id for entry in workshop.stores.rounds.queue(published.id)]
+    images = workshop.stores.images.all(project_id, tasks)
+    requests = [ImageRequest(task, images[task].uri) for task in tasks if task in images]
+    finetuned_probabilities(workshop, project_id, finetuned, requests, math.inf)
+
+
+def _note_failure(workshop: Workshop, project_id: int, failure: ClinicalError) -> None:
+    try:
+        note_finetuning(workshop, project_id, f"The last fine-tuning failed. {failure}")
+    except ClinicalError as error:  # the failure itself is told all the same
+        logger.warning("Project %d: %s", project_id, error)
+
+
+class _Notes:
+    """Writes down now and then how far the training is. What is in use stays."""
+
+    def __init__(self, folder: Path, record: FinetuningRecord) -> None:
+        self._folder = folder
+        self._record = record
+        self._next = 0.0
+
+    def __call__(self, share: float, message: str) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _NOTE_SECONDS
+        try:
+            write_record(self._folder, self._record.model_copy(update={"message": f"{share:.0%}. {message}"}))
+        except ClinicalError as error:
+            logger.warning("The progress of a fine-tuning is not noted: %s", error)

@@ -1,0 +1,144 @@
+"""What the buttons of the pages do: each answers with the page to go on with, which says what came of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from starlette.datastructures import FormData
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.rounds.drift import answer_drift
+from clinical_backend.workspace.options import (
+    decline,
+    drop_rare,
+    look_for,
+    named_classes,
+    read_options,
+    store_options,
+)
+from clinical_backend.workspace.scheme import classes_of, learnable_controls
+from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.routes import settings_page
+from clinical_backend.web.pages.settings_form import read_settings
+from clinical_backend.web.pages.site import ThisSite
+
+__all__ = ["Form", "router"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_FIELDS = 1000
+
+
+async def _form(request: Request, site: ThisSite) -> FormData:
+    """Read a form that one of our pages gave out."""
+    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    site.check_form(request, str(form.get("token", "")))
+    return form
+
+
+Form = Annotated[FormData, Depends(_form)]
+
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/projects/{project_id}/rounds", status_code=202, include_in_schema=True)
+def start_round(project_id: ProjectId, backend: ThisBackend) -> dict[str, str]:
+    """Make a round due now: for scripts."""
+    served = backend.request_round(project_id, "a round was asked for")
+    return {"status": "due" if served else "Label Studio is asked about the project first"}
+
+
+@router.post("/projects/{project_id}/start")
+def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Make a round due now."""
+    del form
+    site.project(project_id)
+    backend.request_round(project_id, "a round was asked for on the project's page")
+    return site.back(request, f"/projects/{project_id}", Flash("A round is due. It begins in a moment."))
+
+
+@router.post("/projects/{project_id}/looked-for")
+def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Take the lead's answer: look for a class, look for it no more, or do not ask for it again."""
+    project, classes = site.project(project_id), classes_of(site.workshop, site.project(project_id))
+    chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
+    named = named_classes(site.settings, project)
+    if chosen and {chosen, *named} >= set(classes):
+        flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
+    elif chosen in classes:
+        # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
+        published = site.stores.rounds.published(project_id)
+        tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+        alone = {chosen, *tagged} >= set(classes)  # not every class can be rare, and the lead's choice outranks tags
+        look_for(site.settings, site.stores, project_id, chosen, beside=() if alone else tagged)
+        flash = Flash(
+            f"{chosen}{' alone' if alone else ''} is looked for. The round that is due turns the queue to it."
+        )
+    elif dropped in named:
+        drop_rare(site.settings, site.stores, project_id, dropped)
+        flash = Flash(f"{dropped} is no longer chosen. A round is due.")
+    elif declined in named:  # another page chose it meanwhile
+        flash = Flash(f"{declined} is looked for by name: take it away there first.", wrong=True)
+    elif declined in classes:
+        decline(site.stores, project_id, declined)
+        flash = Flash(f"{declined} is not looked for, and is not asked about again. Settings can undo this.")
+    else:
+        flash = Flash("Nothing was changed: the labeling config has no such class any more.", wrong=True)
+    backend.wake(project_id)
+    return site.back(request, f"/projects/{project_id}", flash)
+
+
+@router.post("/projects/{project_id}/drift")
+def answer_change(
+    request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form
+) -> Response:
+    """Take the lead's answer to what was changed in Label Studio: put it back, or leave it."""
+    site.project(project_id)
+    put_back = str(form.get("put_back", ""))
+    place = next((place for place in Place if place in {put_back, str(form.get("leave", ""))}), None)
+    if place is None or not answer_drift(site.stores, project_id, place, put_back=place == put_back):
+        flash = Flash("Nothing was changed: it is no longer asked about.", wrong=True)
+    elif place == put_back:
+        backend.look_at(project_id)
+        flash = Flash(f"{place.capitalize()}: it is put back in a moment.")
+    else:
+        flash = Flash(f"{place.capitalize()}: it is left as it is, and not asked about again unless it changes.")
+    return site.back(request, f"/projects/{project_id}", flash)
+
+
+@router.post("/projects/{project_id}/rollback")
+def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Serve the queue and the model of an earlier round again."""
+    site.project(project_id)
+    number = str(form.get("round", ""))
+    try:
+        done = backend.rollback(project_id, int(number) if number.isdecimal() and len(number) < 10 else 0)
+        flash = Flash(f"Readers get the queue and the model of round {number} again, as round {done.number}.")
+    except ClinicalError as error:
+        logger.warning("Project %d: %s", project_id, error)
+        flash = Flash(str(error), wrong=True)
+    return site.back(request, f"/projects/{project_id}/model", flash)
+
+
+@router.post("/projects/{project_id}/settings")
+def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Set the project's own options."""
+    project = site.project(project_id)
+    before = read_options(site.settings, site.stores, project_id)
+    options, entered, problems = read_settings(
+        form, classes_of(site.workshop, project), before, controls=learnable_controls(site.workshop, project)
+    )
+    if options is None:
+        return settings_page(site, request, project_id, entered=entered, problems=problems)
+    declined = [str(name) for name in form.getlist("declined")]
+    store_options(site.stores, project_id, options, declined=declined)
+    backend.wake(project_id)
+    flash = Flash("Saved. A round with these settings is due.")
+    return site.back(request, f"/projects/{project_id}/settings", flash)

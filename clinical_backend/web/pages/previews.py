@@ -1,0 +1,174 @@
+"""Small versions of a project's images for its pages, made when one is looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from functools import cached_property, partial
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.system.permissions import file_mode, make_folder
+from clinical_backend.workspace.embedding import may_try
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.storage.stores.images import KnownImage
+
+__all__ = ["Previews", "placeholder", "within"]
+
+logger = logging.getLogger(__name__)
+
+_SIDE = 256
+_LARGE_SIDE = 1024
+"""For reading: a screen shows hardly more beside the buttons."""
+_QUALITY = 82
+_DIGEST_BYTES = 32  # before each preview: a changed byte of a WebP shows another image
+_CACHE_BYTES = 256 * 2**20
+_WRITES_BETWEEN_LOOKS = 200
+_FAILURE_SECONDS = 60.0
+_FAILURES_KEPT = 1000
+_CONNECT_SECONDS, _IMAGE_SECONDS = 5.0, 20.0
+
+
+def within(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Return the whole image, its longer side at most ``side`` pixels: shape (height, width, 3), uint8."""
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(image)
+
+
+class Previews:
+    """Fetches, decodes and keeps small versions of images, under the same guards as rounds.
+
+    The latest ones are kept under MODEL_DIR, within 256 MiB; safe to call from several threads.
+
+    Parameters
+    ----------
+    workshop
+        Where images come from.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._decoders = DecoderProcesses(partial(within, side=_SIDE), processes=1, seconds=_IMAGE_SECONDS)
+        self._large_decoders = DecoderProcesses(partial(within, side=_LARGE_SIDE), processes=1, seconds=_IMAGE_SECONDS)
+        self._folder = workshop.settings.model_dir / "previews"
+        self._failures: dict[str, tuple[float, ImageError]] = {}
+        self._writes = 0
+
+    def close(self) -> None:
+        """End the decoder."""
+        self._decoders.close()
+        self._large_decoders.close()
+
+    def read(self, image: KnownImage, *, large: bool = False) -> bytes:
+        """Return a preview of a task's image as WebP, of at most 256 pixels a side, or 1024 to read it.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be had. One that failed is not tried again within a minute.
+        """
+        if image.problem is not None and not may_try(image, time.time()):
+            raise ImageError(image.problem, "")
+        content = image.digest or f"{image.task_id} {image.uri}"
+        side, decoders = (_LARGE_SIDE, self._large_decoders) if large else (_SIDE, self._decoders)
+        key = hashlib.sha256(f"{side} {content}".encode()).hexdigest()
+        kept = self._kept(key)
+        if kept is not None:
+            return kept
+        failed = self._failures.get(key)
+        if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
+            raise failed[1]
+        try:
+            pixels = decoders.decode(self._source.fetch(image.uri, image.task_id))
+        except ImageError as error:
+            if len(self._failures) >= _FAILURES_KEPT:
+                self._failures.clear()
+            self._failures[key] = time.monotonic(), error
+            raise
+        encoded = BytesIO()
+        Image.fromarray(pixels).save(encoded, "WEBP", quality=_QUALITY)
+        self._keep(key, encoded.getvalue())
+        return encoded.getvalue()
+
+    @cached_property
+    def _source(self) -> ImageSource:
+        """Less patient than that of rounds: a person waits."""
+        settings = self._workshop.settings
+        return ImageSource(
+            settings.label_studio_url,
+            self._workshop.client.http,
+            local_roots=settings.local_roots,
+            allowed_hosts=settings.image_hosts,
+            time_out=_CONNECT_SECONDS,
+            time_limit=_IMAGE_SECONDS,
+            attempts=1,
+        )
+
+    def _kept(self, key: str) -> bytes | None:
+        path = self._folder / f"{key}.webp"
+        try:
+            kept = path.read_bytes()
+            os.utime(path)
+        except OSError:  # not there, or another process just made room
+            return None
+        digest, content = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+        return content if hashlib.sha256(content).digest() == digest else None  # else it is made anew
+
+    def _keep(self, key: str, content: bytes) -> None:
+        try:
+            make_folder(self._folder)
+            with NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            Path(file.name).chmod(file_mode(self._folder))
+            Path(file.name).replace(self._folder / f"{key}.webp")
+        except OSError as error:
+            logger.warning("A preview is not kept: %s. Free some space, or make MODEL_DIR writable.", error.strerror)
+            return
+        if self._writes % _WRITES_BETWEEN_LOOKS == 0:
+            make_room(self._folder, _CACHE_BYTES)
+        self._writes += 1
+
+
+def make_room(folder: Path, most: int) -> None:
+    """Delete the files that were looked at longest ago until the rest has at most so many bytes."""
+    files = []
+    for path in folder.iterdir():
+        try:
+            state = path.stat()
+        except FileNotFoundError:  # another process makes room as well
+            continue
+        files.append((state.st_mtime, state.st_size, path))
+    together = 0
+    for _, size, path in sorted(files, reverse=True):
+        together += size
+        if together > most:
+            path.unlink(missing_ok=True)
+
+
+def placeholder(reason: str) -> str:
+    """Return an SVG that stands for an image that cannot be shown, with the reason in it."""
+    lines = wrap(reason, 34)[:7]
+    text = "".join(f'<tspan x="16" dy="22">{escape(line)}</tspan>' for line in lines)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" height="{_SIDE}">'
+        f'<rect width="{_SIDE}" height="{_SIDE}" fill="#26232a"/>'
+        '<text x="16" y="40" font-family="system-ui, sans-serif" font-size="15" font-weight="600" fill="#fff">'
+        'No image</text><text y="46" font-family="system-ui, sans-serif" font-size="12.5" fill="#d5d0da">'
+        f"{text}</text></svg>"
+    )

@@ -1,0 +1,307 @@
+"""The pages of a project: what is stored, shown; nothing here waits for Label Studio."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from clinical_backend.errors import ImageError
+from clinical_backend.labelstudio.contract import HealthReply, ProjectId
+from clinical_backend.rounds.chances import read_reliability
+from clinical_backend.rounds.drift import Drift, rests
+from clinical_backend.strategy.evaluation import read_evaluation
+from clinical_backend.service.exemplars import read_exemplars
+from clinical_backend.service.findings import read_findings
+from clinical_backend.workspace.options import named_classes, read_options
+from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.strategy.reasons import chance_of, reason_of
+from clinical_backend.rounds.retention import kept_rounds
+from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
+from clinical_backend.jobs.stall import stalls
+from clinical_backend.storage.stores.projects import wait_left
+from clinical_backend.storage.schema import Origin, Project, Round, RoundState
+from clinical_backend.storage.stores.statistics import statistics
+from clinical_backend.web.browsers import wants_page
+from clinical_backend.web.pages.charts import chances_chart, found_chart
+from clinical_backend.web.pages.previews import placeholder
+from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
+from clinical_backend.web.pages.settings_form import SettingsForm
+from clinical_backend.web.pages.site import Site, ThisSite
+
+if TYPE_CHECKING:
+    from clinical_backend.strategy.evaluation import Evaluation
+    from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.storage.schema import QueuedTask
+
+__all__ = ["overview", "router", "settings_page"]
+
+_QUEUE_PAGE = 24
+_EXEMPLARS_PAGE = 48
+_HISTORY = 20
+_IMAGE_SECONDS = 600
+
+_ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
+_ORIGINS = {
+    Origin.QUEUE: "from queues",
+    Origin.PAST_QUEUE: "chosen by a reader past the queue",
+    Origin.SECOND_LOOK: "read again after an import or the model had answered",
+    Origin.IMPORTED: "imported",
+    Origin.ACCEPTED: "accepted from a model, without anybody looking",
+}
+
+PageNumber = Annotated[int, Query(ge=1, le=10_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Which part of a list is shown."""
+
+    number: int
+    size: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        """Number of the last page."""
+        return max(1, -(-self.count // self.size))
+
+    @property
+    def offset(self) -> int:
+        """How many items come before it."""
+        return (self.number - 1) * self.size
+
+
+router = APIRouter(include_in_schema=False)
+"""The routes. A project's first page shares its address with the JSON of its status."""
+
+
+@router.get("/", include_in_schema=True, response_model=HealthReply)
+async def root(request: Request) -> HealthReply | Response:
+    """Say that the server is alive; a person is sent to the pages."""
+    return RedirectResponse("/projects", 303) if wants_page(request) else HealthReply()
+
+
+@router.get("/favicon.ico")
+async def icon() -> RedirectResponse:
+    """Lead to the icon; a browser asks here where a reply is no page that names it."""
+    return RedirectResponse("/static/icon.svg", 301)
+
+
+@router.get("/projects")
+def projects(request: Request, site: ThisSite) -> Response:
+    """List the projects."""
+    stalled = stalls(site.stores.database, site.settings)
+    titles = {project: site.project(project).title for project in site.stores.projects.ids()}
+    found = statistics(site.stores.database)
+    return site.page(request, "projects.html", projects=found, titles=titles, stalled=stalled)
+
+
+@router.get("/projects/{project_id}/fragments/now")
+def now(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show what happens at this moment."""
+    return site.fragment(request, "now.html", **_now(site, site.project(project_id)))
+
+
+@router.get("/projects/{project_id}/fragments/found")
+def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show the yield."""
+    return site.fragment(request, "found.html", **_found(site, site.project(project_id).id))
+
+
+@router.get("/projects/{project_id}/fragments/target")
+def target(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show what is looked for, and what the lead is asked."""
+    return site.fragment(request, "target.html", **_target(site, site.project(project_id)))
+
+
+@router.get("/projects/{project_id}/fragments/connection")
+async def connection(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show what the doctor finds."""
+    project = await run_sync(site.project, project_id)
+    findings = await site.checks.run(project_id)
+    return site.fragment(request, "connection.html", project=project, findings=findings)
+
+
+@router.get("/projects/{project_id}/queue")
+def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1) -> Response:
+    """Show the tasks that readers get next."""
+    project = site.project(project_id)
+    published = site.stores.rounds.published(project_id)
+    rows: list[QueuedTask] = []
+    pages = Pages(page, _QUEUE_PAGE, 0)
+    if published is not None:
+        rows, count = site.stores.rounds.open_queue(published, pages.offset, pages.size)
+        pages = Pages(page, _QUEUE_PAGE, count)
+    evaluation = read_evaluation(site.stores, project_id)
+    tasks = [
+        (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
+    ]
+    return site.page(request, "queue.html", project=project, here="queue", round=published, tasks=tasks, pages=pages)
+
+
+@router.get("/projects/{project_id}/exemplars")
+def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1) -> Response:
+    """Show what steers the queue."""
+    project = site.project(project_id)
+    published = site.stores.rounds.published(project_id)
+    tagged, conflicts = read_exemplars(site.stores, project_id)
+    pages = Pages(page, _EXEMPLARS_PAGE, len(tagged))
+    shown = tagged[pages.offset : pages.offset + pages.size]
+    return site.page(
+        request,
+        "exemplars.html",
+        project=project,
+        here="exemplars",
+        tagged=tagged,
+        shown=shown,
+        conflicts=conflicts,
+        questions=[one for one in open_questions(site.workshop, project_id) if one.kind in _ABOUT_TAGS],
+        target=published.report.get("target", []) if published else None,
+        pages=pages,
+    )
+
+
+@router.get("/projects/{project_id}/model")
+def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show how good the classifier is, and the rounds that led to it."""
+    project = site.project(project_id)
+    evaluation = read_evaluation(site.stores, project_id)
+    bins = read_reliability(site.stores, project_id)
+    published = site.stores.rounds.published(project_id)
+    return site.page(
+        request,
+        "model.html",
+        project=project,
+        here="model",
+        evaluation=evaluation,
+        bins=bins,
+        chances=chances_chart(bins),
+        published=published,
+        rounds=site.stores.rounds.history(project_id, _HISTORY),
+        kept={row.id for row in kept_rounds(site.workshop, project_id)},
+    )
+
+
+@router.get("/projects/{project_id}/settings")
+def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show the project's settings."""
+    return settings_page(site, request, project_id)
+
+
+@router.get("/projects/{project_id}/images/{task_id}.webp")
+async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId, large: bool = False) -> Response:
+    """Show the image of a task of the project, small, or large enough to read it."""
+    known = await run_sync(site.stores.images.all, project_id, [task_id])
+    return await run_sync(_image, site, known.get(task_id), large, limiter=site.previewing)
+
+
+def overview(site: Site, request: Request, project_id: int) -> Response:
+    """Return the first page of a project: what happens now, and what was found."""
+    project = site.project(project_id)
+    parts = _now(site, project) | _target(site, project) | _found(site, project_id)
+    parts |= {"troubles": sum(site.stores.troubles.counts(project_id).values())}
+    return site.page(request, "overview.html", here="overview", **parts)
+
+
+def settings_page(
+    site: Site,
+    request: Request,
+    project_id: int,
+    *,
+    entered: dict[str, str] | None = None,
+    problems: dict[str, str] | None = None,
+) -> Response:
+    """Return the page of a project's settings, with what was entered and refused, if anything was."""
+    project = site.project(project_id)
+    options = read_options(site.settings, site.stores, project_id)
+    form = SettingsForm(
+        classes_of(site.workshop, project),
+        options,
+        entered,
+        problems,
+        declined=project.declined,
+        controls=learnable_controls(site.workshop, project),
+    )
+    return site.page(
+        request,
+        "settings.html",
+        status=422 if problems else 200,
+        project=project,
+        here="settings",
+        form=form,
+        learnt=learnt_of(site.workshop, project),
+    )
+
+
+def _now(site: Site, project: Project) -> dict[str, Any]:
+    rounds = site.stores.rounds
+    latest = rounds.latest(project.id)
+    published = rounds.published(project.id)
+    running = latest if latest is not None and latest.state is RoundState.RUNNING else None
+    return {
+        "project": project,
+        "stalled": stalls(site.stores.database, site.settings).get(project.id),
+        "latest": latest,
+        "published": published,
+        "running": running,
+        "progress": None if running is None else _progress(running, published),
+        "stages": STAGES,
+        "drift": Drift.of(project),
+        "resting": rests(project),
+        "delay": wait_left(project.not_before, time.time()) if project.request is not None else 0.0,
+    }
+
+
+def _target(site: Site, project: Project) -> dict[str, Any]:
+    questions = open_questions(site.workshop, project.id)
+    named = named_classes(site.settings, project)
+    published = site.stores.rounds.published(project.id)
+    return {
+        "project": project,
+        "questions": questions,
+        "which": any(question.kind is Kind.WHICH for question in questions),
+        "classes": classes_of(site.workshop, project),
+        "cases": site.stores.labels.cases(project.id),
+        "named": named,
+        "left": Drift.of(project).left,
+        "by_tags": [] if named or published is None else published.report.get("target", []),
+    }
+
+
+def _progress(running: Round, published: Round | None) -> Progress:
+    return progress_of(
+        running.stage,
+        running.done,
+        running.total,
+        elapsed=max(0.0, time.time() - running.started_at),
+        before=published.report.get("seconds", {}) if published else {},
+    )
+
+
+def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedTask) -> tuple[int, int] | None:
+    """Return how often the predicted class was right of how often it was said, where the judged classifier said it."""
+    judged = published is not None and published.report.get("preannotations", "head") in {"head", "none"}
+    return evaluation.called(row.predicted) if evaluation is not None and judged and row.predicted else None
+
+
+def _found(site: Site, project_id: int) -> dict[str, Any]:
+    findings = read_findings(site.stores, project_id)
+    return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
+
+
+def _image(site: Site, known: KnownImage | None, large: bool) -> Response:
+    if known is None:
+        return Response(
+            placeholder("The project has no such task."), 404, {"Cache-Control": "no-store"}, "image/svg+xml"
+        )
+    try:
+        content = site.previews.read(known, large=large)
+    except ImageError as error:
+        # Not an error status: the page is in order, and says in the image's place what is not.
+        return Response(placeholder(str(error)), 200, {"Cache-Control": "no-store"}, "image/svg+xml")
+    return Response(content, 200, {"Cache-Control": f"private, max-age={_IMAGE_SECONDS}"}, "image/webp")

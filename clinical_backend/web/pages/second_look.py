@@ -1,0 +1,179 @@
+"""The pages of second readings: what is doubted, what came of it, and a page to read a case again unseen."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from clinical_backend.errors import SettingsError
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.service.agreement import Outcome, Why, read_again, read_agreements
+from clinical_backend.workspace.scheme import classes_of
+from clinical_backend.service.second_look import read_second_look
+from clinical_backend.storage.schema import ReadingState
+from clinical_backend.web.pages.actions import Form
+from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.site import Site, ThisSite
+
+__all__ = ["router"]
+
+_SHOWN = 100
+_OUTCOMES = {
+    Outcome.RIGHT: "was right",
+    Outcome.OPEN: "still open",
+    Outcome.CHANGED: "changed",
+    Outcome.KEPT: "stays as it was",
+}
+_WHY = {
+    Why.DOUBT: "doubtful",
+    Why.LEAD: "asked for here",
+    Why.DRAWN: "drawn at random",
+    Why.UNASKED: "read twice without being asked for",
+    Why.PAGE: "read again on this page",
+    Why.WORD: "looked at on this page",
+}
+
+router = APIRouter(include_in_schema=False)
+
+Passed = Annotated[int, Query(ge=0, le=1000)]
+
+
+@router.get("/projects/{project_id}/second-look")
+def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show labels that may be wrong, what came of second readings, and how far readers agree."""
+    project, stores = site.project(project_id), site.stores
+    rows = stores.second_readings.all(project_id)
+    try:
+        settings = site.workshop.settings_of(project_id)
+    except SettingsError:  # the project's problem says so
+        settings = site.settings
+    published = stores.rounds.published(project_id)
+    return site.page(
+        request,
+        "second_look.html",
+        project=project,
+        here="second-look",
+        tasks=read_second_look(stores, project_id, limit=_SHOWN),
+        waiting={task: row for task, row in rows.items() if row.state is not ReadingState.READ},
+        read=read_again(stores, project_id, _SHOWN),
+        agreements=read_agreements(rows.values(), seed=settings.seed),
+        shares=(settings.second_look_share, settings.second_look_random_share),
+        problem=(published.report.get("second_look") or {}).get("problem") if published else None,
+        outcomes=_OUTCOMES,
+        why=_WHY,
+    )
+
+
+@router.post("/projects/{project_id}/second-look")
+def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Ask readers for second readings, or take that back; say that a label is right, or take that back."""
+    site.project(project_id)
+    store = site.stores.second_readings
+    right, again, taken_back = (_task(form.get(field)) for field in ("right", "again", "take_back"))
+    ticked = [task for value in form.getlist("task") if (task := _task(value)) is not None]
+    labels = site.stores.labels.all(project_id, [*ticked, *([] if right is None else [right])])
+    if right is not None:
+        label = labels[right].label if right in labels else None
+        if label is None:
+            flash = Flash(f"Task {right} has no class by now.", wrong=True)
+        else:
+            store.check(project_id, right, label, label, blind=False)
+            flash = Flash(f"Task {right} was right as {label}. It is not asked about again while it is of this class.")
+    elif again is not None:
+        store.uncheck(project_id, again)
+        flash = Flash(f"Task {again} counts as not looked at again.")
+    elif taken_back is not None:
+        done = store.take_back(project_id, taken_back)
+        flash = Flash(f"Task {taken_back} is not asked for any more." if done else "Nothing was changed.")
+        backend.wake(project_id)
+    else:
+        asked = {
+            task: (label, labels[task].readings)
+            for task in ticked
+            if task in labels and (label := labels[task].label) is not None and labels[task].readings < 2
+        }
+        flash = _ask(site, backend, project_id, asked) if ticked else Flash("No task is ticked.", wrong=True)
+    return site.back(request, f"/projects/{project_id}/second-look", flash)
+
+
+@router.get("/projects/{project_id}/second-look/read")
+def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Passed = 0) -> Response:
+    """Show a case to be read again, without the answer that it has."""
+    project = site.project(project_id)
+    cases = _cases(site, project_id)
+    return site.page(
+        request,
+        "reading.html",
+        project=project,
+        here="second-look",
+        task=cases[passed] if passed < len(cases) else None,
+        left=max(0, len(cases) - passed),
+        passed=passed,
+        classes=classes_of(site.workshop, project),
+    )
+
+
+@router.post("/projects/{project_id}/second-look/read")
+def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
+    """Take a reading of our own page. The label stays: who reads here is not known, and Label Studio is the truth."""
+    project = site.project(project_id)
+    task, answer = _task(form.get("task")), str(form.get("answer", ""))
+    passed = _task(form.get("passed")) or 0
+    row = site.stores.labels.all(project_id, [task]).get(task) if task is not None else None
+    if task is None or row is None or row.label is None or answer not in classes_of(site.workshop, project):
+        flash = Flash("Nothing was noted: the task, or the class, is not there any more.", wrong=True)
+    else:
+        site.stores.second_readings.check(project_id, task, row.label, answer, blind=True)
+        flash = Flash("Noted.")
+    query = f"?passed={min(passed, 1000)}" if passed else ""
+    return site.back(request, f"/projects/{project_id}/second-look/read{query}", flash)
+
+
+def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tuple[str, int]]) -> Flash:
+    """Note what the lead asks for, and make a round due that brings it to readers."""
+    new = site.stores.second_readings.ask(project_id, asked)
+    if not new:
+        return Flash("These are read twice, or asked for, already.", wrong=True)
+    backend.request_round(project_id, "second readings were asked for")
+    what = "1 task is" if new == 1 else f"{new} tasks are"
+    return Flash(f"{what} put among the next ones of readers who have not answered them, by the round that is due.")
+
+
+def _cases(site: Site, project_id: int) -> list[int]:
+    """Return the cases to be read on our own page: doubtful ones among about as many others, so that none is a hint.
+
+    A coin decides at each place which of the two comes next. It falls by what they are, so that what was read leaves
+    the others in their order.
+    """
+    labels = site.stores.labels.all(project_id)
+    checks = site.stores.second_readings.checks(project_id)
+
+    def toss(*tasks: int) -> str:
+        return hashlib.sha256(f"{project_id} {tasks}".encode()).hexdigest()
+
+    doubtful = sorted((one.task_id for one in read_second_look(site.stores, project_id, limit=_SHOWN)), key=toss)
+    others = sorted(
+        (
+            task
+            for task, row in labels.items()
+            if row.label is not None
+            and row.readings == 1
+            and task not in doubtful
+            and (task not in checks or checks[task].label != row.label)
+        ),
+        key=toss,
+    )
+    cases: list[int] = []
+    while doubtful:
+        ordinary = bool(others) and toss(doubtful[0], others[0]) < "8"
+        cases.append((others if ordinary else doubtful).pop(0))
+    return cases
+
+
+def _task(value: object) -> int | None:
+    text = str(value or "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -1,0 +1,128 @@
+"""What all pages share: the templates, what signs forms, images, checks; and how a page is answered."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.service.connection import Checks
+from clinical_backend.web.pages.flash import Flash, forget_flash, keep_flash, read_flash
+from clinical_backend.web.pages.previews import Previews
+from clinical_backend.web.pages.signing import Signer
+from clinical_backend.web.pages.templating import make_environment
+
+if TYPE_CHECKING:
+    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.storage.schema import Project
+
+__all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
+
+_FORM_SECONDS = 12 * 3600
+_PREVIEWS_AT_A_TIME = 4
+
+
+class UnknownProjectError(ClinicalError):
+    """A page of a project is asked for that this backend does not serve."""
+
+    def __init__(self, project_id: int) -> None:
+        super().__init__(f"Project {project_id} is not connected.", f"Run `clinical connect --project {project_id}`.")
+
+
+class ForeignFormError(ClinicalError):
+    """A form was sent that none of our pages gave out, or that is too old."""
+
+    def __init__(self) -> None:
+        super().__init__("The form is too old, or comes from elsewhere.", "Load the page again and press it there.")
+
+
+class Site:
+    """The pages of a backend.
+
+    Parameters
+    ----------
+    workshop
+        What they show and do.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        key = workshop.settings.label_studio_api_key
+        self.workshop = workshop
+        self.stores = workshop.stores
+        self.settings = workshop.settings
+        self.signer = Signer(key.get_secret_value() if key else secrets.token_hex(32))
+        self.checks = Checks(workshop)
+        self.previews = Previews(workshop)
+        self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
+        self._templates = make_environment()
+
+    def close(self) -> None:
+        """End what was started."""
+        self.previews.close()
+
+    def project(self, project_id: int) -> Project:
+        """Return a project.
+
+        Raises
+        ------
+        UnknownProjectError
+            When this backend does not serve it.
+        """
+        found = self.stores.projects.get(project_id)
+        if found is None:
+            raise UnknownProjectError(project_id)
+        return found
+
+    def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page, with the message of the form that led to it."""
+        flash = read_flash(request, self.signer)
+        content = self.render(template, request, flash=flash, **values)
+        response = HTMLResponse(content, status, {"Vary": "Accept"})
+        if flash is not None:
+            forget_flash(response)
+        return response
+
+    def fragment(self, request: Request, template: str, **values: Any) -> HTMLResponse:
+        """Return a part of a page."""
+        return HTMLResponse(self.render(template, request, **values))
+
+    def render(self, template: str, request: Request, **values: Any) -> str:
+        """Return a filled template."""
+        return self._templates.get_template(template).render(
+            token=self.signer.sign(self._purpose(request), ""),
+            label_studio=self.settings.browser_url,
+            **{"project": None, "here": "", "flash": None} | values,
+        )
+
+    def check_form(self, request: Request, token: str) -> None:
+        """Make sure that one of our pages gave out a form, to the same user.
+
+        Raises
+        ------
+        ForeignFormError
+            When not, or too long ago.
+        """
+        if self.signer.read(self._purpose(request), token, seconds=_FORM_SECONDS) is None:
+            raise ForeignFormError
+
+    def back(self, request: Request, path: str, flash: Flash) -> RedirectResponse:
+        """Send the browser to a page that shows what came of its form."""
+        response = RedirectResponse(path, 303)
+        keep_flash(response, self.signer, flash, secure=request.url.scheme == "https")
+        return response
+
+    @staticmethod
+    def _purpose(request: Request) -> str:
+        return f"form {request.headers.get('authorization', '')}"
+
+
+async def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+ThisSite = Annotated[Site, Depends(_site)]

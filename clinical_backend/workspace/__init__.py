@@ -1,0 +1,1 @@
+"""What does a process work with?"""

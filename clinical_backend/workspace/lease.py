@@ -1,0 +1,95 @@
+"""One process at a time works at a project, for as long as it shows that it gets on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ProjectBusyError, StorageError
+from clinical_backend.system.pulse import idle_seconds, note_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores.leases import LeaseStore
+
+__all__ = ["leased_project"]
+
+logger = logging.getLogger(__name__)
+
+_SIGNS = 4
+"""Signs of life within the time after which the holder counts as silent, so that one may be late or lost."""
+
+_LOOK_SECONDS = 0.5
+
+
+@contextmanager
+def leased_project(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -> Iterator[None]:
+    """Keep every other process from working at a project within the block.
+
+    A thread gives signs of life, and stops if the work does not get on for STALL_TIMEOUT_SECONDS. A process that is
+    silent for WORKER_TIMEOUT_SECONDS loses the project; whatever it then writes is refused.
+
+    Parameters
+    ----------
+    seconds
+        How long to wait for the process that has it.
+
+    Raises
+    ------
+    ProjectBusyError
+        When another process has it.
+    RoundAbandonedError
+        From a write within the block, when the project was passed on.
+    """
+    leases = workshop.stores.leases
+    token = _take(leases, project_id, seconds, workshop.settings.worker_timeout_seconds)
+    if token is None:
+        raise ProjectBusyError(
+            f"Another process works at project {project_id}.", "Try again when `clinical status` shows its end."
+        )
+    note_progress()
+    ended = threading.Event()
+    heart = threading.Thread(
+        target=_beat, args=(leases, project_id, token, workshop.settings, ended), daemon=True, name="lease"
+    )
+    heart.start()
+    try:
+        with leases.fence(project_id, token):
+            yield
+    finally:
+        ended.set()
+        heart.join()
+        _give_back(leases, project_id, token)
+
+
+def _take(leases: LeaseStore, project_id: int, seconds: float, silence: float) -> int | None:
+    deadline = time.monotonic() + seconds
+    while (token := leases.take(project_id)) is None and time.monotonic() < deadline:
+        leases.end_silent(silence)
+        time.sleep(_LOOK_SECONDS)
+    return token
+
+
+def _beat(leases: LeaseStore, project_id: int, token: int, settings: Settings, ended: threading.Event) -> None:
+    while not ended.wait(settings.worker_timeout_seconds / _SIGNS):
+        idle = idle_seconds()
+        if idle >= settings.stall_timeout_seconds:
+            continue  # who hangs is to lose the project
+        try:
+            if not leases.renew(project_id, token, idle_seconds=idle):
+                return
+        except StorageError as error:
+            logger.debug("Project %d: a sign of life could not be given: %s", project_id, error)
+
+
+def _give_back(leases: LeaseStore, project_id: int, token: int) -> None:
+    try:
+        leases.give_back(project_id, token)
+    except StorageError as error:  # it is silent from now on
+        logger.warning("Project %d: %s", project_id, error)

@@ -1,0 +1,277 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.strategy.fit import fit
+from clinical_backend.strategy.order import choose_acquisition, rank
+from clinical_backend.strategy.target import Target, find_target
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.schema import Draw
+
+CLASSES = ("common", "rare")
+NOTHING = FeaturedTasks(np.empty(0, dtype=np.int64), np.empty((0, 16), dtype=np.float32))
+EVERY_SETTING = [
+    "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random",
+]  # fmt: skip
+
+
+@pytest.fixture
+def cells():
+    """Return 80 tasks of which the first 10 are rare, and stand apart."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(80, 16)).astype(np.float32)
+    features[:10] += 4.0
+    return FeaturedTasks(np.arange(100, 180), features)
+
+
+def labelled(cells, rows):
+    labels = {int(cells.tasks[row]): CLASSES[row < 10] for row in rows}
+    return FeaturedTasks(cells.tasks[list(rows)], cells.features[list(rows)]), labels
+
+
+def order(
+    cells,
+    rows=(),
+    exemplars=(),
+    counter_exemplars=(),
+    number=1,
+    pool=None,
+    query_readable=True,
+    counter_readable=True,
+    targeted=(),
+    groups=None,
+    classes=CLASSES,
+    **settings,
+):
+    known, labels = labelled(cells, rows)
+    tagged = [int(cells.tasks[row]) for row in exemplars]
+    against = [int(cells.tasks[row]) for row in counter_exemplars]
+    target = find_target(labels, tagged, against, (), classes, targeted=[int(cells.tasks[row]) for row in targeted])
+    at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
+    query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
+    rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
+    given = {
+        "pool": FeaturedTasks(cells.tasks[rest], cells.features[rest]),
+        "query": query,
+        "counter_exemplars": NOTHING,
+    }
+    if against and counter_readable:
+        rows = list(counter_exemplars)
+        given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
+    fitted = fit(known, labels, classes, target, seed=0, **given)
+    return rank(
+        load_settings(**{"queue_size": 20} | settings),
+        target,
+        fitted,
+        round_number=number,
+        labelled=known,
+        groups=groups,
+        **given,
+    )
+
+
+def test_without_labels_the_order_is_diverse_and_the_same_each_time(cells):
+    choice, queue = order(cells)
+    assert choice.acquisition == "coreset"
+    assert [task.task_id for task in queue] == [task.task_id for task in order(cells)[1]]
+    assert len({task.task_id for task in queue}) == 20
+    assert {task.predicted for task in queue} == {None}
+
+
+def test_exemplars_alone_lead_to_their_like(cells):
+    choice, queue = order(cells, rows=(0, 1), exemplars=(0, 1), audit_share=0.0)
+    assert choice.acquisition == "quality_diversity"
+    assert "exemplars tagged" in choice.reason
+    assert {task.task_id for task in queue[:8]} == set(range(102, 110))
+    assert all(task.nearest_exemplar in {100, 101} for task in queue)
+    assert queue[0].similarity > queue[-1].similarity
+
+
+def test_a_classifier_that_sees_the_target_is_believed(cells):
+    choice, queue = order(cells, rows=(0, 1, 2, 50, 51, 52, 53, 54), exemplars=(0, 1), audit_share=0.0)
+    assert choice.acquisition == "quality_diversity"
+    assert {task.task_id for task in queue[:12]} >= set(range(103, 110))
+    assert queue[0].predicted == "rare"
+    assert queue[0].rare_probability > 0.5 > queue[-1].rare_probability
+
+
+def test_a_counter_exemplar_conditions_smi(cells):
+    given = {"rows": (0, 70), "exemplars": (0,), "audit_share": 0.0, "acquisition": "logdetmi"}
+    without = order(cells, **given)[1]
+    choice, queue = order(cells, counter_exemplars=(70,), **given)
+    assert choice.conditioned
+    assert [task.task_id for task in queue] != [task.task_id for task in without]
+
+
+def test_a_counter_exemplar_of_the_rare_class_turns_the_queue_away_from_its_kind(cells):
+    cells.features[5:10, :8] -= 12.0  # half of the rare class is of another kind
+    _, queue = order(cells, rows=(0, 5), exemplars=(0,), counter_exemplars=(5,), audit_share=0.0)
+    assert {task.task_id for task in queue[:4]} == {101, 102, 103, 104}
+    probabilities = {task.task_id: task.rare_probability for task in queue}
+    assert all(probabilities.get(task, 0.0) < 0.2 for task in range(106, 110))
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+@pytest.mark.parametrize("rows", [(), (0, 1), (0, 1, 2, 50, 51, 52)])
+def test_every_acquisition_gives_a_whole_queue_at_every_stage(cells, setting, rows):
+    choice, queue = order(cells, rows=rows, exemplars=rows[:2], acquisition=setting)
+    assert len({task.task_id for task in queue}) == 20
+    assert choice.reason
+
+
+def test_a_share_of_the_queue_is_drawn_at_random_and_spread(cells):
+    _, queue = order(cells, rows=(0, 1), exemplars=(0, 1), audit_share=0.25)
+    places = [place for place, task in enumerate(queue) if task.draw is Draw.AUDIT]
+    assert [place // 4 for place in places] == [0, 1, 2, 3, 4]
+    _, other = order(cells, rows=(0, 1), exemplars=(0, 1), audit_share=0.25, number=2)
+    drawn = [{task.task_id for task in one if task.draw is Draw.AUDIT} for one in (queue, other)]
+    assert drawn[0] != drawn[1]
+
+
+def test_the_audit_draws_from_all_of_the_pool_alike(cells):
+    rare = 0
+    for number in range(200):
+        _, queue = order(cells, rows=(0, 1), exemplars=(0, 1), audit_share=0.5, number=number)
+        rare += sum(task.draw is Draw.AUDIT and task.task_id < 110 for task in queue)
+    # 2,000 draws of a pool of 78 with 8 rare: 205 expected, standard deviation 13.
+    assert 150 < rare < 260
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+@pytest.mark.parametrize("audit_share", [0.0, 0.9])
+@pytest.mark.parametrize("pool", [0, 1, 2])
+@pytest.mark.parametrize("rows", [(0, 1), (0, 1, 2, 50, 51, 52)])
+def test_what_is_left_of_a_pool_is_queued_whole(cells, setting, audit_share, pool, rows):
+    _, queue = order(cells, rows, rows[:2], pool=pool, acquisition=setting, audit_share=audit_share)
+    assert len({task.task_id for task in queue}) == pool
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+@pytest.mark.parametrize("rows", [(0, 1), (0, 1, 2, 50, 51, 52)])
+def test_images_that_are_all_alike_are_ordered_all_the_same(cells, setting, rows):
+    alike = FeaturedTasks(cells.tasks, np.ones_like(cells.features))
+    _, queue = order(alike, rows, rows[:2], acquisition=setting)
+    assert len({task.task_id for task in queue}) == 20
+
+
+@pytest.mark.parametrize("setting", EVERY_SETTING)
+def test_unreadable_counter_exemplars_are_left_out_of_account(cells, setting):
+    given = {"rows": (0, 70), "exemplars": (0,), "acquisition": setting}
+    choice, queue = order(cells, **given, counter_exemplars=(70,), counter_readable=False)
+    assert not choice.conditioned
+    assert [task.task_id for task in queue] == [task.task_id for task in order(cells, **given)[1]]
+
+
+def test_a_diverse_order_keeps_away_from_what_is_labelled():
+    generator = np.random.default_rng(0)
+    centres = 20 * np.eye(6, 16, dtype=np.float32)
+    kinds = np.arange(120) % 6
+    cells = FeaturedTasks(np.arange(120), (centres[kinds] + generator.normal(size=(120, 16))).astype(np.float32))
+    seen, rest = cells.tasks[kinds < 4][:16], cells.tasks[20:]
+    target = find_target({}, (), (), (), CLASSES)
+    _, queue = rank(
+        load_settings(queue_size=2, audit_share=0.0),
+        target,
+        fit(NOTHING, {}, CLASSES, target, seed=0),
+        pool=FeaturedTasks(rest, cells.features[rest]),
+        labelled=FeaturedTasks(seen, cells.features[seen]),
+        query=NOTHING,
+        counter_exemplars=NOTHING,
+        round_number=1,
+    )
+    assert {kinds[task.task_id] for task in queue} == {4, 5}
+
+
+def test_exemplars_whose_images_are_unreadable_leave_a_diverse_order(cells):
+    choice, queue = order(cells, (0, 1), (0, 1), query_readable=False)
+    assert choice.acquisition == "coreset"
+    assert {task.nearest_exemplar for task in queue} == {None}
+
+
+def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
+    missed = range(40, 70)
+    given = {"rows": (0, *missed), "exemplars": (0,), "audit_share": 0.1}
+    _, trusted = order(cells, **given)
+    choice, doubted = order(cells, **given, targeted=missed)
+    assert {task.draw for task in trusted} == {Draw.TARGET, Draw.AUDIT}
+    counts = Counter(task.draw for task in doubted)
+    assert counts == {Draw.AUDIT: 2, Draw.DIVERSE: 8, Draw.TARGET: 10}
+    assert "explores" in choice.reason
+    assert len({task.task_id for task in doubted}) == 20
+    sources = [task.draw for task in doubted if task.draw is not Draw.AUDIT]
+    assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
+
+
+def test_without_a_target_no_class_is_sought_for_its_share(cells):
+    choice, queue = order(cells, (0, *range(40, 70)), (), audit_share=0.0)
+    assert choice.acquisition == "coreset"
+    assert {task.draw for task in queue} == {Draw.DIVERSE}
+    assert "nobody chose" in choice.reason
+
+
+def test_a_slip_of_a_tag_makes_its_class_no_less_common(cells):
+    common, tagged = range(40, 70), (0, 1, 2, 3, 40)
+    _, queue = order(cells, (*range(4), *common), tagged, audit_share=0.0)
+    assert {task.task_id for task in queue[:6]} == set(range(104, 110))
+    assert all(task.rare_probability < 0.5 for task in queue[6:])
+    assert 140 not in {task.nearest_exemplar for task in queue}
+
+
+def test_a_named_acquisition_does_not_explore(cells):
+    missed = range(40, 70)
+    _, queue = order(cells, (0, *missed), (0,), targeted=missed, acquisition="p_rare", audit_share=0.0)
+    assert {task.draw for task in queue} == {Draw.TARGET}
+
+
+def test_a_queue_of_one_is_drawn_or_chosen_but_never_empty(cells):
+    chosen = order(cells, (0, 1), (0, 1), queue_size=1, audit_share=0.1)[1]
+    drawn = order(cells, (0, 1), (0, 1), queue_size=1, audit_share=0.9)[1]
+    assert [task.draw for task in chosen + drawn] == [Draw.TARGET, Draw.AUDIT]
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_pool_of_none_or_one_is_no_trouble_without_labels(cells, size):
+    target = Target((), (), 0, (), "nothing")
+    fitted = fit(NOTHING, {}, CLASSES, target, seed=0)
+    pool = FeaturedTasks(cells.tasks[:size], cells.features[:size])
+    _, queue = rank(
+        load_settings(),
+        target,
+        fitted,
+        pool=pool,
+        labelled=NOTHING,
+        query=NOTHING,
+        counter_exemplars=NOTHING,
+        round_number=1,
+    )
+    assert len(queue) == size
+
+
+def test_what_a_setting_lacks_is_said(cells):
+    known, labels = labelled(cells, (0, 1))
+    target = find_target(labels, (100,), (), (), CLASSES)
+    fitted = fit(known, labels, CLASSES, target, seed=0)
+    assert "needs a classifier" in choose_acquisition("entropy", target, fitted, query=1, counter_exemplars=0).reason
+    assert "needs a query set" in choose_acquisition("p_rare", target, fitted, query=0, counter_exemplars=0).reason
+    assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0, counter_exemplars=0).reason
+
+
+@pytest.mark.parametrize("setting", ["auto", "flqmi", "random"])
+@pytest.mark.parametrize("cap", [1, 2])
+@pytest.mark.parametrize("rows", [(), (0, 1, 2, 50, 51, 52)])
+def test_no_patient_has_more_than_the_cap_in_a_queue(cells, setting, cap, rows):
+    groups = {int(task): f"patient {(task - 100) // 3}" for task in cells.tasks}
+    _, queue = order(
+        cells, rows, rows[:2], acquisition=setting, audit_share=0.3, queue_size=20, group_cap=cap, groups=groups
+    )
+    counts = Counter(groups[task.task_id] for task in queue)
+    assert max(counts.values()) <= cap
+    assert len(queue) == 20
+
+
+def test_a_cap_that_leaves_too_few_tasks_makes_a_shorter_queue(cells):
+    groups = {int(task): f"patient {task % 4}" for task in cells.tasks}
+    _, queue = order(cells, (0, 1), (0, 1), queue_size=20, groups=groups)
+    assert sorted(groups[task.task_id] for task in queue) == [f"patient {number}" for number in range(4)]

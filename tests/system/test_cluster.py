@@ -1,0 +1,165 @@
+"""Selection and embedding on a real Ray cluster of two nodes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import httpx2
+import numpy as np
+import pytest
+
+from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition.partitioned import Rows, select_partitioned
+from clinical_backend.system.cluster_workers import map_on_cluster
+from clinical_backend.errors import ClusterError, InvalidArgumentError
+from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.patience import Patience
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.workspace.embedding import Cluster, Station, embed_new, features_of
+from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.settings import load_settings
+from clinical_backend.storage.database import Database
+from tests.acquisition.oracle import embeddings
+from tests.small_workspace import MeanColours, picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A part of a pool that notes on which node it was read, and dies there as often as it is told to."""
+
+    rows: Rows
+    folder: Path
+    deaths: int = 0
+
+    def __call__(self):
+        import ray  # noqa: PLC0415 - on the node
+
+        (self.folder / ray.get_runtime_context().get_node_id()).touch()
+        die(self.folder / "deaths", self.deaths)
+        return self.rows()
+
+
+def die(note, times):
+    """End this process at once, so many times in all."""
+    died = note.stat().st_size if note.exists() else 0
+    if died < times:
+        with note.open("a") as file:
+            file.write(".")
+        os._exit(1)
+
+
+def station(folder, small):
+    die(folder / "deaths", 1)
+    return Station(
+        ImageSource("http://127.0.0.1:9", httpx2.Client()),
+        Embedder(MeanColours(folder), decode),
+        small=small,
+        patience=Patience(),
+    )
+
+
+def failing(error):
+    def work(_):
+        raise error
+
+    return work
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    database = Database.in_folder(tmp_path)
+    made = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    made.__dict__["backbone"] = MeanColours(tmp_path)
+    made.stores.projects.register(1)
+    yield made
+    database.close()
+
+
+def test_parts_on_two_nodes_are_picked_as_select_picks_the_whole_though_a_shard_dies(cluster_address, tmp_path):
+    pool, query, _ = embeddings("clustered", (4000, 6, 1), 16, seed=5)
+    path = tmp_path / "features.rows"
+    pool.features.tofile(path)
+    parts = [Rows(path, 16, start, stop) for start, stop in pairwise([0, 1700, 4000])]
+    noted = [Noted(part, tmp_path, deaths=place) for place, part in enumerate(parts)]
+    for name in ("gcmi", "com"):  # each of the two ways that shards are asked
+        found = select_partitioned(name, noted, query, 40, address=cluster_address)
+        whole = select(name, pool, query, 40)
+        np.testing.assert_array_equal(found.selection.indices, whole.indices)
+        np.testing.assert_allclose(found.selection.gains, whole.gains, rtol=2e-6)
+    assert len([node for node in tmp_path.iterdir() if len(node.name) > 40]) == 2
+    assert (tmp_path / "deaths").stat().st_size == 1
+
+
+def test_new_images_are_embedded_on_the_cluster_though_a_worker_dies(cluster_address, workshop, tmp_path):
+    uris = {task: picture(task % 250, task // 250) for task in range(1, 301)} | {301: "data:image/png;base64,AAAA"}
+    workshop.stores.images.synchronise(1, uris, complete=True)
+    steps = []
+    tried = embed_new(
+        workshop.stores,
+        workshop.source,
+        workshop.embedder,
+        workshop.features,
+        1,
+        lambda done, total: steps.append((done, total)),
+        thumbnails=workshop.thumbnails,
+        cluster=Cluster(cluster_address, 2, partial(station, tmp_path)),
+    )
+    assert tried == 301
+    assert (steps[0], steps[-1], len(steps)) == ((0, 301), (301, 301), 4)
+    assert (tmp_path / "deaths").stat().st_size == 1
+    found = features_of(workshop.stores, workshop.features, 1, range(1, 301))
+    red = (found.features[:, 0] / found.features[:, 3]) ** 2
+    assert np.allclose(red * 255, [task % 250 for task in found.tasks], atol=0.5)
+    known = workshop.stores.images.all(1)
+    assert known[301].problem
+    assert len(workshop.thumbnails.positions(image.digest for image in known.values() if image.digest)) == 300
+    assert workshop.backbone.embedded == 0
+
+
+def test_errors_of_a_node_arrive_with_their_cure(cluster_address, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="rows 0 to 9"):
+        select_partitioned(
+            "com", [Rows(tmp_path / "none", 4, 0, 9)], Embedding(np.ones((1, 4))), 3, address=cluster_address
+        )
+    broken = map_on_cluster(cluster_address, partial(failing, ZeroDivisionError("a patient's name")), [1])
+    with pytest.raises(ClusterError, match="ZeroDivisionError") as raised:
+        list(broken)
+    assert "patient" not in str(raised.value)
+
+
+def test_few_new_images_need_no_cluster(workshop):
+    workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
+    cluster = Cluster("127.0.0.1:1", 2, station)
+    stores, features = workshop.stores, workshop.features
+    assert embed_new(stores, workshop.source, workshop.embedder, features, 1, lambda *_: None, cluster=cluster) == 1
+
+
+def test_a_cluster_that_does_not_answer_is_said_with_its_cure(workshop):
+    pytest.importorskip("ray")
+    with pytest.raises(ClusterError, match=r"joined at 127\.0\.0\.1:1.*ray start"):
+        list(map_on_cluster("127.0.0.1:1", list, [1]))
+
+
+def test_without_ray_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"clinical-backend\[ray\]"):
+        list(map_on_cluster(None, list, [1]))
+
+
+def test_the_settings_name_the_cluster(workshop, tmp_path):
+    assert workshop.cluster is None
+    settings = load_settings(model_dir=tmp_path, ray_address="head:6379", ray_min_images=7)
+    cluster = Workshop(settings, workshop.stores.database).cluster
+    assert cluster is not None
+    assert (cluster.address, cluster.least) == ("head:6379", 7)

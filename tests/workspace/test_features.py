@@ -1,0 +1,184 @@
+"""Features of a network that is adapted to the project, joined with the frozen ones where that helps."""
+
+import numpy as np
+import pytest
+
+from clinical_backend.errors import ModelError
+from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.learner import devices
+from clinical_backend.learner.adaptation.network import AdaptedBackbone
+from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
+from clinical_backend.learner.classifier.linear import LinearClassifier, fit
+from clinical_backend.rounds import adapt as adapt_module
+from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
+from clinical_backend.workspace.embedding import THUMBNAIL, embed_new
+from clinical_backend.service.predict import predict
+from clinical_backend.workspace.features import adapted_is_better, adapted_rows, representations
+from clinical_backend.workspace.workspace import Adapted
+from clinical_backend.storage.features import FeatureStore
+from tests.small_workspace import picture
+from tests.storage.started import start_round
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<Choices name="diagnosis" toName="image"><Choice value="dark"/><Choice value="red"/></Choices></View>'
+)
+
+
+class Reds(AdaptedBackbone):
+    """Stands in for an adapted network, which would take minutes to train: red against a constant."""
+
+    def __init__(self):
+        Backbone.__init__(self, BackboneSpec("adapted", None, "a" * 64, THUMBNAIL), 2)
+        self.embedded = 0
+
+    def _forward(self, batch):
+        self.embedded += len(batch)
+        red = batch[..., 0].mean(axis=(1, 2), dtype=np.float32)
+        return np.stack([red, np.full_like(red, 100)], axis=1)
+
+
+@pytest.fixture
+def project(workshop):
+    """Return a workshop with 12 embedded images of project 1, task 13 not readable."""
+    uris = {task: picture(20 * task) for task in range(1, 13)} | {13: "data:image/png;base64,"}
+    workshop.stores.images.synchronise(1, uris, complete=True)
+    embed_new(
+        workshop.stores,
+        workshop.source,
+        workshop.embedder,
+        workshop.features,
+        1,
+        lambda *_: None,
+        thumbnails=workshop.thumbnails,
+    )
+    return workshop
+
+
+@pytest.fixture
+def adapted(project, monkeypatch):
+    backbone = Reds()
+    folder = project.settings.model_dir / "features"
+    store = FeatureStore(project._database, folder, backbone=backbone.key, dimension=2)
+    made = Adapted(backbone, store)
+    monkeypatch.setattr(project, "adapted", lambda _: made)
+    return made
+
+
+def test_without_an_adapted_network_features_are_frozen(project):
+    (frozen,) = representations(project, 1)
+    assert frozen.key == project.backbone.key
+    assert len(frozen.features_of(project, 1, range(1, 14))) == 12
+
+
+def test_joined_features_come_from_thumbnails_and_are_made_once(project, adapted):
+    frozen, joined = representations(project, 1)
+    found = joined.features_of(project, 1, [3, 13, 7])
+    assert found.tasks.tolist() == [3, 7]
+    assert found.features.shape == (2, project.backbone.dimension + 2) == (2, joined.dimension(project))
+    assert np.allclose(found.features[:, :-2], frozen.features_of(project, 1, [3, 7]).features, atol=1e-6)
+    red = 100 * (found.features[:, -2] / found.features[:, -1]) ** 2
+    assert red == pytest.approx([60, 140], abs=1)
+    assert joined.key != frozen.key
+    joined.features_of(project, 1, range(1, 13))
+    assert adapted.backbone.embedded == 12
+
+
+def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypatch):
+    _, joined = representations(project, 1)
+    seen = joined.features_of(project, 1, [2, 5, 11]).features
+    row = start_round(project.stores, 1)
+    classifier = fit(joined.features_of(project, 1, [1, 4, 9, 12]).features, [0, 0, 1, 1], ("dark", "red"))
+    folder = project.checkpoint_folder(1, row.version)
+    save_checkpoint(folder, classifier, CheckpointMetadata(joined.key, 1))
+    project.stores.rounds.publish(row, {}, 5)
+    tasks = [PredictTask(id=task, data={"image": picture(20 * task)}) for task in (2, 5, 11)]
+    taken = []
+    probabilities = LinearClassifier.probabilities
+    monkeypatch.setattr(
+        LinearClassifier, "probabilities", lambda self, rows: taken.append(rows) or probabilities(self, rows)
+    )
+    items = predict(project, 1, CONFIG, tasks)
+    assert np.concatenate(taken) == pytest.approx(seen, abs=1e-4)
+    expected = classifier.probabilities(seen).argmax(axis=1)
+    assert [item.result[0]["value"]["choices"] for item in items] == [[classifier.classes[code]] for code in expected]
+
+
+def test_an_image_without_a_thumbnail_has_no_adapted_feature(project, adapted):
+    assert adapted_rows(project, adapted, ["unknown"]) == [None]
+
+
+def test_a_damaged_network_leaves_the_frozen_features(project, monkeypatch):
+    def damaged(_):
+        raise ModelError("It was cut off.", "Adapt again.")
+
+    monkeypatch.setattr(project, "adapted", damaged)
+    assert len(representations(project, 1)) == 1
+
+
+def points(apart, count, generator):
+    frozen = generator.normal(size=(count, 8)).astype(np.float32)
+    joined = np.hstack([frozen, (generator.normal(size=(count, 2)) + apart).astype(np.float32)])
+    return frozen, joined
+
+
+def test_what_tells_held_out_cases_apart_is_accepted_and_noise_is_not():
+    generator = np.random.default_rng(0)
+    common, pool = points(0, 10, generator), points(0, 400, generator)
+    better, reason = adapted_is_better(points(6, 9, generator), common, pool, seed=0)
+    assert better, reason
+    frozen = generator.normal(size=(9, 8)).astype(np.float32) + 4
+    rare = (frozen, np.hstack([frozen, 40 * generator.normal(size=(9, 2)).astype(np.float32)]))
+    noisy = (pool[0], np.hstack([pool[0], 40 * generator.normal(size=(400, 2)).astype(np.float32)]))
+    common = (common[0], np.hstack([common[0], 40 * generator.normal(size=(10, 2)).astype(np.float32)]))
+    assert not adapted_is_better(rare, common, noisy, seed=0)[0]
+
+
+@pytest.mark.parametrize("rare", [0, 2])
+def test_with_too_few_labels_to_judge_features_are_joined(rare):
+    generator = np.random.default_rng(0)
+    better, reason = adapted_is_better(
+        points(9, rare, generator), points(0, 3, generator), points(0, 50, generator), seed=0
+    )
+    assert better
+    assert "too few" in reason
+
+
+def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):
+    assert not adaptation_is_due(project, 1)
+    monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
+    assert adaptation_is_due(project, 1)
+    project.settings = project.settings.model_copy(update={"adaptation": "off"})
+    assert not adaptation_is_due(project, 1)
+
+
+def test_the_time_to_adapt_follows_the_number_of_images_within_limits():
+    def seconds(images):
+        return options_for(images, 900.0, device="cpu", seed=0).seconds
+
+    assert [seconds(count) for count in (200, 1200, 3000, 6000, 50_000)] == [180.0, 180.0, 450.0, 900.0, 900.0]
+
+
+def test_a_cuda_device_learns_a_larger_network_for_longer(monkeypatch):
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
+    small, large = (options_for(6000, 900.0, device=device, seed=0) for device in ("cpu", "auto"))
+    assert large.width > small.width
+    assert large.epochs > small.epochs
+    assert large.seconds == small.seconds
+
+
+def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
+    monkeypatch.setattr("clinical_backend.learner.adaptation.training.MINIMUM_IMAGES", 10)
+    project.settings = project.settings.model_copy(update={"adaptation_seconds": 20.0, "device": "cpu"})
+    project.stores.rounds.start(1)
+    message = adapt_project(project, 1)
+    row = project.stores.projects.get(1)
+    assert "adapted to 12 images" in message
+    assert row.adaptation == message
+    assert row.request == "a network was adapted to the images"
+    monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
+    assert not adaptation_is_due(project, 1)
+    _, joined = representations(project, 1)
+    assert len(joined.features_of(project, 1, range(1, 14))) == 12
+    assert np.isfinite(joined.features_of(project, 1, [1]).features).all()

@@ -1,0 +1,118 @@
+"""Images that are replaced under the same address are noticed; hosts that are slow or away are left alone."""
+
+from __future__ import annotations
+
+import os
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from clinical_backend.errors import ImageError
+from clinical_backend.images.look import Look
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.rounds import recheck
+from clinical_backend.workspace.notices import notices
+from clinical_backend.workspace.recheck import recheck_images
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.stores.troubles import TroubleKind
+from tests.rounds.fake_label_studio import FakeLabelStudio
+
+TASKS = range(1, 9)
+
+
+def paint(path, level):
+    Image.fromarray(np.full((8, 8, 3), level, dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def studio(workshop, tmp_path):
+    """Return a Label Studio whose images are files, after a round that every image has long been read by."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for task in TASKS:
+        paint(folder / f"{task}.png", 20 * task)
+    with httpx2.Client() as http:
+        source = ImageSource("http://127.0.0.1:9", http, local_roots=[folder])
+        workshop.__dict__.update(source=source, watching_source=source)
+        made = FakeLabelStudio({task: f"/data/local-files/?d={task}.png" for task in TASKS})
+        made.folder = folder
+        made.annotate(1, "red")
+        made.annotate(2, "dark")
+        workshop.__dict__["client"] = made
+        workshop.settings = workshop.settings.model_copy(update={"backend_url": "http://backend"})
+        reconcile(workshop, 1, look=True)
+        grow_old(workshop)
+        yield made
+
+
+def grow_old(workshop):
+    workshop.stores.images.looked(1, dict.fromkeys(TASKS), at=1.0)
+
+
+class Host:
+    """Stands in for a host that fails or is slow at a chosen moment."""
+
+    def __init__(self, answer):
+        self.asked, self._answer = [], answer
+
+    def look(self, uri, task_id, mark):
+        self.asked.append(task_id)
+        return self._answer(task_id)
+
+
+def test_a_replaced_image_is_made_anew_its_label_stays_and_it_is_said(workshop, studio):
+    before = workshop.stores.images.all(1)
+    embedded = workshop.backbone.embedded
+    paint(studio.folder / "1.png", 250)
+    paint(studio.folder / "5.png", 251)
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.rounds.latest(1).request == "images were replaced"
+    after = workshop.stores.images.all(1)
+    assert [task for task in TASKS if after[task].digest != before[task].digest] == [1, 5]
+    assert workshop.backbone.embedded == embedded + 2
+    assert workshop.stores.labels.all(1)[1].label == "red"
+    assert workshop.stores.troubles.counts(1) == {TroubleKind.REPLACED: 1}  # task 5 has no label
+    (notice,) = notices(workshop, 1)
+    assert "The image of 1 labelled task was replaced; the labels stay." in str(notice)
+    reconcile(workshop, 1, look=True)
+    assert workshop.stores.rounds.latest(1).number == 2
+
+
+def test_what_is_the_same_is_read_once_and_then_told_by_its_mark(workshop, studio):
+    assert recheck_images(workshop, 1) == 0
+    grow = workshop.stores.images.longest_unseen(1, 1e12, 100)
+    assert all(mark is not None for _, mark in grow)
+    os.utime(studio.folder / "1.png", (1, 1))
+    assert recheck_images(workshop, 1) == 0
+
+
+def test_nobody_looks_before_half_of_the_days_are_over_or_where_none_are_given(workshop, studio):
+    host = workshop.__dict__["watching_source"] = Host(lambda task: Look(b"other", None))
+    workshop.stores.images.looked(1, dict.fromkeys(TASKS), at=recheck.time.time())
+    assert recheck_images(workshop, 1) == 0
+    grow_old(workshop)
+    workshop.settings = workshop.settings.model_copy(update={"image_check_days": 0.0})
+    assert recheck_images(workshop, 1) == 0
+    assert host.asked == []
+
+
+def test_a_host_that_fails_is_left_alone_and_its_features_stay(workshop, studio):
+    def fail(task):
+        raise ImageError("It does not answer.", "Start it.")
+
+    host = workshop.__dict__["watching_source"] = Host(fail)
+    before = workshop.stores.images.all(1)
+    assert recheck_images(workshop, 1) == 0
+    assert host.asked == [1, 2, 3]
+    assert recheck_images(workshop, 1) == 0
+    assert host.asked == [1, 2, 3, 4, 5, 6]  # what failed does not stand in the way of the others
+    assert workshop.stores.images.all(1) == before
+
+
+def test_a_slow_host_is_left_alone_for_a_while(workshop, studio, monkeypatch):
+    host = workshop.__dict__["watching_source"] = Host(lambda task: Look(None, "same"))
+    monkeypatch.setattr(recheck, "_SLOW_SECONDS", -1.0)
+    assert [recheck_images(workshop, 1) for _ in range(2)] == [0, 0]
+    assert host.asked == [1]

@@ -1,0 +1,114 @@
+"""Rounds of projects whose images come slowly: they publish what is read, and go on later."""
+
+import base64
+import time
+
+import httpx2
+import pytest
+
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.schema import RoundState, TaskImage
+from tests.images.servers import reply, serving
+from tests.small_workspace import picture
+from tests.rounds.fake_label_studio import FakeLabelStudio
+
+FAST = range(1, 13)
+
+
+@pytest.fixture
+def pictures():
+    """Return a server of pictures, of which those under /slow drip until they are told to come."""
+
+    def serve(request):
+        pixels = base64.b64decode(picture(int(request.path.rpartition("/")[2])).partition(",")[2])
+        if request.path.startswith("/slow") and not request.server.quick:
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not request.server.stopping.wait(0.05):
+                request.wfile.write(b"x")
+        reply(request, pixels)
+
+    with serving(serve) as server:
+        server.quick = False
+        yield server
+
+
+@pytest.fixture
+def studio(workshop, pictures):
+    """Return a Label Studio with 12 images that come at once and 40 of a host that drips."""
+    slow = {task: f"http://127.0.0.1:{pictures.port}/slow/{task}" for task in range(20, 60)}
+    made = FakeLabelStudio({task: picture(task) for task in FAST} | slow)
+    workshop.__dict__["client"] = made
+    workshop.settings = workshop.settings.model_copy(
+        update={"queue_size": 10, "backend_url": "http://backend", "slow_host_seconds": 0.1}
+    )
+    with (
+        httpx2.Client() as http,
+        ImageSource("http://127.0.0.1:9", http, allowed_hosts=["127.0.0.1"], time_limit=2.5) as source,
+    ):
+        workshop.__dict__["source"] = source
+        yield made
+
+
+def latest(workshop):
+    return workshop.stores.rounds.latest(1)
+
+
+def waits_are_over(workshop):
+    with workshop.stores.database.write() as session:
+        for image in session.query(TaskImage):
+            image.tried_at = image.tried_at and 0.0
+
+
+def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on(workshop, studio, pictures):
+    reconcile(workshop, 1, look=True)
+    assert set(studio.queue()) <= set(FAST)
+    counts = latest(workshop).report["counts"]
+    assert counts["waiting"] >= 30
+    assert counts["unreadable"] + counts["waiting"] == 40
+    host = f"127.0.0.1:{pictures.port}"
+    assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workshop).report["notes"]
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).number == 1  # the host is left in peace for a while
+    pictures.quick = True
+    waits_are_over(workshop)
+    reconcile(workshop, 1, look=True)
+    assert (latest(workshop).number, latest(workshop).request) == (2, "images are still to be read")
+    assert latest(workshop).report["counts"]["waiting"] == 0
+    assert all(image.digest for image in workshop.stores.images.all(1).values())
+
+
+def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workshop, studio, pictures):
+    pictures.quick = True
+    workshop.settings = workshop.settings.model_copy(update={"embed_seconds": 1e-3})
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).state is RoundState.FAILED
+    assert "0 of 40 images are read" in workshop.stores.projects.get(1).problem
+    workshop.settings = workshop.settings.model_copy(update={"embed_seconds": 60.0})
+    workshop.stores.projects.change(1, not_before=0.0)
+    reconcile(workshop, 1, look=False)
+    assert latest(workshop).report["counts"]["waiting"] == 0
+
+
+def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workshop, studio, pictures):
+    studio.uris = {task: uri for task, uri in studio.uris.items() if task not in FAST}
+    reconcile(workshop, 1, look=True)
+    assert latest(workshop).state is RoundState.FAILED
+    assert "is slow: 0 of 40 images are read" in workshop.stores.projects.get(1).problem
+    asked = len(pictures.requests)
+    assert asked <= 20
+    workshop.stores.projects.change(1, not_before=0.0)
+    reconcile(workshop, 1, look=True)
+    assert len(pictures.requests) == asked
+
+
+def test_projects_take_turns_the_one_that_waits_longest_first(workshop):
+    projects = workshop.stores.projects
+    now = time.time()
+    for number, asked in ((1, now - 5), (2, now - 50), (3, now - 20)):
+        projects.register(number)
+        projects.change(number, request="test", requested_at=asked)
+    assert projects.due() == [2, 3, 1]
+    workshop.stores.rounds.start(2)
+    projects.request_round(2, "images are still to be read")
+    assert projects.due() == [3, 1, 2]
