@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.logs import configure_logs
-from clinical_backend.system.permissions import keep_private, private_umask
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.system.permissions import keep_private, private_umask
 from clinical_backend.web.exposure import examine_exposure, require_consent
 from clinical_backend.web.security import BODY_LIMIT
 from clinical_backend.web.wsgi import GuardedApplication

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from clinical_backend.lab.benchmark_cli import bench
-from clinical_backend.lab.cli import demo, simulate
 from clinical_backend.commands.operations import backup, health
 from clinical_backend.commands.processes import serve, worker
 from clinical_backend.commands.projects import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.benchmark_cli import bench
+from clinical_backend.lab.cli import demo, simulate
 
 __all__ = ["app", "main"]
 

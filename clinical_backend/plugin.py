@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, WebhookRequest
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
-from clinical_backend.text import storable_json
 from clinical_backend.storage.database import Database
+from clinical_backend.text import storable_json
+from clinical_backend.workspace.workspace import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

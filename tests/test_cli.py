@@ -14,14 +14,15 @@ from clinical_backend.commands import summary
 from clinical_backend.commands import terminal as terminal_commands
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.findings.interval import Interval
-from clinical_backend.labelstudio import connect as connecting
-from clinical_backend.service.findings import Findings
-from clinical_backend.workspace.options import choose_rare
+from clinical_backend.labelstudio.connection import connect as connecting
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.questions import Kind, Question
+from clinical_backend.service.findings import Findings
 from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Origin, TaskImage, TaskLabel
+from clinical_backend.storage.schema import TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.workspace.options import choose_rare
 from tests.storage.started import start_round
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from clinical_backend import plugin
-from clinical_backend.service.backend import Backend
 from clinical_backend.plugin import ClinicalBackend
+from clinical_backend.service.backend import Backend
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.stores import Stores
 

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.labeling.labels import read_labels
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.records import AnnotatedTask, Annotation
-from clinical_backend.text import counted, shown
+from clinical_backend.text import counted, read_json, shown, storable, storable_json
 from tests.conftest import label_config
 
 HOSTILE = [
@@ -57,14 +57,6 @@ def test_classes_that_readers_invent_are_bounded_in_what_is_told_of_them():
     assert message.isprintable()
     assert json.loads(json.dumps(message).encode()) == message
     assert max(len(name) for name in labels.unknown_classes) <= 60
-
-
-
-import json
-
-import pytest
-
-from clinical_backend.text import read_json, storable, storable_json
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from clinical_backend.acquisition.functions.flqmi import flqmi
 from clinical_backend.acquisition.functions.flvmi import flvmi
 from clinical_backend.acquisition.functions.gcmi import gcmi
 from clinical_backend.acquisition.functions.logdetmi import logdetmi
-from clinical_backend.acquisition.request import Concave, Request, Selection, Similarity
 from clinical_backend.acquisition.reference.submodlib import submodlib_selection
+from clinical_backend.acquisition.request import Concave, Request, Selection, Similarity
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ def serve(
     os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     import uvicorn
 
-    from clinical_backend.system.network import trusted_authorities
     from clinical_backend.storage.database import Database
+    from clinical_backend.system.network import trusted_authorities
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.exposure import examine_exposure, require_consent
     from clinical_backend.web.hosts import known_hosts

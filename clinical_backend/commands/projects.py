@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
@@ -95,8 +95,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
     from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
+    from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
     from clinical_backend.web.exposure import examine_exposure
 
     settings = read_settings()
@@ -146,9 +146,9 @@ def status(
     """Show where a project stands, from the database of this machine."""
     import json
 
-    from clinical_backend.service.backend import Backend
     from clinical_backend.commands.summary import ATTENTION, summarise
     from clinical_backend.jobs.local_runner import LocalRunner
+    from clinical_backend.service.backend import Backend
 
     settings = read_settings()
     with open_workshop(settings) as workshop:

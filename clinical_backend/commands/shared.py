@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clinical_backend.logs import configure_logs
-from clinical_backend.system.permissions import private_umask
 from clinical_backend.settings import Settings, load_settings
+from clinical_backend.system.permissions import private_umask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ def open_client(settings: Settings) -> LabelStudioClient:
 @contextmanager
 def open_workshop(settings: Settings) -> Iterator[Workshop]:
     """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.database import Database
+    from clinical_backend.workspace.workspace import Workshop
 
     database = Database.of(settings)
     try:

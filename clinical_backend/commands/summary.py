@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.rounds.drift import rests
-from clinical_backend.strategy.evaluation import read_evaluation
-from clinical_backend.service.findings import read_findings
-from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
-from clinical_backend.rounds.questions import open_questions
 from clinical_backend.jobs.stall import stalls
+from clinical_backend.rounds.drift import rests
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.service.evaluation import read_evaluation
+from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, percent
+from clinical_backend.workspace.notices import notices
+from clinical_backend.workspace.options import named_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.service.findings import Findings
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Project, Round
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["ATTENTION", "found_line", "summarise"]
 

@@ -14,16 +14,16 @@ import numpy as np
 
 from clinical_backend.acquisition import warm_up
 from clinical_backend.errors import ClinicalError, RoundTimeoutError, StorageError
-from clinical_backend.jobs.priority import lines_of
 from clinical_backend.jobs.deadline import deadline
-from clinical_backend.jobs.trainings import TrainingJobs
+from clinical_backend.jobs.priority import lines_of
 from clinical_backend.jobs.runner import drain
+from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.logs import SeldomLogger, log_context
-from clinical_backend.system.pulse import note_progress
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.workspace.workspace import Workshop
 from clinical_backend.storage.database import Database
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace.workspace import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,6 +19,7 @@ from rq.worker import WorkerStatus
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
+from clinical_backend.jobs.local_worker import attend_project, open_workshop, warm_up_workshop
 from clinical_backend.jobs.redis_connection import (
     connect_redis,
     hint_key,
@@ -28,7 +29,6 @@ from clinical_backend.jobs.redis_connection import (
     training_key,
 )
 from clinical_backend.jobs.trainings import TrainingJobs
-from clinical_backend.jobs.local_worker import attend_project, open_workshop, warm_up_workshop
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["attend", "run_rq_worker"]
 

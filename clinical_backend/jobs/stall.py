@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.system.processes import is_of_this_machine
 from clinical_backend.storage.stores.standing import standings
+from clinical_backend.system.processes import is_of_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

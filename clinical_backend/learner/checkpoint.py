@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.classifier.linear import LinearClassifier
-from clinical_backend.system.files import description_digest, write_aside
 from clinical_backend.learner.evaluation.held_out import HeldOut
+from clinical_backend.system.files import description_digest, write_aside
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:

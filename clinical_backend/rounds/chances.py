@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.findings.chance import USED, Judged, calibrate, missing_labels
-from clinical_backend.service.findings import read_audit
+from clinical_backend.rounds.audit import read_audit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.embedding import FeaturedTasks
-    from clinical_backend.strategy.fit import Fit
-    from clinical_backend.strategy.order import RankedTask
     from clinical_backend.storage.stores.labels import JudgedScore
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
 __all__ = ["ChanceBin", "read_reliability", "with_chances"]
 

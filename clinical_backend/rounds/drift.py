@@ -21,19 +21,19 @@ from clinical_backend.labelstudio.connection.wiring import (
     enter_backend,
     without_duplicate_webhooks,
 )
-from clinical_backend.workspace.ownership import installation_of, require_alone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
+from clinical_backend.workspace.ownership import installation_of, require_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from clinical_backend.labelstudio.connection.drift import Difference
-    from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.labelstudio.connection.wiring import Change
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
 

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.strategy.groups import group_codes
-from clinical_backend.workspace.features import Representation, adapted_is_better, representations
+from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.workspace.features import Representation, representations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.embedding import FeaturedTasks
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.workspace.workspace import Workshop
 
-__all__ = ["Inputs", "choose_inputs", "inputs_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Features of a round's tasks, all of one representation.
-
-    Attributes
-    ----------
-    representation
-        What the features are.
-    pool, labelled, query, counter_exemplars
-        Those of the tasks that have one.
-    """
-
-    representation: Representation
-    pool: FeaturedTasks
-    labelled: FeaturedTasks
-    query: FeaturedTasks
-    counter_exemplars: FeaturedTasks
+__all__ = ["choose_inputs", "inputs_of"]
 
 
 def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
@@ -76,7 +57,7 @@ def inputs_of(workshop: Workshop, snapshot: Snapshot, project_id: int, represent
             snapshot.target.counter_exemplars,
         )
     )
-    return Inputs(representation, pool, labelled, query, counter_exemplars)
+    return Inputs(representation.key, pool, labelled, query, counter_exemplars)
 
 
 def _tasks(inputs: Inputs, part: str) -> NDArray[np.int64]:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.labels import Source
-from clinical_backend.storage.schema import Origin, TaskLabel
+from clinical_backend.origins import Origin
+from clinical_backend.storage.schema import TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
+    from clinical_backend.origins import Draw
     from clinical_backend.storage.stores.rounds import RoundStore
-    from clinical_backend.storage.schema import Draw
 
 __all__ = ["Provenance", "ServedQueues", "enter"]
 

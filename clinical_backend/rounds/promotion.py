@@ -11,9 +11,9 @@ import numpy as np
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.learner.evaluation.comparison import Comparison, compare
+from clinical_backend.rounds.inputs import inputs_of
 from clinical_backend.strategy.detector import fit_detector
 from clinical_backend.strategy.fit import Fit, judgement
-from clinical_backend.rounds.inputs import Inputs, inputs_of
 from clinical_backend.workspace.features import representations
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.strategy.detector import Detector
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Round
+    from clinical_backend.strategy.detector import Detector
+    from clinical_backend.strategy.tasks import Inputs
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["CANDIDATE", "Model", "Promotion", "promote"]
 
@@ -123,7 +124,7 @@ def promote(workshop: Workshop, snapshot: Snapshot, row: Round, inputs: Inputs, 
     if obstacle is not None or candidate is None or published is None:
         return Promotion(True, obstacle or "", {}, inputs, fitted, candidate)
     takes = published.metadata.backbone
-    same = takes == inputs.representation.key
+    same = takes == inputs.key
     earlier = inputs if same else inputs_of(workshop, snapshot, row.project_id, keys[takes])
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     cases = {"rare": int(truth.sum()), "labels": len(truth)}
@@ -166,7 +167,7 @@ def _obstacle(
 def _candidate(row: Round, inputs: Inputs, fitted: Fit) -> Model | None:
     if fitted.classifier is None:
         return None
-    metadata = CheckpointMetadata(inputs.representation.key, row.number, fitted.measurements)
+    metadata = CheckpointMetadata(inputs.key, row.number, fitted.measurements)
     return Model(fitted.classifier, metadata, fitted.held_out)
 
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.scheme import choice_result, text_result
 from clinical_backend.labelstudio.publisher import QueueItem, queue_score
-from clinical_backend.strategy.reasons import UNLED_REASON, reason_for_reader
 from clinical_backend.storage.schema import QueuedTask
+from clinical_backend.strategy.reasons import UNLED_REASON, reason_for_reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published, Publisher
-    from clinical_backend.strategy.order import RankedTask
     from clinical_backend.rounds.second_readings.choice import Asked
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["publish"]
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.labeling.labels import Labels
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.strategy.target import Target
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.target import Target
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["Kind", "Question", "find_questions", "open_questions", "questions_of_round"]
 

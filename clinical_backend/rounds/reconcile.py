@@ -17,33 +17,33 @@ from clinical_backend.errors import (
     StorageError,
 )
 from clinical_backend.labelstudio.connection.connect import repair
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.logs import log_context
-from clinical_backend.workspace.copies import without_copies
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests
-from clinical_backend.workspace.embedding import may_try
-from clinical_backend.workspace.projects import find_project
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.workspace.ownership import installation_of
-from clinical_backend.workspace.recheck import recheck_images
+from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.choice import Asked
-from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
-from clinical_backend.storage.stores.projects import LONGEST_WAIT
+from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.storage.schema import ReadingState, RoundState
+from clinical_backend.storage.stores.projects import LONGEST_WAIT
+from clinical_backend.workspace.copies import without_copies
+from clinical_backend.workspace.embedding import may_try
+from clinical_backend.workspace.lease import leased_project
+from clinical_backend.workspace.ownership import installation_of
+from clinical_backend.workspace.projects import find_project
+from clinical_backend.workspace.recheck import recheck_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from clinical_backend.labelstudio.records import Project, Webhook
-    from clinical_backend.workspace.workspace import Workshop
-    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["reconcile"]
 

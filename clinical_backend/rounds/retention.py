@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, RoundAbandonedError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.workspace.ownership import installation_of
 from clinical_backend.versions import VERSION_PREFIX, on_demand_version
+from clinical_backend.workspace.ownership import installation_of
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Round
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["clear_up", "kept_rounds"]
 

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import ClinicalError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.workspace.copies import without_copies
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.rounds.second_readings.overlap import try_to_settle
-from clinical_backend.workspace.ownership import require_alone
-from clinical_backend.strategy.preannotation import Confidence, preannotations
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.strategy.order import RankedTask
 from clinical_backend.rounds.retention import clear_up, kept_rounds
+from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.strategy.preannotation import Confidence, preannotations
+from clinical_backend.strategy.tasks import RankedTask
+from clinical_backend.workspace.copies import without_copies
+from clinical_backend.workspace.lease import leased_project
+from clinical_backend.workspace.ownership import require_alone
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import QueuedTask, Round
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["roll_back"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,34 +13,36 @@ import numpy as np
 from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import Patience
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.system.pulse import note_progress
 from clinical_backend.rounds.chances import with_chances
-from clinical_backend.workspace.copies import without_copies
 from clinical_backend.rounds.drift import require_unchanged
-from clinical_backend.workspace.embedding import embed_new, still_to_read
-from clinical_backend.strategy.evaluation import evaluate_labels
-from clinical_backend.workspace.finetuned import with_finetuned_predictions
-from clinical_backend.strategy.fit import fit
 from clinical_backend.rounds.inputs import choose_inputs
-from clinical_backend.workspace.notices import group_notice
-from clinical_backend.rounds.second_readings.overlap import try_to_settle
-from clinical_backend.strategy.preannotation import confidence, preannotations, unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.strategy.order import rank
-from clinical_backend.service.second_look import find_suspects
 from clinical_backend.rounds.second_readings.choice import Choice, choose, places
+from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.storage.schema import SuspectedLabel
+from clinical_backend.strategy.evaluation import evaluate_labels
+from clinical_backend.strategy.fit import fit
+from clinical_backend.strategy.order import rank
+from clinical_backend.strategy.preannotation import confidence, preannotations, unled
+from clinical_backend.strategy.suspects import find_suspects
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace.copies import without_copies
+from clinical_backend.workspace.embedding import embed_new, still_to_read
+from clinical_backend.workspace.finetuned import with_finetuned_predictions
+from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clinical_backend.rounds.second_readings.choice import Asked
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.workspace import Workshop
-    from clinical_backend.storage.schema import Round, SuspectedLabel
+    from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.suspects import Suspect
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["run_round"]
 
@@ -105,9 +107,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             counter_exemplars=inputs.counter_exemplars,
             groups=snapshot.groups,
         )
-        suspects = find_suspects(
-            project_id, inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars
-        )
+        suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
         promotion = promote(workshop, snapshot, row, inputs, fitted)
         promotion.keep(workshop, row)
         inputs, fitted = promotion.inputs, promotion.fitted
@@ -192,7 +192,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
             *(still_to_read(images.values()) if waiting else ()),
         ],
     }
-    stores.labels.suspect(project_id, suspects)
+    stores.labels.suspect(project_id, [SuspectedLabel(project_id=project_id, **asdict(one)) for one in suspects])
     aside = skipped + len(published.task_ids) - len(queue)
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     stores.second_readings.mark_drawn(project_id, second.drawn_read)
@@ -209,7 +209,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
 
 
 def _second_readings(
-    workshop: Workshop, snapshot: Snapshot, row: Round, suspects: Sequence[SuspectedLabel], *, ordinary: int
+    workshop: Workshop, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
 ) -> Choice:
     """Choose what is read again beside so many ordinary tasks."""
     store, settings = workshop.stores.second_readings, workshop.settings_of(row.project_id)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.fields import lookup
-from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
 from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
-from clinical_backend.strategy.groups import group_key
+from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
+from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.second_readings.choice import note_double_readings
-from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.storage.model_folder import identity_of
-from clinical_backend.storage.schema import Draw
+from clinical_backend.strategy.groups import group_key
+from clinical_backend.strategy.target import Target, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

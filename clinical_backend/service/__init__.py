@@ -1,1 +1,1 @@
-"""What may the outside ask?"""
+"""What the outside may ask: Label Studio, pages, commands."""

@@ -8,22 +8,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError, InstallationError, InvalidArgumentError, LabelingConfigError
+from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.service.agreement import report_second_look
 from clinical_backend.rounds.drift import Drift, rests
-from clinical_backend.workspace.projects import Enquiries
-from clinical_backend.training.finetuning import finetuning_state
-from clinical_backend.service.webhooks import Intake, answer_late
-from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
-from clinical_backend.service.predict import UNPUBLISHED_VERSION, predict
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.workspace.scheme import learnt_of
-from clinical_backend.jobs.stall import stalls
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.service.agreement import report_second_look
+from clinical_backend.service.predict import UNPUBLISHED_VERSION, predict
+from clinical_backend.service.webhooks import Intake, answer_late
+from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.versions import on_demand_version
+from clinical_backend.workspace.notices import notices
+from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.projects import Enquiries
+from clinical_backend.workspace.scheme import learnt_of
+from clinical_backend.workspace.workspace import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Set

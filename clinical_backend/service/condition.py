@@ -12,27 +12,27 @@ from sqlalchemy import text
 
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
+from clinical_backend.jobs.stall import is_worked, stalls
 from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
 from clinical_backend.learner.checkpoint import load_checkpoint
-from clinical_backend.system.permissions import keep_private
 from clinical_backend.rounds.drift import Drift
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.storage.space import require_space
+from clinical_backend.storage.stores.standing import standings
+from clinical_backend.system.permissions import keep_private
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
 from clinical_backend.workspace.ownership import installation_of
-from clinical_backend.rounds.questions import open_questions
-from clinical_backend.jobs.stall import is_worked, stalls
-from clinical_backend.storage.space import require_space
-from clinical_backend.storage.stores.standing import standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.features import FeatureStore
     from clinical_backend.storage.schema import Project
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 

@@ -10,8 +10,8 @@ from anyio.to_thread import run_sync
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoders.processes import DecoderProcesses
-from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
 from clinical_backend.labelstudio.connection.doctor import Finding, Status
+from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
 from clinical_backend.web.exposure import examine_exposure
 
 if TYPE_CHECKING:

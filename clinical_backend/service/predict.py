@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, ModelError
+from clinical_backend.errors import ClinicalError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
-from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
+from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.embedding import thumbnail
+from clinical_backend.workspace.features import adapted_rows, join
 from clinical_backend.workspace.fetching import embed_in_time
 from clinical_backend.workspace.finetuned import finetuned_in_use, finetuned_probabilities
-from clinical_backend.workspace.features import adapted_rows, join, representations
-from clinical_backend.versions import on_demand_version
+from clinical_backend.workspace.models import published_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.labelstudio.contract import PredictTask
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.learner.classifier.linear import LinearClassifier
-    from clinical_backend.workspace.fetching import Fetched
     from clinical_backend.workspace.features import Representation
+    from clinical_backend.workspace.fetching import Fetched
     from clinical_backend.workspace.workspace import Workshop
 
-__all__ = ["UNPUBLISHED_VERSION", "predict", "published_model"]
+__all__ = ["UNPUBLISHED_VERSION", "predict"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,30 +150,6 @@ def _prediction(
     name = classes[int(probabilities.argmax())]
     known = name in scheme.classes  # a class may have been removed since the round
     return Prediction(result=choice_result(scheme, name) if known else [], model_version=version)
-
-
-def published_model(
-    workshop: Workshop, project_id: int, version: str
-) -> tuple[LinearClassifier | None, Representation | None]:
-    """Return the model of a version, with the representation that it takes."""
-    folder = workshop.checkpoint_folder(project_id, version)
-    if not folder.is_dir():
-        return None, None
-    try:
-        classifier, metadata = _load(folder)
-    except ModelError as error:
-        logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
-        return None, None
-    for representation in representations(workshop, project_id):
-        if representation.key == metadata.backbone:
-            return classifier, representation
-    logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)
-    return None, None
-
-
-@lru_cache(maxsize=32)
-def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
-    return load_checkpoint(folder)  # the folder of a version is written once
 
 
 def _features(

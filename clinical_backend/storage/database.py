@@ -24,13 +24,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from clinical_backend.errors import StorageError
-from clinical_backend.system.permissions import keep_private, make_file
 from clinical_backend.storage.integrity import DAMAGED_CURE, check_pages, check_rows
 from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.model_folder import bind
-from clinical_backend.storage.stores.projects import request_all
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
+from clinical_backend.storage.stores.projects import request_all
+from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from clinical_backend.errors import StorageError
-from clinical_backend.system.permissions import file_mode, make_folder
 from clinical_backend.storage.rows import RowFile, checksum, unwritable
 from clinical_backend.storage.schema import Feature
 from clinical_backend.storage.statements import in_parts
+from clinical_backend.system.permissions import file_mode, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from clinical_backend.errors import StorageError
-from clinical_backend.system.permissions import keep_private, make_file
 from clinical_backend.storage.schema import ModelFolder
+from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
     from pathlib import Path

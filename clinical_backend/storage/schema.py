@@ -11,15 +11,14 @@ from typing import Any
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredText
 
 __all__ = [
     "Base",
-    "Draw",
     "Feature",
     "LabelCheck",
     "ModelFolder",
-    "Origin",
     "Project",
     "ProjectLease",
     "QueuedTask",
@@ -40,29 +39,6 @@ class RoundState(StrEnum):
     PUBLISHED = "published"
     FAILED = "failed"
     ABANDONED = "abandoned"
-
-
-class Draw(StrEnum):
-    """Why a task stands in a queue: sought for the target, for variety, or drawn at random for the audit."""
-
-    TARGET = "target"
-    DIVERSE = "diverse"
-    AUDIT = "audit"
-
-
-class Origin(StrEnum):
-    """How a label came about. Only labels from a queue tell what queues find."""
-
-    QUEUE = "queue"
-    """A reader was served the task from a published queue."""
-    PAST_QUEUE = "past_queue"
-    """A reader chose the task, or was served it while no queue held it."""
-    SECOND_LOOK = "second_look"
-    """A reader answered what an import or a model had answered before."""
-    IMPORTED = "imported"
-    """It came with the task, or with an import."""
-    ACCEPTED = "accepted"
-    """A prediction was made an annotation in bulk; nobody looked at the image."""
 
 
 class ReadingState(StrEnum):

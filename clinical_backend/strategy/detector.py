@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
-    from clinical_backend.workspace.embedding import FeaturedTasks
     from clinical_backend.strategy.target import Target
+    from clinical_backend.strategy.tasks import FeaturedTasks
 
 __all__ = ["Detector", "fit_detector"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.embedding import Embedding
 from clinical_backend.acquisition.compiled.farthest import View, farthest_first
+from clinical_backend.acquisition.embedding import Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

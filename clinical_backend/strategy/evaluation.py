@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.workspace.embedding import FeaturedTasks
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.tasks import FeaturedTasks
 
-__all__ = ["Evaluation", "evaluate_labels", "read_evaluation"]
+__all__ = ["Evaluation", "evaluate_labels"]
 
 _METHOD = (
     "{count} labelled tasks, each judged by classifiers that learnt from other labels alone (cross-validation, "
@@ -90,13 +89,3 @@ def evaluate_labels(
         method=_METHOD.format(count=len(tasks)),
     )
     return asdict(found)
-
-
-def read_evaluation(stores: Stores, project_id: int) -> Evaluation | None:
-    """Return the evaluation of the published classifier; ``None`` while too few labels judge one."""
-    published = stores.rounds.published(project_id)
-    found = published.report.get("evaluation") if published else None
-    if found is None:
-        return None
-    known = {one.name: found[one.name] for one in fields(Evaluation)}
-    return Evaluation(**{**known, "classes": tuple(found["classes"])})

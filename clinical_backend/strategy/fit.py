@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner import classifier as linear
+from clinical_backend.learner.classifier import linear as linear
 from clinical_backend.learner.classifier.linear import out_of_fold_probabilities
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.learner.evaluation.metrics import average_precision
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.embedding import FeaturedTasks
     from clinical_backend.strategy.target import Target
+    from clinical_backend.strategy.tasks import FeaturedTasks
 
 __all__ = ["Fit", "fit", "judgement"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -11,124 +10,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.origins import Draw
+from clinical_backend.strategy.choice import _OF_RARE, _UNTARGETED, Choice, choose_acquisition
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
 from clinical_backend.strategy.similarity import centred_cosine
-from clinical_backend.storage.schema import Draw
+from clinical_backend.strategy.tasks import RankedTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.embedding import FeaturedTasks
+    from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
-    from clinical_backend.settings import Settings
+    from clinical_backend.strategy.tasks import FeaturedTasks
 
-__all__ = ["Choice", "RankedTask", "choose_acquisition", "rank"]
+__all__ = ["rank"]
 
-_NEEDS_CLASSIFIER = frozenset({"entropy"})
-_OF_RARE = frozenset({"quality_diversity", "p_rare"})
-_UNTARGETED = frozenset({"coreset", "entropy", "random"})
 _QUALITY_WEIGHT = 3.0
-_EXPLORED_IN_DOUBT = 0.5
-_LEAST_EXPLORED = 0.005
-_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
-_NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The acquisition of a round, and why it was chosen.
-
-    Attributes
-    ----------
-    acquisition
-        Its name.
-    gradients
-        Whether it works on gradient embeddings instead of features.
-    conditioned
-        Whether it keeps away from the counter-exemplars.
-    reason
-        For people.
-    explores
-        Share of the queue that a diverse order fills instead, since seeking the target yields little.
-    """
-
-    acquisition: str
-    gradients: bool
-    conditioned: bool
-    reason: str
-    explores: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RankedTask:
-    """A place in the queue, with what explains it.
-
-    Attributes
-    ----------
-    task_id
-        The task.
-    draw
-        Whether acquisition chose it or the audit drew it.
-    predicted, probability
-        The model's class and its probability; ``None`` without a model.
-    rare_probability
-        The detector's score, as if all classes were equally frequent: it orders, and is no chance.
-    nearest_exemplar, similarity
-        The task of the query set that it is most like, and the cosine of their centred features.
-    chance, chance_low, chance_high
-        The chance that it is rare, with its interval; ``None`` while too little is known to say.
-    """
-
-    task_id: int
-    draw: Draw
-    predicted: str | None
-    probability: float | None
-    rare_probability: float | None
-    nearest_exemplar: int | None
-    similarity: float | None
-    chance: float | None = None
-    chance_low: float | None = None
-    chance_high: float | None = None
-
-
-def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
-    """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
-
-    Parameters
-    ----------
-    setting
-        ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
-    query
-        How many tasks of the query set have a feature.
-    counter_exemplars
-        How many counter-exemplars have one.
-    """
-    if setting != "auto":
-        if setting in _OF_RARE and fit.detector is None:
-            prefix = f"{setting} needs a query set ({target.reason}); "
-        elif setting in _NEEDS_CLASSIFIER and fit.classifier is None:
-            prefix = f"{setting} needs a classifier ({fit.reason}); "
-        elif setting in _NEEDS_QUERY and not query:
-            prefix = f"{setting} needs a query set ({target.reason}); "
-        else:
-            conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
-            gradients = fit.sees_target and setting in _NEEDS_QUERY
-            return Choice(setting, gradients, conditioned, "set by ACQUISITION")
-    else:
-        prefix = ""
-    if fit.detector is None:
-        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
-    reason = (
-        f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
-    )
-    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
-    if explores >= _LEAST_EXPLORED:
-        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
-    return Choice("quality_diversity", False, False, reason, explores)
 
 
 def rank(

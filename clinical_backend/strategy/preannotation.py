@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import betaincinv
 
-from clinical_backend.storage.schema import Draw, Origin
+from clinical_backend.origins import Draw, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.workspace.embedding import FeaturedTasks
-    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.origins import LedgerEntry
     from clinical_backend.settings import Preannotate
-    from clinical_backend.storage.stores.labels import LedgerEntry
+    from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
 __all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove", "unled"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.storage.schema import Draw
+from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
-    from clinical_backend.strategy.order import RankedTask
     from clinical_backend.storage.schema import QueuedTask
+    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
 

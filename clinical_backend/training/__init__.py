@@ -1,1 +1,1 @@
-"""What learns beside the rounds?"""
+"""What learns beside the rounds: adaptation and fine-tuning."""

@@ -26,17 +26,17 @@ from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError, ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
-from clinical_backend.learner import classifier as linear
-from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
-from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.backbones.preprocessing import to_square
-from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
-from clinical_backend.workspace.finetuned import finetuned_probabilities
+from clinical_backend.learner.classifier import linear as linear
+from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
+from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
+from clinical_backend.origins import Origin
 from clinical_backend.strategy.groups import group_codes
-from clinical_backend.workspace.training_lock import training_lock
-from clinical_backend.service.predict import published_model
 from clinical_backend.workspace.features import Representation
-from clinical_backend.storage.schema import Origin
+from clinical_backend.workspace.finetuned import finetuned_probabilities
+from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
+from clinical_backend.workspace.models import published_model
+from clinical_backend.workspace.training_lock import training_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.learner.finetuning.network import FinetunedNetwork
     from clinical_backend.learner.evaluation.network_gain import Gain
+    from clinical_backend.learner.finetuning.network import FinetunedNetwork
     from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]

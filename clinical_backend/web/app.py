@@ -13,26 +13,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.errors import ClinicalError, InstallationError, StorageError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.jobs.redis_connection import connect_redis
 from clinical_backend.jobs.redis_runner import RedisRunner
 from clinical_backend.logs import configure_logs
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
-from clinical_backend.text import shown
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.stores import Stores
-from clinical_backend.web import actions, pages, second_look, troubles
+from clinical_backend.text import shown
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
-from clinical_backend.web.security import BasicAuthentication, BodyLimits
+from clinical_backend.web.pages import actions, second_look, troubles
+from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
+from clinical_backend.web.security import BasicAuthentication, BodyLimits
+from clinical_backend.workspace.workspace import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.labelstudio.contract import (
     HealthReply,
     PredictReply,
@@ -19,11 +18,12 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
+from clinical_backend.service.backend import Backend
 from clinical_backend.web.bodies import StorableRoute
 from clinical_backend.web.browsers import wants_page
 from clinical_backend.web.pages.routes import overview
-from clinical_backend.web.security import TASK_LIMIT
 from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.web.security import TASK_LIMIT
 
 __all__ = ["ThisBackend", "make_router"]
 

@@ -1,1 +1,1 @@
-"""What does a process work with?"""
+"""What a process works with: client, stores, features, models and locks of its projects."""

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from clinical_backend.system.cluster_workers import map_on_cluster
 from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.patience import Patience, host_of
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.backbones.embedding import content_key
 from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.system.cluster_workers import map_on_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,6 @@ __all__ = [
     "THUMBNAIL",
     "Cluster",
     "Embedded",
-    "FeaturedTasks",
     "Station",
     "digests_of",
     "embed_new",
@@ -149,28 +149,6 @@ class Embedded:
     left: dict[int, str] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class FeaturedTasks:
-    """Tasks with their features.
-
-    Attributes
-    ----------
-    tasks
-        Ids, shape (n,).
-    features
-        Their features, shape (n, d), float32.
-    parts
-        Lengths of the parts that each feature is joined of; empty for one.
-    """
-
-    tasks: NDArray[np.int64]
-    features: NDArray[np.float32]
-    parts: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.tasks)
 
 
 def features_of(stores: Stores, features: FeatureStore, project_id: int, task_ids: Iterable[int]) -> FeaturedTasks:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.finetuning_record import Finetuned
-    from clinical_backend.strategy.order import RankedTask
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.workspace.finetuning_record import Finetuned
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["finetuned_in_use", "finetuned_probabilities", "with_finetuned_predictions"]
 

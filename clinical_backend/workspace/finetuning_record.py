@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clinical_backend.errors import ModelError
-from clinical_backend.system.files import description_digest, write_aside
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.system.files import description_digest, write_aside
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:

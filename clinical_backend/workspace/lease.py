@@ -14,9 +14,9 @@ from clinical_backend.system.pulse import idle_seconds, note_progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.leases import LeaseStore
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["leased_project"]
 

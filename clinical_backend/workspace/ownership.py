@@ -10,8 +10,8 @@ from clinical_backend.versions import installation_id, on_demand_version
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["installation_of", "require_alone"]
 

@@ -9,8 +9,8 @@ from clinical_backend.labelstudio.labeling.scheme import class_controls, read_sc
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Project
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["classes_of", "learnable_controls", "learnt_of", "scheme_of"]
 

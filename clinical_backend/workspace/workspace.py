@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import ValidationError
 
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
-from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING
-from clinical_backend.workspace.embedding import THUMBNAIL, Cluster
-from clinical_backend.workspace.finetuning_record import Finetuned, read_record
-from clinical_backend.workspace.tools import Tools, station
+from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.settings import ProjectOptions, Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.workspace.embedding import THUMBNAIL, Cluster
+from clinical_backend.workspace.finetuning_record import Finetuned, read_record
+from clinical_backend.workspace.tools import Tools, station
 
 if TYPE_CHECKING:
     from pathlib import Path

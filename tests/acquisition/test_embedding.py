@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.request import Similarity
-from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import embeddings, unit, vectors
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from clinical_backend.acquisition import loops, warm_up
+from clinical_backend.acquisition import warm_up
+from clinical_backend.acquisition.compiled import loops
 
 
 def test_every_compiled_loop_has_run():

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.demo.simulation import wait_for_round
-from clinical_backend.labelstudio.connection.connect import connect
+from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.stores import Stores

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.storage.backup import write_backup
 from tests.conftest import CACHE
 

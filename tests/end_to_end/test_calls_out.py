@@ -13,14 +13,14 @@ import httpx2
 import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.demo.run import create_demo_project
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.adaptation.training import MINIMUM_IMAGES
 from clinical_backend.system.telemetry import SWITCHES
-from tests.conftest import CACHE
 from tests.acquisition.partitioned.ray_cluster import ray_cluster
+from tests.conftest import CACHE
 from tests.end_to_end.conftest import Loop
 from tests.end_to_end.recorder import Recorder
 

@@ -9,10 +9,10 @@ import sys
 import httpx2
 
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.connection.doctor import Status, diagnose
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.lab.servers.simulated_reader import Reader
 from tests.end_to_end.conftest import Loop, wait_until
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.storage.schema import Origin
+from clinical_backend.origins import Origin
 from clinical_backend.storage.stores.troubles import TroubleKind
 from tests.end_to_end.conftest import Loop, wait_until
 

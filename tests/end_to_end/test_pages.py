@@ -13,8 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
-from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.storage.schema import RoundState
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until

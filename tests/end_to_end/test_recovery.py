@@ -6,10 +6,10 @@ import psutil
 import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.demo.run import create_demo_project
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.storage.schema import RoundState
 from tests.conftest import CACHE
 from tests.end_to_end.conftest import WAIT_SECONDS, Loop, wait_until

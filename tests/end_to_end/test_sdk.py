@@ -18,8 +18,8 @@ import pytest
 
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.ports import free_port
-from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.stores import Stores

@@ -6,8 +6,8 @@ import httpx2
 
 from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.service.agreement import Outcome, read_again
-from clinical_backend.strategy.reasons import UNLED_REASON
 from clinical_backend.storage.schema import ReadingState
+from clinical_backend.strategy.reasons import UNLED_REASON
 from tests.end_to_end.conftest import Loop, wait_until
 
 TEXT = '<TextArea name="reason" toName="image" visibleWhen="choice-unselected" editable="false"/></View>'

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.origins import Draw
 from clinical_backend.strategy.reasons import reason_for_reader
-from clinical_backend.storage.schema import Draw
 from clinical_backend.versions import on_demand_version
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until

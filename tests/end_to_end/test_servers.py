@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.stores import Stores

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.ports import free_port
-from clinical_backend.lab.demo.run import create_demo_project
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageRequest, ImageSource
+from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
-from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.rounds.sync import synchronise
-from clinical_backend.workspace.workspace import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.workspace.workspace import Workshop
 from tests.conftest import CACHE, label_config
 from tests.end_to_end.google_store import google_environment, google_store
 from tests.end_to_end.sub_path import below

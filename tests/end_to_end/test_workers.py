@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from clinical_backend.lab.servers.faults import POINTS
-from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
+from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.storage.schema import RoundState
 from tests.end_to_end.conftest import Loop, wait_until
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clinical_backend.lab.benchmarks.coverage import FIGURES, coverage, draw_case, factors_off
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.findings.evidence import LEAST_LABELS, LEAST_RARE, Evidence
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.remaining import RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
+from clinical_backend.lab.benchmarks.coverage import FIGURES, coverage, draw_case, factors_off
 
 
 @st.composite

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from queue import Queue
 
-from clinical_backend.jobs import worker
+from clinical_backend.jobs import local_worker as worker
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.jobs.runner import drain
 from clinical_backend.settings import load_settings

@@ -8,9 +8,9 @@ import pytest
 
 from clinical_backend.jobs import trainings
 from clinical_backend.jobs.priority import lines_of
-from clinical_backend.workspace.workspace import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.workspace.workspace import Workshop
 
 
 def started(folder, *command, **options):

@@ -10,9 +10,9 @@ import pytest
 from clinical_backend.errors import ModelError
 from clinical_backend.jobs import trainings
 from clinical_backend.jobs.trainings import TrainingJobs
-from clinical_backend.workspace.workspace import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.workspace.workspace import Workshop
 from tests.jobs.test_local_runner import wait_for
 
 

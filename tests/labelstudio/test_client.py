@@ -6,9 +6,9 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio import client as client_module
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.lab.servers.simulated_reader import Reader
 
 
 def test_names_the_version_and_the_user(client):

@@ -13,6 +13,7 @@ from clinical_backend.errors import (
     LabelStudioRefusedError,
     LabelStudioUnavailableError,
 )
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import (
@@ -21,7 +22,6 @@ from clinical_backend.labelstudio.publisher import (
     QueueItem,
     queue_score,
 )
-from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
 from clinical_backend.versions import on_demand_version
 from tests.conftest import label_config, skip_before

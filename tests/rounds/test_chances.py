@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.chances import read_reliability, with_chances
-from clinical_backend.workspace.embedding import FeaturedTasks
-from clinical_backend.strategy.order import RankedTask
-from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Origin, Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
-from tests.small_workspace import picture
+from clinical_backend.strategy.reasons import chance_of, reason_of
+from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 POOL = FeaturedTasks(np.arange(501, 601), np.linspace(0.01, 0.99, 100, dtype=np.float32)[:, None])
 

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.labelstudio.contract import WebhookRequest
 from clinical_backend.rounds.reconcile import reconcile
-from tests.small_workspace import picture
+from clinical_backend.service.backend import Backend
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 from tests.web.test_backend_api import Wakes
 
 

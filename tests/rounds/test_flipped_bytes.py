@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.rounds import prediction
-from clinical_backend.workspace.embedding import features_of
-from clinical_backend.service.predict import predict
 from clinical_backend.rounds.reconcile import reconcile
-from tests.small_workspace import picture
+from clinical_backend.service import predict as prediction
+from clinical_backend.service.predict import predict
+from clinical_backend.workspace.embedding import features_of
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 RED = range(1, 13)
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.service.backend import Backend
 from clinical_backend.service.troubles import write_troubles
 from clinical_backend.storage.stores.troubles import TroubleKind
-from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.small_workspace import picture
 
 QUALITY = '<Choices name="quality" toName="image"><Choice value="good"/><Choice value="poor"/></Choices>'
 TWO = CONFIG.replace("<Choices", QUALITY + "<Choices", 1)

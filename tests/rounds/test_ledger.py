@@ -3,8 +3,9 @@ import time
 import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Source
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter
-from clinical_backend.storage.schema import Draw, Origin, QueuedTask
+from clinical_backend.storage.schema import QueuedTask
 from tests.storage.started import start_round
 
 TASK = 7

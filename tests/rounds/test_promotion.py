@@ -3,22 +3,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import promotion as promotion_module
 from clinical_backend.rounds import round as round_module
-from clinical_backend.service.predict import predict
 from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.workspace.features import Representation
+from clinical_backend.service.backend import Backend
+from clinical_backend.service.predict import predict
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.versions import on_demand_version
+from clinical_backend.workspace.features import Representation
 from tests.disks import full_disk
-from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 RED = range(1, 19)
 

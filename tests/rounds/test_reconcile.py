@@ -6,18 +6,19 @@ import pytest
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.origins import Origin
 from clinical_backend.rounds import round as round_module
-from clinical_backend.strategy.evaluation import read_evaluation
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.sync import synchronise
+from clinical_backend.service.evaluation import read_evaluation
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.second_look import read_second_look
-from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Origin, RoundState, TaskImage
-from tests.small_workspace import picture
+from clinical_backend.storage.schema import RoundState, TaskImage
+from clinical_backend.workspace.lease import leased_project
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
+from tests.small_workspace import picture
 from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")

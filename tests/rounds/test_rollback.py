@@ -1,21 +1,22 @@
 import numpy as np
 import pytest
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.errors import LabelStudioUnavailableError, ModelError, StorageError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.origins import Draw
 from clinical_backend.rounds import rollback as rollback_module
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.service.predict import predict
 from clinical_backend.rounds.questions import Kind, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.storage.schema import Draw, RoundState
+from clinical_backend.service.backend import Backend
+from clinical_backend.service.predict import predict
+from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
-from tests.small_workspace import picture
+from clinical_backend.workspace.lease import leased_project
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 RED = range(1, 11)
 

@@ -3,10 +3,10 @@ import gc
 from concurrent.futures import Future
 from types import SimpleNamespace
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.errors import StorageError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import WebhookRequest
+from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 

@@ -6,15 +6,15 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.errors import StorageError
-from clinical_backend.service.condition import examine_clock, examine_condition
+from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.labelstudio.connection.doctor import Status
-from clinical_backend.rounds import workshop as workshop_module
+from clinical_backend.service.condition import examine_clock, examine_condition
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.workspace import workspace as workshop_module
 from tests.disks import fill, small_disk
 from tests.small_workspace import MeanColours
 from tests.storage.started import start_round

@@ -4,10 +4,10 @@ import anyio
 import pytest
 
 from clinical_backend.labelstudio.connection.doctor import Status
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.service.connection import Checks
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.service.connection import Checks
+from clinical_backend.workspace.workspace import Workshop
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Origin, Project, Round, RoundState, TaskImage, TaskLabel
+from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}

@@ -7,12 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from clinical_backend.workspace.embedding import FeaturedTasks
 from clinical_backend.strategy.evaluation import Evaluation, evaluate_labels
 from clinical_backend.strategy.fit import fit
-from clinical_backend.rounds.inputs import Inputs
-from clinical_backend.service.second_look import find_suspects
+from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.strategy.target import find_target
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 CLASSES = ("common", "other", "rare")
 
@@ -36,7 +35,7 @@ def project(seed=0, labels=1000, flipped=0.05):
     target = find_target(named, exemplars, (), (), CLASSES)
     query = np.asarray(target.query, dtype=np.int64) - 1
     inputs = Inputs(
-        None,
+        "",
         part(tasks, features, np.arange(labels, len(truth))),
         part(tasks, features, np.arange(labels)),
         part(tasks, features, query),
@@ -50,7 +49,7 @@ def project(seed=0, labels=1000, flipped=0.05):
 @pytest.mark.parametrize("seed", range(3))
 def test_flipped_labels_stand_at_the_top_at_five_times_their_share_or_more(seed):
     inputs, fitted, named, missed = project(seed)
-    suspects = find_suspects(1, inputs, fitted, ("rare",), floored=False)
+    suspects = find_suspects(inputs, fitted, ("rare",), floored=False)
     common = sum(name != "rare" for name in named.values())
     top = [row.task_id for row in suspects[: common // 20]]
     assert len(missed) >= 3
@@ -64,8 +63,8 @@ def test_flipped_labels_stand_at_the_top_at_five_times_their_share_or_more(seed)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_floor_keeps_most_of_what_was_missed_and_hardly_anything_else(seed):
     inputs, fitted, _, missed = project(seed)
-    order = find_suspects(1, inputs, fitted, ("rare",), floored=False)
-    listed = find_suspects(1, inputs, fitted, ("rare",))
+    order = find_suspects(inputs, fitted, ("rare",), floored=False)
+    listed = find_suspects(inputs, fitted, ("rare",))
     assert [row.task_id for row in listed] == [row.task_id for row in order[: len(listed)]]
     assert all(row.rare_probability >= 0.5 for row in listed)
     assert len(listed) < 60 < len(order)
@@ -75,8 +74,8 @@ def test_the_floor_keeps_most_of_what_was_missed_and_hardly_anything_else(seed):
 
 def test_settled_labels_and_exemplars_are_not_suspected():
     inputs, fitted, _, _ = project()
-    first = find_suspects(1, inputs, fitted, ("rare",))[0].task_id
-    again = {row.task_id for row in find_suspects(1, inputs, fitted, ("rare",), settled=[first])}
+    first = find_suspects(inputs, fitted, ("rare",))[0].task_id
+    again = {row.task_id for row in find_suspects(inputs, fitted, ("rare",), settled=[first])}
     assert first not in again
     assert not again & set(inputs.query.tasks.tolist())
 
@@ -84,7 +83,7 @@ def test_settled_labels_and_exemplars_are_not_suspected():
 def test_too_few_labels_to_judge_by_suspect_nothing():
     inputs, fitted, _named, _ = project(labels=3)
     assert fitted.held_out is None
-    assert find_suspects(1, inputs, fitted, ("rare",)) == []
+    assert find_suspects(inputs, fitted, ("rare",)) == []
 
 
 def test_the_evaluation_counts_every_label_once():

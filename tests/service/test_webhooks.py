@@ -7,9 +7,10 @@ import pytest
 
 from clinical_backend.errors import StorageError
 from clinical_backend.labelstudio.contract import WebhookRequest
-from clinical_backend.rounds import intake as intake_module
+from clinical_backend.origins import Draw
+from clinical_backend.service import webhooks as intake_module
 from clinical_backend.service.webhooks import Intake
-from clinical_backend.storage.schema import Draw, QueuedTask
+from clinical_backend.storage.schema import QueuedTask
 from tests.storage.started import start_round
 
 

@@ -5,12 +5,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from clinical_backend.lab.servers.postgresql_server import PASSWORD
 from clinical_backend.errors import StorageError
+from clinical_backend.lab.servers.postgresql_server import PASSWORD
+from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.storage import database as opening
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask, RoundState, TaskLabel
+from clinical_backend.storage.schema import QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from tests.disks import full_disk, read_only
 from tests.storage import processes

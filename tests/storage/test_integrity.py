@@ -7,15 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from clinical_backend.errors import StorageError
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import (
-    Draw,
-    Feature,
-    Origin,
-    QueuedTask,
-    TaskImage,
-    TaskLabel,
-)
+from clinical_backend.storage.schema import Feature, QueuedTask, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from tests.storage.started import start_round
 

@@ -8,8 +8,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
 from clinical_backend.errors import StorageError
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Base, Draw, Origin, RoundState
+from clinical_backend.storage.schema import Base, RoundState
 from clinical_backend.storage.stores.stores import Stores
 
 # As SQLAlchemy made them for SQLite in the release before there were migrations.

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from clinical_backend.workspace.embedding import FeaturedTasks
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.target import Target
+from clinical_backend.strategy.tasks import FeaturedTasks
 
 CLASSES = ("common", "unseen", "rare")
 TARGET = Target(("rare",), (), 0, (), "test")

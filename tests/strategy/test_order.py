@@ -3,12 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clinical_backend.workspace.embedding import FeaturedTasks
-from clinical_backend.strategy.fit import fit
-from clinical_backend.strategy.order import choose_acquisition, rank
-from clinical_backend.strategy.target import Target, find_target
+from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.schema import Draw
+from clinical_backend.strategy.choice import choose_acquisition
+from clinical_backend.strategy.fit import fit
+from clinical_backend.strategy.order import rank
+from clinical_backend.strategy.target import Target, find_target
+from clinical_backend.strategy.tasks import FeaturedTasks
 
 CLASSES = ("common", "rare")
 NOTHING = FeaturedTasks(np.empty(0, dtype=np.int64), np.empty((0, 16), dtype=np.float32))

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.evaluation.held_out import HeldOut
-from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.origins import Draw, LedgerEntry, Origin
 from clinical_backend.strategy.preannotation import (
     Confidence,
     confidence,
@@ -18,9 +18,7 @@ from clinical_backend.strategy.preannotation import (
     prove,
     unled,
 )
-from clinical_backend.strategy.order import RankedTask
-from clinical_backend.storage.stores.labels import LedgerEntry
-from clinical_backend.storage.schema import Draw, Origin
+from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
 CLASSES = ("a", "b", "rare")
 LABELS = 240

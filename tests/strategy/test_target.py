@@ -1,7 +1,7 @@
 import pytest
 
-from clinical_backend.strategy.target import find_target
 from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
+from clinical_backend.strategy.target import find_target
 
 CLASSES = ("a", "b", "c")
 

@@ -15,16 +15,16 @@ import pytest
 
 from clinical_backend.acquisition import Embedding, select
 from clinical_backend.acquisition.partitioned import Rows, select_partitioned
-from clinical_backend.system.cluster_workers import map_on_cluster
 from clinical_backend.errors import ClusterError, InvalidArgumentError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.embedding import Embedder
-from clinical_backend.workspace.embedding import Cluster, Station, embed_new, features_of
-from clinical_backend.workspace.workspace import Workshop
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.system.cluster_workers import map_on_cluster
+from clinical_backend.workspace.embedding import Cluster, Station, embed_new, features_of
+from clinical_backend.workspace.workspace import Workshop
 from tests.acquisition.oracle import embeddings
 from tests.small_workspace import MeanColours, picture
 

@@ -6,12 +6,12 @@ import stat
 import numpy as np
 import pytest
 
-from clinical_backend.system.files import write_aside
-from clinical_backend.system.permissions import file_mode, keep_private, make_folder, private_umask
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.system.files import write_aside
+from clinical_backend.system.permissions import file_mode, keep_private, make_folder, private_umask
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct, autouse=True)

@@ -2,9 +2,9 @@ import pytest
 
 from clinical_backend.errors import StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis
-from clinical_backend.system.secret_files import is_secret
 from clinical_backend.settings import Settings, SettingsError, load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.system.secret_files import is_secret
 
 SECRETS = sorted(name.upper() for name, field in Settings.model_fields.items() if is_secret(field))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clinical_backend import telemetry
+from clinical_backend.system import telemetry
 from clinical_backend.system.telemetry import SWITCHES, switch_off
 
 

@@ -10,22 +10,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from clinical_backend.service.backend import Backend
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.backbones.base import parse_backbone
+from clinical_backend.learner.backbones.preprocessing import power_normalised
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport
-from clinical_backend.learner.backbones.preprocessing import power_normalised
-from clinical_backend.rounds import finetuned_prediction
-from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
-from clinical_backend.workspace.finetuning_record import read_record
-from clinical_backend.service.predict import predict
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.service.backend import Backend
+from clinical_backend.service.predict import predict
+from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
+from clinical_backend.workspace import finetuned as finetuned_prediction
+from clinical_backend.workspace.finetuning_record import read_record
 from clinical_backend.workspace.workspace import Workshop
-from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.small_workspace import picture
 
 LABELS = 60
 RED, DARK = picture(222, 60), picture(20, 61)
@@ -151,7 +151,8 @@ def test_by_default_nothing_is_due_and_the_head_answers(workshop, studio, traine
 
 def test_rounds_jobs_and_predictions_do_without_torch():
     program = (
-        "import sys, clinical_backend.service.backend, clinical_backend.jobs.local_worker, clinical_backend.rounds.round\n"
+        "import sys, clinical_backend.service.backend\n"
+        "import clinical_backend.jobs.local_worker, clinical_backend.rounds.round\n"
         "raise SystemExit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

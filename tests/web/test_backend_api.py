@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, QueuedTask
+from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.versions import on_demand_version
 from clinical_backend.web.app import make_app

@@ -3,9 +3,9 @@ import logging
 import numpy as np
 import pytest
 
-from clinical_backend.workspace.embedding import embed_new, features_of, may_try
-from clinical_backend.storage.stores.images import KnownImage
 from clinical_backend.storage.schema import TaskImage
+from clinical_backend.storage.stores.images import KnownImage
+from clinical_backend.workspace.embedding import embed_new, features_of, may_try
 from tests.small_workspace import picture
 
 

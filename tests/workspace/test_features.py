@@ -10,13 +10,14 @@ from clinical_backend.learner.adaptation.network import AdaptedBackbone
 from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier, fit
-from clinical_backend.rounds import adapt as adapt_module
+from clinical_backend.service.predict import predict
+from clinical_backend.storage.features import FeatureStore
+from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
 from clinical_backend.workspace.embedding import THUMBNAIL, embed_new
-from clinical_backend.service.predict import predict
-from clinical_backend.workspace.features import adapted_is_better, adapted_rows, representations
+from clinical_backend.workspace.features import adapted_rows, representations
 from clinical_backend.workspace.workspace import Adapted
-from clinical_backend.storage.features import FeatureStore
 from tests.small_workspace import picture
 from tests.storage.started import start_round
 

@@ -3,14 +3,14 @@
 import pytest
 
 from clinical_backend.errors import ProjectBusyError, RoundAbandonedError
-from clinical_backend.system.pulse import note_progress
-from clinical_backend.rounds import lease as lease_module
-from clinical_backend.workspace.lease import leased_project
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import ProjectLease, RoundState
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace import lease as lease_module
+from clinical_backend.workspace.lease import leased_project
 from tests.jobs.test_local_runner import wait_for
-from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clinical_backend.workspace.options import Option, read_options, store_options
 from clinical_backend.settings import ProjectOptions, SettingsError
+from clinical_backend.workspace.options import Option, read_options, store_options
 
 
 def test_the_page_wins_over_extra_parameters_which_win_over_the_backend(workshop):

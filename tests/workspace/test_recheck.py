@@ -12,11 +12,11 @@ from PIL import Image
 from clinical_backend.errors import ImageError
 from clinical_backend.images.look import Look
 from clinical_backend.images.sources import ImageSource
-from clinical_backend.rounds import recheck
-from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.recheck import recheck_images
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.stores.troubles import TroubleKind
+from clinical_backend.workspace import recheck
+from clinical_backend.workspace.notices import notices
+from clinical_backend.workspace.recheck import recheck_images
 from tests.rounds.fake_label_studio import FakeLabelStudio
 
 TASKS = range(1, 9)

@@ -10,8 +10,8 @@ from clinical_backend.images.sources import ImageSource
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.images.servers import reply, serving
-from tests.small_workspace import picture
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture
 
 FAST = range(1, 13)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.acquisition.embedding import Embedding
 from clinical_backend.acquisition.compiled.farthest import View, farthest_first
+from clinical_backend.acquisition.embedding import Embedding
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request, Selection

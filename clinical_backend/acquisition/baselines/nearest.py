@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.greedy import largest
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
+from clinical_backend.acquisition.compiled.threads import Workers
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request, Selection

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.greedy import first_largest
-from clinical_backend.acquisition.request import Selection
 from clinical_backend.acquisition.compiled.similarity import Directions, Map
+from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.volume import Volume
+from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request

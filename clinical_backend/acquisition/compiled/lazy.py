@@ -14,9 +14,9 @@ from clinical_backend.acquisition.compiled.loops.lazy import TAKEN, raised, refr
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.acquisition.compiled.similarity import Cross
     from clinical_backend.acquisition.compiled.threads import Workers
     from clinical_backend.acquisition.request import Selection
-    from clinical_backend.acquisition.compiled.similarity import Cross
 
 __all__ = ["Increment", "Memo", "Terms", "first_of", "lazy_greedy"]
 

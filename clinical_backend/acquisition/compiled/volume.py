@@ -19,8 +19,8 @@ from clinical_backend.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clinical_backend.acquisition.compiled.threads import Workers
     from clinical_backend.acquisition.compiled.similarity import Directions, Map
+    from clinical_backend.acquisition.compiled.threads import Workers
 
 __all__ = ["Volume"]
 

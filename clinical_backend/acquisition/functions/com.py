@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.lazy import Increment, Terms, lazy_greedy
-from clinical_backend.acquisition.request import Concave
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
+from clinical_backend.acquisition.compiled.threads import Workers
+from clinical_backend.acquisition.request import Concave
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.coverage import Coverage
 from clinical_backend.acquisition.compiled.greedy import complete
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
+from clinical_backend.acquisition.compiled.threads import Workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -36,9 +36,9 @@ from clinical_backend.acquisition.arguments import number_of_picks
 from clinical_backend.acquisition.compiled.greedy import TIE, largest
 from clinical_backend.acquisition.compiled.lazy import Memo, first_of
 from clinical_backend.acquisition.compiled.loops.lazy import ROUNDING_OF_A_TERM, TAKEN, refresh, sweep
-from clinical_backend.acquisition.request import Selection
 from clinical_backend.acquisition.partitioned.loops import STEPS
 from clinical_backend.acquisition.partitioned.proposal import Candidates, Leaders, Rest
+from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,9 +16,9 @@ from clinical_backend.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.acquisition.compiled.lazy import Memo, Terms
     from clinical_backend.acquisition.compiled.threads import Workers
     from clinical_backend.acquisition.embedding import Embedding
-    from clinical_backend.acquisition.compiled.lazy import Memo, Terms
 
 __all__ = ["PARTITIONED", "Objective"]
 

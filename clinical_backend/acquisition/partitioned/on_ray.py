@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.system.cluster import answers, connected, on_node, working_nodes
 from clinical_backend.acquisition.partitioned.merge import PartitionedSelection, select_from
 from clinical_backend.acquisition.partitioned.objective import Objective
 from clinical_backend.acquisition.partitioned.shard import Shard
+from clinical_backend.system.cluster import answers, connected, on_node, working_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

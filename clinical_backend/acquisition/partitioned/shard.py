@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.greedy import TIE, foremost
 from clinical_backend.acquisition.compiled.loops.lazy import TAKEN, refresh, sweep
+from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.partitioned.loops import ceilings
 from clinical_backend.acquisition.partitioned.proposal import Candidates, Leaders, Proposal, Rest
 from clinical_backend.errors import InvalidArgumentError

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.request import Concave, Selection
-from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:

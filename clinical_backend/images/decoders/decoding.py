@@ -9,7 +9,7 @@ from io import BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images import jpeg, png, tiff
+from clinical_backend.images.decoders import jpeg, png, tiff
 from clinical_backend.images.decoders.kinds import kind_of
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.images import jpeg
+from clinical_backend.images.decoders import jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.levels import laid_on_black, levels_between, levels_by_percentiles, levels_by_range
+from clinical_backend.images.decoders.levels import (
+    laid_on_black,
+    levels_between,
+    levels_by_percentiles,
+    levels_by_range,
+)
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 
 if TYPE_CHECKING:

@@ -15,23 +15,23 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from clinical_backend.findings.chance import Judged, calibrate
+from clinical_backend.findings.remaining import RoundYield, remaining
 from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import features_of_set
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, draw
 from clinical_backend.lab.experiments.simulation import simulate
 from clinical_backend.lab.experiments.strategies import LIVE
-from clinical_backend.findings.chance import Judged, calibrate
-from clinical_backend.findings.remaining import RoundYield, remaining
 from clinical_backend.learner.backbones.base import load_backbone
-from clinical_backend.storage.schema import Draw
+from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clinical_backend.lab.experiments.strategies import Situation
     from clinical_backend.findings.interval import Interval
-    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.lab.experiments.strategies import Situation
+    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["Stated", "Witness", "main"]
 

@@ -16,12 +16,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.ports import free_port
-from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.backbones.base import available_cpus
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.schema import Draw, Origin, QueuedTask, SuspectedLabel, TaskLabel
+from clinical_backend.storage.schema import QueuedTask, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 
 if TYPE_CHECKING:

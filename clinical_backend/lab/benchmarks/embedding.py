@@ -27,8 +27,8 @@ from clinical_backend.learner.backbones.base import (
     load_backbone,
     parse_backbone,
 )
-from clinical_backend.learner.classifier.linear import fit, out_of_fold_probabilities
 from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.classifier.linear import fit, out_of_fold_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,15 +13,15 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.demo.simulation import CLASS_CONTROL, wait_for_round
+from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.scheme import MORE_LIKE_THIS
-from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.stores.images import ImageStore
 

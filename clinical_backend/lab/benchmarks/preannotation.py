@@ -18,13 +18,13 @@ from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import features_of_set
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, draw
 from clinical_backend.learner.backbones.base import load_backbone
-from clinical_backend.workspace.embedding import FeaturedTasks
-from clinical_backend.strategy.fit import fit
-from clinical_backend.strategy.preannotation import confidence, preannotations
-from clinical_backend.strategy.order import rank
-from clinical_backend.strategy.target import find_target
+from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.schema import Draw
+from clinical_backend.strategy.fit import fit
+from clinical_backend.strategy.order import rank
+from clinical_backend.strategy.preannotation import confidence, preannotations
+from clinical_backend.strategy.target import find_target
+from clinical_backend.strategy.tasks import FeaturedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.learner.backbones.base import available_cpus
-from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.settings import load_settings
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
-from clinical_backend.workspace.features import adapted_is_better, join
+from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.target import find_target
-from clinical_backend.settings import load_settings
+from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.workspace.features import join
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

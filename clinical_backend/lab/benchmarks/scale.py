@@ -13,9 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.acquisition import Embedding, select, warm_up
-from clinical_backend.lab.benchmarks.smi_case import data, peak_memory, reset_peak
-from clinical_backend.acquisition.partitioned import LocalShards, Objective, Rows, Shard, select_from, select_partitioned
+from clinical_backend.acquisition.partitioned import (
+    LocalShards,
+    Objective,
+    Rows,
+    Shard,
+    select_from,
+    select_partitioned,
+)
 from clinical_backend.acquisition.partitioned.objective import PARTITIONED
+from clinical_backend.lab.benchmarks.smi_case import data, peak_memory, reset_peak
 from clinical_backend.learner.backbones.base import available_cpus
 
 if TYPE_CHECKING:

@@ -16,12 +16,10 @@ from rich.table import Table
 from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import features_of_set
 from clinical_backend.learner.backbones.base import load_backbone
-from clinical_backend.workspace.embedding import FeaturedTasks
 from clinical_backend.strategy.fit import fit
-from clinical_backend.rounds.inputs import Inputs
-from clinical_backend.workspace.features import Representation
-from clinical_backend.service.second_look import find_suspects
+from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.strategy.target import find_target
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,9 +94,9 @@ def times_base_rate(
     target = find_target(named, cases[:_EXEMPLARS].tolist(), (), (), classes)
     query = np.asarray(target.query, dtype=np.int64)
     parts = (FeaturedTasks(tasks, features[tasks]) for tasks in (pool, labelled, query, query[:0]))
-    inputs = Inputs(Representation("", None), *parts)
+    inputs = Inputs("", *parts)
     fitted = fit(inputs.labelled, named, classes, target, seed=seed, pool=inputs.pool, query=inputs.query)
-    suspects = [row.task_id for row in find_suspects(1, inputs, fitted, rare, floored=False)]
+    suspects = [row.task_id for row in find_suspects(inputs, fitted, rare, floored=False)]
     common = [task for task, name in named.items() if name not in rare]
     base = is_rare[common].mean()
     return float(is_rare[suspects[: round(_TOP * len(common))]].mean() / base) if base else None

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding, select, submodlib_engine, warm_up
+from clinical_backend.acquisition import Embedding, select, warm_up
+from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.functions import com, flqmi, flvmi, gcmi, logdetmi
+from clinical_backend.acquisition.reference import submodlib as submodlib_engine
 from clinical_backend.acquisition.request import Concave, Request, Similarity
-from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 
 if TYPE_CHECKING:
     from collections.abc import Callable

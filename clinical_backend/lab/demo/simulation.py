@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.labelstudio.labeling.scheme import MORE_LIKE_THIS
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.labeling.scheme import MORE_LIKE_THIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, save_finetuned
-from clinical_backend.workspace.features import adapted_is_better
+from clinical_backend.strategy.representation import adapted_is_better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

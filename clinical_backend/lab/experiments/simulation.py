@@ -11,10 +11,10 @@ import numpy as np
 
 from clinical_backend.lab.experiments.strategies import LIVE, Situation, order
 from clinical_backend.learner.evaluation.metrics import evaluate
-from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.settings import load_settings
 from clinical_backend.strategy.fit import Fit, fit
 from clinical_backend.strategy.target import find_target
-from clinical_backend.settings import load_settings
+from clinical_backend.strategy.tasks import FeaturedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.datasets import LabelledImages
     from clinical_backend.lab.experiments.learners import Learner
     from clinical_backend.lab.experiments.protocol import Draw, Protocol
-    from clinical_backend.strategy.order import RankedTask
+    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 

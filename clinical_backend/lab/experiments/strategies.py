@@ -9,19 +9,19 @@ import numpy as np
 
 from clinical_backend.acquisition import FUNCTIONS, NAMES, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.workspace.embedding import FeaturedTasks
+from clinical_backend.origins import Draw
 from clinical_backend.strategy.order import rank
-from clinical_backend.storage.schema import Draw
+from clinical_backend.strategy.tasks import FeaturedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.strategy.fit import Fit
-    from clinical_backend.strategy.order import RankedTask
-    from clinical_backend.strategy.target import Target
     from clinical_backend.settings import Settings
+    from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.target import Target
+    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.servers.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

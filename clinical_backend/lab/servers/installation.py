@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx2
 
-from clinical_backend.lab.servers.workers import Workers
-from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.run import DemoProject, create_demo_project
+from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
-from clinical_backend.lab.demo.run import DemoProject, create_demo_project
-from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.learner.backbones.base import load_backbone

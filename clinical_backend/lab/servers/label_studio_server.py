@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Self
 import filelock
 import httpx2
 
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.lab.servers.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import psutil
 from sqlalchemy import create_engine
 
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.servers.ports import free_port
 
 if TYPE_CHECKING:
     from types import TracebackType

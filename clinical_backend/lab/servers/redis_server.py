@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.servers.ports import free_port
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import torch  # noqa: F401 - imported once, before the forks
 
-from clinical_backend.lab.servers.faults import Faults, install
 from clinical_backend.jobs.redis_worker import run_rq_worker
+from clinical_backend.lab.servers.faults import Faults, install
 from clinical_backend.logs import configure_logs
 from clinical_backend.settings import load_settings
 

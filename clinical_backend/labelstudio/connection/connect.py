@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioRefusedError, NotConnectedError
-from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme
 from clinical_backend.labelstudio.connection.project_state import ProjectState
-from clinical_backend.labelstudio.urls import same_url, webhook_url
-from clinical_backend.labelstudio.versions import require_supported
 from clinical_backend.labelstudio.connection.wiring import (
     TITLE,
     Change,
@@ -22,6 +19,9 @@ from clinical_backend.labelstudio.connection.wiring import (
     without_duplicates,
     without_others,
 )
+from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme
+from clinical_backend.labelstudio.urls import same_url, webhook_url
+from clinical_backend.labelstudio.versions import require_supported
 from clinical_backend.text import shown
 
 if TYPE_CHECKING:

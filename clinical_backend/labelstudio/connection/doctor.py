@@ -15,12 +15,12 @@ from clinical_backend.errors import (
 )
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connection.drift import Place
-from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
+from clinical_backend.labelstudio.connection.wiring import ADDRESS_CURE, SAMPLING
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.versions import NEWEST_TESTED, is_newer_than_tested, require_supported
-from clinical_backend.labelstudio.connection.wiring import ADDRESS_CURE, SAMPLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connection.installation import claim_of
-from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.connection.wiring import SAMPLING
+from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.text import shown
 from clinical_backend.versions import author_of
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.installation import claim_of
-from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE
+from clinical_backend.labelstudio.urls import same_url, webhook_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable

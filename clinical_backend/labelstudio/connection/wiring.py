@@ -9,8 +9,8 @@ from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.connection.installation import HEADER, claim_of, without_claim
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
-from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
+from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.text import shown
 
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ import safetensors.torch
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.adaptation.network import AdaptedNetwork, load_adapted, save_adapted
 from clinical_backend.learner.adaptation.contrastive import contrastive_loss
-from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.adaptation.encoder import Encoder
-from clinical_backend.learner.backbones.onnx_export import export_network
+from clinical_backend.learner.adaptation.network import AdaptedNetwork, load_adapted, save_adapted
 from clinical_backend.learner.adaptation.state import TrainingState
 from clinical_backend.learner.augmentation import VIEWS, are_grey, draw_views
+from clinical_backend.learner.backbones.onnx_export import export_network
+from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.system.permissions import make_folder
 from clinical_backend.system.pulse import note_progress
 

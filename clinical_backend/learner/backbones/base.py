@@ -28,8 +28,8 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.system.files import write_aside
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, power_normalised
+from clinical_backend.system.files import write_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

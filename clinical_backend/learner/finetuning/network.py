@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones.base import BackboneSpec, available_cpus
-from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.backbones.exported import ExportedBackbone
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.system.files import description_digest, write_aside
 from clinical_backend.system.permissions import make_folder
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.schema import LabelCheck, SuspectedLabel
+    from clinical_backend.storage.schema import LabelCheck
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.suspects import Suspect
 
 __all__ = ["Asked", "Choice", "active_readers", "choose", "note_double_readings", "places"]
 
@@ -96,7 +97,7 @@ class Choice:
 def choose(
     settings: Settings,
     labels: Labels,
-    suspects: Sequence[SuspectedLabel],
+    suspects: Sequence[Suspect],
     rows: Mapping[int, SecondReading],
     checks: Mapping[int, LabelCheck],
     *,

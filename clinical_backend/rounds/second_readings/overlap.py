@@ -11,16 +11,16 @@ import time
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.labeling.labels import readers_answers
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.rounds.second_readings.choice import Asked
 from clinical_backend.storage.schema import ReadingState, SecondReading
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.records import AnnotatedTask, Project
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.settings import Settings
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["settle", "try_to_settle"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.storage.schema import TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions
+from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

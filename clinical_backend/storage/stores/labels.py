@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select
 
-from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.origins import Draw, LedgerEntry, Origin
 from clinical_backend.storage.schema import (
-    Draw,
     LabelCheck,
-    Origin,
     QueuedTask,
     ReadingState,
     Round,
@@ -21,25 +19,14 @@ from clinical_backend.storage.schema import (
     TaskLabel,
 )
 from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["JudgedScore", "LabelStore", "LedgerEntry"]
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """A task with a class, and how it reached its reader; the fields mean what those of the table mean."""
-
-    task_id: int
-    label: str
-    origin: Origin
-    draw: Draw | None
-    round_number: int | None
-    readings: int
+__all__ = ["JudgedScore", "LabelStore"]
 
 
 @dataclass(frozen=True, slots=True)

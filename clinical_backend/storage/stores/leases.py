@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 
 from clinical_backend.errors import RoundAbandonedError
-from clinical_backend.system.processes import end_if_stopped, has_ended, this_process
 from clinical_backend.storage.database import fenced
 from clinical_backend.storage.schema import Project, ProjectLease
 from clinical_backend.storage.statements import insert_if_missing
+from clinical_backend.system.processes import end_if_stopped, has_ended, this_process
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

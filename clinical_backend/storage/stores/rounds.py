@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
-from clinical_backend.storage.stores.projects import locked_project, wait_left
-from clinical_backend.storage.schema import Draw, ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
+from clinical_backend.origins import Draw
+from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
 from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.stores.projects import locked_project, wait_left
 from clinical_backend.versions import installation_id, queue_version
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
-from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
 from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

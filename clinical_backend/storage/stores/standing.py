@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.schema import Project, ProjectLease, Round, RoundState
+from clinical_backend.storage.stores.projects import wait_left
 
 if TYPE_CHECKING:
     from clinical_backend.storage.database import Database

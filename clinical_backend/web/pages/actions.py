@@ -10,9 +10,14 @@ from fastapi.responses import Response
 from starlette.datastructures import FormData
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
+from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.routes import settings_page
+from clinical_backend.web.pages.settings_form import read_settings
+from clinical_backend.web.pages.site import ThisSite
 from clinical_backend.workspace.options import (
     decline,
     drop_rare,
@@ -22,11 +27,6 @@ from clinical_backend.workspace.options import (
     store_options,
 )
 from clinical_backend.workspace.scheme import classes_of, learnable_controls
-from clinical_backend.web.backend_api import ThisBackend
-from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.routes import settings_page
-from clinical_backend.web.pages.settings_form import read_settings
-from clinical_backend.web.pages.site import ThisSite
 
 __all__ = ["Form", "router"]
 

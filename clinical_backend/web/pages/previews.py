@@ -26,8 +26,8 @@ from clinical_backend.workspace.embedding import may_try
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["Previews", "placeholder", "within"]
 

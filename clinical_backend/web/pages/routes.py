@@ -11,32 +11,33 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from clinical_backend.errors import ImageError
+from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
+from clinical_backend.origins import Origin
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.drift import Drift, rests
-from clinical_backend.strategy.evaluation import read_evaluation
+from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.rounds.retention import kept_rounds
+from clinical_backend.service.evaluation import read_evaluation
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
-from clinical_backend.workspace.options import named_classes, read_options
-from clinical_backend.rounds.questions import Kind, open_questions
-from clinical_backend.strategy.reasons import chance_of, reason_of
-from clinical_backend.rounds.retention import kept_rounds
-from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
-from clinical_backend.jobs.stall import stalls
+from clinical_backend.storage.schema import Project, Round, RoundState
 from clinical_backend.storage.stores.projects import wait_left
-from clinical_backend.storage.schema import Origin, Project, Round, RoundState
 from clinical_backend.storage.stores.statistics import statistics
+from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.web.browsers import wants_page
 from clinical_backend.web.pages.charts import chances_chart, found_chart
 from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.workspace.options import named_classes, read_options
+from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
 
 if TYPE_CHECKING:
-    from clinical_backend.strategy.evaluation import Evaluation
-    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.storage.schema import QueuedTask
+    from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.strategy.evaluation import Evaluation
 
 __all__ = ["overview", "router", "settings_page"]
 

@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from clinical_backend.errors import SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.agreement import Outcome, Why, read_again, read_agreements
-from clinical_backend.workspace.scheme import classes_of
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.storage.schema import ReadingState
-from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.workspace.scheme import classes_of
 
 __all__ = ["router"]
 

@@ -17,8 +17,8 @@ from clinical_backend.web.pages.signing import Signer
 from clinical_backend.web.pages.templating import make_environment
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workshop
     from clinical_backend.storage.schema import Project
+    from clinical_backend.workspace.workspace import Workshop
 
 __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from clinical_backend.labelstudio.contract import ProjectId
-from clinical_backend.workspace.scheme import learnt_of
 from clinical_backend.service.troubles import said, write_troubles
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.routes import Pages
 from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.workspace.scheme import learnt_of
 
 __all__ = ["router"]
 

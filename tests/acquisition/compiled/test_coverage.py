@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clinical_backend.acquisition import coverage, select
+from clinical_backend.acquisition import select
+from clinical_backend.acquisition.compiled import coverage
+from clinical_backend.acquisition.compiled.similarity import Directions, Map
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.request import Similarity
-from clinical_backend.acquisition.compiled.similarity import Directions, Map
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
 
 

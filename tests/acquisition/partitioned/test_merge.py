@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clinical_backend.acquisition import Embedding, select
-from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.greedy import largest
 from clinical_backend.acquisition.compiled.lazy import Terms, lazy_greedy
 from clinical_backend.acquisition.compiled.similarity import Cross
+from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.partitioned import LocalShards, Objective, Shard, select_from
 from clinical_backend.acquisition.partitioned.objective import PARTITIONED
 from clinical_backend.errors import InvalidArgumentError

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical_backend.acquisition import FUNCTIONS, select
-from clinical_backend.acquisition.request import Concave, Request, Similarity
 from clinical_backend.acquisition.reference.submodlib import submodlib_selection
+from clinical_backend.acquisition.request import Concave, Request, Similarity
 from tests.acquisition.oracle import Case, assert_greedy, embeddings
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)

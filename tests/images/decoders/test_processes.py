@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.processes import DecoderProcesses
 from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.decoders.processes import DecoderProcesses
 
 CRASH, HANG, DEVOUR, LIE = (1, 1), (2, 1), (3, 1), (1, 2)
 

@@ -11,8 +11,8 @@ import pytest
 
 from clinical_backend.lab.benchmarks.reliability import _Kill, _kills, _name, _outcome, _Reading
 from clinical_backend.rounds.reconcile import reconcile
-from tests.small_workspace import picture, workshop
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import picture, workshop
 
 __all__ = ["workshop"]
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from clinical_backend.lab.demo.dataset import drawn_cells, load_dataset
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.demo.dataset import drawn_cells, load_dataset
 from clinical_backend.lab.experiments import datasets
 
 

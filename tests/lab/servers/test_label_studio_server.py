@@ -8,8 +8,8 @@ import stat
 import httpx2
 import pytest
 
-from clinical_backend.lab.servers.label_studio_server import Account, LabelStudioServer, find_label_studio
 from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.lab.servers.label_studio_server import Account, LabelStudioServer, find_label_studio
 from clinical_backend.labelstudio.client import LabelStudioClient
 from tests.conftest import CACHE, label_config
 

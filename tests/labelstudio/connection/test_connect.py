@@ -9,17 +9,17 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import InstallationError, LabelingConfigError, LabelStudioRefusedError
-from clinical_backend.labelstudio import connect as connect_module
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.connection import connect as connect_module
 from clinical_backend.labelstudio.connection.connect import connect, lacks_exemplar_control, repair
 from clinical_backend.labelstudio.connection.installation import HEADER, Installation
+from clinical_backend.labelstudio.connection.wiring import SAMPLING
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE
-from clinical_backend.labelstudio.connection.wiring import SAMPLING
+from clinical_backend.labelstudio.urls import same_url
 from tests.conftest import label_config, skip_before
 
 LOGIN = ("reader", "a pass:word")

@@ -8,12 +8,12 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import ImageError, LabelStudioRefusedError
-from clinical_backend.labelstudio import doctor
+from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.connection import doctor
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.connection.doctor import Status, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
-from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.records import Task
 from tests.conftest import label_config, skip_before
 from tests.labelstudio.conftest import running_stub

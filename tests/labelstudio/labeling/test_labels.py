@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clinical_backend.labelstudio.labeling.answers import Why
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
 from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.labelstudio.labeling.answers import Why
+from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.records import AnnotatedTask
 
 CONFIG = (

@@ -13,7 +13,8 @@ import timm
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner import backbones, onnx_export
+from clinical_backend.learner.backbones import base as backbones
+from clinical_backend.learner.backbones import onnx_export
 from clinical_backend.learner.backbones.base import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised

@@ -5,8 +5,8 @@ import pytest
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.linear import fit
-from clinical_backend.learner.evaluation.metrics import average_precision
 from clinical_backend.learner.classifier.semi_supervised import OTHER, fit_with_pool
+from clinical_backend.learner.evaluation.metrics import average_precision
 
 
 @pytest.fixture

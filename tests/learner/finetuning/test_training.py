@@ -9,13 +9,13 @@ import safetensors.torch
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner import finetuning
 from clinical_backend.learner.backbones.base import parse_backbone
-from clinical_backend.learner.classifier.linear import fit
-from clinical_backend.learner.finetuning.network import FinetunedBackbone, load_finetuned, save_finetuned
-from clinical_backend.learner.finetuning.training import finetune
 from clinical_backend.learner.backbones.networks import build_network
+from clinical_backend.learner.classifier.linear import fit
+from clinical_backend.learner.finetuning import training as finetuning
+from clinical_backend.learner.finetuning.network import FinetunedBackbone, load_finetuned, save_finetuned
 from clinical_backend.learner.finetuning.trainable import unfreeze
+from clinical_backend.learner.finetuning.training import finetune
 from tests.cuda import needs_cuda, needs_no_cuda
 
 CLASSES = ("disc", "never seen", "ring")

@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Source
-from clinical_backend.service.agreement import Outcome, read_again, read_agreements, report_second_look
-from clinical_backend.service.findings import read_findings
-from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.strategy.reasons import UNLED_REASON
+from clinical_backend.origins import Draw
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.service.second_look import read_second_look
 from clinical_backend.rounds.second_readings.choice import choose, places
+from clinical_backend.rounds.second_readings.overlap import settle
+from clinical_backend.service.agreement import Outcome, read_again, read_agreements, report_second_look
+from clinical_backend.service.findings import read_findings
+from clinical_backend.service.second_look import read_second_look
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.schema import Draw, LabelCheck, ReadingState, SecondReading, SuspectedLabel
-from tests.small_workspace import picture
+from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
+from clinical_backend.strategy.reasons import UNLED_REASON
+from clinical_backend.strategy.suspects import Suspect
 from tests.rounds.fake_label_studio import FakeLabelStudio
-from tests.workspace.test_lease import pass_on
 from tests.rounds.test_reconcile import AWAY, latest, row
+from tests.small_workspace import picture
+from tests.workspace.test_lease import pass_on
 
 NOW = 100 * 86_400.0
 MISSED = (7, 8)
@@ -39,7 +41,7 @@ def labels_of(number=40, readers=(1, 2), at=NOW, **fields):
 
 
 def suspects(*tasks):
-    return [SuspectedLabel(task_id=task, label="common", suspicion=1 - task / 100) for task in tasks]
+    return [Suspect(task_id=task, label="common", suspicion=1 - task / 100) for task in tasks]
 
 
 def chosen(labels, doubted=(), rows=(), checks=(), *, ordinary=18, wanted=1, seed=0, share=0.1, random=0.0):

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.storage.schema import ProjectLease, Round
+from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.storage.stores.standing import standings
 from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.storage.stores.stores import Stores

@@ -15,12 +15,11 @@ from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import (
-    Draw,
-    Origin,
     QueuedTask,
     ReadingState,
     RoundState,

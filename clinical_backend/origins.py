@@ -1,0 +1,43 @@
+"""Where queued tasks and labels come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Draw", "LedgerEntry", "Origin"]
+
+
+class Draw(StrEnum):
+    """Why a task stands in a queue: sought for the target, for variety, or drawn at random for the audit."""
+
+    TARGET = "target"
+    DIVERSE = "diverse"
+    AUDIT = "audit"
+
+
+class Origin(StrEnum):
+    """How a label came about. Only labels from a queue tell what queues find."""
+
+    QUEUE = "queue"
+    """A reader was served the task from a published queue."""
+    PAST_QUEUE = "past_queue"
+    """A reader chose the task, or was served it while no queue held it."""
+    SECOND_LOOK = "second_look"
+    """A reader answered what an import or a model had answered before."""
+    IMPORTED = "imported"
+    """It came with the task, or with an import."""
+    ACCEPTED = "accepted"
+    """A prediction was made an annotation in bulk; nobody looked at the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """A task with a class, and how it reached its reader; the fields mean what those of the table mean."""
+
+    task_id: int
+    label: str
+    origin: Origin
+    draw: Draw | None
+    round_number: int | None
+    readings: int

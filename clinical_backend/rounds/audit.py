@@ -1,0 +1,144 @@
+"""What the draws at random say: the labels of the audit, and what they leave open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
+from clinical_backend.origins import Draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.origins import LedgerEntry
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores.stores import Stores
+
+__all__ = ["Audit", "read_audit"]
+
+
+_UNCOVERED = 0.05
+"""Share of a project's tasks that may be newer than the draws that the estimates rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the random draws tell of the pool.
+
+    Attributes
+    ----------
+    left
+        Rare cases in the pool.
+    pool
+        Tasks of it that were there when the first of these draws was made.
+    yields
+        What the queues found since.
+    counts
+        Labels of these tasks.
+    rounds
+        Numbers of the first and last round whose draws count; ``None`` without any.
+    newer
+        Tasks that came later, which all this does not cover.
+    """
+
+    left: Remaining
+    pool: int
+    yields: list[RoundYield]
+    counts: LabelCounts
+    rounds: tuple[int, int] | None
+    newer: int
+
+
+def read_audit(
+    stores: Stores, project_id: int, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None
+) -> Audit:
+    """Return what the random draws of a project tell of its pool.
+
+    Parameters
+    ----------
+    stores
+        The state.
+    project_id
+        The project.
+    target
+        The rare classes.
+    ledger
+        The labels of the project, where they are at hand.
+    """
+    ledger = stores.labels.ledger(project_id) if ledger is None else ledger
+    open_ = stores.labels.open_tasks(project_id)
+    audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
+    drawing = [row for row in stores.rounds.with_numbers(project_id, audited) if "newest_task" in row.report]
+    if not drawing:
+        return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0)
+    first = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
+    newest = int(first.report["newest_task"])
+    counts = LabelCounts([entry for entry in ledger if entry.task_id <= newest], target)
+    pool = stores.labels.open_tasks(project_id, up_to=newest)
+    queues = stores.rounds.with_numbers(project_id, counts.rounds)
+    yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
+    newer = open_ + len(ledger) - pool - len(counts)
+    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1].number), newer)
+
+
+def _first_usable(stores: Stores, project_id: int, rounds: Sequence[Round], *, tasks: int) -> Round:
+    """Return the earliest round that knew nearly all tasks of now: what was imported later was not drawn from."""
+    for row in rounds:
+        if stores.labels.tasks_beyond(project_id, int(row.report["newest_task"])) <= _UNCOVERED * tasks:
+            return row
+    return rounds[-1]
+
+
+class LabelCounts:
+    """Counts labels by round, and by what was open when a round drew."""
+
+    def __init__(self, ledger: Sequence[LedgerEntry], target: Sequence[str]) -> None:
+        self._rare = np.array([entry.label in target for entry in ledger], dtype=bool)
+        self._audit = np.array([entry.draw is Draw.AUDIT for entry in ledger], dtype=bool)
+        self._queued = np.array([entry.draw is not None for entry in ledger], dtype=bool)
+        self._round = np.array([entry.round_number or 0 for entry in ledger], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rare)
+
+    @property
+    def rounds(self) -> set[int]:
+        """Numbers of the rounds whose queues have labels."""
+        return set(self._round[self._queued].tolist())
+
+    @property
+    def found(self) -> int:
+        """Rare cases."""
+        return int(self._rare.sum())
+
+    @property
+    def queue_labels(self) -> int:
+        """Labels that came through a queue."""
+        return int(self._queued.sum())
+
+    @property
+    def queue_found(self) -> int:
+        """Rare cases among them."""
+        return int((self._queued & self._rare).sum())
+
+    def yield_of(self, row: Round, pool: int) -> RoundYield:
+        """Count what a round's queue found, and what was found since readers got it.
+
+        Its draws are from what was unlabelled then: one that was answered while the round still ran counts for the
+        queue before.
+        """
+        queue = self._queued & (self._round == row.number)
+        since = self._round >= row.number
+        labelled = int(since.sum())
+        return RoundYield(
+            pool=pool + labelled,
+            audit_labels=int((queue & self._audit).sum()),
+            audit_rare=int((queue & self._audit & self._rare).sum()),
+            labels=int(queue.sum()),
+            rare=int((queue & self._rare).sum()),
+            labelled_since=labelled,
+            found_since=int((since & self._rare).sum()),
+        )

@@ -1,0 +1,94 @@
+"""Which acquisition orders the pool: chosen by what is known of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.target import Target
+
+__all__ = ["Choice", "choose_acquisition"]
+
+
+_NEEDS_CLASSIFIER = frozenset({"entropy"})
+
+
+_OF_RARE = frozenset({"quality_diversity", "p_rare"})
+
+
+_UNTARGETED = frozenset({"coreset", "entropy", "random"})
+
+
+_EXPLORED_IN_DOUBT = 0.5
+
+
+_LEAST_EXPLORED = 0.005
+
+
+_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
+
+
+_NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The acquisition of a round, and why it was chosen.
+
+    Attributes
+    ----------
+    acquisition
+        Its name.
+    gradients
+        Whether it works on gradient embeddings instead of features.
+    conditioned
+        Whether it keeps away from the counter-exemplars.
+    reason
+        For people.
+    explores
+        Share of the queue that a diverse order fills instead, since seeking the target yields little.
+    """
+
+    acquisition: str
+    gradients: bool
+    conditioned: bool
+    reason: str
+    explores: float = 0.0
+
+
+def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
+    """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
+
+    Parameters
+    ----------
+    setting
+        ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
+    query
+        How many tasks of the query set have a feature.
+    counter_exemplars
+        How many counter-exemplars have one.
+    """
+    if setting != "auto":
+        if setting in _OF_RARE and fit.detector is None:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        elif setting in _NEEDS_CLASSIFIER and fit.classifier is None:
+            prefix = f"{setting} needs a classifier ({fit.reason}); "
+        elif setting in _NEEDS_QUERY and not query:
+            prefix = f"{setting} needs a query set ({target.reason}); "
+        else:
+            conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
+            gradients = fit.sees_target and setting in _NEEDS_QUERY
+            return Choice(setting, gradients, conditioned, "set by ACQUISITION")
+    else:
+        prefix = ""
+    if fit.detector is None:
+        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
+    reason = (
+        f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
+    )
+    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
+    if explores >= _LEAST_EXPLORED:
+        reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
+    return Choice("quality_diversity", False, False, reason, explores)

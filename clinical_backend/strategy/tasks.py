@@ -1,0 +1,87 @@
+"""Tasks as the strategy sees them: with features on the way in, with a place and its reasons on the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clinical_backend.origins import Draw
+
+__all__ = ["FeaturedTasks", "Inputs", "RankedTask"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturedTasks:
+    """Tasks with their features.
+
+    Attributes
+    ----------
+    tasks
+        Ids, shape (n,).
+    features
+        Their features, shape (n, d), float32.
+    parts
+        Lengths of the parts that each feature is joined of; empty for one.
+    """
+
+    tasks: NDArray[np.int64]
+    features: NDArray[np.float32]
+    parts: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedTask:
+    """A place in the queue, with what explains it.
+
+    Attributes
+    ----------
+    task_id
+        The task.
+    draw
+        Whether acquisition chose it or the audit drew it.
+    predicted, probability
+        The model's class and its probability; ``None`` without a model.
+    rare_probability
+        The detector's score, as if all classes were equally frequent: it orders, and is no chance.
+    nearest_exemplar, similarity
+        The task of the query set that it is most like, and the cosine of their centred features.
+    chance, chance_low, chance_high
+        The chance that it is rare, with its interval; ``None`` while too little is known to say.
+    """
+
+    task_id: int
+    draw: Draw
+    predicted: str | None
+    probability: float | None
+    rare_probability: float | None
+    nearest_exemplar: int | None
+    similarity: float | None
+    chance: float | None = None
+    chance_low: float | None = None
+    chance_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Features of a round's tasks, all of one representation.
+
+    Attributes
+    ----------
+    key
+        What the features are: those with one key are comparable.
+    pool, labelled, query, counter_exemplars
+        Those of the tasks that have one.
+    """
+
+    key: str
+    pool: FeaturedTasks
+    labelled: FeaturedTasks
+    query: FeaturedTasks
+    counter_exemplars: FeaturedTasks

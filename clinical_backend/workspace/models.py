@@ -1,0 +1,44 @@
+"""The published model of a project."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
+from clinical_backend.service.predict import logger
+from clinical_backend.workspace.features import representations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clinical_backend.learner.classifier.linear import LinearClassifier
+    from clinical_backend.workspace.features import Representation
+    from clinical_backend.workspace.workspace import Workshop
+
+__all__ = ["published_model"]
+
+
+def published_model(
+    workshop: Workshop, project_id: int, version: str
+) -> tuple[LinearClassifier | None, Representation | None]:
+    """Return the model of a version, with the representation that it takes."""
+    folder = workshop.checkpoint_folder(project_id, version)
+    if not folder.is_dir():
+        return None, None
+    try:
+        classifier, metadata = _load(folder)
+    except ModelError as error:
+        logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
+        return None, None
+    for representation in representations(workshop, project_id):
+        if representation.key == metadata.backbone:
+            return classifier, representation
+    logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)
+    return None, None
+
+
+@lru_cache(maxsize=32)
+def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
+    return load_checkpoint(folder)  # the folder of a version is written once
