@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.logs import configure_logs
+from clinical_backend.service.exposure import examine_exposure, require_consent
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.system.permissions import keep_private, private_umask
-from clinical_backend.web.exposure import examine_exposure, require_consent
 from clinical_backend.web.security import BODY_LIMIT
 from clinical_backend.web.wsgi import GuardedApplication
 
@@ -42,7 +42,7 @@ def make_app(settings: Settings) -> Any:  # noqa: ANN401 - a Flask application; 
     os.umask(private_umask(settings.model_dir))
     settings.api_key  # noqa: B018 - refuses to start without one
     require_consent(settings)
-    Database.of(settings).close()
+    open_database(settings).close()
     for finding in examine_exposure(settings):
         logger.warning("%s %s", finding.message, finding.cure)
     keep_private(settings.model_dir)

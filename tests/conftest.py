@@ -19,7 +19,7 @@ from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
-from clinical_backend.learner.backbones.base import load_backbone
+from clinical_backend.learner.backbones.loading import load_backbone
 from tests.end_to_end.google_store import google_environment
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from sqlalchemy import create_engine
 
 from clinical_backend.lab.servers.postgresql_server import PASSWORD, PostgreSQLServer
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "deploy.md").read_text()
@@ -101,7 +101,7 @@ def test_both_databases_and_all_files_come_back(run, postgresql, execute, tmp_pa
     media.parent.mkdir(parents=True)
     media.write_bytes(b"image")
     execute("CREATE TABLE annotation AS SELECT 'rare' AS name")
-    database = Database.of(settings)
+    database = open_database(settings)
     Stores(database).projects.register(7)
     features = FeatureStore(database, settings.model_dir / "features", backbone="b", dimension=2)
     features.add(["a"], np.ones((1, 2), np.float32))
@@ -117,7 +117,7 @@ def test_both_databases_and_all_files_come_back(run, postgresql, execute, tmp_pa
 
     assert execute("SELECT name FROM annotation") == [("rare",)]
     assert media.read_bytes() == b"image"
-    database = Database.of(settings)
+    database = open_database(settings)
     assert list(Stores(database).projects.ids()) == [7]
     features = FeatureStore(database, settings.model_dir / "features", backbone="b", dimension=2)
     assert features.read(list(features.positions(["a", "later"]).values())).tolist() == [[1.0, 1.0]]

@@ -30,10 +30,10 @@ def serve(
     os.environ.update({name: str(value) for name, value in (("HOST", host), ("PORT", port)) if value is not None})
     import uvicorn
 
-    from clinical_backend.storage.database import Database
+    from clinical_backend.service.exposure import examine_exposure, require_consent
+    from clinical_backend.storage.opening import open_database
     from clinical_backend.system.network import trusted_authorities
     from clinical_backend.web.app import make_app, make_app_of_process
-    from clinical_backend.web.exposure import examine_exposure, require_consent
     from clinical_backend.web.hosts import known_hosts
     from clinical_backend.web.protocol import TimelyProtocol
 
@@ -42,7 +42,7 @@ def serve(
     require_consent(settings)
     known_hosts(settings)
     trusted_authorities()
-    Database.of(settings).close()  # here a refusal is a sentence, in the server a traceback
+    open_database(settings).close()  # here a refusal is a sentence, in the server a traceback
     for finding in examine_exposure(settings):
         logger.warning("%s %s", finding.message, finding.cure)
     several = f"{make_app_of_process.__module__}:{make_app_of_process.__name__}"

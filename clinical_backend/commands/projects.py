@@ -97,7 +97,7 @@ def doctor(
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
     from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
     from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
-    from clinical_backend.web.exposure import examine_exposure
+    from clinical_backend.service.exposure import examine_exposure
 
     settings = read_settings()
     if project is not None:

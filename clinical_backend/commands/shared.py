@@ -45,10 +45,10 @@ def open_client(settings: Settings) -> LabelStudioClient:
 @contextmanager
 def open_workshop(settings: Settings) -> Iterator[Workshop]:
     """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
-    from clinical_backend.storage.database import Database
+    from clinical_backend.storage.opening import open_database
     from clinical_backend.workspace.workspace import Workshop
 
-    database = Database.of(settings)
+    database = open_database(settings)
     try:
         yield Workshop(settings, database)
     finally:

@@ -14,7 +14,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from clinical_backend.errors import NotWellError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
 from clinical_backend.jobs.stall import stalls_here
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings
@@ -49,7 +49,7 @@ def require_worker(settings: Settings) -> None:
         return
     if len(waiting) == len(here):
         raise NotWellError("The worker of this machine is silent.", "Restart it; a round that it was at is run again.")
-    with closing(Database.of(settings)) as database:
+    with closing(open_database(settings)) as database:
         stalled = stalls_here(database, settings)
     if stalled:
         raise NotWellError(stalled[0], "Restart the worker if it stays.")

@@ -21,7 +21,7 @@ from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.logs import SeldomLogger, log_context
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.workspace import Workshop
 
@@ -89,7 +89,7 @@ def _end_silent(workshop: Workshop) -> None:
 
 def open_workshop(settings: Settings) -> Workshop:
     """Return what the rounds of a process work with."""
-    return Workshop(settings, Database.of(settings))
+    return Workshop(settings, open_database(settings))
 
 
 def attend_project(workshop: Workshop, project_id: int, *, look: bool) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from clinical_backend.errors import LabelStudioVersionError
-
-if TYPE_CHECKING:
-    from clinical_backend.labelstudio.client import LabelStudioClient
 
 __all__ = ["NEWEST_TESTED", "OLDEST_TESTED", "TESTED", "is_newer_than_tested", "require_supported"]
 
@@ -20,21 +17,18 @@ OLDEST_TESTED: Final = TESTED[0]
 NEWEST_TESTED: Final = TESTED[-1]
 
 
-def require_supported(client: LabelStudioClient) -> str:
-    """Return Label Studio's release, if this backend works with it; one that cannot be read is let pass.
+def require_supported(release: str, url: str) -> str:
+    """Return the release of the Label Studio at an address, if it is tested or newer, or cannot be read.
 
     Raises
     ------
     LabelStudioVersionError
         When it is older than the oldest tested one.
-    LabelStudioError
-        When Label Studio does not say it.
     """
-    release = client.version()
     numbers = _numbers(release)
     if numbers and numbers < _numbers(OLDEST_TESTED):
         raise LabelStudioVersionError(
-            f"Label Studio {release} at {client.url} is too old for this backend.",
+            f"Label Studio {release} at {url} is too old for this backend.",
             f"Update it: this backend is tested with {OLDEST_TESTED} to {NEWEST_TESTED}.",
         )
     return release

@@ -15,10 +15,11 @@ from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.agreement import report_second_look
-from clinical_backend.service.predict import UNPUBLISHED_VERSION, predict
+from clinical_backend.service.predict import predict
 from clinical_backend.service.webhooks import Intake, answer_late
 from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.versions import on_demand_version
+from clinical_backend.workspace.models import UNPUBLISHED_VERSION
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
 from clinical_backend.workspace.projects import Enquiries

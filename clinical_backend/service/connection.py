@@ -12,7 +12,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoders.processes import DecoderProcesses
 from clinical_backend.labelstudio.connection.doctor import Finding, Status
 from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
-from clinical_backend.web.exposure import examine_exposure
+from clinical_backend.service.exposure import examine_exposure
 
 if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import Workshop

@@ -15,7 +15,7 @@ from clinical_backend.workspace.embedding import thumbnail
 from clinical_backend.workspace.features import adapted_rows, join
 from clinical_backend.workspace.fetching import embed_in_time
 from clinical_backend.workspace.finetuned import finetuned_in_use, finetuned_probabilities
-from clinical_backend.workspace.models import published_model
+from clinical_backend.workspace.models import UNPUBLISHED_VERSION, published_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.fetching import Fetched
     from clinical_backend.workspace.workspace import Workshop
 
-__all__ = ["UNPUBLISHED_VERSION", "predict"]
+__all__ = ["predict"]
 
 logger = logging.getLogger(__name__)
-
-UNPUBLISHED_VERSION = "clinical-0"
-"""The version before the first round is published."""
 
 
 def predict(

@@ -26,16 +26,14 @@ from sqlalchemy.orm import Session
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.integrity import DAMAGED_CURE, check_pages, check_rows
 from clinical_backend.storage.migrations import upgrade
-from clinical_backend.storage.model_folder import bind
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
-from clinical_backend.storage.stores.projects import request_all
+from clinical_backend.storage.statements import request_all
 from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.settings import Settings
 
 __all__ = ["Database", "Fence", "fenced"]
 
@@ -104,20 +102,6 @@ class Database:
         except BaseException:
             self._engine.dispose()
             raise
-
-    @classmethod
-    def of(cls, settings: Settings) -> Database:
-        """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder."""
-        if settings.database_url is None:
-            return cls.in_folder(settings.model_dir)
-        password = settings.database_password
-        database = cls(settings.database_url.get_secret_value(), password.get_secret_value() if password else None)
-        try:
-            bind(database, settings.model_dir)
-        except BaseException:
-            database.close()
-            raise
-        return database
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+
+from clinical_backend.storage.schema import Project
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import inspect
@@ -14,7 +24,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.schema import Base
 
-__all__ = ["in_parts", "in_transactions", "insert_if_missing"]
+__all__ = ["in_parts", "in_transactions", "insert_if_missing", "request_all"]
 
 Value = TypeVar("Value")
 
@@ -41,3 +51,11 @@ def insert_if_missing(session: Session, table: type[Base], values: Mapping[str, 
     key = inspect(table).primary_key
     made = session.execute(insert(table).values(values).on_conflict_do_nothing().returning(*key))
     return made.first() is not None
+
+
+def request_all(connection: Connection, reason: str) -> None:
+    """Make a round due for every project, which lists all its tasks."""
+    connection.execute(update(Project).values(listed_at=0.0, not_before=0.0))
+    connection.execute(
+        update(Project).where(Project.request.is_(None)).values(request=reason, requested_at=time.time())
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier import linear as linear
+from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.classifier.linear import out_of_fold_probabilities
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.learner.evaluation.metrics import average_precision

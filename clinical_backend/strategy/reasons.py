@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from clinical_backend.origins import Draw
-
-if TYPE_CHECKING:
-    from clinical_backend.storage.schema import QueuedTask
-    from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
 
@@ -16,12 +12,40 @@ UNLED_REASON = "One of those that everybody is to read without a hint."
 """What a reader is told of random draws and of second readings alike, so that the latter cannot be told apart."""
 
 
-def reason_for_reader(task: RankedTask | QueuedTask) -> str:
+class Placed(Protocol):
+    """A task with its place in a queue, as ranked or as stored."""
+
+    @property
+    def draw(self) -> Draw:
+        """Why it stands there."""
+
+    @property
+    def nearest_exemplar(self) -> int | None:
+        """The task of the query set that it is most like."""
+
+    @property
+    def similarity(self) -> float | None:
+        """The cosine of their centred features."""
+
+    @property
+    def chance(self) -> float | None:
+        """How likely it is rare."""
+
+    @property
+    def chance_low(self) -> float | None:
+        """Lower end of its interval."""
+
+    @property
+    def chance_high(self) -> float | None:
+        """Upper end of its interval."""
+
+
+def reason_for_reader(task: Placed) -> str:
     """Return what a reader is told of why a task is in the queue."""
     return UNLED_REASON if task.draw is Draw.AUDIT else reason_of(task)
 
 
-def reason_of(task: RankedTask | QueuedTask, *, with_chance: bool = True) -> str:
+def reason_of(task: Placed, *, with_chance: bool = True) -> str:
     """Return why a task is in its place of the queue, in one or two sentences.
 
     Parameters
@@ -41,7 +65,7 @@ def reason_of(task: RankedTask | QueuedTask, *, with_chance: bool = True) -> str
     return " ".join(found) or "Chosen for the target."
 
 
-def chance_of(task: RankedTask | QueuedTask) -> str | None:
+def chance_of(task: Placed) -> str | None:
     """Write the chance that a task is rare, with its interval; ``None`` where it is not known, or not to be told.
 
     A score is no chance, and is never written as a share. What is believed of an audit draw is not told.

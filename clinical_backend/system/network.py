@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import urllib.request
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from clinical_backend.errors import ClinicalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CertificateFileError", "explain", "proxy_of", "trusted_authorities"]
+__all__ = ["CertificateFileError", "explain", "is_loopback", "proxy_of", "trusted_authorities"]
 
 _AUTHORITIES = (
     "Add its authority to those of this machine, or name a file of all that are to be trusted in SSL_CERT_FILE"
@@ -152,3 +153,11 @@ def _tls(error: ssl.SSLError) -> tuple[str, str]:
         return "it does not speak TLS at this port", cure
     cure = "It may offer but old versions of TLS, or ask for a certificate of its client: see its settings."
     return f"TLS fails ({reason.lower().replace('_', ' ') or 'it ends the connection'})", cure
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as :func:`name_of` returns it, is this machine and no other."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

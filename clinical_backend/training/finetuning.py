@@ -27,7 +27,7 @@ from filelock import Timeout
 from clinical_backend.errors import ClinicalError, ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.backbones.preprocessing import to_square
-from clinical_backend.learner.classifier import linear as linear
+from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
 from clinical_backend.origins import Origin

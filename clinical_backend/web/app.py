@@ -20,7 +20,7 @@ from clinical_backend.jobs.redis_runner import RedisRunner
 from clinical_backend.logs import configure_logs
 from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.text import shown
 from clinical_backend.web.backend_api import make_router
@@ -70,7 +70,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = app.state.database = Database.of(settings)
+        database = app.state.database = open_database(settings)
         app.state.redis = redis
         app.state.folder = settings.model_dir
         if runner is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
 from clinical_backend.labelstudio.contract import (
@@ -18,22 +18,14 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
-from clinical_backend.service.backend import Backend
 from clinical_backend.web.bodies import StorableRoute
 from clinical_backend.web.browsers import wants_page
+from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.routes import overview
 from clinical_backend.web.pages.site import ThisSite
 from clinical_backend.web.security import TASK_LIMIT
 
-__all__ = ["ThisBackend", "make_router"]
-
-
-async def _backend(request: Request) -> Backend:  # a plain function would cost a thread
-    backend: Backend = request.app.state.backend
-    return backend
-
-
-ThisBackend = Annotated[Backend, Depends(_backend)]
+__all__ = ["make_router"]
 
 
 def make_router() -> APIRouter:

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.settings import SettingsError
+from clinical_backend.system.network import is_loopback
 from clinical_backend.text import shown
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
 
-__all__ = ["REFUSAL", "KnownHosts", "bracketed", "is_loopback", "known_hosts", "knows", "name_of"]
+__all__ = ["REFUSAL", "KnownHosts", "bracketed", "known_hosts", "knows", "name_of"]
 
 seldom = SeldomLogger(__name__)
 
@@ -64,14 +65,6 @@ def name_of(host: str) -> str | None:
         return None if ":" in name else name or None
     # A socket for both versions of IP sees IPv4 addresses so.
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host, as :func:`name_of` returns it, is this machine and no other."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def known_hosts(settings: Settings) -> frozenset[str]:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.system.network import is_loopback
 from clinical_backend.text import shown
 from clinical_backend.web import hosts, security
 
@@ -55,7 +56,7 @@ class GuardedApplication:
         if host and not hosts.knows(self._names, host, _reached(environment)):
             seldom.warning("A request for the host %s was refused. %s", shown(host), hosts.REFUSAL)
             return _refuse(start_response, HTTPStatus.MISDIRECTED_REQUEST, hosts.REFUSAL)
-        if self._is_local and caller and not hosts.is_loopback(hosts.name_of(hosts.bracketed(caller)) or ""):
+        if self._is_local and caller and not is_loopback(hosts.name_of(hosts.bracketed(caller)) or ""):
             seldom.warning("A request from another machine was refused. %s", _CLOSED)
             return _refuse(start_response, HTTPStatus.FORBIDDEN, _CLOSED)
         if path != "/" and not self._password.accepts(environment.get("HTTP_AUTHORIZATION", "")):

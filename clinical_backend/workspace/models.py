@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint
-from clinical_backend.service.predict import logger
 from clinical_backend.workspace.features import representations
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.workspace import Workshop
 
-__all__ = ["published_model"]
+__all__ = ["UNPUBLISHED_VERSION", "published_model"]
+
+logger = logging.getLogger(__name__)
 
 
 def published_model(
@@ -42,3 +44,7 @@ def published_model(
 @lru_cache(maxsize=32)
 def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]:
     return load_checkpoint(folder)  # the folder of a version is written once
+
+
+UNPUBLISHED_VERSION = "clinical-0"
+"""The version before the first round is published."""

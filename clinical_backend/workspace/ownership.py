@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.connection.installation import Installation
-from clinical_backend.storage.model_folder import identity_of
+from clinical_backend.storage.opening import identity_of
 from clinical_backend.versions import installation_id, on_demand_version
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Loop:
         self.demo = demo
         self.id = demo.project.id
         url = backend.environment.get("DATABASE_URL")
-        self.stores = Stores(Database.of(load_settings(model_dir=backend.folder, database_url=url)))
+        self.stores = Stores(open_database(load_settings(model_dir=backend.folder, database_url=url)))
 
     def connect(self, **options: object) -> None:
         """Connect, set the project's own options, and wait for the first queue."""

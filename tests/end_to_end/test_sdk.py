@@ -21,7 +21,7 @@ from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from tests.end_to_end.conftest import CREDENTIALS, wait_until
 
@@ -43,7 +43,7 @@ def post(server, path, body, auth=LOGIN, **headers):
 
 
 def stores_of(server):
-    return Stores(Database.of(load_settings(model_dir=server.folder)))
+    return Stores(open_database(load_settings(model_dir=server.folder)))
 
 
 @pytest.fixture(scope="module", params=[SDK_1, pytest.param(SDK_2, marks=needs_sdk_2)], ids=["1.0.9", "2.x"])

@@ -13,7 +13,7 @@ from clinical_backend.jobs.health import require_worker
 from clinical_backend.jobs.redis_connection import round_queue
 from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.schema import ProjectLease
 from clinical_backend.storage.stores.stores import Stores
 
@@ -27,7 +27,7 @@ def settings(redis_server, tmp_path):
 @pytest.fixture
 def stores(settings):
     """Return the state, with a round of project 1 that this process is at."""
-    database = Database.of(settings)
+    database = open_database(settings)
     made = Stores(database)
     made.projects.register(1)
     made.leases.take(1)

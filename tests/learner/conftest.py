@@ -3,7 +3,7 @@
 import pytest
 
 from clinical_backend.learner.backbones import onnx_export
-from clinical_backend.learner.backbones.base import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from tests.conftest import CACHE
 from tests.tiny_network import TINY, save_tiny_weights
 

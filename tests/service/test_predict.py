@@ -7,10 +7,11 @@ from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.origins import Draw
-from clinical_backend.service.predict import UNPUBLISHED_VERSION, predict
+from clinical_backend.service.predict import predict
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.embedding import embed_new
+from clinical_backend.workspace.models import UNPUBLISHED_VERSION
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 from tests.storage.started import start_round

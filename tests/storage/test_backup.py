@@ -17,6 +17,7 @@ from clinical_backend.storage import backup
 from clinical_backend.storage.backup import write_backup
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 
 
@@ -36,7 +37,7 @@ def features_of(database, folder):
 
 def test_what_was_indexed_while_it_was_copied_is_in_the_files(tmp_path):
     folder = tmp_path / "data"
-    database = Database.of(load_settings(model_dir=folder))
+    database = open_database(load_settings(model_dir=folder))
     Stores(database).projects.register(7)
     features = features_of(database, folder)
     features.add(["first"], np.zeros((1, 2), np.float32))
@@ -59,7 +60,7 @@ def test_what_was_indexed_while_it_was_copied_is_in_the_files(tmp_path):
     with closing(sqlite3.connect(copy / "clinical.sqlite3")) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         digests = [digest for (digest,) in raw.execute("SELECT digest FROM features")]
-    database = Database.of(load_settings(model_dir=copy))
+    database = open_database(load_settings(model_dir=copy))
     positions = features_of(database, copy).positions(digests)
     assert positions.keys() == set(digests) >= {"first"}
     numbers = [digest for digest in digests if digest.isdigit()]
@@ -71,7 +72,7 @@ def test_what_was_indexed_while_it_was_copied_is_in_the_files(tmp_path):
 
 def test_journals_locks_and_compiled_code_are_left_out_and_modes_stay(tmp_path):
     folder = tmp_path / "data"
-    database = Database.of(load_settings(model_dir=folder))  # open: its journals are there
+    database = open_database(load_settings(model_dir=folder))  # open: its journals are there
     features_of(database, folder).add(["a"], np.zeros((1, 2), np.float32))
     for name in ("locks", "numba"):
         (folder / name).mkdir()
@@ -96,7 +97,7 @@ def test_a_copy_of_a_database_that_rests_is_not_taken_for_one_that_was_changed(t
 
 def test_a_backup_is_no_part_of_the_folder_afterwards(tmp_path):
     folder = tmp_path / "data"
-    Database.of(load_settings(model_dir=folder)).close()
+    open_database(load_settings(model_dir=folder)).close()
     before = {path.name for path in folder.iterdir()}
     restored(folder, tmp_path / "copy")
     assert {path.name for path in folder.iterdir()} == before
@@ -110,7 +111,7 @@ def test_a_damaged_database_is_not_taken_for_a_backup(tmp_path):
 
 def test_what_comes_after_the_database_was_copied_is_in_the_backup_too(tmp_path, monkeypatch):
     folder = tmp_path / "data"
-    Database.of(load_settings(model_dir=folder)).close()
+    open_database(load_settings(model_dir=folder)).close()
     copy_database = backup._add_database
 
     def copy_late(*arguments):

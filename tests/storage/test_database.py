@@ -11,6 +11,7 @@ from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.storage import database as opening
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.schema import QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from tests.disks import full_disk, read_only
@@ -322,7 +323,7 @@ def test_a_folder_that_became_read_only_is_told_and_what_is_there_can_be_read(tm
 def test_a_url_of_something_else_is_refused_without_repeating_it(wrong):
     settings = load_settings(database_url=wrong)
     with pytest.raises(StorageError, match="Set it to postgresql://") as refusal:
-        Database.of(settings)
+        open_database(settings)
     assert "secret" not in str(refusal.value)
     assert "secret" not in str(settings)
 

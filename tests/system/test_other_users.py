@@ -8,7 +8,7 @@ import pytest
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be several users")
 
@@ -27,7 +27,7 @@ def open_as(folder, user, group):
     In a child by fork: an interpreter that is root's alone could not be started anew.
     """
     settings = load_settings(model_dir=folder / "data", label_studio_api_key="k")
-    Database.of(settings.model_copy(update={"model_dir": folder / "other"})).close()  # imports what the child needs
+    open_database(settings.model_copy(update={"model_dir": folder / "other"})).close()  # imports what the child needs
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
@@ -36,7 +36,7 @@ def open_as(folder, user, group):
             os.setgroups([])
             os.setgid(group)
             os.setuid(user)
-            Database.of(settings).close()
+            open_database(settings).close()
             said = ""
         except ClinicalError as error:
             said = str(error)

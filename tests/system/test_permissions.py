@@ -9,6 +9,7 @@ import pytest
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import file_mode, keep_private, make_folder, private_umask
@@ -29,7 +30,7 @@ def modes(folder):
 
 def work_in(folder):
     """Keep something of each kind, and look at what is there while the database is open."""
-    database = Database.of(load_settings(model_dir=folder, label_studio_api_key="k"))
+    database = open_database(load_settings(model_dir=folder, label_studio_api_key="k"))
     Stores(database).projects.register(1)
     store = FeatureStore(database, folder / "features", backbone="b", dimension=2)
     store.add(["a"], np.ones((1, 2), np.float32))

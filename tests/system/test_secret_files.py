@@ -3,7 +3,7 @@ import pytest
 from clinical_backend.errors import StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis
 from clinical_backend.settings import Settings, SettingsError, load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.system.secret_files import is_secret
 
 SECRETS = sorted(name.upper() for name, field in Settings.model_fields.items() if is_secret(field))
@@ -93,5 +93,5 @@ def test_a_password_of_its_own_opens_redis(redis_server):
 def test_a_password_of_its_own_goes_to_the_database_and_into_no_message():
     settings = load_settings(database_url="postgresql://postgres@127.0.0.1:9/clinical", database_password="s3cr:t@/")
     with pytest.raises(StorageError) as refused:
-        Database.of(settings)
+        open_database(settings)
     assert "s3cr" not in str(refused.value)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner.backbones.base import parse_backbone
+from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport

@@ -23,7 +23,7 @@ from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, draw
 from clinical_backend.lab.experiments.simulation import simulate
 from clinical_backend.lab.experiments.strategies import LIVE
-from clinical_backend.learner.backbones.base import load_backbone
+from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rich.table import Table
 from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import features_of_set
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, draw
-from clinical_backend.learner.backbones.base import load_backbone
+from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.fit import fit

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
+from clinical_backend.lab.benchmarks.installation import Trial, open_trial
 from clinical_backend.lab.demo.simulation import CLASS_CONTROL
 from clinical_backend.lab.servers.faults import POINTS
-from clinical_backend.lab.servers.installation import Trial, open_trial
 from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.labeling.labels import read_labels

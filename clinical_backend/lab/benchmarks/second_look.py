@@ -15,7 +15,7 @@ from rich.table import Table
 
 from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import features_of_set
-from clinical_backend.learner.backbones.base import load_backbone
+from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.strategy.target import find_target

@@ -15,11 +15,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.lab.servers.installation import open_trial
+from clinical_backend.lab.benchmarks.installation import open_trial
 from clinical_backend.storage.schema import RoundState
 
 if TYPE_CHECKING:
-    from clinical_backend.lab.servers.installation import Trial
+    from clinical_backend.lab.benchmarks.installation import Trial
 
 __all__ = ["main"]
 

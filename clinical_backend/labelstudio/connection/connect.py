@@ -104,7 +104,7 @@ def connect(
     LabelStudioRefusedError, NotConnectedError
         When Label Studio refuses the backend's address or cannot reach it.
     """
-    require_supported(client)
+    require_supported(client.version(), client.url)
     before = ProjectState.read(client, project_id, backend_url)
     scheme = read_scheme(before.project.label_config, exemplar_control, class_control)
     _check_classes(scheme.classes, rare_classes)
@@ -196,7 +196,7 @@ def repair(
     LabelStudioRefusedError, NotConnectedError
         When the project has no entry of a backend at this address, or Label Studio refuses a change.
     """
-    require_supported(client)
+    require_supported(client.version(), client.url)
     if not any(same_url(hook.url, webhook_url(backend_url)) for hook in client.webhooks(project_id)):
         _require_entry(client, project_id, backend_url)
     changes = list(correct_settings(client, client.project(project_id)))

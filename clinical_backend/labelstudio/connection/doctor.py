@@ -168,7 +168,7 @@ def _failed(check: str, error: ClinicalError) -> Finding:
 
 def _server(client: LabelStudioClient) -> Iterator[Finding]:
     try:
-        version = require_supported(client)
+        version = require_supported(client.version(), client.url)
         user = client.whoami()
     except LabelStudioUnauthorizedError as error:
         yield Finding("label studio", Status.OK, f"A Label Studio answers at {client.url}.")

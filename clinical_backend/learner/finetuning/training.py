@@ -30,7 +30,7 @@ from clinical_backend.learner.augmentation import VIEWS, are_grey, draw_views
 from clinical_backend.learner.backbones.networks import build_network
 from clinical_backend.learner.backbones.onnx_export import export_network
 from clinical_backend.learner.backbones.preprocessing import power_normalised
-from clinical_backend.learner.classifier import linear as linear
+from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.classifier.calibration import fit_temperature, tempered
 from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.evaluation.network_gain import class_mean, cross_fitted, hold_out, losses

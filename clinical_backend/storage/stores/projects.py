@@ -13,12 +13,11 @@ from clinical_backend.storage.statements import insert_if_missing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["LONGEST_WAIT", "ProjectStore", "locked_project", "request_all", "wait_left"]
+__all__ = ["LONGEST_WAIT", "ProjectStore", "locked_project", "wait_left"]
 
 LONGEST_WAIT = 600.0
 """Longest wait of a project after a failure, in seconds: a cause that passed is noticed within ten minutes."""
@@ -130,11 +129,3 @@ def wait_left(not_before: float, now: float) -> float:
 def locked_project(session: Session, project_id: int) -> Project | None:
     """Return a project that nobody else changes before this transaction ends."""
     return session.get(Project, project_id, with_for_update=True)
-
-
-def request_all(connection: Connection, reason: str) -> None:
-    """Make a round due for every project, which lists all its tasks."""
-    connection.execute(update(Project).values(listed_at=0.0, not_before=0.0))
-    connection.execute(
-        update(Project).where(Project.request.is_(None)).values(request=reason, requested_at=time.time())
-    )

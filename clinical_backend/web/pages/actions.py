@@ -13,7 +13,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.drift import Place
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
-from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.routes import settings_page
 from clinical_backend.web.pages.settings_form import read_settings

@@ -13,7 +13,7 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.agreement import Outcome, Why, read_again, read_agreements
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.storage.schema import ReadingState
-from clinical_backend.web.backend_api import ThisBackend
+from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import Site, ThisSite

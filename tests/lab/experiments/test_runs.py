@@ -16,7 +16,8 @@ from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.runs import Run, learner_of, read_results, run_all
 from clinical_backend.lab.experiments.simulate import Plan, run_simulation
 from clinical_backend.lab.experiments.summary import first_after, markdown
-from clinical_backend.learner.backbones.base import BackboneSpec, parse_backbone
+from clinical_backend.learner.backbones.base import BackboneSpec
+from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from tests.tiny_network import TINY, save_tiny_weights
 

@@ -15,7 +15,7 @@ import torch
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones import base as backbones
 from clinical_backend.learner.backbones import onnx_export
-from clinical_backend.learner.backbones.base import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from tests.cuda import needs_cuda, needs_no_cuda

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.backbones.base import parse_backbone
+from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.networks import build_network
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning import training as finetuning

@@ -18,7 +18,7 @@ from sqlalchemy.orm import make_transient
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.schema import (
     QueuedTask,
     ReadingState,
@@ -75,7 +75,7 @@ def wakes():
 
 @pytest.fixture
 def stores(configuration):
-    database = Database.of(configuration)
+    database = open_database(configuration)
     yield Stores(database)
     database.close()
 

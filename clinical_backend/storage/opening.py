@@ -7,15 +7,36 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from clinical_backend.errors import StorageError
+from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clinical_backend.storage.database import Database
+    from clinical_backend.settings import Settings
 
-__all__ = ["bind", "identity_of"]
+__all__ = ["bind", "identity_of", "open_database"]
+
+
+def open_database(settings: Settings) -> Database:
+    """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be opened, or was used with another folder.
+    """
+    if settings.database_url is None:
+        return Database.in_folder(settings.model_dir)
+    password = settings.database_password
+    database = Database(settings.database_url.get_secret_value(), password.get_secret_value() if password else None)
+    try:
+        bind(database, settings.model_dir)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def identity_of(database: Database) -> str:

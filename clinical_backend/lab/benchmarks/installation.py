@@ -21,9 +21,9 @@ from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.lab.servers.workers import Workers
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.learner.backbones.base import load_backbone
+from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.stores import Stores
 
@@ -79,7 +79,7 @@ class Trial:
         self.demo = demo
         self.id = demo.project.id
         url = backend.environment.get("DATABASE_URL")
-        self.stores = Stores(Database.of(load_settings(model_dir=backend.folder, database_url=url)))
+        self.stores = Stores(open_database(load_settings(model_dir=backend.folder, database_url=url)))
 
     def ask(self) -> None:
         """Ask the server for a round."""

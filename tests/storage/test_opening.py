@@ -5,12 +5,13 @@ import pytest
 from clinical_backend.errors import StorageError
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.opening import open_database
 from tests.disks import read_only
 from tests.storage.test_database import run_at_once
 
 
 def open_with(url, folder):
-    Database.of(load_settings(database_url=url, model_dir=folder)).close()
+    open_database(load_settings(database_url=url, model_dir=folder)).close()
 
 
 def test_a_database_is_opened_with_the_folder_it_was_used_with_and_no_other(url, tmp_path):
