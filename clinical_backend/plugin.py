@@ -19,7 +19,7 @@ from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
 from clinical_backend.text import storable_json
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
         reason = backend.receive(webhook)
         if reason is not None and in_own_process and webhook.project_id is not None:
             settings = load_settings()
-            reconcile(Workshop(settings, open_database(settings)), webhook.project_id, look=False)
+            reconcile(Workspace(settings, open_database(settings)), webhook.project_id, look=False)
         return {"model_version": backend.version(webhook.project_id or 0)}
 
     def _project(self) -> int | None:

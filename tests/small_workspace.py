@@ -15,7 +15,7 @@ from clinical_backend.learner.backbones.embedding import Embedder
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 
 class MeanColours(Backbone):
@@ -36,10 +36,10 @@ class MeanColours(Backbone):
 
 
 @pytest.fixture
-def workshop(tmp_path):
-    """Return a workshop whose images come from data: URLs alone."""
+def workspace(tmp_path):
+    """Return a workspace whose images come from data: URLs alone."""
     database = Database.in_folder(tmp_path)
-    made = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    made = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
     with httpx2.Client() as http:
         made.__dict__["source"] = ImageSource("http://127.0.0.1:9", http)
         made.__dict__["backbone"] = MeanColours(tmp_path)

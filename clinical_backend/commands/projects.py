@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clinical_backend.commands.shared import Project, open_client, open_workshop, read_settings
+from clinical_backend.commands.shared import Project, open_client, open_workspace, read_settings
 from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ClinicalError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
@@ -53,10 +53,10 @@ def connect(
 
     settings = read_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
-    with open_workshop(settings) as workshop:
-        own, projects = workshop.settings_of(project), workshop.stores.projects
+    with open_workspace(settings) as workspace:
+        own, projects = workspace.settings_of(project), workspace.stores.projects
         row = projects.get(project)
-        with open_client(settings) as client, _undone(workshop.stores, project):
+        with open_client(settings) as client, _undone(workspace.stores, project):
             add = exemplar_control
             if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
                 add = sys.stdin.isatty() and typer.confirm(
@@ -72,11 +72,11 @@ def connect(
                 class_control=own.class_control,
                 published_version=row.published_version if row else None,
                 rare_classes=rare or (),
-                installation=installation_of(workshop.stores, project),
+                installation=installation_of(workspace.stores, project),
                 take_over=take_over,
                 claimed=partial(projects.change, project, standing_back=None),
             )
-        looked_for = _looked_for(workshop, project, rare or ())
+        looked_for = _looked_for(workspace, project, rare or ())
     for change in changes:
         say(f"{'•' if change.made else '!'} {change.detail}", leading=1, mood="ok" if change.made else "warning")
     made = any(change.made for change in changes)
@@ -105,17 +105,17 @@ def doctor(
     findings = examine_exposure(settings)
     with ExitStack() as opened:
         try:
-            workshop = opened.enter_context(open_workshop(settings))
+            workspace = opened.enter_context(open_workspace(settings))
         except ClinicalError as error:
             findings += examine_condition(settings, error)
         else:
-            findings += examine_condition(settings, workshop)
+            findings += examine_condition(settings, workspace)
         sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
         try:
             client = opened.enter_context(open_client(settings))
             read = _image_reader(settings, client)
             if project is not None and sound:
-                findings += examine_project(workshop, project, client, read)
+                findings += examine_project(workspace, project, client, read)
             else:
                 findings += diagnose(
                     client,
@@ -151,15 +151,15 @@ def status(
     from clinical_backend.service.backend import Backend
 
     settings = read_settings()
-    with open_workshop(settings) as workshop:
-        row = workshop.stores.projects.get(project)
+    with open_workspace(settings) as workspace:
+        row = workspace.stores.projects.get(project)
         if row is None:
             say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
             raise typer.Exit(1)
         if as_json:
-            print(json.dumps(Backend(settings, workshop.stores.database, LocalRunner({})).status(project), indent=2))
+            print(json.dumps(Backend(settings, workspace.stores.database, LocalRunner({})).status(project), indent=2))
             return
-        lines = summarise(workshop, row)
+        lines = summarise(workspace, row)
     width = max(map(len, lines))
     for heading, text in lines.items():
         mood = None if heading != ATTENTION else "warning" if text else "ok"
@@ -174,11 +174,11 @@ def unreadable(
     from clinical_backend.service.troubles import write_troubles
 
     settings = read_settings()
-    with open_workshop(settings) as workshop:
-        if workshop.stores.projects.get(project) is None:
+    with open_workspace(settings) as workspace:
+        if workspace.stores.projects.get(project) is None:
             print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
             raise typer.Exit(1)
-        for line in write_troubles(workshop.stores, project, form, settings.browser_url):
+        for line in write_troubles(workspace.stores, project, form, settings.browser_url):
             print(line, end="")
 
 
@@ -194,8 +194,8 @@ def rollback(
     from clinical_backend.rounds.rollback import roll_back
 
     settings = read_settings()
-    with open_workshop(settings) as workshop:
-        done = roll_back(workshop, project, number)
+    with open_workspace(settings) as workspace:
+        done = roll_back(workspace, project, number)
     say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
 
 
@@ -214,16 +214,16 @@ def _undone(stores: Stores, project: int) -> Iterator[None]:
     forget_answers(stores, project)
 
 
-def _looked_for(workshop: Workshop, project: int, rare: Sequence[str]) -> tuple[str, ...]:
+def _looked_for(workspace: Workspace, project: int, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
     from clinical_backend.workspace.options import choose_rare, named_classes
 
-    stores = workshop.stores
+    stores = workspace.stores
     if rare:
         stores.projects.register(project)
         choose_rare(stores, project, rare)
     row = stores.projects.get(project)
-    return named_classes(workshop.settings, row) if row else workshop.settings.rare_classes
+    return named_classes(workspace.settings, row) if row else workspace.settings.rare_classes
 
 
 def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:

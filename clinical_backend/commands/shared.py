@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Background", "Project", "open_client", "open_workshop", "read_settings"]
+__all__ = ["Background", "Project", "open_client", "open_workspace", "read_settings"]
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -43,13 +43,13 @@ def open_client(settings: Settings) -> LabelStudioClient:
 
 
 @contextmanager
-def open_workshop(settings: Settings) -> Iterator[Workshop]:
+def open_workspace(settings: Settings) -> Iterator[Workspace]:
     """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
     from clinical_backend.storage.opening import open_database
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
     database = open_database(settings)
     try:
-        yield Workshop(settings, database)
+        yield Workspace(settings, database)
     finally:
         database.close()

@@ -21,45 +21,45 @@ if TYPE_CHECKING:
 
     from clinical_backend.service.findings import Findings
     from clinical_backend.storage.schema import Project, Round
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["ATTENTION", "found_line", "summarise"]
 
 ATTENTION = "Needs attention"
 
 
-def summarise(workshop: Workshop, project: Project) -> dict[str, str]:
+def summarise(workspace: Workspace, project: Project) -> dict[str, str]:
     """Return the lines by their headings; that of what needs attention is empty where nothing does.
 
     Parameters
     ----------
-    workshop
+    workspace
         With the state; Label Studio is not asked.
     project
         The project.
     """
-    published = workshop.stores.rounds.published(project.id)
-    found = read_findings(workshop.stores, project.id)
-    is_named = bool(named_classes(workshop.settings, project))
+    published = workspace.stores.rounds.published(project.id)
+    found = read_findings(workspace.stores, project.id)
+    is_named = bool(named_classes(workspace.settings, project))
     return {
-        f"Project {project.id}": _target(workshop, project, found),
-        "Labels": _labels(workshop, project, found),
+        f"Project {project.id}": _target(workspace, project, found),
+        "Labels": _labels(workspace, project, found),
         "Found": found_line(found, is_named=is_named),
-        "Queue": _queue(workshop, project, published),
-        "Model": _model(workshop, project, found),
-        ATTENTION: _attention(workshop, project, published),
+        "Queue": _queue(workspace, project, published),
+        "Model": _model(workspace, project, found),
+        ATTENTION: _attention(workspace, project, published),
     }
 
 
-def _target(workshop: Workshop, project: Project, found: Findings) -> str:
-    named = named_classes(workshop.settings, project)
+def _target(workspace: Workspace, project: Project, found: Findings) -> str:
+    named = named_classes(workspace.settings, project)
     target, by = (named, "") if named else (found.target, ", by tags")
     looked_for = f"looks for {', '.join(target)}{by}" if target else "looks for nothing yet"
     return f"{project.title!r} {looked_for}" if project.title else looked_for
 
 
-def _labels(workshop: Workshop, project: Project, found: Findings) -> str:
-    exemplars = sum(entry.steer > 0 for entry in workshop.stores.labels.all(project.id).values())
+def _labels(workspace: Workspace, project: Project, found: Findings) -> str:
+    exemplars = sum(entry.steer > 0 for entry in workspace.stores.labels.all(project.id).values())
     tagged = f"; {_count(exemplars, 'exemplar')} tagged" if exemplars else ""
     return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
 
@@ -96,8 +96,8 @@ def _expected(found: Findings, labels: int) -> str:
     return f"{bound}, with 95 % confidence"
 
 
-def _queue(workshop: Workshop, project: Project, published: Round | None) -> str:
-    latest = workshop.stores.rounds.latest(project.id)
+def _queue(workspace: Workspace, project: Project, published: Round | None) -> str:
+    latest = workspace.stores.rounds.latest(project.id)
     coming = ""
     if latest is not None and latest.state is RoundState.RUNNING:
         done = f" ({number(latest.done)} of {number(latest.total)})" if latest.total else ""
@@ -115,8 +115,8 @@ def _queue(workshop: Workshop, project: Project, published: Round | None) -> str
     return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
 
 
-def _model(workshop: Workshop, project: Project, found: Findings) -> str:
-    evaluation = read_evaluation(workshop.stores, project.id)
+def _model(workspace: Workspace, project: Project, found: Findings) -> str:
+    evaluation = read_evaluation(workspace.stores, project.id)
     if evaluation is None:
         return "too few labels to judge one"
     rare = [
@@ -131,26 +131,26 @@ def _model(workshop: Workshop, project: Project, found: Findings) -> str:
     return f"recognises {', '.join(recalls)} that it did not learn from"
 
 
-def _attention(workshop: Workshop, project: Project, published: Round | None) -> str:
-    urgent = [*dict.fromkeys(_urgent(workshop, project, published))]
+def _attention(workspace: Workspace, project: Project, published: Round | None) -> str:
+    urgent = [*dict.fromkeys(_urgent(workspace, project, published))]
     if not urgent:
         return ""
     more = f" And {len(urgent) - 1} more." if len(urgent) > 1 else ""
-    return f"{urgent[0]}{more} {workshop.settings.page_of(project.id)}"
+    return f"{urgent[0]}{more} {workspace.settings.page_of(project.id)}"
 
 
-def _urgent(workshop: Workshop, project: Project, published: Round | None) -> Iterator[str]:
+def _urgent(workspace: Workspace, project: Project, published: Round | None) -> Iterator[str]:
     """Yield what somebody should look at, the most urgent first."""
-    stores = workshop.stores
+    stores = workspace.stores
     yield from filter(None, (project.standing_back, project.problem))
-    yield from filter(None, (stalls(stores.database, workshop.settings).get(project.id), rests(project)))
+    yield from filter(None, (stalls(stores.database, workspace.settings).get(project.id), rests(project)))
     if doubtful := published.report.get("doubtful_labels") if published is not None else None:
         yield from doubtful
     elif unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
         yield f"{_count(unread, 'answer')} cannot be read as a class."
-    for question in open_questions(workshop, project.id):
+    for question in open_questions(workspace, project.id):
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
-    yield from (notice.problem for notice in notices(workshop, project.id))
+    yield from (notice.problem for notice in notices(workspace, project.id))
     second = published.report.get("second_look") if published is not None else None
     yield from filter(None, [(second or {}).get("problem")])
 

@@ -23,14 +23,14 @@ from clinical_backend.logs import SeldomLogger, log_context
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.opening import open_database
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clinical_backend.settings import Settings
 
-__all__ = ["attend_project", "open_workshop", "run_worker", "warm_up_workshop"]
+__all__ = ["attend_project", "open_workspace", "run_worker", "warm_up_workspace"]
 
 logger = logging.getLogger(__name__)
 _seldom = SeldomLogger(__name__)
@@ -46,57 +46,57 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
     os.nice(5)  # the server's answers go first
     queue: Queue[int] = Queue()
     threading.Thread(target=_read, args=(lines_of(wakes.fileno()), queue), daemon=True, name="wakes").start()
-    workshop = open_workshop(settings)
-    trainings = TrainingJobs(workshop)
-    warm_up_workshop(workshop)
+    workspace = open_workspace(settings)
+    trainings = TrainingJobs(workspace)
+    warm_up_workspace(workspace)
     next_look = 0.0
 
     def attend(project_id: int, *, look: bool) -> None:
         with deadline(settings.round_timeout_seconds):
-            attend_project(workshop, project_id, look=look)
+            attend_project(workspace, project_id, look=look)
 
     while True:
         note_progress()
-        _end_silent(workshop)
+        _end_silent(workspace)
         if time.monotonic() >= next_look:
-            for project_id in workshop.stores.projects.ids():
+            for project_id in workspace.stores.projects.ids():
                 attend(project_id, look=True)
             next_look = time.monotonic() + settings.reconcile_seconds
         trainings.attend()
         woken = drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
         # A request may wait for the end of a failure's delay, which nobody wakes for. Each project gets one round in
         # its turn, so that one which always has something to do keeps no other waiting for longer than that.
-        for project_id in dict.fromkeys([*_due(workshop), *sorted(woken)]):
+        for project_id in dict.fromkeys([*_due(workspace), *sorted(woken)]):
             attend(project_id, look=False)
 
 
-def _due(workshop: Workshop) -> list[int]:
+def _due(workspace: Workspace) -> list[int]:
     try:
-        return workshop.stores.projects.due()
+        return workspace.stores.projects.due()
     except StorageError as error:
         _seldom.warning("Rounds wait: %s", error)
         return []
 
 
-def _end_silent(workshop: Workshop) -> None:
+def _end_silent(workspace: Workspace) -> None:
     """Take projects away from what is silent: a rollback that was stopped, the worker of an earlier container."""
     try:
-        for project_id in workshop.stores.leases.end_silent(workshop.settings.worker_timeout_seconds):
+        for project_id in workspace.stores.leases.end_silent(workspace.settings.worker_timeout_seconds):
             logger.warning("Project %d is taken from a process that gave no sign of life", project_id)
     except StorageError as error:
         _seldom.warning("Rounds wait: %s", error)
 
 
-def open_workshop(settings: Settings) -> Workshop:
+def open_workspace(settings: Settings) -> Workspace:
     """Return what the rounds of a process work with."""
-    return Workshop(settings, open_database(settings))
+    return Workspace(settings, open_database(settings))
 
 
-def attend_project(workshop: Workshop, project_id: int, *, look: bool) -> None:
+def attend_project(workspace: Workspace, project_id: int, *, look: bool) -> None:
     """Do what is due for a project; ``look`` compares it with Label Studio first."""
     try:
         with log_context(project=project_id):
-            reconcile(workshop, project_id, look=look)
+            reconcile(workspace, project_id, look=look)
     except RoundTimeoutError as error:  # between rounds: one that is run is failed with it
         logger.warning("Project %d: %s", project_id, error)
     except Exception:
@@ -112,10 +112,10 @@ def _read(wakes: Iterable[str], queue: Queue[int]) -> None:
     os._exit(0)
 
 
-def warm_up_workshop(workshop: Workshop) -> None:
+def warm_up_workspace(workspace: Workspace) -> None:
     """Load and compile what rounds need, so that no reader waits for it."""
     try:
-        workshop.backbone  # noqa: B018 - made when first asked for
+        workspace.backbone  # noqa: B018 - made when first asked for
     except ClinicalError as error:
         logger.warning("The backbone is not ready: %s", error)
     note_progress()

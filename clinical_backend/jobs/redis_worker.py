@@ -19,7 +19,7 @@ from rq.worker import WorkerStatus
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
-from clinical_backend.jobs.local_worker import attend_project, open_workshop, warm_up_workshop
+from clinical_backend.jobs.local_worker import attend_project, open_workspace, warm_up_workspace
 from clinical_backend.jobs.redis_connection import (
     connect_redis,
     hint_key,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from clinical_backend.settings import Settings
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["attend", "run_rq_worker"]
 
@@ -63,23 +63,23 @@ def run_rq_worker(settings: Settings) -> None:
         When the settings name no Redis, or the database cannot be opened.
     """
     connection = connect_redis(settings)
-    workshop = open_workshop(settings)
+    workspace = open_workspace(settings)
     os.nice(5)  # a server on the same machine goes first
-    warm_up_workshop(workshop)
-    with _trainings(workshop, connection):
-        _RoundWorker(workshop, connection, connect_redis(settings)).work()  # RQ waits long on its own
+    warm_up_workspace(workspace)
+    with _trainings(workspace, connection):
+        _RoundWorker(workspace, connection, connect_redis(settings)).work()  # RQ waits long on its own
     logger.info("The worker has ended")
 
 
-def attend(workshop: Workshop, connection: Redis, project_id: int, *, look: bool) -> None:
+def attend(workspace: Workspace, connection: Redis, project_id: int, *, look: bool) -> None:
     """Do what is due for a project, if it is one of ours and no other worker is at it."""
     if not look:
         connection.delete(hint_key(project_id, look=False))  # what comes from now on is worth another hint
-    if project_id not in workshop.stores.projects.ids():
+    if project_id not in workspace.stores.projects.ids():
         return
-    with lease(connection, project_key(project_id), workshop.settings.worker_timeout_seconds) as free:
+    with lease(connection, project_key(project_id), workspace.settings.worker_timeout_seconds) as free:
         if free:
-            attend_project(workshop, project_id, look=look)
+            attend_project(workspace, project_id, look=look)
 
 
 class _RoundWorker:
@@ -91,7 +91,7 @@ class _RoundWorker:
 
     Parameters
     ----------
-    workshop
+    workspace
         What rounds work with.
     connection
         For claims on projects.
@@ -99,8 +99,8 @@ class _RoundWorker:
         For the queue.
     """
 
-    def __init__(self, workshop: Workshop, connection: Redis, queue_connection: Redis) -> None:
-        self._workshop = workshop
+    def __init__(self, workspace: Workspace, connection: Redis, queue_connection: Redis) -> None:
+        self._workspace = workspace
         self._connection = connection
         self._queue = round_queue(queue_connection)
         self._pause = _FIRST_PAUSE
@@ -152,12 +152,12 @@ class _RoundWorker:
             self._refused = True  # once: there may be many
 
     def _attend(self, sign: Worker, project_id: int, look: bool) -> None:
-        seconds = self._workshop.settings.round_timeout_seconds
+        seconds = self._workspace.settings.round_timeout_seconds
         sign.set_state(WorkerStatus.BUSY)
         sign.heartbeat(seconds + _SIGN_SECONDS)
         try:
             with deadline(seconds):
-                attend(self._workshop, self._connection, project_id, look=look)
+                attend(self._workspace, self._connection, project_id, look=look)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
         sign.set_state(WorkerStatus.IDLE)
@@ -176,7 +176,7 @@ class _RoundWorker:
 
 
 @contextmanager
-def _trainings(workshop: Workshop, connection: Redis) -> Iterator[None]:
+def _trainings(workspace: Workspace, connection: Redis) -> Iterator[None]:
     """Train networks in a process beside the rounds, each on one machine only."""
 
     def attend_trainings() -> None:
@@ -189,8 +189,8 @@ def _trainings(workshop: Workshop, connection: Redis) -> Iterator[None]:
                 # Rounds go on without; a fault that lasts is seen in the log each time.
                 logger.exception("Trainings could not be attended to")
 
-    seconds = workshop.settings.worker_timeout_seconds
-    jobs = TrainingJobs(workshop, claim=lambda project_id: lease(connection, training_key(project_id), seconds))
+    seconds = workspace.settings.worker_timeout_seconds
+    jobs = TrainingJobs(workspace, claim=lambda project_id: lease(connection, training_key(project_id), seconds))
     ended = threading.Event()
     thread = threading.Thread(target=attend_trainings, daemon=True, name="trainings")
     thread.start()

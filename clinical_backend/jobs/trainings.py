@@ -21,7 +21,7 @@ from clinical_backend.training.finetuning import finetuning_is_due, note_finetun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["TrainingJobs"]
 
@@ -36,8 +36,8 @@ class _Kind:
     """A kind of training: the command that does it, whether a project is due for it, and where its state is noted."""
 
     command: str
-    is_due: Callable[[Workshop, int], bool]
-    note: Callable[[Workshop, int, str], None]
+    is_due: Callable[[Workspace, int], bool]
+    note: Callable[[Workspace, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,16 @@ class TrainingJobs:
 
     Parameters
     ----------
-    workshop
+    workspace
         What trainings work with.
     claim
         Keeps a project for as long as its context lasts, and says whether no other machine is at it.
     """
 
     def __init__(
-        self, workshop: Workshop, claim: Callable[[int], AbstractContextManager[bool]] = lambda _: nullcontext(True)
+        self, workspace: Workspace, claim: Callable[[int], AbstractContextManager[bool]] = lambda _: nullcontext(True)
     ) -> None:
-        self._workshop = workshop
+        self._workspace = workspace
         self._claim = claim
         self._claimed = ExitStack()
         self._running: _Running | None = None
@@ -114,7 +114,7 @@ class TrainingJobs:
         self._claimed.close()
 
     def _start_one(self) -> None:
-        for project_id in self._workshop.stores.projects.ids():
+        for project_id in self._workspace.stores.projects.ids():
             for kind in _KINDS:
                 waits = time.monotonic() < self._not_before.get((kind.command, project_id), 0.0)
                 if waits or not self._is_due(kind, project_id):
@@ -137,12 +137,12 @@ class TrainingJobs:
         message = f"The last training {how}; it is tried again in an hour."
         logger.warning("Project %d: `%s`: %s", project_id, kind.command, message)
         try:
-            kind.note(self._workshop, project_id, message)
+            kind.note(self._workspace, project_id, message)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
 
     def _train(self, kind: _Kind, project_id: int) -> _Running:
-        settings = self._workshop.settings
+        settings = self._workspace.settings
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "clinical_backend", kind.command, "--project", str(project_id), "--background"],
             stdin=subprocess.PIPE,
@@ -154,7 +154,7 @@ class TrainingJobs:
 
     def _is_due(self, kind: _Kind, project_id: int) -> bool:
         try:
-            return kind.is_due(self._workshop, project_id)
+            return kind.is_due(self._workspace, project_id)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
             return False

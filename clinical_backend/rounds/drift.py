@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
 
@@ -90,7 +90,7 @@ class Drift:
         row.drift = asdict(self)
 
 
-def attend_drift(workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
+def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
     """Compare a connected project with what was set there; repair, or ask.
 
     Parameters
@@ -105,17 +105,17 @@ def attend_drift(workshop: Workshop, project: Project, hooks: Sequence[Webhook],
     ClinicalError
         When Label Studio does not answer, or refuses a repair. What was repaired until then is noted.
     """
-    row = workshop.stores.projects.get(project.id)
+    row = workspace.stores.projects.get(project.id)
     if row is None:
         return
     known = Drift.of(row)
     entries = None
     look = look or not _SEEN_WITH_ENTRIES.isdisjoint(known.restore)
     if look:
-        change_drift(workshop.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
-        entries = workshop.client.backends(project.id)
-    present = Present(project, hooks, entries, workshop.client.model_versions(project.id))
-    found = find_differences(present, _wanted(workshop, project, row))
+        change_drift(workspace.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
+        entries = workspace.client.backends(project.id)
+    present = Present(project, hooks, entries, workspace.client.model_versions(project.id))
+    found = find_differences(present, _wanted(workspace, project, row))
     restorable = row.published_version is None or row.published_version in present.versions
     now = time.time()
     repaired: list[tuple[Difference, str]] = []
@@ -124,14 +124,14 @@ def attend_drift(workshop: Workshop, project: Project, hooks: Sequence[Webhook],
             if difference.place in known.restore or (
                 not difference.deliberate and not _comes_back(known, difference, now)
             ):
-                repaired += [(difference, done) for done in _repair(workshop, row, difference, restorable=restorable)]
+                repaired += [(difference, done) for done in _repair(workspace, row, difference, restorable=restorable)]
     finally:
-        change_drift(workshop.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
+        change_drift(workspace.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
         for difference, done in repaired:
             logger.warning("Project %d: %s %s", project.id, difference.evidence, done)
 
 
-def require_unchanged(workshop: Workshop, project_id: int) -> None:
+def require_unchanged(workspace: Workspace, project_id: int) -> None:
     """Make sure, by asking Label Studio now, that a queue may be switched to.
 
     Raises
@@ -141,16 +141,16 @@ def require_unchanged(workshop: Workshop, project_id: int) -> None:
     OtherModelError
         When a person has just let readers follow another model.
     """
-    project = require_alone(workshop, project_id)
-    row = workshop.stores.projects.get(project_id)
+    project = require_alone(workspace, project_id)
+    row = workspace.stores.projects.get(project_id)
     if row is None or not Drift.of(row).wired:
         return
-    present = Present(project, (), None, workshop.client.model_versions(project_id))
-    found = find_differences(present, _wanted(workshop, project, row))
+    present = Present(project, (), None, workspace.client.model_versions(project_id))
+    found = find_differences(present, _wanted(workspace, project, row))
     chosen = next((one for one in found if one.place is Place.MODEL_VERSION and one.deliberate), None)
     if chosen is not None:
-        change_drift(workshop.stores, project_id, lambda drift: _ask(drift, chosen))
-        raise OtherModelError(chosen.evidence, f"Answer on {workshop.settings.page_of(project_id)}.")
+        change_drift(workspace.stores, project_id, lambda drift: _ask(drift, chosen))
+        raise OtherModelError(chosen.evidence, f"Answer on {workspace.settings.page_of(project_id)}.")
 
 
 def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
@@ -208,8 +208,8 @@ def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], obje
     stores.projects.edit(project_id, edit)
 
 
-def _wanted(workshop: Workshop, project: Project, row: ProjectRow) -> Wanted:
-    stores, settings = workshop.stores, workshop.settings
+def _wanted(workspace: Workspace, project: Project, row: ProjectRow) -> Wanted:
+    stores, settings = workspace.stores, workspace.settings
     published = stores.rounds.published(project.id)
     size = None
     if published is not None and stores.images.count(project.id) == project.task_number:
@@ -233,7 +233,7 @@ def _recent(times: Iterable[float], now: float) -> list[float]:
     return [moment for moment in times if now - moment < _REPAIRS_SECONDS]
 
 
-def _repair(workshop: Workshop, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
+def _repair(workspace: Workspace, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
     """Put one thing back, and return what was done, in sentences.
 
     Parameters
@@ -241,14 +241,14 @@ def _repair(workshop: Workshop, row: ProjectRow, difference: Difference, *, rest
     restorable
         Whether Label Studio has predictions of the published queue.
     """
-    client, settings, place = workshop.client, workshop.settings, difference.place
+    client, settings, place = workspace.client, workspace.settings, difference.place
     at = (client, row.id, settings.public_url, settings.basic_auth)
     if place is Place.QUEUE and row.request is not None:
         return []  # the round that is due publishes a queue
     if place is Place.QUEUE or (place is Place.MODEL_VERSION and not restorable):
         if place is Place.MODEL_VERSION:
             client.update_project(row.id, model_version="")
-        workshop.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
+        workspace.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
         return ["A queue is published anew."]
     if place is Place.SAMPLING:
         client.update_project(row.id, sampling=SAMPLING)
@@ -260,7 +260,7 @@ def _repair(workshop: Workshop, row: ProjectRow, difference: Difference, *, rest
     if place is Place.MODEL_VERSION:
         changes += correct_model_version(client, row.id, row.published_version)
     if place in {Place.WEBHOOK, Place.CONNECTION}:
-        changes += correct_webhook(*at, installation_of(workshop.stores, row.id))
+        changes += correct_webhook(*at, installation_of(workspace.stores, row.id))
         changes += without_duplicate_webhooks(client, row.id, settings.public_url)
     if place in {Place.ENTRY, Place.CONNECTION}:
         changes += enter_backend(*at)

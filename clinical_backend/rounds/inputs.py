@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["choose_inputs", "inputs_of"]
 
 
-def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
+def choose_inputs(workspace: Workspace, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
     """Return the features to work with, and why: joined ones only where the labels at hand say they are better."""
-    every = [inputs_of(workshop, snapshot, project_id, one) for one in representations(workshop, project_id)]
+    every = [inputs_of(workspace, snapshot, project_id, one) for one in representations(workspace, project_id)]
     frozen = every[0]
     if len(every) == 1:
         return frozen, "frozen"
@@ -40,16 +40,16 @@ def choose_inputs(workshop: Workshop, snapshot: Snapshot, project_id: int) -> tu
         (frozen.query.features, joined.query.features),
         (frozen.labelled.features[common], joined.labelled.features[common]),
         (frozen.pool.features, joined.pool.features),
-        seed=workshop.settings.seed,
+        seed=workspace.settings.seed,
         groups=groups,
     )
     return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
 
 
-def inputs_of(workshop: Workshop, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
+def inputs_of(workspace: Workspace, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
     """Return the features of one representation."""
     pool, labelled, query, counter_exemplars = (
-        representation.features_of(workshop, project_id, tasks)
+        representation.features_of(workspace, project_id, tasks)
         for tasks in (
             snapshot.pool,
             snapshot.labels.seen,

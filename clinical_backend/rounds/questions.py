@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.target import Target
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Kind", "Question", "find_questions", "open_questions", "questions_of_round"]
 
@@ -159,19 +159,19 @@ def questions_of_round(stores: Stores, settings: Settings, project_id: int, snap
     return [question.to_report() for question in found]
 
 
-def open_questions(workshop: Workshop, project_id: int) -> list[Question]:
+def open_questions(workspace: Workspace, project_id: int) -> list[Question]:
     """Return what is open now: what the last round asked and nobody answered since, and what the choice leaves open."""
-    stores = workshop.stores
+    stores = workspace.stores
     project = stores.projects.get(project_id)
     if project is None:
         return []
     try:
-        rare_classes = workshop.settings_of(project_id).rare_classes
+        rare_classes = workspace.settings_of(project_id).rare_classes
     except ClinicalError:  # the project's problem says so
         rare_classes = ()
     tagged = stores.labels.tagged_or_disputed(project_id)
     exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
-    classes = classes_of(workshop, project)
+    classes = classes_of(workspace, project)
     changed = [
         Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")
         for place, asked in Drift.of(project).asked.items()

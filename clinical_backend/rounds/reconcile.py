@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["reconcile"]
 
@@ -54,12 +54,12 @@ _GO_ON = "images are still to be read"
 _NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 
-def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
+def reconcile(workspace: Workspace, project_id: int, *, look: bool) -> None:
     """Do what is due for a project, one process at a time, and one round of it at most: others wait for their turn.
 
     Parameters
     ----------
-    workshop
+    workspace
         What rounds work with.
     project_id
         The project. One that another process is at is left to it.
@@ -67,13 +67,13 @@ def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
         Whether to compare with Label Studio even if nothing is known to be due: no webhook may have told.
     """
     try:
-        if workshop.stores.projects.get(project_id) is None:
+        if workspace.stores.projects.get(project_id) is None:
             return
-        with leased_project(workshop, project_id):
-            _recover(workshop, project_id)
-            _attend(workshop, project_id, look=look)
+        with leased_project(workspace, project_id):
+            _recover(workspace, project_id)
+            _attend(workspace, project_id, look=look)
         if look:
-            workshop.stores.leases.discard()
+            workspace.stores.leases.discard()
     except ProjectBusyError:
         logger.debug("Project %d is being attended to by another process", project_id)
     except RoundAbandonedError as error:
@@ -83,97 +83,97 @@ def reconcile(workshop: Workshop, project_id: int, *, look: bool) -> None:
         logger.warning("Project %d: %s", project_id, error)
 
 
-def _recover(workshop: Workshop, project_id: int) -> None:
+def _recover(workspace: Workspace, project_id: int) -> None:
     """Make rounds due again that were cut off: holding the lease, nobody else can be at them."""
-    if workshop.stores.rounds.abandon_running(project_id):
+    if workspace.stores.rounds.abandon_running(project_id):
         logger.warning("Project %d: a round was cut off; it is run again", project_id)
-        workshop.stores.projects.request_round(project_id, "the last round was cut off", delay=0)
+        workspace.stores.projects.request_round(project_id, "the last round was cut off", delay=0)
 
 
-def _attend(workshop: Workshop, project_id: int, *, look: bool) -> None:
-    stores = workshop.stores
+def _attend(workspace: Workspace, project_id: int, *, look: bool) -> None:
+    stores = workspace.stores
     row = stores.projects.get(project_id)
     if row is None:
         return
     unwired = None
     try:
         if look or row.wiring_due:
-            unwired = _compare(workshop, project_id, look=look)
+            unwired = _compare(workspace, project_id, look=look)
     except RoundAbandonedError:
         raise
     except ClinicalError as error:
-        _note(workshop, project_id, error)
-    if not _may_run(workshop, project_id) or isinstance(unwired, NotConnectedError):
+        _note(workspace, project_id, error)
+    if not _may_run(workspace, project_id) or isinstance(unwired, NotConnectedError):
         return
     due = stores.rounds.start(project_id)
-    if due is not None and not _run(workshop, due):
+    if due is not None and not _run(workspace, due):
         return
     row = stores.projects.get(project_id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
         stores.projects.change(project_id, problem=str(unwired))
 
 
-def _compare(workshop: Workshop, project_id: int, *, look: bool) -> ClinicalError | None:
+def _compare(workspace: Workspace, project_id: int, *, look: bool) -> ClinicalError | None:
     """Compare a project with Label Studio, and return what is in the way of its connection."""
-    project = find_project(workshop, project_id)
+    project = find_project(workspace, project_id)
     if project is None:
         logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
-        workshop.stores.projects.forget(project_id)
+        workspace.stores.projects.forget(project_id)
         return None
-    _begin_anew_if_replaced(workshop, project)
-    hooks = workshop.client.webhooks(project_id)
-    if _stands_back(workshop, project, hooks):
+    _begin_anew_if_replaced(workspace, project)
+    hooks = workspace.client.webhooks(project_id)
+    if _stands_back(workspace, project, hooks):
         return None
-    unwired = _attend_connection(workshop, project, hooks, look=look)
-    compared = [_is_done(step, workshop, project) for step in (_request_if_changed, settle)]
+    unwired = _attend_connection(workspace, project, hooks, look=look)
+    compared = [_is_done(step, workspace, project) for step in (_request_if_changed, settle)]
     if look:
-        recheck_images(workshop, project_id)
+        recheck_images(workspace, project_id)
     if unwired is None and all(compared):
-        _note_recovery(workshop, project_id)
+        _note_recovery(workspace, project_id)
     return unwired
 
 
-def _is_done(step: Callable[[Workshop, Project], None], workshop: Workshop, project: Project) -> bool:
+def _is_done(step: Callable[[Workspace, Project], None], workspace: Workspace, project: Project) -> bool:
     """Do a part of the comparison, and tell whether nothing was in its way: the others, and rounds, go on without."""
     try:
-        step(workshop, project)
+        step(workspace, project)
     except (RoundAbandonedError, StorageError):
         raise
     except ClinicalError as error:
-        _note(workshop, project.id, error)
+        _note(workspace, project.id, error)
         return False
     return True
 
 
-def _may_run(workshop: Workshop, project_id: int) -> bool:
+def _may_run(workspace: Workspace, project_id: int) -> bool:
     """Tell whether rounds may run: no other installation serves the project, and readers are to follow the queue."""
-    projects = workshop.stores.projects
+    projects = workspace.stores.projects
     row = projects.get(project_id)
     if row is None:
         return False
     reason = row.standing_back or rests(row)
     if reason is not None and row.request is not None:  # otherwise it would be looked at again each second
         logger.info("Project %d: the round that is due waits. %s", project_id, reason)
-        wait = min(LONGEST_WAIT, workshop.settings.reconcile_seconds)  # a longer one counts as over
+        wait = min(LONGEST_WAIT, workspace.settings.reconcile_seconds)  # a longer one counts as over
         projects.change(project_id, not_before=time.time() + wait)
     return reason is None
 
 
-def _note(workshop: Workshop, project_id: int, error: ClinicalError) -> None:
+def _note(workspace: Workspace, project_id: int, error: ClinicalError) -> None:
     logger.warning("Project %d: %s", project_id, error)
-    workshop.stores.projects.change(project_id, problem=str(error))
+    workspace.stores.projects.change(project_id, problem=str(error))
 
 
-def _note_recovery(workshop: Workshop, project_id: int) -> None:
+def _note_recovery(workspace: Workspace, project_id: int) -> None:
     """Take back what was wrong with looking; what is wrong with rounds stays until one is published."""
-    row = workshop.stores.projects.get(project_id)
+    row = workspace.stores.projects.get(project_id)
     if row is not None and row.problem is not None and not row.failures:
-        workshop.stores.projects.change(project_id, problem=None)
+        workspace.stores.projects.change(project_id, problem=None)
 
 
-def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
+def _begin_anew_if_replaced(workspace: Workspace, project: Project) -> None:
     """Forget what was kept of another project under the same id (Label Studio was set up anew)."""
-    projects = workshop.stores.projects
+    projects = workspace.stores.projects
     known = projects.get(project.id)
     created = project.created_at.isoformat()
     if known is not None and known.created not in (None, created):
@@ -183,13 +183,13 @@ def _begin_anew_if_replaced(workshop: Workshop, project: Project) -> None:
     projects.change(project.id, created=created, title=project.title)
 
 
-def _stands_back(workshop: Workshop, project: Project, hooks: Sequence[Webhook]) -> bool:
+def _stands_back(workspace: Workspace, project: Project, hooks: Sequence[Webhook]) -> bool:
     """Tell whether another installation serves a project; then nothing is changed there, and that is said."""
-    projects = workshop.stores.projects
+    projects = workspace.stores.projects
     try:
-        installation_of(workshop.stores, project.id).require_alone(project, hooks, workshop.settings.public_url)
+        installation_of(workspace.stores, project.id).require_alone(project, hooks, workspace.settings.public_url)
     except InstallationError as error:
-        _note(workshop, project.id, error)
+        _note(workspace, project.id, error)
         projects.change(project.id, standing_back=str(error), wiring_due=False)
         return True
     row = projects.get(project.id)
@@ -200,28 +200,28 @@ def _stands_back(workshop: Workshop, project: Project, hooks: Sequence[Webhook])
 
 
 def _attend_connection(
-    workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool
+    workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool
 ) -> ClinicalError | None:
     """See to the connection: set everything once, then attend to what is changed there."""
-    row = workshop.stores.projects.get(project.id)
+    row = workspace.stores.projects.get(project.id)
     if row is None:
         return None
     if Drift.of(row).wired:
-        return _attend_drift(workshop, project, hooks, look=look)
-    connected = any(same_url(hook.url, webhook_url(workshop.settings.public_url)) for hook in hooks)
-    return _repair_wiring(workshop, project.id) if row.wiring_due or connected else None
+        return _attend_drift(workspace, project, hooks, look=look)
+    connected = any(same_url(hook.url, webhook_url(workspace.settings.public_url)) for hook in hooks)
+    return _repair_wiring(workspace, project.id) if row.wiring_due or connected else None
 
 
 def _attend_drift(
-    workshop: Workshop, project: Project, hooks: Sequence[Webhook], *, look: bool
+    workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool
 ) -> ClinicalError | None:
     """Attend to what is changed, or return what is in the way of that, which keeps no round away."""
-    projects = workshop.stores.projects
+    projects = workspace.stores.projects
     before = projects.get(project.id)
     try:
-        attend_drift(workshop, project, hooks, look=look)
+        attend_drift(workspace, project, hooks, look=look)
     except ClinicalError as error:
-        _note(workshop, project.id, error)
+        _note(workspace, project.id, error)
         return error
     projects.change(project.id, wiring_due=False)
     now = projects.get(project.id)
@@ -230,31 +230,31 @@ def _attend_drift(
     return None
 
 
-def _repair_wiring(workshop: Workshop, project_id: int) -> ClinicalError | None:
+def _repair_wiring(workspace: Workspace, project_id: int) -> ClinicalError | None:
     """Check the connection and repair it, or return what is in the way, which keeps no round away."""
-    row = workshop.stores.projects.get(project_id)
+    row = workspace.stores.projects.get(project_id)
     try:
         changes = repair(
-            workshop.client,
+            workspace.client,
             project_id,
-            backend_url=workshop.settings.public_url,
-            basic_auth=workshop.settings.basic_auth,
+            backend_url=workspace.settings.public_url,
+            basic_auth=workspace.settings.basic_auth,
             published_version=row.published_version if row else None,
-            installation=installation_of(workshop.stores, project_id),
+            installation=installation_of(workspace.stores, project_id),
         )
     except ClinicalError as error:
-        _note(workshop, project_id, error)
+        _note(workspace, project_id, error)
         return error
     for change in changes:
         logger.info("Project %d: %s", project_id, change.detail)
-    workshop.stores.projects.change(project_id, wiring_due=False)
-    change_drift(workshop.stores, project_id, lambda drift: setattr(drift, "wired", True))
+    workspace.stores.projects.change(project_id, wiring_due=False)
+    change_drift(workspace.stores, project_id, lambda drift: setattr(drift, "wired", True))
     return None
 
 
-def _request_if_changed(workshop: Workshop, project: Project) -> None:
+def _request_if_changed(workspace: Workspace, project: Project) -> None:
     """Find what no webhook told: changed labels or tags, new tasks, another config, a queue running low."""
-    stores, settings = workshop.stores, workshop.settings_of(project.id)
+    stores, settings = workspace.stores, workspace.settings_of(project.id)
     row = stores.projects.get(project.id)
     if row is None or row.request is not None:
         return
@@ -269,13 +269,13 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         stores.projects.request_round(project.id, _GO_ON)
         return
     scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
-    labels = fetch_labels(workshop.client, project, scheme, stars=settings.stars)
+    labels = fetch_labels(workspace.client, project, scheme, stars=settings.stars)
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
     before = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(project.id).items()}
     published = stores.rounds.published(project.id)
     reason = reason_for_labels(before, now, settings.start_training_each_n_updates)
-    if reason is None and published is not None and not _has_its_model(workshop, published):
+    if reason is None and published is not None and not _has_its_model(workspace, published):
         reason = "the model of the published queue was lost or changed on disk"
     if reason is None and published is not None:
         queue = stores.rounds.queue(published.id)
@@ -288,14 +288,14 @@ def _request_if_changed(workshop: Workshop, project: Project) -> None:
         size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
         reason = reason_for_queue(left, size, fresh)
         if reason is None and not left and not fresh:
-            reason = _reason_for_second_readings(workshop, project.id, published)
+            reason = _reason_for_second_readings(workspace, project.id, published)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 
 
-def _has_its_model(workshop: Workshop, published: Round) -> bool:
+def _has_its_model(workspace: Workspace, published: Round) -> bool:
     """Tell whether the classifier of a round, if it made one, is whole on disk."""
-    folder = workshop.checkpoint_folder(published.project_id, published.version)
+    folder = workspace.checkpoint_folder(published.project_id, published.version)
     try:
         load_checkpoint(folder)
     except ModelError as error:
@@ -306,46 +306,46 @@ def _has_its_model(workshop: Workshop, published: Round) -> bool:
     return True
 
 
-def _reason_for_second_readings(workshop: Workshop, project_id: int, published: Round) -> str | None:
+def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
     """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
     if not (published.report.get("second_look") or {}).get("waiting"):
         return None
-    rows = workshop.stores.second_readings.all(project_id)
+    rows = workspace.stores.second_readings.all(project_id)
     asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
     done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
     return "more labels deserve a second look" if done else None
 
 
-def _run(workshop: Workshop, row: Round) -> bool:
+def _run(workspace: Workspace, row: Round) -> bool:
     """Run one round and clear up after it; tell whether it came to its end."""
     project_id = row.project_id
     logger.info("Project %d: round %d begins, because %s", project_id, row.number, row.request)
     try:
         with log_context(round=row.number):
-            run_round(workshop, row)
+            run_round(workspace, row)
     except RoundAbandonedError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
     except (InstallationError, OtherModelError) as error:
         # Nothing failed: the round is run again when this one may publish.
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
-        workshop.stores.rounds.call_off(row.id, str(error))
-        workshop.stores.projects.request_round(project_id, row.request)
+        workspace.stores.rounds.call_off(row.id, str(error))
+        workspace.stores.projects.request_round(project_id, row.request)
         if isinstance(error, InstallationError):
-            workshop.stores.projects.change(project_id, standing_back=str(error), problem=str(error))
+            workspace.stores.projects.change(project_id, standing_back=str(error), problem=str(error))
     except ClinicalError as error:
         logger.warning("Project %d, round %d: %s", project_id, row.number, error)
-        _fail(workshop, project_id, row.id, str(error))
+        _fail(workspace, project_id, row.id, str(error))
     except MemoryError:
         logger.exception("Project %d, round %d: there was not enough memory", project_id, row.number)
-        _fail(workshop, project_id, row.id, _NO_MEMORY)
+        _fail(workspace, project_id, row.id, _NO_MEMORY)
     except Exception:
         # The worker must outlive a fault of ours; the log holds it whole, the database only that it was.
         logger.exception("Project %d, round %d failed by a fault of the backend", project_id, row.number)
-        _fail(workshop, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
+        _fail(workspace, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
-        clear_up(workshop, project_id)
-        if _can_go_on(workshop.stores.images.all(project_id)):
-            workshop.stores.projects.request_round(project_id, _GO_ON)
+        clear_up(workspace, project_id)
+        if _can_go_on(workspace.stores.images.all(project_id)):
+            workspace.stores.projects.request_round(project_id, _GO_ON)
         return True
     return False
 
@@ -356,9 +356,9 @@ def _can_go_on(known: Mapping[int, KnownImage]) -> bool:
     return any(image.is_waiting and may_try(image, now) for image in known.values())
 
 
-def _fail(workshop: Workshop, project_id: int, round_id: int, problem: str) -> None:
+def _fail(workspace: Workspace, project_id: int, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
-    stores = workshop.stores
+    stores = workspace.stores
     failures = stores.rounds.fail(round_id, project_id, problem, state=RoundState.FAILED)
     delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))
     stores.projects.request_round(project_id, "the last round failed", delay=delay)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.publisher import Published
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.schema import QueuedTask, Round
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["roll_back"]
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _WAIT_SECONDS = 30.0
 
 
-def roll_back(workshop: Workshop, project_id: int, number: int) -> Round:
+def roll_back(workspace: Workspace, project_id: int, number: int) -> Round:
     """Publish the queue and the model of an earlier round again, as a round of its own.
 
     Those tasks of the queue are in it that are not annotated yet, in their order. Readers keep the present queue until
@@ -42,7 +42,7 @@ def roll_back(workshop: Workshop, project_id: int, number: int) -> Round:
 
     Parameters
     ----------
-    workshop
+    workspace
         What rounds work with.
     project_id
         The project.
@@ -62,17 +62,17 @@ def roll_back(workshop: Workshop, project_id: int, number: int) -> Round:
         When something is in the way. Nothing that readers see has changed then.
     """
     try:
-        with leased_project(workshop, project_id, seconds=_WAIT_SECONDS):
-            return _roll_back(workshop, project_id, _kept(workshop, project_id, number))
+        with leased_project(workspace, project_id, seconds=_WAIT_SECONDS):
+            return _roll_back(workspace, project_id, _kept(workspace, project_id, number))
     except ProjectBusyError:
         raise StorageError(
             f"A round of project {project_id} is running.", "Try again when `clinical status` shows its end."
         ) from None
 
 
-def _kept(workshop: Workshop, project_id: int, number: int) -> Round:
-    published = workshop.stores.rounds.published(project_id)
-    earlier = {row.number: row for row in kept_rounds(workshop, project_id) if published and row.id != published.id}
+def _kept(workspace: Workspace, project_id: int, number: int) -> Round:
+    published = workspace.stores.rounds.published(project_id)
+    earlier = {row.number: row for row in kept_rounds(workspace, project_id) if published and row.id != published.id}
     if number in earlier:
         return earlier[number]
     choice = (
@@ -83,25 +83,25 @@ def _kept(workshop: Workshop, project_id: int, number: int) -> Round:
     raise StorageError(f"Round {number} of project {project_id} is not kept.", choice)
 
 
-def _roll_back(workshop: Workshop, project_id: int, earlier: Round) -> Round:
-    rounds = workshop.stores.rounds
+def _roll_back(workspace: Workspace, project_id: int, earlier: Round) -> Round:
+    rounds = workspace.stores.rounds
     row = rounds.begin(project_id, f"rollback to round {earlier.number}")
     logger.info("Project %d: round %d is a %s", project_id, row.number, row.request)
     try:
-        snapshot, published, report = _publish(workshop, row, earlier)
+        snapshot, published, report = _publish(workspace, row, earlier)
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
     skipped = report["counts"]["skipped_in_queue"]
     rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=skipped)
-    try_to_settle(workshop, snapshot.project)
-    clear_up(workshop, project_id)
+    try_to_settle(workspace, snapshot.project)
+    clear_up(workspace, project_id)
     return row
 
 
-def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Snapshot, Published, dict[str, Any]]:
-    stores, settings = workshop.stores, workshop.settings_of(row.project_id)
-    snapshot = synchronise(workshop.client, stores, settings, row.project_id)
+def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, dict[str, Any]]:
+    stores, settings = workspace.stores, workspace.settings_of(row.project_id)
+    snapshot = synchronise(workspace.client, stores, settings, row.project_id)
     pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
     waiting = set(pool)
     ranked = [
@@ -112,16 +112,21 @@ def _publish(workshop: Workshop, row: Round, earlier: Round) -> tuple[Snapshot, 
             f"Every task in the queue of round {earlier.number} is annotated by now.",
             "Go back to another round, or let a new one run.",
         )
-    folder = workshop.checkpoint_folder(row.project_id, earlier.version)
+    folder = workspace.checkpoint_folder(row.project_id, earlier.version)
     if folder.is_dir():
         classifier, metadata = load_checkpoint(folder)
-        kept = workshop.checkpoint_folder(row.project_id, row.version)
+        kept = workspace.checkpoint_folder(row.project_id, row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
     mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
     ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
-    require_alone(workshop, row.project_id)
+    require_alone(workspace, row.project_id)
     published = publish(
-        stores, Publisher(workshop.client, workshop.stores.database.require_fence), snapshot.scheme, row, ranked, ticked
+        stores,
+        Publisher(workspace.client, workspace.stores.database.require_fence),
+        snapshot.scheme,
+        row,
+        ranked,
+        ticked,
     )
     counts = {
         "pool": len(waiting),

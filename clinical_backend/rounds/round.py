@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.suspects import Suspect
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["run_round"]
 
@@ -52,12 +52,12 @@ _SECOND_READINGS = 2
 """Keeps their draws apart from those of the audit, which are made of the same seed and round."""
 
 
-def run_round(workshop: Workshop, row: Round) -> None:
+def run_round(workspace: Workspace, row: Round) -> None:
     """Run one round of a project from end to end. Until its last step readers keep the old queue.
 
     Parameters
     ----------
-    workshop
+    workspace
         What rounds work with.
     row
         The round, as begun in the database.
@@ -67,27 +67,27 @@ def run_round(workshop: Workshop, row: Round) -> None:
     ClinicalError
         When a stage cannot be done. Nothing that readers see has changed then.
     """
-    stores, features, project_id = workshop.stores, workshop.features, row.project_id
-    settings = workshop.settings_of(project_id)
-    stages = _Stages(workshop, row)
+    stores, features, project_id = workspace.stores, workspace.features, row.project_id
+    settings = workspace.settings_of(project_id)
+    stages = _Stages(workspace, row)
 
     with stages.stage("sync"):
-        snapshot = synchronise(workshop.client, stores, settings, project_id)
+        snapshot = synchronise(workspace.client, stores, settings, project_id)
     with stages.stage("embed"):
         embedded = embed_new(
             stores,
-            workshop.source,
-            workshop.embedder,
+            workspace.source,
+            workspace.embedder,
             features,
             project_id,
             stages.progress,
-            thumbnails=None if settings.adaptation == "off" else workshop.thumbnails,
-            cluster=workshop.cluster,
+            thumbnails=None if settings.adaptation == "off" else workspace.thumbnails,
+            cluster=workspace.cluster,
             patience=Patience(settings.embed_seconds, settings.slow_host_seconds),
         )
         pooled, copies = without_copies(stores.images.all(project_id), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
-        inputs, adaptation = choose_inputs(workshop, snapshot, project_id)
+        inputs, adaptation = choose_inputs(workspace, snapshot, project_id)
         pool = inputs.pool
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(stores, project_id)
@@ -108,8 +108,8 @@ def run_round(workshop: Workshop, row: Round) -> None:
             groups=snapshot.groups,
         )
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
-        promotion = promote(workshop, snapshot, row, inputs, fitted)
-        promotion.keep(workshop, row)
+        promotion = promote(workspace, snapshot, row, inputs, fitted)
+        promotion.keep(workspace, row)
         inputs, fitted = promotion.inputs, promotion.fitted
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
@@ -144,12 +144,12 @@ def run_round(workshop: Workshop, row: Round) -> None:
             groups=snapshot.groups,
         )
         if mode == "all" and fitted.classifier is not None:
-            ranked, answering = with_finetuned_predictions(workshop, project_id, fitted.classes, classes, ranked)
+            ranked, answering = with_finetuned_predictions(workspace, project_id, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
-        second = _second_readings(workshop, snapshot, row, suspects, ordinary=len(ranked))
+        second = _second_readings(workspace, snapshot, row, suspects, ordinary=len(ranked))
         among = _places(second, len(ranked), settings.seed, row.number)
-        require_unchanged(workshop, project_id)
-        publisher = Publisher(workshop.client, stores.database.require_fence)
+        require_unchanged(workspace, project_id)
+        publisher = Publisher(workspace.client, stores.database.require_fence)
         published = publish(stores, publisher, snapshot.scheme, row, ranked, ticked, among)
         queue = [task for task in published.task_ids if task not in {one.task_id for one in second.asked}]
     report = {
@@ -187,7 +187,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
         "doubtful_labels": list(snapshot.labels.messages),
         "notes": [
             *snapshot.labels.messages,
-            *(str(group) for group in [group_notice(workshop, project_id)] if group is not None),
+            *(str(group) for group in [group_notice(workspace, project_id)] if group is not None),
             *_notes_on_images(stores, project_id, unreadable, len(copies)),
             *(still_to_read(images.values()) if waiting else ()),
         ],
@@ -196,7 +196,7 @@ def run_round(workshop: Workshop, row: Round) -> None:
     aside = skipped + len(published.task_ids) - len(queue)
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     stores.second_readings.mark_drawn(project_id, second.drawn_read)
-    try_to_settle(workshop, snapshot.project)
+    try_to_settle(workspace, snapshot.project)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project_id,
@@ -209,10 +209,10 @@ def run_round(workshop: Workshop, row: Round) -> None:
 
 
 def _second_readings(
-    workshop: Workshop, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
+    workspace: Workspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
 ) -> Choice:
     """Choose what is read again beside so many ordinary tasks."""
-    store, settings = workshop.stores.second_readings, workshop.settings_of(row.project_id)
+    store, settings = workspace.stores.second_readings, workspace.settings_of(row.project_id)
     return choose(
         settings,
         snapshot.labels,
@@ -222,7 +222,7 @@ def _second_readings(
         ordinary=ordinary,
         answers_wanted=snapshot.project.maximum_annotations,
         generator=np.random.default_rng([settings.seed, row.number, _SECOND_READINGS]),
-        now=workshop.client.server_time(),
+        now=workspace.client.server_time(),
     )
 
 
@@ -242,8 +242,8 @@ def _unled(stores: Stores, project_id: int) -> frozenset[int]:
 class _Stages:
     """Notes how far a round is, and how long each stage took."""
 
-    def __init__(self, workshop: Workshop, row: Round) -> None:
-        self._rounds = workshop.stores.rounds
+    def __init__(self, workspace: Workspace, row: Round) -> None:
+        self._rounds = workspace.stores.rounds
         self._row = row
         self._stage = ""
         self.seconds: dict[str, float] = {}

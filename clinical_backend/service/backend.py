@@ -24,7 +24,7 @@ from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
 from clinical_backend.workspace.projects import Enquiries
 from clinical_backend.workspace.scheme import learnt_of
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -62,11 +62,11 @@ class Backend:
     """
 
     def __init__(self, settings: Settings, database: Database, runner: JobRunner) -> None:
-        self._workshop = Workshop(settings, database)
-        self._stores = self._workshop.stores
+        self._workspace = Workspace(settings, database)
+        self._stores = self._workspace.stores
         self._runner = runner
-        self._intake = Intake(self._workshop, is_served=self._is_served, wake=runner.wake)
-        self._enquiries = Enquiries(self._workshop, self._take_on)
+        self._intake = Intake(self._workspace, is_served=self._is_served, wake=runner.wake)
+        self._enquiries = Enquiries(self._workspace, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
 
@@ -119,7 +119,7 @@ class Backend:
         project_id, tasks = request.project_id or 0, request.tasks
         interactive = request.params.context is not None
         try:
-            return predict(self._workshop, project_id, request.label_config or "", tasks, interactive=interactive)
+            return predict(self._workspace, project_id, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
             seldom.warning("Project %d gets no predictions: %s", project_id, error)
             return [None] * len(tasks)
@@ -182,7 +182,7 @@ class Backend:
 
     def rollback(self, project_id: int, number: int) -> Round:
         """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
-        return roll_back(self._workshop, project_id, number)
+        return roll_back(self._workspace, project_id, number)
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` for an unknown one."""
@@ -198,16 +198,16 @@ class Backend:
             "round_due": project.request,
             "adaptation": project.adaptation,
             "finetuning": self._finetuning(project_id),
-            "problem": project.problem or stalls(self._stores.database, self._workshop.settings).get(project_id),
-            "learnt": learnt_of(self._workshop, project),
+            "problem": project.problem or stalls(self._stores.database, self._workspace.settings).get(project_id),
+            "learnt": learnt_of(self._workspace, project),
             "standing_back": project.standing_back,
             "rests": rests(project),
             "repairs": [{"at": at, "detail": detail} for at, detail in Drift.of(project).told],
-            "looked_for": list(named_classes(self._workshop.settings, project)),
+            "looked_for": list(named_classes(self._workspace.settings, project)),
             "not_looked_for": project.declined,
-            "questions": [question.to_report() for question in open_questions(self._workshop, project_id)],
+            "questions": [question.to_report() for question in open_questions(self._workspace, project_id)],
             "troubles": {kind.value: count for kind, count in self._stores.troubles.counts(project_id).items()},
-            "notices": [str(notice) for notice in notices(self._workshop, project_id)],
+            "notices": [str(notice) for notice in notices(self._workspace, project_id)],
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),
             "second_look": report_second_look(self._stores, project_id),
@@ -244,7 +244,7 @@ class Backend:
 
     def _finetuning(self, project_id: int) -> str | None:
         try:
-            return finetuning_state(self._workshop, project_id)
+            return finetuning_state(self._workspace, project_id)
         except ClinicalError as error:
             return str(error)
 

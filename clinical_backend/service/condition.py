@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.features import FeatureStore
     from clinical_backend.storage.schema import Project
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 
@@ -44,7 +44,7 @@ _CLOCK_SECONDS = 60.0
 
 
 def examine_condition(
-    settings: Settings, opened: Workshop | ClinicalError, *, project_id: int | None = None, seconds: float = 20.0
+    settings: Settings, opened: Workspace | ClinicalError, *, project_id: int | None = None, seconds: float = 20.0
 ) -> list[Finding]:
     """Check what the backend keeps and what runs its rounds, without Label Studio.
 
@@ -76,7 +76,7 @@ def examine_condition(
 
 
 def examine_project(
-    workshop: Workshop,
+    workspace: Workspace,
     project_id: int,
     client: LabelStudioClient,
     read_image: Callable[[str, int], object],
@@ -88,8 +88,8 @@ def examine_project(
     SettingsError
         When the project's options are wrong.
     """
-    settings, own = workshop.settings, workshop.settings_of(project_id)
-    project = workshop.stores.projects.get(project_id)
+    settings, own = workspace.settings, workspace.settings_of(project_id)
+    project = workspace.stores.projects.get(project_id)
     page = settings.page_of(project_id)
     return diagnose(
         client,
@@ -100,10 +100,10 @@ def examine_project(
         class_control=own.class_control,
         stars=own.stars,
         published_version=project.published_version if project else None,
-        questions=[one.as_problem(page) for one in open_questions(workshop, project_id)],
-        notices=[(one.about, one.problem, one.cure) for one in notices(workshop, project_id)],
+        questions=[one.as_problem(page) for one in open_questions(workspace, project_id)],
+        notices=[(one.about, one.problem, one.cure) for one in notices(workspace, project_id)],
         read_image=read_image,
-        installation=installation_of(workshop.stores, project_id),
+        installation=installation_of(workspace.stores, project_id),
         left=Drift.of(project).left if project else (),
         named=named_classes(settings, project) if project else (),
     )
@@ -165,28 +165,28 @@ def _database(database: Database, projects: int) -> Iterator[Finding]:
         )
 
 
-def _kept(workshop: Workshop, projects: Sequence[int], seconds: float) -> Iterator[Finding]:
+def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[Finding]:
     """Check what was learnt, and the features of every network in use."""
-    if not any((workshop.settings.model_dir / "backbones").glob("*.onnx")):
+    if not any((workspace.settings.model_dir / "backbones").glob("*.onnx")):
         yield Finding("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
         return
     try:
-        backbone = workshop.backbone
+        backbone = workspace.backbone
     except ClinicalError as error:
         yield _failed("backbone", error)
         return
     yield Finding("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
-    stores = [("features", workshop.features), ("thumbnails", workshop.thumbnails)]
+    stores = [("features", workspace.features), ("thumbnails", workspace.thumbnails)]
     models = 0
     for project_id in projects:
-        project = workshop.stores.projects.get(project_id)
+        project = workspace.stores.projects.get(project_id)
         if project is None:
             continue
         try:
-            models += _published(workshop, project)
-            if (adapted := workshop.adapted(project_id)) is not None:
+            models += _published(workspace, project)
+            if (adapted := workspace.adapted(project_id)) is not None:
                 stores.append((f"adapted features of project {project_id}", adapted.features))
-            if (finetuned := workshop.finetuned(project_id)) is not None:
+            if (finetuned := workspace.finetuned(project_id)) is not None:
                 stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities))
             models += (adapted is not None) + (finetuned is not None)
         except ClinicalError as error:
@@ -195,11 +195,11 @@ def _kept(workshop: Workshop, projects: Sequence[int], seconds: float) -> Iterat
     yield from _features(stores, seconds)
 
 
-def _published(workshop: Workshop, project: Project) -> int:
+def _published(workspace: Workspace, project: Project) -> int:
     """Read the published classifier, if there is one, and return how many that are."""
     if project.published_version is None:
         return 0
-    folder = workshop.checkpoint_folder(project.id, project.published_version)
+    folder = workspace.checkpoint_folder(project.id, project.published_version)
     if not folder.is_dir():
         return 0
     load_checkpoint(folder)
@@ -223,11 +223,11 @@ def _features(stores: list[tuple[str, FeatureStore]], seconds: float) -> Iterato
     yield Finding("features", Status.OK, f"The checksums of {known} rows{part} were compared.")
 
 
-def _rounds(workshop: Workshop, projects: Sequence[int]) -> Iterator[Finding]:
+def _rounds(workspace: Workspace, projects: Sequence[int]) -> Iterator[Finding]:
     """Tell of rounds that stand still or that nobody takes up: the server, or the worker, may not be running."""
-    database = workshop.stores.database
-    told, every = stalls(database, workshop.settings), standings(database)
-    worked = is_worked(every, workshop.settings)
+    database = workspace.stores.database
+    told, every = stalls(database, workspace.settings), standings(database)
+    worked = is_worked(every, workspace.settings)
     for project_id in projects:
         standing = every.get(project_id)
         if project_id in told:

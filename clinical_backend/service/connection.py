@@ -15,7 +15,7 @@ from clinical_backend.service.condition import examine_clock, examine_condition,
 from clinical_backend.service.exposure import examine_exposure
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Checks"]
 
@@ -30,12 +30,12 @@ class Checks:
 
     Parameters
     ----------
-    workshop
+    workspace
         With the connection to check.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._limiter = anyio.CapacityLimiter(_AT_A_TIME)
         self._found: dict[int, tuple[float, list[Finding]]] = {}
 
@@ -58,20 +58,20 @@ class Checks:
         return findings
 
     def _diagnose(self, project_id: int) -> list[Finding]:
-        workshop = self._workshop
-        settings = workshop.settings
-        if workshop.stores.projects.get(project_id) is None:
+        workspace = self._workspace
+        settings = workspace.settings
+        if workspace.stores.projects.get(project_id) is None:
             return []
         decoders = DecoderProcesses(processes=1)
 
         def read(uri: str, task_id: int) -> object:
-            return decoders.decode(workshop.source.fetch(uri, task_id))
+            return decoders.decode(workspace.source.fetch(uri, task_id))
 
         findings = examine_exposure(settings)
-        findings += examine_condition(settings, workshop, project_id=project_id, seconds=_CHECKSUM_SECONDS)
+        findings += examine_condition(settings, workspace, project_id=project_id, seconds=_CHECKSUM_SECONDS)
         try:
-            findings += examine_project(workshop, project_id, workshop.client, read)
-            return findings + examine_clock(workshop.client)
+            findings += examine_project(workspace, project_id, workspace.client, read)
+            return findings + examine_clock(workspace.client)
         except ClinicalError as error:
             return [*findings, Finding("connection", Status.ERROR, error.problem, error.cure)]
         finally:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.fetching import Fetched
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["predict"]
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def predict(
-    workshop: Workshop,
+    workspace: Workspace,
     project_id: int,
     label_config: str,
     tasks: Sequence[PredictTask],
@@ -51,7 +51,7 @@ def predict(
 
     Parameters
     ----------
-    workshop
+    workspace
         What predictions work with.
     project_id
         The project.
@@ -67,26 +67,26 @@ def predict(
     LabelingConfigError
         When the labeling config cannot be learnt from.
     """
-    settings = workshop.settings_of(project_id)
+    settings = workspace.settings_of(project_id)
     scheme = read_scheme(label_config, settings.exemplar_control, settings.class_control)
-    row = workshop.stores.projects.get(project_id)
+    row = workspace.stores.projects.get(project_id)
     published = row.published_version if row else None
     version = on_demand_version(published) if published else UNPUBLISHED_VERSION
-    if _somebody_asked(workshop, project_id, tasks, interactive=interactive):
-        return list(_predictions(workshop, project_id, scheme, tasks, published, version))
+    if _somebody_asked(workspace, project_id, tasks, interactive=interactive):
+        return list(_predictions(workspace, project_id, scheme, tasks, published, version))
     given: list[Prediction | None] = [None] * len(tasks)
     if settings.preannotate == "all":
-        unled = workshop.stores.rounds.drawn_at_random(project_id, [task.id for task in tasks if task.id is not None])
-        unled |= workshop.stores.second_readings.open_tasks(project_id)
+        unled = workspace.stores.rounds.drawn_at_random(project_id, [task.id for task in tasks if task.id is not None])
+        unled |= workspace.stores.second_readings.open_tasks(project_id)
         places = [place for place, task in enumerate(tasks) if task.id not in unled and not task.annotations]
         chosen = [tasks[place] for place in places]
-        predictions = _predictions(workshop, project_id, scheme, chosen, published, version)
+        predictions = _predictions(workspace, project_id, scheme, chosen, published, version)
         for place, prediction in zip(places, predictions, strict=True):
             given[place] = prediction if prediction.result else None
     return given
 
 
-def _somebody_asked(workshop: Workshop, project_id: int, tasks: Sequence[PredictTask], *, interactive: bool) -> bool:
+def _somebody_asked(workspace: Workspace, project_id: int, tasks: Sequence[PredictTask], *, interactive: bool) -> bool:
     """Tell *Retrieve predictions* from what Label Studio asks by itself, which is always for tasks without predictions.
 
     It asks for a single one when that is opened, which looks like *Retrieve predictions* of one task; and for a page of
@@ -99,7 +99,7 @@ def _somebody_asked(workshop: Workshop, project_id: int, tasks: Sequence[Predict
     if len(tasks) <= 1:
         return False
     try:
-        return not workshop.client.project(project_id).evaluate_predictions_automatically
+        return not workspace.client.project(project_id).evaluate_predictions_automatically
     except ClinicalError as error:
         logger.warning(
             "Project %d: taken for Retrieve predictions, since its settings cannot be read: %s", project_id, error
@@ -108,7 +108,7 @@ def _somebody_asked(workshop: Workshop, project_id: int, tasks: Sequence[Predict
 
 
 def _predictions(
-    workshop: Workshop,
+    workspace: Workspace,
     project_id: int,
     scheme: LabelingScheme,
     tasks: Sequence[PredictTask],
@@ -116,24 +116,26 @@ def _predictions(
     version: str,
 ) -> list[Prediction]:
     """Return a prediction for each task, an empty one where nothing can be said."""
-    settings = workshop.settings_of(project_id)
+    settings = workspace.settings_of(project_id)
     empty = Prediction(result=[], model_version=version)
-    classifier, representation = (None, None) if published is None else published_model(workshop, project_id, published)
+    classifier, representation = (
+        (None, None) if published is None else published_model(workspace, project_id, published)
+    )
     if classifier is None or not tasks:
         return [empty] * len(tasks)
     deadline = time.monotonic() + settings.predict_seconds
     predictions = [empty] * len(tasks)
     waiting = list(range(len(tasks)))
-    finetuned = finetuned_in_use(workshop, project_id, classifier.classes)
+    finetuned = finetuned_in_use(workspace, project_id, classifier.classes)
     if finetuned is not None:
         requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
-        found = finetuned_probabilities(workshop, project_id, finetuned, requests, deadline)
+        found = finetuned_probabilities(workspace, project_id, finetuned, requests, deadline)
         waiting = [place for place in waiting if found[place] is None]
         for place, probabilities in enumerate(found):
             if probabilities is not None:
                 predictions[place] = _prediction(scheme, finetuned.classes, probabilities, version)
     left = [tasks[place] for place in waiting]
-    features = _features(workshop, project_id, scheme, left, representation, deadline)
+    features = _features(workspace, project_id, scheme, left, representation, deadline)
     for place, vector in zip(waiting, features, strict=True):
         if vector is not None:
             by_head = classifier.probabilities(vector[None])[0]
@@ -150,7 +152,7 @@ def _prediction(
 
 
 def _features(
-    workshop: Workshop,
+    workspace: Workspace,
     project_id: int,
     scheme: LabelingScheme,
     tasks: Sequence[PredictTask],
@@ -160,22 +162,22 @@ def _features(
     """Return the feature of each task; ``None`` where its image cannot be read in time."""
     features: list[NDArray[np.float32] | None] = [None] * len(tasks)
     addresses = [scheme.address_of(task.data) for task in tasks]
-    known = workshop.stores.images.all(project_id, [task.id for task in tasks if task.id is not None])
+    known = workspace.stores.images.all(project_id, [task.id for task in tasks if task.id is not None])
     digests: dict[int, str] = {}
     for place, task in enumerate(tasks):
         image = known.get(task.id) if task.id is not None else None
         if image is not None and image.digest is not None and image.uri == addresses[place]:
             digests[place] = image.digest
-    positions = workshop.features.positions(digests.values())
+    positions = workspace.features.positions(digests.values())
     cached = [place for place, digest in digests.items() if digest in positions]
-    rows = workshop.features.read([positions[digests[place]] for place in cached])
+    rows = workspace.features.read([positions[digests[place]] for place in cached])
     for place, vector in zip(cached, rows, strict=True):
         features[place] = vector
     missing = [place for place, vector in enumerate(features) if vector is None]
-    digests |= _embed_missing(workshop, tasks, addresses, missing, features, deadline)
+    digests |= _embed_missing(workspace, tasks, addresses, missing, features, deadline)
     if representation is None or representation.adapted is None:
         return features
-    own = adapted_rows(workshop, representation.adapted, [digests.get(place, "") for place in range(len(tasks))])
+    own = adapted_rows(workspace, representation.adapted, [digests.get(place, "") for place in range(len(tasks))])
     return [
         None if first is None or second is None else join(first[None], second[None])[0]
         for first, second in zip(features, own, strict=True)
@@ -183,7 +185,7 @@ def _features(
 
 
 def _embed_missing(
-    workshop: Workshop,
+    workspace: Workspace,
     tasks: Sequence[PredictTask],
     addresses: Sequence[str],
     missing: Sequence[int],
@@ -197,21 +199,21 @@ def _embed_missing(
     digests: dict[int, str] = {}
     requests = [ImageRequest(tasks[place].id, addresses[place]) for place in missing]
     left = len(missing)
-    fetched = embed_in_time(workshop.source, workshop.embedder, requests, deadline)
+    fetched = embed_in_time(workspace.source, workspace.embedder, requests, deadline)
     for place, image in zip(missing, fetched, strict=False):
         left -= 1
         if image is not None:
             features[place], digests[place] = image.feature, image.digest
-            _remember(workshop, image)
+            _remember(workspace, image)
     if left:
         logger.warning("%d images are left out: PREDICT_SECONDS is over. A round embeds them all.", left)
     return digests
 
 
-def _remember(workshop: Workshop, image: Fetched) -> None:
+def _remember(workspace: Workspace, image: Fetched) -> None:
     try:
-        if workshop.settings.adaptation != "off":
-            workshop.thumbnails.add([image.digest], thumbnail(image.pixels).reshape(1, -1))
-        workshop.features.add([image.digest], image.feature[None])
+        if workspace.settings.adaptation != "off":
+            workspace.thumbnails.add([image.digest], thumbnail(image.pixels).reshape(1, -1))
+        workspace.features.add([image.digest], image.feature[None])
     except ClinicalError as error:
         logger.warning("A feature is not kept: %s", error)

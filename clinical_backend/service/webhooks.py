@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
 
     from clinical_backend.labelstudio.contract import WebhookRequest
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Intake", "answer_late"]
 
@@ -90,7 +90,7 @@ class Intake:
 
     Parameters
     ----------
-    workshop
+    workspace
         Settings and state of the backend.
     is_served
         Says whether the events of a project are to be counted; told of the kinds of events. By default all are.
@@ -103,13 +103,13 @@ class Intake:
 
     def __init__(
         self,
-        workshop: Workshop,
+        workspace: Workspace,
         *,
         is_served: Callable[[int, Set[Event]], bool] = lambda *_: True,
         wake: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._workshop = workshop
-        self._stores = workshop.stores
+        self._workspace = workspace
+        self._stores = workspace.stores
         self._is_served = is_served
         self._wake = wake
         self._waiting: list[_Arrival] = []
@@ -221,7 +221,7 @@ class Intake:
         return reason
 
     def _reason_of_annotations(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
-        settings = self._workshop.settings_of(project_id)
+        settings = self._workspace.settings_of(project_id)
         # A second reading mostly confirms. Where it changes a label, reconciling counts that.
         again = self._stores.second_readings.open_tasks(project_id)
         updated = sum(arrival.annotations for arrival in arrivals if again.isdisjoint(arrival.tasks))

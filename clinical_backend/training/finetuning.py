@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.evaluation.network_gain import Gain
     from clinical_backend.learner.finetuning.network import FinetunedNetwork
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
 
@@ -69,21 +69,21 @@ class _Labelled:
     label: str
 
 
-def finetuning_is_due(workshop: Workshop, project_id: int) -> bool:
+def finetuning_is_due(workspace: Workspace, project_id: int) -> bool:
     """Tell whether a project asks for fine-tuning, has labels enough, and a fifth more than the last one had."""
-    return workshop.settings_of(project_id).training == "finetune" and _wait(workshop, project_id) is None
+    return workspace.settings_of(project_id).training == "finetune" and _wait(workspace, project_id) is None
 
 
-def finetuning_state(workshop: Workshop, project_id: int) -> str | None:
+def finetuning_state(workspace: Workspace, project_id: int) -> str | None:
     """Return where a project's fine-tuning stands, for people; ``None`` where it asks for none."""
-    if workshop.settings_of(project_id).training != "finetune":
+    if workspace.settings_of(project_id).training != "finetune":
         return None
-    record = read_record(workshop.finetuning_folder(project_id))
-    wait = _wait(workshop, project_id)
+    record = read_record(workspace.finetuning_folder(project_id))
+    wait = _wait(workspace, project_id)
     return " ".join(part for part in (record.message if record else None, wait) if part) or "Fine-tuning is due."
 
 
-def finetune_project(workshop: Workshop, project_id: int) -> str:
+def finetune_project(workspace: Workspace, project_id: int) -> str:
     """Fine-tune a project's backbone on all its labels, and use it where it is better than the head.
 
     A call that was cut off leaves what was in use, and is started anew.
@@ -98,23 +98,23 @@ def finetune_project(workshop: Workshop, project_id: int) -> str:
     ClinicalError
         When the project asks for no fine-tuning, or training fails. The project goes on with what it has.
     """
-    if workshop.settings_of(project_id).training != "finetune":
+    if workspace.settings_of(project_id).training != "finetune":
         raise ModelError(
             f"Project {project_id} asks for no fine-tuning.",
             "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
         )
-    folder = workshop.finetuning_folder(project_id)
+    folder = workspace.finetuning_folder(project_id)
     try:
         with training_lock(folder):
-            return _finetune(workshop, project_id, folder)
+            return _finetune(workspace, project_id, folder)
     except Timeout:
         return "Another process is fine-tuning this project's backbone."
     except ClinicalError as error:
-        _note_failure(workshop, project_id, error)
+        _note_failure(workspace, project_id, error)
         raise
 
 
-def note_finetuning(workshop: Workshop, project_id: int, message: str) -> None:
+def note_finetuning(workspace: Workspace, project_id: int, message: str) -> None:
     """Write down where the fine-tuning of a project stands, for people; what is in use stays.
 
     Raises
@@ -122,22 +122,22 @@ def note_finetuning(workshop: Workshop, project_id: int, message: str) -> None:
     ModelError
         When the folder cannot be written.
     """
-    folder = workshop.finetuning_folder(project_id)
+    folder = workspace.finetuning_folder(project_id)
     record = read_record(folder) or FinetuningRecord(message="")
     write_record(folder, record.model_copy(update={"message": message}))
 
 
-def _wait(workshop: Workshop, project_id: int) -> str | None:
+def _wait(workspace: Workspace, project_id: int) -> str | None:
     """Return what a fine-tuning waits for, for people; ``None`` where it is due."""
-    labelled = _labelled(workshop, project_id)
+    labelled = _labelled(workspace, project_id)
     reason = _too_few(image.label for image in labelled)
     if reason is not None:
         return reason
-    record = read_record(workshop.finetuning_folder(project_id))
-    if record is None or record.backbone != workshop.spec.key:
+    record = read_record(workspace.finetuning_folder(project_id))
+    if record is None or record.backbone != workspace.spec.key:
         return None
     try:
-        workshop.finetuned(project_id)
+        workspace.finetuned(project_id)
     except ModelError:
         return None
     needed = math.ceil(_GROWTH * record.labels)
@@ -156,9 +156,9 @@ def _too_few(labels: Iterable[str]) -> str | None:
     return None
 
 
-def _labelled(workshop: Workshop, project_id: int) -> list[_Labelled]:
-    labels = workshop.stores.labels.all(project_id)
-    images = workshop.stores.images.all(project_id, labels)
+def _labelled(workspace: Workspace, project_id: int) -> list[_Labelled]:
+    labels = workspace.stores.labels.all(project_id)
+    images = workspace.stores.images.all(project_id, labels)
     found: dict[str, _Labelled] = {}
     for task_id, entry in sorted(labels.items()):
         image = images.get(task_id)
@@ -169,31 +169,31 @@ def _labelled(workshop: Workshop, project_id: int) -> list[_Labelled]:
     return list(found.values())
 
 
-def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
+def _finetune(workspace: Workspace, project_id: int, folder: Path) -> str:
     from clinical_backend.learner.finetuning.training import finetune  # noqa: PLC0415 (imports torch)
 
-    settings = workshop.settings_of(project_id)
-    every = _labelled(workshop, project_id)
+    settings = workspace.settings_of(project_id)
+    every = _labelled(workspace, project_id)
     before = read_record(folder)
-    if before is None or before.backbone != workshop.spec.key:
+    if before is None or before.backbone != workspace.spec.key:
         before = FinetuningRecord(message="")
-    after = FinetuningRecord(message="", backbone=workshop.spec.key, labels=len(every))
-    labelled, pixels = _read(workshop, every)
+    after = FinetuningRecord(message="", backbone=workspace.spec.key, labels=len(every))
+    labelled, pixels = _read(workspace, every)
     unread = len(every) - len(labelled)
     note = f" {unread} labelled images cannot be read and are left out." if unread else ""
     wait = _too_few(image.label for image in labelled)
     if wait is not None:
-        return _end(workshop, project_id, before, before.model_copy(update={"labels": len(every)}), wait + note)
+        return _end(workspace, project_id, before, before.model_copy(update={"labels": len(every)}), wait + note)
 
     classes = sorted({image.label for image in labelled})
     codes = np.asarray([classes.index(image.label) for image in labelled])
-    groups = group_codes([image.task_id for image in labelled], workshop.stores.images.groups(project_id))
+    groups = group_codes([image.task_id for image in labelled], workspace.stores.images.groups(project_id))
     warm, held_out = _start(folder, before, labelled, codes, groups, settings.seed)
     network = finetune(
         pixels,
         codes,
         classes,
-        spec=workshop.spec,
+        spec=workspace.spec,
         blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
         seconds=settings.finetuning_seconds,
         seed=settings.seed,
@@ -202,28 +202,30 @@ def _finetune(workshop: Workshop, project_id: int, folder: Path) -> str:
         device=settings.device,
         progress=_Notes(folder, before),
     )
-    verdict = _verdict(workshop, project_id, network, labelled, codes, held_out)
+    verdict = _verdict(workspace, project_id, network, labelled, codes, held_out)
     figures = f"held-out labels: loss {-verdict.mean:+.2f} against the head, standard error {verdict.error:.2f}"
     message = f"Fine-tuned on {len(labelled)} labels in {network.report.seconds:.0f} s; "
     if not verdict.is_clear:
-        return _end(workshop, project_id, before, after, f"{message}not better, so the head answers ({figures}).{note}")
+        return _end(
+            workspace, project_id, before, after, f"{message}not better, so the head answers ({figures}).{note}"
+        )
     name = hashlib.sha256(network.weights + network.head.weights.tobytes()).hexdigest()[:16]
     save_finetuned(folder / name, network)
     digests = [np.array([image.digest for image in labelled])[rows].tolist() for rows in (~held_out, held_out)]
     after = after.model_copy(update={"network": name, "learnt": tuple(digests[0]), "held_out": tuple(digests[1])})
-    return _end(workshop, project_id, before, after, f"{message}better, so it answers ({figures}).{note}")
+    return _end(workspace, project_id, before, after, f"{message}better, so it answers ({figures}).{note}")
 
 
-def _read(workshop: Workshop, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
+def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
     """Fetch and decode the images in the size that the backbone takes; those that cannot be read are left out."""
-    size = workshop.settings.image_size
+    size = workspace.settings.image_size
     kept, rows = [], []
     requests = (ImageRequest(image.task_id, image.uri) for image in every)
-    for image, (_, content) in zip(every, workshop.source.fetch_many(requests), strict=True):
+    for image, (_, content) in zip(every, workspace.source.fetch_many(requests), strict=True):
         try:
             if isinstance(content, ImageError):
                 raise content
-            rows.append(to_square(workshop.decoders.decode(content), size))
+            rows.append(to_square(workspace.decoders.decode(content), size))
             kept.append(image)
         except ImageError as error:
             logger.warning("Task %d is left out of the fine-tuning: %s", image.task_id, error)
@@ -256,7 +258,7 @@ def _start(
 
 
 def _verdict(
-    workshop: Workshop,
+    workspace: Workspace,
     project_id: int,
     network: FinetunedNetwork,
     labelled: Sequence[_Labelled],
@@ -264,11 +266,11 @@ def _verdict(
     held_out: NDArray[np.bool_],
 ) -> Gain:
     """Return by how much less the network loses than a linear classifier that learned from the same labels."""
-    project = workshop.stores.projects.get(project_id)
+    project = workspace.stores.projects.get(project_id)
     version = project.published_version if project is not None else None
-    _, representation = published_model(workshop, project_id, version) if version else (None, None)
+    _, representation = published_model(workspace, project_id, version) if version else (None, None)
     tasks = [image.task_id for image in labelled]
-    found = (representation or Representation(workshop.backbone.key, None)).features_of(workshop, project_id, tasks)
+    found = (representation or Representation(workspace.backbone.key, None)).features_of(workspace, project_id, tasks)
     there = np.isin(tasks, found.tasks)
     learned = codes[there & ~held_out]
     if network.held_out_logits is None or set(learned) != set(codes):
@@ -279,35 +281,35 @@ def _verdict(
     return gain(reference, network.held_out_logits[there[held_out]], truth)
 
 
-def _end(workshop: Workshop, project_id: int, before: FinetuningRecord, after: FinetuningRecord, message: str) -> str:
+def _end(workspace: Workspace, project_id: int, before: FinetuningRecord, after: FinetuningRecord, message: str) -> str:
     """Write down what came of it; from then on it holds. Networks that are not in use are deleted."""
-    folder = workshop.finetuning_folder(project_id)
+    folder = workspace.finetuning_folder(project_id)
     write_record(folder, after.model_copy(update={"message": message}))
     for old in folder.iterdir():
         if old.is_dir() and old.name != after.network:
             shutil.rmtree(old, ignore_errors=True)
     logger.info("Project %d: %s", project_id, message)
     if after.network != before.network:
-        _answer_for_queue(workshop, project_id)
-        workshop.stores.projects.request_round(project_id, "the backbone was fine-tuned on the labels")
+        _answer_for_queue(workspace, project_id)
+        workspace.stores.projects.request_round(project_id, "the backbone was fine-tuned on the labels")
     return message
 
 
-def _answer_for_queue(workshop: Workshop, project_id: int) -> None:
+def _answer_for_queue(workspace: Workspace, project_id: int) -> None:
     """Have the network look at the queue, so that the next round, which is much the same, need not wait for it."""
-    finetuned = workshop.finetuned(project_id)
-    published = workshop.stores.rounds.published(project_id)
+    finetuned = workspace.finetuned(project_id)
+    published = workspace.stores.rounds.published(project_id)
     if finetuned is None or published is None:
         return
-    tasks = [entry.task_id for entry in workshop.stores.rounds.queue(published.id)]
-    images = workshop.stores.images.all(project_id, tasks)
+    tasks = [entry.task_id for entry in workspace.stores.rounds.queue(published.id)]
+    images = workspace.stores.images.all(project_id, tasks)
     requests = [ImageRequest(task, images[task].uri) for task in tasks if task in images]
-    finetuned_probabilities(workshop, project_id, finetuned, requests, math.inf)
+    finetuned_probabilities(workspace, project_id, finetuned, requests, math.inf)
 
 
-def _note_failure(workshop: Workshop, project_id: int, failure: ClinicalError) -> None:
+def _note_failure(workspace: Workspace, project_id: int, failure: ClinicalError) -> None:
     try:
-        note_finetuning(workshop, project_id, f"The last fine-tuning failed. {failure}")
+        note_finetuning(workspace, project_id, f"The last fine-tuning failed. {failure}")
     except ClinicalError as error:  # the failure itself is told all the same
         logger.warning("Project %d: %s", project_id, error)
 

@@ -33,7 +33,7 @@ from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
 from clinical_backend.web.security import BasicAuthentication, BodyLimits
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         else:
             rounds = LocalRunner(settings.environment(os.environ), settings.worker_timeout_seconds)
         backend = app.state.backend = Backend(settings, database, rounds)
-        site = app.state.site = Site(Workshop(settings, database))
+        site = app.state.site = Site(Workspace(settings, database))
         rounds.start()
         try:
             yield

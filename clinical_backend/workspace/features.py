@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.workspace import Adapted, Workshop
+    from clinical_backend.workspace.workspace import Adapted, Workspace
 
 __all__ = ["Representation", "adapted_rows", "join", "representations"]
 
@@ -44,23 +44,23 @@ class Representation:
     key: str
     adapted: Adapted | None
 
-    def features_of(self, workshop: Workshop, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
+    def features_of(self, workspace: Workspace, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have all features, in their order."""
-        frozen = features_of(workshop.stores, workshop.features, project_id, tasks)
+        frozen = features_of(workspace.stores, workspace.features, project_id, tasks)
         if self.adapted is None:
             return frozen
-        digests = digests_of(workshop.stores, project_id, frozen.tasks.tolist())
-        own = adapted_rows(workshop, self.adapted, [digests.get(task, "") for task in frozen.tasks.tolist()])
+        digests = digests_of(workspace.stores, project_id, frozen.tasks.tolist())
+        own = adapted_rows(workspace, self.adapted, [digests.get(task, "") for task in frozen.tasks.tolist()])
         there = np.array([row is not None for row in own], dtype=bool)
         if not there.any():
-            return FeaturedTasks(frozen.tasks[:0], np.empty((0, self.dimension(workshop)), dtype=np.float32))
+            return FeaturedTasks(frozen.tasks[:0], np.empty((0, self.dimension(workspace)), dtype=np.float32))
         joined = join(frozen.features[there], np.stack([row for row in own if row is not None]))
-        parts = (workshop.backbone.dimension, self.adapted.backbone.dimension)
+        parts = (workspace.backbone.dimension, self.adapted.backbone.dimension)
         return FeaturedTasks(frozen.tasks[there], joined, parts)
 
-    def dimension(self, workshop: Workshop) -> int:
+    def dimension(self, workspace: Workspace) -> int:
         """Return the length of a feature."""
-        return workshop.backbone.dimension + (self.adapted.backbone.dimension if self.adapted else 0)
+        return workspace.backbone.dimension + (self.adapted.backbone.dimension if self.adapted else 0)
 
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,22 +68,22 @@ def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[n
     return join_features([frozen, adapted], [1.0, _ADAPTED_WEIGHT])
 
 
-def representations(workshop: Workshop, project_id: int) -> list[Representation]:
+def representations(workspace: Workspace, project_id: int) -> list[Representation]:
     """Return what a project can be represented by: frozen, and joined where a network is adapted to it."""
-    frozen = Representation(workshop.backbone.key, None)
+    frozen = Representation(workspace.backbone.key, None)
     try:
-        adapted = workshop.adapted(project_id)
+        adapted = workspace.adapted(project_id)
     except ClinicalError as error:
         logger.warning("Project %d goes on with frozen features: %s", project_id, error)
         return [frozen]
     if adapted is None:
         return [frozen]
-    return [frozen, Representation(f"{workshop.backbone.key}+{adapted.backbone.key}", adapted)]
+    return [frozen, Representation(f"{workspace.backbone.key}+{adapted.backbone.key}", adapted)]
 
 
-def adapted_rows(workshop: Workshop, adapted: Adapted, digests: Sequence[str]) -> list[NDArray[np.float32] | None]:
+def adapted_rows(workspace: Workspace, adapted: Adapted, digests: Sequence[str]) -> list[NDArray[np.float32] | None]:
     """Return the adapted feature of each image, made from its thumbnail where it is missing; ``None`` without one."""
-    thumbnails = workshop.thumbnails
+    thumbnails = workspace.thumbnails
     known = adapted.features.positions(digests)
     missing = thumbnails.positions(digest for digest in digests if digest not in known)
     waiting = list(missing)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.strategy.tasks import RankedTask
     from clinical_backend.workspace.finetuning_record import Finetuned
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["finetuned_in_use", "finetuned_probabilities", "with_finetuned_predictions"]
 
@@ -31,7 +31,7 @@ _QUEUE_SECONDS = 0.01
 """How long a round waits for each task of its queue, at most: what is left carries the head's prediction."""
 
 
-def finetuned_in_use(workshop: Workshop, project_id: int, classes: Iterable[str]) -> Finetuned | None:
+def finetuned_in_use(workspace: Workspace, project_id: int, classes: Iterable[str]) -> Finetuned | None:
     """Return the fine-tuned network that is to answer for a project; ``None`` where the head is.
 
     Parameters
@@ -41,9 +41,9 @@ def finetuned_in_use(workshop: Workshop, project_id: int, classes: Iterable[str]
         left out until the next fine-tuning.
     """
     try:
-        if workshop.settings_of(project_id).training != "finetune":
+        if workspace.settings_of(project_id).training != "finetune":
             return None
-        finetuned = workshop.finetuned(project_id)
+        finetuned = workspace.finetuned(project_id)
     except ClinicalError as error:
         logger.warning("Project %d goes on with the head: %s", project_id, error)
         return None
@@ -51,7 +51,7 @@ def finetuned_in_use(workshop: Workshop, project_id: int, classes: Iterable[str]
 
 
 def finetuned_probabilities(
-    workshop: Workshop, project_id: int, finetuned: Finetuned, requests: Sequence[ImageRequest], deadline: float
+    workspace: Workspace, project_id: int, finetuned: Finetuned, requests: Sequence[ImageRequest], deadline: float
 ) -> list[NDArray[np.float32] | None]:
     """Return class probabilities for each image; ``None`` where it cannot be read, or not before the deadline.
 
@@ -63,13 +63,13 @@ def finetuned_probabilities(
         By ``time.monotonic``.
     """
     tasks = [request.task_id for request in requests if request.task_id is not None]
-    images = workshop.stores.images.all(project_id, tasks)
+    images = workspace.stores.images.all(project_id, tasks)
     digests = [_digest(images, request) for request in requests]
     positions = finetuned.probabilities.positions(filter(None, digests))
     rows = dict(zip(positions, finetuned.probabilities.read(list(positions.values())), strict=True))
     found: list[NDArray[np.float32] | None] = [None if digest is None else rows.get(digest) for digest in digests]
     missing = [place for place, row in enumerate(found) if row is None]
-    fetched = embed_in_time(workshop.source, finetuned.embedder, (requests[place] for place in missing), deadline)
+    fetched = embed_in_time(workspace.source, finetuned.embedder, (requests[place] for place in missing), deadline)
     fresh: dict[str, NDArray[np.float32]] = {}
     for place, image in zip(missing, fetched, strict=False):
         if image is not None:
@@ -83,7 +83,7 @@ def finetuned_probabilities(
 
 
 def with_finetuned_predictions(
-    workshop: Workshop, project_id: int, head: Sequence[str], classes: Sequence[str], ranked: Sequence[RankedTask]
+    workspace: Workspace, project_id: int, head: Sequence[str], classes: Sequence[str], ranked: Sequence[RankedTask]
 ) -> tuple[list[RankedTask], str]:
     """Return a queue with the classes that the fine-tuned network gives, where there is one, and a note on it.
 
@@ -97,13 +97,13 @@ def with_finetuned_predictions(
     classes
         Those of the labeling config.
     """
-    finetuned = finetuned_in_use(workshop, project_id, head)
+    finetuned = finetuned_in_use(workspace, project_id, head)
     if finetuned is None or not ranked:
         return list(ranked), "head"
-    images = workshop.stores.images.all(project_id, [task.task_id for task in ranked])
+    images = workspace.stores.images.all(project_id, [task.task_id for task in ranked])
     requests = [ImageRequest(task.task_id, images[task.task_id].uri) for task in ranked]
     deadline = time.monotonic() + _QUEUE_SECONDS * len(ranked)
-    found = finetuned_probabilities(workshop, project_id, finetuned, requests, deadline)
+    found = finetuned_probabilities(workspace, project_id, finetuned, requests, deadline)
     queue, answered = [], 0
     for task, probabilities in zip(ranked, found, strict=True):
         best = None if probabilities is None else int(probabilities.argmax())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.leases import LeaseStore
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["leased_project"]
 
@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def leased_project(workshop: Workshop, project_id: int, *, seconds: float = 0.0) -> Iterator[None]:
+def leased_project(workspace: Workspace, project_id: int, *, seconds: float = 0.0) -> Iterator[None]:
     """Keep every other process from working at a project within the block.
 
     A thread gives signs of life, and stops if the work does not get on for STALL_TIMEOUT_SECONDS. A process that is
@@ -47,8 +47,8 @@ def leased_project(workshop: Workshop, project_id: int, *, seconds: float = 0.0)
     RoundAbandonedError
         From a write within the block, when the project was passed on.
     """
-    leases = workshop.stores.leases
-    token = _take(leases, project_id, seconds, workshop.settings.worker_timeout_seconds)
+    leases = workspace.stores.leases
+    token = _take(leases, project_id, seconds, workspace.settings.worker_timeout_seconds)
     if token is None:
         raise ProjectBusyError(
             f"Another process works at project {project_id}.", "Try again when `clinical status` shows its end."
@@ -56,7 +56,7 @@ def leased_project(workshop: Workshop, project_id: int, *, seconds: float = 0.0)
     note_progress()
     ended = threading.Event()
     heart = threading.Thread(
-        target=_beat, args=(leases, project_id, token, workshop.settings, ended), daemon=True, name="lease"
+        target=_beat, args=(leases, project_id, token, workspace.settings, ended), daemon=True, name="lease"
     )
     heart.start()
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.workspace.features import Representation
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["UNPUBLISHED_VERSION", "published_model"]
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def published_model(
-    workshop: Workshop, project_id: int, version: str
+    workspace: Workspace, project_id: int, version: str
 ) -> tuple[LinearClassifier | None, Representation | None]:
     """Return the model of a version, with the representation that it takes."""
-    folder = workshop.checkpoint_folder(project_id, version)
+    folder = workspace.checkpoint_folder(project_id, version)
     if not folder.is_dir():
         return None, None
     try:
@@ -34,7 +34,7 @@ def published_model(
     except ModelError as error:
         logger.error("Project %d predicts nothing until its next round: %s", project_id, error)
         return None, None
-    for representation in representations(workshop, project_id):
+    for representation in representations(workspace, project_id):
         if representation.key == metadata.backbone:
             return classifier, representation
     logger.warning("Project %d predicts nothing until its next round: the backbone was changed", project_id)

@@ -11,7 +11,7 @@ from clinical_backend.versions import installation_id, on_demand_version
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project
     from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["installation_of", "require_alone"]
 
@@ -24,7 +24,7 @@ def installation_of(stores: Stores, project_id: int) -> Installation:
     )
 
 
-def require_alone(workshop: Workshop, project_id: int) -> Project:
+def require_alone(workspace: Workspace, project_id: int) -> Project:
     """Make sure, by asking Label Studio now, that no other installation serves a project, and return the project.
 
     Raises
@@ -32,7 +32,7 @@ def require_alone(workshop: Workshop, project_id: int) -> Project:
     InstallationError
         When one does.
     """
-    project = workshop.client.project(project_id)
-    hooks = workshop.client.webhooks(project_id)
-    installation_of(workshop.stores, project_id).require_alone(project, hooks, workshop.settings.public_url)
+    project = workspace.client.project(project_id)
+    hooks = workspace.client.webhooks(project_id)
+    installation_of(workspace.stores, project_id).require_alone(project, hooks, workspace.settings.public_url)
     return project

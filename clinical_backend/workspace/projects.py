@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from clinical_backend.labelstudio.records import Project
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Enquiries", "find_project"]
 
@@ -66,14 +66,14 @@ class Enquiries:
 
     Parameters
     ----------
-    workshop
+    workspace
         Settings and state of the backend.
     taken_on
         Told of a project that is served from now on, and whether ``/setup`` was called for it.
     """
 
-    def __init__(self, workshop: Workshop, taken_on: Callable[[int, bool], None]) -> None:
-        self._workshop = workshop
+    def __init__(self, workspace: Workspace, taken_on: Callable[[int, bool], None]) -> None:
+        self._workspace = workspace
         self._taken_on = taken_on
         self._waiting: dict[int, _Question] = {}
         self._unmatched: dict[int, float] = {}
@@ -117,9 +117,9 @@ class Enquiries:
         ClinicalError
             When Label Studio does not answer, or the database fails.
         """
-        stores = self._workshop.stores
+        stores = self._workspace.stores
         known = stores.projects.get(project_id)
-        project = find_project(self._workshop, project_id)
+        project = find_project(self._workspace, project_id)
         if project is None:
             if known is not None:
                 logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
@@ -178,9 +178,9 @@ class Enquiries:
 
     def _options(self, project_id: int) -> dict[str, Any] | None:
         """Return the options in Label Studio's entry of this backend; ``None`` where there is none, or no object."""
-        address = self._workshop.settings.public_url
+        address = self._workspace.settings.public_url
         self._unmatched[project_id] = time.monotonic() + _UNMATCHED_SECONDS
-        entries = self._workshop.client.backends(project_id)
+        entries = self._workspace.client.backends(project_id)
         entry = next((entry for entry in entries if same_url(entry.url, address)), None)
         if entry is None:
             return None
@@ -192,10 +192,10 @@ class Enquiries:
             return None
 
     def _page(self, project_id: int) -> str:
-        return self._workshop.settings.page_of(project_id)
+        return self._workspace.settings.page_of(project_id)
 
 
-def find_project(workshop: Workshop, project_id: int) -> Project | None:
+def find_project(workspace: Workspace, project_id: int) -> Project | None:
     """Return a project, ``None`` if Label Studio has it not, or no more.
 
     Raises
@@ -204,10 +204,10 @@ def find_project(workshop: Workshop, project_id: int) -> Project | None:
         When it does not answer, or what answers is no Label Studio.
     """
     try:
-        return workshop.client.project(project_id)
+        return workspace.client.project(project_id)
     except LabelStudioRefusedError as error:
         if error.status != 404:
             raise
     # Something else may answer at a wrong address: it does not know the user, so nothing is forgotten for it.
-    workshop.client.whoami()
+    workspace.client.whoami()
     return None

@@ -10,7 +10,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.learner.backbones.embedding import content_key
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["recheck_images"]
 
@@ -31,7 +31,7 @@ _SLOW_SECONDS = 2.0
 _REST_SECONDS = 600.0
 
 
-def recheck_images(workshop: Workshop, project_id: int) -> int:
+def recheck_images(workspace: Workspace, project_id: int) -> int:
     """Look at the images of a project that were not looked at for longest, for a second, and note what was replaced.
 
     A host that answers slowly is left alone for ten minutes, and one that fails three times until the next look; what
@@ -42,9 +42,9 @@ def recheck_images(workshop: Workshop, project_id: int) -> int:
     int
         How many were replaced. A round is due then.
     """
-    days, images = workshop.settings.image_check_days, workshop.stores.images
+    days, images = workspace.settings.image_check_days, workspace.stores.images
     started = time.monotonic()
-    if not days or started < workshop.rests_until.get(project_id, 0.0):
+    if not days or started < workspace.rests_until.get(project_id, 0.0):
         return 0
     latest = time.time() - _EARLY * days * _DAY
     same: dict[int, str | None] = {}
@@ -55,7 +55,7 @@ def recheck_images(workshop: Workshop, project_id: int) -> int:
         if began - started > _SECONDS or len(failed) >= _FAILURES:
             break
         try:
-            found = workshop.watching_source.look(image.uri, image.task_id, mark)
+            found = workspace.watching_source.look(image.uri, image.task_id, mark)
         except ImageError as error:
             logger.debug("Project %d, task %d is not looked at again: %s", project_id, image.task_id, error)
             failed[image.task_id] = mark
@@ -63,12 +63,12 @@ def recheck_images(workshop: Workshop, project_id: int) -> int:
             changed = found.content is not None and content_key(found.content) != image.digest
             (replaced if changed else same)[image.task_id] = found.mark
         if time.monotonic() - began > _SLOW_SECONDS:
-            workshop.rests_until[project_id] = time.monotonic() + _REST_SECONDS
+            workspace.rests_until[project_id] = time.monotonic() + _REST_SECONDS
             break
     images.looked(project_id, same, at=time.time())
     images.looked(project_id, failed, at=latest + _AGAIN_SECONDS)
     images.replaced(project_id, replaced)
     if replaced:
         logger.warning("Project %d: the images of %d tasks were replaced", project_id, len(replaced))
-        workshop.stores.projects.request_round(project_id, "images were replaced")
+        workspace.stores.projects.request_round(project_id, "images were replaced")
     return len(replaced)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["Adapted", "Workshop"]
+__all__ = ["Adapted", "Workspace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Adapted:
     features: FeatureStore
 
 
-class Workshop(Tools):
+class Workspace(Tools):
     """What rounds and predictions work with.
 
     Parameters

@@ -17,7 +17,7 @@ from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_s
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 from tests.conftest import CACHE, label_config
 from tests.end_to_end.google_store import google_environment, google_store
 from tests.end_to_end.sub_path import below
@@ -60,17 +60,17 @@ def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, cl
     exemplar = next(task for task, name in demo.truth.items() if name == demo.rare)
     Reader(client).annotate(exemplar, {"diagnosis": [demo.rare], "exemplar": ["more like this"]})
     settings = load_settings(model_dir=tmp_path, label_studio_url=url, label_studio_api_key=server.account.token)
-    workshop = Workshop(settings, Database.in_folder(tmp_path))
-    workshop.stores.projects.register(project)
-    snapshot = synchronise(workshop.client, workshop.stores, settings, project)
+    workspace = Workspace(settings, Database.in_folder(tmp_path))
+    workspace.stores.projects.register(project)
+    snapshot = synchronise(workspace.client, workspace.stores, settings, project)
     assert (snapshot.target.exemplars, len(snapshot.pool)) == (1, 29)
-    requests = [ImageRequest(task, image.uri) for task, image in workshop.stores.images.all(project).items()]
-    assert {decode(content).size for _, content in workshop.source.fetch_many(requests)} == {(64, 64)}
+    requests = [ImageRequest(task, image.uri) for task, image in workspace.stores.images.all(project).items()]
+    assert {decode(content).size for _, content in workspace.source.fetch_many(requests)} == {(64, 64)}
     queue = snapshot.pool[:-6:-1]
     items = [QueueItem(task, [], queue_score(rank)) for rank, task in enumerate(queue)]
-    Publisher(workshop.client).publish(project, "round 1", items)
+    Publisher(workspace.client).publish(project, "round 1", items)
     assert Reader(client).next(project).id == queue[0]
-    workshop.stores.database.close()
+    workspace.stores.database.close()
     assert strays == []
 
 

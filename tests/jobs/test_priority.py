@@ -10,7 +10,7 @@ from clinical_backend.jobs import trainings
 from clinical_backend.jobs.priority import lines_of
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 
 
 def started(folder, *command, **options):
@@ -75,12 +75,12 @@ def test_lines_come_as_they_are_written_until_the_other_end_is_closed():
 @pytest.mark.parametrize("status", [-9, -15, 3])
 def test_a_training_that_was_killed_is_noted_with_what_killed_it(tmp_path, caplog, status):
     database = Database.in_folder(tmp_path)
-    workshop = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
-    workshop.stores.projects.register(1)
+    workspace = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    workspace.stores.projects.register(1)
     for kind in trainings._KINDS:
-        trainings.TrainingJobs(workshop)._tell(kind, 1, status)
+        trainings.TrainingJobs(workspace)._tell(kind, 1, status)
         assert f"`{kind.command}`" in caplog.text
-    noted = workshop.stores.projects.get(1).adaptation
+    noted = workspace.stores.projects.get(1).adaptation
     expected = {-9: "was killed (SIGKILL, as the system does where memory", -15: "was killed (SIGTERM)", 3: ""}[status]
     assert expected in (noted or "")
     assert (noted is None) == (status > 0)

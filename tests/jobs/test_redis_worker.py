@@ -13,7 +13,7 @@ from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_ke
 from clinical_backend.jobs.redis_runner import RedisRunner
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 from tests.jobs.test_local_runner import wait_for
 
 
@@ -29,15 +29,15 @@ def redis(redis_server):
 
 
 @pytest.fixture
-def workshop(settings):
+def workspace(settings):
     database = Database.in_folder(settings.model_dir)
-    yield Workshop(settings, database)
+    yield Workspace(settings, database)
     database.close()
 
 
 @pytest.fixture
-def stores(workshop):
-    return workshop.stores
+def stores(workspace):
+    return workspace.stores
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def attended(monkeypatch):
     return seen
 
 
-def work(workshop, redis):
+def work(workspace, redis):
     """Attend to all that is queued."""
     queue = round_queue(redis)
     for entry in redis.lrange(queue.key, 0, -1):
         redis.lrem(queue.key, 1, entry)
         project, look = read_hint(entry)
-        rq_worker.attend(workshop, redis, project, look=look)
+        rq_worker.attend(workspace, redis, project, look=look)
 
 
-def test_hints_fold_and_come_back_for_as_long_as_a_round_is_due(settings, redis, workshop, stores, attended):
+def test_hints_fold_and_come_back_for_as_long_as_a_round_is_due(settings, redis, workspace, stores, attended):
     runner = RedisRunner(settings, stores, redis)
     stores.projects.register(3)
     for _ in range(5):
@@ -66,7 +66,7 @@ def test_hints_fold_and_come_back_for_as_long_as_a_round_is_due(settings, redis,
     try:
         queue = round_queue(redis)
         wait_for(lambda: len(queue) == 2)  # one because it is due, one to compare it with Label Studio
-        work(workshop, redis)
+        work(workspace, redis)
         assert sorted(attended) == [(3, False), (3, True)]
         wait_for(lambda: len(queue) == 1)
         redis.flushdb()
@@ -85,14 +85,14 @@ def test_hints_that_no_worker_takes_do_not_pile_up(settings, redis, stores, monk
     assert len(round_queue(redis)) == 1
 
 
-def test_a_project_that_another_worker_is_at_is_left_to_it(redis, workshop, stores, attended):
+def test_a_project_that_another_worker_is_at_is_left_to_it(redis, workspace, stores, attended):
     stores.projects.register(3)
     redis.set(hint_key(3, look=False), b"1")
     with lease(redis, project_key(3), 60):
-        rq_worker.attend(workshop, redis, 3, look=False)
+        rq_worker.attend(workspace, redis, 3, look=False)
     assert attended == []
     assert not redis.exists(hint_key(3, look=False))
-    rq_worker.attend(workshop, redis, 3, look=False)
+    rq_worker.attend(workspace, redis, 3, look=False)
     assert attended == [(3, False)]
 
 
@@ -151,12 +151,12 @@ def test_whatever_else_stands_in_the_queue_is_no_hint(entry):
     assert read_hint(entry) is None
 
 
-def test_a_hint_of_a_project_that_is_none_of_ours_leaves_nothing(redis, workshop, stores):
+def test_a_hint_of_a_project_that_is_none_of_ours_leaves_nothing(redis, workspace, stores):
     stores.projects.register(3)
-    before = sorted(workshop.settings.model_dir.rglob("*"))
+    before = sorted(workspace.settings.model_dir.rglob("*"))
     for stranger in (4, 10**18):
-        rq_worker.attend(workshop, redis, stranger, look=True)
-    assert sorted(workshop.settings.model_dir.rglob("*")) == before
+        rq_worker.attend(workspace, redis, stranger, look=True)
+    assert sorted(workspace.settings.model_dir.rglob("*")) == before
     assert stores.projects.ids() == [3]
     assert not redis.keys("clinical:project:*")
 

@@ -12,7 +12,7 @@ from clinical_backend.jobs import trainings
 from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 from tests.jobs.test_local_runner import wait_for
 
 
@@ -36,10 +36,10 @@ def jobs(tmp_path, monkeypatch, due):
     monkeypatch.setattr(trainings, "_KINDS", kinds)
     monkeypatch.setattr(trainings, "_LOOK_SECONDS", 0.0)
     database = Database.in_folder(tmp_path)
-    workshop = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
-    workshop.stores.projects.register(1)
-    workshop.stores.projects.register(2)
-    made = TrainingJobs(workshop)
+    workspace = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    workspace.stores.projects.register(1)
+    workspace.stores.projects.register(2)
+    made = TrainingJobs(workspace)
     yield made
     made.stop()
     database.close()
@@ -101,8 +101,8 @@ def test_one_that_was_killed_with_the_worker_is_started_again(jobs, due, tmp_pat
 
 def test_one_that_falls_silent_is_ended_and_lets_its_project_go(jobs, due, tmp_path, monkeypatch, caplog):
     (tmp_path / "python").write_text(f"#!/bin/sh\necho begun > {tmp_path}/begun\nprintf .\nexec sleep 600\n")
-    settings = jobs._workshop.settings.model_copy(update={"worker_timeout_seconds": 1.0})
-    monkeypatch.setattr(jobs._workshop, "settings", settings)
+    settings = jobs._workspace.settings.model_copy(update={"worker_timeout_seconds": 1.0})
+    monkeypatch.setattr(jobs._workspace, "settings", settings)
     due.add(("finetune", 1))
     jobs.attend()
     process = jobs._running.process
@@ -133,7 +133,7 @@ def test_a_training_keeps_its_project_until_it_has_ended(jobs, due, tmp_path):
         yield True
         claims.remove(project_id)
 
-    claiming = TrainingJobs(jobs._workshop, claim)
+    claiming = TrainingJobs(jobs._workspace, claim)
     due.add(("adapt", 2))
     claiming.attend()
     assert claims == [2]
@@ -149,7 +149,7 @@ def test_a_training_that_another_machine_is_at_is_left_to_it(jobs, due, tmp_path
         yield False
 
     due.add(("adapt", 2))
-    claimed = TrainingJobs(jobs._workshop, claim)
+    claimed = TrainingJobs(jobs._workspace, claim)
     claimed.attend()
     assert claimed._running is None
     assert begun(tmp_path) == []

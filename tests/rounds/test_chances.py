@@ -150,20 +150,20 @@ def test_a_reason_has_a_share_only_where_a_chance_is_known_and_none_for_an_audit
     assert "%" not in reason_of(audit)
 
 
-def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_keeps_them(workshop):
+def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_keeps_them(workspace):
     red = range(1, 19)
     studio = FakeLabelStudio({n: picture(200 + n if n in red else n // 4, blue=n) for n in range(1, 121)})
-    workshop.__dict__["client"] = studio
+    workspace.__dict__["client"] = studio
     settings = {"queue_size": 20, "audit_share": 0.1, "rare_classes": ("red",), "backend_url": "http://backend"}
-    workshop.settings = workshop.settings.model_copy(update=settings)
+    workspace.settings = workspace.settings.model_copy(update=settings)
 
     def run(*tasks):
         for task in tasks:
             studio.annotate(task, "red" if task in red else "dark")
-        workshop.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workshop, 1, look=False)
-        latest = workshop.stores.rounds.latest(1)
-        return latest, workshop.stores.rounds.queue(latest.id)
+        workspace.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workspace, 1, look=False)
+        latest = workspace.stores.rounds.latest(1)
+        return latest, workspace.stores.rounds.queue(latest.id)
 
     first, queue = run(*range(1, 11), *range(101, 121))
     assert {task.chance for task in queue} == {None}
@@ -172,8 +172,8 @@ def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_ke
     assert all(0 < task.chance_low <= task.chance <= task.chance_high < 1 for task in queue)
     assert "labels of queues" in second.report["chances"]
     run(queue[0].task_id)
-    row = roll_back(workshop, 1, second.number)
-    again = {task.task_id: task for task in workshop.stores.rounds.queue(row.id)}
+    row = roll_back(workspace, 1, second.number)
+    again = {task.task_id: task for task in workspace.stores.rounds.queue(row.id)}
     assert len(again) == 19
     for task in queue[1:]:
         kept = again[task.task_id]

@@ -31,35 +31,35 @@ WRITES = {
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     """Return a Label Studio with a connected project, whose first queue is published."""
     made = FakeLabelStudio({number: picture(number) for number in range(1, 13)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
-    reconcile(workshop, 1, look=True)
-    assert Drift.of(row(workshop)).wired
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
+    reconcile(workspace, 1, look=True)
+    assert Drift.of(row(workspace)).wired
     made.calls.clear()
     return made
 
 
-def row(workshop):
-    return workshop.stores.projects.get(1)
+def row(workspace):
+    return workspace.stores.projects.get(1)
 
 
-def latest(workshop):
-    return workshop.stores.rounds.latest(1)
+def latest(workspace):
+    return workspace.stores.rounds.latest(1)
 
 
-def look(workshop):
-    reconcile(workshop, 1, look=True)
+def look(workspace):
+    reconcile(workspace, 1, look=True)
 
 
-def asked(workshop):
-    return [question.name for question in open_questions(workshop, 1) if question.kind is Kind.CHANGED]
+def asked(workspace):
+    return [question.name for question in open_questions(workspace, 1) if question.kind is Kind.CHANGED]
 
 
-def told(workshop):
-    return [detail for _, detail in Drift.of(row(workshop)).told]
+def told(workspace):
+    return [detail for _, detail in Drift.of(row(workspace)).told]
 
 
 def theirs(studio, version="their-model"):
@@ -72,20 +72,20 @@ def written(studio):
     return WRITES.intersection(studio.calls)
 
 
-def test_what_is_as_it_was_set_is_left_in_peace(workshop, studio):
-    look(workshop)
+def test_what_is_as_it_was_set_is_left_in_peace(workspace, studio):
+    look(workspace)
     assert written(studio) == set()
-    assert (asked(workshop), latest(workshop).number) == ([], 1)
+    assert (asked(workspace), latest(workspace).number) == ([], 1)
 
 
 @pytest.mark.parametrize("version", ["", "Clinical", "clinical-7-abcdef-place-in-queue"])
-def test_a_model_version_that_names_no_queue_is_put_right_and_said(workshop, studio, version):
+def test_a_model_version_that_names_no_queue_is_put_right_and_said(workspace, studio, version):
     published = studio.model_version
     studio.model_version = version
-    look(workshop)
-    assert (studio.model_version, latest(workshop).number) == (published, 1)
-    assert any(version in detail and published in detail for detail in told(workshop))
-    assert asked(workshop) == []
+    look(workspace)
+    assert (studio.model_version, latest(workspace).number) == (published, 1)
+    assert any(version in detail and published in detail for detail in told(workspace))
+    assert asked(workspace) == []
 
 
 @pytest.mark.parametrize(
@@ -98,41 +98,41 @@ def test_a_model_version_that_names_no_queue_is_put_right_and_said(workshop, stu
     ],
     ids=["deleted", "off", "some events", "another login"],
 )
-def test_a_webhook_of_ours_is_put_right_and_said(workshop, studio, change):
+def test_a_webhook_of_ours_is_put_right_and_said(workspace, studio, change):
     change(studio)
-    look(workshop)
+    look(workspace)
     (hook,) = studio.webhooks(1)
     assert (hook.url, hook.is_active, hook.send_for_all_actions) == (HOOK, True, True)
-    assert hook.headers == {HEADER: installation_of(workshop.stores, 1).id}
-    assert any(HOOK in detail for detail in told(workshop))
+    assert hook.headers == {HEADER: installation_of(workspace.stores, 1).id}
+    assert any(HOOK in detail for detail in told(workspace))
 
 
 @pytest.mark.parametrize("kept", [0, 3])
-def test_a_queue_of_which_predictions_are_gone_is_published_anew(workshop, studio, kept):
+def test_a_queue_of_which_predictions_are_gone_is_published_anew(workspace, studio, kept):
     del studio.predictions[studio.model_version][kept:]
     before = studio.model_version
-    look(workshop)
-    assert latest(workshop).request == "the queue was incomplete in Label Studio"
-    assert studio.model_version == latest(workshop).version != before
+    look(workspace)
+    assert latest(workspace).request == "the queue was incomplete in Label Studio"
+    assert studio.model_version == latest(workspace).version != before
     assert len(studio.queue()) == 5
 
 
-def test_an_older_project_that_was_restored_gets_the_queue_anew_and_questions(workshop, studio):
+def test_an_older_project_that_was_restored_gets_the_queue_anew_and_questions(workspace, studio):
     studio.predictions, studio.model_version, studio.sampling = {}, "", "Sequential sampling"
-    look(workshop)
+    look(workspace)
     assert len(studio.queue()) == 5
-    assert asked(workshop) == [Place.SAMPLING]
+    assert asked(workspace) == [Place.SAMPLING]
 
 
-def test_tasks_that_were_deleted_are_not_missed_in_the_queue(workshop, studio):
+def test_tasks_that_were_deleted_are_not_missed_in_the_queue(workspace, studio):
     gone = studio.queue()[0]
     del studio.uris[gone]
     queue = studio.predictions[studio.model_version]
     queue[:] = [item for item in queue if item["task"] != gone]
-    look(workshop)
-    assert latest(workshop).request == "tasks were added or deleted"
-    look(workshop)
-    assert latest(workshop).number == 2
+    look(workspace)
+    assert latest(workspace).request == "tasks were added or deleted"
+    look(workspace)
+    assert latest(workspace).number == 2
 
 
 @pytest.mark.parametrize(
@@ -143,151 +143,155 @@ def test_tasks_that_were_deleted_are_not_missed_in_the_queue(workshop, studio):
     ],
 )
 def test_a_setting_that_a_person_may_have_chosen_is_asked_about_and_not_fought(
-    workshop, studio, name, value, place, wanted
+    workspace, studio, name, value, place, wanted
 ):
     setattr(studio, name, value)
-    workshop.stores.projects.change(1, wiring_due=True)  # as after each call of /setup
-    look(workshop)
-    assert (asked(workshop), getattr(studio, name), told(workshop)[1:]) == ([place], value, [])
-    assert answer_drift(workshop.stores, 1, place, put_back=False)
-    look(workshop)
-    assert (asked(workshop), getattr(studio, name)) == ([], value)
-    assert Drift.of(row(workshop)).left == {place: studio_word(place, value)}
-    assert answer_drift(workshop.stores, 1, place, put_back=True)
-    look(workshop)
-    assert (asked(workshop), getattr(studio, name), Drift.of(row(workshop)).left) == ([], wanted, {})
-    assert not answer_drift(workshop.stores, 1, place, put_back=False)
+    workspace.stores.projects.change(1, wiring_due=True)  # as after each call of /setup
+    look(workspace)
+    assert (asked(workspace), getattr(studio, name), told(workspace)[1:]) == ([place], value, [])
+    assert answer_drift(workspace.stores, 1, place, put_back=False)
+    look(workspace)
+    assert (asked(workspace), getattr(studio, name)) == ([], value)
+    assert Drift.of(row(workspace)).left == {place: studio_word(place, value)}
+    assert answer_drift(workspace.stores, 1, place, put_back=True)
+    look(workspace)
+    assert (asked(workspace), getattr(studio, name), Drift.of(row(workspace)).left) == ([], wanted, {})
+    assert not answer_drift(workspace.stores, 1, place, put_back=False)
 
 
 def studio_word(place, value):
     return value if place is Place.SAMPLING else "hidden"
 
 
-def test_another_choice_than_the_one_that_was_left_is_asked_about_anew(workshop, studio):
+def test_another_choice_than_the_one_that_was_left_is_asked_about_anew(workspace, studio):
     studio.sampling = "Sequential sampling"
-    look(workshop)
-    answer_drift(workshop.stores, 1, Place.SAMPLING, put_back=False)
+    look(workspace)
+    answer_drift(workspace.stores, 1, Place.SAMPLING, put_back=False)
     studio.sampling = "Uniform sampling"
-    look(workshop)
-    assert asked(workshop) == [Place.SAMPLING]
+    look(workspace)
+    assert asked(workspace) == [Place.SAMPLING]
     studio.sampling = SAMPLING
-    look(workshop)
-    assert asked(workshop) == []
-    assert Drift.of(row(workshop)).left == {}
+    look(workspace)
+    assert asked(workspace) == []
+    assert Drift.of(row(workspace)).left == {}
 
 
-def test_rounds_rest_while_a_person_lets_readers_follow_another_model(workshop, studio):
+def test_rounds_rest_while_a_person_lets_readers_follow_another_model(workspace, studio):
     published = studio.model_version
     theirs(studio)
-    look(workshop)
-    workshop.stores.projects.request_round(1, "test")
-    look(workshop)
-    assert (asked(workshop), studio.model_version, latest(workshop).number) == ([Place.MODEL_VERSION], "their-model", 1)
-    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=False)
-    look(workshop)
-    assert (asked(workshop), latest(workshop).number, row(workshop).problem) == ([], 1, None)
-    assert "their-model" in rests(row(workshop))
-    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
-    look(workshop)
-    assert rests(row(workshop)) is None
-    assert studio.model_version == latest(workshop).version != published
+    look(workspace)
+    workspace.stores.projects.request_round(1, "test")
+    look(workspace)
+    assert (asked(workspace), studio.model_version, latest(workspace).number) == (
+        [Place.MODEL_VERSION],
+        "their-model",
+        1,
+    )
+    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=False)
+    look(workspace)
+    assert (asked(workspace), latest(workspace).number, row(workspace).problem) == ([], 1, None)
+    assert "their-model" in rests(row(workspace))
+    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workspace)
+    assert rests(row(workspace)) is None
+    assert studio.model_version == latest(workspace).version != published
     assert "their-model" in studio.predictions
 
 
-def test_a_queue_that_is_gone_is_published_anew_when_the_lead_wants_it_back(workshop, studio):
+def test_a_queue_that_is_gone_is_published_anew_when_the_lead_wants_it_back(workspace, studio):
     theirs(studio)
-    del studio.predictions[row(workshop).published_version]
-    look(workshop)
-    assert (asked(workshop), studio.model_version) == ([Place.MODEL_VERSION], "their-model")
-    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
-    look(workshop)
-    assert (studio.model_version, len(studio.queue())) == (latest(workshop).version, 5)
+    del studio.predictions[row(workspace).published_version]
+    look(workspace)
+    assert (asked(workspace), studio.model_version) == ([Place.MODEL_VERSION], "their-model")
+    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workspace)
+    assert (studio.model_version, len(studio.queue())) == (latest(workspace).version, 5)
 
 
-def test_another_model_that_was_chosen_while_a_round_ran_is_not_switched_away_from(workshop, studio):
-    workshop.stores.projects.request_round(1, "test")
+def test_another_model_that_was_chosen_while_a_round_ran_is_not_switched_away_from(workspace, studio):
+    workspace.stores.projects.request_round(1, "test")
     studio.meanwhile["annotated_tasks"] = lambda: theirs(studio)
-    reconcile(workshop, 1, look=False)
+    reconcile(workspace, 1, look=False)
     assert studio.model_version == "their-model"
-    assert (latest(workshop).state, row(workshop).failures) == (RoundState.FAILED, 0)
-    assert asked(workshop) == [Place.MODEL_VERSION]
-    assert row(workshop).request == "test"
+    assert (latest(workspace).state, row(workspace).failures) == (RoundState.FAILED, 0)
+    assert asked(workspace) == [Place.MODEL_VERSION]
+    assert row(workspace).request == "test"
 
 
-def test_a_backend_that_was_removed_is_asked_about_and_entered_again_when_wanted(workshop, studio):
+def test_a_backend_that_was_removed_is_asked_about_and_entered_again_when_wanted(workspace, studio):
     studio.entries.clear()
-    look(workshop)
-    assert (asked(workshop), studio.entries) == ([Place.ENTRY], [])
-    reconcile(workshop, 1, look=False)
-    assert asked(workshop) == [Place.ENTRY]
-    answer_drift(workshop.stores, 1, Place.ENTRY, put_back=True)
-    look(workshop)
-    assert (asked(workshop), studio.entries) == ([], ["http://backend"])
+    look(workspace)
+    assert (asked(workspace), studio.entries) == ([Place.ENTRY], [])
+    reconcile(workspace, 1, look=False)
+    assert asked(workspace) == [Place.ENTRY]
+    answer_drift(workspace.stores, 1, Place.ENTRY, put_back=True)
+    look(workspace)
+    assert (asked(workspace), studio.entries) == ([], ["http://backend"])
 
 
-def test_a_project_that_was_disconnected_is_left_so_and_rests_when_that_is_meant(workshop, studio):
+def test_a_project_that_was_disconnected_is_left_so_and_rests_when_that_is_meant(workspace, studio):
     studio.entries.clear()
     studio.hooks.clear()
-    workshop.stores.projects.change(1, wiring_due=True)
-    look(workshop)
-    reconcile(workshop, 1, look=False)
-    assert (asked(workshop), studio.hooks, studio.entries) == ([Place.CONNECTION], [], [])
-    answer_drift(workshop.stores, 1, Place.CONNECTION, put_back=False)
-    workshop.stores.projects.request_round(1, "test")
-    look(workshop)
-    assert latest(workshop).number == 1
-    answer_drift(workshop.stores, 1, Place.CONNECTION, put_back=True)
-    look(workshop)
+    workspace.stores.projects.change(1, wiring_due=True)
+    look(workspace)
+    reconcile(workspace, 1, look=False)
+    assert (asked(workspace), studio.hooks, studio.entries) == ([Place.CONNECTION], [], [])
+    answer_drift(workspace.stores, 1, Place.CONNECTION, put_back=False)
+    workspace.stores.projects.request_round(1, "test")
+    look(workspace)
+    assert latest(workspace).number == 1
+    answer_drift(workspace.stores, 1, Place.CONNECTION, put_back=True)
+    look(workspace)
     assert (studio.hooks, studio.entries) == ([HOOK], ["http://backend"])
 
 
-def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workshop, studio):
+def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workspace, studio):
     published = studio.model_version
     for _ in range(3):
         studio.model_version = ""
-        look(workshop)
+        look(workspace)
         assert studio.model_version == published
     studio.model_version = ""
-    look(workshop)
-    look(workshop)
-    assert (studio.model_version, asked(workshop)) == ("", [Place.MODEL_VERSION])
-    assert "3 times" in open_questions(workshop, 1)[0].evidence
-    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
-    look(workshop)
-    assert (studio.model_version, asked(workshop)) == (published, [])
+    look(workspace)
+    look(workspace)
+    assert (studio.model_version, asked(workspace)) == ("", [Place.MODEL_VERSION])
+    assert "3 times" in open_questions(workspace, 1)[0].evidence
+    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workspace)
+    assert (studio.model_version, asked(workspace)) == (published, [])
 
 
-def test_a_repair_that_is_refused_is_said_and_keeps_no_round_away(workshop, studio):
+def test_a_repair_that_is_refused_is_said_and_keeps_no_round_away(workspace, studio):
     studio.hooks.clear()
     studio.faults["create_webhook"] = LabelStudioRefusedError("It is blocked.", "Allow it.", status=403)
     studio.annotate(1, "red", exemplar=True)
-    look(workshop)
-    assert latest(workshop).request == "the exemplars changed"
-    assert "It is blocked" in row(workshop).problem
+    look(workspace)
+    assert latest(workspace).request == "the exemplars changed"
+    assert "It is blocked" in row(workspace).problem
     studio.faults.clear()
-    look(workshop)
-    assert (row(workshop).problem, studio.hooks) == (None, [HOOK])
+    look(workspace)
+    assert (row(workspace).problem, studio.hooks) == (None, [HOOK])
 
 
 @pytest.mark.parametrize("every", [60.0, 3600.0])
-def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(workshop, studio, every):
-    workshop.settings = workshop.settings.model_copy(update={"reconcile_seconds": every})
+def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(workspace, studio, every):
+    workspace.settings = workspace.settings.model_copy(update={"reconcile_seconds": every})
     theirs(studio)
-    workshop.stores.projects.request_round(1, "test")
-    look(workshop)
-    assert workshop.stores.projects.due() == []
-    answer_drift(workshop.stores, 1, Place.MODEL_VERSION, put_back=True)
-    look(workshop)
-    assert latest(workshop).request == "test"
+    workspace.stores.projects.request_round(1, "test")
+    look(workspace)
+    assert workspace.stores.projects.due() == []
+    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    look(workspace)
+    assert latest(workspace).request == "test"
 
 
-def test_connecting_by_command_asks_for_no_earlier_answer(workshop, studio):
+def test_connecting_by_command_asks_for_no_earlier_answer(workspace, studio):
     studio.sampling = "Sequential sampling"
-    look(workshop)
-    answer_drift(workshop.stores, 1, Place.SAMPLING, put_back=False)
-    forget_answers(workshop.stores, 1)
-    look(workshop)
-    assert asked(workshop) == [Place.SAMPLING]
+    look(workspace)
+    answer_drift(workspace.stores, 1, Place.SAMPLING, put_back=False)
+    forget_answers(workspace.stores, 1)
+    look(workspace)
+    assert asked(workspace) == [Place.SAMPLING]
 
 
 # Two installations
@@ -299,53 +303,53 @@ def other_connected(studio, *, first):
     studio.hook_fields[OTHER] = {"headers": {HEADER: "0ther000"}}
 
 
-def test_beside_another_installation_that_was_there_first_nothing_is_changed(workshop, studio):
+def test_beside_another_installation_that_was_there_first_nothing_is_changed(workspace, studio):
     other_connected(studio, first=True)
     studio.model_version = "clinical-9-abcdef-by-00000000-place-in-queue"
     studio.predictions[studio.model_version] = []
-    workshop.stores.projects.request_round(1, "test")
-    look(workshop)
-    reconcile(workshop, 1, look=False)
-    assert (written(studio), latest(workshop).number) == (set(), 1)
-    assert OTHER in row(workshop).problem
-    assert "--take-over" in row(workshop).standing_back
+    workspace.stores.projects.request_round(1, "test")
+    look(workspace)
+    reconcile(workspace, 1, look=False)
+    assert (written(studio), latest(workspace).number) == (set(), 1)
+    assert OTHER in row(workspace).problem
+    assert "--take-over" in row(workspace).standing_back
     studio.hooks.remove(OTHER)
-    look(workshop)
-    assert (row(workshop).standing_back, row(workshop).problem) == (None, None)
-    assert studio.model_version == latest(workshop).version
+    look(workspace)
+    assert (row(workspace).standing_back, row(workspace).problem) == (None, None)
+    assert studio.model_version == latest(workspace).version
 
 
-def test_the_installation_that_was_there_first_goes_on(workshop, studio):
+def test_the_installation_that_was_there_first_goes_on(workspace, studio):
     other_connected(studio, first=False)
-    workshop.stores.projects.request_round(1, "test")
-    look(workshop)
-    assert (row(workshop).standing_back, latest(workshop).number) == (None, 2)
+    workspace.stores.projects.request_round(1, "test")
+    look(workspace)
+    assert (row(workspace).standing_back, latest(workspace).number) == (None, 2)
 
 
 @pytest.mark.parametrize("act", ["round", "rollback"])
-def test_an_installation_that_took_over_meanwhile_is_seen_before_a_queue_is_published(workshop, studio, act):
-    workshop.stores.projects.request_round(1, "test")
-    reconcile(workshop, 1, look=False)
+def test_an_installation_that_took_over_meanwhile_is_seen_before_a_queue_is_published(workspace, studio, act):
+    workspace.stores.projects.request_round(1, "test")
+    reconcile(workspace, 1, look=False)
     version, predictions = studio.model_version, dict(studio.predictions)
     studio.meanwhile["annotated_tasks"] = lambda: other_connected(studio, first=True)
     studio.calls.clear()
     if act == "round":
-        workshop.stores.projects.request_round(1, "test")
-        reconcile(workshop, 1, look=False)
-        assert OTHER in row(workshop).standing_back
+        workspace.stores.projects.request_round(1, "test")
+        reconcile(workspace, 1, look=False)
+        assert OTHER in row(workspace).standing_back
     else:
         with pytest.raises(Exception, match="another installation"):
-            roll_back(workshop, 1, 1)
+            roll_back(workspace, 1, 1)
     assert (studio.model_version, studio.predictions, written(studio)) == (version, predictions, set())
 
 
-def test_a_restored_database_goes_on_though_it_does_not_know_the_queue_that_is_served(workshop, studio):
-    newer = f"clinical-9-abcdef-by-{installation_of(workshop.stores, 1).id}-place-in-queue"
+def test_a_restored_database_goes_on_though_it_does_not_know_the_queue_that_is_served(workspace, studio):
+    newer = f"clinical-9-abcdef-by-{installation_of(workspace.stores, 1).id}-place-in-queue"
     studio.predictions = {newer: studio.predictions.pop(studio.model_version)}
     studio.model_version = newer
-    look(workshop)
-    assert row(workshop).standing_back is None
-    assert studio.model_version == latest(workshop).version != newer
+    look(workspace)
+    assert row(workspace).standing_back is None
+    assert studio.model_version == latest(workspace).version != newer
     assert newer in studio.predictions
 
 
@@ -359,15 +363,15 @@ def test_a_restored_database_goes_on_though_it_does_not_know_the_queue_that_is_s
     ids=["of an earlier release", "of one that was disconnected", "of another model"],
 )
 def test_a_queue_that_nobody_lays_claim_to_is_taken_over_where_its_installation_is_surely_gone(
-    workshop, studio, version, stands_back
+    workspace, studio, version, stands_back
 ):
     studio.hook_fields.clear()
     theirs(studio, version)
-    look(workshop)
-    assert (row(workshop).standing_back is not None) == stands_back
+    look(workspace)
+    assert (row(workspace).standing_back is not None) == stands_back
     assert version in studio.predictions
 
 
-def test_a_queue_names_the_installation_that_published_it(workshop, studio):
-    assert author_of(studio.model_version) == installation_of(workshop.stores, 1).id
+def test_a_queue_names_the_installation_that_published_it(workspace, studio):
+    assert author_of(studio.model_version) == installation_of(workspace.stores, 1).id
     assert [author_of(version) for version in ("their-model", "clinical-0", "clinical-3-abc")] == [None, None, ""]

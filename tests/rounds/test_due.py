@@ -37,10 +37,10 @@ FATES = {
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     made = FakeLabelStudio({number: picture(200 + number if number < 7 else number) for number in range(1, 31)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 10, "start_training_each_n_updates": 2, "backend_url": "http://backend"}
     )
     return made
@@ -48,9 +48,9 @@ def studio(workshop):
 
 @pytest.mark.parametrize("meanwhile", [False, True], ids=["rounds after", "rounds in between"])
 @pytest.mark.parametrize("events", FATES.values(), ids=FATES)
-def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workshop, studio, events, meanwhile):
-    backend = Backend(workshop.settings, workshop.stores.database, Wakes())
-    reconcile(workshop, 1, look=True)
+def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workspace, studio, events, meanwhile):
+    backend = Backend(workspace.settings, workspace.stores.database, Wakes())
+    reconcile(workspace, 1, look=True)
     studio.annotate(1, "red", exemplar=True)
     studio.annotate(2, "dark")  # corrected, from red
     studio.uris[31] = picture(90)  # and the annotation of task 3 was deleted again
@@ -58,9 +58,9 @@ def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workshop, st
     for event in events:
         backend.receive(WebhookRequest.model_validate(event))
         if meanwhile:
-            look(workshop, look=False)
-    look(workshop, look=True)
-    stores = workshop.stores
+            look(workspace, look=False)
+    look(workspace, look=True)
+    stores = workspace.stores
     labels = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(1).items()}
     assert labels == {1: ("red", 1), 2: ("dark", 0)}
     assert set(stores.images.all(1)) == set(studio.uris)
@@ -72,6 +72,6 @@ def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workshop, st
     assert not set(studio.queue()) & {1, 2, 4}
 
 
-def look(workshop, *, look):
-    workshop.stores.projects.change(1, not_before=0.0)
-    reconcile(workshop, 1, look=look)
+def look(workspace, *, look):
+    workspace.stores.projects.change(1, not_before=0.0)
+    reconcile(workspace, 1, look=look)

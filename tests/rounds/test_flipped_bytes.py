@@ -18,27 +18,27 @@ RED = range(1, 13)
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     made = FakeLabelStudio({n: picture(180 + n if n in RED else n, blue=n) for n in range(1, 61)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 20, "rare_classes": ("red",), "backend_url": "http://backend"}
     )
     for task in [*range(1, 8), *range(41, 56)]:
         made.annotate(task, "red" if task in RED else "dark")
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=False)
-    assert workshop.stores.projects.get(1).problem is None
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workspace, 1, look=False)
+    assert workspace.stores.projects.get(1).problem is None
     return made
 
 
-def seen(workshop, studio):
+def seen(workspace, studio):
     """Return features of all tasks, their thumbnails, and what is predicted of them."""
     prediction._load.cache_clear()  # as in another process
-    found = features_of(workshop.stores, workshop.features, 1, studio.uris)
-    small = features_of(workshop.stores, workshop.thumbnails, 1, studio.uris)
+    found = features_of(workspace.stores, workspace.features, 1, studio.uris)
+    small = features_of(workspace.stores, workspace.thumbnails, 1, studio.uris)
     tasks = [PredictTask(id=n, data={"image": uri}, predictions=[{}]) for n, uri in studio.uris.items()]
-    predicted = [each.result for each in predict(workshop, 1, studio.config, tasks)]
+    predicted = [each.result for each in predict(workspace, 1, studio.config, tasks)]
     return found, small, predicted
 
 
@@ -49,8 +49,8 @@ def same(left, right):
     )
 
 
-def kept_files(workshop):
-    folder = workshop.settings.model_dir
+def kept_files(workspace):
+    folder = workspace.settings.model_dir
     every = sorted(path for name in ("features", "checkpoints") for path in (folder / name).rglob("*"))
     return [path for path in every if path.is_file() and path.stat().st_size]
 
@@ -75,15 +75,15 @@ def damage(path, draw):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damage_in_any_file_is_never_silent_and_is_made_good_by_the_next_look(workshop, studio, caplog, seed):
+def test_damage_in_any_file_is_never_silent_and_is_made_good_by_the_next_look(workspace, studio, caplog, seed):
     draw = random.Random(seed)
-    found, small, predicted = seen(workshop, studio)
+    found, small, predicted = seen(workspace, studio)
     assert len(found) == len(small) == len(studio.uris)
-    for number in range(len(kept_files(workshop))):
-        done = damage(kept_files(workshop)[number], draw)
+    for number in range(len(kept_files(workspace))):
+        done = damage(kept_files(workspace)[number], draw)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            after, after_small, predicted_after = seen(workshop, studio)
+            after, after_small, predicted_after = seen(workspace, studio)
         # What can still be read is what it was; a class is the one that it was, or there is none.
         for before, now in ((found, after), (small, after_small)):
             place = {task: row for row, task in enumerate(before.tasks.tolist())}
@@ -91,22 +91,22 @@ def test_damage_in_any_file_is_never_silent_and_is_made_good_by_the_next_look(wo
         assert all(now in ([], before) for before, now in zip(predicted, predicted_after, strict=True)), done
         untouched = same((found, small), (after, after_small)) and predicted == predicted_after
         assert untouched or caplog.text or "gone" in done or "cut" in done, done
-        reconcile(workshop, 1, look=True)
-        workshop.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workshop, 1, look=True)
-        assert workshop.stores.projects.get(1).problem is None, done
-        whole = seen(workshop, studio)
+        reconcile(workspace, 1, look=True)
+        workspace.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workspace, 1, look=True)
+        assert workspace.stores.projects.get(1).problem is None, done
+        whole = seen(workspace, studio)
         assert same((found, small), whole[:2]), done
         assert all(whole[2]), done
 
 
-def test_a_damaged_model_of_the_published_queue_makes_a_round_due(workshop, studio):
-    version = workshop.stores.projects.get(1).published_version
-    (file,) = workshop.checkpoint_folder(1, version).glob("*.safetensors")
+def test_a_damaged_model_of_the_published_queue_makes_a_round_due(workspace, studio):
+    version = workspace.stores.projects.get(1).published_version
+    (file,) = workspace.checkpoint_folder(1, version).glob("*.safetensors")
     damage(file, random.Random(1))
-    reconcile(workshop, 1, look=True)
-    row = workshop.stores.rounds.published(1)
+    reconcile(workspace, 1, look=True)
+    row = workspace.stores.rounds.published(1)
     assert row.request == "the model of the published queue was lost or changed on disk"
-    assert all(seen(workshop, studio)[2])
-    reconcile(workshop, 1, look=True)
-    assert workshop.stores.rounds.published(1).id == row.id
+    assert all(seen(workspace, studio)[2])
+    reconcile(workspace, 1, look=True)
+    assert workspace.stores.rounds.published(1).id == row.id

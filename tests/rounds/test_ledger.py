@@ -87,8 +87,8 @@ def entered(stores, labels):
     return {row.task_id: row for row in rows}
 
 
-def test_draws_outlive_later_queues_and_corrected_classes(workshop):
-    stores = workshop.stores
+def test_draws_outlive_later_queues_and_corrected_classes(workspace):
+    stores = workspace.stores
     publish(stores, {1: Draw.TARGET, 2: Draw.AUDIT, 3: Draw.AUDIT}, 100.0)
     answers = {1: read(110.0), 2: read(160.0), 4: read(120.0)}
     publish(stores, {3: Draw.TARGET, 5: Draw.AUDIT}, 150.0)
@@ -105,8 +105,8 @@ def test_draws_outlive_later_queues_and_corrected_classes(workshop):
     assert {task: (row.draw, row.round_number, row.label) for task, row in rows.items()} == {2: (Draw.AUDIT, 1, "a")}
 
 
-def test_a_task_that_is_answered_anew_after_its_answer_was_deleted_counts_for_the_queue_of_now(workshop):
-    stores = workshop.stores
+def test_a_task_that_is_answered_anew_after_its_answer_was_deleted_counts_for_the_queue_of_now(workspace):
+    stores = workspace.stores
     publish(stores, {1: Draw.TARGET}, 100.0)
     entered(stores, Labels(classes={1: "a"}, first_answers={1: read(110.0)}))
     number = publish(stores, {1: Draw.AUDIT}, 200.0)
@@ -114,8 +114,8 @@ def test_a_task_that_is_answered_anew_after_its_answer_was_deleted_counts_for_th
     assert (row.draw, row.round_number, row.labelled_at) == (Draw.AUDIT, number, 210.0)
 
 
-def test_an_answer_without_a_time_is_of_now(workshop):
-    stores = workshop.stores
+def test_an_answer_without_a_time_is_of_now(workspace):
+    stores = workspace.stores
     publish(stores, {1: Draw.TARGET}, 100.0)
     before = time.time()
     row = entered(stores, Labels(classes={1: "a"}, first_answers={1: Answered(Source.READER, readings=1)}))[1]

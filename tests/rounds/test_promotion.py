@@ -24,11 +24,11 @@ RED = range(1, 19)
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     """Return a Label Studio with 18 red images and 102 dark ones, of which 10 and 20 are labelled."""
     made = FakeLabelStudio({n: picture(200 + n if n in RED else n // 4, blue=n) for n in range(1, 121)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 20, "audit_share": 0.0, "rare_classes": ("red",), "backend_url": "http://backend"}
     )
     for task in [*range(1, 11), *range(101, 121)]:
@@ -40,11 +40,11 @@ def task_of(number):
     return PredictTask(id=number, data={"image": picture(222, blue=9)})
 
 
-def run(workshop):
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=False)
-    assert workshop.stores.projects.get(1).problem is None
-    return workshop.stores.rounds.latest(1)
+def run(workspace):
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workspace, 1, look=False)
+    assert workspace.stores.projects.get(1).problem is None
+    return workspace.stores.rounds.latest(1)
 
 
 def scramble(monkeypatch):
@@ -63,74 +63,74 @@ def scramble(monkeypatch):
     monkeypatch.setattr(round_module, "choose_inputs", broken)
 
 
-def test_a_classifier_as_good_as_the_published_one_is_promoted(workshop, studio):
-    first = run(workshop)
+def test_a_classifier_as_good_as_the_published_one_is_promoted(workspace, studio):
+    first = run(workspace)
     assert first.report["promotion"] == {"promoted": True, "reason": "none was published before"}
     for task in (11, 12, 31, 32):
         studio.annotate(task, "red" if task in RED else "dark")
-    second = run(workshop)
+    second = run(workspace)
     assert second.report["promotion"]["promoted"]
     assert second.report["promotion"]["labels"] == 34
-    assert load_checkpoint(workshop.checkpoint_folder(1, second.version))[1].round == 2
+    assert load_checkpoint(workspace.checkpoint_folder(1, second.version))[1].round == 2
 
 
 def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goes_on(
-    workshop, studio, monkeypatch, caplog
+    workspace, studio, monkeypatch, caplog
 ):
-    first = run(workshop)
+    first = run(workspace)
     for task in (11, 12, 31, 32):
         studio.annotate(task, "red" if task in RED else "dark")
     scramble(monkeypatch)
-    second = run(workshop)
+    second = run(workspace)
     promotion = second.report["promotion"]
     assert not promotion["promoted"]
     assert promotion["candidate"] < promotion["published"]
     assert "kept but not published, since it is worse" in promotion["reason"]
     assert "of the one of round 1" in promotion["reason"]
     assert promotion["reason"] in caplog.text
-    status = Backend(workshop.settings, workshop.stores.database, LocalRunner({})).status(1)
+    status = Backend(workspace.settings, workspace.stores.database, LocalRunner({})).status(1)
     assert status["round"]["promotion"] == promotion
     # The queue is new, with the predictions of the earlier classifier and in an order by its features.
     assert studio.model_version == second.version != first.version
     assert set(studio.queue()[:6]) == set(RED) - set(range(1, 13))
-    queue = {queued.task_id: queued.predicted for queued in workshop.stores.rounds.queue(second.id)}
+    queue = {queued.task_id: queued.predicted for queued in workspace.stores.rounds.queue(second.id)}
     assert queue == {task: "red" if task in RED else "dark" for task in queue}
     # Predictions on demand, too.
-    item, _ = predict(workshop, 1, studio.config, [task_of(999), task_of(998)])
+    item, _ = predict(workspace, 1, studio.config, [task_of(999), task_of(998)])
     assert item.result[0]["value"]["choices"] == ["red"]
-    folder = workshop.checkpoint_folder(1, second.version)
+    folder = workspace.checkpoint_folder(1, second.version)
     assert load_checkpoint(folder)[1].round == 1
     assert load_checkpoint(folder / CANDIDATE)[1].round == 2
 
 
-def test_after_one_that_was_not_promoted_a_good_one_is(workshop, studio, monkeypatch):
-    run(workshop)
+def test_after_one_that_was_not_promoted_a_good_one_is(workspace, studio, monkeypatch):
+    run(workspace)
     with monkeypatch.context() as patch:
         scramble(patch)
-        assert not run(workshop).report["promotion"]["promoted"]
-        assert not run(workshop).report["promotion"]["promoted"]
-    last = run(workshop)
+        assert not run(workspace).report["promotion"]["promoted"]
+        assert not run(workspace).report["promotion"]["promoted"]
+    last = run(workspace)
     assert last.report["promotion"]["promoted"]
-    assert load_checkpoint(workshop.checkpoint_folder(1, last.version))[1].round == 4
+    assert load_checkpoint(workspace.checkpoint_folder(1, last.version))[1].round == 4
 
 
-def test_with_too_few_rare_labels_it_is_promoted_and_says_so(workshop, studio, monkeypatch):
+def test_with_too_few_rare_labels_it_is_promoted_and_says_so(workspace, studio, monkeypatch):
     for task in range(4, 11):
         del studio.answers[task]
-    run(workshop)
+    run(workspace)
     scramble(monkeypatch)
-    promotion = run(workshop).report["promotion"]
+    promotion = run(workspace).report["promotion"]
     assert promotion["promoted"]
     assert "3 rare labels are too few to compare it" in promotion["reason"]
 
 
-def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(workshop, studio, monkeypatch):
-    run(workshop)
+def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(workspace, studio, monkeypatch):
+    run(workspace)
     scramble(monkeypatch)
     studio.config = studio.config.replace('value="dark"', 'value="black"')
     for task in range(101, 121):
         studio.annotate(task, "black")
-    promotion = run(workshop).report["promotion"]
+    promotion = run(workspace).report["promotion"]
     assert promotion["promoted"]
     assert "labeling config" in promotion["reason"]
 
@@ -145,9 +145,9 @@ def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(worksh
     ids=["features", "checkpoint", "database"],
 )
 def test_a_disk_that_is_full_at_a_write_leaves_the_published_model_and_queue(
-    workshop, studio, monkeypatch, owner, write, problem
+    workspace, studio, monkeypatch, owner, write, problem
 ):
-    first = run(workshop)
+    first = run(workspace)
     served = studio.queue()
     original = getattr(owner, write)
 
@@ -158,10 +158,10 @@ def test_a_disk_that_is_full_at_a_write_leaves_the_published_model_and_queue(
     studio.uris[121] = picture(77)
     with monkeypatch.context() as patch:
         patch.setattr(owner, write, on_a_full_disk)
-        workshop.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workshop, 1, look=False)
-    assert problem in workshop.stores.projects.get(1).problem
+        workspace.stores.projects.request_round(1, "test", delay=0)
+        reconcile(workspace, 1, look=False)
+    assert problem in workspace.stores.projects.get(1).problem
     assert (studio.model_version, studio.queue()) == (first.version, served)
-    item, _ = predict(workshop, 1, studio.config, [task_of(999), task_of(998)])
+    item, _ = predict(workspace, 1, studio.config, [task_of(999), task_of(998)])
     assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(first.version), ["red"])
-    assert run(workshop).version == studio.model_version != first.version
+    assert run(workspace).version == studio.model_version != first.version

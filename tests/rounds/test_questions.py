@@ -87,20 +87,20 @@ def test_a_target_that_is_common_is_questioned():
 
 
 @pytest.fixture
-def project(workshop):
+def project(workspace):
     """A project whose last round asked about everything."""
-    stores = workshop.stores
+    stores = workspace.stores
     stores.projects.change(1, label_config=CONFIG)
     asked = [
         {"kind": str(kind), "name": name, "tasks": [7], "evidence": "Since.", "asks": "Ask"}
         for kind, name in [(Kind.RARE_SO_FAR, "red"), (Kind.ALSO, "red"), (Kind.BOTH_TAGS, None)]
     ]
     stores.rounds.publish(start_round(stores, 1), {"target": ["dark"], "questions": asked}, 5)
-    return workshop
+    return workspace
 
 
-def open_kinds(workshop):
-    return [question.kind for question in open_questions(workshop, 1)]
+def open_kinds(workspace):
+    return [question.kind for question in open_questions(workspace, 1)]
 
 
 def test_what_was_answered_is_not_open_any_more(project):
@@ -148,13 +148,13 @@ def test_what_is_looked_for_is_no_longer_declined(project):
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     """Return a Label Studio of three classes: 12 red images, 12 blue and 36 dark, of which 4, 4 and 16 are labelled."""
     uris = {n: picture(200 + n) for n in range(1, 13)} | {n: picture(0, blue=180 + n) for n in range(13, 25)}
     made = FakeLabelStudio(uris | {n: picture(n) for n in range(25, 61)})
     made.config = CONFIG.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="blue"/>')
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(update={"queue_size": 8, "audit_share": 0.0})
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(update={"queue_size": 8, "audit_share": 0.0})
     for task in [*range(1, 5), *range(13, 17), *range(25, 41)]:
         made.annotate(task, kind(task))
     return made
@@ -164,71 +164,71 @@ def kind(task):
     return "red" if task < 13 else "blue" if task < 25 else "dark"
 
 
-def report(workshop):
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=False)
-    assert workshop.stores.projects.get(1).problem is None
-    return workshop.stores.rounds.latest(1).report
+def report(workspace):
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workspace, 1, look=False)
+    assert workspace.stores.projects.get(1).problem is None
+    return workspace.stores.rounds.latest(1).report
 
 
 def queued(studio):
     return [kind(task) for task in studio.queue()]
 
 
-def test_a_round_goes_on_with_the_leads_choice_and_asks_about_a_tag_on_another_class(workshop, studio):
-    choose_rare(workshop.stores, 1, ["red"])
+def test_a_round_goes_on_with_the_leads_choice_and_asks_about_a_tag_on_another_class(workspace, studio):
+    choose_rare(workspace.stores, 1, ["red"])
     studio.annotate(13, "blue", exemplar=True)
-    first = report(workshop)
+    first = report(workspace)
     assert (first["target"], [one["asks"] for one in first["questions"]]) == (["red"], ["Look for blue too?"])
     assert queued(studio)[:5] == ["red"] * 5
-    look_for(workshop.settings, workshop.stores, 1, "blue")
-    second = report(workshop)
+    look_for(workspace.settings, workspace.stores, 1, "blue")
+    second = report(workspace)
     assert (second["target"], second["questions"]) == (["red", "blue"], [])
     assert set(queued(studio)) == {"red", "blue"}
 
 
-def test_a_round_does_not_follow_a_tag_that_slipped_and_goes_on_when_it_is_removed(workshop, studio):
+def test_a_round_does_not_follow_a_tag_that_slipped_and_goes_on_when_it_is_removed(workspace, studio):
     for task in (1, 2, 3, 4, 25):
         studio.annotate(task, kind(task), exemplar=True)
-    slipped = report(workshop)
+    slipped = report(workspace)
     assert (slipped["target"], slipped["counts"]["exemplars"]) == (["red"], 4)
     assert [(one["kind"], one["name"], one["tasks"]) for one in slipped["questions"]] == [(Kind.ALSO, "dark", [25])]
     assert queued(studio) == ["red"] * 8
     studio.annotate(25, "dark")
-    assert report(workshop)["questions"] == []
+    assert report(workspace)["questions"] == []
 
 
-def test_tags_on_a_class_that_was_declined_do_not_bring_it_back(workshop, studio):
+def test_tags_on_a_class_that_was_declined_do_not_bring_it_back(workspace, studio):
     for task in (1, 13):
         studio.annotate(task, kind(task), exemplar=True)
-    assert report(workshop)["target"] == ["red", "blue"]
-    decline(workshop.stores, 1, "blue")
-    assert (report(workshop)["target"], open_questions(workshop, 1)) == (["red"], [])
-    decline(workshop.stores, 1, "red")
-    assert [one["kind"] for one in report(workshop)["questions"]] == [Kind.WHICH]
-    assert [one.kind for one in open_questions(workshop, 1)] == [Kind.WHICH]
+    assert report(workspace)["target"] == ["red", "blue"]
+    decline(workspace.stores, 1, "blue")
+    assert (report(workspace)["target"], open_questions(workspace, 1)) == (["red"], [])
+    decline(workspace.stores, 1, "red")
+    assert [one["kind"] for one in report(workspace)["questions"]] == [Kind.WHICH]
+    assert [one.kind for one in open_questions(workspace, 1)] == [Kind.WHICH]
 
 
-def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workshop, studio):
-    found = report(workshop)
+def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workspace, studio):
+    found = report(workspace)
     assert (found["target"], found["acquisition"]) == ([], "coreset")
     assert [one["kind"] for one in found["questions"]] == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.RARE_SO_FAR]
 
 
-def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(workshop, studio):
-    choose_rare(workshop.stores, 1, ["red"])
+def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(workspace, studio):
+    choose_rare(workspace.stores, 1, ["red"])
     studio.annotate(1, "red", exemplar=True)
-    report(workshop)
+    report(workspace)
     studio.config = studio.config.replace('"red"', '"crimson"')
-    renamed = report(workshop)
+    renamed = report(workspace)
     assert [(one["kind"], one["name"]) for one in renamed["questions"]] == [(Kind.UNKNOWN, "red")]
     assert (renamed["target"], renamed["counts"]["query"]) == ([], 1)
 
 
-def test_a_round_says_what_is_tagged_both_ways(workshop, studio):
+def test_a_round_says_what_is_tagged_both_ways(workspace, studio):
     tags = [{"from_name": "exemplar", "value": {"choices": ["more like this", "not like this"]}}]
     named = [{"from_name": "diagnosis", "value": {"choices": ["red"]}}]
     studio.answers[1] = [Annotation(id=1, result=[*named, *tags], lead_time=1.0)]
-    choose_rare(workshop.stores, 1, ["red"])
-    found = report(workshop)
+    choose_rare(workspace.stores, 1, ["red"])
+    found = report(workspace)
     assert [(one["kind"], one["tasks"]) for one in found["questions"]] == [(Kind.BOTH_TAGS, [1])]

@@ -14,7 +14,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
-from clinical_backend.workspace import workspace as workshop_module
+from clinical_backend.workspace import workspace as workspace_module
 from tests.disks import fill, small_disk
 from tests.small_workspace import MeanColours
 from tests.storage.started import start_round
@@ -29,7 +29,7 @@ def settings(tmp_path):
 def kept(settings, monkeypatch):
     """Return the features of a backend that has embedded three images, with a network that is none."""
     network = MeanColours(settings.model_dir)
-    monkeypatch.setattr(workshop_module.Workshop, "backbone", network)
+    monkeypatch.setattr(workspace_module.Workspace, "backbone", network)
     database = Database.in_folder(settings.model_dir)
     (settings.model_dir / "backbones").mkdir()
     (settings.model_dir / "backbones" / "net.onnx").touch()
@@ -47,7 +47,7 @@ def examined(settings):
     except StorageError as error:
         return examine_condition(settings, error)
     with closing(database):
-        return examine_condition(settings, workshop_module.Workshop(settings, database))
+        return examine_condition(settings, workspace_module.Workspace(settings, database))
 
 
 def told(settings):

@@ -20,16 +20,16 @@ def event(task, **fields):
 
 
 @pytest.fixture
-def intake(workshop):
+def intake(workspace):
     """Return a counter of a project of 20 tasks, 8 of which are in the published queue."""
-    stores = workshop.stores
+    stores = workspace.stores
     row = start_round(stores, 1, "for the test")
     stores.rounds.keep_queue(
         [QueuedTask(round_id=row.id, rank=place, task_id=place + 1, draw=Draw.TARGET) for place in range(8)]
     )
     stores.rounds.publish(row, {"counts": {"queue": 8, "pool": 20, "unreadable": 0}}, 8)
-    workshop.settings = workshop.settings.model_copy(update={"start_training_each_n_updates": 100})
-    return Intake(workshop)
+    workspace.settings = workspace.settings.model_copy(update={"start_training_each_n_updates": 100})
+    return Intake(workspace)
 
 
 def together(intake, events, monkeypatch, *, project_of=lambda _: 1):
@@ -66,60 +66,60 @@ def together(intake, events, monkeypatch, *, project_of=lambda _: 1):
     return [told[place] for place in range(len(events))], writes
 
 
-def test_events_that_come_at_once_are_counted_in_one_transaction(intake, workshop, monkeypatch):
+def test_events_that_come_at_once_are_counted_in_one_transaction(intake, workspace, monkeypatch):
     told, writes = together(intake, [event(task) for task in range(9, 20)], monkeypatch)
     assert told == [None] * 11
     assert [number for _, number in writes] == [1, 10]
-    assert workshop.stores.projects.get(1).updates == 11
+    assert workspace.stores.projects.get(1).updates == 11
 
 
-def test_a_reason_among_them_is_told_to_all_and_makes_a_round_due(intake, workshop, monkeypatch):
+def test_a_reason_among_them_is_told_to_all_and_makes_a_round_due(intake, workspace, monkeypatch):
     events = [event(10), event(11), event(12, result=[{"from_name": "exemplar"}]), event(13)]
     told, _ = together(intake, events, monkeypatch)
     assert told == [None, *["an exemplar was tagged or changed"] * 3]
-    assert workshop.stores.projects.get(1).request == "an exemplar was tagged or changed"
+    assert workspace.stores.projects.get(1).request == "an exemplar was tagged or changed"
 
 
-def test_tasks_of_the_queue_are_counted_off(intake, workshop, monkeypatch):
+def test_tasks_of_the_queue_are_counted_off(intake, workspace, monkeypatch):
     told, _ = together(intake, [event(task) for task in (1, 2, 19, 3, 4, 5, 6, 7)], monkeypatch)
     assert told == [None, *["the queue is running low: 1 of 8 tasks are left"] * 7]
-    assert workshop.stores.projects.get(1).queue_left == 1
+    assert workspace.stores.projects.get(1).queue_left == 1
 
 
-def test_projects_are_counted_apart(intake, workshop, monkeypatch):
-    workshop.stores.projects.register(2)
+def test_projects_are_counted_apart(intake, workspace, monkeypatch):
+    workspace.stores.projects.register(2)
     together(intake, [event(task) for task in range(9, 15)], monkeypatch, project_of=lambda place: 1 + place % 2)
-    assert [workshop.stores.projects.get(number).updates for number in (1, 2)] == [3, 3]
+    assert [workspace.stores.projects.get(number).updates for number in (1, 2)] == [3, 3]
 
 
-def test_all_are_told_where_the_database_fails_and_the_next_is_counted_again(intake, workshop, monkeypatch):
+def test_all_are_told_where_the_database_fails_and_the_next_is_counted_again(intake, workspace, monkeypatch):
     def fail(*_, **__):
         raise StorageError("The disk is full.", "Make room.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(workshop.stores.projects, "count_annotations", fail)
+        patch.setattr(workspace.stores.projects, "count_annotations", fail)
         told, _ = together(intake, [event(9), event(10), event(11)], monkeypatch)
     assert [str(error) for error in told] == ["The disk is full. Make room."] * 3
     assert intake.take(event(12), 1) is None
-    assert workshop.stores.projects.get(1).updates == 1
+    assert workspace.stores.projects.get(1).updates == 1
 
 
-def test_an_event_that_cannot_be_counted_soon_is_answered_and_counted_later(intake, workshop, monkeypatch):
+def test_an_event_that_cannot_be_counted_soon_is_answered_and_counted_later(intake, workspace, monkeypatch):
     monkeypatch.setattr(Intake, "answer_seconds", 0.05)
-    with workshop.stores.database.write():  # whoever else writes on SQLite waits
+    with workspace.stores.database.write():  # whoever else writes on SQLite waits
         assert [intake.take(event(task), 1) for task in (9, 10, 11)] == [None] * 3
         start = WebhookRequest.model_validate({"action": "START_TRAINING"})
         with pytest.raises(StorageError, match=r"busy.*press Start Training again"):  # an order is not taken in vain
             intake.take(start, 1)
         assert not intake.is_behind
     intake.close()
-    project = workshop.stores.projects.get(1)
+    project = workspace.stores.projects.get(1)
     assert (project.updates, project.request) == (3, "Start Training was called")
 
 
-def test_no_more_events_wait_than_memory_allows(intake, workshop, monkeypatch):
+def test_no_more_events_wait_than_memory_allows(intake, workspace, monkeypatch):
     monkeypatch.setattr(intake_module, "_MOST_WAITING", 2)
-    with workshop.stores.database.write():
+    with workspace.stores.database.write():
         intake.put(event(9), 1)
         while intake._waiting:
             time.sleep(0.001)
@@ -128,7 +128,7 @@ def test_no_more_events_wait_than_memory_allows(intake, workshop, monkeypatch):
         with pytest.raises(StorageError, match="too many events wait"):
             intake.put(event(12), 1)
     intake.close()
-    assert workshop.stores.projects.get(1).updates == 3
+    assert workspace.stores.projects.get(1).updates == 3
 
 
 def test_what_is_kept_of_an_event_is_small(intake):
@@ -138,16 +138,16 @@ def test_what_is_kept_of_an_event_is_small(intake):
     assert len(repr(arrival)) < 500
 
 
-def test_a_fault_of_ours_costs_one_event_and_not_those_beside_it(intake, workshop, monkeypatch):
-    steering, calls = workshop.stores.labels.steering, []
+def test_a_fault_of_ours_costs_one_event_and_not_those_beside_it(intake, workspace, monkeypatch):
+    steering, calls = workspace.stores.labels.steering, []
 
     def fail_once(project_id):
         calls.append(project_id)
         return steering(project_id) if len(calls) != 2 else 1 // 0
 
-    monkeypatch.setattr(workshop.stores.labels, "steering", fail_once)
+    monkeypatch.setattr(workspace.stores.labels, "steering", fail_once)
     told, writes = together(intake, [event(task) for task in range(9, 15)], monkeypatch)
     assert [type(each) for each in told].count(ZeroDivisionError) == 1
     assert [number for _, number in writes] == [1, 4]
-    assert workshop.stores.projects.get(1).updates == 5
+    assert workspace.stores.projects.get(1).updates == 5
     assert intake._waiting == []

@@ -24,7 +24,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.system.cluster_workers import map_on_cluster
 from clinical_backend.workspace.embedding import Cluster, Station, embed_new, features_of
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 from tests.acquisition.oracle import embeddings
 from tests.small_workspace import MeanColours, picture
 
@@ -77,9 +77,9 @@ def failing(error):
 
 
 @pytest.fixture
-def workshop(tmp_path):
+def workspace(tmp_path):
     database = Database.in_folder(tmp_path)
-    made = Workshop(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+    made = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
     made.__dict__["backbone"] = MeanColours(tmp_path)
     made.stores.projects.register(1)
     yield made
@@ -101,30 +101,30 @@ def test_parts_on_two_nodes_are_picked_as_select_picks_the_whole_though_a_shard_
     assert (tmp_path / "deaths").stat().st_size == 1
 
 
-def test_new_images_are_embedded_on_the_cluster_though_a_worker_dies(cluster_address, workshop, tmp_path):
+def test_new_images_are_embedded_on_the_cluster_though_a_worker_dies(cluster_address, workspace, tmp_path):
     uris = {task: picture(task % 250, task // 250) for task in range(1, 301)} | {301: "data:image/png;base64,AAAA"}
-    workshop.stores.images.synchronise(1, uris, complete=True)
+    workspace.stores.images.synchronise(1, uris, complete=True)
     steps = []
     tried = embed_new(
-        workshop.stores,
-        workshop.source,
-        workshop.embedder,
-        workshop.features,
+        workspace.stores,
+        workspace.source,
+        workspace.embedder,
+        workspace.features,
         1,
         lambda done, total: steps.append((done, total)),
-        thumbnails=workshop.thumbnails,
+        thumbnails=workspace.thumbnails,
         cluster=Cluster(cluster_address, 2, partial(station, tmp_path)),
     )
     assert tried == 301
     assert (steps[0], steps[-1], len(steps)) == ((0, 301), (301, 301), 4)
     assert (tmp_path / "deaths").stat().st_size == 1
-    found = features_of(workshop.stores, workshop.features, 1, range(1, 301))
+    found = features_of(workspace.stores, workspace.features, 1, range(1, 301))
     red = (found.features[:, 0] / found.features[:, 3]) ** 2
     assert np.allclose(red * 255, [task % 250 for task in found.tasks], atol=0.5)
-    known = workshop.stores.images.all(1)
+    known = workspace.stores.images.all(1)
     assert known[301].problem
-    assert len(workshop.thumbnails.positions(image.digest for image in known.values() if image.digest)) == 300
-    assert workshop.backbone.embedded == 0
+    assert len(workspace.thumbnails.positions(image.digest for image in known.values() if image.digest)) == 300
+    assert workspace.backbone.embedded == 0
 
 
 def test_errors_of_a_node_arrive_with_their_cure(cluster_address, tmp_path):
@@ -138,14 +138,14 @@ def test_errors_of_a_node_arrive_with_their_cure(cluster_address, tmp_path):
     assert "patient" not in str(raised.value)
 
 
-def test_few_new_images_need_no_cluster(workshop):
-    workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
+def test_few_new_images_need_no_cluster(workspace):
+    workspace.stores.images.synchronise(1, {1: picture(10)}, complete=True)
     cluster = Cluster("127.0.0.1:1", 2, station)
-    stores, features = workshop.stores, workshop.features
-    assert embed_new(stores, workshop.source, workshop.embedder, features, 1, lambda *_: None, cluster=cluster) == 1
+    stores, features = workspace.stores, workspace.features
+    assert embed_new(stores, workspace.source, workspace.embedder, features, 1, lambda *_: None, cluster=cluster) == 1
 
 
-def test_a_cluster_that_does_not_answer_is_said_with_its_cure(workshop):
+def test_a_cluster_that_does_not_answer_is_said_with_its_cure(workspace):
     pytest.importorskip("ray")
     with pytest.raises(ClusterError, match=r"joined at 127\.0\.0\.1:1.*ray start"):
         list(map_on_cluster("127.0.0.1:1", list, [1]))
@@ -157,9 +157,9 @@ def test_without_ray_its_extra_is_named(monkeypatch):
         list(map_on_cluster(None, list, [1]))
 
 
-def test_the_settings_name_the_cluster(workshop, tmp_path):
-    assert workshop.cluster is None
+def test_the_settings_name_the_cluster(workspace, tmp_path):
+    assert workspace.cluster is None
     settings = load_settings(model_dir=tmp_path, ray_address="head:6379", ray_min_images=7)
-    cluster = Workshop(settings, workshop.stores.database).cluster
+    cluster = Workspace(settings, workspace.stores.database).cluster
     assert cluster is not None
     assert (cluster.address, cluster.least) == ("head:6379", 7)

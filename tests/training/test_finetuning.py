@@ -23,7 +23,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
 from clinical_backend.workspace import finetuned as finetuned_prediction
 from clinical_backend.workspace.finetuning_record import read_record
-from clinical_backend.workspace.workspace import Workshop
+from clinical_backend.workspace.workspace import Workspace
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -42,11 +42,11 @@ def annotate(studio, numbers):
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     """Return a Label Studio with 60 labelled images and 30 more, after a round."""
     made = FakeLabelStudio({number: uri(number) for number in range(1, 91)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(
         update={
             "image_size": 32,
             "adaptation": "off",
@@ -57,7 +57,7 @@ def studio(workshop):
         }
     )
     annotate(made, range(1, LABELS + 1))
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     return made
 
 
@@ -117,35 +117,35 @@ def trainer(monkeypatch):
     return made
 
 
-def answers(workshop, *uris):
+def answers(workspace, *uris):
     asked = [{"model_version": "another"}]  # "Retrieve predictions" of tasks that have some
     tasks = [PredictTask(id=900 + n, data={"image": it}, predictions=asked) for n, it in enumerate(uris)]
-    items = predict(workshop, 1, CONFIG, tasks)
+    items = predict(workspace, 1, CONFIG, tasks)
     return [choice for item in items for region in item.result for choice in region["value"]["choices"]]
 
 
-def grow(workshop, studio, number=12):
+def grow(workspace, studio, number=12):
     """Label so many more images and run a round."""
     first = len(studio.answers) + 1
     annotate(studio, range(first, first + number))
-    workshop.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workshop, 1, look=True)
+    workspace.stores.projects.request_round(1, "labels", delay=0)
+    reconcile(workspace, 1, look=True)
 
 
-def reopened(workshop):
-    """Return a workshop as another process would have it."""
-    made = Workshop(workshop.settings, workshop._database)
-    made.__dict__.update({name: workshop.__dict__[name] for name in ("source", "backbone", "embedder", "client")})
+def reopened(workspace):
+    """Return a workspace as another process would have it."""
+    made = Workspace(workspace.settings, workspace._database)
+    made.__dict__.update({name: workspace.__dict__[name] for name in ("source", "backbone", "embedder", "client")})
     return made
 
 
-def test_by_default_nothing_is_due_and_the_head_answers(workshop, studio, trainer):
-    workshop.settings = workshop.settings.model_copy(update={"training": "head"})
-    assert not finetuning_is_due(workshop, 1)
-    assert finetuning_state(workshop, 1) is None
+def test_by_default_nothing_is_due_and_the_head_answers(workspace, studio, trainer):
+    workspace.settings = workspace.settings.model_copy(update={"training": "head"})
+    assert not finetuning_is_due(workspace, 1)
+    assert finetuning_state(workspace, 1) is None
     with pytest.raises(ModelError, match="TRAINING=finetune"):
-        finetune_project(workshop, 1)
-    assert answers(workshop, RED, DARK) == ["red", "dark"]
+        finetune_project(workspace, 1)
+    assert answers(workspace, RED, DARK) == ["red", "dark"]
     assert trainer.calls == []
 
 
@@ -158,153 +158,153 @@ def test_rounds_jobs_and_predictions_do_without_torch():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_a_project_may_ask_for_it_by_itself(workshop, studio, trainer):
-    workshop.settings = workshop.settings.model_copy(update={"training": "head"})
-    workshop.stores.projects.register(1, {"training": "finetune", "finetuning_seconds": 7, "finetuning_blocks": "all"})
-    assert finetuning_is_due(workshop, 1)
-    finetune_project(workshop, 1)
+def test_a_project_may_ask_for_it_by_itself(workspace, studio, trainer):
+    workspace.settings = workspace.settings.model_copy(update={"training": "head"})
+    workspace.stores.projects.register(1, {"training": "finetune", "finetuning_seconds": 7, "finetuning_blocks": "all"})
+    assert finetuning_is_due(workspace, 1)
+    finetune_project(workspace, 1)
     assert (trainer.calls[0]["seconds"], trainer.calls[0]["blocks"]) == (7.0, None)
-    assert answers(workshop, RED) == ["dark"]
-    workshop.stores.projects.register(1, {"training": "head"})
-    assert answers(workshop, RED) == ["red"]
+    assert answers(workspace, RED) == ["dark"]
+    workspace.stores.projects.register(1, {"training": "head"})
+    assert answers(workspace, RED) == ["red"]
 
 
-def test_it_waits_for_labels_enough_and_says_for_which(workshop, studio):
-    assert finetuning_is_due(workshop, 1)
+def test_it_waits_for_labels_enough_and_says_for_which(workspace, studio):
+    assert finetuning_is_due(workspace, 1)
     for task in range(41, 61):
         del studio.answers[task]
-    reconcile(workshop, 1, look=True)
-    assert not finetuning_is_due(workshop, 1)
-    assert finetuning_state(workshop, 1) == "Fine-tuning waits for 50 labelled images; there are 40."
+    reconcile(workspace, 1, look=True)
+    assert not finetuning_is_due(workspace, 1)
+    assert finetuning_state(workspace, 1) == "Fine-tuning waits for 50 labelled images; there are 40."
     for task in range(1, 61):
         studio.annotate(task, "red" if task < 10 else "dark")
-    workshop.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workshop, 1, look=True)
-    assert not finetuning_is_due(workshop, 1)
-    assert "10 labels of 'red', to be judged by; there are 9" in finetuning_state(workshop, 1)
+    workspace.stores.projects.request_round(1, "labels", delay=0)
+    reconcile(workspace, 1, look=True)
+    assert not finetuning_is_due(workspace, 1)
+    assert "10 labels of 'red', to be judged by; there are 9" in finetuning_state(workspace, 1)
 
 
-def test_what_is_better_answers_on_demand_and_in_the_queue(workshop, studio, trainer):
-    assert answers(workshop, RED, DARK) == ["red", "dark"]
-    message = finetune_project(workshop, 1)
+def test_what_is_better_answers_on_demand_and_in_the_queue(workspace, studio, trainer):
+    assert answers(workspace, RED, DARK) == ["red", "dark"]
+    message = finetune_project(workspace, 1)
     assert "better, so it answers" in message
-    assert message in finetuning_state(workshop, 1)
-    assert message in Backend(workshop.settings, workshop._database, LocalRunner({})).status(1)["finetuning"]
-    assert not finetuning_is_due(workshop, 1)
-    assert answers(workshop, RED, DARK) == ["dark", "red"]
-    assert workshop.stores.projects.get(1).request == "the backbone was fine-tuned on the labels"
-    reconcile(workshop, 1, look=True)
+    assert message in finetuning_state(workspace, 1)
+    assert message in Backend(workspace.settings, workspace._database, LocalRunner({})).status(1)["finetuning"]
+    assert not finetuning_is_due(workspace, 1)
+    assert answers(workspace, RED, DARK) == ["dark", "red"]
+    assert workspace.stores.projects.get(1).request == "the backbone was fine-tuned on the labels"
+    reconcile(workspace, 1, look=True)
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["red"], 1: ["dark"]}
-    assert "for 10 of 10 tasks" in workshop.stores.rounds.latest(1).report["preannotations"]
+    assert "for 10 of 10 tasks" in workspace.stores.rounds.latest(1).report["preannotations"]
 
 
-def test_the_queue_does_not_wait_for_a_slow_network(workshop, studio, trainer, monkeypatch):
+def test_the_queue_does_not_wait_for_a_slow_network(workspace, studio, trainer, monkeypatch):
     monkeypatch.setattr(finetuned_prediction, "_QUEUE_SECONDS", -1.0)
     trainer.skill = 9.0
-    finetune_project(workshop, 1)
-    workshop.finetuned(1).probabilities._path.unlink()
-    reconcile(workshop, 1, look=True)
+    finetune_project(workspace, 1)
+    workspace.finetuned(1).probabilities._path.unlink()
+    reconcile(workspace, 1, look=True)
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["dark"], 1: ["red"]}
-    assert "for 0 of 10 tasks" in workshop.stores.rounds.latest(1).report["preannotations"]
+    assert "for 0 of 10 tasks" in workspace.stores.rounds.latest(1).report["preannotations"]
 
 
-def test_an_image_that_is_known_is_not_fetched_again(workshop, studio, trainer, monkeypatch):
-    finetune_project(workshop, 1)
+def test_an_image_that_is_known_is_not_fetched_again(workspace, studio, trainer, monkeypatch):
+    finetune_project(workspace, 1)
     task = PredictTask(id=90, data={"image": uri(90)})
-    (first,) = predict(workshop, 1, CONFIG, [task])
+    (first,) = predict(workspace, 1, CONFIG, [task])
 
     def gone(*_, **_named):
         raise ImageError("It is gone.", "Bring it back.")
 
-    monkeypatch.setattr(workshop.source, "fetch", gone)
-    assert predict(workshop, 1, CONFIG, [task]) == [first]
+    monkeypatch.setattr(workspace.source, "fetch", gone)
+    assert predict(workspace, 1, CONFIG, [task]) == [first]
 
 
-def test_what_is_no_better_is_not_used_and_not_kept(workshop, studio, trainer):
+def test_what_is_no_better_is_not_used_and_not_kept(workspace, studio, trainer):
     trainer.skill = 0.0
-    message = finetune_project(workshop, 1)
+    message = finetune_project(workspace, 1)
     assert "the head answers" in message
-    assert answers(workshop, RED, DARK) == ["red", "dark"]
-    assert not finetuning_is_due(workshop, 1)
-    assert not [path for path in workshop.finetuning_folder(1).iterdir() if path.is_dir()]
+    assert answers(workspace, RED, DARK) == ["red", "dark"]
+    assert not finetuning_is_due(workspace, 1)
+    assert not [path for path in workspace.finetuning_folder(1).iterdir() if path.is_dir()]
 
 
-def test_a_fifth_more_labels_make_the_next_due_which_goes_on_from_the_last(workshop, studio, trainer):
-    finetune_project(workshop, 1)
-    first = workshop.finetuned(1).name
-    grow(workshop, studio, 11)
-    assert not finetuning_is_due(workshop, 1)
-    grow(workshop, studio, 1)
-    assert finetuning_is_due(workshop, 1)
-    finetune_project(workshop, 1)
+def test_a_fifth_more_labels_make_the_next_due_which_goes_on_from_the_last(workspace, studio, trainer):
+    finetune_project(workspace, 1)
+    first = workspace.finetuned(1).name
+    grow(workspace, studio, 11)
+    assert not finetuning_is_due(workspace, 1)
+    grow(workspace, studio, 1)
+    assert finetuning_is_due(workspace, 1)
+    finetune_project(workspace, 1)
     one, two = trainer.calls
     assert one["warm_start"] is None
     assert two["warm_start"].weights == b"weights 1"
     assert np.array_equal(two["held_out"][:LABELS], one["held_out"])
     assert two["held_out"].sum() > one["held_out"].sum()
-    assert workshop.finetuned(1).name != first
-    assert [path.name for path in workshop.finetuning_folder(1).iterdir() if path.is_dir()] == [
-        workshop.finetuned(1).name
+    assert workspace.finetuned(1).name != first
+    assert [path.name for path in workspace.finetuning_folder(1).iterdir() if path.is_dir()] == [
+        workspace.finetuned(1).name
     ]
 
 
-def test_the_head_answers_again_when_it_has_caught_up(workshop, studio, trainer):
-    finetune_project(workshop, 1)
-    grow(workshop, studio)
+def test_the_head_answers_again_when_it_has_caught_up(workspace, studio, trainer):
+    finetune_project(workspace, 1)
+    grow(workspace, studio)
     trainer.skill = 0.0
-    finetune_project(workshop, 1)
-    assert answers(workshop, RED) == ["red"]
+    finetune_project(workspace, 1)
+    assert answers(workspace, RED) == ["red"]
 
 
-def test_one_that_is_killed_leaves_the_last_in_use_and_is_due_again(workshop, studio, trainer):
-    finetune_project(workshop, 1)
-    grow(workshop, studio)
+def test_one_that_is_killed_leaves_the_last_in_use_and_is_due_again(workspace, studio, trainer):
+    finetune_project(workspace, 1)
+    grow(workspace, studio)
     trainer.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        finetune_project(workshop, 1)
-    assert "40%" in finetuning_state(workshop, 1)
-    assert answers(workshop, RED) == ["dark"]
-    assert finetuning_is_due(workshop, 1)
+        finetune_project(workspace, 1)
+    assert "40%" in finetuning_state(workspace, 1)
+    assert answers(workspace, RED) == ["dark"]
+    assert finetuning_is_due(workspace, 1)
 
 
-def test_images_that_cannot_be_read_are_left_out_with_a_note(workshop, studio, trainer, monkeypatch):
-    fetch = workshop.source.fetch
+def test_images_that_cannot_be_read_are_left_out_with_a_note(workspace, studio, trainer, monkeypatch):
+    fetch = workspace.source.fetch
 
     def broken(address, task_id=None, **_named):
         if task_id in {3, 4}:
             raise ImageError("It is gone.", "Bring it back.")
         return b"no image" if task_id == 5 else fetch(address, task_id)
 
-    monkeypatch.setattr(workshop.source, "fetch", broken)
-    message = finetune_project(workshop, 1)
+    monkeypatch.setattr(workspace.source, "fetch", broken)
+    message = finetune_project(workspace, 1)
     assert "3 labelled images cannot be read" in message
     assert trainer.calls[0]["images"].shape == (LABELS - 3, 32, 32, 3)
-    assert not finetuning_is_due(workshop, 1)
+    assert not finetuning_is_due(workspace, 1)
 
 
-def test_when_none_can_be_read_what_was_in_use_stays(workshop, studio, trainer, monkeypatch):
-    finetune_project(workshop, 1)
-    grow(workshop, studio)
+def test_when_none_can_be_read_what_was_in_use_stays(workspace, studio, trainer, monkeypatch):
+    finetune_project(workspace, 1)
+    grow(workspace, studio)
 
     def gone(*_, **_named):
         raise ImageError("It is gone.", "Bring it back.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(workshop.source, "fetch", gone)
-        assert "72 labelled images cannot be read" in finetune_project(workshop, 1)
-    assert answers(workshop, RED) == ["dark"]
-    assert not finetuning_is_due(workshop, 1)
+        patch.setattr(workspace.source, "fetch", gone)
+        assert "72 labelled images cannot be read" in finetune_project(workspace, 1)
+    assert answers(workspace, RED) == ["dark"]
+    assert not finetuning_is_due(workspace, 1)
 
 
-def test_a_tampered_network_leaves_the_head_which_says_so(workshop, studio, trainer, caplog):
-    finetune_project(workshop, 1)
-    (model,) = workshop.finetuning_folder(1).glob("*/*.onnx")
+def test_a_tampered_network_leaves_the_head_which_says_so(workspace, studio, trainer, caplog):
+    finetune_project(workspace, 1)
+    (model,) = workspace.finetuning_folder(1).glob("*/*.onnx")
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    again = reopened(workshop)
+    again = reopened(workspace)
     with caplog.at_level(logging.WARNING):
         assert answers(again, RED) == ["red"]
     assert "goes on with the head" in caplog.text
@@ -313,34 +313,34 @@ def test_a_tampered_network_leaves_the_head_which_says_so(workshop, studio, trai
     assert answers(again, RED) == ["dark"]
 
 
-def test_a_record_that_cannot_be_read_leaves_the_head(workshop, studio, trainer):
-    finetune_project(workshop, 1)
-    (workshop.finetuning_folder(1) / "record.json").write_text("{")
-    assert read_record(workshop.finetuning_folder(1)) is None
-    assert answers(workshop, RED) == ["red"]
-    assert finetuning_is_due(workshop, 1)
+def test_a_record_that_cannot_be_read_leaves_the_head(workspace, studio, trainer):
+    finetune_project(workspace, 1)
+    (workspace.finetuning_folder(1) / "record.json").write_text("{")
+    assert read_record(workspace.finetuning_folder(1)) is None
+    assert answers(workspace, RED) == ["red"]
+    assert finetuning_is_due(workspace, 1)
 
 
-def test_a_class_that_it_never_learned_leaves_the_head(workshop, studio, trainer):
+def test_a_class_that_it_never_learned_leaves_the_head(workspace, studio, trainer):
     studio.config = studio.config.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="new"/>')
-    finetune_project(workshop, 1)
-    assert answers(workshop, RED) == ["dark"]
+    finetune_project(workspace, 1)
+    assert answers(workspace, RED) == ["dark"]
     studio.annotate(62, "new")
-    workshop.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workshop, 1, look=True)
-    assert answers(workshop, RED) == ["red"]
+    workspace.stores.projects.request_round(1, "labels", delay=0)
+    reconcile(workspace, 1, look=True)
+    assert answers(workspace, RED) == ["red"]
 
 
-def test_another_backbone_starts_anew(workshop, studio, trainer, monkeypatch):
-    finetune_project(workshop, 1)
-    monkeypatch.setitem(workshop.__dict__, "spec", parse_backbone("efficientnet_lite0", image_size=64, folder=None))
-    assert workshop.finetuned(1) is None
-    assert finetuning_is_due(workshop, 1)
+def test_another_backbone_starts_anew(workspace, studio, trainer, monkeypatch):
+    finetune_project(workspace, 1)
+    monkeypatch.setitem(workspace.__dict__, "spec", parse_backbone("efficientnet_lite0", image_size=64, folder=None))
+    assert workspace.finetuned(1) is None
+    assert finetuning_is_due(workspace, 1)
 
 
-def test_two_tasks_with_one_image_are_one_example(workshop, studio, trainer):
+def test_two_tasks_with_one_image_are_one_example(workspace, studio, trainer):
     studio.uris[91] = uri(1)
     studio.annotate(91, "dark")
-    grow(workshop, studio, 0)
-    finetune_project(workshop, 1)
+    grow(workspace, studio, 0)
+    finetune_project(workspace, 1)
     assert len(trainer.calls[0]["labels"]) == LABELS

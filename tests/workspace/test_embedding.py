@@ -9,75 +9,75 @@ from clinical_backend.workspace.embedding import embed_new, features_of, may_try
 from tests.small_workspace import picture
 
 
-def embed(workshop, progress=lambda done, total: None):
-    return embed_new(workshop.stores, workshop.source, workshop.embedder, workshop.features, 1, progress)
+def embed(workspace, progress=lambda done, total: None):
+    return embed_new(workspace.stores, workspace.source, workspace.embedder, workspace.features, 1, progress)
 
 
-def test_each_content_is_embedded_once_and_never_again(workshop):
+def test_each_content_is_embedded_once_and_never_again(workspace):
     uris = {1: picture(10), 2: picture(200), 3: picture(10)}
-    workshop.stores.images.synchronise(1, uris, complete=True)
+    workspace.stores.images.synchronise(1, uris, complete=True)
     steps = []
-    assert embed(workshop, lambda done, total: steps.append((done, total))) == 3
+    assert embed(workspace, lambda done, total: steps.append((done, total))) == 3
     assert steps == [(0, 3), (3, 3)]
-    assert embed(workshop) == 0
-    known = workshop.stores.images.all(1)
+    assert embed(workspace) == 0
+    known = workspace.stores.images.all(1)
     assert known[1].digest == known[3].digest != known[2].digest
-    found = features_of(workshop.stores, workshop.features, 1, [3, 2, 99])
+    found = features_of(workspace.stores, workspace.features, 1, [3, 2, 99])
     assert found.tasks.tolist() == [3, 2]
     assert found.features[0, 0] < found.features[1, 0]
 
 
-def test_an_unreadable_image_is_noted_and_tried_again_only_after_a_wait(workshop, caplog):
+def test_an_unreadable_image_is_noted_and_tried_again_only_after_a_wait(workspace, caplog):
     uris = {1: picture(10), 2: "data:image/png;base64,AAAA", 3: ""}
-    workshop.stores.images.synchronise(1, uris, complete=True)
+    workspace.stores.images.synchronise(1, uris, complete=True)
     with caplog.at_level(logging.WARNING):
-        embed(workshop)
-    known = workshop.stores.images.all(1)
+        embed(workspace)
+    known = workspace.stores.images.all(1)
     assert known[1].problem is None
     assert known[2].problem
     assert known[3].problem
     assert "task 2 is left out" in caplog.text
-    assert embed(workshop) == 0
-    assert features_of(workshop.stores, workshop.features, 1, [1, 2, 3]).tasks.tolist() == [1]
+    assert embed(workspace) == 0
+    assert features_of(workspace.stores, workspace.features, 1, [1, 2, 3]).tasks.tolist() == [1]
 
 
 @pytest.mark.parametrize(("attempts", "wait"), [(1, 300), (2, 600), (3, 1200), (30, 86_400)])
-def test_an_unreadable_image_is_tried_again_after_a_wait_that_doubles_up_to_a_day(workshop, attempts, wait):
+def test_an_unreadable_image_is_tried_again_after_a_wait_that_doubles_up_to_a_day(workspace, attempts, wait):
     tried = KnownImage(1, "uri", digest=None, problem="unreadable", attempts=attempts, tried_at=1000.0)
     assert not may_try(tried, 1000.0 + wait - 1)
     assert may_try(tried, 1000.0 + wait)
 
 
-def test_a_try_that_a_wrong_clock_put_into_the_future_keeps_no_image_waiting(workshop):
+def test_a_try_that_a_wrong_clock_put_into_the_future_keeps_no_image_waiting(workspace):
     tried = KnownImage(1, "uri", digest=None, problem="unreadable", attempts=9, tried_at=200_000.0)
     assert may_try(tried, 1000.0)
 
 
-def test_an_image_that_became_readable_is_embedded_when_its_wait_is_over(workshop, monkeypatch):
-    workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
-    workshop.stores.images.failed(1, {1: "the disk was away"})
-    assert embed(workshop) == 0
-    with workshop.stores.database.write() as session:
+def test_an_image_that_became_readable_is_embedded_when_its_wait_is_over(workspace, monkeypatch):
+    workspace.stores.images.synchronise(1, {1: picture(10)}, complete=True)
+    workspace.stores.images.failed(1, {1: "the disk was away"})
+    assert embed(workspace) == 0
+    with workspace.stores.database.write() as session:
         session.get(TaskImage, (1, 1)).tried_at = 0.0
-    assert embed(workshop) == 1
-    (known,) = workshop.stores.images.all(1).values()
+    assert embed(workspace) == 1
+    (known,) = workspace.stores.images.all(1).values()
     assert known.problem is None
     assert known.digest is not None
 
 
-def test_more_images_than_a_batch_are_embedded_each_with_its_own_feature(workshop):
+def test_more_images_than_a_batch_are_embedded_each_with_its_own_feature(workspace):
     uris = {task: picture(task % 250, task // 250) for task in range(1, 301)}
-    workshop.stores.images.synchronise(1, uris, complete=True)
+    workspace.stores.images.synchronise(1, uris, complete=True)
     steps = []
-    assert embed(workshop, lambda done, total: steps.append((done, total))) == 300
+    assert embed(workspace, lambda done, total: steps.append((done, total))) == 300
     assert steps == [(0, 300), (128, 300), (256, 300), (300, 300)]
-    found = features_of(workshop.stores, workshop.features, 1, uris)
+    found = features_of(workspace.stores, workspace.features, 1, uris)
     red = (found.features[:, 0] / found.features[:, 3]) ** 2  # the fourth number is 1 before normalisation
     assert np.allclose(red * 255, [task % 250 for task in uris], atol=0.5)
 
 
-def test_a_moved_image_is_read_anew(workshop):
-    workshop.stores.images.synchronise(1, {1: picture(10)}, complete=True)
-    embed(workshop)
-    workshop.stores.images.synchronise(1, {1: picture(90)}, complete=True)
-    assert embed(workshop) == 1
+def test_a_moved_image_is_read_anew(workspace):
+    workspace.stores.images.synchronise(1, {1: picture(10)}, complete=True)
+    embed(workspace)
+    workspace.stores.images.synchronise(1, {1: picture(90)}, complete=True)
+    assert embed(workspace) == 1

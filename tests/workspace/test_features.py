@@ -41,20 +41,20 @@ class Reds(AdaptedBackbone):
 
 
 @pytest.fixture
-def project(workshop):
-    """Return a workshop with 12 embedded images of project 1, task 13 not readable."""
+def project(workspace):
+    """Return a workspace with 12 embedded images of project 1, task 13 not readable."""
     uris = {task: picture(20 * task) for task in range(1, 13)} | {13: "data:image/png;base64,"}
-    workshop.stores.images.synchronise(1, uris, complete=True)
+    workspace.stores.images.synchronise(1, uris, complete=True)
     embed_new(
-        workshop.stores,
-        workshop.source,
-        workshop.embedder,
-        workshop.features,
+        workspace.stores,
+        workspace.source,
+        workspace.embedder,
+        workspace.features,
         1,
         lambda *_: None,
-        thumbnails=workshop.thumbnails,
+        thumbnails=workspace.thumbnails,
     )
-    return workshop
+    return workspace
 
 
 @pytest.fixture

@@ -14,80 +14,80 @@ from tests.small_workspace import picture
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     made = FakeLabelStudio({task: picture(task) for task in range(1, 21)})
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
     return made
 
 
-def pass_on(workshop):
+def pass_on(workspace):
     """Have another worker take project 1, and hold it."""
-    with workshop.stores.database._engine.begin() as connection:
+    with workspace.stores.database._engine.begin() as connection:
         connection.execute(ProjectLease.__table__.update().values(token=ProjectLease.token + 1, holder="another"))
 
 
 @pytest.mark.parametrize(
     "point", ["tasks", "annotated_tasks", "import_predictions", "update_project", "model_versions"]
 )
-def test_who_wakes_up_when_the_project_was_passed_on_publishes_nothing(workshop, studio, point):
-    studio.meanwhile[point] = lambda: pass_on(workshop)
-    reconcile(workshop, 1, look=False)
+def test_who_wakes_up_when_the_project_was_passed_on_publishes_nothing(workspace, studio, point):
+    studio.meanwhile[point] = lambda: pass_on(workspace)
+    reconcile(workspace, 1, look=False)
     assert point in studio.calls
-    (begun,) = workshop.stores.rounds.history(1)
+    (begun,) = workspace.stores.rounds.history(1)
     assert begun.state is RoundState.RUNNING  # its successor notes what became of it
-    assert workshop.stores.projects.get(1).published_version is None
-    assert workshop.stores.leases.of(1).holder == "another"
+    assert workspace.stores.projects.get(1).published_version is None
+    assert workspace.stores.leases.of(1).holder == "another"
     if point != "update_project":  # which it was at when it stood still
         assert studio.model_version == ""
 
 
-def test_the_successor_runs_the_round_again(workshop, studio):
-    studio.meanwhile["import_predictions"] = lambda: pass_on(workshop)
-    reconcile(workshop, 1, look=False)
-    workshop.stores.leases.give_back(1, workshop.stores.leases.of(1).token)
-    reconcile(workshop, 1, look=False)
-    assert [row.state for row in workshop.stores.rounds.history(1)] == [RoundState.PUBLISHED, RoundState.ABANDONED]
-    assert studio.model_version == workshop.stores.projects.get(1).published_version
+def test_the_successor_runs_the_round_again(workspace, studio):
+    studio.meanwhile["import_predictions"] = lambda: pass_on(workspace)
+    reconcile(workspace, 1, look=False)
+    workspace.stores.leases.give_back(1, workspace.stores.leases.of(1).token)
+    reconcile(workspace, 1, look=False)
+    assert [row.state for row in workspace.stores.rounds.history(1)] == [RoundState.PUBLISHED, RoundState.ABANDONED]
+    assert studio.model_version == workspace.stores.projects.get(1).published_version
 
 
-def test_who_cleans_up_late_deletes_no_queue_of_its_successor(workshop, studio, monkeypatch):
-    reconcile(workshop, 1, look=False)
+def test_who_cleans_up_late_deletes_no_queue_of_its_successor(workspace, studio, monkeypatch):
+    reconcile(workspace, 1, look=False)
     studio.predictions["clinical-9-successor"] = []
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    publish = workshop.stores.rounds.publish
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    publish = workspace.stores.rounds.publish
 
     def publish_then_stand_still(*args, **kwargs):
         publish(*args, **kwargs)
-        pass_on(workshop)
+        pass_on(workspace)
 
-    monkeypatch.setattr(workshop.stores.rounds, "publish", publish_then_stand_still)
-    reconcile(workshop, 1, look=False)
+    monkeypatch.setattr(workspace.stores.rounds, "publish", publish_then_stand_still)
+    reconcile(workspace, 1, look=False)
     assert "clinical-9-successor" in studio.predictions
 
 
-def test_work_that_does_not_get_on_gives_no_signs_of_life_though_its_thread_lives(workshop, monkeypatch):
-    workshop.settings = workshop.settings.model_copy(
+def test_work_that_does_not_get_on_gives_no_signs_of_life_though_its_thread_lives(workspace, monkeypatch):
+    workspace.settings = workspace.settings.model_copy(
         update={"worker_timeout_seconds": 0.2, "stall_timeout_seconds": 100.0}
     )
-    leases = workshop.stores.leases
+    leases = workspace.stores.leases
     idle = [0.0]
     monkeypatch.setattr(lease_module, "idle_seconds", lambda: idle[0])
-    with leased_project(workshop, 1):
+    with leased_project(workspace, 1):
         wait_for(lambda: leases.of(1).signs > 1)
         idle[0] = 99.0
         wait_for(lambda: leases.of(1).sign_at - leases.of(1).progress_at > 90)
         idle[0] = 101.0
         wait_for(lambda: leases.end_silent(2.0) == [1])
         with pytest.raises(RoundAbandonedError):
-            workshop.stores.projects.change(1, title="late")
-    assert workshop.stores.projects.get(1).title is None
+            workspace.stores.projects.change(1, title="late")
+    assert workspace.stores.projects.get(1).title is None
 
 
-def test_a_project_that_is_held_is_waited_for(workshop):
-    with leased_project(workshop, 1):
+def test_a_project_that_is_held_is_waited_for(workspace):
+    with leased_project(workspace, 1):
         note_progress()
-        with pytest.raises(ProjectBusyError, match="project 1"), leased_project(workshop, 1, seconds=0.1):
+        with pytest.raises(ProjectBusyError, match="project 1"), leased_project(workspace, 1, seconds=0.1):
             pass
-    with leased_project(workshop, 1):
+    with leased_project(workspace, 1):
         pass

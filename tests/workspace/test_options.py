@@ -8,38 +8,38 @@ from clinical_backend.settings import ProjectOptions, SettingsError
 from clinical_backend.workspace.options import Option, read_options, store_options
 
 
-def test_the_page_wins_over_extra_parameters_which_win_over_the_backend(workshop):
-    stores = workshop.stores
+def test_the_page_wins_over_extra_parameters_which_win_over_the_backend(workspace):
+    stores = workspace.stores
     stores.projects.register(1, {"queue_size": 50, "audit_share": 0.2})
     store_options(stores, 1, ProjectOptions(queue_size=30, rare_classes=("a", "b"), group_field="patient"))
     stores.projects.register(1, {"queue_size": 70, "audit_share": 0.3})
-    options = read_options(workshop.settings, stores, 1)
+    options = read_options(workspace.settings, stores, 1)
     assert options["queue_size"] == Option(30, "page")
     assert options["audit_share"] == Option(0.3, "extra parameters")
     assert options["group_cap"] == Option(1, "backend")
-    settings = workshop.settings_of(1)
+    settings = workspace.settings_of(1)
     assert (settings.queue_size, settings.audit_share, settings.group_field) == (30, 0.3, "patient")
     assert settings.rare_classes == ("a", "b")
 
 
-def test_what_the_page_gives_up_falls_back_and_a_round_is_due(workshop):
-    stores = workshop.stores
+def test_what_the_page_gives_up_falls_back_and_a_round_is_due(workspace):
+    stores = workspace.stores
     stores.projects.register(1, {"queue_size": 50})
     store_options(stores, 1, ProjectOptions(queue_size=30))
     stores.projects.change(1, request=None)
     store_options(stores, 1, ProjectOptions())
-    assert read_options(workshop.settings, stores, 1)["queue_size"] == Option(50, "extra parameters")
+    assert read_options(workspace.settings, stores, 1)["queue_size"] == Option(50, "extra parameters")
     assert stores.projects.get(1).request == "the project's settings were changed"
 
 
-def test_wrong_options_are_named_with_where_to_correct_them(workshop):
-    workshop.stores.projects.register(1, {"queue_size": "many"})
+def test_wrong_options_are_named_with_where_to_correct_them(workspace):
+    workspace.stores.projects.register(1, {"queue_size": "many"})
     with pytest.raises(SettingsError, match=r"queue_size.*project's page"):
-        workshop.settings_of(1)
+        workspace.settings_of(1)
 
 
 @pytest.mark.parametrize(("kept", "mode"), [(True, "all"), (False, "off"), ("confident", "confident")])
-def test_a_yes_or_no_of_an_earlier_version_is_read_as_today(workshop, kept, mode):
-    workshop.stores.projects.change(1, page_options={"preannotate": kept})
-    assert read_options(workshop.settings, workshop.stores, 1)["preannotate"] == Option(mode, "page")
-    assert workshop.settings_of(1).preannotate == mode
+def test_a_yes_or_no_of_an_earlier_version_is_read_as_today(workspace, kept, mode):
+    workspace.stores.projects.change(1, page_options={"preannotate": kept})
+    assert read_options(workspace.settings, workspace.stores, 1)["preannotate"] == Option(mode, "page")
+    assert workspace.settings_of(1).preannotate == mode

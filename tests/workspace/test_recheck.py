@@ -27,7 +27,7 @@ def paint(path, level):
 
 
 @pytest.fixture
-def studio(workshop, tmp_path):
+def studio(workspace, tmp_path):
     """Return a Label Studio whose images are files, after a round that every image has long been read by."""
     folder = tmp_path / "files"
     folder.mkdir()
@@ -35,20 +35,20 @@ def studio(workshop, tmp_path):
         paint(folder / f"{task}.png", 20 * task)
     with httpx2.Client() as http:
         source = ImageSource("http://127.0.0.1:9", http, local_roots=[folder])
-        workshop.__dict__.update(source=source, watching_source=source)
+        workspace.__dict__.update(source=source, watching_source=source)
         made = FakeLabelStudio({task: f"/data/local-files/?d={task}.png" for task in TASKS})
         made.folder = folder
         made.annotate(1, "red")
         made.annotate(2, "dark")
-        workshop.__dict__["client"] = made
-        workshop.settings = workshop.settings.model_copy(update={"backend_url": "http://backend"})
-        reconcile(workshop, 1, look=True)
-        grow_old(workshop)
+        workspace.__dict__["client"] = made
+        workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
+        reconcile(workspace, 1, look=True)
+        grow_old(workspace)
         yield made
 
 
-def grow_old(workshop):
-    workshop.stores.images.looked(1, dict.fromkeys(TASKS), at=1.0)
+def grow_old(workspace):
+    workspace.stores.images.looked(1, dict.fromkeys(TASKS), at=1.0)
 
 
 class Host:
@@ -62,57 +62,57 @@ class Host:
         return self._answer(task_id)
 
 
-def test_a_replaced_image_is_made_anew_its_label_stays_and_it_is_said(workshop, studio):
-    before = workshop.stores.images.all(1)
-    embedded = workshop.backbone.embedded
+def test_a_replaced_image_is_made_anew_its_label_stays_and_it_is_said(workspace, studio):
+    before = workspace.stores.images.all(1)
+    embedded = workspace.backbone.embedded
     paint(studio.folder / "1.png", 250)
     paint(studio.folder / "5.png", 251)
-    reconcile(workshop, 1, look=True)
-    assert workshop.stores.rounds.latest(1).request == "images were replaced"
-    after = workshop.stores.images.all(1)
+    reconcile(workspace, 1, look=True)
+    assert workspace.stores.rounds.latest(1).request == "images were replaced"
+    after = workspace.stores.images.all(1)
     assert [task for task in TASKS if after[task].digest != before[task].digest] == [1, 5]
-    assert workshop.backbone.embedded == embedded + 2
-    assert workshop.stores.labels.all(1)[1].label == "red"
-    assert workshop.stores.troubles.counts(1) == {TroubleKind.REPLACED: 1}  # task 5 has no label
-    (notice,) = notices(workshop, 1)
+    assert workspace.backbone.embedded == embedded + 2
+    assert workspace.stores.labels.all(1)[1].label == "red"
+    assert workspace.stores.troubles.counts(1) == {TroubleKind.REPLACED: 1}  # task 5 has no label
+    (notice,) = notices(workspace, 1)
     assert "The image of 1 labelled task was replaced; the labels stay." in str(notice)
-    reconcile(workshop, 1, look=True)
-    assert workshop.stores.rounds.latest(1).number == 2
+    reconcile(workspace, 1, look=True)
+    assert workspace.stores.rounds.latest(1).number == 2
 
 
-def test_what_is_the_same_is_read_once_and_then_told_by_its_mark(workshop, studio):
-    assert recheck_images(workshop, 1) == 0
-    grow = workshop.stores.images.longest_unseen(1, 1e12, 100)
+def test_what_is_the_same_is_read_once_and_then_told_by_its_mark(workspace, studio):
+    assert recheck_images(workspace, 1) == 0
+    grow = workspace.stores.images.longest_unseen(1, 1e12, 100)
     assert all(mark is not None for _, mark in grow)
     os.utime(studio.folder / "1.png", (1, 1))
-    assert recheck_images(workshop, 1) == 0
+    assert recheck_images(workspace, 1) == 0
 
 
-def test_nobody_looks_before_half_of_the_days_are_over_or_where_none_are_given(workshop, studio):
-    host = workshop.__dict__["watching_source"] = Host(lambda task: Look(b"other", None))
-    workshop.stores.images.looked(1, dict.fromkeys(TASKS), at=recheck.time.time())
-    assert recheck_images(workshop, 1) == 0
-    grow_old(workshop)
-    workshop.settings = workshop.settings.model_copy(update={"image_check_days": 0.0})
-    assert recheck_images(workshop, 1) == 0
+def test_nobody_looks_before_half_of_the_days_are_over_or_where_none_are_given(workspace, studio):
+    host = workspace.__dict__["watching_source"] = Host(lambda task: Look(b"other", None))
+    workspace.stores.images.looked(1, dict.fromkeys(TASKS), at=recheck.time.time())
+    assert recheck_images(workspace, 1) == 0
+    grow_old(workspace)
+    workspace.settings = workspace.settings.model_copy(update={"image_check_days": 0.0})
+    assert recheck_images(workspace, 1) == 0
     assert host.asked == []
 
 
-def test_a_host_that_fails_is_left_alone_and_its_features_stay(workshop, studio):
+def test_a_host_that_fails_is_left_alone_and_its_features_stay(workspace, studio):
     def fail(task):
         raise ImageError("It does not answer.", "Start it.")
 
-    host = workshop.__dict__["watching_source"] = Host(fail)
-    before = workshop.stores.images.all(1)
-    assert recheck_images(workshop, 1) == 0
+    host = workspace.__dict__["watching_source"] = Host(fail)
+    before = workspace.stores.images.all(1)
+    assert recheck_images(workspace, 1) == 0
     assert host.asked == [1, 2, 3]
-    assert recheck_images(workshop, 1) == 0
+    assert recheck_images(workspace, 1) == 0
     assert host.asked == [1, 2, 3, 4, 5, 6]  # what failed does not stand in the way of the others
-    assert workshop.stores.images.all(1) == before
+    assert workspace.stores.images.all(1) == before
 
 
-def test_a_slow_host_is_left_alone_for_a_while(workshop, studio, monkeypatch):
-    host = workshop.__dict__["watching_source"] = Host(lambda task: Look(None, "same"))
+def test_a_slow_host_is_left_alone_for_a_while(workspace, studio, monkeypatch):
+    host = workspace.__dict__["watching_source"] = Host(lambda task: Look(None, "same"))
     monkeypatch.setattr(recheck, "_SLOW_SECONDS", -1.0)
-    assert [recheck_images(workshop, 1) for _ in range(2)] == [0, 0]
+    assert [recheck_images(workspace, 1) for _ in range(2)] == [0, 0]
     assert host.asked == [1]

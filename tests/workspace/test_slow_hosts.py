@@ -34,81 +34,81 @@ def pictures():
 
 
 @pytest.fixture
-def studio(workshop, pictures):
+def studio(workspace, pictures):
     """Return a Label Studio with 12 images that come at once and 40 of a host that drips."""
     slow = {task: f"http://127.0.0.1:{pictures.port}/slow/{task}" for task in range(20, 60)}
     made = FakeLabelStudio({task: picture(task) for task in FAST} | slow)
-    workshop.__dict__["client"] = made
-    workshop.settings = workshop.settings.model_copy(
+    workspace.__dict__["client"] = made
+    workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 10, "backend_url": "http://backend", "slow_host_seconds": 0.1}
     )
     with (
         httpx2.Client() as http,
         ImageSource("http://127.0.0.1:9", http, allowed_hosts=["127.0.0.1"], time_limit=2.5) as source,
     ):
-        workshop.__dict__["source"] = source
+        workspace.__dict__["source"] = source
         yield made
 
 
-def latest(workshop):
-    return workshop.stores.rounds.latest(1)
+def latest(workspace):
+    return workspace.stores.rounds.latest(1)
 
 
-def waits_are_over(workshop):
-    with workshop.stores.database.write() as session:
+def waits_are_over(workspace):
+    with workspace.stores.database.write() as session:
         for image in session.query(TaskImage):
             image.tried_at = image.tried_at and 0.0
 
 
-def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on(workshop, studio, pictures):
-    reconcile(workshop, 1, look=True)
+def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on(workspace, studio, pictures):
+    reconcile(workspace, 1, look=True)
     assert set(studio.queue()) <= set(FAST)
-    counts = latest(workshop).report["counts"]
+    counts = latest(workspace).report["counts"]
     assert counts["waiting"] >= 30
     assert counts["unreadable"] + counts["waiting"] == 40
     host = f"127.0.0.1:{pictures.port}"
-    assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workshop).report["notes"]
-    reconcile(workshop, 1, look=True)
-    assert latest(workshop).number == 1  # the host is left in peace for a while
+    assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workspace).report["notes"]
+    reconcile(workspace, 1, look=True)
+    assert latest(workspace).number == 1  # the host is left in peace for a while
     pictures.quick = True
-    waits_are_over(workshop)
-    reconcile(workshop, 1, look=True)
-    assert (latest(workshop).number, latest(workshop).request) == (2, "images are still to be read")
-    assert latest(workshop).report["counts"]["waiting"] == 0
-    assert all(image.digest for image in workshop.stores.images.all(1).values())
+    waits_are_over(workspace)
+    reconcile(workspace, 1, look=True)
+    assert (latest(workspace).number, latest(workspace).request) == (2, "images are still to be read")
+    assert latest(workspace).report["counts"]["waiting"] == 0
+    assert all(image.digest for image in workspace.stores.images.all(1).values())
 
 
-def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workshop, studio, pictures):
+def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workspace, studio, pictures):
     pictures.quick = True
-    workshop.settings = workshop.settings.model_copy(update={"embed_seconds": 1e-3})
-    reconcile(workshop, 1, look=True)
-    assert latest(workshop).state is RoundState.FAILED
-    assert "0 of 40 images are read" in workshop.stores.projects.get(1).problem
-    workshop.settings = workshop.settings.model_copy(update={"embed_seconds": 60.0})
-    workshop.stores.projects.change(1, not_before=0.0)
-    reconcile(workshop, 1, look=False)
-    assert latest(workshop).report["counts"]["waiting"] == 0
+    workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 1e-3})
+    reconcile(workspace, 1, look=True)
+    assert latest(workspace).state is RoundState.FAILED
+    assert "0 of 40 images are read" in workspace.stores.projects.get(1).problem
+    workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 60.0})
+    workspace.stores.projects.change(1, not_before=0.0)
+    reconcile(workspace, 1, look=False)
+    assert latest(workspace).report["counts"]["waiting"] == 0
 
 
-def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workshop, studio, pictures):
+def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workspace, studio, pictures):
     studio.uris = {task: uri for task, uri in studio.uris.items() if task not in FAST}
-    reconcile(workshop, 1, look=True)
-    assert latest(workshop).state is RoundState.FAILED
-    assert "is slow: 0 of 40 images are read" in workshop.stores.projects.get(1).problem
+    reconcile(workspace, 1, look=True)
+    assert latest(workspace).state is RoundState.FAILED
+    assert "is slow: 0 of 40 images are read" in workspace.stores.projects.get(1).problem
     asked = len(pictures.requests)
     assert asked <= 20
-    workshop.stores.projects.change(1, not_before=0.0)
-    reconcile(workshop, 1, look=True)
+    workspace.stores.projects.change(1, not_before=0.0)
+    reconcile(workspace, 1, look=True)
     assert len(pictures.requests) == asked
 
 
-def test_projects_take_turns_the_one_that_waits_longest_first(workshop):
-    projects = workshop.stores.projects
+def test_projects_take_turns_the_one_that_waits_longest_first(workspace):
+    projects = workspace.stores.projects
     now = time.time()
     for number, asked in ((1, now - 5), (2, now - 50), (3, now - 20)):
         projects.register(number)
         projects.change(number, request="test", requested_at=asked)
     assert projects.due() == [2, 3, 1]
-    workshop.stores.rounds.start(2)
+    workspace.stores.rounds.start(2)
     projects.request_round(2, "images are still to be read")
     assert projects.due() == [3, 1, 2]

@@ -5,7 +5,7 @@ lacks most when a few exemplars are all that is known, and while labels are gath
 cases of everything else. So a sample of the pool joins the labels, each image under the common class that the
 labels make most likely (one class "other" while no common class is labelled), with a weight that gives way to
 real labels as they come. Learning from positive and unlabelled cases: Elkan and Noto, KDD 2008; pseudo-labels:
-Lee, ICML workshop 2013.
+Lee, ICML workspace 2013.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pr
 @router.post("/projects/{project_id}/looked-for")
 def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
     """Take the lead's answer: look for a class, look for it no more, or do not ask for it again."""
-    project, classes = site.project(project_id), classes_of(site.workshop, site.project(project_id))
+    project, classes = site.project(project_id), classes_of(site.workspace, site.project(project_id))
     chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
     named = named_classes(site.settings, project)
     if chosen and {chosen, *named} >= set(classes):
@@ -133,7 +133,7 @@ def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pro
     project = site.project(project_id)
     before = read_options(site.settings, site.stores, project_id)
     options, entered, problems = read_settings(
-        form, classes_of(site.workshop, project), before, controls=learnable_controls(site.workshop, project)
+        form, classes_of(site.workspace, project), before, controls=learnable_controls(site.workspace, project)
     )
     if options is None:
         return settings_page(site, request, project_id, entered=entered, problems=problems)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Previews", "placeholder", "within"]
 
@@ -58,15 +58,15 @@ class Previews:
 
     Parameters
     ----------
-    workshop
+    workspace
         Where images come from.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._decoders = DecoderProcesses(partial(within, side=_SIDE), processes=1, seconds=_IMAGE_SECONDS)
         self._large_decoders = DecoderProcesses(partial(within, side=_LARGE_SIDE), processes=1, seconds=_IMAGE_SECONDS)
-        self._folder = workshop.settings.model_dir / "previews"
+        self._folder = workspace.settings.model_dir / "previews"
         self._failures: dict[str, tuple[float, ImageError]] = {}
         self._writes = 0
 
@@ -109,10 +109,10 @@ class Previews:
     @cached_property
     def _source(self) -> ImageSource:
         """Less patient than that of rounds: a person waits."""
-        settings = self._workshop.settings
+        settings = self._workspace.settings
         return ImageSource(
             settings.label_studio_url,
-            self._workshop.client.http,
+            self._workspace.client.http,
             local_roots=settings.local_roots,
             allowed_hosts=settings.image_hosts,
             time_out=_CONNECT_SECONDS,

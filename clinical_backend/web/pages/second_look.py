@@ -48,7 +48,7 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
     project, stores = site.project(project_id), site.stores
     rows = stores.second_readings.all(project_id)
     try:
-        settings = site.workshop.settings_of(project_id)
+        settings = site.workspace.settings_of(project_id)
     except SettingsError:  # the project's problem says so
         settings = site.settings
     published = stores.rounds.published(project_id)
@@ -113,7 +113,7 @@ def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Pas
         task=cases[passed] if passed < len(cases) else None,
         left=max(0, len(cases) - passed),
         passed=passed,
-        classes=classes_of(site.workshop, project),
+        classes=classes_of(site.workspace, project),
     )
 
 
@@ -124,7 +124,7 @@ def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) ->
     task, answer = _task(form.get("task")), str(form.get("answer", ""))
     passed = _task(form.get("passed")) or 0
     row = site.stores.labels.all(project_id, [task]).get(task) if task is not None else None
-    if task is None or row is None or row.label is None or answer not in classes_of(site.workshop, project):
+    if task is None or row is None or row.label is None or answer not in classes_of(site.workspace, project):
         flash = Flash("Nothing was noted: the task, or the class, is not there any more.", wrong=True)
     else:
         site.stores.second_readings.check(project_id, task, row.label, answer, blind=True)

@@ -18,7 +18,7 @@ from clinical_backend.web.pages.templating import make_environment
 
 if TYPE_CHECKING:
     from clinical_backend.storage.schema import Project
-    from clinical_backend.workspace.workspace import Workshop
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 
@@ -45,18 +45,18 @@ class Site:
 
     Parameters
     ----------
-    workshop
+    workspace
         What they show and do.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        key = workshop.settings.label_studio_api_key
-        self.workshop = workshop
-        self.stores = workshop.stores
-        self.settings = workshop.settings
+    def __init__(self, workspace: Workspace) -> None:
+        key = workspace.settings.label_studio_api_key
+        self.workspace = workspace
+        self.stores = workspace.stores
+        self.settings = workspace.settings
         self.signer = Signer(key.get_secret_value() if key else secrets.token_hex(32))
-        self.checks = Checks(workshop)
-        self.previews = Previews(workshop)
+        self.checks = Checks(workspace)
+        self.previews = Previews(workspace)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
         self._templates = make_environment()
 

@@ -40,7 +40,7 @@ def troubles(
         request,
         "troubles.html",
         project=project,
-        learnt=learnt_of(site.workshop, project),
+        learnt=learnt_of(site.workspace, project),
         kinds=_KINDS,
         counts=counts,
         rows=[(one, said(one)) for one in found],

@@ -12,24 +12,24 @@ import pytest
 from clinical_backend.lab.benchmarks.reliability import _Kill, _kills, _name, _outcome, _Reading
 from clinical_backend.rounds.reconcile import reconcile
 from tests.rounds.fake_label_studio import FakeLabelStudio
-from tests.small_workspace import picture, workshop
+from tests.small_workspace import picture, workspace
 
-__all__ = ["workshop"]
+__all__ = ["workspace"]
 
 KILLS = [_Kill("worker", "fit", "old", 3.0), _Kill("Redis", "switched", "new", 9.0)]
 
 
 @pytest.fixture
-def trial(workshop):
+def trial(workspace):
     """Return a trial of one project with two labels and a queue."""
     studio = FakeLabelStudio({number: picture(number) for number in range(1, 21)})
-    workshop.__dict__["client"] = studio
-    workshop.settings = workshop.settings.model_copy(update={"backend_url": "http://backend"})
+    workspace.__dict__["client"] = studio
+    workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
     studio.annotate(1, "red")
     studio.annotate(2, "dark")
-    reconcile(workshop, 1, look=True)
-    rounds = list(reversed(workshop.stores.rounds.history(1)))
-    return SimpleNamespace(client=studio, stores=workshop.stores, id=1, rounds=lambda: rounds)
+    reconcile(workspace, 1, look=True)
+    rounds = list(reversed(workspace.stores.rounds.history(1)))
+    return SimpleNamespace(client=studio, stores=workspace.stores, id=1, rounds=lambda: rounds)
 
 
 def counted(trial, kills=KILLS, given=None):

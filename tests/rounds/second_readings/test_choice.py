@@ -168,10 +168,10 @@ def test_second_readings_are_spread_over_the_queue_and_not_at_guessable_places()
 
 
 @pytest.fixture
-def studio(workshop):
+def studio(workspace):
     """Return a Label Studio with 8 red images, of which readers called two dark, among 40; two readers are at it."""
     made = FakeLabelStudio({n: picture(200 + n if n <= 8 else n, n % 5) for n in range(1, 41)})
-    workshop.__dict__["client"] = made
+    workspace.__dict__["client"] = made
     options = {
         "queue_size": 10,
         "start_training_each_n_updates": 1000,
@@ -179,120 +179,120 @@ def studio(workshop):
         "rare_classes": ("red",),
         "second_look_share": 0.2,
     }
-    workshop.settings = workshop.settings.model_copy(update=options)
+    workspace.settings = workspace.settings.model_copy(update=options)
     for task in ANSWERED:
         made.annotate(task, "red" if task <= 8 and task not in MISSED else "dark")
     made.annotate(20, "dark", completed_by=2)
     return made
 
 
-def again(workshop, studio):
-    workshop.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workshop, 1, look=True)
+def again(workspace, studio):
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    reconcile(workspace, 1, look=True)
 
 
-def set_share(workshop, **shares):
-    workshop.settings = workshop.settings.model_copy(update=shares)
+def set_share(workspace, **shares):
+    workspace.settings = workspace.settings.model_copy(update=shares)
 
 
-def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_nothing(workshop, studio):
+def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_nothing(workspace, studio):
     studio.config = studio.config.replace(
         "</View>", '<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/></View>'
     )
-    set_share(workshop, audit_share=0.3, preannotate="all")
-    reconcile(workshop, 1, look=True)
-    assert {one.task_id for one in read_second_look(workshop.stores, 1)} == set(MISSED)
+    set_share(workspace, audit_share=0.3, preannotate="all")
+    reconcile(workspace, 1, look=True)
+    assert {one.task_id for one in read_second_look(workspace.stores, 1)} == set(MISSED)
     assert set(studio.served_again()) == set(MISSED)
     assert [studio.overlap[task] for task in MISSED] == [2, 2]
     items = {item["task"]: item for item in studio.predictions[studio.model_version]}
     places_ = [studio.queue().index(task) for task in studio.served_again()]
     assert places_[0] < 6 <= places_[1]
     unled = [task for task, item in items.items() if item["result"][-1]["value"].get("text") == [UNLED_REASON]]
-    audit = {one.task_id for one in workshop.stores.rounds.queue(latest(workshop).id) if one.draw is Draw.AUDIT}
+    audit = {one.task_id for one in workspace.stores.rounds.queue(latest(workspace).id) if one.draw is Draw.AUDIT}
     assert set(unled) == audit | set(MISSED)
     assert all(len(items[task]["result"]) == 1 for task in unled)
-    counts = latest(workshop).report["counts"]
-    assert (counts["queue"], counts["second_readings"], row(workshop).queue_left) == (10, 2, 10)
+    counts = latest(workspace).report["counts"]
+    assert (counts["queue"], counts["second_readings"], row(workspace).queue_left) == (10, 2, 10)
 
 
-def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(workshop, studio):
-    reconcile(workshop, 1, look=True)
-    before, number = read_findings(workshop.stores, 1), latest(workshop).number
+def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(workspace, studio):
+    reconcile(workspace, 1, look=True)
+    before, number = read_findings(workspace.stores, 1), latest(workspace).number
     studio.read_again(7, "dark")
     studio.read_again(8, "red")
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     assert (studio.served_again(), studio.overlap[7], studio.overlap[8]) == ([], 1, 1)
-    assert latest(workshop).number == number
-    found = {one.task_id: one for one in read_again(workshop.stores, 1)}
+    assert latest(workspace).number == number
+    found = {one.task_id: one for one in read_again(workspace.stores, 1)}
     assert [found[task].outcome for task in MISSED] == [Outcome.RIGHT, Outcome.OPEN]
-    again(workshop, studio)
+    again(workspace, studio)
     assert not set(studio.queue()) & set(MISSED)
-    found = {one.task_id: one for one in read_again(workshop.stores, 1)}
+    found = {one.task_id: one for one in read_again(workspace.stores, 1)}
     assert [found[task].outcome for task in MISSED] == [Outcome.RIGHT, Outcome.OPEN]
     assert found[8].answers == (("1", "dark"), ("2", "red"))
-    assert workshop.stores.labels.all(1)[8].label is None
-    after = read_findings(workshop.stores, 1)
+    assert workspace.stores.labels.all(1)[8].label is None
+    after = read_findings(workspace.stores, 1)
     assert (after.labels, after.found, after.curve, after.pool) == (
         before.labels,
         before.found,
         before.curve,
         before.pool,
     )
-    agreements = read_agreements(workshop.stores.second_readings.all(1).values())
+    agreements = read_agreements(workspace.stores.second_readings.all(1).values())
     assert (agreements.doubtful.cases, agreements.doubtful.disagreements) == (2, 1)
     assert agreements.ordinary.cases == 0
     studio.answers[8] = [one.model_copy(update={"result": studio.answers[1][0].result}) for one in studio.answers[8]]
-    again(workshop, studio)
-    (changed,) = [one for one in read_again(workshop.stores, 1) if one.task_id == 8]
+    again(workspace, studio)
+    (changed,) = [one for one in read_again(workspace.stores, 1) if one.task_id == 8]
     assert (changed.outcome, changed.now) == (Outcome.CHANGED, "red")
-    assert report_second_look(workshop.stores, 1)["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
+    assert report_second_look(workspace.stores, 1)["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
-def test_a_reading_that_is_taken_back_may_be_asked_for_again(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_a_reading_that_is_taken_back_may_be_asked_for_again(workspace, studio):
+    reconcile(workspace, 1, look=True)
     studio.read_again(7, "dark")
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     studio.answers[7] = studio.answers[7][:1]
-    again(workshop, studio)
+    again(workspace, studio)
     assert set(studio.served_again()) == set(MISSED)
 
 
 @pytest.mark.parametrize("how", ["share", "rollback", "answers"])
-def test_what_was_not_read_gets_back_what_it_had(workshop, studio, how):
+def test_what_was_not_read_gets_back_what_it_had(workspace, studio, how):
     studio.overlap[7] = 1
-    set_share(workshop, second_look_share=0.0)
-    reconcile(workshop, 1, look=True)
-    set_share(workshop, second_look_share=0.2)
-    again(workshop, studio)
+    set_share(workspace, second_look_share=0.0)
+    reconcile(workspace, 1, look=True)
+    set_share(workspace, second_look_share=0.2)
+    again(workspace, studio)
     assert set(studio.served_again()) == set(MISSED)
     if how == "share":
-        set_share(workshop, second_look_share=0.0)
-        reconcile(workshop, 1, look=True)
+        set_share(workspace, second_look_share=0.0)
+        reconcile(workspace, 1, look=True)
     elif how == "answers":
         studio.answers = {}
-        reconcile(workshop, 1, look=True)
+        reconcile(workspace, 1, look=True)
     else:
-        roll_back(workshop, 1, 1)
+        roll_back(workspace, 1, 1)
     assert (studio.overlap[7], studio.overlap[8]) == (1, 1)
     assert studio.unlabelled == (set(MISSED) if how == "answers" else set())
-    assert workshop.stores.second_readings.open_tasks(1) == frozenset()
+    assert workspace.stores.second_readings.open_tasks(1) == frozenset()
 
 
-def test_a_number_of_answers_that_somebody_else_set_meanwhile_stays(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_a_number_of_answers_that_somebody_else_set_meanwhile_stays(workspace, studio):
+    reconcile(workspace, 1, look=True)
     studio.overlap[7] = 3
-    set_share(workshop, second_look_share=0.0)
-    reconcile(workshop, 1, look=True)
+    set_share(workspace, second_look_share=0.0)
+    reconcile(workspace, 1, look=True)
     assert (studio.overlap[7], studio.overlap[8]) == (3, 1)
 
 
-def test_a_task_of_a_project_that_wants_more_answers_by_now_keeps_that_number(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_a_task_of_a_project_that_wants_more_answers_by_now_keeps_that_number(workspace, studio):
+    reconcile(workspace, 1, look=True)
     studio.maximum_annotations = 2
     studio.overlap = dict.fromkeys(studio.uris, 2)
-    again(workshop, studio)
+    again(workspace, studio)
     assert set(studio.overlap.values()) == {2}
-    assert workshop.stores.second_readings.open_tasks(1) == frozenset()
+    assert workspace.stores.second_readings.open_tasks(1) == frozenset()
 
 
 def test_what_nobody_is_left_to_read_keeps_no_place_from_the_rest_that_the_lead_asks_for():
@@ -306,22 +306,22 @@ def test_what_nobody_is_left_to_read_keeps_no_place_from_the_rest_that_the_lead_
     assert set(tasks(chosen(labels, rows=rows, share=0.0))) == set(range(221, 251))
 
 
-def test_a_task_that_was_deleted_is_forgotten(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_a_task_that_was_deleted_is_forgotten(workspace, studio):
+    reconcile(workspace, 1, look=True)
     del studio.uris[7], studio.answers[7]
-    reconcile(workshop, 1, look=True)
-    assert 7 not in workshop.stores.second_readings.all(1)
-    assert row(workshop).problem is None
+    reconcile(workspace, 1, look=True)
+    assert 7 not in workspace.stores.second_readings.all(1)
+    assert row(workspace).problem is None
 
 
-def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one(workshop, studio):
-    reconcile(workshop, 1, look=True)
-    set_share(workshop, second_look_share=0.0)
+def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one(workspace, studio):
+    reconcile(workspace, 1, look=True)
+    set_share(workspace, second_look_share=0.0)
     studio.withheld = {7}
-    settle(workshop, studio.project(1))
+    settle(workspace, studio.project(1))
     assert (studio.overlap[7], studio.overlap[8]) == (2, 1)
     studio.withheld = set()
-    settle(workshop, studio.project(1))
+    settle(workspace, studio.project(1))
     assert studio.overlap[7] == 1
 
 
@@ -330,7 +330,7 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(workshop, studio, monkeypatch, after):
+def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(workspace, studio, monkeypatch, after):
     update = studio.update_task
 
     def die(task_id, **fields):
@@ -340,141 +340,141 @@ def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(works
 
     monkeypatch.setattr(studio, "update_task", die)
     with pytest.raises(_Killed):
-        reconcile(workshop, 1, look=True)
+        reconcile(workspace, 1, look=True)
     monkeypatch.undo()
-    open_ = workshop.stores.second_readings.open_tasks(1)
+    open_ = workspace.stores.second_readings.open_tasks(1)
     assert len(open_) == 1
     if after:
-        set_share(workshop, second_look_share=0.0)
-    settle(workshop, studio.project(1))
+        set_share(workspace, second_look_share=0.0)
+    settle(workspace, studio.project(1))
     assert set(studio.served_again()) == (set() if after else set(MISSED))
-    set_share(workshop, second_look_share=0.0)
-    settle(workshop, studio.project(1))
+    set_share(workspace, second_look_share=0.0)
+    settle(workspace, studio.project(1))
     assert studio.unlabelled == set()
     assert all(studio.overlap.get(task, 1) == 1 for task in studio.uris)
 
 
-def test_label_studio_that_is_away_while_second_readings_are_marked_costs_no_round(workshop, studio):
+def test_label_studio_that_is_away_while_second_readings_are_marked_costs_no_round(workspace, studio):
     studio.faults["update_task"] = AWAY
-    reconcile(workshop, 1, look=False)
-    assert (latest(workshop).number, row(workshop).published_version) == (1, studio.model_version)
+    reconcile(workspace, 1, look=False)
+    assert (latest(workspace).number, row(workspace).published_version) == (1, studio.model_version)
     assert studio.served_again() == []
     studio.faults.clear()
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     assert set(studio.served_again()) == set(MISSED)
-    assert latest(workshop).number == 1
+    assert latest(workspace).number == 1
 
 
-def test_an_imported_label_is_read_by_a_reader_and_counts_as_a_second_look(workshop, studio):
+def test_an_imported_label_is_read_by_a_reader_and_counts_as_a_second_look(workspace, studio):
     studio.annotate(7, "dark", import_id=3, completed_by=1)
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     assert set(studio.served_again()) == set(MISSED)
     studio.read_again(7, "red")
-    again(workshop, studio)
-    (found,) = read_again(workshop.stores, 1)
+    again(workspace, studio)
+    (found,) = read_again(workspace.stores, 1)
     assert (found.answers, found.outcome, found.now) == (((None, "dark"), ("2", "red")), Outcome.CHANGED, "red")
     assert studio.overlap[7] == 1
 
 
-def test_when_the_first_answer_is_deleted_the_task_keeps_its_draw(workshop, studio):
+def test_when_the_first_answer_is_deleted_the_task_keeps_its_draw(workspace, studio):
     studio.answers = {}
-    set_share(workshop, audit_share=0.5)
-    reconcile(workshop, 1, look=True)
+    set_share(workspace, audit_share=0.5)
+    reconcile(workspace, 1, look=True)
     for task in studio.queue():
         studio.annotate(task, "dark")
     studio.annotate(40, "dark", completed_by=2)
-    again(workshop, studio)
-    (audit, *_) = [task for task, one in workshop.stores.labels.all(1).items() if one.draw is Draw.AUDIT]
+    again(workspace, studio)
+    (audit, *_) = [task for task, one in workspace.stores.labels.all(1).items() if one.draw is Draw.AUDIT]
     studio.read_again(audit, "red")
-    again(workshop, studio)
+    again(workspace, studio)
     studio.answers[audit] = studio.answers[audit][1:]
-    again(workshop, studio)
-    kept = workshop.stores.labels.all(1)[audit]
+    again(workspace, studio)
+    kept = workspace.stores.labels.all(1)[audit]
     assert (kept.draw, kept.label) == (Draw.AUDIT, "red")
 
 
-def test_answers_that_two_readers_gave_unasked_tell_of_agreement_too(workshop, studio):
-    set_share(workshop, second_look_share=0.0)
+def test_answers_that_two_readers_gave_unasked_tell_of_agreement_too(workspace, studio):
+    set_share(workspace, second_look_share=0.0)
     for task in (10, 11, 12):
         studio.read_again(task, "red" if task == 10 else "dark")
-    again(workshop, studio)
-    agreements = read_agreements(workshop.stores.second_readings.all(1).values())
+    again(workspace, studio)
+    agreements = read_agreements(workspace.stores.second_readings.all(1).values())
     assert (agreements.unasked.cases, agreements.unasked.disagreements) == (3, 1)
-    again(workshop, studio)
-    assert len(workshop.stores.second_readings.all(1)) == 3
+    again(workspace, studio)
+    assert len(workspace.stores.second_readings.all(1)) == 3
 
 
-def test_when_nothing_else_is_left_second_readings_go_on_until_each_was_asked_for_once(workshop, studio):
-    set_share(workshop, second_look_share=0.1)
+def test_when_nothing_else_is_left_second_readings_go_on_until_each_was_asked_for_once(workspace, studio):
+    set_share(workspace, second_look_share=0.1)
     for task in studio.uris:
         if task not in studio.answers:
             studio.annotate(task, "dark")
     asked = []
     for _ in range(4):
-        reconcile(workshop, 1, look=True)
+        reconcile(workspace, 1, look=True)
         for task in studio.served_again():
             asked.append(task)
             studio.read_again(task, "dark")
-        reconcile(workshop, 1, look=True)
+        reconcile(workspace, 1, look=True)
     assert sorted(asked) == sorted(set(asked))
     assert set(asked) >= set(MISSED)
-    number = latest(workshop).number
-    reconcile(workshop, 1, look=True)
-    assert latest(workshop).number == number <= 4
-    assert row(workshop).queue_left == 0
+    number = latest(workspace).number
+    reconcile(workspace, 1, look=True)
+    assert latest(workspace).number == number <= 4
+    assert row(workspace).queue_left == 0
 
 
-def test_a_random_draw_on_what_is_asked_for_already_is_kept(workshop, studio):
-    reconcile(workshop, 1, look=True)
-    set_share(workshop, second_look_random_share=0.4, second_look_share=0.4, queue_size=30)
+def test_a_random_draw_on_what_is_asked_for_already_is_kept(workspace, studio):
+    reconcile(workspace, 1, look=True)
+    set_share(workspace, second_look_random_share=0.4, second_look_share=0.4, queue_size=30)
     for _ in range(3):
-        again(workshop, studio)
-    rows = workshop.stores.second_readings.all(1)
-    asked = {one["task_id"]: one for one in latest(workshop).report["second_look"]["asked"]}
+        again(workspace, studio)
+    rows = workspace.stores.second_readings.all(1)
+    asked = {one["task_id"]: one for one in latest(workspace).report["second_look"]["asked"]}
     assert {task for task, one in rows.items() if one.at_random} == {
         task for task, one in asked.items() if one["at_random"]
     }
     assert all(rows[task].at_random and rows[task].suspicion is not None for task in MISSED)
 
 
-def test_second_readings_are_none_of_the_tasks_that_a_queue_runs_low_by(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_second_readings_are_none_of_the_tasks_that_a_queue_runs_low_by(workspace, studio):
+    reconcile(workspace, 1, look=True)
     for task in [task for task in studio.queue() if task not in MISSED][:8]:
         studio.annotate(task, "dark")
-    reconcile(workshop, 1, look=True)
-    assert latest(workshop).request == "the queue is running low: 2 of 10 tasks are left"
+    reconcile(workspace, 1, look=True)
+    assert latest(workspace).request == "the queue is running low: 2 of 10 tasks are left"
 
 
-def test_who_was_silent_too_long_changes_no_task_any_more(workshop, studio):
-    reconcile(workshop, 1, look=True)
+def test_who_was_silent_too_long_changes_no_task_any_more(workspace, studio):
+    reconcile(workspace, 1, look=True)
     studio.read_again(7, "dark")
-    studio.meanwhile["tasks_with_answers"] = lambda: pass_on(workshop)
-    reconcile(workshop, 1, look=True)
+    studio.meanwhile["tasks_with_answers"] = lambda: pass_on(workspace)
+    reconcile(workspace, 1, look=True)
     assert studio.overlap[7] == 2
 
 
-def test_answers_that_cannot_be_compared_keep_no_task_marked(workshop, studio):
-    reconcile(workshop, 1, look=True)
-    set_share(workshop, second_look_share=0.0)
+def test_answers_that_cannot_be_compared_keep_no_task_marked(workspace, studio):
+    reconcile(workspace, 1, look=True)
+    set_share(workspace, second_look_share=0.0)
     studio.faults["annotated_tasks"] = AWAY
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     assert studio.overlap == dict.fromkeys(MISSED, 1)
-    assert row(workshop).problem == str(AWAY)
+    assert row(workspace).problem == str(AWAY)
 
 
-def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier_one(workshop, studio):
+def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier_one(workspace, studio):
     other = '<Choices name="side" toName="image"><Choice value="left"/><Choice value="right"/></Choices></View>'
     studio.config = studio.config.replace("</View>", other)
-    reconcile(workshop, 1, look=True)
+    reconcile(workspace, 1, look=True)
     studio.read_again(7, "red")
-    workshop.stores.second_readings.check(1, 8, "dark", "dark", blind=False)
-    again(workshop, studio)
-    assert read_agreements(workshop.stores.second_readings.all(1).values()).doubtful.cases == 1
-    set_share(workshop, class_control="side", rare_classes=("left",))
+    workspace.stores.second_readings.check(1, 8, "dark", "dark", blind=False)
+    again(workspace, studio)
+    assert read_agreements(workspace.stores.second_readings.all(1).values()).doubtful.cases == 1
+    set_share(workspace, class_control="side", rare_classes=("left",))
     for task, name in ((7, "left"), (7, "right"), (9, "left"), (10, "right")):
         result = [{"from_name": "side", "value": {"choices": [name]}}]
         place = 1 if name == "right" and task == 7 else 0
         known = studio.answers[task][place]
         studio.answers[task][place] = known.model_copy(update={"result": [*known.result, *result]})
-    again(workshop, studio)
-    assert [one.answers for one in read_again(workshop.stores, 1)] == [(("1", "left"), ("2", "right"))]
+    again(workspace, studio)
+    assert [one.answers for one in read_again(workspace.stores, 1)] == [(("1", "left"), ("2", "right"))]
