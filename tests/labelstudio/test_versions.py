@@ -48,7 +48,7 @@ def test_one_that_is_too_old_is_refused_with_its_cure_before_anything_is_changed
 
 @pytest.mark.parametrize("release", [*TESTED, "1.12.1.post0", "1.16", "v1.22.0", "unknown"])
 def test_tested_ones_those_between_and_unreadable_ones_pass(client_of, release):
-    assert require_supported(client_of(release)) == release
+    assert require_supported(release, URL) == release
     found, _ = diagnose(client_of(release), backend_url=URL)
     assert found.status is Status.OK
     assert "newer" not in found.message

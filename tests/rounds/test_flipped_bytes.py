@@ -8,8 +8,8 @@ import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.service import predict as prediction
 from clinical_backend.service.predict import predict
+from clinical_backend.workspace import models
 from clinical_backend.workspace.embedding import features_of
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
@@ -34,7 +34,7 @@ def studio(workspace):
 
 def seen(workspace, studio):
     """Return features of all tasks, their thumbnails, and what is predicted of them."""
-    prediction._load.cache_clear()  # as in another process
+    models._load.cache_clear()  # as in another process
     found = features_of(workspace.stores, workspace.features, 1, studio.uris)
     small = features_of(workspace.stores, workspace.thumbnails, 1, studio.uris)
     tasks = [PredictTask(id=n, data={"image": uri}, predictions=[{}]) for n, uri in studio.uris.items()]

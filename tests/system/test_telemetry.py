@@ -32,7 +32,7 @@ def test_plots_leave_nothing_below_the_home_folder(tmp_path):
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL"))}
     script = "from clinical_backend.lab.plotting import pyplot; pyplot().figure().savefig('plot.png')"
-    environment = {**kept, "HOME": str(home), "PYTHONPATH": str(Path(telemetry.__file__).parents[1])}
+    environment = {**kept, "HOME": str(home), "PYTHONPATH": str(Path(telemetry.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
     assert (tmp_path / "plot.png").exists()
     assert list(home.iterdir()) == []

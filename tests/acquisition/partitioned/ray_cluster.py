@@ -14,7 +14,7 @@ from clinical_backend.system.telemetry import SWITCHES
 
 MEMORY = 80 * 2**20  # of a node's object store, near the least that Ray takes
 ATTEMPTS = 3
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @contextmanager

@@ -352,7 +352,7 @@ def test_without_exemplar_control_only_the_star_steers():
 
 
 def test_captured_tasks_are_read():
-    folder = Path(__file__).parent / "captures"
+    folder = Path(__file__).parent.parent / "captures"
     config = (
         '<View><Image name="image" value="$image"/><Choices name="label" toName="image"><Choice value="cat"/>'
         '<Choice value="dog"/></Choices><Choices name="exemplar" toName="image" choice="multiple">'
