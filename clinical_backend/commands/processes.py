@@ -79,7 +79,7 @@ def worker(
         run_worker(settings)
     else:
         from clinical_backend.jobs.priority import end_with_input
-        from clinical_backend.jobs.redis_worker import run_rq_worker
+        from clinical_backend.jobs.redis_worker import run_redis_worker
 
         end_with_input()
-        run_rq_worker(settings)
+        run_redis_worker(settings)

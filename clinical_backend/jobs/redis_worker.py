@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["attend", "run_rq_worker"]
+__all__ = ["attend", "run_redis_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 1
 
 
-def run_rq_worker(settings: Settings) -> None:
+def run_redis_worker(settings: Settings) -> None:
     """Run what is due until the process is told to end by SIGTERM; it then finishes the round that it is at.
 
     Redis may go and come back: the worker waits for it. A second SIGTERM ends it at once, as any other end of

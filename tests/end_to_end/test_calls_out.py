@@ -105,7 +105,9 @@ def test_nothing_is_written_below_the_home_folder(worked, home):
     assert sorted(path.relative_to(home) for path in home.rglob("*")) == []
 
 
-@pytest.mark.parametrize("door", ["cli", "plugin", "images.decoders.child", "jobs.local_worker", "learner.backbones.exported"])
+@pytest.mark.parametrize(
+    "door", ["cli", "plugin", "images.decoders.child", "jobs.local_worker", "learner.backbones.exported"]
+)
 def test_libraries_are_kept_in_whichever_door_a_process_comes_in_by(surroundings, door):
     script = f"import os, clinical_backend.{door}; print({{name: os.environ.get(name) for name in {list(SWITCHES)}}})"
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -6,7 +6,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import RoundTimeoutError
 from clinical_backend.jobs import redis_runner as rq
-from clinical_backend.jobs import redis_worker as rq_worker
+from clinical_backend.jobs import redis_worker
 from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, read_hint, round_queue
@@ -44,7 +44,7 @@ def stores(workspace):
 def attended(monkeypatch):
     """Return the projects that a worker in this process attends to, instead of doing so."""
     seen = []
-    monkeypatch.setattr(rq_worker, "attend_project", lambda _, project, look: seen.append((project, look)))
+    monkeypatch.setattr(redis_worker, "attend_project", lambda _, project, look: seen.append((project, look)))
     return seen
 
 
@@ -54,7 +54,7 @@ def work(workspace, redis):
     for entry in redis.lrange(queue.key, 0, -1):
         redis.lrem(queue.key, 1, entry)
         project, look = read_hint(entry)
-        rq_worker.attend(workspace, redis, project, look=look)
+        redis_worker.attend(workspace, redis, project, look=look)
 
 
 def test_hints_fold_and_come_back_for_as_long_as_a_round_is_due(settings, redis, workspace, stores, attended):
@@ -89,10 +89,10 @@ def test_a_project_that_another_worker_is_at_is_left_to_it(redis, workspace, sto
     stores.projects.register(3)
     redis.set(hint_key(3, look=False), b"1")
     with lease(redis, project_key(3), 60):
-        rq_worker.attend(workspace, redis, 3, look=False)
+        redis_worker.attend(workspace, redis, 3, look=False)
     assert attended == []
     assert not redis.exists(hint_key(3, look=False))
-    rq_worker.attend(workspace, redis, 3, look=False)
+    redis_worker.attend(workspace, redis, 3, look=False)
     assert attended == [(3, False)]
 
 
@@ -155,7 +155,7 @@ def test_a_hint_of_a_project_that_is_none_of_ours_leaves_nothing(redis, workspac
     stores.projects.register(3)
     before = sorted(workspace.settings.model_dir.rglob("*"))
     for stranger in (4, 10**18):
-        rq_worker.attend(workspace, redis, stranger, look=True)
+        redis_worker.attend(workspace, redis, stranger, look=True)
     assert sorted(workspace.settings.model_dir.rglob("*")) == before
     assert stores.projects.ids() == [3]
     assert not redis.keys("clinical:project:*")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 import torch  # noqa: F401 - imported once, before the forks
 
-from clinical_backend.jobs.redis_worker import run_rq_worker
+from clinical_backend.jobs.redis_worker import run_redis_worker
 from clinical_backend.lab.servers.faults import Faults, install
 from clinical_backend.logs import configure_logs
 from clinical_backend.settings import load_settings
@@ -106,7 +106,7 @@ def _fork_worker() -> int:
         return child
     settings = load_settings()
     configure_logs(settings)
-    run_rq_worker(settings)
+    run_redis_worker(settings)
     os._exit(0)
 
 
