@@ -54,9 +54,10 @@ test: setup .venv-label-studio-ml/installed
 test-slow: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m slow
 
-# The loop (connect, tag, queue in order, button, deletion, import, both kinds of tokens) on each tested Label Studio.
+# The loop (connect, tag, queue in order, second readings, button, deletion, import, both kinds of tokens) on each
+# tested Label Studio.
 LOOP := tests/end_to_end/test_connection.py tests/end_to_end/test_queue.py tests/end_to_end/test_labels.py \
-	tests/labelstudio
+	tests/end_to_end/test_second_look.py tests/labelstudio
 VERSIONS ?= $(shell $(PYTHON) -c 'from clinical_backend.labelstudio.versions import TESTED; print(*TESTED)')
 test-versions: .venv/installed
 	failed=; for version in $(VERSIONS); do $(MAKE) test-on-$$version || failed="$$failed $$version"; done; \

@@ -153,9 +153,14 @@ def label_config(classes: tuple[str, ...] = ("common", "rare"), *, exemplars: bo
 
 def skip_before(client: LabelStudioClient, release: str, why: str) -> None:
     """Skip a test of what Label Studio does from a release on only."""
-    found, since = (tuple(map(int, text.split(".")[:2])) for text in (client.version(), release))
-    if found < since:
+    if is_before(client, release):
         pytest.skip(f"Label Studio {client.version()} {why}")
+
+
+def is_before(client: LabelStudioClient, release: str) -> bool:
+    """Tell whether Label Studio is older than a release, such as ``1.17``."""
+    found, since = (tuple(map(int, text.split(".")[:2])) for text in (client.version(), release))
+    return found < since
 
 
 def sign_up(client: LabelStudioClient, email: str, password: str) -> str:

@@ -7,6 +7,7 @@ import binascii
 import json
 import threading
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 import httpx2
@@ -25,6 +26,7 @@ _CURE = (
     "Copy a token from Account & Settings in Label Studio and set LABEL_STUDIO_API_KEY to it. "
     "New installations accept personal access tokens only."
 )
+_NO_PERSONAL_TOKENS = " Label Studio before 1.17 has no personal access tokens either: it takes the legacy one."
 _RENEW_BEFORE_SECONDS = 30.0
 _DEFAULT_LIFETIME_SECONDS = 240.0
 
@@ -103,8 +105,9 @@ class TokenAuthentication(httpx2.Auth):
 
 def _access_token_of(response: httpx2.Response) -> str:
     if (wrong := not_label_studio(response)) is not None:
+        cure = wrong[1] + (_NO_PERSONAL_TOKENS if response.status_code == HTTPStatus.NOT_FOUND else "")
         raise LabelStudioRefusedError(
-            f"What answers for an access token {wrong[0]}.", wrong[1], status=response.status_code
+            f"What answers for an access token {wrong[0]}.", cure, status=response.status_code
         )
     if response.status_code >= 500:
         raise LabelStudioUnavailableError(

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from clinical_backend.errors import LabelStudioUnauthorizedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.authentication import (
     TokenAuthentication,
     basic_authorization,
@@ -172,6 +172,16 @@ def test_a_personal_token_that_is_refused_says_so_without_the_token():
     ):
         http.get("x")
     assert PERSONAL not in str(refusal.value)
+
+
+def test_a_page_that_is_not_found_at_the_exchange_may_be_a_release_without_personal_tokens():
+    def page(request):
+        return httpx2.Response(404, html="<!DOCTYPE html>")
+
+    with connection(page) as http, pytest.raises(LabelStudioRefusedError, match="404") as refusal:
+        http.get("x")
+    assert "LABEL_STUDIO_URL" in refusal.value.cure
+    assert "before 1.17 has no personal access tokens" in refusal.value.cure
 
 
 def test_a_server_error_at_the_exchange_is_no_wrong_token():

@@ -9,6 +9,7 @@ from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthor
 from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio import client as client_module
 from clinical_backend.labelstudio.client import LabelStudioClient
+from tests.conftest import is_before, skip_before
 
 
 def test_names_the_version_and_the_user(client):
@@ -200,7 +201,8 @@ def test_a_personal_access_token_works_where_legacy_tokens_are_off(client, perso
     assert client.whoami().id
 
 
-def test_a_forged_personal_access_token_is_unauthorized(label_studio):
+def test_a_forged_personal_access_token_is_unauthorized(client, label_studio):
+    skip_before(client, "1.17", "has no personal access tokens")
     forged = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
     with (
         LabelStudioClient(label_studio.url, forged) as stranger,
@@ -208,3 +210,15 @@ def test_a_forged_personal_access_token_is_unauthorized(label_studio):
     ):
         stranger.whoami()
     assert forged not in str(refusal.value)
+
+
+def test_a_release_without_personal_access_tokens_asks_for_a_legacy_one(client, label_studio):
+    if not is_before(client, "1.17"):
+        pytest.skip(f"Label Studio {client.version()} has personal access tokens")
+    personal = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
+    with (
+        LabelStudioClient(label_studio.url, personal) as modern,
+        pytest.raises(LabelStudioRefusedError, match="404") as refusal,
+    ):
+        modern.whoami()
+    assert "legacy" in refusal.value.cure

@@ -326,7 +326,7 @@ def test_whichever_step_is_refused_leaves_the_project_as_it_was(
     address = stub_backend.url + "/webhook"
     if before != "never connected":
         client.update_project(project.id, show_collab_predictions=False)
-        client.create_webhook(project.id, "http://127.0.0.1:9/webhook", headers={HEADER: "another"})
+        client.create_webhook(project.id, "http://127.0.0.1:19/webhook", headers={HEADER: "another"})
         client.create_webhook(project.id, address, is_active=False, headers={"X-Site": "ward"})
         client.create_webhook(project.id, address + "/")
         for title in ("by hand", "again"):
@@ -365,25 +365,25 @@ def test_a_project_that_another_installation_serves_is_left_alone_until_it_is_ta
 ):
     project = make_project(3)
     first, second = Installation("first"), Installation("second")
-    client.create_webhook(project.id, "http://127.0.0.1:8/webhook", headers={HEADER: "first"})
+    client.create_webhook(project.id, "http://127.0.0.1:18/webhook", headers={HEADER: "first"})
     was = everything(client, project.id)
-    with pytest.raises(InstallationError, match=re.escape("http://127.0.0.1:8/webhook")) as refusal:
+    with pytest.raises(InstallationError, match=re.escape("http://127.0.0.1:18/webhook")) as refusal:
         connect(client, project.id, backend_url=stub_backend.url, installation=second)
     assert "--take-over" in refusal.value.cure
     assert everything(client, project.id) == was
     connect(client, project.id, backend_url=stub_backend.url, installation=second, take_over=True)
     hooks = {hook.url: (hook.is_active, hook.headers) for hook in client.webhooks(project.id)}
     assert hooks == {
-        "http://127.0.0.1:8/webhook": (False, {}),
+        "http://127.0.0.1:18/webhook": (False, {}),
         stub_backend.url + "/webhook": (True, {HEADER: "second"}),
     }
     with pytest.raises(InstallationError, match="another installation"):
-        first.require_alone(client.project(project.id), client.webhooks(project.id), "http://127.0.0.1:8")
+        first.require_alone(client.project(project.id), client.webhooks(project.id), "http://127.0.0.1:18")
     assert connect(client, project.id, backend_url=stub_backend.url, installation=second) == []
 
 
 def test_an_installation_that_moved_to_another_address_is_not_kept_out(client, project, stub_backend):
-    client.create_webhook(project.id, "http://127.0.0.1:8/webhook", headers={HEADER: "ours"})
+    client.create_webhook(project.id, "http://127.0.0.1:18/webhook", headers={HEADER: "ours"})
     changes = connect(client, project.id, backend_url=stub_backend.url, installation=Installation("ours"))
     assert any("earlier address" in change.detail for change in changes)
     active = [hook.url for hook in client.webhooks(project.id) if hook.is_active]
