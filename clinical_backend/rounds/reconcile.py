@@ -22,7 +22,7 @@ from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.logs import log_context
-from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests
+from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
 from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
@@ -234,14 +234,7 @@ def _repair_wiring(workspace: Workspace, project_id: int) -> ClinicalError | Non
     """Check the connection and repair it, or return what is in the way, which keeps no round away."""
     row = workspace.stores.projects.get(project_id)
     try:
-        changes = repair(
-            workspace.client,
-            project_id,
-            backend_url=workspace.settings.public_url,
-            basic_auth=workspace.settings.basic_auth,
-            published_version=row.published_version if row else None,
-            installation=installation_of(workspace.stores, project_id),
-        )
+        changes = [] if row is None else repair(workspace.client, project_id, wanted_of(workspace, row))
     except ClinicalError as error:
         _note(workspace, project_id, error)
         return error

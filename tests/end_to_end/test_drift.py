@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.rounds.drift import answer_drift
 from clinical_backend.rounds.questions import Kind

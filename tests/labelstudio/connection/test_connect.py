@@ -13,9 +13,10 @@ from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.authentication import basic_authorization
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection import connect as connect_module
+from clinical_backend.labelstudio.connection.checks import Wanted
 from clinical_backend.labelstudio.connection.connect import connect, lacks_exemplar_control, repair
 from clinical_backend.labelstudio.connection.installation import HEADER, Installation
-from clinical_backend.labelstudio.connection.wiring import SAMPLING
+from clinical_backend.labelstudio.connection.serving import SAMPLING
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE
@@ -201,11 +202,11 @@ def test_connecting_by_hand_ends_in_the_same_state_after_repair(client, make_pro
     client.session.request("POST", "api/ml/", json=form)
     assert client.project(by_hand.id).model_version == "by hand"
     stub_backend.calls.clear()
-    options = {"backend_url": stub_backend.url, "basic_auth": LOGIN, "published_version": "published"}
-    changes = repair(client, by_hand.id, **options)
+    wanted = Wanted(stub_backend.url, LOGIN, published="published")
+    changes = repair(client, by_hand.id, wanted)
     assert made(changes) == {"sampling", "webhook", "model version", "data manager"}
     assert "/setup" not in stub_backend.paths
-    assert repair(client, by_hand.id, **options) == []
+    assert repair(client, by_hand.id, wanted) == []
     assert state(client, by_hand.id) == state(client, by_command.id)
 
 
