@@ -9,7 +9,7 @@ import sys
 import httpx2
 
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.checks import Status, Wanted
 from clinical_backend.labelstudio.connection.doctor import diagnose
 from clinical_backend.labelstudio.connection.installation import HEADER
@@ -120,7 +120,7 @@ def test_the_loop_works_with_a_personal_access_token(
         loop.connect()
         loop.tag(2)
         loop.wait_for_round(1, exemplars=2)
-        assert Reader(client).next(loop.id).id in loop.queue()
+        assert SimulatedReader(client).next(loop.id).id in loop.queue()
 
 
 def test_a_wrong_token_is_named_with_its_cure(label_studio, loop, tmp_path):

@@ -15,11 +15,11 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.lab.servers.workers import Workers
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.settings import load_settings
@@ -64,7 +64,7 @@ class Trial:
 
     def __init__(
         self,
-        client: LabelStudioClient,
+        client: LabelStudioAdmin,
         backend: BackendServer,
         redis: RedisServer,
         postgresql: PostgreSQLServer | None,
@@ -135,7 +135,7 @@ def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int)
         redis = stack.enter_context(RedisServer(folder / "redis"))
         postgresql = stack.enter_context(PostgreSQLServer()) if state == "postgresql" else None
         key = server.account.token
-        client = stack.enter_context(LabelStudioClient(server.url, key))
+        client = stack.enter_context(LabelStudioAdmin(server.url, key))
         settings = {**_SETTINGS, "REDIS_URL": redis.url, "LOCAL_FILES_DOCUMENT_ROOT": server.files}
         if postgresql is not None:
             settings["DATABASE_URL"] = postgresql.new_database()

@@ -19,8 +19,8 @@ from rich.table import Table
 from clinical_backend.lab.benchmarks.installation import Trial, open_trial
 from clinical_backend.lab.demo.simulation import CLASS_CONTROL
 from clinical_backend.lab.servers.faults import POINTS
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.storage.schema import RoundState
@@ -90,8 +90,8 @@ def _kill_while_reading(trial: Trial, kills: int, console: Console) -> tuple[_Re
 def _read(trial: Trial, ended: threading.Event) -> _Reading:
     """Annotate what Label Studio serves, by the true labels, until the end."""
     done = _Reading()
-    with LabelStudioClient(trial.client.url, trial.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
-        reader = Reader(client)
+    with LabelStudioAdmin(trial.client.url, trial.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
+        reader = SimulatedReader(client)
         while not ended.wait(_READ_SECONDS):
             task = reader.next(trial.id)
             if task is None:

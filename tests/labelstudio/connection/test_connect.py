@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import InstallationError, LabelingConfigError, LabelStudioRefusedError
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection import connect as connect_module
 from clinical_backend.labelstudio.connection.checks import Wanted
 from clinical_backend.labelstudio.connection.connect import connect, lacks_exemplar_control, repair
@@ -110,7 +110,7 @@ def test_a_published_queue_is_served_after_connecting(client, make_project, stub
     client.update_project(project.id, model_version="")
     connect(client, project.id, backend_url=stub_backend.url, published_version="published")
     assert client.project(project.id).model_version == "published"
-    assert Reader(client).next(project.id).id == ids[4]
+    assert SimulatedReader(client).next(project.id).id == ids[4]
 
 
 def test_events_arrive_with_credentials(client, make_project, stub_backend):
@@ -118,7 +118,7 @@ def test_events_arrive_with_credentials(client, make_project, stub_backend):
     stub_backend.basic_auth = LOGIN
     connect(client, project.id, backend_url=stub_backend.url, basic_auth=LOGIN)
     task, other, *_ = client.tasks(project.id)
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     annotation = reader.annotate(task, {"diagnosis": ["rare"]})
     reader.star(annotation)
     reader.withdraw(annotation)
@@ -337,7 +337,7 @@ def test_whichever_step_is_refused_leaves_the_project_as_it_was(
     for nth in range(1, 40):
         carried_out = (nth % 2 == 0) == (before == "never connected")
         transport = _Refusing(nth, carried_out=carried_out)
-        with LabelStudioClient(label_studio.url, label_studio.account.token, transport=transport) as refusing:
+        with LabelStudioAdmin(label_studio.url, label_studio.account.token, transport=transport) as refusing:
             if transport.refuses(partial(connect, refusing, project.id, **options, installation=Installation("this"))):
                 assert everything(client, project.id) == was, f"write {nth}, carried out: {carried_out}"
                 continue

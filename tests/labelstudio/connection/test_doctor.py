@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import ImageError, LabelStudioRefusedError
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection import doctor
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
 from clinical_backend.labelstudio.connection.connect import connect
@@ -129,7 +129,7 @@ def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, finding
 
 
 def test_a_server_that_is_away_is_the_only_finding():
-    with LabelStudioClient(
+    with LabelStudioAdmin(
         "http://127.0.0.1:9",
         "0" * 40,
         transport=httpx2.MockTransport(lambda request: httpx2.Response(418, json={"detail": "a teapot"})),
@@ -139,7 +139,7 @@ def test_a_server_that_is_away_is_the_only_finding():
 
 
 def test_a_wrong_token(label_studio):
-    with LabelStudioClient(label_studio.url, "0" * 40) as client:
+    with LabelStudioAdmin(label_studio.url, "0" * 40) as client:
         findings = diagnose(client, 1, Wanted("http://127.0.0.1:9090"))
     assert only(findings, "token", Status.ERROR, "refuses the legacy token")
     assert len(findings) == 2
@@ -178,7 +178,7 @@ def test_no_exemplar_control_is_needed_where_a_class_is_looked_for_by_name(findi
 
 def test_annotations_with_a_class_that_was_renamed(make_healthy, findings_of, client):
     healthy = make_healthy()
-    Reader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
+    SimulatedReader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
     client.update_project(healthy.id, label_config=label_config(("common", "rarer")))
     assert only(findings_of(healthy), "labels", Status.WARNING, "'rare' (1)")
 
@@ -289,13 +289,13 @@ def test_a_project_without_a_queue_yet(client, make_project, backend):
 def test_a_project_whose_tasks_are_all_answered_needs_no_queue(make_healthy, findings_of, client):
     healthy = make_healthy()
     for task in client.tasks(healthy.id):
-        Reader(client).annotate(task, {"diagnosis": ["common"]})
+        SimulatedReader(client).annotate(task, {"diagnosis": ["common"]})
     assert "queue" not in ailing(findings_of(healthy))
 
 
 def test_a_queue_that_is_used_up(make_healthy, findings_of, client):
     healthy = make_healthy()
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     for _ in range(3):
         reader.annotate(reader.next(healthy.id), {"diagnosis": ["common"]})
     assert only(findings_of(healthy), "queue", Status.WARNING, "All tasks")
