@@ -40,6 +40,6 @@ def health(
 
         require_server(settings)
     else:
-        from clinical_backend.jobs.health import require_worker
+        from clinical_backend.jobs.worker_health import require_worker
 
         require_worker(settings)

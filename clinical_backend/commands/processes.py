@@ -65,11 +65,11 @@ def worker(
     watched: Annotated[bool, typer.Option("--watched", hidden=True, help="For the command that starts it.")] = False,
 ) -> None:
     """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
-    from clinical_backend.jobs.signs import give_signs
+    from clinical_backend.jobs.child_process import give_signs
 
     settings = read_settings()
     if not (embedded or watched):
-        from clinical_backend.jobs.watch import watch_worker
+        from clinical_backend.jobs.supervisor import watch_worker
 
         raise typer.Exit(watch_worker(settings))
     give_signs(settings)  # before what takes long to import
@@ -78,7 +78,7 @@ def worker(
 
         run_worker(settings)
     else:
-        from clinical_backend.jobs.priority import end_with_input
+        from clinical_backend.jobs.child_process import end_with_input
         from clinical_backend.jobs.redis_worker import run_rq_worker
 
         end_with_input()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from queue import Empty, Queue
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["JobRunner", "drain"]
+if TYPE_CHECKING:
+    from clinical_backend.storage.stores.stores import Stores
+
+__all__ = ["JobRunner", "drain", "end_silent"]
+
+logger = logging.getLogger(__name__)
 
 
 class JobRunner(Protocol):
@@ -34,3 +40,9 @@ def drain(queue: Queue[int], timeout: float) -> set[int]:
             woken.add(queue.get_nowait())
     except Empty:
         return woken
+
+
+def end_silent(stores: Stores, seconds: float) -> None:
+    """Take projects away from what is silent for so long, on whatever machine: a worker, or a rollback."""
+    for project_id in stores.leases.end_silent(seconds):
+        logger.warning("Project %d is taken from a process that gave no sign of life", project_id)
