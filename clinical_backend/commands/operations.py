@@ -36,7 +36,7 @@ def health(
     """Check that the server of this machine answers, or that its worker takes rounds; exit code 1 if not."""
     settings = read_settings()
     if part == "server":
-        from clinical_backend.web.health import require_server
+        from clinical_backend.web.server_health import require_server
 
         require_server(settings)
     else:

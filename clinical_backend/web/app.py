@@ -24,7 +24,6 @@ from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.text import shown
 from clinical_backend.web.backend_api import make_router
-from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
@@ -32,7 +31,7 @@ from clinical_backend.web.pages import actions, second_look, troubles
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
-from clinical_backend.web.security import BasicAuthentication, BodyLimits
+from clinical_backend.web.security import BasicAuthentication, BodyLimits, SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
