@@ -24,8 +24,8 @@ import pytest
 import yaml
 
 from clinical_backend.commands import processes
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.lab.servers.redis_server import _binary
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.settings import load_settings
 from clinical_backend.system.telemetry import SWITCHES
 from tests.jobs.test_local_runner import wait_for

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings

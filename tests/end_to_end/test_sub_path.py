@@ -11,7 +11,7 @@ from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import create_demo_project
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.rounds.sync import synchronise

@@ -149,9 +149,9 @@ def _restart(trial: Trial, *, empty: bool = False) -> None:
     """Start again what was killed; workers come back by themselves."""
     for point in POINTS:
         trial.workers.faults.release(point)
-    if not trial.redis.running:
+    if trial.redis.process_id is None:
         trial.redis.start(empty=empty)
-    if trial.postgresql is not None and not trial.postgresql.running:
+    if trial.postgresql is not None and trial.postgresql.process_id is None:
         trial.postgresql.start()
     if trial.backend.process_id is None:
         trial.backend.start()
