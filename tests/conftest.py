@@ -25,7 +25,7 @@ from tests.end_to_end.google_store import google_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 pytest_plugins = ["tests.small_workspace"]
 

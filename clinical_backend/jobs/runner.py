@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class JobRunner(Protocol):
     """Runs rounds outside the server's requests.
 
-    What is due stands in the database; a wake only says where to look now. So a wake that is lost costs
+    What is due stands in the database; :meth:`wake` only says where to look now. So a call of it that is lost costs
     time, never a round.
     """
 
@@ -32,7 +32,7 @@ class JobRunner(Protocol):
 
 
 def drain(queue: Queue[int], timeout: float) -> set[int]:
-    """Wait for a wake, and fold all that came meanwhile into one look at each project."""
+    """Wait until a project is named, and fold all that came meanwhile into one look at each."""
     woken: set[int] = set()
     try:
         woken.add(queue.get(timeout=timeout))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.records import (
+from clinical_backend.labelstudio.releases import OLDEST_TESTED
+from clinical_backend.labelstudio.resources import (
     AnnotatedTask,
     Backend,
     Project,
@@ -19,7 +20,6 @@ from clinical_backend.labelstudio.records import (
 )
 from clinical_backend.labelstudio.session import Session
 from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists
-from clinical_backend.labelstudio.versions import OLDEST_TESTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

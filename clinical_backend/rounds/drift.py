@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from clinical_backend.labelstudio.connection.checks import CheckResult
-    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.workspace.workspace import Workspace

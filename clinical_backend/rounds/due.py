@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from clinical_backend.labelstudio.contract import WebhookRequest
-    from clinical_backend.labelstudio.labeling.label_records import Labels
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.labeling.project_labels import Labels
+    from clinical_backend.labelstudio.resources import Project
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import Workspace

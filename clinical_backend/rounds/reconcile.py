@@ -33,7 +33,7 @@ from clinical_backend.workspace.recheck import recheck_images
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Round
     from clinical_backend.workspace.workspace import Workspace
 

@@ -146,8 +146,8 @@ def _credentials(header: str) -> bytes:
 class BodyLimits:
     """Middleware that bounds the memory that request bodies take.
 
-    What counts is what came in; how long a body may take, :class:`~clinical_backend.web.protocol.TimelyProtocol` sees
-    to.
+    What counts is what came in. How long a body may take is up to
+    :class:`~clinical_backend.web.http_protocol.TimelyProtocol`.
 
     Parameters
     ----------

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.reading import wait_for_round
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
-from clinical_backend.lab.demo.simulation import wait_for_round
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, wait_for_round
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
-from clinical_backend.lab.demo.simulation import CLASS_CONTROL, wait_for_round
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer

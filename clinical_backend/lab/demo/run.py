@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clinical_backend.lab.demo.dataset import Dataset, load_dataset
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, Outcome, read_project
 from clinical_backend.lab.demo.report import make_table, save_plot
-from clinical_backend.lab.demo.simulation import CLASS_CONTROL, Outcome, read_project
 from clinical_backend.lab.plotting import pyplot
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
@@ -22,7 +22,7 @@ from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
 
 if TYPE_CHECKING:
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 __all__ = ["DemoProject", "create_demo_project", "run_demo"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.labelstudio.records import Prediction, Project, Task, Text
+from clinical_backend.labelstudio.resources import Prediction, Project, Task, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin, NextTask
-    from clinical_backend.labelstudio.records import Task
+    from clinical_backend.labelstudio.resources import Task
 
 __all__ = ["SimulatedReader"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clinical_backend.errors import ClinicalError
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.installation import Installation
-    from clinical_backend.labelstudio.records import Backend, Project, Webhook
+    from clinical_backend.labelstudio.resources import Backend, Project, Webhook
 
 __all__ = ["ADDRESS_CURE", "CONNECT", "Change", "CheckResult", "Place", "Present", "Status", "Wanted", "listed"]
 
@@ -175,4 +175,4 @@ class CheckResult:
 
 def listed(entries: Iterable[Backend]) -> str:
     """Return the addresses of a project's backends, in words."""
-    return ", ".join(sorted(shown(entry.url) for entry in entries)[:_LISTED]) or "none"
+    return ", ".join(sorted(printable(entry.url) for entry in entries)[:_LISTED]) or "none"

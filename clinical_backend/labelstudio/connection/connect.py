@@ -18,8 +18,8 @@ from clinical_backend.labelstudio.connection.webhook import (
     remove_duplicate_webhooks,
 )
 from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme, with_exemplar_control
+from clinical_backend.labelstudio.releases import require_supported
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
-from clinical_backend.labelstudio.versions import require_supported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.installation import Installation
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import Backend, Project
+    from clinical_backend.labelstudio.resources import Backend, Project
 
 __all__ = ["connect", "lacks_exemplar_control", "repair"]
 

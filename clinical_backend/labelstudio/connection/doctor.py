@@ -23,7 +23,7 @@ from clinical_backend.labelstudio.connection.webhook import check_webhook, corre
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
-from clinical_backend.labelstudio.versions import NEWEST_TESTED, is_newer_than_tested, require_supported
+from clinical_backend.labelstudio.releases import NEWEST_TESTED, is_newer_than_tested, require_supported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Change
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 __all__ = ["Labeling", "check_connection", "diagnose"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Wanted
-    from clinical_backend.labelstudio.records import Backend
+    from clinical_backend.labelstudio.resources import Backend
 
 __all__ = ["TITLE", "check_entry", "enter_backend", "entries_of", "remove_duplicate_entries"]
 

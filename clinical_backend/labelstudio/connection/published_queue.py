@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.connection.checks import CONNECT, Change, CheckResult, Place, Status
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 from clinical_backend.versions import author_of
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def _check_model_version(present: Present, wanted: Wanted) -> CheckResult | None
     if not current:
         message = "The model version was emptied: the order is random."
     elif not known:
-        message = f"The model version is {shown(current)!r}, which names no predictions: the order is random."
+        message = f"The model version is {printable(current)!r}, which names no predictions: the order is random."
     elif published is None:
         return None  # what was there before stays until a queue is published
     else:
         status, deliberate = Status.WARNING, author_of(current) is None or current in wanted.chosen
-        message = f"Readers follow the predictions {shown(current)!r}, not the published queue {published!r}."
+        message = f"Readers follow the predictions {printable(current)!r}, not the published queue {published!r}."
     return CheckResult(
         "queue",
         status,

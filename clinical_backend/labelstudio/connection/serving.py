@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Wanted
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 __all__ = ["SAMPLING", "check_serving", "correct_serving"]
 

@@ -10,14 +10,14 @@ from clinical_backend.labelstudio.connection.checks import ADDRESS_CURE, CONNECT
 from clinical_backend.labelstudio.connection.installation import HEADER, claim_of, without_claim
 from clinical_backend.labelstudio.connection.refused import explain_refusal
 from clinical_backend.labelstudio.urls import same_url, webhook_url
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Wanted
-    from clinical_backend.labelstudio.records import Webhook
+    from clinical_backend.labelstudio.resources import Webhook
 
 __all__ = ["check_webhook", "correct_webhook", "disable_others", "hooks_of", "remove_duplicate_webhooks"]
 
@@ -83,7 +83,7 @@ def disable_others(client: LabelStudioClient, project_id: int, wanted: Wanted) -
         client.update_webhook(hook.id, headers=without_claim(hook.headers), is_active=False)
         earlier = claim_of(hook) == wanted.installation.id
         whose = "this backend's earlier address" if earlier else "another installation"
-        yield Change("webhook", f"Switched the one of {whose} off, which went to {shown(hook.url)}.")
+        yield Change("webhook", f"Switched the one of {whose} off, which went to {printable(hook.url)}.")
 
 
 def remove_duplicate_webhooks(client: LabelStudioClient, project_id: int, wanted: Wanted) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from clinical_backend.labelstudio.connection.checks import CheckResult, Status, 
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
-from clinical_backend.labelstudio.records import Task
+from clinical_backend.labelstudio.resources import Task
 from tests.conftest import label_config, skip_before
 from tests.labelstudio.conftest import running_stub
 

@@ -11,7 +11,7 @@ from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
 from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.labelstudio.records import AnnotatedTask
+from clinical_backend.labelstudio.resources import AnnotatedTask
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'

@@ -122,7 +122,7 @@ def status(
     """Show where a project stands, from the database of this machine."""
     import json
 
-    from clinical_backend.commands.summary import ATTENTION, summarise
+    from clinical_backend.commands.status_lines import ATTENTION, summarise
     from clinical_backend.jobs.local_runner import LocalRunner
     from clinical_backend.service.backend import Backend
 

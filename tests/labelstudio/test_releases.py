@@ -13,7 +13,7 @@ from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.checks import Status, Wanted
 from clinical_backend.labelstudio.connection.connect import connect, repair
 from clinical_backend.labelstudio.connection.doctor import diagnose
-from clinical_backend.labelstudio.versions import NEWEST_TESTED, OLDEST_TESTED, TESTED, require_supported
+from clinical_backend.labelstudio.releases import NEWEST_TESTED, OLDEST_TESTED, TESTED, require_supported
 
 ROOT = Path(__file__).parent.parent.parent
 URL = "http://127.0.0.1:9090"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.schema import Round
 
-__all__ = ["Trial", "open_trial"]
+__all__ = ["Testbed", "open_testbed"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ _SETTINGS = {
 }
 
 
-class Trial:
+class Testbed:
     """What runs, and what is known of its one project.
 
     Attributes
@@ -117,7 +117,7 @@ class Trial:
 
 
 @contextmanager
-def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int) -> Iterator[Trial]:
+def open_testbed(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int) -> Iterator[Testbed]:
     """Start everything and connect a project of drawn cells; its first queue is published.
 
     Parameters
@@ -144,9 +144,9 @@ def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int)
         shutil.copytree(exported, folder / "backend" / "backbones")
         backend = stack.enter_context(BackendServer(folder / "backend", server.url, key, **settings))
         workers = stack.enter_context(Workers(folder / "workers", backend.environment))
-        demo = create_demo_project(client, server, drawn_cells(tasks, rare, seed=0), "trial")
-        trial = Trial(client, backend, redis, postgresql, workers, demo)
-        stack.callback(trial.stores.database.close)
+        demo = create_demo_project(client, server, drawn_cells(tasks, rare, seed=0), "testbed")
+        testbed = Testbed(client, backend, redis, postgresql, workers, demo)
+        stack.callback(testbed.stores.database.close)
         connect(client, demo.project.id, backend_url=backend.url)
-        trial.settle()
-        yield trial
+        testbed.settle()
+        yield testbed

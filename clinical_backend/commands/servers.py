@@ -35,7 +35,7 @@ def serve(
     from clinical_backend.system.network import trusted_authorities
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.hosts import known_hosts
-    from clinical_backend.web.protocol import TimelyProtocol
+    from clinical_backend.web.http_protocol import TimelyProtocol
 
     settings = read_settings()
     settings.api_key  # noqa: B018 - refuses to start without one
