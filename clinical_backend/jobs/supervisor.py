@@ -29,7 +29,7 @@ _START_SECONDS = 300.0
 """Longest wait for the first sign, as for a decoder's: a busy machine takes a while to import everything."""
 _LONGEST_SILENCE = 2.0
 """What one look adds to the silence at most: while this process stood still itself, it heard nothing."""
-_LONGEST_LOOK = 1.0
+_LONGEST_LOOK = 1.0  # a worker that died is seen within a second
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 """A worker that cannot start says so in the log each minute, not each second."""

@@ -41,7 +41,7 @@ __all__ = ["reconcile"]
 
 logger = logging.getLogger(__name__)
 
-_FIRST_RETRY = 5.0
+_FIRST_RETRY = 5.0  # Label Studio, or a disk, may be back at once; it doubles each time
 _NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 

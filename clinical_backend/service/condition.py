@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 
-_LITTLE_SPACE = 2**30
+_LITTLE_SPACE = 2**30  # twice the features of 100,000 images, 1280 float32 each
 _PATIENCE_SECONDS = 120.0
 """A worker looks every second; one that exports a backbone at its first start takes about a minute."""
 _CLOCK_SECONDS = 60.0

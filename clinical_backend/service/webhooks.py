@@ -29,8 +29,8 @@ _MOST_WAITING = 100_000
 """Some 50 MB."""
 _PAUSE_SECONDS = 0.1
 """Between two counts, each of which costs some milliseconds of the interpreter's time."""
-_MANY_WAITING = 10
-_CLOSE_SECONDS = 3.0
+_MANY_WAITING = 10  # a fifth of a second, at fifty transactions a second
+_CLOSE_SECONDS = 3.0  # of the ten after which Docker kills
 
 
 @dataclass(frozen=True, eq=False, slots=True)
