@@ -58,7 +58,7 @@ test-slow: setup
 # tested Label Studio.
 LOOP := tests/end_to_end/test_connection.py tests/end_to_end/test_queue.py tests/end_to_end/test_labels.py \
 	tests/end_to_end/test_second_look.py tests/labelstudio
-VERSIONS ?= $(shell $(PYTHON) -c 'from clinical_backend.labelstudio.versions import TESTED; print(*TESTED)')
+VERSIONS ?= $(shell $(PYTHON) -c 'from clinical_backend.labelstudio.releases import TESTED; print(*TESTED)')
 test-versions: .venv/installed
 	failed=; for version in $(VERSIONS); do $(MAKE) test-on-$$version || failed="$$failed $$version"; done; \
 		test -z "$$failed" || { echo "Failed on Label Studio$$failed" >&2; exit 1; }

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from clinical_backend.commands.operations import backup, health
-from clinical_backend.commands.processes import serve, worker
-from clinical_backend.commands.projects import connect, doctor, rollback, status, unreadable
+from clinical_backend.commands.maintenance import backup, health
+from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
+from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune
 from clinical_backend.errors import ClinicalError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "listed", "read_json", "shown", "storable", "storable_json"]
+__all__ = ["counted", "listed", "printable", "read_json", "storable", "storable_json"]
 
 _LONE = re.compile("[\ud800-\udfff\0]")
 _SUSPECT = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
@@ -53,7 +53,7 @@ def storable_json(value: Any) -> Any:  # noqa: ANN401
     return read_json(text) if _SUSPECT.search(text) else value
 
 
-def shown(text: str, longest: int = _LONGEST) -> str:
+def printable(text: str, longest: int = _LONGEST) -> str:
     """Return a text on one line and not too long; what no screen shows, or no file takes, is escaped."""
     start = text[: longest + 1]
     line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in start)
@@ -63,7 +63,7 @@ def shown(text: str, longest: int = _LONGEST) -> str:
 def counted(numbers: Mapping[str, int], most: int = _MOST) -> str:
     """Return names with their numbers, the most frequent first; of many only so many, and how many more there are."""
     order = sorted(numbers, key=lambda name: (-numbers[name], name))
-    parts = [f"'{shown(name)}' ({numbers[name]})" for name in order[:most]]
+    parts = [f"'{printable(name)}' ({numbers[name]})" for name in order[:most]]
     if len(order) > most:
         parts.append(f"and {len(order) - most} more")
     return ", ".join(parts)
@@ -71,7 +71,7 @@ def counted(numbers: Mapping[str, int], most: int = _MOST) -> str:
 
 def listed(names: Sequence[str], most: int = _MOST) -> str:
     """Return names in quotes, the last one after "and"; of many only so many, and how many more there are."""
-    parts = [f"'{shown(name)}'" for name in names[:most]]
+    parts = [f"'{printable(name)}'" for name in names[:most]]
     if len(names) > most:
         parts.append(f"{len(names) - most} more")
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.ports import free_port
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
 from clinical_backend.learner.backbones.loading import load_backbone
 from tests.end_to_end.google_store import google_environment
@@ -25,7 +25,7 @@ from tests.end_to_end.google_store import google_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 pytest_plugins = ["tests.small_workspace"]
 
@@ -78,14 +78,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="session")
-def client(label_studio: LabelStudioServer) -> Iterator[LabelStudioClient]:
+def client(label_studio: LabelStudioServer) -> Iterator[LabelStudioAdmin]:
     """Return the administrator's connection, with a legacy token."""
-    with LabelStudioClient(label_studio.url, label_studio.account.token) as connection:
+    with LabelStudioAdmin(label_studio.url, label_studio.account.token) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
-def personal_access_token(client: LabelStudioClient) -> str:
+def personal_access_token(client: LabelStudioAdmin) -> str:
     """Return the administrator's personal access token; each user may have one."""
     skip_before(client, "1.17", "has no personal access tokens")
     token: str = client.session.request("POST", "api/token/")["token"]
@@ -93,10 +93,10 @@ def personal_access_token(client: LabelStudioClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def second_client(label_studio: LabelStudioServer, client: LabelStudioClient) -> Iterator[LabelStudioClient]:
+def second_client(label_studio: LabelStudioServer, client: LabelStudioAdmin) -> Iterator[LabelStudioAdmin]:
     """Return the connection of a second reader, who signed up by invitation."""
     token = sign_up(client, "reader@example.com", "a-second-reader")
-    with LabelStudioClient(label_studio.url, token) as connection:
+    with LabelStudioAdmin(label_studio.url, token) as connection:
         yield connection
 
 
@@ -113,7 +113,7 @@ def image_paths(label_studio: LabelStudioServer) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def make_project(client: LabelStudioClient, label_studio: LabelStudioServer, image_paths: list[str]) -> MakeProject:
+def make_project(client: LabelStudioAdmin, label_studio: LabelStudioServer, image_paths: list[str]) -> MakeProject:
     """Return a function that creates a project with so many images."""
     numbers = itertools.count(1)
 
@@ -151,19 +151,19 @@ def label_config(classes: tuple[str, ...] = ("common", "rare"), *, exemplars: bo
     return with_exemplar_control(config) if exemplars else config
 
 
-def skip_before(client: LabelStudioClient, release: str, why: str) -> None:
+def skip_before(client: LabelStudioAdmin, release: str, why: str) -> None:
     """Skip a test of what Label Studio does from a release on only."""
     if is_before(client, release):
         pytest.skip(f"Label Studio {client.version()} {why}")
 
 
-def is_before(client: LabelStudioClient, release: str) -> bool:
+def is_before(client: LabelStudioAdmin, release: str) -> bool:
     """Tell whether Label Studio is older than a release, such as ``1.17``."""
     found, since = (tuple(map(int, text.split(".")[:2])) for text in (client.version(), release))
     return found < since
 
 
-def sign_up(client: LabelStudioClient, email: str, password: str) -> str:
+def sign_up(client: LabelStudioAdmin, email: str, password: str) -> str:
     """Sign a new user up by invitation and return its legacy token."""
     invitation = client.session.request("GET", "api/invite")["invite_url"]
     with httpx2.Client(base_url=client.url, follow_redirects=True, timeout=60.0) as browser:

@@ -10,7 +10,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from clinical_backend import cli
-from clinical_backend.commands import summary
+from clinical_backend.commands import status_lines
 from clinical_backend.commands import terminal as terminal_commands
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.findings.interval import Interval
@@ -217,7 +217,7 @@ def test_status_of_a_project_that_only_just_came(tmp_path):
 )
 def test_status_says_of_random_order_what_the_evidence_carries(interval, text):
     found = Findings(target=("rare",), found=9, curve=[(0, 0), (100, 9)], prevalence=interval, missing=7)
-    assert text in summary.found_line(found)
+    assert text in status_lines.found_line(found)
 
 
 def test_status_for_machines_is_json_and_an_unknown_project_says_how_to_connect(project):

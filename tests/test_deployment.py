@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from clinical_backend.commands import processes
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.commands import servers
 from clinical_backend.lab.servers.redis_server import _binary
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.settings import load_settings
 from clinical_backend.system.telemetry import SWITCHES
 from tests.jobs.test_local_runner import wait_for
@@ -196,7 +196,7 @@ def test_every_service_has_a_limit_of_memory_and_of_its_log_and_is_published_on_
 
 
 def test_the_server_has_time_for_its_last_requests(services):
-    assert int(services["backend"]["stop_grace_period"].removesuffix("s")) > processes._LAST_REQUESTS_SECONDS
+    assert int(services["backend"]["stop_grace_period"].removesuffix("s")) > servers._LAST_REQUESTS_SECONDS
 
 
 def test_the_tag_is_the_version(services):

@@ -7,8 +7,8 @@ import pytest
 
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.labelstudio.records import AnnotatedTask, Annotation
-from clinical_backend.text import counted, read_json, shown, storable, storable_json
+from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation
+from clinical_backend.text import counted, printable, read_json, storable, storable_json
 from tests.conftest import label_config
 
 HOSTILE = [
@@ -25,7 +25,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
 def test_hostile_text_is_short_on_one_line_and_can_be_written_anywhere(text):
-    line = shown(text)
+    line = printable(text)
     assert len(line) <= 60
     assert line.isprintable()
     assert line.encode()
@@ -33,7 +33,7 @@ def test_hostile_text_is_short_on_one_line_and_can_be_written_anywhere(text):
 
 @pytest.mark.parametrize("text", ["", "rare finding", "naïve ‘Größe’ 細胞", "x" * 60])
 def test_ordinary_text_stays_as_it_is(text):
-    assert shown(text) == text
+    assert printable(text) == text
 
 
 def test_of_many_names_the_most_frequent_are_shown_and_the_rest_counted():

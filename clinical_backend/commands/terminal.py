@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 __all__ = ["complain", "say"]
 
@@ -36,6 +36,6 @@ def complain(text: str) -> None:
 
 def _print(console: Console, text: str, leading: int, style: str) -> None:
     # Colours are rich's to decide: none in a file or a pipe, nor with NO_COLOR.
-    line = Text(shown(text, _LONGEST))
+    line = Text(printable(text, _LONGEST))
     line.stylize(style, 0, leading)
     console.print(line, soft_wrap=True)

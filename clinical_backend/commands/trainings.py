@@ -36,8 +36,7 @@ def finetune(
 
 
 def _train(training: Callable[[Workspace, int], str], project: int, *, background: bool) -> None:
-    from clinical_backend.jobs.priority import stay_in_background
-    from clinical_backend.jobs.signs import give_signs
+    from clinical_backend.jobs.child_process import give_signs, stay_in_background
 
     settings = read_settings()
     if background:

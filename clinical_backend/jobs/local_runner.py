@@ -9,10 +9,11 @@ from clinical_backend.jobs.supervisor import Supervisor
 __all__ = ["LocalRunner"]
 
 _STOP_SECONDS = 10.0
+"""As the supervisor waits for the worker."""
 
 
 class LocalRunner:
-    """Keeps one worker process alive and passes wakes on to it.
+    """Keeps one worker process alive and tells it where to look.
 
     Parameters
     ----------

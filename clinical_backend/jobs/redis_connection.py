@@ -28,8 +28,8 @@ __all__ = [
     "training_key",
 ]
 
-_CONNECT_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 2.0  # it takes milliseconds where the network is sound
+_ANSWER_SECONDS: Final = 5.0  # longer than the second for which a worker waits for a hint
 _HINT: Final = re.compile(rb"(look|due)-([1-9][0-9]{0,18})")
 
 

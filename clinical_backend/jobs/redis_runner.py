@@ -13,7 +13,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from clinical_backend.errors import StorageError
 from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, round_queue
-from clinical_backend.jobs.runner import drain
+from clinical_backend.jobs.runner import drain, end_silent
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,6 +26,7 @@ __all__ = ["RedisRunner"]
 logger = logging.getLogger(__name__)
 
 _TICK = 1.0
+"""A reader does not notice whether a round begins a second later."""
 _HINT_SECONDS = 30
 """A hint that no worker took within this time is given anew."""
 
@@ -52,7 +53,7 @@ class RedisRunner:
         self._stores = stores
         self._redis = connection
         self._queue = round_queue(connection)
-        self._wakes: Queue[int] = Queue()
+        self._woken: Queue[int] = Queue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -64,7 +65,7 @@ class RedisRunner:
 
     def wake(self, project_id: int) -> None:
         """Have a project looked at now. Redis is not asked here, so a caller never waits for it."""
-        self._wakes.put(project_id)
+        self._woken.put(project_id)
 
     def stop(self) -> None:
         """End. Workers go on with what they do."""
@@ -77,9 +78,9 @@ class RedisRunner:
         next_look = 0.0
         away = False
         while not self._stopping.is_set():
-            woken |= drain(self._wakes, timeout=_TICK)
+            woken |= drain(self._woken, timeout=_TICK)
             try:
-                self._end_silent()
+                end_silent(self._stores, self._settings.worker_timeout_seconds)
                 if time.monotonic() >= next_look:
                     self._hint_looks()
                     next_look = time.monotonic() + self._settings.reconcile_seconds
@@ -100,11 +101,6 @@ class RedisRunner:
                 if away:
                     logger.info("Redis and the database answer again")
                 away = False
-
-    def _end_silent(self) -> None:
-        """Take projects away from workers that stand still, on whatever machine, so that others can go on."""
-        for project_id in self._stores.leases.end_silent(self._settings.worker_timeout_seconds):
-            logger.warning("Project %d is taken from a worker that gave no sign of life", project_id)
 
     def _wanting(self) -> set[int]:
         """Return projects with a due round, or with one that runs; it may have been cut off."""

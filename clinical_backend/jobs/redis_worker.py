@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -17,9 +16,6 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
 from clinical_backend.errors import ClinicalError, StorageError
-from clinical_backend.jobs.deadline import deadline
-from clinical_backend.jobs.lease import lease
-from clinical_backend.jobs.local_worker import attend_project, open_workspace, warm_up_workspace
 from clinical_backend.jobs.redis_connection import (
     connect_redis,
     hint_key,
@@ -28,7 +24,9 @@ from clinical_backend.jobs.redis_connection import (
     round_queue,
     training_key,
 )
-from clinical_backend.jobs.trainings import TrainingJobs
+from clinical_backend.jobs.redis_lease import lease
+from clinical_backend.jobs.training_jobs import TrainingJobs
+from clinical_backend.jobs.worker import attend_project, open_workspace
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -46,9 +44,12 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
+"""A Redis that restarts is back within seconds; one that is away longer is asked twelve times a minute."""
 _SIGN_SECONDS = 60
+"""A worker without a sign for so long is no longer listed: far more than a heartbeat may be late."""
 _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 1
+"""Between two heartbeats, and before a signal to end is seen."""
 
 
 def run_redis_worker(settings: Settings) -> None:
@@ -64,8 +65,6 @@ def run_redis_worker(settings: Settings) -> None:
     """
     connection = connect_redis(settings)
     workspace = open_workspace(settings)
-    os.nice(5)  # a server on the same machine goes first
-    warm_up_workspace(workspace)
     with _trainings(workspace, connection):
         _RoundWorker(workspace, connection, connect_redis(settings)).work()  # RQ waits long on its own
     logger.info("The worker has ended")
@@ -152,12 +151,10 @@ class _RoundWorker:
             self._refused = True  # once: there may be many
 
     def _attend(self, sign: Worker, project_id: int, look: bool) -> None:
-        seconds = self._workspace.settings.round_timeout_seconds
         sign.set_state(WorkerStatus.BUSY)
-        sign.heartbeat(seconds + _SIGN_SECONDS)
+        sign.heartbeat(self._workspace.settings.round_timeout_seconds + _SIGN_SECONDS)
         try:
-            with deadline(seconds):
-                attend(self._workspace, self._connection, project_id, look=look)
+            attend(self._workspace, self._connection, project_id, look=look)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
         sign.set_state(WorkerStatus.IDLE)

@@ -1,9 +1,11 @@
-"""A worker in a process of its own: started again when it dies, and ended when it is silent."""
+"""Processes of ours that this one starts: heard, ended when they are silent, and a worker started again."""
 
 from __future__ import annotations
 
 import logging
 import os
+import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -11,19 +13,94 @@ import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
-from clinical_backend.jobs.signs import Listener
+from clinical_backend.jobs.redis_connection import connect_redis, require_redis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import FrameType
 
-__all__ = ["Supervisor", "end"]
+    from clinical_backend.settings import Settings
+
+__all__ = ["Listener", "Supervisor", "end_child", "start_child", "watch_worker"]
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_LOOK = 1.0
+_START_SECONDS = 300.0
+"""Longest wait for the first sign, as for a decoder's: a busy machine takes a while to import everything."""
+_LONGEST_SILENCE = 2.0
+"""What one look adds to the silence at most: while this process stood still itself, it heard nothing."""
+_LONGEST_LOOK = 1.0  # a worker that died is seen within a second
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
+"""A worker that cannot start says so in the log each minute, not each second."""
 _STOP_SECONDS = 10.0
+"""As long as Docker waits before it kills."""
+
+
+def start_child(
+    arguments: Sequence[str], environment: Mapping[str, str], *, process_group: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command of ``clinical`` that ends with its standard input, and gives signs on its standard output."""
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "clinical_backend", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=dict(environment),
+        process_group=process_group,
+    )
+
+
+def end_child(process: subprocess.Popen[bytes]) -> None:
+    """End a child, by force if it does not end by itself: one that is stopped hears no other signal."""
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Listener:
+    """Hears the signs of a child.
+
+    Parameters
+    ----------
+    pipe
+        The child's standard output.
+    seconds
+        It counts as silent after so long.
+    """
+
+    def __init__(self, pipe: IO[bytes], seconds: float) -> None:
+        self._pipe = pipe
+        self._seconds = seconds
+        self._limit = max(seconds, _START_SECONDS)
+        self._silence = 0.0
+        self._looked_at = time.monotonic()
+        os.set_blocking(pipe.fileno(), False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(pipe, selectors.EVENT_READ)
+
+    def hear(self, wait: float = 0.0) -> bool:
+        """Listen for a while; tell whether the child may still be taken for alive, or has closed its output."""
+        self._selector.select(wait)
+        now = time.monotonic()
+        self._silence += min(now - self._looked_at, _LONGEST_SILENCE)
+        self._looked_at = now
+        if self._read():
+            self._silence, self._limit = 0.0, self._seconds
+        return self._silence < self._limit
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._selector.close()
+        self._pipe.close()
+
+    def _read(self) -> bool:
+        heard = False
+        while data := self._pipe.read(65_536):  # ``None`` for now, b"" at the end
+            heard = heard or bool(data)
+        return heard
 
 
 class Supervisor:
@@ -99,19 +176,14 @@ class Supervisor:
         with self._lock:
             process = self._process
         if process is not None:
-            end(process)
+            end_child(process)
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
             if self._stopping.is_set():  # nobody would end this worker
                 return None
-            process = self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "clinical_backend", *self._command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self._environment,
-                process_group=0,  # what a terminal signals, this process passes on
-            )
+            # A group of its own: what a terminal signals, this process passes on.
+            process = self._process = start_child(self._command, self._environment, process_group=0)
             if process.stdin is not None:
                 os.set_blocking(process.stdin.fileno(), False)
             if self._stopping.is_set():  # a signal came before there was somebody to pass it on to
@@ -134,14 +206,34 @@ class Supervisor:
         return process.wait()
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a child, by force if it does not end by itself: one that is stopped hears no other signal."""
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def watch_worker(settings: Settings) -> int:
+    """Keep a worker running until told to end by SIGTERM; it then finishes the round that it is at.
+
+    A second SIGTERM ends it at once.
+
+    Returns
+    -------
+    int
+        The worker's exit status, 128 and more after a signal.
+
+    Raises
+    ------
+    SettingsError
+        When no Redis is set.
+    JobQueueError
+        When it does not answer.
+    """
+    with connect_redis(settings) as connection:
+        require_redis(connection)
+    worker = Supervisor(["worker", "--watched"], settings.environment(os.environ), settings.worker_timeout_seconds)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        worker.signal(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    status = worker.watch(keep_refusal=True)
+    return status if status >= 0 else 128 - status
 
 
 def _close(pipe: IO[bytes] | None) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.records import (
+from clinical_backend.labelstudio.releases import OLDEST_TESTED
+from clinical_backend.labelstudio.resources import (
     AnnotatedTask,
     Backend,
-    NextTask,
     Project,
     Task,
     User,
@@ -20,7 +20,6 @@ from clinical_backend.labelstudio.records import (
 )
 from clinical_backend.labelstudio.session import Session
 from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists
-from clinical_backend.labelstudio.versions import OLDEST_TESTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -133,27 +132,9 @@ class LabelStudioClient:
         """Return a project."""
         return self._read(Project, self._get(f"api/projects/{project_id}/"))
 
-    def projects(self) -> list[Project]:
-        """Return all projects that the user sees."""
-        found: list[Project] = []
-        while True:
-            page = self._get("api/projects/", page_size=100, page=len(found) // 100 + 1)
-            found += self._read(list[Project], page["results"])
-            if len(found) >= page["count"] or not page["results"]:
-                return found
-
-    def create_project(self, title: str, label_config: str, **fields: Any) -> Project:
-        """Create a project; its title needs at least three characters."""
-        body = {"title": title, "label_config": label_config, **fields}
-        return self._read(Project, self._send("POST", "api/projects/", body))
-
     def update_project(self, project_id: int, **fields: Any) -> Project:
         """Change fields of a project."""
         return self._read(Project, self._send("PATCH", f"api/projects/{project_id}/", fields))
-
-    def delete_project(self, project_id: int) -> None:
-        """Delete a project and all that it holds."""
-        self._send("DELETE", f"api/projects/{project_id}/", time_out=_SLOW_SECONDS)
 
     # Tasks
 
@@ -214,35 +195,6 @@ class LabelStudioClient:
         """Change fields of a task."""
         self._send("PATCH", f"api/tasks/{task_id}/", fields)
 
-    def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Import tasks, with their annotations if they bring any, and return their ids in order."""
-        path = f"api/projects/{project_id}/import"
-        reply = self.session.request(
-            "POST", path, params={"return_task_ids": "true"}, json=list(tasks), time_out=_SLOW_SECONDS
-        )
-        return [int(task_id) for task_id in reply["task_ids"]]
-
-    def serve_local_files(self, project_id: int, folder: str, title: str = "Images") -> None:
-        """Allow a project to show the files of a folder on Label Studio's machine.
-
-        Tasks then name them as ``/data/local-files/?d=<path below the document root>``.
-        """
-        body = {"project": project_id, "path": folder, "title": title, "use_blob_urls": False}
-        self._send("POST", "api/storages/localfiles", body)
-
-    def delete_task(self, task_id: int) -> None:
-        """Delete a task with all its annotations."""
-        self._send("DELETE", f"api/tasks/{task_id}/")
-
-    def next_task(self, project_id: int) -> NextTask | None:
-        """Return the task that Label Studio serves this user next; ``None`` when none is left."""
-        try:
-            return self._read(NextTask, self._get(f"api/projects/{project_id}/next/"))
-        except LabelStudioRefusedError as error:
-            if error.status == 404 and self._exists(project_id):
-                return None
-            raise
-
     # Predictions
 
     def import_predictions(self, project_id: int, items: Sequence[Mapping[str, Any]]) -> int:
@@ -287,10 +239,6 @@ class LabelStudioClient:
     def delete_backend(self, backend_id: int) -> None:
         """Remove an ML backend; its webhook stays."""
         self._send("DELETE", f"api/ml/{backend_id}")
-
-    def train(self, backend_id: int) -> None:
-        """Do what the button "Start Training" does."""
-        self._send("POST", f"api/ml/{backend_id}/train", {})
 
     def webhooks(self, project_id: int) -> list[Webhook]:
         """Return the project's webhooks."""
@@ -355,10 +303,6 @@ class LabelStudioClient:
             # A server may cap its pages below what was asked for.
             last = part[-1] if len(page) >= total else max(task["id"] for task in page)
             wanted = [task_id for task_id in wanted if task_id > last]
-
-    def _exists(self, project_id: int) -> bool:
-        """Tell a project without tasks left from one that is not there; raises for the latter."""
-        return self.project(project_id).id == project_id
 
     def _get(self, path: str, **params: str | int) -> Any:  # noqa: ANN401
         return self.session.request("GET", path, params=params or None)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.labelstudio.records import Mapping, Regions  # noqa: TC001 - pydantic needs them at run time
+from clinical_backend.labelstudio.resources import Mapping, Regions  # noqa: TC001 - pydantic needs them at run time
 from clinical_backend.text import read_json
 
 __all__ = [

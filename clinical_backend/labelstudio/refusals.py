@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from clinical_backend.system.network import proxy_of
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,7 +66,7 @@ def _page(response: httpx2.Response) -> tuple[str, str] | None:
 def _redirect(response: httpx2.Response) -> tuple[str, str]:
     asked = response.request.url
     to = asked.join(response.headers["location"])
-    where = shown(f"{to.scheme}://{to.netloc.decode('ascii', 'replace').rpartition('@')[2]}{to.path}", 120)
+    where = printable(f"{to.scheme}://{to.netloc.decode('ascii', 'replace').rpartition('@')[2]}{to.path}", 120)
     if to.host == asked.host and (asked.scheme, to.scheme) == ("http", "https"):
         return f"redirects to {where}", "Write https:// in LABEL_STUDIO_URL."
     if to.host == asked.host and to.path.endswith(asked.path):

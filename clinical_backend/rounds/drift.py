@@ -13,29 +13,31 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import OtherModelError
-from clinical_backend.labelstudio.connection.drift import Place, Present, Wanted, find_differences
-from clinical_backend.labelstudio.connection.wiring import (
-    SAMPLING,
-    correct_model_version,
-    correct_webhook,
-    enter_backend,
-    without_duplicate_webhooks,
-)
+from clinical_backend.labelstudio.connection.checks import Place, Present, Wanted
+from clinical_backend.labelstudio.connection.doctor import check_connection
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.ownership import installation_of, require_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from clinical_backend.labelstudio.connection.drift import Difference
-    from clinical_backend.labelstudio.connection.wiring import Change
-    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.connection.checks import CheckResult
+    from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
+__all__ = [
+    "Drift",
+    "answer_drift",
+    "attend_drift",
+    "change_drift",
+    "forget_answers",
+    "require_unchanged",
+    "rests",
+    "wanted_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -115,20 +117,35 @@ def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook
         change_drift(workspace.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
         entries = workspace.client.backends(project.id)
     present = Present(project, hooks, entries, workspace.client.model_versions(project.id))
-    found = find_differences(present, _wanted(workspace, project, row))
-    restorable = row.published_version is None or row.published_version in present.versions
+    wanted = wanted_of(workspace, row)
+    found = _differences(present, wanted)
     now = time.time()
-    repaired: list[tuple[Difference, str]] = []
+    repaired: list[tuple[Place, str]] = []
     try:
-        for difference in found:
-            if difference.place in known.restore or (
-                not difference.deliberate and not _comes_back(known, difference, now)
-            ):
-                repaired += [(difference, done) for done in _repair(workspace, row, difference, restorable=restorable)]
+        for place, difference in found.items():
+            if place in known.restore or not (difference.deliberate or _comes_back(known, place, now)):
+                repaired += [(place, done) for done in _repair(workspace, row, difference, wanted)]
     finally:
         change_drift(workspace.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
-        for difference, done in repaired:
-            logger.warning("Project %d: %s %s", project.id, difference.evidence, done)
+        for place, done in repaired:
+            logger.warning("Project %d: %s %s", project.id, found[place].message, done)
+
+
+def wanted_of(workspace: Workspace, row: ProjectRow) -> Wanted:
+    """Return what this backend sets in a project."""
+    stores, settings = workspace.stores, workspace.settings
+    published = stores.rounds.published(row.id)
+    queue = [queued.task_id for queued in stores.rounds.queue(published.id)] if published else []
+    ended = [version for version, state in stores.rounds.versions(row.id).items() if state is RoundState.PUBLISHED]
+    return Wanted(
+        settings.public_url,
+        settings.basic_auth,
+        installation_of(stores, row.id),
+        row.published_version,
+        chosen=frozenset({*ended, *map(on_demand_version, ended)}),
+        queue_size=len(stores.images.all(row.id, queue)) if published else None,
+        tasks=stores.images.count(row.id),
+    )
 
 
 def require_unchanged(workspace: Workspace, project_id: int) -> None:
@@ -146,11 +163,10 @@ def require_unchanged(workspace: Workspace, project_id: int) -> None:
     if row is None or not Drift.of(row).wired:
         return
     present = Present(project, (), None, workspace.client.model_versions(project_id))
-    found = find_differences(present, _wanted(workspace, project, row))
-    chosen = next((one for one in found if one.place is Place.MODEL_VERSION and one.deliberate), None)
-    if chosen is not None:
-        change_drift(workspace.stores, project_id, lambda drift: _ask(drift, chosen))
-        raise OtherModelError(chosen.evidence, f"Answer on {workspace.settings.page_of(project_id)}.")
+    chosen = _differences(present, wanted_of(workspace, row)).get(Place.MODEL_VERSION)
+    if chosen is not None and chosen.deliberate:
+        change_drift(workspace.stores, project_id, lambda drift: _ask(drift, Place.MODEL_VERSION, chosen))
+        raise OtherModelError(chosen.message, f"Answer on {workspace.settings.page_of(project_id)}.")
 
 
 def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
@@ -208,77 +224,42 @@ def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], obje
     stores.projects.edit(project_id, edit)
 
 
-def _wanted(workspace: Workspace, project: Project, row: ProjectRow) -> Wanted:
-    stores, settings = workspace.stores, workspace.settings
-    published = stores.rounds.published(project.id)
-    size = None
-    if published is not None and stores.images.count(project.id) == project.task_number:
-        size = len(stores.images.all(project.id, [queued.task_id for queued in stores.rounds.queue(published.id)]))
-    ended = [version for version, state in stores.rounds.versions(project.id).items() if state is RoundState.PUBLISHED]
-    return Wanted(
-        settings.public_url,
-        settings.basic_auth,
-        installation_of(stores, project.id),
-        row.published_version,
-        frozenset({*ended, *map(on_demand_version, ended)}),
-        size,
-    )
+def _differences(present: Present, wanted: Wanted) -> dict[Place, CheckResult]:
+    return {result.place: result for result in check_connection(present, wanted) if result.place is not None}
 
 
-def _comes_back(drift: Drift, difference: Difference, now: float) -> bool:
-    return len(_recent(drift.repairs.get(difference.place, ()), now)) >= _REPAIRS
+def _comes_back(drift: Drift, place: Place, now: float) -> bool:
+    return len(_recent(drift.repairs.get(place, ()), now)) >= _REPAIRS
 
 
 def _recent(times: Iterable[float], now: float) -> list[float]:
     return [moment for moment in times if now - moment < _REPAIRS_SECONDS]
 
 
-def _repair(workspace: Workspace, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
-    """Put one thing back, and return what was done, in sentences.
-
-    Parameters
-    ----------
-    restorable
-        Whether Label Studio has predictions of the published queue.
-    """
-    client, settings, place = workspace.client, workspace.settings, difference.place
-    at = (client, row.id, settings.public_url, settings.basic_auth)
-    if place is Place.QUEUE and row.request is not None:
+def _repair(workspace: Workspace, row: ProjectRow, difference: CheckResult, wanted: Wanted) -> list[str]:
+    """Put one thing back, and return what was done, in sentences."""
+    if difference.place is Place.QUEUE and row.request is not None:
         return []  # the round that is due publishes a queue
-    if place is Place.QUEUE or (place is Place.MODEL_VERSION and not restorable):
-        if place is Place.MODEL_VERSION:
-            client.update_project(row.id, model_version="")
-        workspace.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
-        return ["A queue is published anew."]
-    if place is Place.SAMPLING:
-        client.update_project(row.id, sampling=SAMPLING)
-        return [f"It was set to {SAMPLING!r}."]
-    if place is Place.SHOWN:
-        client.update_project(row.id, show_collab_predictions=True)
-        return ["They are shown again."]
-    changes: list[Change] = []
-    if place is Place.MODEL_VERSION:
-        changes += correct_model_version(client, row.id, row.published_version)
-    if place in {Place.WEBHOOK, Place.CONNECTION}:
-        changes += correct_webhook(*at, installation_of(workspace.stores, row.id))
-        changes += without_duplicate_webhooks(client, row.id, settings.public_url)
-    if place in {Place.ENTRY, Place.CONNECTION}:
-        changes += enter_backend(*at)
-    return [change.detail for change in changes if change.made]
+    changes = () if difference.repair is None else difference.repair(workspace.client, row.id, wanted)
+    done = [change.detail for change in changes if change.made]
+    if not difference.needs_queue:
+        return done
+    workspace.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
+    return ["A queue is published anew."]
 
 
 def _note(
     drift: Drift,
-    found: Sequence[Difference],
-    repaired: Sequence[tuple[Difference, str]],
+    found: Mapping[Place, CheckResult],
+    repaired: Sequence[tuple[Place, str]],
     now: float,
     *,
     with_entries: bool,
 ) -> None:
     """Bring what is known in line with what was found and done."""
     unseen = frozenset() if with_entries else _SEEN_WITH_ENTRIES
-    put_right = {difference.place for difference, _ in repaired}
-    present = {difference.place: difference for difference in found if difference.place not in put_right}
+    put_right = {place for place, _ in repaired}
+    present = {place: difference for place, difference in found.items() if place not in put_right}
     drift.left = {
         place: what
         for place, what in drift.left.items()
@@ -289,9 +270,9 @@ def _note(
         if place in drift.left or place in drift.restore:
             continue
         if difference.deliberate:
-            asked[place] = {"found": difference.found, "evidence": difference.evidence}
-        elif _comes_back(drift, difference, now):
-            text = f"{difference.evidence} It was put right {_REPAIRS} times within a day, and came back."
+            asked[place] = {"found": difference.found, "evidence": difference.message}
+        elif _comes_back(drift, place, now):
+            text = f"{difference.message} It was put right {_REPAIRS} times within a day, and came back."
             asked[place] = {"found": difference.found, "evidence": text}
     drift.asked = asked
     drift.repairs = {place: recent for place, times in drift.repairs.items() if (recent := _recent(times, now))}
@@ -303,10 +284,10 @@ def _note(
     gone = {Place(place) for place in drift.restore} - present.keys() - unseen
     drift.restore = [place for place in drift.restore if place not in gone]
     drift.repaired += len(repaired)
-    told: list[Any] = [(now, f"{difference.evidence} {done}") for difference, done in repaired]
+    told: list[Any] = [(now, f"{found[place].message} {done}") for place, done in repaired]
     drift.told = [*drift.told, *told][-_TOLD:]
 
 
-def _ask(drift: Drift, difference: Difference) -> None:
-    if drift.left.get(difference.place) != difference.found:
-        drift.asked[difference.place] = {"found": difference.found, "evidence": difference.evidence}
+def _ask(drift: Drift, place: Place, difference: CheckResult) -> None:
+    if drift.left.get(place) != difference.found:
+        drift.asked[place] = {"found": difference.found, "evidence": difference.message}

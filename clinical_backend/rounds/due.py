@@ -1,16 +1,132 @@
-"""When a round is due."""
+"""When a round is due: what events tell at once, and what a comparison with Label Studio finds later."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+import time
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Self
+
+from clinical_backend.errors import ModelError
+from clinical_backend.labelstudio.contract import Event
+from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
+from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.rounds.second_readings.choice import Asked
+from clinical_backend.storage.schema import ReadingState
+from clinical_backend.workspace.copies import without_copies
+from clinical_backend.workspace.embedding import may_try
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["LOW_QUEUE_SHARE", "reason_for_labels", "reason_for_queue"]
+    from clinical_backend.labelstudio.contract import WebhookRequest
+    from clinical_backend.labelstudio.labeling.project_labels import Labels
+    from clinical_backend.labelstudio.resources import Project
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.workspace.workspace import Workspace
+
+__all__ = [
+    "LOW_QUEUE_SHARE",
+    "EventSummary",
+    "reason_for_labels",
+    "reason_for_queue",
+    "reason_to_go_on",
+    "request_if_changed",
+    "request_if_told",
+]
+
+logger = logging.getLogger(__name__)
 
 LOW_QUEUE_SHARE = 0.25
 """A queue with less than this share of its tasks left is running low."""
+
+_REASONS = {
+    Event.START_TRAINING: "Start Training was called",
+    Event.TASKS_CREATED: "tasks were imported",
+    Event.ANNOTATIONS_DELETED: "annotations were deleted",
+}
+"""Events that make a round due by themselves."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EventSummary:
+    """What is kept of an event until it is counted: an annotation may be large, and many may wait.
+
+    Attributes
+    ----------
+    tasks
+        The tasks that it is about.
+    annotations
+        How many annotations it tells of.
+    starred
+        Whether one of them has the star.
+    controls
+        The controls that they answer.
+    """
+
+    project_id: int
+    event: Event
+    tasks: tuple[int, ...]
+    annotations: int
+    starred: bool
+    controls: frozenset[str]
+
+    @classmethod
+    def of(cls, project_id: int, webhook: WebhookRequest) -> Self:
+        """Return what is kept of an event."""
+        annotations = webhook.annotations
+        return cls(
+            project_id,
+            webhook.event,
+            webhook.task_ids,
+            len(annotations),
+            any(annotation.ground_truth for annotation in annotations),
+            frozenset(str(region.get("from_name")) for each in annotations for region in each.result or ()),
+        )
+
+
+def request_if_told(workspace: Workspace, project_id: int, events: Sequence[EventSummary]) -> str | None:
+    """Count events of a project, and make a round due if they give a reason, which is returned."""
+    kinds = [event.event for event in events]
+    annotated = [event for event in events if event.event.is_annotation and event.event not in _REASONS]
+    reason = _reason_for_annotations(workspace, project_id, annotated) if annotated else None
+    reason = next((_REASONS[kind] for kind in kinds if kind in _REASONS), reason)
+    if reason is not None:
+        delay = 0.0 if Event.START_TRAINING in kinds else None
+        workspace.stores.projects.request_round(project_id, reason, delay=delay)
+    return reason
+
+
+def request_if_changed(workspace: Workspace, project: Project) -> None:
+    """Find what no event told: changed labels or tags, new tasks, another config, a queue running low."""
+    stores, settings = workspace.stores, workspace.settings_of(project.id)
+    row = stores.projects.get(project.id)
+    if row is None or row.request is not None:
+        return
+    if row.label_config is not None and row.label_config != project.label_config:
+        stores.projects.request_round(project.id, "the labeling config changed", delay=0)
+        return
+    known = stores.images.all(project.id)
+    reason = "tasks were added or deleted" if len(known) != project.task_number else reason_to_go_on(known)
+    if reason is None:
+        scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
+        labels = fetch_labels(workspace.client, project, scheme, stars=settings.stars)
+        reason = _compare_labels(workspace, project.id, labels, settings.start_training_each_n_updates)
+        published = stores.rounds.published(project.id)
+        if reason is None and published is not None:
+            reason = _compare_published(workspace, published, known, labels)
+    if reason is not None:
+        stores.projects.request_round(project.id, reason)
+
+
+def reason_to_go_on(known: Mapping[int, KnownImage]) -> str | None:
+    """Say that there are images that no round has had the time for, and that may be read now, or ``None``."""
+    now = time.time()
+    waiting = any(image.is_waiting and may_try(image, now) for image in known.values())
+    return "images are still to be read" if waiting else None
 
 
 def reason_for_queue(left: int, size: int, pool: int) -> str | None:
@@ -51,3 +167,79 @@ def reason_for_labels(
 
 def _steering(labels: Mapping[int, tuple[str | None, int]]) -> Collection[tuple[int, int]]:
     return {(task, steer) for task, (_, steer) in labels.items() if steer}
+
+
+def _reason_for_annotations(workspace: Workspace, project_id: int, events: Sequence[EventSummary]) -> str | None:
+    stores, settings = workspace.stores, workspace.settings_of(project_id)
+    # A second reading mostly confirms. Where it changes a label, reconciling counts that.
+    again = stores.second_readings.open_tasks(project_id)
+    updated = sum(event.annotations for event in events if again.isdisjoint(event.tasks))
+    tasks = [event.tasks for event in events]
+    published = stores.rounds.published(project_id)
+    queued = stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
+    from_queue = sum(not queued.isdisjoint(each) for each in tasks)
+    steering = stores.labels.steering(project_id) - again
+    updates, left = stores.projects.count_annotations(project_id, updated, from_queue=from_queue)
+    tagged = any((settings.stars and event.starred) or settings.exemplar_control in event.controls for event in events)
+    if tagged or not steering.isdisjoint(chain(*tasks)):
+        return "an exemplar was tagged or changed"
+    if updates >= settings.start_training_each_n_updates:
+        return f"{updates} annotations were made or changed"
+    if published is None or not from_queue:
+        return None
+    counts = published.report.get("counts", {})
+    queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
+    # Of the pool as the round found it, what was not read was not queued, and readers skipped or annotated some.
+    unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
+    pool = counts.get("pool", 0) - unread - (queue - left)
+    return reason_for_queue(left, queue - skipped, pool)
+
+
+def _compare_labels(workspace: Workspace, project_id: int, labels: Labels, every: int) -> str | None:
+    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
+    now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
+    known = workspace.stores.labels.all(project_id)
+    return reason_for_labels({task: (entry.label, entry.steer) for task, entry in known.items()}, now, every)
+
+
+def _compare_published(
+    workspace: Workspace, published: Round, known: Mapping[int, KnownImage], labels: Labels
+) -> str | None:
+    """Say why the published queue, or its model, is no longer enough, or ``None``."""
+    stores, project_id = workspace.stores, published.project_id
+    if not _has_its_model(workspace, published):
+        return "the model of the published queue was lost or changed on disk"
+    queue = stores.rounds.queue(published.id)
+    seen = labels.answered | labels.skipped
+    left = sum(queued.task_id not in seen for queued in queue)
+    stores.projects.change(project_id, queue_left=left)
+    now = time.time()
+    pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
+    fresh = sum(task not in labels.skipped and may_try(known[task], now) for task in pool)
+    size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
+    if left or fresh:
+        return reason_for_queue(left, size, fresh)
+    return _reason_for_second_readings(workspace, project_id, published)
+
+
+def _has_its_model(workspace: Workspace, published: Round) -> bool:
+    """Tell whether the classifier of a round, if it made one, is whole on disk."""
+    folder = workspace.checkpoint_folder(published.project_id, published.version)
+    try:
+        load_checkpoint(folder)
+    except ModelError as error:
+        if not published.report.get("measurements") and not folder.is_dir():
+            return True  # there were too few labels for one
+        logger.warning("Project %d: %s", published.project_id, error)
+        return False
+    return True
+
+
+def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
+    """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
+    if not (published.report.get("second_look") or {}).get("waiting"):
+        return None
+    rows = workspace.stores.second_readings.all(project_id)
+    asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
+    done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
+    return "more labels deserve a second look" if done else None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import (
     ClinicalError,
     InstallationError,
-    ModelError,
     NotConnectedError,
     OtherModelError,
     ProjectBusyError,
@@ -17,40 +16,32 @@ from clinical_backend.errors import (
     StorageError,
 )
 from clinical_backend.labelstudio.connection.connect import repair
-from clinical_backend.labelstudio.labeling.labels import fetch_labels
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.urls import same_url, webhook_url
-from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.logs import log_context
-from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests
-from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
+from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
+from clinical_backend.rounds.due import reason_to_go_on, request_if_changed
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
-from clinical_backend.rounds.second_readings.choice import Asked
 from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.storage.schema import ReadingState, RoundState
+from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
-from clinical_backend.workspace.copies import without_copies
-from clinical_backend.workspace.embedding import may_try
 from clinical_backend.workspace.lease import leased_project
 from clinical_backend.workspace.ownership import installation_of
 from clinical_backend.workspace.projects import find_project
 from clinical_backend.workspace.recheck import recheck_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Round
-    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["reconcile"]
 
 logger = logging.getLogger(__name__)
 
-_FIRST_RETRY = 5.0
-_GO_ON = "images are still to be read"
+_FIRST_RETRY = 5.0  # Label Studio, or a disk, may be back at once; it doubles each time
 _NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 
@@ -125,7 +116,7 @@ def _compare(workspace: Workspace, project_id: int, *, look: bool) -> ClinicalEr
     if _stands_back(workspace, project, hooks):
         return None
     unwired = _attend_connection(workspace, project, hooks, look=look)
-    compared = [_is_done(step, workspace, project) for step in (_request_if_changed, settle)]
+    compared = [_is_done(step, workspace, project) for step in (request_if_changed, settle)]
     if look:
         recheck_images(workspace, project_id)
     if unwired is None and all(compared):
@@ -234,14 +225,7 @@ def _repair_wiring(workspace: Workspace, project_id: int) -> ClinicalError | Non
     """Check the connection and repair it, or return what is in the way, which keeps no round away."""
     row = workspace.stores.projects.get(project_id)
     try:
-        changes = repair(
-            workspace.client,
-            project_id,
-            backend_url=workspace.settings.public_url,
-            basic_auth=workspace.settings.basic_auth,
-            published_version=row.published_version if row else None,
-            installation=installation_of(workspace.stores, project_id),
-        )
+        changes = [] if row is None else repair(workspace.client, project_id, wanted_of(workspace, row))
     except ClinicalError as error:
         _note(workspace, project_id, error)
         return error
@@ -250,70 +234,6 @@ def _repair_wiring(workspace: Workspace, project_id: int) -> ClinicalError | Non
     workspace.stores.projects.change(project_id, wiring_due=False)
     change_drift(workspace.stores, project_id, lambda drift: setattr(drift, "wired", True))
     return None
-
-
-def _request_if_changed(workspace: Workspace, project: Project) -> None:
-    """Find what no webhook told: changed labels or tags, new tasks, another config, a queue running low."""
-    stores, settings = workspace.stores, workspace.settings_of(project.id)
-    row = stores.projects.get(project.id)
-    if row is None or row.request is not None:
-        return
-    known = stores.images.all(project.id)
-    if row.label_config is not None and row.label_config != project.label_config:
-        stores.projects.request_round(project.id, "the labeling config changed", delay=0)
-        return
-    if len(known) != project.task_number:
-        stores.projects.request_round(project.id, "tasks were added or deleted")
-        return
-    if _can_go_on(known):
-        stores.projects.request_round(project.id, _GO_ON)
-        return
-    scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
-    labels = fetch_labels(workspace.client, project, scheme, stars=settings.stars)
-    steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
-    now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
-    before = {task: (entry.label, entry.steer) for task, entry in stores.labels.all(project.id).items()}
-    published = stores.rounds.published(project.id)
-    reason = reason_for_labels(before, now, settings.start_training_each_n_updates)
-    if reason is None and published is not None and not _has_its_model(workspace, published):
-        reason = "the model of the published queue was lost or changed on disk"
-    if reason is None and published is not None:
-        queue = stores.rounds.queue(published.id)
-        seen = labels.answered | labels.skipped
-        left = sum(queued.task_id not in seen for queued in queue)
-        stores.projects.change(project.id, queue_left=left)
-        now_seconds = time.time()
-        pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
-        fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
-        size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
-        reason = reason_for_queue(left, size, fresh)
-        if reason is None and not left and not fresh:
-            reason = _reason_for_second_readings(workspace, project.id, published)
-    if reason is not None:
-        stores.projects.request_round(project.id, reason)
-
-
-def _has_its_model(workspace: Workspace, published: Round) -> bool:
-    """Tell whether the classifier of a round, if it made one, is whole on disk."""
-    folder = workspace.checkpoint_folder(published.project_id, published.version)
-    try:
-        load_checkpoint(folder)
-    except ModelError as error:
-        if not published.report.get("measurements") and not folder.is_dir():
-            return True  # there were too few labels for one
-        logger.warning("Project %d: %s", published.project_id, error)
-        return False
-    return True
-
-
-def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
-    """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
-    if not (published.report.get("second_look") or {}).get("waiting"):
-        return None
-    rows = workspace.stores.second_readings.all(project_id)
-    asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
-    done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
-    return "more labels deserve a second look" if done else None
 
 
 def _run(workspace: Workspace, row: Round) -> bool:
@@ -344,16 +264,10 @@ def _run(workspace: Workspace, row: Round) -> bool:
         _fail(workspace, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
         clear_up(workspace, project_id)
-        if _can_go_on(workspace.stores.images.all(project_id)):
-            workspace.stores.projects.request_round(project_id, _GO_ON)
+        if (reason := reason_to_go_on(workspace.stores.images.all(project_id))) is not None:
+            workspace.stores.projects.request_round(project_id, reason)
         return True
     return False
-
-
-def _can_go_on(known: Mapping[int, KnownImage]) -> bool:
-    """Tell whether there are images that no round has had the time for, and that may be read now."""
-    now = time.time()
-    return any(image.is_waiting and may_try(image, now) for image in known.values())
 
 
 def _fail(workspace: Workspace, project_id: int, round_id: int, problem: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.records import Project, Task
+    from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.settings import Preannotate, Settings
     from clinical_backend.storage.stores.stores import Stores
 

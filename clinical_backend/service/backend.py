@@ -16,7 +16,7 @@ from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.agreement import report_second_look
 from clinical_backend.service.predict import predict
-from clinical_backend.service.webhooks import Intake, answer_late
+from clinical_backend.service.webhooks import EventCounter, answer_late
 from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.models import UNPUBLISHED_VERSION
@@ -65,7 +65,7 @@ class Backend:
         self._workspace = Workspace(settings, database)
         self._stores = self._workspace.stores
         self._runner = runner
-        self._intake = Intake(self._workspace, is_served=self._is_served, wake=runner.wake)
+        self._events = EventCounter(self._workspace, is_served=self._is_served, wake=runner.wake)
         self._enquiries = Enquiries(self._workspace, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
@@ -127,19 +127,19 @@ class Backend:
     def receive(self, webhook: WebhookRequest) -> str | None:
         """Take an event as a hint that something changed, and say why a round is due now, if one is."""
         project_id = self._project_of(webhook)
-        return None if project_id is None else self._intake.take(webhook, project_id)
+        return None if project_id is None else self._events.take(webhook, project_id)
 
     async def receive_soon(self, webhook: WebhookRequest) -> str | None:
         """Take an event as ``receive`` does, with no thread that waits for the database."""
         project_id = self._project_of(webhook)
         if project_id is None:
             return None
-        outcome = self._intake.put(webhook, project_id)
-        if self._intake.is_behind and webhook.event is not Event.START_TRAINING:
+        outcome = self._events.put(webhook, project_id)
+        if self._events.is_behind and webhook.event is not Event.START_TRAINING:
             return None
         waiting = asyncio.wrap_future(outcome)
-        waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the intake has told of it
-        done, _ = await asyncio.wait({waiting}, timeout=self._intake.answer_seconds)
+        waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the counter has told of it
+        done, _ = await asyncio.wait({waiting}, timeout=self._events.answer_seconds)
         if done:
             return waiting.result()
         answer_late(webhook)
@@ -158,7 +158,7 @@ class Backend:
 
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""
-        self._intake.close()
+        self._events.close()
         self._enquiries.close()
         for timer in self._timers:
             timer.cancel()

@@ -13,16 +13,16 @@ from sqlalchemy import text
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.redis_connection import connect_redis, require_redis, round_queue
 from clinical_backend.jobs.stall import is_worked, stalls
-from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
+from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
+from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.learner.checkpoint import load_checkpoint
-from clinical_backend.rounds.drift import Drift
+from clinical_backend.rounds.drift import Drift, wanted_of
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.storage.space import require_space
 from clinical_backend.storage.stores.standing import standings
 from clinical_backend.system.permissions import keep_private
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
-from clinical_backend.workspace.ownership import installation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 
-_LITTLE_SPACE = 2**30
+_LITTLE_SPACE = 2**30  # twice the features of 100,000 images, 1280 float32 each
 _PATIENCE_SECONDS = 120.0
 """A worker looks every second; one that exports a backbone at its first start takes about a minute."""
 _CLOCK_SECONDS = 60.0
@@ -45,7 +45,7 @@ _CLOCK_SECONDS = 60.0
 
 def examine_condition(
     settings: Settings, opened: Workspace | ClinicalError, *, project_id: int | None = None, seconds: float = 20.0
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Check what the backend keeps and what runs its rounds, without Label Studio.
 
     Damaged features are only counted here: the next round makes them anew.
@@ -63,7 +63,7 @@ def examine_condition(
     """
     findings = [_folder(settings)]
     if isinstance(opened, ClinicalError):
-        return [*findings, _failed("database", opened), *_redis(settings)]
+        return [*findings, CheckResult.failed("database", opened), *_redis(settings)]
     try:
         projects = opened.stores.projects.ids()
         findings += _database(opened.stores.database, len(projects))
@@ -71,16 +71,13 @@ def examine_condition(
         findings += _kept(opened, chosen, seconds)
         findings += _rounds(opened, chosen)
     except StorageError as error:
-        findings.append(_failed("database", error))
+        findings.append(CheckResult.failed("database", error))
     return findings + _redis(settings)
 
 
 def examine_project(
-    workspace: Workspace,
-    project_id: int,
-    client: LabelStudioClient,
-    read_image: Callable[[str, int], object],
-) -> list[Finding]:
+    workspace: Workspace, project_id: int, client: LabelStudioClient, read_image: Callable[[str, int], object]
+) -> list[CheckResult]:
     """Check the connection of a project, with what is known of it here.
 
     Raises
@@ -90,33 +87,29 @@ def examine_project(
     """
     settings, own = workspace.settings, workspace.settings_of(project_id)
     project = workspace.stores.projects.get(project_id)
-    page = settings.page_of(project_id)
+    named = named_classes(settings, project) if project else ()
+    questions = [one.as_problem(settings.page_of(project_id)) for one in open_questions(workspace, project_id)]
+    told = [("target", *question) for question in questions]
+    told += [(one.about, one.problem, one.cure) for one in notices(workspace, project_id)]
     return diagnose(
         client,
         project_id,
-        backend_url=settings.public_url,
-        basic_auth=settings.basic_auth,
-        exemplar_control=own.exemplar_control,
-        class_control=own.class_control,
-        stars=own.stars,
-        published_version=project.published_version if project else None,
-        questions=[one.as_problem(page) for one in open_questions(workspace, project_id)],
-        notices=[(one.about, one.problem, one.cure) for one in notices(workspace, project_id)],
-        read_image=read_image,
-        installation=installation_of(workspace.stores, project_id),
+        wanted_of(workspace, project) if project else Wanted(settings.public_url, settings.basic_auth),
+        Labeling(own.exemplar_control, own.class_control, stars=own.stars, named=named),
+        known=[CheckResult(about, Status.WARNING, problem, cure) for about, problem, cure in told],
         left=Drift.of(project).left if project else (),
-        named=named_classes(settings, project) if project else (),
+        read_image=read_image,
     )
 
 
-def examine_clock(client: LabelStudioClient) -> list[Finding]:
+def examine_clock(client: LabelStudioClient) -> list[CheckResult]:
     """Compare this machine's clock with Label Studio's, as far as its last answer told."""
     ahead = client.session.clock_offset
     if abs(ahead) < _CLOCK_SECONDS:
-        return [Finding("clock", Status.OK, "The clock of this machine is Label Studio's.")]
+        return [CheckResult("clock", Status.OK, "The clock of this machine is Label Studio's.")]
     way = "ahead of" if ahead > 0 else "behind"
     return [
-        Finding(
+        CheckResult(
             "clock",
             Status.WARNING,
             f"Label Studio's clock is {abs(ahead):.0f} seconds {way} this machine's: times on the pages are off.",
@@ -125,39 +118,35 @@ def examine_clock(client: LabelStudioClient) -> list[Finding]:
     ]
 
 
-def _failed(check: str, error: ClinicalError, status: Status = Status.ERROR) -> Finding:
-    return Finding(check, status, error.problem, error.cure)
-
-
-def _folder(settings: Settings) -> Finding:
+def _folder(settings: Settings) -> CheckResult:
     folder = settings.model_dir
     try:
         keep_private(folder)
         require_space(folder)
         free = shutil.disk_usage(folder).free
     except StorageError as error:
-        return _failed("folder", error)
+        return CheckResult.failed("folder", error)
     except OSError as error:
         cure = "Set MODEL_DIR to a folder that this user may write to."
-        return Finding("folder", Status.ERROR, f"The folder {folder} cannot be used: {error.strerror}.", cure)
+        return CheckResult("folder", Status.ERROR, f"The folder {folder} cannot be used: {error.strerror}.", cure)
     said = f"{folder} can be written, and its disk has {free / 2**30:.1f} GiB left."
     if free < _LITTLE_SPACE:
-        return Finding("folder", Status.WARNING, said, "Free some space before the disk is full.")
-    return Finding("folder", Status.OK, said)
+        return CheckResult("folder", Status.WARNING, said, "Free some space before the disk is full.")
+    return CheckResult("folder", Status.OK, said)
 
 
-def _database(database: Database, projects: int) -> Iterator[Finding]:
+def _database(database: Database, projects: int) -> Iterator[CheckResult]:
     database.require_writable()
     with database.read() as session:
         version = session.scalar(text("SELECT version_num FROM alembic_version"))
     kind = "SQLite" if database.note is not None else "PostgreSQL"
-    yield Finding(
+    yield CheckResult(
         "database",
         Status.OK,
         f"The {kind} database can be read and written (tables {version}, {projects} projects).",
     )
     if database.note is not None and database.note.exists():
-        yield Finding(
+        yield CheckResult(
             "database",
             Status.WARNING,
             "The database was changed past the backend: by hand, by a restored backup, or by a disk that fails.",
@@ -165,17 +154,17 @@ def _database(database: Database, projects: int) -> Iterator[Finding]:
         )
 
 
-def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[Finding]:
+def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[CheckResult]:
     """Check what was learnt, and the features of every network in use."""
     if not any((workspace.settings.model_dir / "backbones").glob("*.onnx")):
-        yield Finding("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
+        yield CheckResult("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
         return
     try:
         backbone = workspace.backbone
     except ClinicalError as error:
-        yield _failed("backbone", error)
+        yield CheckResult.failed("backbone", error)
         return
-    yield Finding("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
+    yield CheckResult("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
     stores = [("features", workspace.features), ("thumbnails", workspace.thumbnails)]
     models = 0
     for project_id in projects:
@@ -190,8 +179,8 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
                 stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities))
             models += (adapted is not None) + (finetuned is not None)
         except ClinicalError as error:
-            yield Finding("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
-    yield Finding("models", Status.OK, f"{models} models of projects can be read.")
+            yield CheckResult("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
+    yield CheckResult("models", Status.OK, f"{models} models of projects can be read.")
     yield from _features(stores, seconds)
 
 
@@ -206,24 +195,24 @@ def _published(workspace: Workspace, project: Project) -> int:
     return 1
 
 
-def _features(stores: list[tuple[str, FeatureStore]], seconds: float) -> Iterator[Finding]:
+def _features(stores: list[tuple[str, FeatureStore]], seconds: float) -> Iterator[CheckResult]:
     deadline = time.monotonic() + seconds
     every = known = 0
     for name, store in stores:
         count, checked, wrong = store.examine(max(0.0, deadline - time.monotonic()))
         every, known = every + count, known + checked
         if wrong:
-            yield Finding(
+            yield CheckResult(
                 "features",
                 Status.WARNING,
                 f"{wrong} of {checked} {name} were changed or lost on disk.",
                 "The next round makes them anew. See that the disk of MODEL_DIR is sound.",
             )
     part = "" if known == every else f" of {every}, as far as {seconds:.0f} seconds went"
-    yield Finding("features", Status.OK, f"The checksums of {known} rows{part} were compared.")
+    yield CheckResult("features", Status.OK, f"The checksums of {known} rows{part} were compared.")
 
 
-def _rounds(workspace: Workspace, projects: Sequence[int]) -> Iterator[Finding]:
+def _rounds(workspace: Workspace, projects: Sequence[int]) -> Iterator[CheckResult]:
     """Tell of rounds that stand still or that nobody takes up: the server, or the worker, may not be running."""
     database = workspace.stores.database
     told, every = stalls(database, workspace.settings), standings(database)
@@ -231,11 +220,11 @@ def _rounds(workspace: Workspace, projects: Sequence[int]) -> Iterator[Finding]:
     for project_id in projects:
         standing = every.get(project_id)
         if project_id in told:
-            yield Finding("rounds", Status.WARNING, f"Project {project_id}: {told[project_id]}")
+            yield CheckResult("rounds", Status.WARNING, f"Project {project_id}: {told[project_id]}")
         elif standing is None or standing.running is not None or worked:  # the worker comes to it in its turn
             continue
         elif standing.due > _PATIENCE_SECONDS:
-            yield Finding(
+            yield CheckResult(
                 "rounds",
                 Status.WARNING,
                 f"Project {project_id}: a round has been due for {standing.due / 60:.0f} minutes, and nobody runs it.",
@@ -243,7 +232,7 @@ def _rounds(workspace: Workspace, projects: Sequence[int]) -> Iterator[Finding]:
             )
 
 
-def _redis(settings: Settings) -> list[Finding]:
+def _redis(settings: Settings) -> list[CheckResult]:
     if settings.redis_url is None:
         return []
     try:
@@ -251,9 +240,9 @@ def _redis(settings: Settings) -> list[Finding]:
         require_redis(connection)
         workers = Worker.count(queue=round_queue(connection))
     except ClinicalError as error:
-        return [_failed("redis", error)]
+        return [CheckResult.failed("redis", error)]
     except RedisError as error:
-        return [Finding("redis", Status.ERROR, f"Redis does not answer ({type(error).__name__}).", "See its log.")]
+        return [CheckResult("redis", Status.ERROR, f"Redis does not answer ({type(error).__name__}).", "See its log.")]
     if not workers:
-        return [Finding("workers", Status.ERROR, "No worker is there: rounds wait.", "Start `clinical worker`.")]
-    return [Finding("workers", Status.OK, f"Redis answers; {workers} workers are there.")]
+        return [CheckResult("workers", Status.ERROR, "No worker is there: rounds wait.", "Start `clinical worker`.")]
+    return [CheckResult("workers", Status.OK, f"Redis answers; {workers} workers are there.")]

@@ -1,8 +1,9 @@
-"""The doctor's checks for a page: a few at a time, not for longer than a person waits, and not again at once."""
+"""The one doctor: all checks of the backend and of a project's connection, for the command and for a page."""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,19 +11,81 @@ from anyio.to_thread import run_sync
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoders.processes import DecoderProcesses
-from clinical_backend.labelstudio.connection.doctor import Finding, Status
+from clinical_backend.images.sources import ImageSource
+from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
+from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
 from clinical_backend.service.exposure import examine_exposure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.settings import Settings
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Checks"]
+__all__ = ["Checks", "examine"]
 
 _SECONDS = 20.0
+"""Longer nobody waits for a page."""
 _FRESH_SECONDS = 20.0
+"""What was found is shown again for as long as the checks may take."""
 _CHECKSUM_SECONDS = 2.0
+"""A tenth of the time; the command compares longer."""
 _AT_A_TIME = 2
+"""Each holds a thread and a process that decodes."""
+
+
+def examine(
+    settings: Settings,
+    opened: Workspace | ClinicalError,
+    connect: Callable[[], LabelStudioClient],
+    project_id: int | None = None,
+    *,
+    alone: bool = False,
+    seconds: float = 20.0,
+) -> list[CheckResult]:
+    """Check what the backend keeps, and the connection of a project.
+
+    Parameters
+    ----------
+    settings
+        Of the backend.
+    opened
+        With its database; or why that cannot be opened.
+    connect
+        Returns a client of Label Studio.
+    project_id
+        The project; without one only the backend, and its token, are checked.
+    alone
+        Whether what was learnt and the rounds are looked at of this project alone.
+    seconds
+        How long checksums are compared.
+    """
+    results = examine_exposure(settings)
+    results += examine_condition(settings, opened, project_id=project_id if alone else None, seconds=seconds)
+    sound = not any(result.check == "database" and result.status is Status.ERROR for result in results)
+    try:
+        client = connect()
+        with _image_reader(settings, client) as read:
+            if project_id is not None and sound and not isinstance(opened, ClinicalError):
+                results += examine_project(opened, project_id, client, read)
+            else:
+                wanted = Wanted(settings.public_url, settings.basic_auth)
+                labeling = Labeling(settings.exemplar_control, settings.class_control, stars=settings.stars)
+                results += diagnose(client, project_id, wanted, labeling, read_image=read)
+        results += examine_clock(client)
+    except ClinicalError as error:
+        results.append(CheckResult.failed("settings", error))
+    return results
+
+
+@contextmanager
+def _image_reader(settings: Settings, client: LabelStudioClient) -> Iterator[Callable[[str, int], object]]:
+    roots, hosts = settings.local_roots, settings.image_hosts
+    source = ImageSource(settings.label_studio_url, client.http, local_roots=roots, allowed_hosts=hosts)
+    with closing(DecoderProcesses(processes=1)) as decoders:
+        yield lambda uri, task_id: decoders.decode(source.fetch(uri, task_id))
 
 
 class Checks:
@@ -37,15 +100,15 @@ class Checks:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._limiter = anyio.CapacityLimiter(_AT_A_TIME)
-        self._found: dict[int, tuple[float, list[Finding]]] = {}
+        self._found: dict[int, tuple[float, list[CheckResult]]] = {}
 
-    async def run(self, project_id: int) -> list[Finding]:
+    async def run(self, project_id: int) -> list[CheckResult]:
         """Return what the checks of a project's connection found."""
         known = self._found.get(project_id)
         if known is not None and time.monotonic() - known[0] < _FRESH_SECONDS:
             return known[1]
-        findings = [
-            Finding(
+        results = [
+            CheckResult(
                 "label studio",
                 Status.ERROR,
                 f"The checks took more than {_SECONDS:.0f} seconds.",
@@ -53,26 +116,19 @@ class Checks:
             )
         ]
         with anyio.move_on_after(_SECONDS):
-            findings = await run_sync(self._diagnose, project_id, abandon_on_cancel=True, limiter=self._limiter)
-        self._found[project_id] = time.monotonic(), findings
-        return findings
+            results = await run_sync(self._examine, project_id, abandon_on_cancel=True, limiter=self._limiter)
+        self._found[project_id] = time.monotonic(), results
+        return results
 
-    def _diagnose(self, project_id: int) -> list[Finding]:
+    def _examine(self, project_id: int) -> list[CheckResult]:
         workspace = self._workspace
-        settings = workspace.settings
         if workspace.stores.projects.get(project_id) is None:
             return []
-        decoders = DecoderProcesses(processes=1)
-
-        def read(uri: str, task_id: int) -> object:
-            return decoders.decode(workspace.source.fetch(uri, task_id))
-
-        findings = examine_exposure(settings)
-        findings += examine_condition(settings, workspace, project_id=project_id, seconds=_CHECKSUM_SECONDS)
-        try:
-            findings += examine_project(workspace, project_id, workspace.client, read)
-            return findings + examine_clock(workspace.client)
-        except ClinicalError as error:
-            return [*findings, Finding("connection", Status.ERROR, error.problem, error.cure)]
-        finally:
-            decoders.close()
+        return examine(
+            workspace.settings,
+            workspace,
+            lambda: workspace.client,
+            project_id,
+            alone=True,
+            seconds=_CHECKSUM_SECONDS,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.connection.doctor import Finding, Status
+from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.settings import EVERY_ADDRESS, SettingsError
 from clinical_backend.system.network import is_loopback
 
@@ -32,12 +32,12 @@ def require_consent(settings: Settings) -> None:
         )
 
 
-def examine_exposure(settings: Settings) -> list[Finding]:
+def examine_exposure(settings: Settings) -> list[CheckResult]:
     """Return what an operator should know of where the server listens."""
     found = []
     if _is_open(settings):
         found.append(
-            Finding(
+            CheckResult(
                 "access",
                 Status.WARNING,
                 f"Whoever reaches port {settings.port} sees images and orders rounds: no password is asked for.",
@@ -47,7 +47,7 @@ def examine_exposure(settings: Settings) -> list[Finding]:
         )
     if settings.host in EVERY_ADDRESS and settings.backend_url is None:
         found.append(
-            Finding(
+            CheckResult(
                 "address",
                 Status.WARNING,
                 f"The server listens on all addresses, and Label Studio is told {settings.public_url}, which only"

@@ -7,13 +7,12 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.rounds.due import reason_for_queue
+from clinical_backend.rounds.due import EventSummary, request_if_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import WebhookRequest
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Intake", "answer_late"]
+__all__ = ["EventCounter", "answer_late"]
 
 logger = logging.getLogger(__name__)
 seldom = SeldomLogger(__name__)
@@ -30,57 +29,18 @@ _MOST_WAITING = 100_000
 """Some 50 MB."""
 _PAUSE_SECONDS = 0.1
 """Between two counts, each of which costs some milliseconds of the interpreter's time."""
-_MANY_WAITING = 10
-_CLOSE_SECONDS = 3.0
-
-_REASONS = {
-    Event.START_TRAINING: "Start Training was called",
-    Event.TASKS_CREATED: "tasks were imported",
-    Event.ANNOTATIONS_DELETED: "annotations were deleted",
-}
-"""Events that make a round due by themselves."""
+_MANY_WAITING = 10  # a fifth of a second, at fifty transactions a second
+_CLOSE_SECONDS = 3.0  # of the ten after which Docker kills
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Arrival:
-    """What is kept of an event until it is counted: an annotation may be large, and many may wait.
+class _Arrival(EventSummary):
+    """An event that waits to be counted, and what came of it."""
 
-    Attributes
-    ----------
-    tasks
-        The tasks that it is about.
-    annotations
-        How many annotations it tells of.
-    starred
-        Whether one of them has the star.
-    controls
-        The controls that they answer.
-    outcome
-        What came of it.
-    """
-
-    project_id: int
-    event: Event
-    tasks: tuple[int, ...]
-    annotations: int
-    starred: bool
-    controls: frozenset[str]
     outcome: Future[str | None] = field(default_factory=Future, repr=False)
 
-    @classmethod
-    def of(cls, project_id: int, webhook: WebhookRequest) -> _Arrival:
-        annotations = webhook.annotations
-        return cls(
-            project_id,
-            webhook.event,
-            webhook.task_ids,
-            len(annotations),
-            any(annotation.ground_truth for annotation in annotations),
-            frozenset(str(region.get("from_name")) for each in annotations for region in each.result or ()),
-        )
 
-
-class Intake:
+class EventCounter:
     """Takes events as hints that something changed, and makes a round due when there is reason to.
 
     A busy database takes some fifty transactions a second, and others may be at it, while readers and imports can send
@@ -109,7 +69,6 @@ class Intake:
         wake: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._workspace = workspace
-        self._stores = workspace.stores
         self._is_served = is_served
         self._wake = wake
         self._waiting: list[_Arrival] = []
@@ -134,7 +93,7 @@ class Intake:
                 )
             self._waiting.append(arrival)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="intake")
+                self._thread = threading.Thread(target=self._run, daemon=True, name="events")
                 self._thread.start()
             self._changed.notify_all()
         return arrival.outcome
@@ -199,7 +158,7 @@ class Intake:
         project_id = together[0].project_id
         try:
             served = self._is_served(project_id, {arrival.event for arrival in together})
-            reason = self._take(project_id, together) if served else None
+            reason = request_if_told(self._workspace, project_id, together) if served else None
         except ClinicalError as error:
             seldom.warning("Events are not counted, and left to reconciling: %s", error)
             for arrival in together:
@@ -209,44 +168,6 @@ class Intake:
             self._wake(project_id)
         for arrival in together:
             arrival.outcome.set_result(reason)
-
-    def _take(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
-        events = [arrival.event for arrival in arrivals]
-        annotated = [arrival for arrival in arrivals if arrival.event.is_annotation and arrival.event not in _REASONS]
-        reason = self._reason_of_annotations(project_id, annotated) if annotated else None
-        reason = next((_REASONS[event] for event in events if event in _REASONS), reason)
-        if reason is not None:
-            delay = 0.0 if Event.START_TRAINING in events else None
-            self._stores.projects.request_round(project_id, reason, delay=delay)
-        return reason
-
-    def _reason_of_annotations(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
-        settings = self._workspace.settings_of(project_id)
-        # A second reading mostly confirms. Where it changes a label, reconciling counts that.
-        again = self._stores.second_readings.open_tasks(project_id)
-        updated = sum(arrival.annotations for arrival in arrivals if again.isdisjoint(arrival.tasks))
-        tasks = [arrival.tasks for arrival in arrivals]
-        published = self._stores.rounds.published(project_id)
-        queued = self._stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
-        from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-        steering = self._stores.labels.steering(project_id) - again
-        updates, left = self._stores.projects.count_annotations(project_id, updated, from_queue=from_queue)
-        tagged = any(
-            (settings.stars and arrival.starred) or settings.exemplar_control in arrival.controls
-            for arrival in arrivals
-        )
-        if tagged or not steering.isdisjoint(chain(*tasks)):
-            return "an exemplar was tagged or changed"
-        if updates >= settings.start_training_each_n_updates:
-            return f"{updates} annotations were made or changed"
-        if published is None or not from_queue:
-            return None
-        counts = published.report.get("counts", {})
-        queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
-        # Of the pool as the round found it, what was not read was not queued, and readers skipped or annotated some.
-        unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
-        pool = counts.get("pool", 0) - unread - (queue - left)
-        return reason_for_queue(left, queue - skipped, pool)
 
 
 def answer_late(webhook: WebhookRequest) -> None:

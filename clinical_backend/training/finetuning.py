@@ -3,7 +3,7 @@
 The queue goes on being ordered by the detector on features that are made once; those of a fine-tuned network would
 have to be made anew for the whole pool. What is fine-tuned answers for classes: in pre-annotations and on demand.
 
-It does so only where it is better than the head on labels that neither learned from: both learn from the same four
+It does so only where it is better than the head on labels that neither learnt from: both learn from the same four
 fifths of the labels, the head on the features that the published round uses, and the fine-tuned network must lose less
 of the logarithm of the true class's probability, on the mean over the classes, by more than that mean's standard
 error. This loss sees what the people see, the class and how sure of it the network is, and on a handful of labels it
@@ -240,10 +240,10 @@ def _start(
     groups: NDArray[np.int64],
     seed: int,
 ) -> tuple[FinetunedNetwork | None, NDArray[np.bool_]]:
-    """Return the network to go on from, if there is one, and the labels held out, from which it has not learned."""
+    """Return the network to go on from, if there is one, and the labels held out, from which it has not learnt."""
     digests = [image.digest for image in labelled]
     held_out_before, learnt = np.isin(digests, before.held_out), np.isin(digests, before.learnt)
-    # A patient is on both sides only where none was named when the network learned.
+    # A patient is on both sides only where none was named when the network learnt.
     split = np.isin(groups[held_out_before], groups[learnt]).any()
     if before.network is not None and not split:
         held_out = hold_out(codes, seed, held_out=held_out_before, learnt=learnt, groups=groups)
@@ -265,18 +265,18 @@ def _verdict(
     codes: NDArray[np.intp],
     held_out: NDArray[np.bool_],
 ) -> Gain:
-    """Return by how much less the network loses than a linear classifier that learned from the same labels."""
+    """Return by how much less the network loses than a linear classifier that learnt from the same labels."""
     project = workspace.stores.projects.get(project_id)
     version = project.published_version if project is not None else None
     _, representation = published_model(workspace, project_id, version) if version else (None, None)
     tasks = [image.task_id for image in labelled]
     found = (representation or Representation(workspace.backbone.key, None)).features_of(workspace, project_id, tasks)
     there = np.isin(tasks, found.tasks)
-    learned = codes[there & ~held_out]
-    if network.held_out_logits is None or set(learned) != set(codes):
+    learnt = codes[there & ~held_out]
+    if network.held_out_logits is None or set(learnt) != set(codes):
         raise ModelError("Too few labelled images have features to judge the fine-tuning by.", "Start a round first.")
     judged, truth = held_out[there], codes[there & held_out]
-    head = linear.fit(found.features[~judged], learned, network.head.classes)
+    head = linear.fit(found.features[~judged], learnt, network.head.classes)
     reference = cross_fitted([head.logits(found.features[judged])], truth)
     return gain(reference, network.held_out_logits[there[held_out]], truth)
 

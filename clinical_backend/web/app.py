@@ -22,9 +22,8 @@ from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 from clinical_backend.web.backend_api import make_router
-from clinical_backend.web.browsers import SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
@@ -32,7 +31,7 @@ from clinical_backend.web.pages import actions, second_look, troubles
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
-from clinical_backend.web.security import BasicAuthentication, BodyLimits
+from clinical_backend.web.security import BasicAuthentication, BodyLimits, SameOrigin, SecurityHeaders, wants_page
 from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ async def _not_done(request: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    logger.warning("%s %s: %s", shown(request.method), shown(request.url.path), error)
+    logger.warning("%s %s: %s", printable(request.method), printable(request.url.path), error)
     code = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
     return _page(request, str(error), code) if wants_page(request) else JSONResponse({"detail": str(error)}, code)
 

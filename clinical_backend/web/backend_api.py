@@ -19,11 +19,10 @@ from clinical_backend.labelstudio.contract import (
     WebhookRequest,
 )
 from clinical_backend.web.bodies import StorableRoute
-from clinical_backend.web.browsers import wants_page
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.routes import overview
 from clinical_backend.web.pages.site import ThisSite
-from clinical_backend.web.security import TASK_LIMIT
+from clinical_backend.web.security import TASK_LIMIT, wants_page
 
 __all__ = ["make_router"]
 

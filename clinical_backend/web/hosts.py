@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.settings import SettingsError
 from clinical_backend.system.network import is_loopback
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -99,7 +99,7 @@ def _configured(host: str, setting: str) -> str:
     name = name_of(bracketed(host))
     if name is None:
         raise SettingsError(
-            f"{setting} names {shown(host)!r}, which is no host.",
+            f"{setting} names {printable(host)!r}, which is no host.",
             "Write BACKEND_URL as http://HOST:PORT, and ALLOWED_HOSTS as names or addresses: ai.example.org,10.0.0.5.",
         )
     return name
@@ -136,7 +136,7 @@ class KnownHosts:
         if foreign is None:
             await self._app(scope, receive, send)
             return
-        seldom.warning("A request for the host %s was refused. %s", shown(foreign), REFUSAL)
+        seldom.warning("A request for the host %s was refused. %s", printable(foreign), REFUSAL)
         await _refusal(headers)(scope, receive, send)
 
 

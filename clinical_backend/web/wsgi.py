@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.system.network import is_loopback
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 from clinical_backend.web import hosts, security
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class GuardedApplication:
             return self._application(environment, start_response)
         host, caller = environment.get("HTTP_HOST", ""), environment.get("REMOTE_ADDR", "")
         if host and not hosts.knows(self._names, host, _reached(environment)):
-            seldom.warning("A request for the host %s was refused. %s", shown(host), hosts.REFUSAL)
+            seldom.warning("A request for the host %s was refused. %s", printable(host), hosts.REFUSAL)
             return _refuse(start_response, HTTPStatus.MISDIRECTED_REQUEST, hosts.REFUSAL)
         if self._is_local and caller and not is_loopback(hosts.name_of(hosts.bracketed(caller)) or ""):
             seldom.warning("A request from another machine was refused. %s", _CLOSED)

@@ -37,7 +37,7 @@ def finetuned_in_use(workspace: Workspace, project_id: int, classes: Iterable[st
     Parameters
     ----------
     classes
-        Those that the head knows. A network that learned before one of them was labelled cannot name it, and is
+        Those that the head knows. A network that learnt before one of them was labelled cannot name it, and is
         left out until the next fine-tuning.
     """
     try:

@@ -40,7 +40,7 @@ class FinetuningRecord(BaseModel):
     network
         Folder of the network that is in use, within the project's; ``None`` where the head is better.
     learnt, held_out
-        The images that the network in use learned from and was judged by, by the sha256 of their content.
+        The images that the network in use learnt from and was judged by, by the sha256 of their content.
     sha256
         Of all else, in the file; ``None`` in one of an earlier version.
     """

@@ -9,7 +9,7 @@ from clinical_backend.storage.opening import identity_of
 from clinical_backend.versions import installation_id, on_demand_version
 
 if TYPE_CHECKING:
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.workspace.workspace import Workspace
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
     from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Enquiries", "find_project"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.reading import wait_for_round
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
-from clinical_backend.lab.demo.simulation import wait_for_round
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
     from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-    from clinical_backend.labelstudio.client import LabelStudioClient
 
 WAIT_SECONDS = 600.0
 CREDENTIALS = {"BASIC_AUTH_USER": "reader", "BASIC_AUTH_PASS": "pass:wörd"}
@@ -37,7 +37,7 @@ class MakeCells(Protocol):
 
 
 @pytest.fixture(scope="session")
-def make_cells(client: LabelStudioClient, label_studio: LabelStudioServer) -> MakeCells:
+def make_cells(client: LabelStudioAdmin, label_studio: LabelStudioServer) -> MakeCells:
     """Return a function that creates a project of drawn cells."""
     numbers = itertools.count(1)
 
@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = WAIT
 class Loop:
     """A project in Label Studio, the backend that serves it, and what both say of it."""
 
-    def __init__(self, client: LabelStudioClient, backend: BackendServer, demo: DemoProject) -> None:
+    def __init__(self, client: LabelStudioAdmin, backend: BackendServer, demo: DemoProject) -> None:
         self.client = client
         self.backend = backend
         self.demo = demo
@@ -118,7 +118,7 @@ class Loop:
 
     def tag(self, number: int = 3) -> list[int]:
         """Tag known rare cases, and return their tasks."""
-        reader = Reader(self.client)
+        reader = SimulatedReader(self.client)
         tasks = [task for task, name in self.demo.truth.items() if name == self.demo.rare][:number]
         for task in tasks:
             reader.annotate(task, {"diagnosis": [self.demo.rare], "exemplar": ["more like this"]})
@@ -136,6 +136,6 @@ class Loop:
 
 
 @pytest.fixture
-def loop(client: LabelStudioClient, backend: BackendServer, make_cells: MakeCells) -> Loop:
+def loop(client: LabelStudioAdmin, backend: BackendServer, make_cells: MakeCells) -> Loop:
     """Return a fresh project that is not connected yet."""
     return Loop(client, backend, make_cells())

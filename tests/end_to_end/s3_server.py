@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 import yaml
 
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.storage.backup import write_backup
 from tests.conftest import CACHE
 
@@ -39,7 +39,7 @@ def test_a_copy_made_while_label_studio_runs_is_opened_by_another(client, label_
     )
     sent.raise_for_status()
     before = {task["id"]: task["data"] for task in tasks(label_studio, project.id)}
-    Reader(client).annotate(min(before), {"diagnosis": ["rare"]})
+    SimulatedReader(client).annotate(min(before), {"diagnosis": ["rare"]})
     assert is_well(label_studio)
 
     archive = io.BytesIO()
@@ -53,7 +53,7 @@ def test_a_copy_made_while_label_studio_runs_is_opened_by_another(client, label_
         assert {task["id"]: task["data"] for task in found} == before
         assert [task["total_annotations"] for task in found if task["id"] == min(before)] == [1]
         (address,) = [data["image"] for data in before.values() if "upload" in data["image"]]
-        with LabelStudioClient(restored.url, label_studio.account.token) as again:
+        with LabelStudioAdmin(restored.url, label_studio.account.token) as again:
             assert again.http.get(f"{restored.url}{address}").content == b"\x89PNG of a scan"
         assert is_well(restored)
         for path in restored.data.glob("label_studio.sqlite3*"):

@@ -14,9 +14,9 @@ import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.learner.adaptation.training import MINIMUM_IMAGES
 from clinical_backend.system.telemetry import SWITCHES
 from tests.acquisition.partitioned.ray_cluster import ray_cluster
@@ -59,7 +59,7 @@ def worked(surroundings, make_backend, tmp_path_factory):
     """Have a real Label Studio, a server, its worker, a Ray cluster and a training work."""
     with ExitStack() as running:
         server = running.enter_context(LabelStudioServer(tmp_path_factory.mktemp("recorded"), cache=CACHE))
-        client = running.enter_context(LabelStudioClient(server.url, server.account.token))
+        client = running.enter_context(LabelStudioAdmin(server.url, server.account.token))
         cluster = running.enter_context(ray_cluster())
         patch = running.enter_context(pytest.MonkeyPatch.context())
         for name in SWITCHES:  # those of the cluster would hide what the backend's own processes do
@@ -71,7 +71,7 @@ def worked(surroundings, make_backend, tmp_path_factory):
         )
         running.callback(loop.stores.database.close)
         loop.connect()
-        reader = Reader(client)
+        reader = SimulatedReader(client)
         for task, name in list(loop.demo.truth.items())[:10]:
             reader.annotate(task, {"diagnosis": [name]})
         loop.wait_for_round(1, labels=10)

@@ -9,8 +9,9 @@ import sys
 import httpx2
 
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.connection.doctor import Status, diagnose
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
+from clinical_backend.labelstudio.connection.checks import Status, Wanted
+from clinical_backend.labelstudio.connection.doctor import diagnose
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from tests.end_to_end.conftest import Loop, wait_until
@@ -119,7 +120,7 @@ def test_the_loop_works_with_a_personal_access_token(
         loop.connect()
         loop.tag(2)
         loop.wait_for_round(1, exemplars=2)
-        assert Reader(client).next(loop.id).id in loop.queue()
+        assert SimulatedReader(client).next(loop.id).id in loop.queue()
 
 
 def test_a_wrong_token_is_named_with_its_cure(label_studio, loop, tmp_path):
@@ -147,7 +148,7 @@ def test_a_missing_image_is_left_out_with_its_reason(loop):
     assert loop.status()["round"]["counts"]["unreadable"] == 1
     (problem,) = [image.problem for image in loop.stores.images.all(loop.id).values() if image.problem]
     assert problem
-    findings = diagnose(loop.client, loop.id, backend_url=loop.backend.url, basic_auth=loop.backend.credentials)
+    findings = diagnose(loop.client, loop.id, Wanted(loop.backend.url, loop.backend.credentials))
     assert all(finding.status is not Status.ERROR for finding in findings)
 
 

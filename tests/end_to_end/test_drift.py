@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
+from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.rounds.drift import answer_drift
 from clinical_backend.rounds.questions import Kind
@@ -23,7 +23,7 @@ def asked(loop):
 def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loop):
     loop.connect()
     first = loop.status()["published_version"]
-    served = Reader(loop.client).next(loop.id).id
+    served = SimulatedReader(loop.client).next(loop.id).id
     loop.client.update_project(loop.id, model_version="")
     (hook,) = loop.client.webhooks(loop.id)
     loop.client.delete_webhook(hook.id)
@@ -38,7 +38,7 @@ def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loo
     assert "emptied" in details
     answer_drift(loop.stores, loop.id, Place.SAMPLING, put_back=True)
     wait_until(lambda: loop.client.project(loop.id).sampling == "Uncertainty sampling", "the sampling put back")
-    assert Reader(loop.client).next(loop.id).id == served
+    assert SimulatedReader(loop.client).next(loop.id).id == served
 
     loop.client.delete_model_version(loop.id, first)  # as when an older copy of Label Studio is restored
     wait_until(lambda: loop.status()["published_version"] != first, "the queue published anew")

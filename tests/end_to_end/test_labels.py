@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.origins import Origin
 from clinical_backend.storage.stores.troubles import TroubleKind
 from tests.end_to_end.conftest import Loop, wait_until
@@ -27,7 +27,7 @@ def labels_of(loop: Loop) -> dict[int, str]:
 def test_skips_corrections_deletions_and_imports_end_in_the_right_labels(loop):
     loop.connect(start_training_each_n_updates=1000)
     loop.client.update_project(loop.id, skip_queue="IGNORE_SKIPPED")
-    reader = Reader(loop.client)
+    reader = SimulatedReader(loop.client)
     rare, other = loop.demo.rare, next(name for name in loop.demo.truth.values() if name != loop.demo.rare)
     # The highest number would be given to the task imported below.
     free = [task for task in loop.queue() if task != max(loop.demo.truth)]
@@ -54,7 +54,7 @@ def test_a_task_that_one_reader_skipped_is_served_to_another_at_its_place(loop, 
     loop.connect(start_training_each_n_updates=1000)
     loop.tag()
     start_round(loop)
-    first, second = Reader(loop.client), Reader(second_client)
+    first, second = SimulatedReader(loop.client), SimulatedReader(second_client)
     best = first.next(loop.id)
     first.skip(best)
     start_round(loop)
@@ -70,7 +70,7 @@ def test_a_task_that_one_reader_skipped_is_served_to_another_at_its_place(loop, 
 def test_labels_that_arrive_while_rounds_run_keep_the_draw_of_the_queue_they_were_served_from(loop):
     loop.connect(start_training_each_n_updates=3, audit_share=0.4)
     tagged = loop.tag()
-    reader, served = Reader(loop.client), {}
+    reader, served = SimulatedReader(loop.client), {}
     rounds = loop.stores.rounds
     while len(served) < 24:
         version = loop.client.project(loop.id).model_version

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.storage.schema import RoundState
 from tests.chromium import chromium_browser, needs_chromium
@@ -44,7 +44,7 @@ def served(client, label_studio, make_backend, make_cells):
     settings = {"QUEUE_SIZE": 20, "START_TRAINING_EACH_N_UPDATES": 50, "RECONCILE_SECONDS": 600, "ADAPTATION": "off"}
     with make_backend(label_studio.url, label_studio.account.token, **settings, **CREDENTIALS) as server:
         loop = Loop(client, server, make_cells(60, 12))
-        reader = Reader(client)
+        reader = SimulatedReader(client)
         loop.tag(4)
         names = sorted(set(loop.demo.truth.values()) - {loop.demo.rare})
         common = [task for task, name in loop.demo.truth.items() if name == names[0]][:8]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
 from tests.end_to_end.conftest import Loop, wait_until
 
 if TYPE_CHECKING:
     from clinical_backend.lab.servers.backend_server import BackendServer
-    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
     from tests.end_to_end.conftest import MakeCells
 
 
@@ -23,7 +23,7 @@ def test_a_project_without_labels_gets_a_queue(loop):
     assert "nobody chose what to look for" in report["reason"]
     assert report["counts"]["queue"] == 30
     assert loop.client.project(loop.id).model_version == loop.status()["published_version"]
-    assert Reader(loop.client).next(loop.id).id == loop.queue()[0]
+    assert SimulatedReader(loop.client).next(loop.id).id == loop.queue()[0]
 
 
 def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
@@ -33,7 +33,7 @@ def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
     loop.settle()
     queue = loop.queue()
     assert not set(exemplars) & set(queue)
-    reader = Reader(loop.client)
+    reader = SimulatedReader(loop.client)
     served = []
     for _ in range(20):
         task = reader.next(loop.id)
@@ -48,7 +48,7 @@ def test_a_reader_sees_why_a_task_is_served_where_the_config_has_a_text_for_it(l
     loop.client.update_project(loop.id, label_config=config.replace("</View>", text))
     loop.connect()
     first, *_ = loop.stores.rounds.queue(loop.stores.rounds.published(loop.id).id)
-    task = Reader(loop.client).next(loop.id)
+    task = SimulatedReader(loop.client).next(loop.id)
     assert task.id == first.task_id
     (shown,) = loop.client.session.request("GET", f"api/tasks/{task.id}/")["predictions"]
     (reason,) = [region["value"]["text"] for region in shown["result"] if region["from_name"] == "reason"]
@@ -61,7 +61,7 @@ def test_two_readers_share_the_queue_without_meeting(loop, second_client):
     loop.wait_for_round(1, exemplars=3)
     loop.settle()
     queue = loop.queue()
-    readers = [Reader(loop.client), Reader(second_client)]
+    readers = [SimulatedReader(loop.client), SimulatedReader(second_client)]
     served = []
     for _ in range(20):
         # Both have a task open at the same time, as people have.
@@ -108,7 +108,7 @@ def test_the_button_starts_a_round(loop):
 
 def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     loop.connect(start_training_each_n_updates=1000, preannotate="all")
-    reader = Reader(loop.client)
+    reader = SimulatedReader(loop.client)
     loop.tag()
     for task, name in [pair for pair in loop.demo.truth.items() if pair[1] != loop.demo.rare][:4]:
         reader.annotate(task, {"diagnosis": [name]})
@@ -129,7 +129,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     assert reader.next(loop.id).id == queue[0]
 
 
-def test_two_projects_at_once_never_mix(client: LabelStudioClient, backend: BackendServer, make_cells: MakeCells):
+def test_two_projects_at_once_never_mix(client: LabelStudioAdmin, backend: BackendServer, make_cells: MakeCells):
     loops = [Loop(client, backend, make_cells(size)) for size in (50, 40)]
     for loop in loops:
         loop.connect()

@@ -7,9 +7,9 @@ import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.storage.schema import RoundState
 from tests.conftest import CACHE
 from tests.end_to_end.conftest import WAIT_SECONDS, Loop, wait_until
@@ -91,7 +91,7 @@ def test_label_studio_away_for_a_while_is_told_and_the_loop_resumes(tmp_path, ma
     try:
         port = int(server.url.rpartition(":")[2])
         with (
-            LabelStudioClient(server.url, server.account.token) as client,
+            LabelStudioAdmin(server.url, server.account.token) as client,
             make_backend(server.url, server.account.token, QUEUE_SIZE=10, RECONCILE_SECONDS=2) as backend,
         ):
             loop = Loop(client, backend, create_demo_project(client, server, drawn_cells(30, 5, seed=1), "away"))
@@ -113,6 +113,6 @@ def assert_whole(loop: Loop) -> None:
     (row,) = [row for row in loop.stores.rounds.history(loop.id) if row.version == version]
     queue = [queued.task_id for queued in loop.stores.rounds.queue(row.id)]
     assert loop.client.model_versions(loop.id)[version] == len(queue)
-    task = Reader(loop.client).next(loop.id)
+    task = SimulatedReader(loop.client).next(loop.id)
     # What a reader has open stays first for them, whatever is published since.
     assert task.id in queue or task.queue == "Task lock"

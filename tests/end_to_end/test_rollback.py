@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.learner.checkpoint import load_checkpoint
 from tests.end_to_end.conftest import Loop
 
@@ -28,7 +28,7 @@ def loop(client, on_postgresql, make_cells):
 
 
 def test_readers_get_an_earlier_queue_and_model_again(client, on_postgresql, loop):
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     loop.tag(2)
     common = next(task for task, name in loop.demo.truth.items() if name != loop.demo.rare)
     reader.annotate(common, {"diagnosis": [loop.demo.truth[common]]})

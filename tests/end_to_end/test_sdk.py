@@ -17,8 +17,8 @@ import httpx2
 import pytest
 
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.ports import free_port
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.server import free_port
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
@@ -132,7 +132,7 @@ def test_a_project_connected_by_hand_is_taken_on_repaired_and_heeds_its_extra_pa
     client.update_backend(entry, extra_params=None, **auth)
     wait_until(lambda: options() == {}, "no extra parameters", 60)
     assert connect(client, project.id, backend_url=server.url, basic_auth=LOGIN, title="by hand") == []
-    task = Reader(client).next(project.id)
+    task = SimulatedReader(client).next(project.id)
     assert task.id in {queued.task_id for queued in stores.rounds.queue(stores.rounds.published(project.id).id)}
     client.train(entry.id)
     wait_until(lambda: client.project(project.id).model_version.startswith("clinical-2-"), "Start Training", 400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.service.agreement import Outcome, read_again
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.strategy.reasons import UNLED_REASON
@@ -29,7 +29,7 @@ def states(loop: Loop) -> dict[int, ReadingState]:
 def test_missed_findings_are_read_again_blind_by_another_reader_at_their_place(loop, second_client):
     config = loop.client.project(loop.id).label_config
     loop.client.update_project(loop.id, label_config=config.replace("</View>", TEXT))
-    first, second = Reader(loop.client), Reader(second_client)
+    first, second = SimulatedReader(loop.client), SimulatedReader(second_client)
     rare, common = loop.demo.rare, next(name for name in loop.demo.truth.values() if name != loop.demo.rare)
     cases = [task for task, name in loop.demo.truth.items() if name == rare]
     others = [task for task, name in loop.demo.truth.items() if name == common]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
@@ -51,7 +51,7 @@ def loop(client, backend, make_cells):
     made.tag(3)
     common = [task for task, name in made.demo.truth.items() if name != made.demo.rare][:6]
     for task in common:
-        Reader(client).annotate(task, {"diagnosis": [made.demo.truth[task]]})
+        SimulatedReader(client).annotate(task, {"diagnosis": [made.demo.truth[task]]})
     yield made
     made.stores.database.close()
 
@@ -114,7 +114,7 @@ def test_a_random_draw_comes_with_nothing_ticked_where_all_others_do(loop, brows
         choices = [name for name in ticked(browser) if name]
         seen.setdefault(item.draw is Draw.AUDIT, []).append(choices)
         assert choices == ([] if item.draw is Draw.AUDIT else [item.predicted])
-        Reader(loop.client).annotate(item.task_id, {"diagnosis": [loop.demo.truth[item.task_id]]})
+        SimulatedReader(loop.client).annotate(item.task_id, {"diagnosis": [loop.demo.truth[item.task_id]]})
     assert set(seen) == {True, False}
 
 
@@ -138,7 +138,7 @@ def test_no_place_in_the_queue_and_no_answer_on_demand_reads_as_a_confidence(loo
         asked = browser.locator(".lsf-annotation-button", has_text="clinical...demand")
         asked.wait_for()
         assert "%" not in asked.inner_text()
-    reader, order = Reader(loop.client), []
+    reader, order = SimulatedReader(loop.client), []
     for _ in range(15):  # with fewer than a quarter left, the next round is due
         task = reader.next(loop.id)
         assert all(not prediction.result for prediction in task.predictions)

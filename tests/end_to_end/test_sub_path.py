@@ -9,10 +9,10 @@ from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageRequest, ImageSource
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.ports import free_port
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.server import free_port
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.settings import load_settings
@@ -48,7 +48,7 @@ def hospital(tmp_path_factory, google_port):
 @pytest.fixture(scope="module")
 def client(hospital):
     url, server, _ = hospital
-    with LabelStudioClient(url, server.account.token) as connection:
+    with LabelStudioAdmin(url, server.account.token) as connection:
         yield connection
 
 
@@ -58,7 +58,7 @@ def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, cl
     project = demo.project.id
     client.update_project(project, sampling="Uncertainty sampling")
     exemplar = next(task for task, name in demo.truth.items() if name == demo.rare)
-    Reader(client).annotate(exemplar, {"diagnosis": [demo.rare], "exemplar": ["more like this"]})
+    SimulatedReader(client).annotate(exemplar, {"diagnosis": [demo.rare], "exemplar": ["more like this"]})
     settings = load_settings(model_dir=tmp_path, label_studio_url=url, label_studio_api_key=server.account.token)
     workspace = Workspace(settings, Database.in_folder(tmp_path))
     workspace.stores.projects.register(project)
@@ -69,7 +69,7 @@ def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, cl
     queue = snapshot.pool[:-6:-1]
     items = [QueueItem(task, [], queue_score(rank)) for rank, task in enumerate(queue)]
     Publisher(workspace.client).publish(project, "round 1", items)
-    assert Reader(client).next(project).id == queue[0]
+    assert SimulatedReader(client).next(project).id == queue[0]
     workspace.stores.database.close()
     assert strays == []
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from tests.image.conftest import COMPOSE
 from tests.image.engines import ROOT
 

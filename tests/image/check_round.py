@@ -7,7 +7,7 @@ import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import create_demo_project
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.labelstudio.connection.connect import connect
 from tests.image.check_image import COMPLAINTS, SERVICES, health, seconds, wait_for, wait_for_start
 

@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 from queue import Queue
+from types import SimpleNamespace
 
-from clinical_backend.jobs import local_worker as worker
+from clinical_backend.jobs import local_worker, worker
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.jobs.runner import drain
 from clinical_backend.settings import load_settings
@@ -35,9 +36,9 @@ def test_a_wake_reaches_the_worker_and_a_stop_at_once_leaves_none(tmp_path, monk
 
 def test_wakes_fold_and_anything_but_a_number_is_passed_over(monkeypatch):
     ended = []
-    monkeypatch.setattr(worker.os, "_exit", ended.append)
+    monkeypatch.setattr(local_worker.os, "_exit", ended.append)
     queue = Queue()
-    worker._read(io.StringIO("3\n3\nx\n\n-1\n5\n"), queue)
+    local_worker._read(io.StringIO("3\n3\nx\n\n-1\n5\n"), queue)
     assert drain(queue, timeout=0.0) == {3, 5}
     assert ended == [0]
 
@@ -48,8 +49,9 @@ def test_a_fault_in_one_project_does_not_end_the_worker(monkeypatch, caplog):
 
     monkeypatch.setattr(worker, "reconcile", broken)
     with caplog.at_level(logging.ERROR):
-        worker.attend_project(None, 7, look=True)
+        worker.attend_project(SimpleNamespace(settings=load_settings()), 7, look=True)
     assert "Project 7" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_worker_ends_with_its_input(tmp_path):

@@ -7,10 +7,10 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from clinical_backend.errors import RoundTimeoutError
 from clinical_backend.jobs import redis_runner as rq
 from clinical_backend.jobs import redis_worker
-from clinical_backend.jobs.deadline import deadline
-from clinical_backend.jobs.lease import lease
 from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, read_hint, round_queue
+from clinical_backend.jobs.redis_lease import lease
 from clinical_backend.jobs.redis_runner import RedisRunner
+from clinical_backend.jobs.worker import deadline
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.workspace.workspace import Workspace

@@ -9,13 +9,12 @@ import threading
 import psutil
 import pytest
 
-from clinical_backend.jobs.signs import Listener
-from clinical_backend.jobs.supervisor import Supervisor
+from clinical_backend.jobs.supervisor import Listener, Supervisor
 from clinical_backend.settings import load_settings
 from tests.jobs.test_local_runner import wait_for
 
 GIVE_SIGNS = (
-    "import sys, time; from clinical_backend.jobs.signs import give_signs\n"
+    "import sys, time; from clinical_backend.jobs.child_process import give_signs\n"
     "from clinical_backend.system.pulse import note_progress\n"
     "from clinical_backend.settings import load_settings\n"
     "give_signs(load_settings())\n"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.labelstudio.client import LabelStudioClient
 from tests.conftest import CACHE
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def running_stub() -> Iterator[StubBackend]:
 
 
 @pytest.fixture(scope="session")
-def half_open_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioClient]:
+def half_open_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioAdmin]:
     """Return a connection to a Label Studio with only one of the two settings that loopback backends need.
 
     It imports predictions the memory-efficient way, which other servers may do too.
@@ -129,13 +129,13 @@ def half_open_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Label
             fast_imports=True,
             environment={"LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "false"},
         ) as server,
-        LabelStudioClient(server.url, server.account.token) as connection,
+        LabelStudioAdmin(server.url, server.account.token) as connection,
     ):
         yield connection
 
 
 @pytest.fixture(scope="session")
-def personal_client(label_studio: LabelStudioServer, personal_access_token: str) -> Iterator[LabelStudioClient]:
+def personal_client(label_studio: LabelStudioServer, personal_access_token: str) -> Iterator[LabelStudioAdmin]:
     """Return the administrator's connection with the personal access token."""
-    with LabelStudioClient(label_studio.url, personal_access_token) as connection:
+    with LabelStudioAdmin(label_studio.url, personal_access_token) as connection:
         yield connection

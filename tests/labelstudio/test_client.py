@@ -6,9 +6,9 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio import client as client_module
-from clinical_backend.labelstudio.client import LabelStudioClient
 from tests.conftest import is_before, skip_before
 
 
@@ -57,7 +57,7 @@ def test_listing_tasks_does_not_make_label_studio_ask_the_backend(client, projec
 
 
 def test_annotated_tasks_are_those_answered_skipped_starred_or_imported_with_annotations(client, project):
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     tasks = client.tasks(project.id)
     reader.annotate(tasks[0], {"diagnosis": ["rare"], "exemplar": ["more like this"]})
     reader.skip(tasks[1])
@@ -76,7 +76,7 @@ def test_annotated_tasks_are_those_answered_skipped_starred_or_imported_with_ann
 
 
 def test_annotated_tasks_leaves_no_export_on_label_studios_disk(client, project, label_studio):
-    Reader(client).annotate(client.tasks(project.id)[0], {"diagnosis": ["rare"]})
+    SimulatedReader(client).annotate(client.tasks(project.id)[0], {"diagnosis": ["rare"]})
     assert len(client.annotated_tasks(project.id)) == 1
     assert not list((label_studio.data / "export").glob("*"))
 
@@ -109,7 +109,7 @@ def test_a_server_that_caps_its_pages_hides_no_task(label_studio, client, projec
             return super().handle_request(request)
 
     tasks = client.tasks(project.id)
-    with LabelStudioClient(label_studio.url, label_studio.account.token, transport=Capped()) as capped:
+    with LabelStudioAdmin(label_studio.url, label_studio.account.token, transport=Capped()) as capped:
         assert capped.tasks(project.id) == tasks
         assert capped.existing_tasks(project.id, [task.id for task in tasks]) == {task.id for task in tasks}
 
@@ -131,7 +131,7 @@ def test_model_versions_leaves_out_one_without_predictions(client, project, stub
 
 def test_next_task_is_none_when_all_are_answered(client, make_project):
     project = make_project(1)
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     task = reader.next(project.id)
     assert task is not None
     reader.annotate(task, {"diagnosis": ["rare"]})
@@ -175,7 +175,7 @@ def test_images_are_fetched_through_the_authenticated_client(client, project):
 def test_a_wrong_legacy_token_is_unauthorized_and_not_in_the_message(label_studio):
     token = "0" * 40
     with (
-        LabelStudioClient(label_studio.url, token) as stranger,
+        LabelStudioAdmin(label_studio.url, token) as stranger,
         pytest.raises(LabelStudioUnauthorizedError) as refusal,
     ):
         stranger.whoami()
@@ -205,7 +205,7 @@ def test_a_forged_personal_access_token_is_unauthorized(client, label_studio):
     skip_before(client, "1.17", "has no personal access tokens")
     forged = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
     with (
-        LabelStudioClient(label_studio.url, forged) as stranger,
+        LabelStudioAdmin(label_studio.url, forged) as stranger,
         pytest.raises(LabelStudioUnauthorizedError, match="personal access token") as refusal,
     ):
         stranger.whoami()

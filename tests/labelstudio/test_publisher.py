@@ -13,8 +13,8 @@ from clinical_backend.errors import (
     LabelStudioRefusedError,
     LabelStudioUnavailableError,
 )
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
 from clinical_backend.labelstudio.publisher import (
     QUEUE_SCORE_LIMIT,
@@ -59,14 +59,14 @@ def test_a_reader_is_served_exactly_the_published_order(client, publisher, make_
     assert (published.task_ids, published.dropped) == (tuple(order), ())
     assert client.project(project.id).model_version == "clinical-1"
     assert client.model_versions(project.id) == {"clinical-1": 10}
-    assert read_all(Reader(client), project.id, 10) == order
+    assert read_all(SimulatedReader(client), project.id, 10) == order
 
 
 def test_the_served_task_carries_the_pre_annotation(client, publisher, project):
     [first, *_] = ids_of(client, project)
     scheme = read_scheme(project.label_config)
     publisher.publish(project.id, "clinical-1", queue([first], choice_result(scheme, "rare")))
-    task = Reader(client).next(project.id)
+    task = SimulatedReader(client).next(project.id)
     assert task.id == first
     [prediction] = task.predictions
     assert prediction.result[0]["value"] == {"choices": ["rare"]}
@@ -77,7 +77,7 @@ def test_two_readers_share_the_queue_without_meeting(client, second_client, publ
     project = make_project(14)
     order = ids_of(client, project)[::-1][:10]
     publisher.publish(project.id, "clinical-1", queue(order))
-    readers = Reader(client), Reader(second_client)
+    readers = SimulatedReader(client), SimulatedReader(second_client)
     served = []
     for _ in range(5):
         opened = [reader.next(project.id) for reader in readers]
@@ -90,7 +90,7 @@ def test_two_readers_share_the_queue_without_meeting(client, second_client, publ
 def test_the_second_queue_replaces_the_first_at_once(client, publisher, project):
     ids = ids_of(client, project)
     publisher.publish(project.id, "clinical-1", queue(ids))
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     assert read_all(reader, project.id, 2) == ids[:2]
     publisher.publish(project.id, "clinical-2", queue(ids[:1:-1]))
     assert read_all(reader, project.id, 3) == ids[:-4:-1]
@@ -110,7 +110,7 @@ def test_what_a_crashed_attempt_left_of_a_version_is_replaced(client, publisher,
     client.import_predictions(project.id, left)
     publisher.publish(project.id, "clinical-2", queue(ids[::-1]))
     assert client.model_versions(project.id) == {"clinical-1": 12, "clinical-2": 12}
-    assert Reader(client).next(project.id).id == ids[-1]
+    assert SimulatedReader(client).next(project.id).id == ids[-1]
 
 
 def test_tasks_deleted_meanwhile_are_dropped(client, publisher, project):
@@ -120,7 +120,7 @@ def test_tasks_deleted_meanwhile_are_dropped(client, publisher, project):
     published = publisher.publish(project.id, "clinical-1", queue(ids))
     assert published.dropped == (ids[0], ids[4])
     assert client.model_versions(project.id) == {"clinical-1": 10}
-    assert Reader(client).next(project.id).id == ids[1]
+    assert SimulatedReader(client).next(project.id).id == ids[1]
 
 
 def test_a_queue_that_label_studio_refuses_leaves_the_old_one(client, publisher, project):
@@ -139,7 +139,7 @@ def test_a_queue_that_label_studio_refuses_leaves_the_old_one(client, publisher,
         publisher.publish(project.id, "clinical-2", queue(ids[::-1], unknown_class))
     assert client.project(project.id).model_version == "clinical-1"
     assert client.model_versions(project.id) == {"clinical-1": 12}
-    assert Reader(client).next(project.id).id == ids[0]
+    assert SimulatedReader(client).next(project.id).id == ids[0]
 
 
 def test_a_server_that_imports_in_parts_is_left_with_the_whole_queue(half_open_client):
@@ -176,22 +176,22 @@ class Locked(httpx2.BaseTransport):
 
 def test_a_database_that_is_locked_for_a_moment_does_not_stop_a_queue(label_studio, client, project):
     ids = ids_of(client, project)
-    with LabelStudioClient(label_studio.url, label_studio.account.token, transport=Locked(2)) as locked:
+    with LabelStudioAdmin(label_studio.url, label_studio.account.token, transport=Locked(2)) as locked:
         Publisher(locked).publish(project.id, "clinical-1", queue(ids))
     assert client.model_versions(project.id) == {"clinical-1": 12}
-    assert Reader(client).next(project.id).id == ids[0]
+    assert SimulatedReader(client).next(project.id).id == ids[0]
 
 
 def test_a_database_that_stays_locked_leaves_the_old_queue(label_studio, client, publisher, project):
     ids = ids_of(client, project)
     publisher.publish(project.id, "clinical-1", queue(ids))
     with (
-        LabelStudioClient(label_studio.url, label_studio.account.token, transport=Locked(3)) as locked,
+        LabelStudioAdmin(label_studio.url, label_studio.account.token, transport=Locked(3)) as locked,
         pytest.raises(LabelStudioUnavailableError),
     ):
         Publisher(locked).publish(project.id, "clinical-2", queue(ids[::-1]))
     assert client.project(project.id).model_version == "clinical-1"
-    assert Reader(client).next(project.id).id == ids[0]
+    assert SimulatedReader(client).next(project.id).id == ids[0]
 
 
 IMPORT, SWITCH = r"POST /api/projects/\d+/import/predictions", r"PATCH /api/projects/\d+/$"
@@ -216,7 +216,7 @@ def test_whatever_call_of_publishing_fails_one_whole_queue_is_served_and_publish
     publisher.publish(project.id, "clinical-0", queue(ids))
     with (
         LabelStudioProxy(label_studio.url) as proxy,
-        LabelStudioClient(proxy.url, label_studio.account.token) as failing,
+        LabelStudioAdmin(proxy.url, label_studio.account.token) as failing,
     ):
         failing.session._sleep = lambda _: None
         for number, (call, reaches, status) in enumerate(FAULTS, 1):
@@ -230,7 +230,7 @@ def test_whatever_call_of_publishing_fails_one_whole_queue_is_served_and_publish
             Publisher(failing).publish(project.id, new, queue(ids[::-1]))
             assert client.project(project.id).model_version == new
             assert client.model_versions(project.id)[new] == len(ids)
-    assert Reader(client).next(project.id).id == ids[-1]
+    assert SimulatedReader(client).next(project.id).id == ids[-1]
 
 
 def test_when_all_tasks_are_gone_the_old_queue_stays(client, publisher, make_project):
@@ -257,7 +257,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(client, publisher, project
     version = on_demand_version("clinical-1")
     on_demand = [{"task": task, "result": [], "score": None, "model_version": version} for task in (ids[0], ids[8])]
     client.import_predictions(project.id, on_demand)
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     assert read_all(reader, project.id, 6) == ids[6:]
 
 
@@ -276,7 +276,7 @@ def test_all_places_of_a_queue_read_the_same_in_label_studio_and_come_in_order(c
         assert [task["id"] for task in listed] == order[: len(listed)]
         assert client.count_open_below(project.id, QUEUE_SCORE_LIMIT) == len(order)
         publisher.retire(project.id, (), client.model_versions(project.id))
-        assert read_all(Reader(client), project.id, 10) == order[:10]
+        assert read_all(SimulatedReader(client), project.id, 10) == order[:10]
         left = order[10:]
     assert {f"{100 * queue_score(place):.2f}" for place in range(10_000)} == {"0.00"}
 
@@ -296,7 +296,7 @@ def test_retire_deletes_our_older_versions_and_no_others(client, publisher, proj
         "clinical-7-of-another-installation": 12,
     }
     assert client.project(project.id).model_version == "clinical-4"
-    assert Reader(client).next(project.id).id == ids[0]
+    assert SimulatedReader(client).next(project.id).id == ids[0]
 
 
 @pytest.mark.parametrize(

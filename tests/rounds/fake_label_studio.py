@@ -10,8 +10,17 @@ import time
 from datetime import UTC, datetime
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Backend, Project, Task, User, View, Webhook
-from clinical_backend.labelstudio.versions import NEWEST_TESTED
+from clinical_backend.labelstudio.releases import NEWEST_TESTED
+from clinical_backend.labelstudio.resources import (
+    AnnotatedTask,
+    Annotation,
+    Backend,
+    Project,
+    Task,
+    User,
+    View,
+    Webhook,
+)
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image" choice="single">'

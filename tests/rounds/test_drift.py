@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.rounds.drift import Drift, answer_drift, forget_answers, rests
 from clinical_backend.rounds.questions import Kind, open_questions

@@ -3,7 +3,7 @@
 import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Labels
-from clinical_backend.labelstudio.records import Annotation
+from clinical_backend.labelstudio.resources import Annotation
 from clinical_backend.rounds.questions import Kind, find_questions, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.settings import ProjectOptions

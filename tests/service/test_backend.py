@@ -22,13 +22,13 @@ def test_an_event_that_fails_after_it_was_answered_leaves_no_traceback(tmp_path)
     async def answer():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["message"]))
         outcomes = [Future()]
-        backend._intake = SimpleNamespace(put=lambda *_: outcomes[0], is_behind=False, answer_seconds=0.01)
+        backend._events = SimpleNamespace(put=lambda *_: outcomes[0], is_behind=False, answer_seconds=0.01)
         assert await backend.receive_soon(event) is None
         outcomes[0].set_exception(StorageError("The disk is full.", "Make room."))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         outcomes.clear()
-        backend._intake = None
+        backend._events = None
         gc.collect()
 
     asyncio.run(answer())

@@ -8,7 +8,7 @@ import pytest
 
 from clinical_backend.errors import StorageError
 from clinical_backend.lab.servers.redis_server import RedisServer
-from clinical_backend.labelstudio.connection.doctor import Status
+from clinical_backend.labelstudio.connection.checks import Status
 from clinical_backend.service.condition import examine_clock, examine_condition
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database

@@ -3,7 +3,7 @@ import time
 import anyio
 import pytest
 
-from clinical_backend.labelstudio.connection.doctor import Status
+from clinical_backend.labelstudio.connection.checks import Status
 from clinical_backend.service.connection import Checks
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database

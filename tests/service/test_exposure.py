@@ -12,7 +12,7 @@ import uvicorn
 from clinical_backend import cli
 from clinical_backend.service.exposure import examine_exposure, require_consent
 from clinical_backend.settings import SettingsError, load_settings
-from clinical_backend.web.protocol import TimelyProtocol
+from clinical_backend.web.http_protocol import TimelyProtocol
 
 PASSWORD = {"basic_auth_user": "u", "basic_auth_pass": "p"}
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clinical_backend.commands import operations
+from clinical_backend.commands import maintenance
 from clinical_backend.errors import InvalidArgumentError, StorageError
 from clinical_backend.settings import load_settings
 from clinical_backend.storage import backup
@@ -146,4 +146,4 @@ def test_an_archive_that_cannot_be_written_is_said_to_be_no_backup(tmp_path):
 def test_an_archive_is_not_written_to_a_screen(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(InvalidArgumentError, match="clinical backup > FILE"):
-        operations.backup(tmp_path)
+        maintenance.backup(tmp_path)

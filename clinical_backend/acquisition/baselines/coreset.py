@@ -1,4 +1,4 @@
-"""CoreSet: k-center greedy."""
+"""CoreSet: k-centre greedy."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.servers.backend_server import BackendServer
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, wait_for_round
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
-from clinical_backend.lab.demo.simulation import CLASS_CONTROL, wait_for_round
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.scheme import MORE_LIKE_THIS
 from clinical_backend.storage.database import Database
@@ -50,7 +50,7 @@ def main() -> None:
                 "ADAPTATION": "off",  # it would share the CPU for minutes, at low priority
             }
             with (
-                LabelStudioClient(server.url, key) as client,
+                LabelStudioAdmin(server.url, key) as client,
                 BackendServer(folder / "backend", server.url, key, **settings) as backend,
             ):
                 console.print(f"Preparing a project of {_TASKS} drawn cells …")
@@ -64,8 +64,8 @@ def main() -> None:
                 console.print(_latencies(backend, demo))
 
 
-def _tag(client: LabelStudioClient, backend: BackendServer, demo: DemoProject) -> None:
-    reader = Reader(client)
+def _tag(client: LabelStudioAdmin, backend: BackendServer, demo: DemoProject) -> None:
+    reader = SimulatedReader(client)
     for task in [task for task, name in demo.truth.items() if name == demo.rare][:3]:
         reader.annotate(task, {CLASS_CONTROL: [demo.rare], "exemplar": [MORE_LIKE_THIS]})
     wait_for_round(backend, demo.project.id, 1, exemplars=3)
@@ -81,10 +81,10 @@ def _settle(backend: BackendServer, demo: DemoProject) -> dict[str, Any]:
 
 
 def _rounds(
-    client: LabelStudioClient, backend: BackendServer, demo: DemoProject
+    client: LabelStudioAdmin, backend: BackendServer, demo: DemoProject
 ) -> tuple[list[float], list[dict[str, Any]]]:
     """Annotate in the order served; time from the Nth annotation until Label Studio serves the new version."""
-    reader, waits, rounds = Reader(client), [], []
+    reader, waits, rounds = SimulatedReader(client), [], []
     for _ in range(_ROUNDS):
         before = client.project(demo.project.id).model_version
         for _ in range(_EVERY):

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.lab.benchmarks.installation import Trial, open_trial
-from clinical_backend.lab.demo.simulation import CLASS_CONTROL
+from clinical_backend.lab.benchmarks.testbed import Testbed, open_testbed
+from clinical_backend.lab.demo.reading import CLASS_CONTROL
 from clinical_backend.lab.servers.faults import POINTS
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.storage.schema import RoundState
@@ -59,45 +59,45 @@ class _Kill:
 def main(kills: int, state: Literal["sqlite", "postgresql"]) -> None:
     """Run the trial and print its tables."""
     console = Console()
-    with open_trial(state, tasks=_TASKS, rare=_RARE) as trial:
-        reading, done = _kill_while_reading(trial, kills, console)
-        trial.ask()  # the reader's last labels may be too few for a round to be due: this one reads them all back
-        trial.settle()
-        console.print(_outcome(trial, reading, done, state))
+    with open_testbed(state, tasks=_TASKS, rare=_RARE) as testbed:
+        reading, done = _kill_while_reading(testbed, kills, console)
+        testbed.ask()  # the reader's last labels may be too few for a round to be due: this one reads them all back
+        testbed.settle()
+        console.print(_outcome(testbed, reading, done, state))
         console.print(_kills(done))
 
 
-def _kill_while_reading(trial: Trial, kills: int, console: Console) -> tuple[_Reading, list[_Kill]]:
+def _kill_while_reading(testbed: Testbed, kills: int, console: Console) -> tuple[_Reading, list[_Kill]]:
     draw = random.Random(0)
-    victims = _VICTIMS if trial.postgresql is None else (*_VICTIMS, "PostgreSQL")
+    victims = _VICTIMS if testbed.postgresql is None else (*_VICTIMS, "PostgreSQL")
     pairs = list(itertools.product(POINTS, victims))
     draw.shuffle(pairs)
     ended = threading.Event()
     done: list[_Kill] = []
     with ThreadPoolExecutor(1) as readers:
-        reading = readers.submit(_read, trial, ended)
+        reading = readers.submit(_read, testbed, ended)
         try:
             for point, victim in itertools.islice(itertools.cycle(pairs), kills):
-                done.append(_kill(trial, victim, point, draw.uniform(*_AWAY)))
+                done.append(_kill(testbed, victim, point, draw.uniform(*_AWAY)))
                 console.print(f"{len(done)}: {done[-1]}")
         except KeyboardInterrupt:  # what was tried until now is worth counting
-            _restart(trial)
+            _restart(testbed)
         finally:
             ended.set()
     return reading.result(), done
 
 
-def _read(trial: Trial, ended: threading.Event) -> _Reading:
+def _read(testbed: Testbed, ended: threading.Event) -> _Reading:
     """Annotate what Label Studio serves, by the true labels, until the end."""
     done = _Reading()
-    with LabelStudioClient(trial.client.url, trial.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
-        reader = Reader(client)
+    with LabelStudioAdmin(testbed.client.url, testbed.backend.environment["LABEL_STUDIO_API_KEY"]) as client:
+        reader = SimulatedReader(client)
         while not ended.wait(_READ_SECONDS):
-            task = reader.next(trial.id)
+            task = reader.next(testbed.id)
             if task is None:
                 done.not_served += len(done.given) < _TASKS
                 continue
-            name = trial.demo.truth[task.id]
+            name = testbed.demo.truth[task.id]
             started = time.perf_counter()
             reader.annotate(task, {CLASS_CONTROL: [name]})
             done.slowest = max(done.slowest, time.perf_counter() - started)
@@ -105,66 +105,68 @@ def _read(trial: Trial, ended: threading.Event) -> _Reading:
     return done
 
 
-def _kill(trial: Trial, victim: str, point: str, away: float) -> _Kill:
+def _kill(testbed: Testbed, victim: str, point: str, away: float) -> _Kill:
     """Have a round wait at a point, kill one, let the round go on, start the one again; wait for the next queue."""
-    faults = trial.workers.faults
+    faults = testbed.workers.faults
     faults.hold_at(point)
-    trial.ask()
-    worker = trial.wait(lambda: faults.held_at(point), f"No round came to {point}.")
-    held, before = trial.rounds()[-1], trial.stores.rounds.published(trial.id)
+    testbed.ask()
+    worker = testbed.wait(lambda: faults.held_at(point), f"No round came to {point}.")
+    held, before = testbed.rounds()[-1], testbed.stores.rounds.published(testbed.id)
     started = time.time()
     if victim == "worker":
         os.kill(worker, signal.SIGKILL)
     elif victim == "server":
-        trial.backend.kill()
-    elif victim == "PostgreSQL" and trial.postgresql is not None:
-        trial.postgresql.kill()
+        testbed.backend.kill()
+    elif victim == "PostgreSQL" and testbed.postgresql is not None:
+        testbed.postgresql.kill()
     else:
-        trial.redis.kill()
-    served = trial.client.project(trial.id).model_version
-    stored = trial.client.model_versions(trial.id).get(served, 0)
+        testbed.redis.kill()
+    served = testbed.client.project(testbed.id).model_version
+    stored = testbed.client.model_versions(testbed.id).get(served, 0)
     faults.release(point)
     time.sleep(away)
-    _restart(trial, empty=victim == "Redis, data lost")
-    queue = _name(trial, served, stored, before, held)
-    published = trial.wait(lambda: _published_since(trial, started), f"No queue came after {victim} died at {point}.")
+    _restart(testbed, empty=victim == "Redis, data lost")
+    queue = _name(testbed, served, stored, before, held)
+    published = testbed.wait(
+        lambda: _published_since(testbed, started), f"No queue came after {victim} died at {point}."
+    )
     return _Kill(victim, point, queue, published - started)
 
 
-def _name(trial: Trial, served: str, stored: int, before: Round | None, held: Round) -> str:
+def _name(testbed: Testbed, served: str, stored: int, before: Round | None, held: Round) -> str:
     """Say which queue readers were served from, as Label Studio held it when the victim was dead."""
     known = {row.version: name for row, name in ((before, "old"), (held, "new")) if row is not None}
     row = next((row for row in (before, held) if row is not None and row.version == served), None)
-    whole = row is not None and stored == len(trial.stores.rounds.queue(row.id))
+    whole = row is not None and stored == len(testbed.stores.rounds.queue(row.id))
     return known[served] if whole else "MIXED"
 
 
-def _published_since(trial: Trial, moment: float) -> float | None:
+def _published_since(testbed: Testbed, moment: float) -> float | None:
     """Return when the first round after a moment was published; ``None`` while none was."""
-    ends = [row.finished_at for row in trial.rounds() if row.state is RoundState.PUBLISHED]
+    ends = [row.finished_at for row in testbed.rounds() if row.state is RoundState.PUBLISHED]
     return min((end for end in ends if end is not None and end > moment), default=None)
 
 
-def _restart(trial: Trial, *, empty: bool = False) -> None:
+def _restart(testbed: Testbed, *, empty: bool = False) -> None:
     """Start again what was killed; workers come back by themselves."""
     for point in POINTS:
-        trial.workers.faults.release(point)
-    if not trial.redis.running:
-        trial.redis.start(empty=empty)
-    if trial.postgresql is not None and not trial.postgresql.running:
-        trial.postgresql.start()
-    if trial.backend.process_id is None:
-        trial.backend.start()
+        testbed.workers.faults.release(point)
+    if testbed.redis.process_id is None:
+        testbed.redis.start(empty=empty)
+    if testbed.postgresql is not None and testbed.postgresql.process_id is None:
+        testbed.postgresql.start()
+    if testbed.backend.process_id is None:
+        testbed.backend.start()
 
 
-def _outcome(trial: Trial, reading: _Reading, kills: list[_Kill], state: str) -> Table:
-    rounds = trial.rounds()
+def _outcome(testbed: Testbed, reading: _Reading, kills: list[_Kill], state: str) -> Table:
+    rounds = testbed.rounds()
     states = [row.state for row in rounds]
-    project = trial.client.project(trial.id)
-    there = read_labels(read_scheme(project.label_config), trial.client.annotated_tasks(trial.id)).classes
-    known = {task: entry.label for task, entry in trial.stores.labels.all(trial.id).items() if entry.label}
-    published = trial.stores.rounds.published(trial.id)
-    version, queue = (published.version, trial.stores.rounds.queue(published.id)) if published else ("", [])
+    project = testbed.client.project(testbed.id)
+    there = read_labels(read_scheme(project.label_config), testbed.client.annotated_tasks(testbed.id)).classes
+    known = {task: entry.label for task, entry in testbed.stores.labels.all(testbed.id).items() if entry.label}
+    published = testbed.stores.rounds.published(testbed.id)
+    version, queue = (published.version, testbed.stores.rounds.queue(published.id)) if published else ("", [])
     queues = [kill.queue for kill in kills]
     rows: list[tuple[str, object]] = [
         ("annotations given", len(reading.given)),
@@ -185,7 +187,7 @@ def _outcome(trial: Trial, reading: _Reading, kills: list[_Kill], state: str) ->
         ("Label Studio serves the published queue", "yes" if project.model_version == version else "NO"),
         (
             "its predictions there / its tasks",
-            f"{trial.client.model_versions(trial.id).get(version, 0)} / {len(queue)}",
+            f"{testbed.client.model_versions(testbed.id).get(version, 0)} / {len(queue)}",
         ),
     ]
     table = Table(title=f"{len(kills)} kills while a reader annotates; state in {state}")

@@ -15,11 +15,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.lab.benchmarks.installation import open_trial
+from clinical_backend.lab.benchmarks.testbed import open_testbed
 from clinical_backend.storage.schema import RoundState
 
 if TYPE_CHECKING:
-    from clinical_backend.lab.benchmarks.installation import Trial
+    from clinical_backend.lab.benchmarks.testbed import Testbed
 
 __all__ = ["main"]
 
@@ -41,46 +41,48 @@ class _Answers:
 def main(rate: int, seconds: int, state: Literal["sqlite", "postgresql"]) -> None:
     """Run both trials and print their tables."""
     console = Console()
-    with open_trial(state, tasks=_TASKS, rare=_RARE) as trial:
-        event = {"action": "START_TRAINING", "project": {"id": trial.id}}
-        trial.workers.faults.hold_at("fit")
-        trial.ask()
-        trial.wait(lambda: trial.workers.faults.held_at("fit"), "No round came to fit.")
-        before = len(trial.rounds())
-        burst = asyncio.run(_send(trial, [event] * _AT_ONCE, rate=None))
-        trial.workers.faults.release("fit")
-        trial.settle()
+    with open_testbed(state, tasks=_TASKS, rare=_RARE) as testbed:
+        event = {"action": "START_TRAINING", "project": {"id": testbed.id}}
+        testbed.workers.faults.hold_at("fit")
+        testbed.ask()
+        testbed.wait(lambda: testbed.workers.faults.held_at("fit"), "No round came to fit.")
+        before = len(testbed.rounds())
+        burst = asyncio.run(_send(testbed, [event] * _AT_ONCE, rate=None))
+        testbed.workers.faults.release("fit")
+        testbed.settle()
         title = f"The same webhook {_AT_ONCE} times at once while a round runs; state in {state}"
-        console.print(_table(title, burst, len(trial.rounds()) - before))
-        before = len(trial.rounds())
+        console.print(_table(title, burst, len(testbed.rounds()) - before))
+        before = len(testbed.rounds())
         draw = random.Random(0)
-        tasks = sorted(trial.demo.truth)
-        load = asyncio.run(_send(trial, [_annotated(trial, draw.choice(tasks)) for _ in range(rate * seconds)], rate))
-        running = trial.rounds()[before:]
-        trial.settle()
+        tasks = sorted(testbed.demo.truth)
+        load = asyncio.run(
+            _send(testbed, [_annotated(testbed, draw.choice(tasks)) for _ in range(rate * seconds)], rate)
+        )
+        running = testbed.rounds()[before:]
+        testbed.settle()
         title = f"{rate} webhooks a second for {seconds} s while rounds run; state in {state}"
         console.print(_table(title, load, sum(row.state is not RoundState.FAILED for row in running)))
 
 
-def _annotated(trial: Trial, task: int) -> dict[str, Any]:
+def _annotated(testbed: Testbed, task: int) -> dict[str, Any]:
     """Return what Label Studio tells of an annotation; every fifth makes a round due."""
     annotation = {"id": task, "result": [{"from_name": "diagnosis", "value": {"choices": ["common"]}}]}
     return {
         "action": "ANNOTATION_CREATED",
-        "project": {"id": trial.id},
+        "project": {"id": testbed.id},
         "task": {"id": task, "data": {}},
         "annotation": annotation,
     }
 
 
-async def _send(trial: Trial, events: list[dict[str, Any]], rate: float | None) -> _Answers:
+async def _send(testbed: Testbed, events: list[dict[str, Any]], rate: float | None) -> _Answers:
     """Send events at their times, whether or not those before are answered; with no rate, all at once.
 
     Time counts from when an event was to be sent, so that waiting for a slow server is not left out.
     """
     answers = _Answers()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx2.AsyncClient(base_url=trial.backend.url, timeout=60.0, limits=limits) as http:
+    async with httpx2.AsyncClient(base_url=testbed.backend.url, timeout=60.0, limits=limits) as http:
         began = time.perf_counter()
 
         async def send(event: dict[str, Any], at: float) -> None:
@@ -92,21 +94,21 @@ async def _send(trial: Trial, events: list[dict[str, Any]], rate: float | None) 
             answers.seconds.append(time.perf_counter() - began - at)
             answers.statuses[status] += 1
 
-        watching = asyncio.create_task(_watch_memory(trial, answers))
+        watching = asyncio.create_task(_watch_memory(testbed, answers))
         await asyncio.gather(*(send(event, number / rate if rate else 0.0) for number, event in enumerate(events)))
         watching.cancel()
-    answers.memory.append(_memory(trial))
+    answers.memory.append(_memory(testbed))
     return answers
 
 
-async def _watch_memory(trial: Trial, answers: _Answers) -> None:
+async def _watch_memory(testbed: Testbed, answers: _Answers) -> None:
     while True:
-        answers.memory.append(_memory(trial))
+        answers.memory.append(_memory(testbed))
         await asyncio.sleep(1.0)
 
 
-def _memory(trial: Trial) -> float:
-    size: int = psutil.Process(trial.backend.process_id).memory_info().rss
+def _memory(testbed: Testbed) -> float:
+    size: int = psutil.Process(testbed.backend.process_id).memory_info().rss
     return size / _MIB
 
 

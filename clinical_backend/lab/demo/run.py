@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clinical_backend.lab.demo.dataset import Dataset, load_dataset
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, Outcome, read_project
 from clinical_backend.lab.demo.report import make_table, save_plot
-from clinical_backend.lab.demo.simulation import CLASS_CONTROL, Outcome, read_project
 from clinical_backend.lab.plotting import pyplot
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
 
 if TYPE_CHECKING:
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Project
 
 __all__ = ["DemoProject", "create_demo_project", "run_demo"]
 
@@ -66,7 +66,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | 
         # A minute and a half of adaptation would end after the reader has, and share the CPU until then.
         settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, "ADAPTATION": "off"}
         with (
-            LabelStudioClient(server.url, api_key) as client,
+            LabelStudioAdmin(server.url, api_key) as client,
             BackendServer(folder / "backend", server.url, api_key, **settings) as backend,
         ):
             for number in range(seed, seed + repeats):
@@ -85,7 +85,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | 
 
 
 def create_demo_project(
-    client: LabelStudioClient, server: LabelStudioServer, dataset: Dataset, title: str
+    client: LabelStudioAdmin, server: LabelStudioServer, dataset: Dataset, title: str
 ) -> DemoProject:
     """Write the images where Label Studio serves them, and make a project of them."""
     name = uuid.uuid4().hex[:8]
@@ -108,7 +108,7 @@ def create_demo_project(
 
 
 def _read(
-    console: Console, client: LabelStudioClient, backend: BackendServer, demo: DemoProject, labels: int
+    console: Console, client: LabelStudioAdmin, backend: BackendServer, demo: DemoProject, labels: int
 ) -> Outcome:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:

@@ -63,7 +63,7 @@ class TrainedResNet:
         Parameters
         ----------
         counts
-            Examples by class that the network learned from, shape (C,).
+            Examples by class that the network learnt from, shape (C,).
         """
         weights, bias = (value.detach().cpu().numpy().copy() for value in self._network.linear.parameters())
         return _LastLayer(self.classes, np.ascontiguousarray(weights.T), bias, counts)

@@ -5,25 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from clinical_backend.errors import ClinicalError
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import Server, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["BackendServer"]
 
 _START_SECONDS = 300.0
-_STOP_SECONDS = 15.0
 
 
-class BackendServer:
+class BackendServer(Server):
     """Runs ``clinical serve``, as a context manager.
 
     Parameters
@@ -46,6 +42,7 @@ class BackendServer:
     """
 
     def __init__(self, folder: Path, label_studio_url: str, api_key: str, **settings: object) -> None:
+        super().__init__()
         self.folder = folder.absolute()
         self.log = self.folder / "backend.log"
         self.port = free_port()
@@ -60,21 +57,6 @@ class BackendServer:
             "PORT": str(self.port),
             **{name: str(value) for name, value in settings.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id while it runs."""
-        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -86,41 +68,10 @@ class BackendServer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own, or a test's
-                self.command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            process = subprocess.Popen(  # noqa: S603 - our own, or a test's
+                self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                if httpx2.get(f"{self.url}/health", timeout=1.0).is_success:
-                    return
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        self.stop()
-        raise ClinicalError("The backend did not start.", f"Its log says why: {self.log}")
-
-    def stop(self) -> None:
-        """Stop it; its worker ends with it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        self._run(process, self._answers, _START_SECONDS, self.log)
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` while it is unknown."""
@@ -135,3 +86,9 @@ class BackendServer:
         """User and password, where it asks for them."""
         user, password = (self.environment.get(f"BASIC_AUTH_{part}") for part in ("USER", "PASS"))
         return (user, password) if user and password else None
+
+    def _answers(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/health", timeout=1.0).is_success
+        except httpx2.TransportError:
+            return False

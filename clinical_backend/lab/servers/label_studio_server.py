@@ -8,24 +8,21 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import sqlite3
 import subprocess
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import filelock
 import httpx2
 
 from clinical_backend.errors import LabelStudioUnavailableError
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import Server, end_process, free_port, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 __all__ = ["Account", "LabelStudioServer", "find_label_studio"]
 
@@ -34,7 +31,6 @@ _ACCOUNT = "account.json"
 _FAST_IMPORT_FLAG = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short"
 _MIGRATION_SECONDS = 600.0
 _START_SECONDS = 120.0
-_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def find_label_studio() -> Path:
     )
 
 
-class LabelStudioServer:
+class LabelStudioServer(Server):
     """Starts a Label Studio, as a context manager, and stops it with all its processes.
 
     Its first start ever takes up to two minutes of database migrations. Their outcome is kept in ``cache``,
@@ -117,6 +113,8 @@ class LabelStudioServer:
         File that holds its output.
     """
 
+    _failure = LabelStudioUnavailableError
+
     def __init__(
         self,
         data: Path,
@@ -129,6 +127,7 @@ class LabelStudioServer:
         environment: Mapping[str, str] | None = None,
         command: Path | None = None,
     ) -> None:
+        super().__init__()
         self.data = data.absolute()
         self.files = self.data / "files"
         self.log = self.data / "label-studio.log"
@@ -140,21 +139,6 @@ class LabelStudioServer:
         self._fast_imports = fast_imports
         self._more = dict(environment or {})
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def process_id(self) -> int | None:
-        """Process id while it runs."""
-        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -171,18 +155,8 @@ class LabelStudioServer:
             shutil.copyfile(_migrated_database(command, self._cache), self.data / _DATABASE)
         port = self._port or free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self._process = _launch(command, self.data, port, self.log, self._environment())
-        try:
-            _wait_until_up(self._process, self.url, self.log, _START_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop it and all its processes; without effect when it does not run."""
-        process, self._process = self._process, None
-        if process is not None:
-            _stop(process)
+        process = _launch(command, self.data, port, self.log, self._environment())
+        self._run(process, lambda: _answers(self.url), _START_SECONDS, self.log)
 
     def _environment(self) -> dict[str, str]:
         environment = {
@@ -232,31 +206,11 @@ def _launch(command: Path, data: Path, port: int, log: Path, extra: dict[str, st
         )
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: Path, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    with httpx2.Client(base_url=url, timeout=5.0, trust_env=False) as http:
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise LabelStudioUnavailableError(
-                    f"Label Studio stopped with exit code {process.returncode} before it answered.",
-                    f"Read its log: {log}",
-                )
-            with contextlib.suppress(httpx2.TransportError):
-                if http.get("/health").is_success:
-                    return
-            time.sleep(0.2)
-    raise LabelStudioUnavailableError(
-        f"Label Studio did not answer within {seconds:.0f} seconds.", f"Read its log: {log}"
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-            return
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/health", timeout=5.0, trust_env=False).is_success
+    except httpx2.TransportError:
+        return False
 
 
 def _migrated_database(command: Path, cache: Path) -> Path:
@@ -271,11 +225,14 @@ def _migrated_database(command: Path, cache: Path) -> Path:
                 scratch = Path(folder)
                 (scratch / "files").mkdir()
                 port = free_port()
+                url = f"http://127.0.0.1:{port}"
                 process = _launch(command, scratch, port, log, {})
                 try:
-                    _wait_until_up(process, f"http://127.0.0.1:{port}", log, _MIGRATION_SECONDS)
+                    wait_for_answer(
+                        process, lambda: _answers(url), _MIGRATION_SECONDS, log, LabelStudioUnavailableError
+                    )
                 finally:
-                    _stop(process)
+                    end_process(process)
                 _compact(scratch / _DATABASE)
                 (scratch / _DATABASE).replace(database)
     return database

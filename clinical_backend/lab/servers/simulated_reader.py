@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.records import NextTask, Task
+    from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin, NextTask
+    from clinical_backend.labelstudio.resources import Task
 
-__all__ = ["Reader"]
+__all__ = ["SimulatedReader"]
 
 
-class Reader:
+class SimulatedReader:
     """A reader who answers one task after the other.
 
     Parameters
@@ -25,7 +25,7 @@ class Reader:
         Name of the ``Image`` in the labeling config.
     """
 
-    def __init__(self, client: LabelStudioClient, *, image_name: str = "image") -> None:
+    def __init__(self, client: LabelStudioAdmin, *, image_name: str = "image") -> None:
         self._client = client
         self._image_name = image_name
         self._opened: tuple[int, float] | None = None

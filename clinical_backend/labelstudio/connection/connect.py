@@ -5,24 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelingConfigError, LabelStudioRefusedError, NotConnectedError
+from clinical_backend.labelstudio.connection.checks import Change, Present, Wanted, listed
+from clinical_backend.labelstudio.connection.doctor import check_connection
+from clinical_backend.labelstudio.connection.entry import TITLE, enter_backend, entries_of, remove_duplicate_entries
 from clinical_backend.labelstudio.connection.project_state import ProjectState
-from clinical_backend.labelstudio.connection.wiring import (
-    TITLE,
-    Change,
-    add_exemplars,
-    add_tab,
-    correct_model_version,
-    correct_settings,
+from clinical_backend.labelstudio.connection.published_queue import correct_model_version
+from clinical_backend.labelstudio.connection.serving import correct_serving
+from clinical_backend.labelstudio.connection.webhook import (
     correct_webhook,
-    enter_backend,
-    without_duplicate_webhooks,
-    without_duplicates,
-    without_others,
+    disable_others,
+    hooks_of,
+    remove_duplicate_webhooks,
 )
-from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme
-from clinical_backend.labelstudio.urls import same_url, webhook_url
-from clinical_backend.labelstudio.versions import require_supported
-from clinical_backend.text import shown
+from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme, with_exemplar_control
+from clinical_backend.labelstudio.releases import require_supported
+from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,11 +27,9 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.installation import Installation
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import Project
+    from clinical_backend.labelstudio.resources import Backend, Project
 
 __all__ = ["connect", "lacks_exemplar_control", "repair"]
-
-_SHOWN_ENTRIES = 5
 
 
 def connect(
@@ -110,21 +105,11 @@ def connect(
     _check_classes(scheme.classes, rare_classes)
     if installation is not None and not take_over:
         installation.require_alone(before.project, before.hooks, backend_url)
+    wanted = Wanted(backend_url, basic_auth, installation, published_version)
     try:
         changes = [] if class_control else list(_which_is_learnt(scheme))
-        return changes + _connect(
-            client,
-            before.project,
-            scheme,
-            backend_url=backend_url,
-            basic_auth=basic_auth,
-            title=title,
-            add_exemplar_control=add_exemplar_control,
-            exemplar_control=exemplar_control,
-            published_version=published_version,
-            installation=installation,
-            claimed=claimed,
-        )
+        changes += _add_exemplars(client, before.project, scheme, exemplar_control, add=add_exemplar_control)
+        return [*changes, *_connect(client, before.project, wanted, title, claimed)]
     except BaseException as error:
         left = before.put_back(client)
         if isinstance(error, ClinicalError):
@@ -139,44 +124,24 @@ def _left(left: Sequence[str]) -> str:
 
 
 def _connect(
-    client: LabelStudioClient,
-    project: Project,
-    scheme: LabelingScheme,
-    *,
-    backend_url: str,
-    basic_auth: tuple[str, str] | None,
-    title: str,
-    add_exemplar_control: bool,
-    exemplar_control: str,
-    published_version: str | None,
-    installation: Installation | None,
-    claimed: Callable[[], object],
-) -> list[Change]:
-    project_id = project.id
-    changes = list(add_exemplars(client, project, scheme, add=add_exemplar_control, exemplar_control=exemplar_control))
-    changes += correct_settings(client, project)
-    changes += add_tab(client, project_id)
+    client: LabelStudioClient, project: Project, wanted: Wanted, title: str, claimed: Callable[[], object]
+) -> Iterator[Change]:
+    at = (client, project.id, wanted)
+    yield from correct_serving(client, project, wanted)
+    yield from _add_tab(client, project.id)
     # Before the entry: Label Studio then makes no webhook of its own, which would lack the headers, and an
     # address that it blocks is refused here, where nothing broken stays behind.
-    changes += correct_webhook(client, project_id, backend_url, basic_auth, installation)
-    changes += without_others(client, project_id, backend_url, installation)
+    yield from correct_webhook(*at)
+    yield from disable_others(*at)
     claimed()
     # The backend takes a project on when it is entered: so nearly all that may be refused comes before.
-    changes += enter_backend(client, project_id, backend_url, basic_auth, title)
-    changes += correct_model_version(client, project_id, published_version)
-    changes += without_duplicates(client, project_id, backend_url)
-    return changes
+    yield from enter_backend(*at, title)
+    yield from correct_model_version(*at)
+    yield from remove_duplicate_entries(*at)
+    yield from remove_duplicate_webhooks(*at)
 
 
-def repair(
-    client: LabelStudioClient,
-    project_id: int,
-    *,
-    backend_url: str,
-    basic_auth: tuple[str, str] | None = None,
-    published_version: str | None = None,
-    installation: Installation | None = None,
-) -> list[Change]:
+def repair(client: LabelStudioClient, project_id: int, wanted: Wanted) -> list[Change]:
     """Bring a project that was connected by hand to the same state as :func:`connect`.
 
     Label Studio goes on setting things up after its call of ``/setup`` and holds its database meanwhile, so
@@ -186,8 +151,12 @@ def repair(
 
     Parameters
     ----------
-    client, project_id, backend_url, basic_auth, published_version, installation
-        As in :func:`connect`.
+    client
+        With the token of a user who may edit the project.
+    project_id
+        The project.
+    wanted
+        What this backend sets there.
 
     Raises
     ------
@@ -197,14 +166,14 @@ def repair(
         When the project has no entry of a backend at this address, or Label Studio refuses a change.
     """
     require_supported(client.version(), client.url)
-    if not any(same_url(hook.url, webhook_url(backend_url)) for hook in client.webhooks(project_id)):
-        _require_entry(client, project_id, backend_url)
-    changes = list(correct_settings(client, client.project(project_id)))
-    changes += correct_webhook(client, project_id, backend_url, basic_auth, installation)
-    changes += without_duplicate_webhooks(client, project_id, backend_url)
-    changes += correct_model_version(client, project_id, published_version)
-    changes += add_tab(client, project_id)
-    return changes
+    hooks = client.webhooks(project_id)
+    entries = None if hooks_of(hooks, wanted.backend_url) else _require_entry(client, project_id, wanted.backend_url)
+    present = Present(client.project(project_id), hooks, entries, client.model_versions(project_id))
+    changes: list[Change] = []
+    for result in check_connection(present, wanted):
+        if result.repair is not None and not result.needs_queue:
+            changes += result.repair(client, project_id, wanted)
+    return [*changes, *_add_tab(client, project_id)]
 
 
 def lacks_exemplar_control(
@@ -222,16 +191,37 @@ def lacks_exemplar_control(
     )
 
 
-def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str) -> None:
+def _require_entry(client: LabelStudioClient, project_id: int, backend_url: str) -> list[Backend]:
     entries = client.backends(project_id)
-    if any(same_url(entry.url, backend_url) for entry in entries):
-        return
-    others = ", ".join(shown(entry.url) for entry in entries[:_SHOWN_ENTRIES]) or "none"
+    if entries_of(entries, backend_url):
+        return entries
     raise (LabelStudioRefusedError if entries else NotConnectedError)(
-        f"In Label Studio, project {project_id} has no backend at {backend_url} (it has: {others}).",
+        f"In Label Studio, project {project_id} has no backend at {backend_url} (it has: {listed(entries)}).",
         "If one of them is this backend, set BACKEND_URL to that address and start it again; otherwise run"
         f" `clinical connect --project {project_id}`.",
     )
+
+
+def _add_exemplars(
+    client: LabelStudioClient, project: Project, scheme: LabelingScheme, control: str, *, add: bool
+) -> Iterator[Change]:
+    """Add the control that tags exemplars to the labeling config, or advise it."""
+    if scheme.exemplar_control is not None:
+        return
+    if add:
+        extended = with_exemplar_control(project.label_config, control, scheme.class_control)
+        client.update_project(project.id, label_config=extended)
+        yield Change("labeling config", f"Added the control {control!r} for tagging exemplars.")
+    else:
+        advice = (
+            f"Readers have no control {control!r} for tagging exemplars; let it be added, or name what to look for."
+        )
+        yield Change("labeling config", advice, made=False)
+
+
+def _add_tab(client: LabelStudioClient, project_id: int) -> Iterator[Change]:
+    if show_queue(client, project_id):
+        yield Change("data manager", f"Added the tab {QUEUE_TITLE!r}, which shows the queue in its order.")
 
 
 def _which_is_learnt(scheme: LabelingScheme) -> Iterator[Change]:

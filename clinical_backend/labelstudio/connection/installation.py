@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import InstallationError
 from clinical_backend.labelstudio.urls import same_url, webhook_url
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 from clinical_backend.versions import author_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clinical_backend.labelstudio.records import Project, Webhook
+    from clinical_backend.labelstudio.resources import Project, Webhook
 
 __all__ = ["HEADER", "Installation", "claim_of", "without_claim"]
 
@@ -68,8 +68,8 @@ class Installation:
                 raise _served(project.id, url, same_url(url, webhook_url(backend_url)))
         elif project.model_version not in self.versions and author_of(project.model_version) == "":
             raise InstallationError(
-                f"Project {project.id} is served the queue {shown(project.model_version)!r}, which another installation"
-                " of this backend published: this one publishes and deletes nothing there.",
+                f"Project {project.id} is served the queue {printable(project.model_version)!r}, which another"
+                " installation of this backend published: this one publishes and deletes nothing there.",
                 "If it still runs, stop it or remove the project's connection with it. Then run"
                 f" {_TAKE_OVER.format(project=project.id)}.",
             )
@@ -95,8 +95,8 @@ def _served(project_id: int, url: str, here: bool) -> InstallationError:
             f" BACKEND_URL by mistake and is corrected, run {_TAKE_OVER.format(project=project_id)}.",
         )
     return InstallationError(
-        f"Project {project_id} is served by another installation of this backend, whose webhook goes to {shown(url)}:"
-        " this one publishes and deletes nothing there, since each would delete the other's queues.",
+        f"Project {project_id} is served by another installation of this backend, whose webhook goes to"
+        f" {printable(url)}: this one publishes and deletes nothing there, since each would delete the other's queues.",
         "Remove this backend from the project in Label Studio. If it is to serve the project instead, run"
         f" {_TAKE_OVER.format(project=project_id)}, or remove the other one's webhook under Settings > Webhooks.",
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.labelstudio.records import Backend, Project, View, Webhook
+    from clinical_backend.labelstudio.resources import Backend, Project, View, Webhook
 
 __all__ = ["ProjectState"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.text import counted, shown
+from clinical_backend.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import Annotation
+    from clinical_backend.labelstudio.resources import Annotation
 
 __all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "why_unread"]
 
@@ -74,7 +74,7 @@ class Unread:
     detail: str = ""
 
     def __str__(self) -> str:
-        named = f": '{shown(self.detail)}'" if self.detail else ""
+        named = f": '{printable(self.detail)}'" if self.detail else ""
         return f"The answer has no readable class: {self.why}{named}."
 
 

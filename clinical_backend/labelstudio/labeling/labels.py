@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, why_unread
-from clinical_backend.labelstudio.labeling.label_records import Answered, Labels, Source
-from clinical_backend.text import shown
+from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import AnnotatedTask, Annotation, Project
+    from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project
 
 __all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers"]
 
@@ -298,6 +298,6 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
         if name is not None:
             votes[name] += 1
         elif (unread := why_unread(scheme, annotation)).why in {Why.UNKNOWN, Why.SEVERAL}:
-            unknown[shown(unread.detail)] += 1
+            unknown[printable(unread.detail)] += 1
     most = max(votes.values(), default=0)
     return tuple(name for name in scheme.classes if most and votes[name] == most)

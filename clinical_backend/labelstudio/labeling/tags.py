@@ -12,7 +12,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from clinical_backend.errors import LabelingConfigError
-from clinical_backend.text import shown
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,7 +191,7 @@ def choices_of(control: Element) -> tuple[str, ...]:
             continue
         if element.tag != "Choice":
             raise LabelingConfigError(
-                f"The Choices {name!r} writes its classes as <{shown(element.tag)}>.", "Write them as <Choice>."
+                f"The Choices {name!r} writes its classes as <{printable(element.tag)}>.", "Write them as <Choice>."
             )
         if element.find(".//Choice") is not None:
             raise LabelingConfigError(
@@ -202,7 +202,7 @@ def choices_of(control: Element) -> tuple[str, ...]:
         if (element.text or "").strip() and not alias:
             raise LabelingConfigError(
                 f"The Choices {name!r} writes a class as text between tags.",
-                f'Write <Choice value="{shown((element.text or "").strip())}"/>.',
+                f'Write <Choice value="{printable((element.text or "").strip())}"/>.',
             )
         if alias == "":
             raise LabelingConfigError(f"A choice of {name!r} has an empty alias.", "Fill it in, or take it away.")
@@ -216,7 +216,7 @@ def choices_of(control: Element) -> tuple[str, ...]:
     double = [value for value, count in Counter(values).items() if count > 1]
     if double:
         raise LabelingConfigError(
-            f"The Choices {name!r} lists the class {shown(double[0])!r} more than once.", "Keep one of them."
+            f"The Choices {name!r} lists the class {printable(double[0])!r} more than once.", "Keep one of them."
         )
     return tuple(values)
 
@@ -236,7 +236,7 @@ def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | N
         return _other_case(tag, "Choices")
     if tag != "Choices":
         held = _HOLD.get(tag, "regions of the image")
-        return LabelingConfigError(f"The answers of the {shown(tag)} {name!r} are {held}, no classes.", add)
+        return LabelingConfigError(f"The answers of the {printable(tag)} {name!r} are {held}, no classes.", add)
     problem = cure = ""
     if other := is_for_other_tools(element):
         kind = "regions" if other.lower() == "perregion" else "items of a list"
@@ -260,8 +260,8 @@ def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | N
 
 def _other_case(written: str, proper: str) -> LabelingConfigError:
     return LabelingConfigError(
-        f"The labeling config writes the tag <{shown(written)}>: Label Studio's page shows it, and its server takes no"
-        " predictions for it.",
+        f"The labeling config writes the tag <{printable(written)}>: Label Studio's page shows it, and its server takes"
+        " no predictions for it.",
         f"Write <{proper}>, and its inner tags with a capital too. {EXAMPLE}",
     )
 

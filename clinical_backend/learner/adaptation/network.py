@@ -30,7 +30,7 @@ _CURE = "Start the adaptation again: it makes the network anew from the project'
 
 @dataclass(frozen=True, slots=True)
 class AdaptedNetwork:
-    """A network that learned a pool's images without labels.
+    """A network that learnt a pool's images without labels.
 
     Attributes
     ----------
@@ -43,9 +43,9 @@ class AdaptedNetwork:
     dimension
         Length of a feature.
     views
-        Which kind of views it learned from: ``general`` or ``radiograph``.
+        Which kind of views it learnt from: ``general`` or ``radiograph``.
     images
-        Number of images that it learned from.
+        Number of images that it learnt from.
     steps, seconds, loss
         Of the training: its steps, its time on the clock, the loss at its end.
     options

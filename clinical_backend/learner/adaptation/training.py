@@ -46,7 +46,7 @@ __all__ = ["MINIMUM_IMAGES", "AdaptationOptions", "adapt"]
 
 MINIMUM_IMAGES = 200
 
-# A small pool is seen more often than ``epochs`` times: below this many steps nothing much is learned.
+# A small pool is seen more often than ``epochs`` times: below this many steps nothing much is learnt.
 _MINIMUM_STEPS = 300
 _WARM_UP = 0.05
 _LEARNING_RATE = 2e-3

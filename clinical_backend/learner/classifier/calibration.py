@@ -30,7 +30,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     Parameters
     ----------
     logits
-        Of examples that were not learned from (``out_of_fold_logits``), shape (n, C). Examples whose own class
+        Of examples that were not learnt from (``out_of_fold_logits``), shape (n, C). Examples whose own class
         has the logit −∞ tell nothing of the temperature and are left out.
     labels
         Their class indices, shape (n,).

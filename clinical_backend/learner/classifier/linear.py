@@ -58,7 +58,7 @@ class LinearClassifier:
     bias
         Shape (C,), float32; −∞ for a class without an example, whose probability is 0.
     counts
-        Number of examples by class that it learned from, shape (C,), int64.
+        Number of examples by class that it learnt from, shape (C,), int64.
     """
 
     classes: tuple[str, ...]
@@ -285,7 +285,7 @@ def out_of_fold_logits(
     seed
         Of the draw of the folds.
     groups
-        As for ``deal_folds``: the classifier that judges an example learned from none of its group.
+        As for ``deal_folds``: the classifier that judges an example learnt from none of its group.
 
     Returns
     -------

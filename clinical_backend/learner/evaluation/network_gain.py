@@ -1,4 +1,4 @@
-"""Whether a trained network is better than a linear classifier, by labels that neither learned from.
+"""Whether a trained network is better than a linear classifier, by labels that neither learnt from.
 
 What is chosen with the held-out labels, the pass at which training stopped and the temperature, would flatter the
 network if the same labels judged it. So the labels are halved: each half is judged with what the other half chose.
@@ -56,11 +56,11 @@ def hold_out(
     codes
         Class indices, shape (n,).
     held_out, learnt
-        Which were held out earlier, and stay so, and which a network that is to be gone on with has learned from:
+        Which were held out earlier, and stay so, and which a network that is to be gone on with has learnt from:
         these cannot judge it. So a class that lost its labels may get fewer than a fifth, or none.
     groups
         A number for each example: those of the same number are held out together. A group that holds more than half
-        of a class is learned from.
+        of a class is learnt from.
     """
     chosen = np.zeros(len(codes), dtype=bool)
     classes, counts = np.unique(codes, return_counts=True)

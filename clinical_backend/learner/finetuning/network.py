@@ -39,9 +39,9 @@ class FinetuningReport:
     Attributes
     ----------
     blocks, of_blocks
-        How many of the network's last blocks learned, and how many it has.
+        How many of the network's last blocks learnt, and how many it has.
     images, held_out
-        How many images it learned from, and how many were held out to end it.
+        How many images it learnt from, and how many were held out to end it.
     steps, epochs, seconds
         Steps and passes done, and the time on the clock.
     loss
@@ -80,7 +80,7 @@ class FinetuningReport:
 
 @dataclass(frozen=True, slots=True)
 class FinetunedNetwork:
-    """A backbone that learned from labels, and the classifier that learned with it.
+    """A backbone that learnt from labels, and the classifier that learnt with it.
 
     Attributes
     ----------

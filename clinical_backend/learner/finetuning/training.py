@@ -107,7 +107,7 @@ def finetune(
         A network that was fine-tuned from the same backbone before, to go on from.
     held_out
         Which examples are held out, shape (n,), as ``hold_out`` chooses them; ``None`` lets it choose. A network
-        that is gone on with must not have learned from them.
+        that is gone on with must not have learnt from them.
     device
         ``auto`` takes CUDA where it is present; there the training is of mixed precision.
     cpu_threads

@@ -18,7 +18,7 @@ from clinical_backend.storage.schema import ReadingState, SecondReading
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.records import AnnotatedTask, Project
+    from clinical_backend.labelstudio.resources import AnnotatedTask, Project
     from clinical_backend.settings import Settings
     from clinical_backend.workspace.workspace import Workspace
 

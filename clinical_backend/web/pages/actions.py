@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.datastructures import FormData
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
 from clinical_backend.web.dependencies import ThisBackend

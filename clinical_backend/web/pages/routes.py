@@ -25,12 +25,12 @@ from clinical_backend.storage.schema import Project, Round, RoundState
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.strategy.reasons import chance_of, reason_of
-from clinical_backend.web.browsers import wants_page
 from clinical_backend.web.pages.charts import chances_chart, found_chart
 from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.web.security import wants_page
 from clinical_backend.workspace.options import named_classes, read_options
 from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
 

@@ -1,4 +1,4 @@
-"""What the trial counts: losses are seen, and without any there are none.
+"""What the testbed counts: losses are seen, and without any there are none.
 
 A Label Studio in memory stands in: the real one loses nothing that could be counted.
 """
@@ -20,8 +20,8 @@ KILLS = [_Kill("worker", "fit", "old", 3.0), _Kill("Redis", "switched", "new", 9
 
 
 @pytest.fixture
-def trial(workspace):
-    """Return a trial of one project with two labels and a queue."""
+def testbed(workspace):
+    """Return a testbed of one project with two labels and a queue."""
     studio = FakeLabelStudio({number: picture(number) for number in range(1, 21)})
     workspace.__dict__["client"] = studio
     workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
@@ -32,14 +32,14 @@ def trial(workspace):
     return SimpleNamespace(client=studio, stores=workspace.stores, id=1, rounds=lambda: rounds)
 
 
-def counted(trial, kills=KILLS, given=None):
-    table = _outcome(trial, _Reading({1: "red", 2: "dark"} if given is None else given), kills, "sqlite")
+def counted(testbed, kills=KILLS, given=None):
+    table = _outcome(testbed, _Reading({1: "red", 2: "dark"} if given is None else given), kills, "sqlite")
     names, values = (list(column.cells) for column in table.columns)
     return dict(zip(names, values, strict=True))
 
 
-def test_without_a_loss_none_is_counted(trial):
-    rows = counted(trial)
+def test_without_a_loss_none_is_counted(testbed):
+    rows = counted(testbed)
     assert rows["of them missing or wrong in Label Studio"] == "0"
     assert rows["labels in Label Studio / in the backend / different"] == "2 / 2 / 0"
     assert rows["queue while one was dead: old and whole / new and whole"] == "1 / 1"
@@ -49,29 +49,29 @@ def test_without_a_loss_none_is_counted(trial):
     assert rows["its predictions there / its tasks"] == "18 / 18"
 
 
-def test_every_loss_is_counted(trial):
-    trial.client.answers.pop(1)
-    trial.client.annotate(3, "red")
-    trial.client.predictions[trial.client.model_version].pop()
-    rows = counted(trial, [*KILLS, _Kill("server", "sync", "MIXED", 1.0)])
+def test_every_loss_is_counted(testbed):
+    testbed.client.answers.pop(1)
+    testbed.client.annotate(3, "red")
+    testbed.client.predictions[testbed.client.model_version].pop()
+    rows = counted(testbed, [*KILLS, _Kill("server", "sync", "MIXED", 1.0)])
     assert rows["of them missing or wrong in Label Studio"] == "1"
     assert rows["labels in Label Studio / in the backend / different"] == "2 / 2 / 2"
     assert rows["queue while one was dead: neither"] == "1"
     assert rows["its predictions there / its tasks"] == "17 / 18"
-    trial.client.model_version = "another"
-    assert counted(trial)["Label Studio serves the published queue"] == "NO"
+    testbed.client.model_version = "another"
+    assert counted(testbed)["Label Studio serves the published queue"] == "NO"
 
 
-def test_a_queue_is_old_or_new_only_if_it_is_whole(trial):
-    (row,) = trial.rounds()
+def test_a_queue_is_old_or_new_only_if_it_is_whole(testbed):
+    (row,) = testbed.rounds()
     earlier = SimpleNamespace(version="clinical-0", id=0)
-    assert _name(trial, row.version, 18, None, row) == "new"
-    assert _name(trial, row.version, 18, row, earlier) == "old"
-    assert _name(trial, row.version, 17, None, row) == "MIXED"
-    assert _name(trial, "another", 18, earlier, row) == "MIXED"
+    assert _name(testbed, row.version, 18, None, row) == "new"
+    assert _name(testbed, row.version, 18, row, earlier) == "old"
+    assert _name(testbed, row.version, 17, None, row) == "MIXED"
+    assert _name(testbed, "another", 18, earlier, row) == "MIXED"
 
 
-def test_kills_are_counted_by_victim_and_point(trial):
+def test_kills_are_counted_by_victim_and_point(testbed):
     columns = [list(column.cells) for column in _kills([*KILLS, KILLS[0]]).columns]
     by_point = {point: counts for point, *counts in zip(*columns, strict=True)}
     assert (by_point["fit"], by_point["switched"], by_point["rank"]) == (["0", "2"], ["1", "0"], ["0", "0"])

@@ -148,7 +148,7 @@ def test_a_learner_says_which_features_are_taken(runs: list[Run], tmp_path: Path
     np.save(tmp_path / "adapted.npy", np.ones((90, 3), dtype=np.float32))
     paths = (*runs[0].features, str(tmp_path / "adapted.npy"))
 
-    features, classifier = learned(replace(runs[0], learner=learner, features=paths), tmp_path)
+    features, classifier = learnt(replace(runs[0], learner=learner, features=paths), tmp_path)
 
     assert features.shape == (90, dimension)
     assert classifier is None
@@ -161,7 +161,7 @@ def test_a_network_is_trained_on_the_labels(
     monkeypatch.setattr("clinical_backend.learner.finetuning.training._EPOCHS", 1)
     monkeypatch.setattr("clinical_backend.lab.experiments.distil._EPOCHS", 1)
 
-    features, classifier = learned(replace(runs[0], learner=learner), tmp_path)
+    features, classifier = learnt(replace(runs[0], learner=learner), tmp_path)
 
     assert features.any(axis=1).sum() == 40 + 2 + 27  # pool, exemplars and held out; nobody asks for the others
     assert classifier is not None
@@ -170,13 +170,13 @@ def test_a_network_is_trained_on_the_labels(
 
 
 def test_a_network_waits_for_a_second_class(runs: list[Run], tmp_path: Path):
-    features, classifier = learned(replace(runs[0], learner="finetuned"), tmp_path, classes={"rare"})
+    features, classifier = learnt(replace(runs[0], learner="finetuned"), tmp_path, classes={"rare"})
 
     assert classifier is None
     assert np.array_equal(features, np.load(runs[0].features[0]))
 
 
-def learned(
+def learnt(
     run: Run, folder: Path, classes: Collection[str] = ("common", "rare")
 ) -> tuple[NDArray[np.float32], LinearClassifier | None]:
     data = load_images(run.protocol.dataset, cache=folder)

@@ -9,15 +9,15 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import Account, LabelStudioServer, find_label_studio
-from clinical_backend.labelstudio.client import LabelStudioClient
 from tests.conftest import CACHE, label_config
 
 
 def test_a_second_start_finds_the_account_and_all_data(tmp_path):
     with LabelStudioServer(tmp_path, cache=CACHE) as server:
         account, process = server.account, server.process_id
-        with LabelStudioClient(server.url, account.token) as client:
+        with LabelStudioAdmin(server.url, account.token) as client:
             client.create_project("kept", label_config())
     with pytest.raises(ProcessLookupError):
         os.killpg(process, 0)
@@ -25,7 +25,7 @@ def test_a_second_start_finds_the_account_and_all_data(tmp_path):
         httpx2.get(server.url)
     with LabelStudioServer(tmp_path, cache=CACHE) as again:
         assert again.account == account
-        with LabelStudioClient(again.url, account.token) as client:
+        with LabelStudioAdmin(again.url, account.token) as client:
             assert [project.title for project in client.projects()] == ["kept"]
             assert client.whoami().email == account.email
 

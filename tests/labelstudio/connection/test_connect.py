@@ -9,13 +9,14 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import InstallationError, LabelingConfigError, LabelStudioRefusedError
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.authentication import basic_authorization
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection import connect as connect_module
+from clinical_backend.labelstudio.connection.checks import Wanted
 from clinical_backend.labelstudio.connection.connect import connect, lacks_exemplar_control, repair
 from clinical_backend.labelstudio.connection.installation import HEADER, Installation
-from clinical_backend.labelstudio.connection.wiring import SAMPLING
+from clinical_backend.labelstudio.connection.serving import SAMPLING
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE
@@ -109,7 +110,7 @@ def test_a_published_queue_is_served_after_connecting(client, make_project, stub
     client.update_project(project.id, model_version="")
     connect(client, project.id, backend_url=stub_backend.url, published_version="published")
     assert client.project(project.id).model_version == "published"
-    assert Reader(client).next(project.id).id == ids[4]
+    assert SimulatedReader(client).next(project.id).id == ids[4]
 
 
 def test_events_arrive_with_credentials(client, make_project, stub_backend):
@@ -117,7 +118,7 @@ def test_events_arrive_with_credentials(client, make_project, stub_backend):
     stub_backend.basic_auth = LOGIN
     connect(client, project.id, backend_url=stub_backend.url, basic_auth=LOGIN)
     task, other, *_ = client.tasks(project.id)
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     annotation = reader.annotate(task, {"diagnosis": ["rare"]})
     reader.star(annotation)
     reader.withdraw(annotation)
@@ -201,11 +202,11 @@ def test_connecting_by_hand_ends_in_the_same_state_after_repair(client, make_pro
     client.session.request("POST", "api/ml/", json=form)
     assert client.project(by_hand.id).model_version == "by hand"
     stub_backend.calls.clear()
-    options = {"backend_url": stub_backend.url, "basic_auth": LOGIN, "published_version": "published"}
-    changes = repair(client, by_hand.id, **options)
+    wanted = Wanted(stub_backend.url, LOGIN, published="published")
+    changes = repair(client, by_hand.id, wanted)
     assert made(changes) == {"sampling", "webhook", "model version", "data manager"}
     assert "/setup" not in stub_backend.paths
-    assert repair(client, by_hand.id, **options) == []
+    assert repair(client, by_hand.id, wanted) == []
     assert state(client, by_hand.id) == state(client, by_command.id)
 
 
@@ -336,7 +337,7 @@ def test_whichever_step_is_refused_leaves_the_project_as_it_was(
     for nth in range(1, 40):
         carried_out = (nth % 2 == 0) == (before == "never connected")
         transport = _Refusing(nth, carried_out=carried_out)
-        with LabelStudioClient(label_studio.url, label_studio.account.token, transport=transport) as refusing:
+        with LabelStudioAdmin(label_studio.url, label_studio.account.token, transport=transport) as refusing:
             if transport.refuses(partial(connect, refusing, project.id, **options, installation=Installation("this"))):
                 assert everything(client, project.id) == was, f"write {nth}, carried out: {carried_out}"
                 continue

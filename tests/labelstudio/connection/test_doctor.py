@@ -8,13 +8,14 @@ import httpx2
 import pytest
 
 from clinical_backend.errors import ImageError, LabelStudioRefusedError
-from clinical_backend.lab.servers.simulated_reader import Reader
-from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection import doctor
+from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.labelstudio.connection.doctor import Status, diagnose
+from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
-from clinical_backend.labelstudio.records import Task
+from clinical_backend.labelstudio.resources import Task
 from tests.conftest import label_config, skip_before
 from tests.labelstudio.conftest import running_stub
 
@@ -68,9 +69,9 @@ def healthy(client, backend, make_healthy, shared):
 
 @pytest.fixture
 def findings_of(client, backend):
-    def find(project, **options):
-        options = {"backend_url": backend.url, "published_version": "published", **options}
-        return diagnose(client, project.id, **options)
+    def find(project, labeling=None, basic_auth=None, **options):
+        wanted = Wanted(backend.url, basic_auth, published="published")
+        return diagnose(client, project.id, wanted, labeling, **options)
 
     return find
 
@@ -128,24 +129,24 @@ def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, finding
 
 
 def test_a_server_that_is_away_is_the_only_finding():
-    with LabelStudioClient(
+    with LabelStudioAdmin(
         "http://127.0.0.1:9",
         "0" * 40,
         transport=httpx2.MockTransport(lambda request: httpx2.Response(418, json={"detail": "a teapot"})),
     ) as client:
-        findings = diagnose(client, 1, backend_url="http://127.0.0.1:9090")
+        findings = diagnose(client, 1, Wanted("http://127.0.0.1:9090"))
     assert only(findings, "label studio", Status.ERROR, "418")
 
 
 def test_a_wrong_token(label_studio):
-    with LabelStudioClient(label_studio.url, "0" * 40) as client:
-        findings = diagnose(client, 1, backend_url="http://127.0.0.1:9090")
+    with LabelStudioAdmin(label_studio.url, "0" * 40) as client:
+        findings = diagnose(client, 1, Wanted("http://127.0.0.1:9090"))
     assert only(findings, "token", Status.ERROR, "refuses the legacy token")
     assert len(findings) == 2
 
 
 def test_a_project_that_is_not_there(client, backend):
-    findings = diagnose(client, 10_000_000, backend_url=backend.url)
+    findings = diagnose(client, 10_000_000, Wanted(backend.url))
     assert only(findings, "project", Status.ERROR, "404")
 
 
@@ -158,8 +159,9 @@ def test_an_unsupported_labeling_config(client, backend, findings_of):
 
 
 def test_what_the_lead_is_asked(healthy, findings_of):
-    asked = [("Look for scar too? 1 case is tagged.", "Answer on http://backend/projects/1.")]
-    assert only(findings_of(healthy, questions=asked), "target", Status.WARNING, "Look for scar too?")
+    question = "Look for scar too? 1 case is tagged.", "Answer on http://backend/projects/1."
+    asked = [CheckResult("target", Status.WARNING, *question)]
+    assert only(findings_of(healthy, known=asked), "target", Status.WARNING, "Look for scar too?")
 
 
 def test_no_exemplar_control(findings_of, make_project, client, backend):
@@ -171,12 +173,12 @@ def test_no_exemplar_control(findings_of, make_project, client, backend):
 def test_no_exemplar_control_is_needed_where_a_class_is_looked_for_by_name(findings_of, make_project, client, backend):
     project = make_project(2, exemplars=False)
     connect(client, project.id, backend_url=backend.url)
-    assert "exemplars" not in ailing(findings_of(project, named=["rare"]))
+    assert "exemplars" not in ailing(findings_of(project, Labeling(named=["rare"])))
 
 
 def test_annotations_with_a_class_that_was_renamed(make_healthy, findings_of, client):
     healthy = make_healthy()
-    Reader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
+    SimulatedReader(client).annotate(client.tasks(healthy.id)[3], {"diagnosis": ["rare"]})
     client.update_project(healthy.id, label_config=label_config(("common", "rarer")))
     assert only(findings_of(healthy), "labels", Status.WARNING, "'rare' (1)")
 
@@ -237,7 +239,7 @@ def test_the_half_open_server_that_leaves_a_backend_without_webhook(half_open_cl
     with pytest.raises(LabelStudioRefusedError):
         client.add_backend(project.id, backend.url)
     assert [entry.state for entry in client.backends(project.id)] == ["CO"]
-    findings = diagnose(client, project.id, backend_url=backend.url)
+    findings = diagnose(client, project.id, Wanted(backend.url))
     [finding] = [finding for finding in findings if finding.check == "webhook"]
     assert finding.status is Status.ERROR
     assert "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false" in finding.cure
@@ -280,20 +282,20 @@ def test_a_model_version_of_somebody_else(healthy, findings_of, client):
 def test_a_project_without_a_queue_yet(client, make_project, backend):
     project = make_project(2)
     connect(client, project.id, backend_url=backend.url)
-    findings = diagnose(client, project.id, backend_url=backend.url)
+    findings = diagnose(client, project.id, Wanted(backend.url))
     assert only(findings, "queue", Status.WARNING, "empty")
 
 
 def test_a_project_whose_tasks_are_all_answered_needs_no_queue(make_healthy, findings_of, client):
     healthy = make_healthy()
     for task in client.tasks(healthy.id):
-        Reader(client).annotate(task, {"diagnosis": ["common"]})
+        SimulatedReader(client).annotate(task, {"diagnosis": ["common"]})
     assert "queue" not in ailing(findings_of(healthy))
 
 
 def test_a_queue_that_is_used_up(make_healthy, findings_of, client):
     healthy = make_healthy()
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     for _ in range(3):
         reader.annotate(reader.next(healthy.id), {"diagnosis": ["common"]})
     assert only(findings_of(healthy), "queue", Status.WARNING, "All tasks")
@@ -302,7 +304,7 @@ def test_a_queue_that_is_used_up(make_healthy, findings_of, client):
 def test_a_project_without_tasks(client, make_project, backend):
     project = make_project(0)
     connect(client, project.id, backend_url=backend.url)
-    assert ailing(diagnose(client, project.id, backend_url=backend.url))["images"][0] is Status.WARNING
+    assert ailing(diagnose(client, project.id, Wanted(backend.url)))["images"][0] is Status.WARNING
 
 
 def test_an_image_that_cannot_be_read(healthy, findings_of):
@@ -317,7 +319,7 @@ def test_a_task_without_image(client, make_project, backend):
     project = make_project(0)
     client.import_tasks(project.id, [{"data": {"image": ""}}])
     connect(client, project.id, backend_url=backend.url)
-    findings = diagnose(client, project.id, backend_url=backend.url, read_image=lambda uri, task: None)
+    findings = diagnose(client, project.id, Wanted(backend.url), read_image=lambda uri, task: None)
     assert "no address" in ailing(findings)["images"][1]
 
 
@@ -326,5 +328,5 @@ def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_one_without_a
     client = SimpleNamespace(first_tasks=lambda *_: tasks)
     project = SimpleNamespace(id=1, label_config=label_config())
     read = []
-    (found,) = doctor._images(client, project, "exemplar", None, lambda *image: read.append(image))
+    (found,) = doctor._images(client, project, Labeling(), lambda *image: read.append(image))
     assert (found.status, read) == (Status.OK, [("/2.png", 2)])

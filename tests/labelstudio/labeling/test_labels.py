@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
 from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.labelstudio.records import AnnotatedTask
+from clinical_backend.labelstudio.resources import AnnotatedTask
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -369,7 +369,7 @@ def test_captured_tasks_are_read():
 def test_two_real_readers_come_to_one_label_set(client, second_client, make_project):
     project = make_project(6)
     client.update_project(project.id, maximum_annotations=2)
-    first, second = Reader(client), Reader(second_client)
+    first, second = SimulatedReader(client), SimulatedReader(second_client)
     ids = [task.id for task in client.tasks(project.id)]
     first.annotate(ids[0], {"diagnosis": ["rare"], "exemplar": [MORE]})
     second.annotate(ids[0], {"diagnosis": ["rare"]})
@@ -398,7 +398,7 @@ def test_what_a_reader_skipped_is_unanswered_only_where_label_studio_serves_it_t
 ):
     project = make_project(3)
     client.update_project(project.id, skip_queue=treatment)
-    first, second = Reader(client), Reader(second_client)
+    first, second = SimulatedReader(client), SimulatedReader(second_client)
     skipped = first.next(project.id)
     first.skip(skipped)
     labels = fetch_labels(client, client.project(project.id), read_scheme(project.label_config))
@@ -458,7 +458,7 @@ def test_labels_that_a_real_import_brings_and_predictions_that_are_accepted_are_
         params={"project": project.id, "id": "predictions_to_annotations"},
         json={"selectedItems": {"all": False, "included": [made[0]]}},
     )
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     reader.annotate(made[1], {"diagnosis": ["common"]})
     reader.annotate(with_id, {"diagnosis": ["common"]})
     labels = fetch_labels(client, client.project(project.id), read_scheme(project.label_config), stars=True)

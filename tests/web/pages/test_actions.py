@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from clinical_backend.labelstudio.connection.drift import Place
+from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.rounds.drift import Drift, change_drift
 from tests.web.pages.test_routes import configuration, filled, stores, wakes, web
 

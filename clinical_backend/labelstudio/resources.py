@@ -12,7 +12,6 @@ __all__ = [
     "Annotation",
     "Backend",
     "Mapping",
-    "NextTask",
     "Prediction",
     "Project",
     "Regions",
@@ -125,13 +124,6 @@ class Prediction(_Record):
     model_version: Text = ""
     score: float | None = None
     result: Regions = Field(default_factory=list)
-
-
-class NextTask(Task):
-    """What a reader is served. ``queue`` is Label Studio's own word for how it was chosen."""
-
-    predictions: list[Prediction] = Field(default_factory=list)
-    queue: Text = ""
 
 
 class Backend(_Record):

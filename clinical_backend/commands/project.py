@@ -15,10 +15,8 @@ from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ClinicalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from clinical_backend.labelstudio.client import LabelStudioClient
-    from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.workspace.workspace import Workspace
 
@@ -95,47 +93,25 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
-    from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
-    from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
-    from clinical_backend.service.exposure import examine_exposure
+    from clinical_backend.labelstudio.connection.checks import Status
+    from clinical_backend.service.connection import examine
 
     settings = read_settings()
     if project is not None:
         settings.api_key  # noqa: B018 - refuses to look at a project without one
-    findings = examine_exposure(settings)
     with ExitStack() as opened:
+        workspace: Workspace | ClinicalError
         try:
             workspace = opened.enter_context(open_workspace(settings))
         except ClinicalError as error:
-            findings += examine_condition(settings, error)
-        else:
-            findings += examine_condition(settings, workspace)
-        sound = not any(finding.check == "database" and finding.status is Status.ERROR for finding in findings)
-        try:
-            client = opened.enter_context(open_client(settings))
-            read = _image_reader(settings, client)
-            if project is not None and sound:
-                findings += examine_project(workspace, project, client, read)
-            else:
-                findings += diagnose(
-                    client,
-                    project,
-                    backend_url=settings.public_url,
-                    basic_auth=settings.basic_auth,
-                    exemplar_control=settings.exemplar_control,
-                    class_control=settings.class_control,
-                    stars=settings.stars,
-                    read_image=read,
-                )
-            findings += examine_clock(client)
-        except ClinicalError as error:
-            findings.append(Finding("settings", Status.ERROR, error.problem, error.cure))
-    for finding in findings:
-        text = f"{_MARKS[finding.status.value]} {finding.check}: {finding.message}"
-        say(text, leading=1, mood=finding.status.value)
-        if finding.cure:
-            say(f"    → {finding.cure}", leading=5)
-    if any(finding.status is Status.ERROR for finding in findings):
+            workspace = error
+        results = examine(settings, workspace, lambda: opened.enter_context(open_client(settings)), project)
+    for result in results:
+        text = f"{_MARKS[result.status.value]} {result.check}: {result.message}"
+        say(text, leading=1, mood=result.status.value)
+        if result.cure:
+            say(f"    → {result.cure}", leading=5)
+    if any(result.status is Status.ERROR for result in results):
         raise typer.Exit(1)
 
 
@@ -146,7 +122,7 @@ def status(
     """Show where a project stands, from the database of this machine."""
     import json
 
-    from clinical_backend.commands.summary import ATTENTION, summarise
+    from clinical_backend.commands.status_lines import ATTENTION, summarise
     from clinical_backend.jobs.local_runner import LocalRunner
     from clinical_backend.service.backend import Backend
 
@@ -224,20 +200,3 @@ def _looked_for(workspace: Workspace, project: int, rare: Sequence[str]) -> tupl
         choose_rare(stores, project, rare)
     row = stores.projects.get(project)
     return named_classes(workspace.settings, row) if row else workspace.settings.rare_classes
-
-
-def _image_reader(settings: Settings, client: LabelStudioClient) -> Callable[[str, int], object]:
-    from clinical_backend.images.decoders.decoding import decode
-    from clinical_backend.images.sources import ImageSource
-
-    source = ImageSource(
-        settings.label_studio_url,
-        client.http,
-        local_roots=settings.local_roots,
-        allowed_hosts=settings.image_hosts,
-    )
-
-    def read(uri: str, task_id: int) -> object:
-        return decode(source.fetch(uri, task_id))
-
-    return read

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from clinical_backend.jobs import trainings
-from clinical_backend.jobs.priority import lines_of
+from clinical_backend.jobs import training_jobs
+from clinical_backend.jobs.child_process import lines_of
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.workspace.workspace import Workspace
@@ -77,8 +77,8 @@ def test_a_training_that_was_killed_is_noted_with_what_killed_it(tmp_path, caplo
     database = Database.in_folder(tmp_path)
     workspace = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
     workspace.stores.projects.register(1)
-    for kind in trainings._KINDS:
-        trainings.TrainingJobs(workspace)._tell(kind, 1, status)
+    for kind in training_jobs._KINDS:
+        training_jobs.TrainingJobs(workspace)._tell(kind, 1, status)
         assert f"`{kind.command}`" in caplog.text
     noted = workspace.stores.projects.get(1).adaptation
     expected = {-9: "was killed (SIGKILL, as the system does where memory", -15: "was killed (SIGTERM)", 3: ""}[status]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from clinical_backend.errors import ModelError
-from clinical_backend.jobs import trainings
-from clinical_backend.jobs.trainings import TrainingJobs
+from clinical_backend.jobs import training_jobs
+from clinical_backend.jobs.training_jobs import TrainingJobs
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.workspace.workspace import Workspace
@@ -30,11 +30,11 @@ def jobs(tmp_path, monkeypatch, due):
     monkeypatch.setattr(sys, "executable", str(command))
     monkeypatch.setenv("STATUS", "0")
     kinds = [
-        trainings._Kind(name, lambda _, project_id, name=name: (name, project_id) in due, lambda *_: None)
+        training_jobs._Kind(name, lambda _, project_id, name=name: (name, project_id) in due, lambda *_: None)
         for name in ("adapt", "finetune")
     ]
-    monkeypatch.setattr(trainings, "_KINDS", kinds)
-    monkeypatch.setattr(trainings, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(training_jobs, "_KINDS", kinds)
+    monkeypatch.setattr(training_jobs, "_LOOK_SECONDS", 0.0)
     database = Database.in_folder(tmp_path)
     workspace = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
     workspace.stores.projects.register(1)
@@ -117,7 +117,7 @@ def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due
             raise ModelError("It is wrong.", "Correct it.")
         return True
 
-    monkeypatch.setattr(trainings, "_KINDS", [trainings._Kind("finetune", look, lambda *_: None)])
+    monkeypatch.setattr(training_jobs, "_KINDS", [training_jobs._Kind("finetune", look, lambda *_: None)])
     with caplog.at_level(logging.WARNING):
         jobs.attend()
     assert "Project 1: It is wrong." in caplog.text

@@ -35,7 +35,7 @@ def serve(
     from clinical_backend.system.network import trusted_authorities
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.hosts import known_hosts
-    from clinical_backend.web.protocol import TimelyProtocol
+    from clinical_backend.web.http_protocol import TimelyProtocol
 
     settings = read_settings()
     settings.api_key  # noqa: B018 - refuses to start without one
@@ -65,11 +65,11 @@ def worker(
     watched: Annotated[bool, typer.Option("--watched", hidden=True, help="For the command that starts it.")] = False,
 ) -> None:
     """Run rounds that servers queue in Redis (REDIS_URL): any number of workers, on any number of machines."""
-    from clinical_backend.jobs.signs import give_signs
+    from clinical_backend.jobs.child_process import give_signs
 
     settings = read_settings()
     if not (embedded or watched):
-        from clinical_backend.jobs.watch import watch_worker
+        from clinical_backend.jobs.supervisor import watch_worker
 
         raise typer.Exit(watch_worker(settings))
     give_signs(settings)  # before what takes long to import
@@ -78,7 +78,7 @@ def worker(
 
         run_worker(settings)
     else:
-        from clinical_backend.jobs.priority import end_with_input
+        from clinical_backend.jobs.child_process import end_with_input
         from clinical_backend.jobs.redis_worker import run_redis_worker
 
         end_with_input()

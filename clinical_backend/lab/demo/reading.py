@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.lab.servers.simulated_reader import Reader
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.scheme import MORE_LIKE_THIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from clinical_backend.lab.servers.backend_server import BackendServer
-    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 
 __all__ = ["Outcome", "read_project", "wait_for_round"]
 
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def read_project(
-    client: LabelStudioClient,
+    client: LabelStudioAdmin,
     backend: BackendServer,
     project_id: int,
     truth: Mapping[int, str],
@@ -72,7 +72,7 @@ def read_project(
     progress
         Called after each label with the outcome so far and the class that was met.
     """
-    reader = Reader(client)
+    reader = SimulatedReader(client)
     outcome = Outcome()
     wait_for_round(backend, project_id, 0)
     known = sorted(task for task, name in truth.items() if name == rare)[:exemplars]

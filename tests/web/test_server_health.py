@@ -4,9 +4,9 @@ from threading import Thread
 import pytest
 
 from clinical_backend.errors import NotWellError
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.settings import load_settings
-from clinical_backend.web.health import require_server
+from clinical_backend.web.server_health import require_server
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -9,9 +10,10 @@ import pytest
 
 from clinical_backend.errors import LabelStudioVersionError
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.connection.checks import Status, Wanted
 from clinical_backend.labelstudio.connection.connect import connect, repair
-from clinical_backend.labelstudio.connection.doctor import Status, diagnose
-from clinical_backend.labelstudio.versions import NEWEST_TESTED, OLDEST_TESTED, TESTED, require_supported
+from clinical_backend.labelstudio.connection.doctor import diagnose
+from clinical_backend.labelstudio.releases import NEWEST_TESTED, OLDEST_TESTED, TESTED, require_supported
 
 ROOT = Path(__file__).parent.parent.parent
 URL = "http://127.0.0.1:9090"
@@ -36,11 +38,11 @@ def client_of():
 @pytest.mark.parametrize("release", ["1.10.1", "1.12.0", "1.12.0.post0", "1.7.0", "0.9"])
 def test_one_that_is_too_old_is_refused_with_its_cure_before_anything_is_changed(client_of, release):
     client = client_of(release)
-    for act in (connect, repair):
+    for act in (partial(connect, backend_url=URL), partial(repair, wanted=Wanted(URL))):
         with pytest.raises(LabelStudioVersionError, match=f"{release} .* is too old") as refused:
-            act(client, 1, backend_url=URL)
+            act(client, 1)
         assert OLDEST_TESTED in refused.value.cure
-    (found,) = diagnose(client, backend_url=URL)
+    (found,) = diagnose(client, None, Wanted(URL))
     assert (found.check, found.status) == ("label studio", Status.ERROR)
     assert release in found.message
     assert OLDEST_TESTED in found.cure
@@ -48,15 +50,16 @@ def test_one_that_is_too_old_is_refused_with_its_cure_before_anything_is_changed
 
 @pytest.mark.parametrize("release", [*TESTED, "1.12.1.post0", "1.16", "v1.22.0", "unknown"])
 def test_tested_ones_those_between_and_unreadable_ones_pass(client_of, release):
-    assert require_supported(release, URL) == release
-    found, _ = diagnose(client_of(release), backend_url=URL)
+    client = client_of(release)
+    assert require_supported(client.version(), client.url) == release
+    found, _ = diagnose(client_of(release), None, Wanted(URL))
     assert found.status is Status.OK
     assert "newer" not in found.message
 
 
 @pytest.mark.parametrize("release", ["1.23.3", "1.24.0.dev0", "1.100.0", "2.0"])
 def test_newer_ones_pass_with_a_note(client_of, release):
-    found, _ = diagnose(client_of(release), backend_url=URL)
+    found, _ = diagnose(client_of(release), None, Wanted(URL))
     assert found.status is Status.OK
     assert f"newer than tested ({NEWEST_TESTED})" in found.message
 

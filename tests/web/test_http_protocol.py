@@ -7,7 +7,7 @@ import time
 import pytest
 from fastapi import FastAPI, Request
 
-from clinical_backend.web.protocol import TimelyProtocol
+from clinical_backend.web.http_protocol import TimelyProtocol
 from clinical_backend.web.security import BodyLimits
 from tests.web.test_security import ask, running
 

@@ -9,9 +9,9 @@ from rq.utils import utcformat
 from rq.worker import WorkerStatus
 
 from clinical_backend.errors import JobQueueError, NotWellError
-from clinical_backend.jobs.health import require_worker
 from clinical_backend.jobs.redis_connection import round_queue
-from clinical_backend.lab.servers.ports import free_port
+from clinical_backend.jobs.worker_health import require_worker
+from clinical_backend.lab.servers.server import free_port
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.schema import ProjectLease

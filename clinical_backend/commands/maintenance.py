@@ -36,10 +36,10 @@ def health(
     """Check that the server of this machine answers, or that its worker takes rounds; exit code 1 if not."""
     settings = read_settings()
     if part == "server":
-        from clinical_backend.web.health import require_server
+        from clinical_backend.web.server_health import require_server
 
         require_server(settings)
     else:
-        from clinical_backend.jobs.health import require_worker
+        from clinical_backend.jobs.worker_health import require_worker
 
         require_worker(settings)

@@ -15,11 +15,11 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.lab.servers.workers import Workers
-from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.settings import load_settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.schema import Round
 
-__all__ = ["Trial", "open_trial"]
+__all__ = ["Testbed", "open_testbed"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ _SETTINGS = {
 }
 
 
-class Trial:
+class Testbed:
     """What runs, and what is known of its one project.
 
     Attributes
@@ -64,7 +64,7 @@ class Trial:
 
     def __init__(
         self,
-        client: LabelStudioClient,
+        client: LabelStudioAdmin,
         backend: BackendServer,
         redis: RedisServer,
         postgresql: PostgreSQLServer | None,
@@ -117,7 +117,7 @@ class Trial:
 
 
 @contextmanager
-def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int) -> Iterator[Trial]:
+def open_testbed(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int) -> Iterator[Testbed]:
     """Start everything and connect a project of drawn cells; its first queue is published.
 
     Parameters
@@ -135,7 +135,7 @@ def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int)
         redis = stack.enter_context(RedisServer(folder / "redis"))
         postgresql = stack.enter_context(PostgreSQLServer()) if state == "postgresql" else None
         key = server.account.token
-        client = stack.enter_context(LabelStudioClient(server.url, key))
+        client = stack.enter_context(LabelStudioAdmin(server.url, key))
         settings = {**_SETTINGS, "REDIS_URL": redis.url, "LOCAL_FILES_DOCUMENT_ROOT": server.files}
         if postgresql is not None:
             settings["DATABASE_URL"] = postgresql.new_database()
@@ -144,9 +144,9 @@ def open_trial(state: Literal["sqlite", "postgresql"], *, tasks: int, rare: int)
         shutil.copytree(exported, folder / "backend" / "backbones")
         backend = stack.enter_context(BackendServer(folder / "backend", server.url, key, **settings))
         workers = stack.enter_context(Workers(folder / "workers", backend.environment))
-        demo = create_demo_project(client, server, drawn_cells(tasks, rare, seed=0), "trial")
-        trial = Trial(client, backend, redis, postgresql, workers, demo)
-        stack.callback(trial.stores.database.close)
+        demo = create_demo_project(client, server, drawn_cells(tasks, rare, seed=0), "testbed")
+        testbed = Testbed(client, backend, redis, postgresql, workers, demo)
+        stack.callback(testbed.stores.database.close)
         connect(client, demo.project.id, backend_url=backend.url)
-        trial.settle()
-        yield trial
+        testbed.settle()
+        yield testbed

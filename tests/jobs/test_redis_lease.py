@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from clinical_backend.jobs.lease import lease
+from clinical_backend.jobs.redis_lease import lease
 from tests.jobs.test_local_runner import wait_for
 
 NAME = "clinical:project:1"

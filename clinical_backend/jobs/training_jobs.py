@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.jobs.signs import Listener
-from clinical_backend.jobs.supervisor import end
+from clinical_backend.jobs.supervisor import Listener, end_child, start_child
 from clinical_backend.training.adaptation import adaptation_is_due, note_adaptation
 from clinical_backend.training.finetuning import finetuning_is_due, note_finetuning
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from clinical_backend.workspace.workspace import Workspace
@@ -28,7 +26,9 @@ __all__ = ["TrainingJobs"]
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
+"""A training takes minutes: nobody notices when it begins seconds later."""
 _RETRY_SECONDS = 3600.0
+"""What failed for want of memory may fail again: not more than an hour's share of a machine is lost to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class TrainingJobs:
     def stop(self) -> None:
         """End what is running; the next start sees that it is due."""
         if self._running is not None:
-            end(self._running.process)
+            end_child(self._running.process)
         self._close()
 
     def _close(self) -> None:
@@ -143,12 +143,8 @@ class TrainingJobs:
 
     def _train(self, kind: _Kind, project_id: int) -> _Running:
         settings = self._workspace.settings
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "clinical_backend", kind.command, "--project", str(project_id), "--background"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=settings.environment(os.environ),
-        )
+        command = [kind.command, "--project", str(project_id), "--background"]
+        process = start_child(command, settings.environment(os.environ))
         assert process.stdout is not None
         return _Running(kind, project_id, process, Listener(process.stdout, settings.worker_timeout_seconds))
 

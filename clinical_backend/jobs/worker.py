@@ -1,0 +1,79 @@
+"""What every worker does, whoever tells it where: it prepares, and does what is due for a project."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from clinical_backend.acquisition import warm_up
+from clinical_backend.errors import ClinicalError, RoundTimeoutError
+from clinical_backend.learner.classifier.linear import fit
+from clinical_backend.logs import log_context
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.opening import open_database
+from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from clinical_backend.settings import Settings
+
+__all__ = ["attend_project", "deadline", "open_workspace"]
+
+logger = logging.getLogger(__name__)
+
+_NICENESS = 5
+"""A server on the same machine goes first."""
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Return what the rounds of a process work with, and load and compile it, so that no reader waits for it."""
+    os.nice(_NICENESS)
+    workspace = Workspace(settings, open_database(settings))
+    try:
+        workspace.backbone  # noqa: B018 - made when first asked for
+    except ClinicalError as error:
+        logger.warning("The backbone is not ready: %s", error)
+    note_progress()
+    warm_up()
+    note_progress()
+    fit(np.eye(4, dtype=np.float32), [0, 1, 0, 1], ("common", "rare"))
+    return workspace
+
+
+def attend_project(workspace: Workspace, project_id: int, *, look: bool) -> None:
+    """Do what is due for a project; ``look`` compares it with Label Studio first."""
+    try:
+        with log_context(project=project_id), deadline(workspace.settings.round_timeout_seconds):
+            reconcile(workspace, project_id, look=look)
+    except RoundTimeoutError as error:  # between rounds: one that is run is failed with it
+        logger.warning("Project %d: %s", project_id, error)
+    except Exception:
+        # A fault that one project meets must not keep the others waiting.
+        logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Interrupt the block after a time, in the main thread, with an error that fails its round for a reason."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+        raise RoundTimeoutError(
+            f"The round was stopped after {seconds:.0f} seconds.",
+            "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
+        )
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
