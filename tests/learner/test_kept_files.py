@@ -9,7 +9,7 @@ import torch
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import AdaptedNetwork, load_adapted, save_adapted
-from clinical_backend.learner.adaptation.state import TrainingState
+from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
 
 WEIGHTS, MODEL = bytes(range(200)), bytes(range(100, 250))

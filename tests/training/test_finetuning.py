@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import asdict
 from types import ModuleType
 
 import numpy as np
@@ -87,8 +88,9 @@ class Trainer:
         self.calls = []
         self.fault = None
 
-    def __call__(self, images, labels, classes, *, spec, held_out, progress, **options):
-        self.calls.append({"images": images, "labels": labels, "classes": classes, "held_out": held_out, **options})
+    def __call__(self, images, labels, classes, spec, options, *, held_out, progress, warm_start):
+        given = {"images": images, "labels": labels, "classes": classes, "held_out": held_out, "warm_start": warm_start}
+        self.calls.append(given | asdict(options))
         progress(0.4, "Fine-tuning.")
         if self.fault is not None:
             raise self.fault
