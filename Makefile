@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow test-versions test-lowest test-image check format bench lock clean
+.PHONY: setup demo test test-slow test-versions test-lowest test-image coverage check format bench lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -48,7 +48,7 @@ demo: setup
 	$(BIN)/clinical demo
 
 test: setup .venv-label-studio-ml/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations=10 -m 'not slow'
 
 # Workers that are killed or stopped, calls out of every process, two installations on one project: minutes each.
 test-slow: setup
@@ -94,6 +94,15 @@ test-lowest: .venv-lowest/installed
 	$(INSTALL) --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt $(TOOLS) --editable .
 	touch $@
 
+# What the tests reach, branches too and in child processes: the ten files least covered, and the total. TESTS=PATHS for
+# a part of them. It takes longer than `make test`, and a test that fails does not end it.
+TESTS ?= tests
+coverage: setup .venv-label-studio-ml/installed
+	$(BIN)/coverage erase
+	-$(BIN)/coverage run -m pytest --quiet --numprocesses 2 --dist loadfile -m 'not slow' $(TESTS)
+	$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --sort=cover | sed -n '1,12p;/^TOTAL/p'
+
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -116,4 +125,4 @@ lock: .venv/installed
 		pyproject.toml | grep -Ev '^(cuda|nvidia)-|^triton=' > requirements/constraints.txt
 
 clean:
-	rm -rf .venv .venv-* .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-* .coverage* .demo .mypy_cache .ruff_cache .pytest_cache

@@ -11,7 +11,7 @@ from PIL import Image
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.base import Backbone
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -21,13 +21,11 @@ from clinical_backend.workspace.workspace import Workspace
 class MeanColours(Backbone):
     """Stands in for a network, which would take a minute to export: four numbers of each image."""
 
+    engine = "none"
+
     def __init__(self, folder):
         super().__init__(parse_backbone("efficientnet_lite0", image_size=32, folder=folder), 4)
         self.embedded = 0
-
-    @property
-    def engine(self):
-        return "none"
 
     def _forward(self, batch):
         self.embedded += len(batch)

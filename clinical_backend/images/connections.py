@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardedTransport", "finished_by"]
 
-_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 

@@ -193,7 +193,7 @@ def _judged(
     assert published.held_out is not None
     rare = fitted.rare_classes
     tasks, first, second = np.intersect1d(inputs.labelled.tasks, earlier.labelled.tasks, return_indices=True)
-    fair = published.held_out.may_judge(tasks, groups)
+    fair = published.held_out.may_evaluate(tasks, groups)
     tasks, first, second = tasks[fair], first[fair], second[fair]
     truth = np.array([fitted.labels[task] in rare for task in tasks.tolist()], dtype=bool)
     now = candidate.held_out.rare_probability(tasks, inputs.labelled.features[first], rare)

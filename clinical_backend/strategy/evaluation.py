@@ -77,7 +77,7 @@ def evaluate_labels(
     """
     classes = held_out.reference.classes
     known = np.array([labels.get(task) in classes for task in labelled.tasks.tolist()], dtype=bool)
-    chosen = known & held_out.may_judge(labelled.tasks, groups)
+    chosen = known & held_out.may_evaluate(labelled.tasks, groups)
     tasks = labelled.tasks[chosen]
     probabilities = held_out.probabilities_of(tasks, labelled.features[chosen])
     codes = np.array([classes.index(labels[task]) for task in tasks.tolist()], dtype=np.intp)

@@ -141,7 +141,7 @@ def confidence(
     if held_out is None:
         return Confidence()
     classes = held_out.reference.classes
-    usable = held_out.may_judge(labelled.tasks, groups)
+    usable = held_out.may_evaluate(labelled.tasks, groups)
     seen: set[str] = set()
     for place, task in enumerate(labelled.tasks.tolist()):
         group = groups.get(task)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import Timeout
 
-from clinical_backend.errors import ClinicalError, ModelError
+from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import load_adapted
+from clinical_backend.training.notes import Notes, failure_noted
 from clinical_backend.workspace.embedding import THUMBNAIL, digests_of
 from clinical_backend.workspace.training_lock import training_lock
 
@@ -25,16 +26,15 @@ __all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "note_adaptatio
 logger = logging.getLogger(__name__)
 
 LEAST_IMAGES = 500
-"""From so many images on a project gets a network of its own."""
+"""From so many images on a project gets a network of its own: on fewer, of ultrasound, it found no more."""
 
-_MOST_IMAGES = 20_000
-_BUDGETED_IMAGES = 6000
-# However few the images are, a training has a least number of steps.
+_MOST_IMAGES = 20_000  # one core sees them about 20 times in the default time; more were not tried
+_BUDGETED_IMAGES = 6000  # one core sees 5,000 of them 80 times in 14 minutes, and ADAPTATION_SECONDS is 15 by default
+# However few the images are, a training has a least number of steps: 300, those of 80 passes over about as many images.
 _LEAST_BUDGETED_IMAGES = 1200
-_CUDA_EPOCHS = 640
-_CUDA_WIDTH = 64
-_GROWTH = 1.5
-_NOTE_SECONDS = 5.0
+_CUDA_EPOCHS = 640  # the most that was measured: up to here more made a better classifier (docs/finding-power.md)
+_CUDA_WIDTH = 64  # better than 32, and 128 was no better (in the same place)
+_GROWTH = 1.5  # a convention: so the work of all adaptations is at most three times that of the last
 
 
 def adaptation_is_due(workspace: Workspace, project_id: int) -> bool:
@@ -67,13 +67,13 @@ def adapt_project(workspace: Workspace, project_id: int) -> str:
         When there are too few images, or training fails. The project goes on with what it has.
     """
     try:
-        with training_lock(workspace.adaptation_folder(project_id)):
+        with (
+            failure_noted("adaptation", partial(note_adaptation, workspace, project_id)),
+            training_lock(workspace.adaptation_folder(project_id)),
+        ):
             return _adapt(workspace, project_id)
     except Timeout:
         return "Another process is adapting a network to this project."
-    except ClinicalError as error:
-        _note_failure(workspace, project_id, error)
-        raise
 
 
 def note_adaptation(workspace: Workspace, project_id: int, message: str) -> None:
@@ -125,7 +125,8 @@ def _adapt(workspace: Workspace, project_id: int) -> str:
     images = workspace.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
     settings = workspace.settings
     options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
-    network = adapt(images, workspace.adaptation_folder(project_id), options, progress=_Notes(workspace, project_id))
+    notes = Notes(partial(note_adaptation, workspace, project_id))
+    network = adapt(images, workspace.adaptation_folder(project_id), options, progress=notes)
     message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
     note_adaptation(workspace, project_id, message)
     workspace.stores.projects.request_round(project_id, "a network was adapted to the images")
@@ -138,28 +139,3 @@ def _digests(workspace: Workspace, project_id: int) -> list[str]:
     digests = sorted(set(digests_of(workspace.stores, project_id).values()))
     known = workspace.thumbnails.positions(digests)
     return [digest for digest in digests if digest in known]
-
-
-def _note_failure(workspace: Workspace, project_id: int, failure: ClinicalError) -> None:
-    try:
-        note_adaptation(workspace, project_id, f"The last adaptation failed. {failure}")
-    except ClinicalError as error:  # the failure itself is told all the same
-        logger.warning("Project %d: %s", project_id, error)
-
-
-class _Notes:
-    """Writes down now and then how far the training is."""
-
-    def __init__(self, workspace: Workspace, project_id: int) -> None:
-        self._workspace = workspace
-        self._project_id = project_id
-        self._next = 0.0
-
-    def __call__(self, share: float, message: str) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _NOTE_SECONDS
-        try:
-            note_adaptation(self._workspace, self._project_id, f"{share:.0%}. {message}")
-        except ClinicalError as error:
-            logger.warning("Project %d: %s", self._project_id, error)

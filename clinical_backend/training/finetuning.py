@@ -16,22 +16,24 @@ import hashlib
 import logging
 import math
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import Timeout
 
-from clinical_backend.errors import ClinicalError, ImageError, ModelError
+from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
+from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.origins import Origin
 from clinical_backend.strategy.groups import group_codes
+from clinical_backend.training.notes import Notes, failure_noted
 from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.finetuned import finetuned_probabilities
 from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
@@ -53,10 +55,9 @@ __all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_
 logger = logging.getLogger(__name__)
 
 LEAST_LABELS = 50
-"""From so many labelled images on a project's backbone is fine-tuned."""
+"""From so many labelled images on a project's backbone is fine-tuned: ten of each of five classes; not measured."""
 
-_GROWTH = 1.2
-_NOTE_SECONDS = 5.0
+_GROWTH = 1.2  # a convention: so the work of all fine-tunings is at most six times that of the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,10 @@ def finetune_project(workspace: Workspace, project_id: int) -> str:
         )
     folder = workspace.finetuning_folder(project_id)
     try:
-        with training_lock(folder):
+        with failure_noted("fine-tuning", partial(note_finetuning, workspace, project_id)), training_lock(folder):
             return _finetune(workspace, project_id, folder)
     except Timeout:
         return "Another process is fine-tuning this project's backbone."
-    except ClinicalError as error:
-        _note_failure(workspace, project_id, error)
-        raise
 
 
 def note_finetuning(workspace: Workspace, project_id: int, message: str) -> None:
@@ -186,23 +184,25 @@ def _finetune(workspace: Workspace, project_id: int, folder: Path) -> str:
         return _end(workspace, project_id, before, before.model_copy(update={"labels": len(every)}), wait + note)
 
     classes = sorted({image.label for image in labelled})
-    codes = np.asarray([classes.index(image.label) for image in labelled])
+    indices = np.asarray([classes.index(image.label) for image in labelled])
     groups = group_codes([image.task_id for image in labelled], workspace.stores.images.groups(project_id))
-    warm, held_out = _start(folder, before, labelled, codes, groups, settings.seed)
+    warm, held_out = _start(folder, before, labelled, indices, groups, settings.seed)
     network = finetune(
         pixels,
-        codes,
+        indices,
         classes,
-        spec=workspace.spec,
-        blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
-        seconds=settings.finetuning_seconds,
-        seed=settings.seed,
+        workspace.spec,
+        FinetuningOptions(
+            blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
+            seconds=settings.finetuning_seconds,
+            seed=settings.seed,
+            device=settings.device,
+        ),
         warm_start=warm,
         held_out=held_out,
-        device=settings.device,
-        progress=_Notes(folder, before),
+        progress=Notes(lambda message: write_record(folder, before.model_copy(update={"message": message}))),
     )
-    verdict = _verdict(workspace, project_id, network, labelled, codes, held_out)
+    verdict = _verdict(workspace, project_id, network, labelled, indices, held_out)
     figures = f"held-out labels: loss {-verdict.mean:+.2f} against the head, standard error {verdict.error:.2f}"
     message = f"Fine-tuned on {len(labelled)} labels in {network.report.seconds:.0f} s; "
     if not verdict.is_clear:
@@ -236,7 +236,7 @@ def _start(
     folder: Path,
     before: FinetuningRecord,
     labelled: Sequence[_Labelled],
-    codes: NDArray[np.intp],
+    indices: NDArray[np.intp],
     groups: NDArray[np.int64],
     seed: int,
 ) -> tuple[FinetunedNetwork | None, NDArray[np.bool_]]:
@@ -246,15 +246,15 @@ def _start(
     # A patient is on both sides only where none was named when the network learnt.
     split = np.isin(groups[held_out_before], groups[learnt]).any()
     if before.network is not None and not split:
-        held_out = hold_out(codes, seed, held_out=held_out_before, learnt=learnt, groups=groups)
+        held_out = hold_out(indices, seed, held_out=held_out_before, learnt=learnt, groups=groups)
         try:
             warm = load_finetuned(folder / before.network)
         except ModelError as error:
             logger.warning("The fine-tuning begins with the backbone: %s", error)
         else:
-            if np.bincount(codes[held_out], minlength=int(codes.max()) + 1).min() >= 2:
+            if np.bincount(indices[held_out], minlength=int(indices.max()) + 1).min() >= 2:
                 return warm, held_out
-    return None, hold_out(codes, seed, groups=groups)
+    return None, hold_out(indices, seed, groups=groups)
 
 
 def _verdict(
@@ -262,7 +262,7 @@ def _verdict(
     project_id: int,
     network: FinetunedNetwork,
     labelled: Sequence[_Labelled],
-    codes: NDArray[np.intp],
+    indices: NDArray[np.intp],
     held_out: NDArray[np.bool_],
 ) -> Gain:
     """Return by how much less the network loses than a linear classifier that learnt from the same labels."""
@@ -272,12 +272,12 @@ def _verdict(
     tasks = [image.task_id for image in labelled]
     found = (representation or Representation(workspace.backbone.key, None)).features_of(workspace, project_id, tasks)
     there = np.isin(tasks, found.tasks)
-    learnt = codes[there & ~held_out]
-    if network.held_out_logits is None or set(learnt) != set(codes):
+    learnt = indices[there & ~held_out]
+    if network.held_out_logits is None or set(learnt) != set(indices):
         raise ModelError("Too few labelled images have features to judge the fine-tuning by.", "Start a round first.")
-    judged, truth = held_out[there], codes[there & held_out]
-    head = linear.fit(found.features[~judged], learnt, network.head.classes)
-    reference = cross_fitted([head.logits(found.features[judged])], truth)
+    evaluated, truth = held_out[there], indices[there & held_out]
+    head = linear.fit(found.features[~evaluated], learnt, network.head.classes)
+    reference = cross_fitted([head.logits(found.features[evaluated])], truth)
     return gain(reference, network.held_out_logits[there[held_out]], truth)
 
 
@@ -305,28 +305,3 @@ def _answer_for_queue(workspace: Workspace, project_id: int) -> None:
     images = workspace.stores.images.all(project_id, tasks)
     requests = [ImageRequest(task, images[task].uri) for task in tasks if task in images]
     finetuned_probabilities(workspace, project_id, finetuned, requests, math.inf)
-
-
-def _note_failure(workspace: Workspace, project_id: int, failure: ClinicalError) -> None:
-    try:
-        note_finetuning(workspace, project_id, f"The last fine-tuning failed. {failure}")
-    except ClinicalError as error:  # the failure itself is told all the same
-        logger.warning("Project %d: %s", project_id, error)
-
-
-class _Notes:
-    """Writes down now and then how far the training is. What is in use stays."""
-
-    def __init__(self, folder: Path, record: FinetuningRecord) -> None:
-        self._folder = folder
-        self._record = record
-        self._next = 0.0
-
-    def __call__(self, share: float, message: str) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _NOTE_SECONDS
-        try:
-            write_record(self._folder, self._record.model_copy(update={"message": f"{share:.0%}. {message}"}))
-        except ClinicalError as error:
-            logger.warning("The progress of a fine-tuning is not noted: %s", error)

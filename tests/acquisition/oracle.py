@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clinical_backend.acquisition import Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONCAVE: dict[str, Callable[[Any], Any]] = {
+    "log": np.log1p,
+    "sqrt": np.sqrt,
+    "inverse": lambda x: 1 - 1 / (1 + x),
+}
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Case:
         return 2 * self.lambda_ * self.pool_query[picks].sum()
 
     def _com(self, picks):
-        psi = {"log": np.log1p, "sqrt": np.sqrt, "inverse": lambda x: 1 - 1 / (1 + x)}[self.concave]
+        psi = CONCAVE[self.concave]
         rows = np.maximum(self.pool_query[picks], 0)
         return self.eta * psi(rows.sum(1)).sum() + psi(rows.sum(0)).sum()
 
@@ -135,7 +145,7 @@ def embeddings(kind, sizes, dimension, seed, classes=0):
 def assert_greedy(case, name, selection, tolerance=1e-4):
     """Each pick has the largest gain up to rounding, and its gain is right."""
     scale = max(abs(case.gains(name, []).max()), 1e-3)
-    picks = []
+    picks: list[int] = []
     for pick, gain in zip(selection.indices.tolist(), selection.gains.tolist(), strict=True):
         gains = case.gains(name, picks)
         slack = tolerance * abs(gains.max()) + 2e-6 * scale

@@ -61,8 +61,8 @@ def azure_store(folder: Path, container: str, objects: Mapping[str, bytes]) -> I
         try:
             _wait_until_up(process, url, folder / "log")
             content = {name: base64.b64encode(body).decode() for name, body in objects.items()}
-            given = {"connection": f"AccountName={ACCOUNT};AccountKey={key}"}
-            given |= {"container": container, "objects": content}
+            account = f"AccountName={ACCOUNT};AccountKey={key}"
+            given = {"connection": account, "container": container, "objects": content}
             python = find_label_studio().with_name("python")
             subprocess.run([python, "-c", _UPLOAD], input=json.dumps(given).encode(), check=True, timeout=120)
             yield key

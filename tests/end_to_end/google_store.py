@@ -37,9 +37,8 @@ def google_store(port: int, bucket: str, objects: Mapping[str, bytes]) -> Iterat
     command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
     command += [f"--default-bucket={bucket}", "--in-memory", "--quiet"]
     token = json.dumps({"access_token": "a-token", "expires_in": 3600, "token_type": "Bearer"}).encode()
-    headers = {"Content-Type": "application/json"}
     with (
-        serving(lambda request: reply(request, token, **headers)) as tokens,
+        serving(lambda request: reply(request, token, 200, **{"Content-Type": "application/json"})) as tokens,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
     ):
         try:

@@ -217,7 +217,7 @@ def test_a_release_without_personal_access_tokens_asks_for_a_legacy_one(client, 
         pytest.skip(f"Label Studio {client.version()} has personal access tokens")
     personal = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
     with (
-        LabelStudioClient(label_studio.url, personal) as modern,
+        LabelStudioAdmin(label_studio.url, personal) as modern,
         pytest.raises(LabelStudioRefusedError, match="404") as refusal,
     ):
         modern.whoami()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner import checkpoint
+from clinical_backend.learner import artifact
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.evaluation.held_out import HeldOut
@@ -67,14 +67,14 @@ def test_a_later_one_takes_its_place(folder):
 
 @pytest.mark.parametrize("file", ["*.safetensors", "checkpoint.json"])
 def test_a_crash_before_the_last_rename_leaves_the_old_one(folder, monkeypatch, file):
-    write = checkpoint.write_aside
+    write = artifact.write_aside
 
     def die(path, content):
         if path.match(file):
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "write_aside", die)
+    monkeypatch.setattr(artifact, "write_aside", die)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(folder, classifier(1), METADATA)
     assert same(load_checkpoint(folder)[0], classifier())

@@ -106,4 +106,4 @@ def test_a_patient_is_judged_by_none_who_saw_it():
     alone = fit(inputs.labelled, named, CLASSES, find_target(named, (), (), ("rare",), CLASSES), seed=0)
     assert not np.allclose(grouped.held_out.probabilities, alone.held_out.probabilities)
     unseen = dict(groups) | {999: groups[1]}
-    assert grouped.held_out.may_judge(np.array([999]), unseen).tolist() == [False]
+    assert grouped.held_out.may_evaluate(np.array([999]), unseen).tolist() == [False]

@@ -51,7 +51,7 @@ def test_a_group_that_holds_most_of_a_class_is_learnt_from():
 def test_nothing_judges_a_patient_whose_other_images_it_learnt_from():
     held_out = HeldOut(np.array([1, 2]), np.ones((2, 1), dtype=np.float32), None)
     groups = {1: "a", 3: "a", 4: "b"}
-    assert held_out.may_judge(np.array([1, 2, 3, 4, 5]), groups).tolist() == [True, True, False, True, True]
+    assert held_out.may_evaluate(np.array([1, 2, 3, 4, 5]), groups).tolist() == [True, True, False, True, True]
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 3), st.data())

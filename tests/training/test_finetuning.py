@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import asdict
 from types import ModuleType
 
 import numpy as np
@@ -87,8 +88,9 @@ class Trainer:
         self.calls = []
         self.fault = None
 
-    def __call__(self, images, labels, classes, *, spec, held_out, progress, **options):
-        self.calls.append({"images": images, "labels": labels, "classes": classes, "held_out": held_out, **options})
+    def __call__(self, images, labels, classes, spec, options, *, held_out, progress, warm_start):
+        given = {"images": images, "labels": labels, "classes": classes, "held_out": held_out, "warm_start": warm_start}
+        self.calls.append(given | asdict(options))
         progress(0.4, "Fine-tuning.")
         if self.fault is not None:
             raise self.fault
@@ -321,7 +323,7 @@ def test_a_record_that_cannot_be_read_leaves_the_head(workspace, studio, trainer
     assert finetuning_is_due(workspace, 1)
 
 
-def test_a_class_that_it_never_learned_leaves_the_head(workspace, studio, trainer):
+def test_a_class_that_it_never_learnt_leaves_the_head(workspace, studio, trainer):
     studio.config = studio.config.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="new"/>')
     finetune_project(workspace, 1)
     assert answers(workspace, RED) == ["dark"]

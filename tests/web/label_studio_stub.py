@@ -28,7 +28,7 @@ class LabelStudioStub:
         self.projects = {}
         self.broken = False
         self.looked_at = lambda: None
-        self.calls = []
+        self.calls: list[str] = []
         stub = self
 
         class Handler(BaseHTTPRequestHandler):

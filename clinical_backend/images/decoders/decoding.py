@@ -15,7 +15,7 @@ from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 
 __all__ = ["PIXEL_LIMIT", "decode"]
 
-PIXEL_LIMIT = 64 * 2**20
+PIXEL_LIMIT = 64 * 2**20  # four times a mammogram's 4,096 × 3,328; 192 MiB as RGB
 
 # Named, so that no other of Pillow's readers (some start programs) is ever tried.
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "DIB", "GIF")

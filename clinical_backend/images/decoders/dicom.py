@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FRAME_LIMIT", "decode_dicom"]
 
 FRAME_LIMIT = 4096
-"""Most frames that a file may have."""
+"""Most frames that a file may have; a cine loop has hundreds."""
 
 # What pydicom complains of quotes values, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)

@@ -79,7 +79,7 @@ _MARKS = (
     (12, b"CgBI", "a PNG in the form of Apple's Xcode"),
     (257, b"ustar", "a tar archive"),
 )
-_SEEN = 1024
+_SEEN = 1024  # the marks above end by 262; text may begin with a comment
 
 
 def kind_of(data: bytes) -> str | None:

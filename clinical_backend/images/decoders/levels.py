@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["laid_on_black", "levels_between", "levels_by_percentiles", "levels_by_range"]
 
-_PERCENTILES = (0.1, 99.9)
+_PERCENTILES = (0.1, 99.9)  # a convention: dead pixels and burnt-in letters must not set the scale
 
 
 def levels_by_range(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:

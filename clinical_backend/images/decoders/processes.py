@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DecoderProcesses"]
 
-_LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024
-_START_SECONDS = 300.0
+_LONGEST_REPLY = 3 * PIXEL_LIMIT + 1024  # the largest image as RGB, and what is said of it
+_START_SECONDS = 300.0  # seconds, but minutes where the machine swaps; a convention
 
 
 class DecoderProcesses:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.learner.classifier.linear import LinearClassifier, checked_features
+from clinical_backend.learner.classifier.arguments import checked_features
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.devices import threads, torch_device
 
 if TYPE_CHECKING:

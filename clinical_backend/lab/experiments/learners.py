@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, save_finetuned
+from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.strategy.representation import adapted_is_better
 
 if TYPE_CHECKING:
@@ -163,10 +164,8 @@ class FinetunedLearner:
             self._images[tasks],
             codes,
             classes,
-            spec=self._spec,
-            seconds=3600.0,
-            seed=seed,
-            cpu_threads=1,
+            self._spec,
+            FinetuningOptions(seconds=3600.0, seed=seed, threads=1),
             progress=lambda *_: None,
         )
         features = np.zeros((len(self._images), network.dimension), dtype=np.float32)

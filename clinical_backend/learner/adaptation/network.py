@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.artifact import ArtifactKind
 from clinical_backend.learner.backbones.base import BackboneSpec, available_cpus
 from clinical_backend.learner.backbones.exported import ExportedBackbone
-from clinical_backend.system.files import description_digest, write_aside
-from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AdaptedBackbone", "AdaptedNetwork", "join_features", "load_adapted", "save_adapted"]
 
-_FORMAT = 1
-_DESCRIPTION = "adapted.json"
-_CURE = "Start the adaptation again: it makes the network anew from the project's images."
+_KIND = ArtifactKind(
+    "adapted", "adapted network", "Start the adaptation again: it makes the network anew from the project's images."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,12 @@ class AdaptedNetwork:
     @property
     def weights_name(self) -> str:
         """Name of the file that holds the weights."""
-        return f"adapted-{self.weights_sha256[:16]}.safetensors"
+        return _KIND.file_name("weights", self.weights_sha256)
 
     @property
     def model_name(self) -> str:
         """Name of the file that holds the export."""
-        return f"adapted-{self.model_sha256[:16]}.onnx"
+        return _KIND.file_name("model", self.model_sha256)
 
 
 class AdaptedBackbone(ExportedBackbone):
@@ -108,24 +105,14 @@ class AdaptedBackbone(ExportedBackbone):
 def save_adapted(folder: Path, network: AdaptedNetwork, weights: bytes, model: bytes) -> None:
     """Write an adapted network; one that is there already is replaced in one step.
 
-    Weights and export have names of their own; the JSON that names them is renamed into place last.
-
     Raises
     ------
-    OSError
+    ModelError
         When the folder cannot be written.
     """
-    make_folder(folder)
-    write_aside(folder / network.weights_name, weights)
-    write_aside(folder / network.model_name, model)
-    description: dict[str, Any] = {"format": _FORMAT, **asdict(network)}
-    description["sha256"] = description_digest(description)
-    write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())
-    kept = {network.weights_name, network.model_name}
-    for pattern in ("adapted-*.safetensors", "adapted-*.onnx"):
-        for old in folder.glob(pattern):
-            if old.name not in kept:
-                old.unlink(missing_ok=True)
+    description = asdict(network)
+    del description["weights_sha256"], description["model_sha256"]
+    _KIND.save(folder, description, {"weights": weights, "model": model})
 
 
 def load_adapted(folder: Path) -> AdaptedNetwork:
@@ -136,27 +123,12 @@ def load_adapted(folder: Path) -> AdaptedNetwork:
     ModelError
         When there is none, or its files are missing, cut off or changed since they were written.
     """
-    try:
-        description = json.loads((folder / _DESCRIPTION).read_bytes())
-    except FileNotFoundError:
-        raise ModelError("There is no adapted network in its folder.", _CURE) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"The adapted network cannot be read ({type(error).__name__}).", _CURE) from None
-    try:
-        # That of an earlier version does not vouch for itself; its files are checked all the same.
-        if description.get("sha256") not in {None, description_digest(description)}:
-            raise ModelError("The description of the adapted network was changed.", _CURE)
-        description.pop("sha256", None)
-        if description.pop("format") != _FORMAT:
-            raise ModelError("The adapted network was written by another version of the backend.", _CURE)
-        network = AdaptedNetwork(**description)
-        files = ((network.weights_name, network.weights_sha256), (network.model_name, network.model_sha256))
-        for name, expected in files:
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-                raise ModelError("The adapted network was changed or cut off.", _CURE)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"The adapted network is not whole ({type(error).__name__}).", _CURE) from None
-    return network
+    with _KIND.opened(folder) as artifact:
+        for part in ("weights", "model"):
+            artifact.path(part)
+        return AdaptedNetwork(
+            weights_sha256=artifact.digest("weights"), model_sha256=artifact.digest("model"), **artifact.description
+        )
 
 
 def join_features(blocks: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None) -> NDArray[np.float32]:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -24,15 +22,16 @@ import safetensors.torch
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.adaptation.contrastive import contrastive_loss
-from clinical_backend.learner.adaptation.encoder import Encoder
+from clinical_backend.learner.adaptation.encoder import Encoder, contrastive_loss
 from clinical_backend.learner.adaptation.network import AdaptedNetwork, load_adapted, save_adapted
-from clinical_backend.learner.adaptation.state import TrainingState
+from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.augmentation import VIEWS, are_grey, draw_views
 from clinical_backend.learner.backbones.onnx_export import export_network
 from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
+from clinical_backend.learner.schedule import Schedule
+from clinical_backend.learner.training_loop import Recipe, TrainingLoop
+from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.system.permissions import make_folder
-from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,18 +43,27 @@ if TYPE_CHECKING:
 
 __all__ = ["MINIMUM_IMAGES", "AdaptationOptions", "adapt"]
 
+# Not measured: a convention, below the 500 images from which projects are adapted to. A batch of 200 still contrasts.
 MINIMUM_IMAGES = 200
 
-# A small pool is seen more often than ``epochs`` times: below this many steps nothing much is learnt.
+# A small pool is seen more often than ``epochs`` times: below this many steps nothing much is learnt. (What
+# about 1,000 images take in 80 passes; others were not tried.)
 _MINIMUM_STEPS = 300
-_WARM_UP = 0.05
-_LEARNING_RATE = 2e-3
-_WEIGHT_DECAY = 1e-4
-_REPORT_SECONDS = 1.0
-# A step that seems to take longer, in seconds, is one in which the process or the machine was stopped.
+_LEARNING_RATE = 2e-3  # a convention for AdamW on a small network from noise; it was not searched for
+# A step that seems to take longer, in seconds, is one in which the process or the machine was stopped: one of 256
+# images takes about half a second on one core.
 _LONGEST_STEP = 20.0
 _STATE_NAME = "adapting.safetensors"
-_log = logging.getLogger(__name__)
+# Warm-up, decay and no bound on the gradient are conventions of training from noise. Fine-tuning warms up for longer,
+# as its optimiser must know the gradients before it moves weights that are worth something; they were not compared.
+_RECIPE = Recipe(
+    schedule=Schedule(warm_up=0.05, start=0.02),
+    weight_decay=1e-4,
+    largest_gradient=None,
+    doing="Learning",
+    noun="adaptation",
+    cure="Start it again with another seed or a higher temperature; the present features stay in use.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class AdaptationOptions:
     batch_size
         Images a step, each in two views.
     views
-        ``general`` or ``radiograph`` (see the module ``views``); ``auto`` takes the latter for grey images.
+        ``general`` or ``radiograph`` (see ``augmentation``); ``auto`` takes the latter for grey images.
     device
         ``auto`` takes CUDA where it is present.
     seed
@@ -188,72 +196,52 @@ class _Training:
         self.views = ("radiograph" if are_grey(images) else "general") if options.views == "auto" else options.views
         self._device = torch_device(options.device)
         self._path = path
-        self._batch_size = min(options.batch_size, len(images))
-        self._steps_per_epoch = len(images) // self._batch_size
-        self._most_steps = max(options.epochs * self._steps_per_epoch, _MINIMUM_STEPS)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(options.seed)
             self.encoder = Encoder(options.image_size, options.width, *_statistics(images))
         self.encoder.to(self._device).to(memory_format=torch.channels_last)
-        self._optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True
+        batch_size = min(options.batch_size, len(images))
+        steps_per_epoch = len(images) // batch_size
+        self._loop = TrainingLoop(
+            _RECIPE,
+            images,
+            np.arange(len(images)),
+            [(self.encoder.parameters(), _LEARNING_RATE)],
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            most_steps=max(options.epochs * steps_per_epoch, _MINIMUM_STEPS),
+            device=self._device,
+            seed=options.seed,
         )
-        self.state = TrainingState.restore(path, run, self.encoder, self._optimizer) or TrainingState(run)
+        restored = TrainingState.restore(path, run, self.encoder, self._loop.optimizer)
+        self.state = self._loop.state = restored or TrainingState(run)
 
     @property
     def share(self) -> float:
         """How much of the training is done, by time or by steps, whichever is more."""
-        return min(1.0, max(self.state.seconds / self.options.seconds, self.state.step / self._most_steps))
+        return min(1.0, max(self.state.seconds / self.options.seconds, self.state.step / self._loop.most_steps))
 
     def complete(self, progress: Callable[[float, str], None]) -> None:
         """Train to the end of the time or of the epochs."""
         self.encoder.train()
-        reported, saved = -math.inf, time.monotonic()
-        now = saved
+        now = saved = time.monotonic()
         while self.share < 1.0:
             self._step()
-            note_progress()
             before, now = now, time.monotonic()
             self.state.seconds += min(now - before, _LONGEST_STEP)
             if now - saved >= self.options.checkpoint_seconds:
-                self.state.save(self._path, self.encoder, self._optimizer)
+                self.state.save(self._path, self.encoder, self._loop.optimizer)
                 saved = now
-            if now - reported >= _REPORT_SECONDS:
-                progress(self.share, self._message())
-                reported = now
+            self._loop.report(progress, self.share, now)
         self.encoder.eval()
 
     def _step(self) -> None:
-        state, options = self.state, self.options
-        epoch, place = divmod(state.step, self._steps_per_epoch)
-        # Draws depend on the step alone, so a resumed run makes the same ones.
-        order = np.random.default_rng([options.seed, 0, epoch]).permutation(len(self.images))
-        chosen = np.sort(order[place * self._batch_size : (place + 1) * self._batch_size])
-        seed = int(np.random.default_rng([options.seed, 1, state.step]).integers(2**62))
-        generator = torch.Generator().manual_seed(seed)
-        pixels = torch.from_numpy(self.images[chosen]).to(self._device)
-        batch = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        _, batch, generator = self._loop.draw()
         views = draw_views(torch.cat([batch, batch]), VIEWS[self.views], generator)
-        for group in self._optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * _schedule(self.share)
         with mixed_precision(self._device):
             projections = self.encoder.project(views.contiguous(memory_format=torch.channels_last))
         first, second = projections.chunk(2)
-        loss = contrastive_loss(first, second, temperature=options.temperature)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        state.count(loss.item(), 1.0 / self._steps_per_epoch)
-        if not math.isfinite(state.loss):
-            raise ModelError(
-                "The adaptation's loss is no longer a finite number.",
-                "Start it again with another seed or a higher temperature; the present features stay in use.",
-            )
-
-    def _message(self) -> str:
-        epochs = -(-self._most_steps // self._steps_per_epoch)
-        epoch = min(epochs, self.state.step // self._steps_per_epoch + 1)
-        return f"Learning {len(self.images)} images: pass {epoch} of at most {epochs}, loss {self.state.loss:.2f}."
+        self._loop.learn(contrastive_loss(first, second, temperature=self.options.temperature), self.share)
 
 
 def _write(training: _Training, folder: Path) -> AdaptedNetwork:
@@ -262,8 +250,8 @@ def _write(training: _Training, folder: Path) -> AdaptedNetwork:
     export = export_network(encoder, encoder.dimension, training.options.image_size, name="adapted")
     network = AdaptedNetwork(
         run=state.run,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        model_sha256=hashlib.sha256(export.model).hexdigest(),
+        weights_sha256=sha256(weights),
+        model_sha256=sha256(export.model),
         image_size=training.options.image_size,
         dimension=encoder.dimension,
         views=training.views,
@@ -276,13 +264,6 @@ def _write(training: _Training, folder: Path) -> AdaptedNetwork:
     )
     save_adapted(folder, network, weights, export.model)
     return network
-
-
-def _schedule(share: float) -> float:
-    """Return the learning rate at a share of the training, as a share of the highest."""
-    if share < _WARM_UP:
-        return 0.02 + 0.98 * share / _WARM_UP
-    return 0.5 * (1.0 + math.cos(math.pi * (share - _WARM_UP) / (1.0 - _WARM_UP)))
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[torch.Tensor, torch.Tensor]:

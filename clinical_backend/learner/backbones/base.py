@@ -15,7 +15,6 @@ a CPU needs ONNX Runtime alone.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, power_normalised
 
 if TYPE_CHECKING:
@@ -154,12 +154,6 @@ def lite0_weights_path() -> Path:
     if not path.is_file() or file_sha256(path) != _LITE0_SHA256:
         raise ModelError("The weights of the default backbone are not the expected file.", cure)
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's content as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def available_cpus() -> int:

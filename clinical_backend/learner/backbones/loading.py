@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from clinical_backend.errors import ModelError
+from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.learner.backbones.base import (
     _LITE0_SHA256,
     DEFAULT_BACKBONE,
@@ -14,7 +15,6 @@ from clinical_backend.learner.backbones.base import (
     BackboneSpec,
     Device,
     available_cpus,
-    file_sha256,
     logger,
 )
 from clinical_backend.system.files import write_aside

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.classifier.arguments import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
 
 if TYPE_CHECKING:
@@ -28,20 +29,17 @@ if TYPE_CHECKING:
 __all__ = [
     "LOGIT_VARIANCE",
     "LinearClassifier",
-    "checked_features",
-    "checked_labels",
     "fit",
-    "fit_weighted",
     "out_of_fold_logits",
     "out_of_fold_probabilities",
 ]
 
-LOGIT_VARIANCE = 3.0
+LOGIT_VARIANCE = 3.0  # the middle of where nothing changes (above), on a logarithmic scale
 
 # Of the mean loss's gradient. The rough one halves the time and moved no average precision by .001.
 _TOLERANCE = 3e-4
 _ROUGH_TOLERANCE = 3e-3
-_MAX_ITERATIONS = 1000
+_MAX_ITERATIONS = 1000  # only a bound: it warns where it is met
 _log = logging.getLogger(__name__)
 
 
@@ -179,11 +177,12 @@ def fit(
     features: ArrayLike,
     labels: ArrayLike,
     classes: Sequence[str],
+    weights: NDArray[np.float64] | None = None,
     *,
     seed: int = 0,
     logit_variance: float = LOGIT_VARIANCE,
 ) -> LinearClassifier:
-    """Learn a classifier in which every class weighs the same, however many examples it has.
+    """Learn a classifier.
 
     Parameters
     ----------
@@ -193,6 +192,8 @@ def fit(
         Class indices, shape (n,).
     classes
         Names of all C classes; not all need examples.
+    weights
+        Of the examples, shape (n,). By default every class weighs the same, however many examples it has.
     seed
         Of the solver. The present one draws nothing: the same input gives the same classifier.
     logit_variance
@@ -205,28 +206,7 @@ def fit(
     ModelError
         When fewer than two classes have examples.
     """
-    rows, indices = _checked_examples(features, labels, classes)
-    with _one_thread():
-        coordinates = _Coordinates.of(rows)
-        penalty = rows.shape[1] / logit_variance
-        weights, bias = coordinates.unfold(
-            *_solve(coordinates.rows, indices, len(classes), penalty=penalty, tolerance=_TOLERANCE, seed=seed)
-        )
-    counts = np.bincount(indices, minlength=len(classes)).astype(np.int64)
-    return LinearClassifier(tuple(classes), weights, bias, counts)
-
-
-def fit_weighted(
-    features: ArrayLike,
-    labels: ArrayLike,
-    classes: Sequence[str],
-    weights: NDArray[np.float64],
-    *,
-    logit_variance: float = LOGIT_VARIANCE,
-    seed: int = 0,
-) -> LinearClassifier:
-    """Learn a classifier from examples of given weights, shape (n,); the rest is as in ``fit``."""
-    rows, indices = _checked_examples(features, labels, classes)
+    rows, indices = checked_examples(features, labels, classes)
     with _one_thread():
         coordinates = _Coordinates.of(rows)
         solution = _solve(
@@ -234,7 +214,7 @@ def fit_weighted(
             indices,
             len(classes),
             penalty=rows.shape[1] / logit_variance,
-            tolerance=_ROUGH_TOLERANCE,
+            tolerance=_TOLERANCE if weights is None else _ROUGH_TOLERANCE,
             seed=seed,
             weights=weights,
         )
@@ -273,7 +253,7 @@ def out_of_fold_logits(
 ) -> NDArray[np.float32]:
     """Return logits for each example from a classifier that did not learn from it.
 
-    Folds hold about the same share of every class. A class's only example is judged by a classifier that
+    Folds hold about the same share of every class. A class's only example is evaluated by a classifier that
     has not seen the class: its logit there is −∞, as it would be for a new case.
 
     Parameters
@@ -285,7 +265,7 @@ def out_of_fold_logits(
     seed
         Of the draw of the folds.
     groups
-        As for ``deal_folds``: the classifier that judges an example learnt from none of its group.
+        As for ``deal_folds``: the classifier that evaluates an example learnt from none of its group.
 
     Returns
     -------
@@ -299,7 +279,7 @@ def out_of_fold_logits(
     ModelError
         When fewer than two classes have examples.
     """
-    rows, indices = _checked_examples(features, labels, classes)
+    rows, indices = checked_examples(features, labels, classes)
     fold_of = deal_folds(indices, min(folds, len(rows)), seed, groups)
     logits = np.full((len(rows), len(classes)), -np.inf, dtype=np.float32)
     with _one_thread():
@@ -379,57 +359,3 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _checked_examples(
-    features: ArrayLike, labels: ArrayLike, classes: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    rows = checked_features(features, None)
-    indices = checked_labels(labels, len(rows), len(classes))
-    if len(np.unique(indices)) < 2:
-        raise ModelError(
-            "A classifier needs labels of at least two classes.",
-            "Annotate tasks until a second class has an example.",
-        )
-    return rows, indices
-
-
-def checked_features(features: ArrayLike, dimension: int | None) -> NDArray[np.float32]:
-    """Return features as float32.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When they are no matrix, have another width than ``dimension``, or are not finite.
-    """
-    rows = np.asarray(features, dtype=np.float32)
-    if rows.ndim != 2 or (dimension is not None and rows.shape[1] != dimension):
-        wanted = "d" if dimension is None else str(dimension)
-        raise InvalidArgumentError(
-            "features", f"they have shape {rows.shape}.", f"Give an array of shape (n, {wanted})."
-        )
-    if not np.isfinite(rows).all():
-        raise InvalidArgumentError("features", "they hold values that are not finite.", "Embed these images again.")
-    return rows
-
-
-def checked_labels(labels: ArrayLike, count: int, classes: int) -> NDArray[np.intp]:
-    """Return labels as indices.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When they are no vector of ``count`` integers from 0 to ``classes`` − 1.
-    """
-    indices = np.asarray(labels)
-    if indices.shape != (count,) or (count and not np.issubdtype(indices.dtype, np.integer)):
-        raise InvalidArgumentError(
-            "labels",
-            f"they have shape {indices.shape} and type {indices.dtype}.",
-            f"Give {count} class indices.",
-        )
-    if count and (indices.min() < 0 or indices.max() >= classes):
-        raise InvalidArgumentError(
-            "labels", "one of them is no index of a class.", f"Give indices from 0 to {classes - 1}."
-        )
-    return indices.astype(np.intp)

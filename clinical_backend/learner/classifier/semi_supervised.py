@@ -5,7 +5,7 @@ lacks most when a few exemplars are all that is known, and while labels are gath
 cases of everything else. So a sample of the pool joins the labels, each image under the common class that the
 labels make most likely (one class "other" while no common class is labelled), with a weight that gives way to
 real labels as they come. Learning from positive and unlabelled cases: Elkan and Noto, KDD 2008; pseudo-labels:
-Lee, ICML workspace 2013.
+Lee, ICML workshop 2013.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.learner.classifier.linear import LinearClassifier, checked_features, fit, fit_weighted
+from clinical_backend.learner.classifier.arguments import checked_features
+from clinical_backend.learner.classifier.linear import LinearClassifier, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +28,11 @@ __all__ = ["OTHER", "fit_with_pool"]
 OTHER = "(other)"
 """The class of what is not rare, while no common class has a label."""
 
-_SAMPLE = 1000
+_SAMPLE = 1000  # of every kind of common image some, and a fit still takes a fraction of a second
 _WORTH = 100.0
-"""As many labels of common classes as the pool counts for."""
-_LOGIT_VARIANCE = 10.0
-_LEAST_WEIGHT = 10.0
+"""As many labels of common classes as the pool counts for. With it the findings of docs/finding-power.md were made."""
+_LOGIT_VARIANCE = 10.0  # the loosest of where LOGIT_VARIANCE changed nothing; not measured with a pool
+_LEAST_WEIGHT = 10.0  # of all examples, as of ten labels: the prior must not drown a single exemplar; a convention
 
 
 def fit_with_pool(
@@ -77,8 +78,8 @@ def fit_with_pool(
         When there is no label of a rare class, or the pool is empty, or a shape is wrong.
     """
     rows, sampled = checked_features(features, None), checked_features(pool, None)
-    codes = np.asarray(labels, dtype=np.intp)
-    is_rare = np.isin(codes, rare)
+    indices = np.asarray(labels, dtype=np.intp)
+    is_rare = np.isin(indices, rare)
     if not is_rare.any():
         raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
     if not len(sampled):
@@ -91,11 +92,11 @@ def fit_with_pool(
         guesses = np.full(len(sampled), len(names), dtype=np.intp)
         names = (*names, OTHER)
     else:
-        guesses = _likeliest_common(rows, codes, classes, sampled, rare=rare, seed=seed)
-    weights = _weights(codes, guesses, set(rare), trust)
-    return fit_weighted(
+        guesses = _likeliest_common(rows, indices, classes, sampled, rare=rare, seed=seed)
+    weights = _weights(indices, guesses, set(rare), trust)
+    return fit(
         np.concatenate([rows, sampled]),
-        np.concatenate([codes, guesses]),
+        np.concatenate([indices, guesses]),
         names,
         weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
         logit_variance=_LOGIT_VARIANCE,
@@ -105,28 +106,28 @@ def fit_with_pool(
 
 def _likeliest_common(
     rows: NDArray[np.float32],
-    codes: NDArray[np.intp],
+    indices: NDArray[np.intp],
     classes: Sequence[str],
     pool: NDArray[np.float32],
     *,
     rare: Sequence[int],
     seed: int,
 ) -> NDArray[np.intp]:
-    common = [code for code in np.unique(codes) if code not in rare]
+    common = [index for index in np.unique(indices) if index not in rare]
     if len(common) == 1:
         return np.full(len(pool), common[0], dtype=np.intp)
-    logits = fit(rows, codes, classes, seed=seed).logits(pool)
+    logits = fit(rows, indices, classes, seed=seed).logits(pool)
     likeliest: NDArray[np.intp] = np.asarray(common, dtype=np.intp)[logits[:, common].argmax(axis=1)]
     return likeliest
 
 
-def _weights(codes: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float) -> NDArray[np.float64]:
+def _weights(indices: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float) -> NDArray[np.float64]:
     """Return a weight for each label and each image of the pool, in all 1 for each class."""
-    commons = sum(int(code) not in rare for code in codes)
+    commons = sum(int(index) not in rare for index in indices)
     share = trust * _WORTH / (_WORTH + commons)
-    weights, pooled = np.zeros(len(codes)), np.zeros(len(guesses))
-    for code in np.unique(np.concatenate([codes, guesses])):
-        labelled, guessed = codes == code, guesses == code
+    weights, pooled = np.zeros(len(indices)), np.zeros(len(guesses))
+    for index in np.unique(np.concatenate([indices, guesses])):
+        labelled, guessed = indices == index, guesses == index
         if not guessed.any():
             weights[labelled] = 1.0 / labelled.sum()
         elif not labelled.any():

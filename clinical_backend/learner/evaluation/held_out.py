@@ -19,7 +19,7 @@ __all__ = ["HeldOut"]
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A training, as it is judged: by classifiers that learnt from labels alone and had not seen the task.
+    """A training, as it is evaluated: by classifiers that learnt from labels alone and had not seen the task.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class HeldOut:
     probabilities
         Theirs, out of fold, by the classes of ``reference``: shape (n, C), float32.
     reference
-        Learnt from all of these tasks: it judges those that were labelled later.
+        Learnt from all of these tasks: it evaluates those that were labelled later.
     """
 
     tasks: NDArray[np.int64]
@@ -73,8 +73,8 @@ class HeldOut:
         rare_probability: NDArray[np.float32] = self.probabilities_of(tasks, features)[:, columns].sum(axis=1)
         return rare_probability
 
-    def may_judge(self, tasks: NDArray[np.int64], groups: Mapping[int, str]) -> NDArray[np.bool_]:
-        """Tell which tasks it can judge, shape (m,): not those of a patient whose other tasks it learnt from.
+    def may_evaluate(self, tasks: NDArray[np.int64], groups: Mapping[int, str]) -> NDArray[np.bool_]:
+        """Tell which tasks it may evaluate, shape (m,): not those of a patient whose other tasks it learnt from.
 
         Parameters
         ----------

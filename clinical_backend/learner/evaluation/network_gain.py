@@ -1,7 +1,7 @@
 """Whether a trained network is better than a linear classifier, by labels that neither learnt from.
 
 What is chosen with the held-out labels, the pass at which training stopped and the temperature, would flatter the
-network if the same labels judged it. So the labels are halved: each half is judged with what the other half chose.
+network if the same labels evaluated it. So the labels are halved: each half evaluates what the other half chose.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_OF_A_CLASS", "Gain", "class_mean", "cross_fitted", "gain", "hold_out", "losses"]
 
 LEAST_OF_A_CLASS = 10
-"""Labels of each class from which on a share is held out: fewer are worth more as examples than as judges."""
+"""Labels of each class from which on a share is held out: fewer are worth more to learn from than to evaluate with."""
 
-_HELD_OUT = 0.2
+_HELD_OUT = 0.2  # the usual fifth: two of the ten labels that a class has at least, one for each half
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Gain:
 
 
 def hold_out(
-    codes: NDArray[np.intp],
+    labels: NDArray[np.intp],
     seed: int,
     *,
     held_out: NDArray[np.bool_] | None = None,
@@ -53,58 +53,58 @@ def hold_out(
 
     Parameters
     ----------
-    codes
+    labels
         Class indices, shape (n,).
     held_out, learnt
         Which were held out earlier, and stay so, and which a network that is to be gone on with has learnt from:
-        these cannot judge it. So a class that lost its labels may get fewer than a fifth, or none.
+        these cannot evaluate it. So a class that lost its labels may get fewer than a fifth, or none.
     groups
         A number for each example: those of the same number are held out together. A group that holds more than half
         of a class is learnt from.
     """
-    chosen = np.zeros(len(codes), dtype=bool)
-    classes, counts = np.unique(codes, return_counts=True)
+    chosen = np.zeros(len(labels), dtype=bool)
+    classes, counts = np.unique(labels, return_counts=True)
     if not len(counts) or counts.min() < LEAST_OF_A_CLASS:
         return chosen
-    group_of = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    group_of = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if held_out is not None:
         chosen |= np.isin(group_of, group_of[held_out])
     free = ~chosen if learnt is None else ~chosen & ~np.isin(group_of, group_of[learnt])
     if groups is not None:
-        free &= ~np.isin(group_of, _dominating(codes, group_of))
+        free &= ~np.isin(group_of, _dominating(labels, group_of))
     random = np.random.default_rng([seed, 2])
-    for code, count in zip(classes, counts, strict=True):
+    for label, count in zip(classes, counts, strict=True):
         wanted = round(_HELD_OUT * count)
-        for row in random.permutation(np.flatnonzero((codes == code) & free)):
-            if chosen[codes == code].sum() >= wanted:
+        for row in random.permutation(np.flatnonzero((labels == label) & free)):
+            if chosen[labels == label].sum() >= wanted:
                 break
             chosen |= group_of == group_of[row]
         free &= ~chosen
     return chosen
 
 
-def _dominating(codes: NDArray[np.intp], group_of: NDArray[np.intp]) -> NDArray[np.intp]:
+def _dominating(labels: NDArray[np.intp], group_of: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the groups that hold more than half of a class."""
-    table = np.zeros((int(group_of.max()) + 1, int(codes.max()) + 1))
-    np.add.at(table, (group_of, codes), 1)
+    table = np.zeros((int(group_of.max()) + 1, int(labels.max()) + 1))
+    np.add.at(table, (group_of, labels), 1)
     dominating: NDArray[np.intp] = np.flatnonzero((table > table.sum(axis=0) / 2).any(axis=1))
     return dominating
 
 
-def losses(logits: NDArray[np.float32], codes: NDArray[np.intp]) -> NDArray[np.float64]:
+def losses(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the cross-entropy of each example, shape (n,)."""
     rows = logits.astype(np.float64)
     rows = rows - rows.max(axis=1, keepdims=True)
-    found: NDArray[np.float64] = np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(len(rows)), codes]
+    found: NDArray[np.float64] = np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(len(rows)), labels]
     return found
 
 
-def class_mean(values: NDArray[np.float64], codes: NDArray[np.intp]) -> float:
+def class_mean(values: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
     """Return the mean over the classes of the mean of each."""
-    return float(np.mean([values[codes == code].mean() for code in np.unique(codes)]))
+    return float(np.mean([values[labels == label].mean() for label in np.unique(labels)]))
 
 
-def cross_fitted(passes: Sequence[NDArray[np.float32]], codes: NDArray[np.intp]) -> NDArray[np.float32]:
+def cross_fitted(passes: Sequence[NDArray[np.float32]], labels: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return the logits of each held-out example by the pass and the temperature that the other half chose.
 
     Parameters
@@ -112,30 +112,30 @@ def cross_fitted(passes: Sequence[NDArray[np.float32]], codes: NDArray[np.intp])
     passes
         Logits of the held-out examples after each pass of a training, shape (m, C) each; of a classifier that
         knows no passes, one.
-    codes
+    labels
         Their class indices, shape (m,).
     """
-    half = np.zeros(len(codes), dtype=bool)
-    for code in np.unique(codes):
-        half[np.flatnonzero(codes == code)[::2]] = True
+    half = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        half[np.flatnonzero(labels == label)[::2]] = True
     found = np.empty_like(passes[0])
-    for judged in (half, ~half):
-        choosing = ~judged if (~judged).any() else judged
-        best = min(passes, key=lambda logits: class_mean(losses(logits[choosing], codes[choosing]), codes[choosing]))
-        found[judged] = best[judged] / np.float32(fit_temperature(best[choosing], codes[choosing]))
+    for evaluated in (half, ~half):
+        choosing = ~evaluated if (~evaluated).any() else evaluated
+        best = min(passes, key=lambda logits: class_mean(losses(logits[choosing], labels[choosing]), labels[choosing]))
+        found[evaluated] = best[evaluated] / np.float32(fit_temperature(best[choosing], labels[choosing]))
     return found
 
 
-def gain(reference: NDArray[np.float32], candidate: NDArray[np.float32], codes: NDArray[np.intp]) -> Gain:
+def gain(reference: NDArray[np.float32], candidate: NDArray[np.float32], labels: NDArray[np.intp]) -> Gain:
     """Return by how much less the candidate's logits lose than the reference's, class by class the same weight.
 
     The standard error is of the paired differences, with one variance for all classes.
     """
-    differences = losses(reference, codes) - losses(candidate, codes)
-    _, code_of, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    means = np.bincount(code_of, differences) / counts
-    freedom = len(codes) - len(counts)
+    differences = losses(reference, labels) - losses(candidate, labels)
+    _, class_of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = np.bincount(class_of, differences) / counts
+    freedom = len(labels) - len(counts)
     if not freedom:
         return Gain(float(means.mean()), float("inf"))
-    variance = float(((differences - means[code_of]) ** 2).sum() / freedom)
+    variance = float(((differences - means[class_of]) ** 2).sum() / freedom)
     return Gain(float(means.mean()), float(np.sqrt(variance * (1.0 / counts).sum()) / len(counts)))

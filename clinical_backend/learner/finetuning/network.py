@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
-from clinical_backend.errors import ModelError
+from clinical_backend.learner.artifact import ArtifactKind, sha256
 from clinical_backend.learner.backbones.base import BackboneSpec, available_cpus
 from clinical_backend.learner.backbones.exported import ExportedBackbone
 from clinical_backend.learner.classifier.linear import LinearClassifier
-from clinical_backend.system.files import description_digest, write_aside
-from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FinetunedBackbone", "FinetunedNetwork", "FinetuningReport", "load_finetuned", "save_finetuned"]
 
-_FORMAT = 1
-_DESCRIPTION = "finetuned.json"
+_KIND = ArtifactKind(
+    "finetuned",
+    "fine-tuned network",
+    "With TRAINING=finetune it is made anew from the labels, as `clinical finetune` does at once.",
+)
 _HEAD = ("weights", "bias", "counts")
-_CURE = "With TRAINING=finetune it is made anew from the labels, as `clinical finetune` does at once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,29 +144,19 @@ class FinetunedBackbone(ExportedBackbone):
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
         network = load_finetuned(folder)
         self.head = network.head
-        model = folder / _name(network.model, "onnx")
+        model = folder / _KIND.file_name("model", sha256(network.model))
         super().__init__(_spec(network, folder), network.dimension, model, threads=threads or available_cpus())
 
 
 def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:
     """Write a fine-tuned network; one that is there already is replaced in one step.
 
-    The tensors have names of their own; the JSON that names them is renamed into place last.
-
     Raises
     ------
     ModelError
         When the folder cannot be written.
     """
-    head = safetensors.numpy.save({name: np.ascontiguousarray(getattr(network.head, name)) for name in _HEAD})
-    contents = {"weights": network.weights, "model": network.model, "head": head}
-    names = {
-        "weights": _name(network.weights, "safetensors"),
-        "model": _name(network.model, "onnx"),
-        "head": _name(head, "safetensors"),
-    }
     description = {
-        "format": _FORMAT,
         "architecture": network.architecture,
         "image_size": network.image_size,
         "backbone": network.backbone,
@@ -177,23 +164,9 @@ def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:
         "classes": list(network.head.classes),
         "report": asdict(network.report),
         "versions": dict(network.versions),
-        "files": {part: {"name": names[part], "sha256": _sha256(contents[part])} for part in contents},
     }
-    description["sha256"] = description_digest(description)
-    try:
-        make_folder(folder)
-        for part, content in contents.items():
-            write_aside(folder / names[part], content)
-        write_aside(folder / _DESCRIPTION, json.dumps(description, indent=2, allow_nan=False).encode())
-        for pattern in ("finetuned-*.safetensors", "finetuned-*.onnx"):
-            for old in folder.glob(pattern):
-                if old.name not in names.values():
-                    old.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(
-            f"The fine-tuned network cannot be kept ({error.strerror}).",
-            "Free some space, or make MODEL_DIR writable.",
-        ) from None
+    head = safetensors.numpy.save({name: np.ascontiguousarray(getattr(network.head, name)) for name in _HEAD})
+    _KIND.save(folder, description, {"weights": network.weights, "model": network.model, "head": head})
 
 
 def load_finetuned(folder: Path) -> FinetunedNetwork:
@@ -204,50 +177,19 @@ def load_finetuned(folder: Path) -> FinetunedNetwork:
     ModelError
         When there is none, or its files are missing, cut off or changed since they were written.
     """
-    try:
-        description = json.loads((folder / _DESCRIPTION).read_bytes())
-        if description["format"] != _FORMAT:
-            raise ModelError("The fine-tuned network was written by another version of the backend.", _CURE)
-        if description["sha256"] != description_digest(description):
-            raise ModelError("The description of the fine-tuned network was changed.", _CURE)
-        contents = {part: _checked(folder, **file) for part, file in description["files"].items()}
-        tensors = safetensors.numpy.load(contents["head"])
+    with _KIND.opened(folder) as artifact:
+        description = artifact.description
+        tensors = safetensors.numpy.load(artifact.read("head"))
         return FinetunedNetwork(
-            architecture=description["architecture"],
-            image_size=description["image_size"],
-            backbone=description["backbone"],
-            dimension=description["dimension"],
-            head=LinearClassifier(tuple(description["classes"]), **{name: tensors[name] for name in _HEAD}),
-            report=FinetuningReport(**description["report"]),
-            versions=description["versions"],
-            weights=contents["weights"],
-            model=contents["model"],
+            head=LinearClassifier(tuple(description.pop("classes")), **{name: tensors[name] for name in _HEAD}),
+            report=FinetuningReport(**description.pop("report")),
+            weights=artifact.read("weights"),
+            model=artifact.read("model"),
+            **description,
         )
-    except FileNotFoundError:
-        raise ModelError("There is no fine-tuned network in its folder, or it is not whole.", _CURE) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"The fine-tuned network cannot be read ({type(error).__name__}).", _CURE) from None
-
-
-def _checked(folder: Path, *, name: str, sha256: str) -> bytes:
-    content = (folder / name).read_bytes()
-    if _sha256(content) != sha256:
-        raise ModelError("The fine-tuned network was changed or cut off.", _CURE)
-    return content
 
 
 def _spec(network: FinetunedNetwork, folder: Path) -> BackboneSpec:
-    return BackboneSpec(
-        f"finetuned-{network.architecture}",
-        folder / _name(network.weights, "safetensors"),
-        _sha256(network.weights),
-        network.image_size,
-    )
-
-
-def _name(content: bytes, suffix: str) -> str:
-    return f"finetuned-{_sha256(content)[:16]}.{suffix}"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    digest = sha256(network.weights)
+    weights = folder / _KIND.file_name("weights", digest)
+    return BackboneSpec(f"finetuned-{network.architecture}", weights, digest, network.image_size)

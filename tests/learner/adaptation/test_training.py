@@ -12,11 +12,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner import training_loop
 from clinical_backend.learner.adaptation import training as adaptation
 from clinical_backend.learner.adaptation.encoder import Encoder
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, join_features, load_adapted
 from clinical_backend.learner.adaptation.training import AdaptationOptions, adapt
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.onnx_export import Export
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from tests.cuda import needs_cuda, needs_no_cuda
@@ -144,7 +145,7 @@ def test_a_killed_training_goes_on_to_the_very_same_network(images, tmp_path, mo
     few_steps(monkeypatch, 8)
     options = replace(OPTIONS, checkpoint_seconds=0.0)
     whole = adapt(images, tmp_path / "whole", options, progress=ignore)
-    monkeypatch.setattr(adaptation, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "_REPORT_SECONDS", 0.0)
     shares = []
 
     def kill_after_three_steps(share, message):
@@ -200,7 +201,7 @@ def test_time_in_which_the_process_was_stopped_hardly_counts(images, tmp_path, m
 
 def test_other_images_start_anew(images, tmp_path, monkeypatch):
     few_steps(monkeypatch, 8)
-    monkeypatch.setattr(adaptation, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "_REPORT_SECONDS", 0.0)
     options = replace(OPTIONS, checkpoint_seconds=0.0)
 
     def first_step(pool):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from clinical_backend.learner.backbones.networks import build_network
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning import training as finetuning
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, load_finetuned, save_finetuned
+from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.learner.finetuning.trainable import unfreeze
 from clinical_backend.learner.finetuning.training import finetune
 from tests.cuda import needs_cuda, needs_no_cuda
@@ -48,11 +50,12 @@ def tune(spec, tiny_export):
     """Fine-tune without the export, which takes seconds; tests that read the export make it."""
 
     def run(images, labels, *, export=False, **options):
-        options = {"blocks": None, "seconds": 600.0, "device": "cpu", "cpu_threads": 1, **options}
+        state = {name: options.pop(name) for name in ("warm_start", "held_out") if name in options}
+        chosen = FinetuningOptions(**{"blocks": None, "seconds": 600.0, "device": "cpu", "threads": 1, **options})
         with pytest.MonkeyPatch.context() as patch:
             if not export:
                 patch.setattr(finetuning, "export_network", lambda *_, **__: tiny_export)
-            return finetune(images, labels, CLASSES, spec=spec, progress=lambda *_: None, **options)
+            return finetune(images, labels, CLASSES, spec, chosen, progress=lambda *_: None, **state)
 
     return run
 
@@ -208,7 +211,8 @@ def test_it_ends_when_the_images_held_out_fare_no_better(tune, monkeypatch):
     assert report.best_epoch == 0.0
 
 
-def test_it_ends_with_its_time(tune):
+def test_it_ends_with_its_time(tune, monkeypatch):
+    monkeypatch.setattr(finetuning.time, "monotonic", count(step=0.01).__next__)
     report = tune(*drawn(24), seconds=0.2).report
     assert 0 < report.epochs < finetuning._EPOCHS
 
@@ -237,7 +241,7 @@ def test_progress_can_end_it(spec):
         raise StopError
 
     with pytest.raises(StopError):
-        finetune(*drawn(20), CLASSES, spec=spec, device="cpu", progress=stop)
+        finetune(*drawn(20), CLASSES, spec, FinetuningOptions(device="cpu"), progress=stop)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class TrainingState:
         Running mean over about the last epoch.
     """
 
-    run: str
+    run: str = ""
     step: int = 0
     seconds: float = 0.0
     loss: float = 0.0

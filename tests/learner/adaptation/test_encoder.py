@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clinical_backend.learner.adaptation.contrastive import contrastive_loss
+from clinical_backend.learner.adaptation.encoder import contrastive_loss
 
 
 def test_the_loss_is_the_mean_of_the_papers_terms():

@@ -1,0 +1,141 @@
+"""The steps of a training: what each draws, how fast it learns, and where they stand. Importing this imports torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.schedule import Schedule, Throttle
+from clinical_backend.learner.training_state import TrainingState
+from clinical_backend.system.pulse import note_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Recipe", "TrainingLoop"]
+
+_REPORT_SECONDS = 1.0  # as often as a person who watches may want it
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a kind of training learns, and what it is called.
+
+    Attributes
+    ----------
+    schedule
+        Of the learning rates.
+    weight_decay
+        Of AdamW.
+    largest_gradient
+        Length to which the gradient is cut; ``None`` for any.
+    doing
+        What it does with its images, as in "Learning 600 images".
+    noun, cure
+        What errors call it, and what helps where its loss is not finite.
+    """
+
+    schedule: Schedule
+    weight_decay: float
+    largest_gradient: float | None
+    doing: str
+    noun: str
+    cure: str
+
+
+class TrainingLoop:
+    """Draws the batches of a training and takes its steps.
+
+    Draws depend on the seed and the step alone, so a resumed run makes the same ones.
+
+    Parameters
+    ----------
+    recipe
+        How it learns.
+    images
+        Shape (n, s, s, 3), uint8.
+    rows
+        Those of them to learn from.
+    parameters
+        What learns, in groups, each with its highest learning rate.
+    batch_size, steps_per_epoch, most_steps
+        Images of a step, and how many steps.
+    device
+        Where the network is.
+    seed
+        Of the order and the views.
+
+    Attributes
+    ----------
+    state
+        Where it stands; a restored one may take its place.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: NDArray[np.uint8],
+        rows: NDArray[np.intp],
+        parameters: Sequence[tuple[Iterable[torch.nn.Parameter], float]],
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        most_steps: int,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self._recipe, self._images, self._rows = recipe, images, rows
+        self._batch_size, self._device, self._seed = batch_size, device, seed
+        self.steps_per_epoch, self.most_steps = steps_per_epoch, most_steps
+        self._rates = [rate for _, rate in parameters]
+        groups = [{"params": list(group)} for group, _ in parameters]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+        self.state = TrainingState()
+        self._throttle = Throttle(_REPORT_SECONDS)
+
+    def draw(self) -> tuple[NDArray[np.intp], torch.Tensor, torch.Generator]:
+        """Return the rows of the next batch, their images from 0 to 1, (b, 3, s, s), and what draws their views."""
+        epoch, place = divmod(self.state.step, self.steps_per_epoch)
+        order = np.random.default_rng([self._seed, 0, epoch]).permutation(self._rows)
+        chosen = np.sort(order[place * self._batch_size : (place + 1) * self._batch_size])
+        seed = int(np.random.default_rng([self._seed, 1, self.state.step]).integers(2**62))
+        pixels = torch.from_numpy(self._images[chosen]).to(self._device)
+        batch = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        return chosen, batch, torch.Generator().manual_seed(seed)
+
+    def learn(self, loss: torch.Tensor, share: float) -> None:
+        """Take a step down the gradient of a loss, at the rates of a share of the training.
+
+        Raises
+        ------
+        ModelError
+            When the loss is not finite.
+        """
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._recipe.schedule.rate(share)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._recipe.largest_gradient is not None:
+            parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self._recipe.largest_gradient)
+        self.optimizer.step()
+        self.state.count(loss.item(), 1.0 / self.steps_per_epoch)
+        if not math.isfinite(self.state.loss):
+            raise ModelError(f"The {self._recipe.noun}'s loss is no longer a finite number.", self._recipe.cure)
+        note_progress()
+
+    def report(self, progress: Callable[[float, str], None], share: float, now: float) -> None:
+        """Say about once a second how far the training is."""
+        if not self._throttle.is_due(now):
+            return
+        epochs = -(-self.most_steps // self.steps_per_epoch)
+        epoch = min(epochs, self.state.step // self.steps_per_epoch + 1)
+        message = f"{self._recipe.doing} {len(self._rows)} images: pass {epoch} of at most {epochs}"
+        progress(share, f"{message}, loss {self.state.loss:.2f}.")
