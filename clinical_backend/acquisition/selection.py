@@ -48,8 +48,6 @@ class Engine(StrEnum):
 
     COMPILED = "compiled"
     """Our compiled loops, on the CPU."""
-    TORCH = "torch"
-    """torch, on `device`."""
     SUBMODLIB = "submodlib"
     """The reference."""
 
@@ -110,8 +108,7 @@ def select(
     rare_classes: Sequence[int] | None = None,
     weight: float = 1.0,
     seed: int = 0,
-    device: str = "cpu",
-    engine: str | None = None,
+    engine: str = "compiled",
 ) -> Selection:
     """Pick the images of a pool that a reader should see next.
 
@@ -153,11 +150,8 @@ def select(
         w ≥ 0, of the quality in quality × diversity.
     seed
         Of the strategies that draw.
-    device
-        "cpu", or a CUDA device of torch, which then computes the SMI functions; the
-        baselines stay on the CPU.
     engine
-        "compiled", "torch" or "submodlib"; by default torch on a CUDA device, else compiled.
+        "compiled", or "submodlib" for the reference, which knows the SMI functions alone.
 
     Returns
     -------
@@ -202,28 +196,18 @@ def select(
         probabilities=belief,
         weight=non_negative("weight", weight),
         seed=seed,
-        device=device,
     )
     if strategy.logdet:
         _refuse_indefinite(name, request)
-    chosen = None if engine is None else choice("engine", engine, Engine)
-    if chosen is None and device.startswith("cuda") and name in FUNCTIONS:
-        chosen = Engine.TORCH
-    return _run(name, request, chosen or Engine.COMPILED)
+    return _run(name, request, choice("engine", engine, Engine))
 
 
 def _run(name: str, request: Request, engine: Engine) -> Selection:
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
-    match engine:
-        case Engine.SUBMODLIB:
-            return submodlib_selection(name, request)
-        case Engine.TORCH:
-            from clinical_backend.acquisition.reference.torch import torch_selection  # noqa: PLC0415 - slow
-
-            return torch_selection(name, request)
-        case Engine.COMPILED:
-            return _STRATEGIES[name].run(request)
+    if engine is Engine.SUBMODLIB:
+        return submodlib_selection(name, request)
+    return _STRATEGIES[name].run(request)
 
 
 def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:
