@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding
+from clinical_backend.acquisition import ACQUISITIONS, Embedding
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Case:
 
     def arguments(self, name):
         """What `select` needs for a function."""
-        conditional = name in {"flcmi", "logdetcmi"}
+        conditional = "conditioning" in ACQUISITIONS[name].needs
         return {
             "eta": self.eta, "lambda_": self.lambda_, "nu": self.nu, "concave": self.concave,
             "similarity": self.similarity, "conditioning": self.private if conditional else None,
