@@ -54,7 +54,6 @@ class Request:
     probabilities: NDArray[np.float32] | None
     weight: float
     seed: int
-    device: str
 
 
 @dataclass(frozen=True)

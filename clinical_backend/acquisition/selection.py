@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,30 +16,35 @@ from clinical_backend.acquisition.arguments import (
     probability_of_rare,
 )
 from clinical_backend.acquisition.baselines.badge import badge
-from clinical_backend.acquisition.baselines.coreset import coreset
-from clinical_backend.acquisition.baselines.nearest import nearest
 from clinical_backend.acquisition.baselines.quality_diversity import quality_diversity
-from clinical_backend.acquisition.baselines.random import random
-from clinical_backend.acquisition.baselines.rare import p_rare
+from clinical_backend.acquisition.baselines.simple import (
+    coreset,
+    entropy,
+    least_confidence,
+    margin,
+    nearest,
+    p_rare,
+    random,
+)
 from clinical_backend.acquisition.baselines.typiclust import typiclust
-from clinical_backend.acquisition.baselines.uncertainty import entropy, least_confidence, margin
 from clinical_backend.acquisition.functions.com import com
 from clinical_backend.acquisition.functions.flqmi import flqmi
-from clinical_backend.acquisition.functions.flvmi import flvmi
+from clinical_backend.acquisition.functions.flvmi import flcmi, flvmi
 from clinical_backend.acquisition.functions.gcmi import gcmi
-from clinical_backend.acquisition.functions.logdetmi import logdetmi
+from clinical_backend.acquisition.functions.logdetmi import logdetcmi, logdetmi
 from clinical_backend.acquisition.reference.submodlib import submodlib_selection
 from clinical_backend.acquisition.request import Concave, Request, Selection, Similarity
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
 
+    from clinical_backend.acquisition.declaration import Acquisition
     from clinical_backend.acquisition.embedding import Embedding
 
-__all__ = ["FUNCTIONS", "NAMES", "Engine", "select"]
+__all__ = ["ACQUISITIONS", "FUNCTIONS", "NAMES", "Engine", "select"]
 
 
 class Engine(StrEnum):
@@ -48,49 +52,26 @@ class Engine(StrEnum):
 
     COMPILED = "compiled"
     """Our compiled loops, on the CPU."""
-    TORCH = "torch"
-    """torch, on `device`."""
     SUBMODLIB = "submodlib"
     """The reference."""
 
 
-@dataclass(frozen=True)
-class _Strategy:
-    """A function or baseline with the arguments it cannot do without and those it understands."""
+_FUNCTIONS = (flqmi, gcmi, com, flvmi, flcmi, logdetmi, logdetcmi)
+_BASELINES = (
+    quality_diversity, p_rare, entropy, random, margin, least_confidence, badge, coreset, nearest, typiclust,
+)  # fmt: skip
 
-    run: Callable[[Request], Selection]
-    needs: frozenset[str] = frozenset()
-    uses: frozenset[str] = frozenset()
-    logdet: bool = False
-    of_rare: bool = False
+ACQUISITIONS = {one.name: one for one in (*_FUNCTIONS, *_BASELINES)}
+"""What `select` can be asked for, by name."""
 
+NAMES = tuple(ACQUISITIONS)
+"""The names alone."""
 
-_STRATEGIES = {
-    "flqmi": _Strategy(flqmi, frozenset({"query"})),
-    "gcmi": _Strategy(gcmi, frozenset({"query"})),
-    "com": _Strategy(com, frozenset({"query"})),
-    "flvmi": _Strategy(flvmi, frozenset({"query"}), frozenset({"conditioning"})),
-    "logdetmi": _Strategy(logdetmi, frozenset({"query"}), frozenset({"conditioning"}), logdet=True),
-    "flcmi": _Strategy(flvmi, frozenset({"query", "conditioning"})),
-    "logdetcmi": _Strategy(logdetmi, frozenset({"query", "conditioning"}), logdet=True),
-    "random": _Strategy(random),
-    "entropy": _Strategy(entropy, frozenset({"probabilities"})),
-    "margin": _Strategy(margin, frozenset({"probabilities"})),
-    "least_confidence": _Strategy(least_confidence, frozenset({"probabilities"})),
-    "badge": _Strategy(badge),
-    "coreset": _Strategy(coreset),
-    "nearest": _Strategy(nearest, frozenset({"query"})),
-    "p_rare": _Strategy(p_rare, frozenset({"probabilities"}), of_rare=True),
-    "typiclust": _Strategy(typiclust),
-    "quality_diversity": _Strategy(quality_diversity, frozenset({"probabilities"}), logdet=True, of_rare=True),
-}
+FUNCTIONS = tuple(one.name for one in _FUNCTIONS)
+"""The names of the SMI functions and their conditional kin."""
+
 _LEAST_RIDGE = 1e-3
-
-FUNCTIONS = ("flqmi", "gcmi", "com", "flvmi", "logdetmi", "flcmi", "logdetcmi")
-"""The SMI functions and their conditional kin."""
-
-NAMES = tuple(_STRATEGIES)
-"""What `select` can be asked for."""
+"""Float32 rounds the similarities off by about 1e-6, and more with their number: a ridge must stay far above."""
 
 
 def select(
@@ -110,8 +91,7 @@ def select(
     rare_classes: Sequence[int] | None = None,
     weight: float = 1.0,
     seed: int = 0,
-    device: str = "cpu",
-    engine: str | None = None,
+    engine: str = "compiled",
 ) -> Selection:
     """Pick the images of a pool that a reader should see next.
 
@@ -122,7 +102,7 @@ def select(
     Parameters
     ----------
     name
-        One of `NAMES`.
+        One of `ACQUISITIONS`.
     pool
         (n) the images to pick from.
     query
@@ -153,11 +133,8 @@ def select(
         w ≥ 0, of the quality in quality × diversity.
     seed
         Of the strategies that draw.
-    device
-        "cpu", or a CUDA device of torch, which then computes the SMI functions; the
-        baselines stay on the CPU.
     engine
-        "compiled", "torch" or "submodlib"; by default torch on a CUDA device, else compiled.
+        "compiled", or "submodlib" for the reference, which knows the SMI functions alone.
 
     Returns
     -------
@@ -169,11 +146,12 @@ def select(
     InvalidArgumentError
         Names the argument and the reason.
     """
-    strategy = _STRATEGIES.get(name)
-    if strategy is None:
-        raise InvalidArgumentError("name", f"there is no acquisition {name!r}.", f"Choose one of {', '.join(NAMES)}.")
-    _refuse_missing(name, strategy, query=query, conditioning=conditioning, probabilities=probabilities)
-    if "query" in strategy.needs and query is not None:
+    chosen = ACQUISITIONS.get(name)
+    if chosen is None:
+        names = ", ".join(ACQUISITIONS)
+        raise InvalidArgumentError("name", f"there is no acquisition {name!r}.", f"Choose one of {names}.")
+    _refuse_missing(chosen, query=query, conditioning=conditioning, probabilities=probabilities)
+    if chosen.needs_query and query is not None:
         alike("query", pool, query)
     if conditioning is not None:
         alike("conditioning", pool, conditioning)
@@ -182,10 +160,10 @@ def select(
             "labelled", "its features have another length than the pool's.", "Embed both with one backbone."
         )
     belief = None
-    if probabilities is not None and "probabilities" in strategy.needs:
+    if probabilities is not None and "probabilities" in chosen.needs:
         belief = (
             probability_of_rare(probabilities, rare_classes, len(pool))
-            if strategy.of_rare
+            if chosen.of_rare
             else probability_matrix(probabilities, len(pool))
         )
     request = Request(
@@ -202,44 +180,29 @@ def select(
         probabilities=belief,
         weight=non_negative("weight", weight),
         seed=seed,
-        device=device,
     )
-    if strategy.logdet:
-        _refuse_indefinite(name, request)
-    chosen = None if engine is None else choice("engine", engine, Engine)
-    if chosen is None and device.startswith("cuda") and name in FUNCTIONS:
-        chosen = Engine.TORCH
-    return _run(name, request, chosen or Engine.COMPILED)
-
-
-def _run(name: str, request: Request, engine: Engine) -> Selection:
+    if chosen.logdet:
+        _refuse_indefinite(chosen, request)
+    by = choice("engine", engine, Engine)
     if request.budget == 0:
         return Selection(np.empty(0, np.int64), np.empty(0))
-    match engine:
-        case Engine.SUBMODLIB:
-            return submodlib_selection(name, request)
-        case Engine.TORCH:
-            from clinical_backend.acquisition.reference.torch import torch_selection  # noqa: PLC0415 - slow
-
-            return torch_selection(name, request)
-        case Engine.COMPILED:
-            return _STRATEGIES[name].run(request)
+    return submodlib_selection(name, request) if by is Engine.SUBMODLIB else chosen.run(request)
 
 
-def _refuse_missing(name: str, strategy: _Strategy, **given: object) -> None:
-    for argument in sorted(strategy.needs):
+def _refuse_missing(chosen: Acquisition, **given: object) -> None:
+    for argument in sorted(chosen.needs):
         if given[argument] is None:
-            raise InvalidArgumentError(argument, f"{name} needs it.", "Give it, or choose another acquisition.")
-    if given["conditioning"] is not None and "conditioning" not in strategy.needs | strategy.uses:
+            raise InvalidArgumentError(argument, f"{chosen.name} needs it.", "Give it, or choose another acquisition.")
+    if given["conditioning"] is not None and not chosen.conditional:
+        *names, last = (one.name for one in ACQUISITIONS.values() if one.conditional)
         raise InvalidArgumentError(
-            "conditioning",
-            f"{name} knows no counter-exemplars.",
-            "Choose flvmi, flcmi, logdetmi or logdetcmi.",
+            "conditioning", f"{chosen.name} knows no counter-exemplars.", f"Choose {', '.join(names)} or {last}."
         )
 
 
-def _refuse_indefinite(name: str, request: Request) -> None:
-    if request.eta > 1 and "query" in _STRATEGIES[name].needs:
+def _refuse_indefinite(chosen: Acquisition, request: Request) -> None:
+    name = chosen.name
+    if request.eta > 1 and chosen.needs_query:
         raise InvalidArgumentError(
             "eta",
             f"{name} with eta {request.eta} > 1 makes the similarity matrix indefinite: no log-determinant exists.",

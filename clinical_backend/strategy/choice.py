@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clinical_backend.acquisition import ACQUISITIONS
+
 if TYPE_CHECKING:
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
@@ -12,25 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choose_acquisition"]
 
 
-_NEEDS_CLASSIFIER = frozenset({"entropy"})
-
-
-_OF_RARE = frozenset({"quality_diversity", "p_rare"})
-
-
-_UNTARGETED = frozenset({"coreset", "entropy", "random"})
-
-
 _EXPLORED_IN_DOUBT = 0.5
-
-
+"""Of the doubt: on ultrasound with one exemplar it lifted the mean from 12.2 to 13.6 of 24 cases after 100 labels, and
+changed nothing elsewhere (docs/finding-power.md)."""
 _LEAST_EXPLORED = 0.005
-
-
-_CONDITIONAL = frozenset({"flvmi", "logdetmi"})
-
-
-_NEEDS_QUERY = frozenset({"flqmi", "gcmi", "com", "flvmi", "logdetmi"})
+"""Of a queue of 200 one task: less explores nothing, and need not be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +59,14 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, co
         How many counter-exemplars have one.
     """
     if setting != "auto":
-        if setting in _OF_RARE and fit.detector is None:
+        wanted = ACQUISITIONS[setting]
+        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not query):
             prefix = f"{setting} needs a query set ({target.reason}); "
-        elif setting in _NEEDS_CLASSIFIER and fit.classifier is None:
+        elif wanted.needs_classifier and fit.classifier is None:
             prefix = f"{setting} needs a classifier ({fit.reason}); "
-        elif setting in _NEEDS_QUERY and not query:
-            prefix = f"{setting} needs a query set ({target.reason}); "
         else:
-            conditioned = bool(counter_exemplars) and setting in _CONDITIONAL
-            gradients = fit.sees_target and setting in _NEEDS_QUERY
+            conditioned = bool(counter_exemplars) and wanted.conditional
+            gradients = fit.sees_target and wanted.needs_query
             return Choice(setting, gradients, conditioned, "set by ACQUISITION")
     else:
         prefix = ""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
 from clinical_backend.origins import Draw
-from clinical_backend.strategy.choice import _OF_RARE, _UNTARGETED, Choice, choose_acquisition
+from clinical_backend.strategy.choice import Choice, choose_acquisition
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
 from clinical_backend.strategy.similarity import centred_cosine
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["rank"]
 
 _QUALITY_WEIGHT = 3.0
+"""Diversity decides among cases that the detector believes in alike; from 1 to 4 nothing changed (docs/finding-power.md)."""
 
 
 def rank(
@@ -86,7 +87,7 @@ def rank(
     pick = _Picker(choice, fit, pool, labelled, query, counter_exemplars, settings.seed)
     wanted = size - len(audit)
     capped = partial(_within_caps, codes=codes, cap=cap)
-    sought = Draw.DIVERSE if choice.acquisition in _UNTARGETED else Draw.TARGET
+    sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
     picks = capped(partial(pick, rest), rest, wanted, taken=audit)
     sources = [sought] * len(picks)
     if explored := int(choice.explores * len(picks)):
@@ -132,7 +133,7 @@ class _Picker:
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
             query = Embedding(query.features, residuals=fit.query_residuals(self._query))
-        of_rare = self._choice.acquisition in _OF_RARE and fit.detector is not None
+        of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and fit.detector is not None
         selection = select(
             self._choice.acquisition,
             embedding,

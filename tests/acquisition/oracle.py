@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding
+from clinical_backend.acquisition import ACQUISITIONS, Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Case:
 
     def arguments(self, name):
         """What `select` needs for a function."""
-        conditional = name in {"flcmi", "logdetcmi"}
+        conditional = "conditioning" in ACQUISITIONS[name].needs
         return {
             "eta": self.eta, "lambda_": self.lambda_, "nu": self.nu, "concave": self.concave,
             "similarity": self.similarity, "conditioning": self.private if conditional else None,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clinical_backend.acquisition import FUNCTIONS, NAMES, Embedding, select
+from clinical_backend.acquisition import ACQUISITIONS, NAMES, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from tests.acquisition.oracle import embeddings
 
-CONDITIONAL = {"flcmi", "logdetcmi"}
-NEED_QUERY = {*FUNCTIONS, "nearest"}
-NEED_BELIEF = {"entropy", "margin", "least_confidence", "p_rare", "quality_diversity"}
-LOOK_AT_FEATURES = {*NEED_QUERY, "badge", "coreset", "typiclust", "quality_diversity"}
+
+def needing(argument):
+    return {name for name, one in ACQUISITIONS.items() if argument in one.needs}
+
+
+CONDITIONAL, NEED_QUERY, NEED_BELIEF = map(needing, ("conditioning", "query", "probabilities"))
+LOOK_AT_FEATURES = {*ACQUISITIONS} - {"entropy", "least_confidence", "margin", "p_rare", "random"}
 IGNORE_RESIDUALS = {"coreset", "typiclust"}
 DRAW = {"random", "badge"}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition.compiled.distances import Distances
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["badge"]
 
 
+@acquisition("where the model would learn most, and varied", on_gradients=True)
 def badge(request: Request) -> Selection:
     """Draw each pick with probability proportional to its squared distance from the picks so far.
 

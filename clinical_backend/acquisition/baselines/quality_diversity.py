@@ -10,6 +10,7 @@ from clinical_backend.acquisition.compiled.greedy import first_largest
 from clinical_backend.acquisition.compiled.similarity import Directions, Map
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.volume import Volume
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["quality_diversity"]
 _LEAST = 1e-12
 
 
+@acquisition("probably rare, and varied", needs=["probabilities"], of_rare=True, logdet=True, settable=True)
 def quality_diversity(request: Request) -> Selection:
     """Pick what the classifier believes to be rare and what differs from the other picks.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Selection
 from clinical_backend.errors import InvalidArgumentError
 
@@ -23,6 +24,7 @@ _SMALL = 5_000  # points that are clustered by k-means on all of them at every s
 _CORE = 5_000  # members of a cluster, nearest to its centre, that compete for being typical
 
 
+@acquisition("typical of its cluster")
 def typiclust(request: Request) -> Selection:
     """Pick the most typical image of the largest of the clusters that hold fewest labelled images.
 

@@ -9,6 +9,7 @@ import numpy as np
 from clinical_backend.acquisition.compiled.lazy import Increment, Terms, lazy_greedy
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Concave
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Covered", "com", "com_terms", "concave"]
 
 
+@acquisition("like the exemplars, saturating (COM)", needs=["query"], settable=True)
 def com(request: Request) -> Selection:
     """Pick what resembles the query set, each exemplar counting less the better it is covered.
 

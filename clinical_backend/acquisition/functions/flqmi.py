@@ -9,6 +9,7 @@ import numpy as np
 from clinical_backend.acquisition.compiled.lazy import Increment, Terms, lazy_greedy
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
+from clinical_backend.acquisition.declaration import acquisition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = ["Covered", "flqmi", "flqmi_terms"]
 _ROUNDING = 1e-7
 
 
+@acquisition("like the exemplars (FLQMI)", needs=["query"], settable=True)
 def flqmi(request: Request) -> Selection:
     """Pick what covers the query set and resembles it.
 

@@ -10,17 +10,19 @@ from clinical_backend.acquisition.compiled.coverage import Coverage
 from clinical_backend.acquisition.compiled.greedy import complete
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
+from clinical_backend.acquisition.declaration import acquisition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.acquisition.request import Request, Selection
 
-__all__ = ["flvmi"]
+__all__ = ["flcmi", "flvmi"]
 
 _ROUNDING = 1e-7
 
 
+@acquisition("like the exemplars and typical of the pool (FLVMI)", needs=["query"], conditional=True, settable=True)
 def flvmi(request: Request) -> Selection:
     """Pick what represents that part of the pool which resembles the query set, and not P if given.
 
@@ -58,3 +60,8 @@ def flvmi(request: Request) -> Selection:
             indices[step], gains[step] = pick, gain
             coverage.add(pick)
     return complete(indices, gains, request.budget, nearest)
+
+
+flcmi = flvmi.given_counter_exemplars(
+    "flcmi", "like the exemplars, typical of the pool, and unlike the counter-exemplars (FLCMI)"
+)

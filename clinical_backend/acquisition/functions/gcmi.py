@@ -9,6 +9,7 @@ import numpy as np
 from clinical_backend.acquisition.compiled.greedy import largest
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Similarity
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["gcmi", "gcmi_scores"]
 
 
+@acquisition("like the exemplars, without regard to variety (GCMI)", needs=["query"], settable=True)
 def gcmi(request: Request) -> Selection:
     """Pick what resembles all of the query set.
 

@@ -10,14 +10,16 @@ from clinical_backend.acquisition.compiled.greedy import first_largest
 from clinical_backend.acquisition.compiled.similarity import Directions, Map
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.compiled.volume import Volume
+from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
     from clinical_backend.acquisition.request import Request
 
-__all__ = ["logdetmi"]
+__all__ = ["logdetcmi", "logdetmi"]
 
 
+@acquisition("like the exemplars, and varied (LogDetMI)", needs=["query"], conditional=True, logdet=True, settable=True)
 def logdetmi(request: Request) -> Selection:
     """Pick what resembles the query set and not itself; with counter-exemplars P, nor them.
 
@@ -57,3 +59,8 @@ def logdetmi(request: Request) -> Selection:
             variance, explained = volume.add(pick)
             indices[step], gains[step] = pick, -np.log1p(-explained / variance)
     return Selection(indices, gains)
+
+
+logdetcmi = logdetmi.given_counter_exemplars(
+    "logdetcmi", "like the exemplars, varied, and unlike the counter-exemplars (LogDetCMI)"
+)

@@ -108,5 +108,4 @@ class Objective:
             probabilities=None,
             weight=0.0,
             seed=0,
-            device="cpu",
         )

@@ -1,1 +1,1 @@
-"""Other engines: what the compiled one is checked against."""
+"""What the compiled engine is checked against."""

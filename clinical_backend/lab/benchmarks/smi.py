@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import track
 
+from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS
 from clinical_backend.lab.benchmarks.smi_case import Case
 from clinical_backend.lab.plotting import pyplot
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cases", "main"]
 
-_FUNCTIONS = ("flqmi", "gcmi", "com", "flvmi", "logdetmi")
+_FUNCTIONS = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 _MOST = {
     "ours": {"flvmi": 50_000},
     "submodlib": {"flqmi": 200_000, "gcmi": 200_000, "com": 200_000, "flvmi": 10_000, "logdetmi": 10_000},

@@ -136,7 +136,6 @@ def _request(rows: NDArray[np.float32], exemplars: NDArray[np.float32], budget: 
         probabilities=None,
         weight=1.0,
         seed=0,
-        device="cpu",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition import FUNCTIONS, NAMES, Embedding, select
+from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.order import rank
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
 
 LIVE = "auto"
-_OF_RARE = frozenset({"p_rare", "quality_diversity"})
-_OF_BELIEF = frozenset({"entropy", "margin", "least_confidence", "badge"}) | _OF_RARE
-_PLAIN = ("flqmi", "gcmi", "com", "flvmi", "logdetmi")
+_PLAIN = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 
 STRATEGIES = (
     LIVE,
     "oracle",
-    *(name for name in NAMES if name not in FUNCTIONS),
+    *(name for name in ACQUISITIONS if name not in FUNCTIONS),
     *(f"{name}@features" for name in _PLAIN),
     *(f"{name}@distil" for name in _PLAIN),
 )
@@ -91,12 +89,13 @@ def order(
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
     name, _, way = strategy.partition("@")
-    way = "features" if name == "nearest" else way
+    wanted = ACQUISITIONS[name]
+    way = way or ("features" if wanted.needs_query else "")
     fitted, pool = situation.fitted, situation.pool
     believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
-    if (name in _OF_RARE or way) and not (believes and (name in _OF_RARE or way == "distil")):
+    if (wanted.of_rare or way) and not (believes and (wanted.of_rare or way == "distil")):
         name, way = (name if way == "features" else "flqmi"), "features"
-    elif name in _OF_BELIEF and fitted.classifier is None:
+    elif wanted.needs_classifier and fitted.classifier is None:
         name = "random"
     if way == "features" and not len(situation.query):
         name, way = "random", ""
@@ -104,7 +103,7 @@ def order(
     if way == "features":
         centre = pool.features.mean(axis=0, keepdims=True)
         embedding, query = Embedding(pool.features - centre), Embedding(situation.query.features - centre)
-    elif way == "distil" or name == "badge":
+    elif way == "distil" or ACQUISITIONS[name].on_gradients:
         assert fitted.classifier is not None
         embedding = Embedding(pool.features, residuals=fitted.classifier.residuals(pool.features))
         query = Embedding(situation.query.features, residuals=fitted.query_residuals(situation.query))
