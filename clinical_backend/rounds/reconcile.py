@@ -26,7 +26,6 @@ from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, res
 from clinical_backend.rounds.due import reason_for_labels, reason_for_queue
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
-from clinical_backend.rounds.second_readings.choice import Asked
 from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.storage.schema import ReadingState, RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
@@ -285,7 +284,7 @@ def _request_if_changed(workspace: Workspace, project: Project) -> None:
         now_seconds = time.time()
         pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
         fresh = sum(task not in labels.skipped and may_try(known[task], now_seconds) for task in pool)
-        size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
+        size = len(queue) - published.report.counts.skipped_in_queue
         reason = reason_for_queue(left, size, fresh)
         if reason is None and not left and not fresh:
             reason = _reason_for_second_readings(workspace, project.id, published)
@@ -299,7 +298,7 @@ def _has_its_model(workspace: Workspace, published: Round) -> bool:
     try:
         load_checkpoint(folder)
     except ModelError as error:
-        if not published.report.get("measurements") and not folder.is_dir():
+        if not published.report.measurements and not folder.is_dir():
             return True  # there were too few labels for one
         logger.warning("Project %d: %s", published.project_id, error)
         return False
@@ -308,10 +307,10 @@ def _has_its_model(workspace: Workspace, published: Round) -> bool:
 
 def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
     """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
-    if not (published.report.get("second_look") or {}).get("waiting"):
+    if not published.report.second_look.waiting:
         return None
     rows = workspace.stores.second_readings.all(project_id)
-    asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
+    asked = [rows.get(one.task_id) for one in published.report.second_look.asked]
     done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
     return "more labels deserve a second look" if done else None
 

@@ -241,12 +241,10 @@ class Intake:
             return f"{updates} annotations were made or changed"
         if published is None or not from_queue:
             return None
-        counts = published.report.get("counts", {})
-        queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
+        counts = published.report.counts
         # Of the pool as the round found it, what was not read was not queued, and readers skipped or annotated some.
-        unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
-        pool = counts.get("pool", 0) - unread - (queue - left)
-        return reason_for_queue(left, queue - skipped, pool)
+        pool = counts.pool - counts.unreadable - counts.waiting - (counts.queue - left)
+        return reason_for_queue(left, counts.queue - counts.skipped_in_queue, pool)
 
 
 def answer_late(webhook: WebhookRequest) -> None:
