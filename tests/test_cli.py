@@ -16,10 +16,10 @@ from clinical_backend.errors import LabelingConfigError
 from clinical_backend.findings.interval import Interval
 from clinical_backend.labelstudio.connection import connect as connecting
 from clinical_backend.origins import Draw, Origin
-from clinical_backend.rounds.questions import Kind, Question
 from clinical_backend.service.findings import Findings
 from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import Counts, Evaluation, Kind, Question, RoundReport
 from clinical_backend.storage.schema import TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.workspace.options import choose_rare
@@ -106,8 +106,8 @@ def project(tmp_path):
     stores = Stores(database)
     stores.projects.register(4)
     stores.projects.change(4, title="Blood\x1b[2J cells")
-    evaluation = {"classes": ["rare", "common"], "confusion": [[3, 1], [0, 8]], "support": [4, 8], "method": "m"}
-    report = {"acquisition": "flqmi", "target": ["rare"], "counts": {"queue": 12}, "evaluation": evaluation}
+    evaluation = Evaluation(classes=("rare", "common"), confusion=((3, 1), (0, 8)), support=(4, 8), method="m")
+    report = RoundReport(acquisition="flqmi", target=("rare",), counts=Counts(queue=12), evaluation=evaluation)
     stores.rounds.publish(start_round(stores, 4), report, 9)
     with database.write() as session:
         for task in range(12):
@@ -178,8 +178,9 @@ def test_status_counts_tasks_that_something_is_wrong_with(project):
 
 def test_status_names_what_became_of_lost_answers_before_it_asks(project):
     lost = "20 answered tasks have no class: the answers are of 'label' (20). Call the control so."
-    report = {"target": [], "questions": [Question(Kind.COMMON, "rare", (), "Half of all.").to_report()]}
-    project.rounds.publish(start_round(project, 4), report | {"doubtful_labels": [lost]}, 9)
+    question = Question(Kind.COMMON, "rare", (), "Half of all.")
+    report = RoundReport(questions=(question,), doubtful_labels=(lost,))
+    project.rounds.publish(start_round(project, 4), report, 9)
     with project.database.write() as session:
         session.add(TaskImage(project_id=4, task_id=200, uri="u", problem="It is damaged.", attempts=1))
     shown = run("status", "--project", "4").stdout

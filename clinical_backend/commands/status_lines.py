@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.rounds.drift import rests
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.service.evaluation import read_evaluation
 from clinical_backend.service.findings import read_findings
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
@@ -46,7 +46,7 @@ def summarise(workspace: Workspace, project: Project) -> dict[str, str]:
         "Labels": _labels(workspace, project, found),
         "Found": found_line(found, is_named=is_named),
         "Queue": _queue(workspace, project, published),
-        "Model": _model(workspace, project, found),
+        "Model": _model(published, found),
         ATTENTION: _attention(workspace, project, published),
     }
 
@@ -110,13 +110,13 @@ def _queue(workspace: Workspace, project: Project, published: Round | None) -> s
         coming = f"; a round is due, because {project.request}"
     if published is None:
         return f"none is published yet{coming}"
-    size = published.report.get("counts", {}).get("queue", project.queue_left)
+    size = published.report.counts.queue or project.queue_left
     when = ago(published.finished_at or published.started_at)
     return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
 
 
-def _model(workspace: Workspace, project: Project, found: Findings) -> str:
-    evaluation = read_evaluation(workspace.stores, project.id)
+def _model(published: Round | None, found: Findings) -> str:
+    evaluation = published.report.evaluation if published is not None else None
     if evaluation is None:
         return "too few labels to judge one"
     rare = [
@@ -144,15 +144,14 @@ def _urgent(workspace: Workspace, project: Project, published: Round | None) -> 
     stores = workspace.stores
     yield from filter(None, (project.standing_back, project.problem))
     yield from filter(None, (stalls(stores.database, workspace.settings).get(project.id), rests(project)))
-    if doubtful := published.report.get("doubtful_labels") if published is not None else None:
-        yield from doubtful
-    elif unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
+    report = published.report if published is not None else RoundReport()
+    yield from report.doubtful_labels
+    if not report.doubtful_labels and (unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER)):
         yield f"{_count(unread, 'answer')} cannot be read as a class."
     for question in open_questions(workspace, project.id):
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
     yield from (notice.problem for notice in notices(workspace, project.id))
-    second = published.report.get("second_look") if published is not None else None
-    yield from filter(None, [(second or {}).get("problem")])
+    yield from filter(None, [report.second_look.problem])
 
 
 def _count(value: int, noun: str) -> str:

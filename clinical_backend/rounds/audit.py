@@ -71,24 +71,29 @@ def read_audit(
     ledger = stores.labels.ledger(project_id) if ledger is None else ledger
     open_ = stores.labels.open_tasks(project_id)
     audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
-    drawing = [row for row in stores.rounds.with_numbers(project_id, audited) if "newest_task" in row.report]
+    drawing = [
+        (row, row.report.newest_task)
+        for row in stores.rounds.with_numbers(project_id, audited)
+        if row.report.newest_task is not None
+    ]
     if not drawing:
         return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0)
-    first = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
-    newest = int(first.report["newest_task"])
+    first, newest = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
     counts = LabelCounts([entry for entry in ledger if entry.task_id <= newest], target)
     pool = stores.labels.open_tasks(project_id, up_to=newest)
     queues = stores.rounds.with_numbers(project_id, counts.rounds)
     yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
     newer = open_ + len(ledger) - pool - len(counts)
-    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1].number), newer)
+    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1][0].number), newer)
 
 
-def _first_usable(stores: Stores, project_id: int, rounds: Sequence[Round], *, tasks: int) -> Round:
+def _first_usable(
+    stores: Stores, project_id: int, rounds: Sequence[tuple[Round, int]], *, tasks: int
+) -> tuple[Round, int]:
     """Return the earliest round that knew nearly all tasks of now: what was imported later was not drawn from."""
-    for row in rounds:
-        if stores.labels.tasks_beyond(project_id, int(row.report["newest_task"])) <= _UNCOVERED * tasks:
-            return row
+    for row, newest in rounds:
+        if stores.labels.tasks_beyond(project_id, newest) <= _UNCOVERED * tasks:
+            return row, newest
     return rounds[-1]
 
 

@@ -95,7 +95,7 @@ def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
     Empty while fewer than 20 of them have a label.
     """
     published = stores.rounds.published(project_id)
-    target = tuple(published.report.get("target", ())) if published else ()
+    target = published.report.target if published else ()
     known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, _READ))
     stated = sorted((one.chance, one.label in target) for one in known if one.chance is not None)
     number = min(_BINS, len(stated) // _BIN)
@@ -111,7 +111,7 @@ def _same_target(
 ) -> list[JudgedScore]:
     """Return those whose queue looked for these classes: another target has other scores."""
     rounds = stores.rounds.with_numbers(project_id, {one.round_number for one in judged})
-    same = {row.number for row in rounds if set(row.report.get("target", ())) == set(target)}
+    same = {row.number for row in rounds if set(row.report.target) == set(target)}
     return [one for one in judged if one.round_number in same]
 
 

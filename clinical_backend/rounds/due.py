@@ -13,7 +13,6 @@ from clinical_backend.labelstudio.contract import Event
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.learner.checkpoint import load_checkpoint
-from clinical_backend.rounds.second_readings.choice import Asked
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.workspace.copies import without_copies
 from clinical_backend.workspace.embedding import may_try
@@ -187,12 +186,10 @@ def _reason_for_annotations(workspace: Workspace, project_id: int, events: Seque
         return f"{updates} annotations were made or changed"
     if published is None or not from_queue:
         return None
-    counts = published.report.get("counts", {})
-    queue, skipped = counts.get("queue", 0), counts.get("skipped_in_queue", 0)
+    counts = published.report.counts
     # Of the pool as the round found it, what was not read was not queued, and readers skipped or annotated some.
-    unread = counts.get("unreadable", 0) + counts.get("waiting", 0)
-    pool = counts.get("pool", 0) - unread - (queue - left)
-    return reason_for_queue(left, queue - skipped, pool)
+    pool = counts.pool - counts.unreadable - counts.waiting - (counts.queue - left)
+    return reason_for_queue(left, counts.queue - counts.skipped_in_queue, pool)
 
 
 def _compare_labels(workspace: Workspace, project_id: int, labels: Labels, every: int) -> str | None:
@@ -216,7 +213,7 @@ def _compare_published(
     now = time.time()
     pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
     fresh = sum(task not in labels.skipped and may_try(known[task], now) for task in pool)
-    size = len(queue) - published.report.get("counts", {}).get("skipped_in_queue", 0)
+    size = len(queue) - published.report.counts.skipped_in_queue
     if left or fresh:
         return reason_for_queue(left, size, fresh)
     return _reason_for_second_readings(workspace, project_id, published)
@@ -228,7 +225,7 @@ def _has_its_model(workspace: Workspace, published: Round) -> bool:
     try:
         load_checkpoint(folder)
     except ModelError as error:
-        if not published.report.get("measurements") and not folder.is_dir():
+        if not published.report.measurements and not folder.is_dir():
             return True  # there were too few labels for one
         logger.warning("Project %d: %s", published.project_id, error)
         return False
@@ -237,9 +234,9 @@ def _has_its_model(workspace: Workspace, published: Round) -> bool:
 
 def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
     """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
-    if not (published.report.get("second_look") or {}).get("waiting"):
+    if not published.report.second_look.waiting:
         return None
     rows = workspace.stores.second_readings.all(project_id)
-    asked = [rows.get(one.task_id) for one in Asked.kept_in(published.report)]
+    asked = [rows.get(one.task_id) for one in published.report.second_look.asked]
     done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
     return "more labels deserve a second look" if done else None

@@ -12,16 +12,19 @@ from clinical_backend.origins import Origin
 from clinical_backend.storage.schema import TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
-    from clinical_backend.origins import Draw
+    from clinical_backend.origins import Draw, LedgerEntry
+    from clinical_backend.storage.report import RoundReport
     from clinical_backend.storage.stores.rounds import RoundStore
 
-__all__ = ["Provenance", "ServedQueues", "enter"]
+__all__ = ["Provenance", "ServedQueues", "enter", "unled"]
 
 # From Label Studio's choice of a task until the page counts. Longer would take in what was chosen by hand.
 _SECONDS_TO_OPEN = 10.0
+_UNLED = frozenset({Origin.QUEUE, Origin.PAST_QUEUE})
+"""Labels that readers gave, but for those who may have seen what an import or a model had answered."""
 _MACHINES = {Source.IMPORT: Origin.IMPORTED, Source.MODEL: Origin.ACCEPTED}
 
 
@@ -149,3 +152,23 @@ def enter(
             )
         )
     return entries
+
+
+def unled(ledger: Iterable[LedgerEntry], reports: Mapping[int, RoundReport]) -> frozenset[int]:
+    """Return the tasks whose class a reader gave without being shown one: what may prove that a class is right.
+
+    Parameters
+    ----------
+    ledger
+        Labelled tasks with their origin.
+    reports
+        Of the rounds whose queues they are from, by number.
+    """
+
+    def was_led(entry: LedgerEntry) -> bool:
+        if entry.round_number is None:
+            return False
+        report = reports.get(entry.round_number)
+        return report is None or report.led(entry.task_id, entry.draw)
+
+    return frozenset(entry.task_id for entry in ledger if entry.origin in _UNLED and not was_led(entry))

@@ -12,13 +12,13 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.learner.evaluation.comparison import Comparison, compare
 from clinical_backend.rounds.inputs import inputs_of
+from clinical_backend.storage.report import PromotionReport
 from clinical_backend.strategy.detector import fit_detector
 from clinical_backend.strategy.fit import Fit, judgement
 from clinical_backend.workspace.features import representations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -66,12 +66,8 @@ class Promotion:
 
     Attributes
     ----------
-    promoted
-        Whether it is the round's own.
-    reason
-        For people.
-    measurements
-        Average precision of both, and how many cases they were compared on.
+    report
+        Whether it is the round's own, and by what figures.
     inputs
         Features that the model takes.
     fitted
@@ -82,18 +78,11 @@ class Promotion:
         The round's own, where it was not promoted.
     """
 
-    promoted: bool
-    reason: str
-    measurements: Mapping[str, float]
+    report: PromotionReport
     inputs: Inputs
     fitted: Fit
     model: Model | None
     candidate: Model | None = None
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """What the round's report says of it."""
-        return {"promoted": self.promoted, "reason": self.reason, **self.measurements}
 
     def keep(self, workspace: Workspace, row: Round) -> None:
         """Write the model under the version of a round, and beside it the candidate that was not promoted.
@@ -122,17 +111,16 @@ def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs
     keys = {one.key: one for one in representations(workspace, row.project_id)}
     obstacle = _obstacle(candidate, published, snapshot, keys)
     if obstacle is not None or candidate is None or published is None:
-        return Promotion(True, obstacle or "", {}, inputs, fitted, candidate)
+        return Promotion(PromotionReport(True, obstacle or ""), inputs, fitted, candidate)
     takes = published.metadata.backbone
     same = takes == inputs.key
     earlier = inputs if same else inputs_of(workspace, snapshot, row.project_id, keys[takes])
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
-    cases = {"rare": int(truth.sum()), "labels": len(truth)}
-    if min(cases["rare"], cases["labels"] - cases["rare"]) < _LEAST_CASES:
-        reason = f"{cases['rare']} rare labels are too few to compare it with the published one"
-        return Promotion(True, reason, cases, inputs, fitted, candidate)
+    rare, labels = int(truth.sum()), len(truth)
+    if min(rare, labels - rare) < _LEAST_CASES:
+        reason = f"{rare} rare labels are too few to compare it with the published one"
+        return Promotion(PromotionReport(True, reason, rare, labels), inputs, fitted, candidate)
     found = compare(truth, now, before, seed=workspace.settings.seed)
-    measurements = {**cases, "candidate": found.candidate, "published": found.published}
     figures = (
         f"average precision of the rare classes {found.candidate:.2f}, "
         f"of the one of round {published.metadata.round} {found.published:.2f}"
@@ -140,11 +128,14 @@ def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs
     going_on = _fit_of(published, fitted, truth, found)
     if going_on is not None and not same:
         going_on = replace(going_on, detector=_detector(workspace, snapshot, earlier))
+    report = PromotionReport(
+        True, f"not worse beyond chance: {figures}", rare, labels, found.candidate, found.published
+    )
     if not found.worse or going_on is None:
-        return Promotion(True, f"not worse beyond chance: {figures}", measurements, inputs, fitted, candidate)
+        return Promotion(report, inputs, fitted, candidate)
     reason = f"kept but not published, since it is worse: {figures}"
     logger.warning("Project %d, round %d: the new classifier is %s", row.project_id, row.number, reason)
-    return Promotion(False, reason, measurements, earlier, going_on, published, candidate)
+    return Promotion(replace(report, promoted=False, reason=reason), earlier, going_on, published, candidate)
 
 
 def _obstacle(

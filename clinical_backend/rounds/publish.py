@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published, Publisher
-    from clinical_backend.rounds.second_readings.choice import Asked
+    from clinical_backend.storage.report import Asked
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.tasks import RankedTask

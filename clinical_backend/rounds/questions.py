@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.labeling.scheme import nearest_classes
 from clinical_backend.rounds.drift import Drift
+from clinical_backend.storage.report import Kind, Question
 from clinical_backend.workspace.scheme import classes_of
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.target import Target
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Kind", "Question", "find_questions", "open_questions", "questions_of_round"]
+__all__ = ["find_questions", "open_questions", "questions_of_round"]
 
 _SHOWN_TASKS = 24
 """So many tasks of a question are kept: a page shows them all."""
@@ -36,77 +35,6 @@ _RARE_SHARE_OF_EVEN = 0.5
 
 _COMMON_SHARE = 0.3
 _MOST_SUGGESTED = 3
-
-
-class Kind(StrEnum):
-    """What a question is about."""
-
-    WHICH = "which finding is rare"
-    """Nobody chose anything, and nothing is tagged."""
-    RARE_SO_FAR = "rare so far"
-    """A class of which few labels are, while nobody chose anything."""
-    ALSO = "look for it too"
-    """Tagged cases are of a class that is not looked for."""
-    UNKNOWN = "no such class"
-    """A class was chosen that the labeling config does not have."""
-    COMMON = "common"
-    """What is looked for is common."""
-    BOTH_TAGS = "tagged both ways"
-    """Cases are tagged "more like this" and "not like this"."""
-    AGAINST = "tagged against its class"
-    """Cases of a class that is looked for are tagged "not like this"."""
-    CHANGED = "changed in Label Studio"
-    """A setting of the project is another one than was set; its name is the place, see :mod:`drift`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the lead is asked, or should know.
-
-    Attributes
-    ----------
-    kind
-        What it is about.
-    name
-        The class; ``None`` where it is about none.
-    tasks
-        The first cases that it is about.
-    evidence
-        Why it is asked, in a sentence or two.
-    """
-
-    kind: Kind
-    name: str | None
-    tasks: tuple[int, ...]
-    evidence: str
-
-    @property
-    def is_yes_or_no(self) -> bool:
-        """Whether yes or no answers it: look for the class, or not."""
-        return self.kind in {Kind.ALSO, Kind.RARE_SO_FAR}
-
-    @property
-    def asks(self) -> str:
-        """The question itself, or what is wrong, in a few words."""
-        return {
-            Kind.WHICH: "Which finding is rare?",
-            Kind.RARE_SO_FAR: f"Look for {self.name}?",
-            Kind.ALSO: f"Look for {self.name} too?",
-            Kind.UNKNOWN: f"There is no class {self.name}",
-            Kind.COMMON: f"Is {self.name} rare?",
-            Kind.BOTH_TAGS: "Tagged both ways",
-            Kind.AGAINST: f"Tagged “not like this”, and {self.name}",
-            Kind.CHANGED: f"Changed in Label Studio: {self.name}",
-        }[self.kind]
-
-    def as_problem(self, page: str) -> tuple[str, str]:
-        """Return it as a problem with its cure, given the address of the project's page."""
-        named = f" Tasks: {', '.join(map(str, self.tasks))}." if self.tasks else ""
-        return f"{self.asks}{'' if self.asks.endswith('?') else '.'} {self.evidence}{named}", f"Answer on {page}."
-
-    def to_report(self) -> dict[str, Any]:
-        """Return it as it stands in a round's report."""
-        return asdict(self) | {"asks": self.asks, "tasks": list(self.tasks)}
 
 
 def find_questions(
@@ -151,12 +79,12 @@ def find_questions(
     return found
 
 
-def questions_of_round(stores: Stores, settings: Settings, project_id: int, snapshot: Snapshot) -> list[dict[str, Any]]:
+def questions_of_round(stores: Stores, settings: Settings, project_id: int, snapshot: Snapshot) -> tuple[Question, ...]:
     """Return what a round has to ask, as its report keeps it."""
     project = stores.projects.get(project_id)
     declined = project.declined if project else ()
     found = find_questions(snapshot.labels, snapshot.target, settings.rare_classes, snapshot.scheme.classes, declined)
-    return [question.to_report() for question in found]
+    return tuple(found)
 
 
 def open_questions(workspace: Workspace, project_id: int) -> list[Question]:
@@ -183,8 +111,7 @@ def open_questions(workspace: Workspace, project_id: int) -> list[Question]:
             found = []  # "none by name" is an answer
     published = stores.rounds.published(project_id)
     answered = {*rare_classes, *project.declined}
-    for kept in published.report.get("questions", ()) if published else ():
-        question = Question(Kind(kept["kind"]), kept["name"], tuple(kept["tasks"]), kept["evidence"])
+    for question in published.report.questions if published else ():
         moot = question.kind is Kind.RARE_SO_FAR and (rare_classes or exemplars)
         if (
             question.kind not in {Kind.WHICH, Kind.UNKNOWN}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
@@ -13,7 +14,8 @@ from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, kept_rounds
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
-from clinical_backend.strategy.preannotation import Confidence, preannotations
+from clinical_backend.storage.report import Preannotation, PromotionReport, SecondLook
+from clinical_backend.strategy.preannotation import preannotations
 from clinical_backend.strategy.tasks import RankedTask
 from clinical_backend.workspace.copies import without_copies
 from clinical_backend.workspace.lease import leased_project
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.storage.report import RoundReport
     from clinical_backend.storage.schema import QueuedTask, Round
     from clinical_backend.workspace.workspace import Workspace
 
@@ -92,14 +95,14 @@ def _roll_back(workspace: Workspace, project_id: int, earlier: Round) -> Round:
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
-    skipped = report["counts"]["skipped_in_queue"]
-    rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=skipped)
+    aside = report.counts.skipped_in_queue
+    rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     try_to_settle(workspace, snapshot.project)
     clear_up(workspace, project_id)
     return row
 
 
-def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, dict[str, Any]]:
+def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
     stores, settings = workspace.stores, workspace.settings_of(row.project_id)
     snapshot = synchronise(workspace.client, stores, settings, row.project_id)
     pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
@@ -117,8 +120,8 @@ def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot
         classifier, metadata = load_checkpoint(folder)
         kept = workspace.checkpoint_folder(row.project_id, row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-    mode, confident = snapshot.preannotate(settings), Confidence.kept_in(earlier.report)
-    ticked = preannotations(mode, ranked, confident.tasks, snapshot.scheme.classes)
+    mode, proven = snapshot.preannotate(settings), earlier.report.preannotation or Preannotation()
+    ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
     require_alone(workspace, row.project_id)
     published = publish(
         stores,
@@ -128,30 +131,28 @@ def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot
         ranked,
         ticked,
     )
-    counts = {
-        "pool": len(waiting),
-        "labelled": len(snapshot.labels.classes),
-        "unread": len(snapshot.labels.unread),
-        "queue": len(published.task_ids),
-        "skipped_in_queue": len(snapshot.labels.skipped.intersection(published.task_ids)),
-    }
-    return (
-        snapshot,
-        published,
-        {
-            **earlier.report,
-            "questions": questions_of_round(stores, settings, row.project_id, snapshot),
-            "class_control": snapshot.scheme.class_control,
-            "not_learnt": list(snapshot.scheme.not_learnt),
-            "counts": {**earlier.report.get("counts", {}), **counts},
-            "promotion": {"promoted": True, "reason": row.request},
-            "preannotation": confident.report(mode),
-            "second_look": {},
-            "seconds": {},
-            "doubtful_labels": list(snapshot.labels.messages),
-            "notes": list(snapshot.labels.messages),
-        },
+    report = replace(
+        earlier.report,
+        questions=questions_of_round(stores, settings, row.project_id, snapshot),
+        class_control=snapshot.scheme.class_control,
+        not_learnt=tuple(snapshot.scheme.not_learnt),
+        counts=replace(
+            earlier.report.counts,
+            pool=len(waiting),
+            labelled=len(snapshot.labels.classes),
+            unread=len(snapshot.labels.unread),
+            queue=len(published.task_ids),
+            skipped_in_queue=len(snapshot.labels.skipped.intersection(published.task_ids)),
+            second_readings=0,
+        ),
+        promotion=PromotionReport(True, row.request),
+        preannotation=replace(proven, mode=mode),
+        second_look=SecondLook(),
+        seconds={},
+        doubtful_labels=snapshot.labels.messages,
+        notes=snapshot.labels.messages,
     )
+    return snapshot, published, report
 
 
 def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:

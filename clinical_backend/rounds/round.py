@@ -16,17 +16,19 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.inputs import choose_inputs
+from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.second_readings.choice import Choice, choose, places
+from clinical_backend.rounds.second_readings.choice import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.storage.report import Counts, Evaluation, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
 from clinical_backend.strategy.evaluation import evaluate_labels
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
-from clinical_backend.strategy.preannotation import confidence, preannotations, unled
+from clinical_backend.strategy.preannotation import confidence, preannotations
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.copies import without_copies
@@ -37,16 +39,23 @@ from clinical_backend.workspace.notices import group_notice
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from clinical_backend.rounds.second_readings.choice import Asked
+    from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.suspects import Suspect
+    from clinical_backend.strategy.tasks import Inputs
     from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["run_round"]
 
 logger = logging.getLogger(__name__)
+
+_METHOD = (
+    "{count} labelled tasks, each judged by classifiers that learnt from other labels alone (cross-validation, "
+    "patients kept together). Queues seek the rare, so the shares are those of the labels, not of the project."
+)
 
 _SECOND_READINGS = 2
 """Keeps their draws apart from those of the audit, which are made of the same seed and round."""
@@ -113,9 +122,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
         inputs, fitted = promotion.inputs, promotion.fitted
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
-        evaluation = held_out and evaluate_labels(
-            held_out, inputs.labelled, snapshot.labels.seen, snapshot.target.classes, snapshot.groups
-        )
+        evaluation = _evaluation(held_out, inputs, snapshot)
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
@@ -131,8 +138,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
         )
         ranked, chances = with_chances(stores, project_id, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
-        answering = "none"
-        mode = snapshot.preannotate(settings)
+        answering, mode = "none", snapshot.preannotate(settings)
         confident = confidence(
             held_out,
             inputs.labelled,
@@ -152,48 +158,50 @@ def run_round(workspace: Workspace, row: Round) -> None:
         publisher = Publisher(workspace.client, stores.database.require_fence)
         published = publish(stores, publisher, snapshot.scheme, row, ranked, ticked, among)
         queue = [task for task in published.task_ids if task not in {one.task_id for one in second.asked}]
-    report = {
-        "acquisition": choice.acquisition,
-        "reason": choice.reason,
-        "class_control": snapshot.scheme.class_control,
-        "not_learnt": list(snapshot.scheme.not_learnt),
-        "target": list(snapshot.target.classes),
-        "questions": questions_of_round(stores, settings, project_id, snapshot),
-        "newest_task": snapshot.newest_task,
-        "counts": {
-            "pool": len(snapshot.pool),
-            "unreadable": unreadable,
-            "waiting": waiting,
-            "copies": len(copies),
-            "skipped": len(snapshot.labels.skipped),
-            "labelled": len(snapshot.labels.classes),
-            "unread": len(snapshot.labels.unread),
-            "exemplars": snapshot.target.exemplars,
-            "query": len(inputs.query),
-            "embedded": embedded,
-            "queue": len(queue),
-            "skipped_in_queue": (skipped := len(snapshot.labels.skipped.intersection(queue))),
-            "second_readings": len(published.task_ids) - len(queue),
-        },
-        "second_look": second.report(),
-        "measurements": fitted.measurements,
-        "promotion": promotion.report,
-        "evaluation": evaluation,
-        "chances": chances,
-        "features": adaptation,
-        "preannotations": answering,
-        "preannotation": confident.report(mode),
-        "seconds": stages.seconds,
-        "doubtful_labels": list(snapshot.labels.messages),
-        "notes": [
+    report = RoundReport(
+        acquisition=choice.acquisition,
+        reason=choice.reason,
+        class_control=snapshot.scheme.class_control,
+        not_learnt=snapshot.scheme.not_learnt,
+        target=snapshot.target.classes,
+        questions=questions_of_round(stores, settings, project_id, snapshot),
+        newest_task=snapshot.newest_task,
+        counts=Counts(
+            pool=len(snapshot.pool),
+            unreadable=unreadable,
+            waiting=waiting,
+            copies=len(copies),
+            skipped=len(snapshot.labels.skipped),
+            labelled=len(snapshot.labels.classes),
+            unread=len(snapshot.labels.unread),
+            exemplars=snapshot.target.exemplars,
+            query=len(inputs.query),
+            embedded=embedded,
+            queue=len(queue),
+            skipped_in_queue=len(snapshot.labels.skipped.intersection(queue)),
+            second_readings=len(published.task_ids) - len(queue),
+        ),
+        second_look=second,
+        measurements=fitted.measurements,
+        promotion=promotion.report,
+        evaluation=evaluation,
+        chances=chances,
+        features=adaptation,
+        preannotations=answering,
+        preannotation=Preannotation.of(
+            mode, confident.tasks, {name: asdict(one) for name, one in confident.proofs.items()}
+        ),
+        seconds=stages.seconds,
+        doubtful_labels=snapshot.labels.messages,
+        notes=(
             *snapshot.labels.messages,
             *(str(group) for group in [group_notice(workspace, project_id)] if group is not None),
             *_notes_on_images(stores, project_id, unreadable, len(copies)),
             *(still_to_read(images.values()) if waiting else ()),
-        ],
-    }
+        ),
+    )
     stores.labels.suspect(project_id, [SuspectedLabel(project_id=project_id, **asdict(one)) for one in suspects])
-    aside = skipped + len(published.task_ids) - len(queue)
+    aside = report.counts.skipped_in_queue + report.counts.second_readings
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     stores.second_readings.mark_drawn(project_id, second.drawn_read)
     try_to_settle(workspace, snapshot.project)
@@ -210,7 +218,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
 
 def _second_readings(
     workspace: Workspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
-) -> Choice:
+) -> SecondLook:
     """Choose what is read again beside so many ordinary tasks."""
     store, settings = workspace.stores.second_readings, workspace.settings_of(row.project_id)
     return choose(
@@ -226,17 +234,31 @@ def _second_readings(
     )
 
 
-def _places(second: Choice, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
+def _places(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
     """Spread second readings over the queue, at places that no reader can guess."""
     generator = np.random.default_rng([seed, number, _SECOND_READINGS, 1])
     return dict(zip(places(ordinary + len(second.asked), len(second.asked), generator), second.asked, strict=True))
 
 
 def _unled(stores: Stores, project_id: int) -> frozenset[int]:
-    """Return the tasks whose class a reader gave without being shown one."""
+    """Return the tasks whose class a reader gave without being shown one, as the reports of their rounds tell."""
     ledger = stores.labels.ledger(project_id)
     numbers = {entry.round_number for entry in ledger if entry.round_number is not None}
     return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project_id, numbers)})
+
+
+def _evaluation(held_out: HeldOut | None, inputs: Inputs, snapshot: Snapshot) -> Evaluation | None:
+    """Return how good the classifier is that these labels judge; ``None`` where too few do."""
+    if held_out is None:
+        return None
+    labels, target = snapshot.labels.seen, snapshot.target.classes
+    measured = evaluate_labels(held_out, inputs.labelled, labels, target, snapshot.groups)
+    return Evaluation(
+        classes=tuple(one.name for one in measured.classes),
+        confusion=measured.confusion,
+        support=tuple(one.count for one in measured.classes),
+        method=_METHOD.format(count=measured.count),
+    )
 
 
 class _Stages:

@@ -92,7 +92,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
     published = stores.rounds.published(project_id)
-    if published is not None and published.report.get("class_control", scheme.class_control) != scheme.class_control:
+    if published is not None and published.report.class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project_id)
     read_again = note_double_readings(stores, project_id, labels)
     ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds, read_again=read_again)

@@ -134,7 +134,7 @@ def report_second_look(stores: Stores, project_id: int, *, seed: int = 0) -> dic
     return {
         "open": sum(row.state is ReadingState.OPEN for row in rows),
         "read": sum(row.state is ReadingState.READ for row in rows),
-        "problem": (published.report.get("second_look") or {}).get("problem") if published else None,
+        "problem": published.report.second_look.problem if published else None,
         "agreement": {
             "ordinary": asdict(agreements.ordinary),
             "doubtful": {"cases": agreements.doubtful.cases, "disagreements": agreements.doubtful.disagreements},

@@ -205,7 +205,7 @@ class Backend:
             "repairs": [{"at": at, "detail": detail} for at, detail in Drift.of(project).told],
             "looked_for": list(named_classes(self._workspace.settings, project)),
             "not_looked_for": project.declined,
-            "questions": [question.to_report() for question in open_questions(self._workspace, project_id)],
+            "questions": [question.to_json() for question in open_questions(self._workspace, project_id)],
             "troubles": {kind.value: count for kind, count in self._stores.troubles.counts(project_id).items()},
             "notices": [str(notice) for notice in notices(self._workspace, project_id)],
             "labels": sum(entry.label is not None for entry in labels.values()),
@@ -224,7 +224,7 @@ class Backend:
                 "started_at": latest.started_at,
                 "finished_at": latest.finished_at,
                 "error": latest.error,
-                **{name: value for name, value in latest.report.items() if name != "second_look"},
+                **{name: value for name, value in latest.report.to_json().items() if name != "second_look"},
             },
         }
 

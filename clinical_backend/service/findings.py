@@ -91,7 +91,7 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
         The project; an unknown one has found nothing.
     """
     published = stores.rounds.published(project_id)
-    target = tuple(published.report.get("target", ())) if published else ()
+    target = published.report.target if published else ()
     ledger = stores.labels.ledger(project_id)
     pool = stores.labels.open_tasks(project_id)
     known = Findings(

@@ -12,7 +12,8 @@ from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from clinical_backend.origins import Draw, Origin
-from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredText
+from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredReport, StoredText
 
 __all__ = [
     "Base",
@@ -59,6 +60,7 @@ class Base(DeclarativeBase):
         str: StoredText,
         dict[str, Any]: StoredJSON,
         list[Any]: StoredJSON,
+        RoundReport: StoredReport,
         float: Double,
         RoundState: StoredEnum(RoundState),
         Draw: StoredEnum(Draw),
@@ -160,8 +162,7 @@ class Round(Base):
     switched_at: Mapped[float | None] = mapped_column(default=None)
     """When readers got its queue, by Label Studio's clock; ``None`` where that is not known."""
     error: Mapped[str | None] = mapped_column(default=None)
-    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the round measured and chose: counts, acquisition and its reason, seconds by stage."""
+    report: Mapped[RoundReport] = mapped_column(default=RoundReport)
 
 
 class QueuedTask(Base):

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, Enum, String
 from sqlalchemy.types import TypeDecorator
 
 from clinical_backend.errors import StorageError
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.text import storable, storable_json
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Dialect
 
-__all__ = ["StoredEnum", "StoredJSON", "StoredText"]
+__all__ = ["StoredEnum", "StoredJSON", "StoredReport", "StoredText"]
 
 
 class StoredText(TypeDecorator[str]):
@@ -73,3 +74,18 @@ class StoredJSON(_Stored):
         """Return what is stored."""
         del dialect
         return storable_json(value)
+
+
+class StoredReport(StoredJSON):
+    """The report of a round, as JSON."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: RoundReport | None, dialect: Dialect) -> Any:  # noqa: ANN401
+        """Return what is stored."""
+        return super().process_bind_param(None if value is None else value.to_json(), dialect)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> RoundReport:  # noqa: ANN401
+        """Return the report, be it of an earlier version."""
+        del dialect
+        return RoundReport.from_json(value)

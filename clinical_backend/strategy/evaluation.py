@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,44 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
+    from clinical_backend.learner.evaluation.metrics import Metrics
     from clinical_backend.strategy.tasks import FeaturedTasks
 
-__all__ = ["Evaluation", "evaluate_labels"]
-
-_METHOD = (
-    "{count} labelled tasks, each judged by classifiers that learnt from other labels alone (cross-validation, "
-    "patients kept together). Queues seek the rare, so the shares are those of the labels, not of the project."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Measures of a classifier on labelled tasks, each judged by a training that had not seen it.
-
-    Attributes
-    ----------
-    classes
-        The C classes.
-    confusion
-        Counts, C × C: true class by row, most likely class by column.
-    support
-        Labelled tasks by class.
-    method
-        In one sentence.
-    """
-
-    classes: tuple[str, ...]
-    confusion: list[list[int]]
-    support: list[int]
-    method: str
-
-    def called(self, name: str) -> tuple[int, int] | None:
-        """Return how often the class was right of how often it was the most likely one; ``None`` where it never was."""
-        if name not in self.classes:
-            return None
-        column = self.classes.index(name)
-        said = sum(row[column] for row in self.confusion)
-        return (self.confusion[column][column], said) if said else None
+__all__ = ["evaluate_labels"]
 
 
 def evaluate_labels(
@@ -59,8 +24,8 @@ def evaluate_labels(
     labels: Mapping[int, str],
     rare: Collection[str],
     groups: Mapping[int, str],
-) -> dict[str, Any]:
-    """Return the evaluation of a classifier as it is kept in a round's report.
+) -> Metrics:
+    """Return measures of a classifier, each label judged by a training that had not seen it.
 
     Parameters
     ----------
@@ -81,11 +46,4 @@ def evaluate_labels(
     tasks = labelled.tasks[chosen]
     probabilities = held_out.probabilities_of(tasks, labelled.features[chosen])
     codes = np.array([classes.index(labels[task]) for task in tasks.tolist()], dtype=np.intp)
-    measured = evaluate(codes, probabilities, classes, rare=rare)
-    found = Evaluation(
-        classes=classes,
-        confusion=[list(row) for row in measured.confusion],
-        support=[item.count for item in measured.classes],
-        method=_METHOD.format(count=len(tasks)),
-    )
-    return asdict(found)
+    return evaluate(codes, probabilities, classes, rare=rare)

@@ -6,13 +6,13 @@ asks for a proof by labels that the model did not learn from and that no tick ha
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import betaincinv
 
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.origins import LedgerEntry
     from clinical_backend.settings import Preannotate
     from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
-__all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove", "unled"]
+__all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove"]
 
 _LEAST_PRECISION = 0.95
 _ERROR = 0.05
@@ -34,8 +33,6 @@ each is tested at a third of the 5 % (Bonferroni): no threshold is chosen by luc
 _NOTABLE_SCORE = 0.2
 """Of the detector, which learns as if every second case were rare: where one task in ten is, 2.7 % of such are."""
 _NOTABLE_CHANCE = 0.03
-_UNLED = frozenset({Origin.QUEUE, Origin.PAST_QUEUE})
-"""Labels that readers gave, but for those who may have seen what an import or a model had answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +69,6 @@ class Confidence:
 
     tasks: Mapping[int, str] = field(default_factory=dict)
     proofs: Mapping[str, Proof] = field(default_factory=dict)
-
-    def report(self, mode: Preannotate) -> dict[str, Any]:
-        """Return what a round's report keeps, with the mode that it was published in."""
-        tasks: dict[str, list[int]] = {}
-        for task, name in self.tasks.items():
-            tasks.setdefault(name, []).append(task)
-        return {"mode": mode, "confident": tasks, "proofs": {name: asdict(item) for name, item in self.proofs.items()}}
-
-    @classmethod
-    def kept_in(cls, report: Mapping[str, Any]) -> Confidence:
-        """Return what a round's report keeps; nothing in one of an earlier version."""
-        kept = report.get("preannotation") or {}
-        tasks = {task: name for name, tasks in kept.get("confident", {}).items() for task in tasks}
-        return cls(tasks, {name: Proof(**item) for name, item in kept.get("proofs", {}).items()})
 
 
 def preannotations(
@@ -132,7 +115,7 @@ def confidence(
     labels
         Class by labelled task.
     evidence
-        Labelled tasks that may prove something; see :func:`unled`.
+        Labelled tasks that may prove something: readers gave their class without being shown one.
     target
         The classes that are looked for: never ticked.
     groups
@@ -214,30 +197,3 @@ def is_notable(score: float | None, chance_high: float | None = None) -> bool:
     if chance_high is not None:
         return chance_high >= _NOTABLE_CHANCE
     return score is None or score >= _NOTABLE_SCORE
-
-
-def unled(ledger: Iterable[LedgerEntry], reports: Mapping[int, Mapping[str, Any]]) -> frozenset[int]:
-    """Return the tasks whose class a reader gave without being shown one: what may prove that a class is right.
-
-    Parameters
-    ----------
-    ledger
-        Labelled tasks with their origin.
-    reports
-        Of the rounds whose queues they are from, by number. Those of earlier versions do not tell what was ticked, and
-        may have ticked everything.
-    """
-    return frozenset(entry.task_id for entry in ledger if entry.origin in _UNLED and not _was_led(entry, reports))
-
-
-def _was_led(entry: LedgerEntry, reports: Mapping[int, Mapping[str, Any]]) -> bool:
-    if entry.round_number is None:
-        return False
-    report = reports.get(entry.round_number)
-    kept = None if report is None else report.get("preannotation")
-    if kept is None:
-        return report is None or report.get("preannotations") != "none"
-    if kept["mode"] == "all":
-        return entry.draw is not Draw.AUDIT
-    ticked = kept["confident"].values() if kept["mode"] == "confident" else ()
-    return any(entry.task_id in tasks for tasks in ticked)

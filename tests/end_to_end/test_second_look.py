@@ -17,8 +17,8 @@ def published_order(loop: Loop) -> list[int]:
     """Return what stands in the queue: ordinary tasks, and at the free places second readings."""
     published = loop.stores.rounds.published(loop.id)
     placed = {one.rank: one.task_id for one in loop.stores.rounds.queue(published.id)}
-    again = iter([one["task_id"] for one in published.report["second_look"]["asked"]])
-    size = len(placed) + len(published.report["second_look"]["asked"])
+    again = iter([one.task_id for one in published.report.second_look.asked])
+    size = len(placed) + len(published.report.second_look.asked)
     return [placed[place] if place in placed else next(again) for place in range(size)]
 
 

@@ -69,6 +69,6 @@ def test_a_stopped_worker_and_a_dripping_host_hold_up_nobody(client, server, mak
     states = [row.state for row in slow.stores.rounds.history(slow.id)]
     assert states[-1] is RoundState.ABANDONED
     report = slow.stores.rounds.published(slow.id).report
-    assert report["counts"]["waiting"] > 300
-    assert any("is slow: 0 of 400 images are read" in note for note in report["notes"])
+    assert report.counts.waiting > 300
+    assert any("is slow: 0 of 400 images are read" in note for note in report.notes)
     assert len(slow.queue()) == 10

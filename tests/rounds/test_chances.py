@@ -10,6 +10,7 @@ from clinical_backend.rounds.chances import read_reliability, with_chances
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.strategy.reasons import chance_of, reason_of
@@ -49,7 +50,7 @@ def fill(
             state=RoundState.PUBLISHED,
             started_at=1.0,
             finished_at=2.0,
-            report={"target": [target], "newest_task": 600},
+            report=RoundReport(target=(target,), newest_task=600),
         )
         session.add(row)
         session.flush()
@@ -167,10 +168,10 @@ def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_ke
 
     first, queue = run(*range(1, 11), *range(101, 121))
     assert {task.chance for task in queue} == {None}
-    assert "3 more rare labels and 10 more common labels" in first.report["chances"]
+    assert "3 more rare labels and 10 more common labels" in first.report.chances
     second, queue = run(*(task.task_id for task in queue))
     assert all(0 < task.chance_low <= task.chance <= task.chance_high < 1 for task in queue)
-    assert "labels of queues" in second.report["chances"]
+    assert "labels of queues" in second.report.chances
     run(queue[0].task_id)
     row = roll_back(workspace, 1, second.number)
     again = {task.task_id: task for task in workspace.stores.rounds.queue(row.id)}

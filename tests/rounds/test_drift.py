@@ -8,9 +8,10 @@ from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.connection.installation import HEADER
 from clinical_backend.rounds.drift import Drift, answer_drift, forget_answers, rests
-from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import author_of
 from clinical_backend.workspace.ownership import installation_of

@@ -3,8 +3,9 @@ import time
 import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Source
-from clinical_backend.origins import Draw, Origin
-from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter
+from clinical_backend.origins import Draw, LedgerEntry, Origin
+from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter, unled
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from tests.storage.started import start_round
 
@@ -77,7 +78,7 @@ def publish(stores, draws, switched_at):
         for rank, (task, draw) in enumerate(draws.items())
     ]
     stores.rounds.keep_queue(queue)
-    stores.rounds.publish(row, {}, len(queue), switched_at)
+    stores.rounds.publish(row, RoundReport(), len(queue), switched_at)
     return row.number
 
 
@@ -120,3 +121,28 @@ def test_an_answer_without_a_time_is_of_now(workspace):
     before = time.time()
     row = entered(stores, Labels(classes={1: "a"}, first_answers={1: Answered(Source.READER, readings=1)}))[1]
     assert (row.draw, row.labelled_at >= before) == (Draw.TARGET, True)
+
+
+def entry(task, origin=Origin.QUEUE, draw=Draw.TARGET, number=1):
+    return LedgerEntry(task, "a", origin, draw, number, 1)
+
+
+def test_only_labels_that_readers_gave_are_evidence():
+    ledger = [entry(task, origin, None, None) for task, origin in enumerate(Origin)]
+    assert {list(Origin)[task] for task in unled(ledger, {})} == {Origin.QUEUE, Origin.PAST_QUEUE}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ({"preannotation": {"mode": "off", "confident": {"a": [1]}}}, {1, 2, 3}),
+        ({"preannotation": {"mode": "confident", "confident": {"a": [1]}}}, {2, 3}),
+        ({"preannotation": {"mode": "all", "confident": {}}}, {3}),
+        ({"preannotations": "none"}, {1, 2, 3}),
+        ({"preannotations": "head"}, set()),
+        ({}, set()),
+    ],
+)
+def test_labels_given_below_a_ticked_class_are_no_evidence_for_it(report, expected):
+    ledger = [entry(1), entry(2), entry(3, draw=Draw.AUDIT)]
+    assert unled(ledger, {1: RoundReport.from_json(report)}) == expected

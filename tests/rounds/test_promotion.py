@@ -13,6 +13,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.report import PromotionReport
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.versions import on_demand_version
 from tests.disks import full_disk
@@ -64,12 +65,12 @@ def scramble(monkeypatch):
 
 def test_a_classifier_as_good_as_the_published_one_is_promoted(workspace, studio):
     first = run(workspace)
-    assert first.report["promotion"] == {"promoted": True, "reason": "none was published before"}
+    assert first.report.promotion == PromotionReport(True, "none was published before")
     for task in (11, 12, 31, 32):
         studio.annotate(task, "red" if task in RED else "dark")
     second = run(workspace)
-    assert second.report["promotion"]["promoted"]
-    assert second.report["promotion"]["labels"] == 34
+    assert second.report.promotion.promoted
+    assert second.report.promotion.labels == 34
     assert load_checkpoint(workspace.checkpoint_folder(1, second.version))[1].round == 2
 
 
@@ -81,14 +82,14 @@ def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goe
         studio.annotate(task, "red" if task in RED else "dark")
     scramble(monkeypatch)
     second = run(workspace)
-    promotion = second.report["promotion"]
-    assert not promotion["promoted"]
-    assert promotion["candidate"] < promotion["published"]
-    assert "kept but not published, since it is worse" in promotion["reason"]
-    assert "of the one of round 1" in promotion["reason"]
-    assert promotion["reason"] in caplog.text
+    promotion = second.report.promotion
+    assert not promotion.promoted
+    assert promotion.candidate < promotion.published
+    assert "kept but not published, since it is worse" in promotion.reason
+    assert "of the one of round 1" in promotion.reason
+    assert promotion.reason in caplog.text
     status = Backend(workspace.settings, workspace.stores.database, LocalRunner({})).status(1)
-    assert status["round"]["promotion"] == promotion
+    assert status["round"]["promotion"] == promotion.to_json()
     # The queue is new, with the predictions of the earlier classifier and in an order by its features.
     assert studio.model_version == second.version != first.version
     assert set(studio.queue()[:6]) == set(RED) - set(range(1, 13))
@@ -106,10 +107,10 @@ def test_after_one_that_was_not_promoted_a_good_one_is(workspace, studio, monkey
     run(workspace)
     with monkeypatch.context() as patch:
         scramble(patch)
-        assert not run(workspace).report["promotion"]["promoted"]
-        assert not run(workspace).report["promotion"]["promoted"]
+        assert not run(workspace).report.promotion.promoted
+        assert not run(workspace).report.promotion.promoted
     last = run(workspace)
-    assert last.report["promotion"]["promoted"]
+    assert last.report.promotion.promoted
     assert load_checkpoint(workspace.checkpoint_folder(1, last.version))[1].round == 4
 
 
@@ -118,9 +119,9 @@ def test_with_too_few_rare_labels_it_is_promoted_and_says_so(workspace, studio, 
         del studio.answers[task]
     run(workspace)
     scramble(monkeypatch)
-    promotion = run(workspace).report["promotion"]
-    assert promotion["promoted"]
-    assert "3 rare labels are too few to compare it" in promotion["reason"]
+    promotion = run(workspace).report.promotion
+    assert promotion.promoted
+    assert "3 rare labels are too few to compare it" in promotion.reason
 
 
 def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(workspace, studio, monkeypatch):
@@ -129,9 +130,9 @@ def test_a_published_one_that_the_labeling_config_left_behind_is_replaced(worksp
     studio.config = studio.config.replace('value="dark"', 'value="black"')
     for task in range(101, 121):
         studio.annotate(task, "black")
-    promotion = run(workspace).report["promotion"]
-    assert promotion["promoted"]
-    assert "labeling config" in promotion["reason"]
+    promotion = run(workspace).report.promotion
+    assert promotion.promoted
+    assert "labeling config" in promotion.reason
 
 
 @pytest.mark.parametrize(

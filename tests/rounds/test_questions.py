@@ -4,9 +4,10 @@ import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Labels
 from clinical_backend.labelstudio.resources import Annotation
-from clinical_backend.rounds.questions import Kind, find_questions, open_questions
+from clinical_backend.rounds.questions import find_questions, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.settings import ProjectOptions
+from clinical_backend.storage.report import Kind, Question, RoundReport
 from clinical_backend.strategy.target import find_target
 from clinical_backend.workspace.options import choose_rare, decline, drop_rare, look_for, named_classes, store_options
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
@@ -91,11 +92,11 @@ def project(workspace):
     """A project whose last round asked about everything."""
     stores = workspace.stores
     stores.projects.change(1, label_config=CONFIG)
-    asked = [
-        {"kind": str(kind), "name": name, "tasks": [7], "evidence": "Since.", "asks": "Ask"}
+    asked = tuple(
+        Question(kind, name, (7,), "Since.")
         for kind, name in [(Kind.RARE_SO_FAR, "red"), (Kind.ALSO, "red"), (Kind.BOTH_TAGS, None)]
-    ]
-    stores.rounds.publish(start_round(stores, 1), {"target": ["dark"], "questions": asked}, 5)
+    )
+    stores.rounds.publish(start_round(stores, 1), RoundReport(target=("dark",), questions=asked), 5)
     return workspace
 
 
@@ -179,11 +180,11 @@ def test_a_round_goes_on_with_the_leads_choice_and_asks_about_a_tag_on_another_c
     choose_rare(workspace.stores, 1, ["red"])
     studio.annotate(13, "blue", exemplar=True)
     first = report(workspace)
-    assert (first["target"], [one["asks"] for one in first["questions"]]) == (["red"], ["Look for blue too?"])
+    assert (first.target, [one.asks for one in first.questions]) == (("red",), ["Look for blue too?"])
     assert queued(studio)[:5] == ["red"] * 5
     look_for(workspace.settings, workspace.stores, 1, "blue")
     second = report(workspace)
-    assert (second["target"], second["questions"]) == (["red", "blue"], [])
+    assert (second.target, second.questions) == (("red", "blue"), ())
     assert set(queued(studio)) == {"red", "blue"}
 
 
@@ -191,28 +192,28 @@ def test_a_round_does_not_follow_a_tag_that_slipped_and_goes_on_when_it_is_remov
     for task in (1, 2, 3, 4, 25):
         studio.annotate(task, kind(task), exemplar=True)
     slipped = report(workspace)
-    assert (slipped["target"], slipped["counts"]["exemplars"]) == (["red"], 4)
-    assert [(one["kind"], one["name"], one["tasks"]) for one in slipped["questions"]] == [(Kind.ALSO, "dark", [25])]
+    assert (slipped.target, slipped.counts.exemplars) == (("red",), 4)
+    assert [(one.kind, one.name, one.tasks) for one in slipped.questions] == [(Kind.ALSO, "dark", (25,))]
     assert queued(studio) == ["red"] * 8
     studio.annotate(25, "dark")
-    assert report(workspace)["questions"] == []
+    assert report(workspace).questions == ()
 
 
 def test_tags_on_a_class_that_was_declined_do_not_bring_it_back(workspace, studio):
     for task in (1, 13):
         studio.annotate(task, kind(task), exemplar=True)
-    assert report(workspace)["target"] == ["red", "blue"]
+    assert report(workspace).target == ("red", "blue")
     decline(workspace.stores, 1, "blue")
-    assert (report(workspace)["target"], open_questions(workspace, 1)) == (["red"], [])
+    assert (report(workspace).target, open_questions(workspace, 1)) == (("red",), [])
     decline(workspace.stores, 1, "red")
-    assert [one["kind"] for one in report(workspace)["questions"]] == [Kind.WHICH]
+    assert [one.kind for one in report(workspace).questions] == [Kind.WHICH]
     assert [one.kind for one in open_questions(workspace, 1)] == [Kind.WHICH]
 
 
 def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workspace, studio):
     found = report(workspace)
-    assert (found["target"], found["acquisition"]) == ([], "coreset")
-    assert [one["kind"] for one in found["questions"]] == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.RARE_SO_FAR]
+    assert (found.target, found.acquisition) == ((), "coreset")
+    assert [one.kind for one in found.questions] == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.RARE_SO_FAR]
 
 
 def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(workspace, studio):
@@ -221,8 +222,8 @@ def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(worksp
     report(workspace)
     studio.config = studio.config.replace('"red"', '"crimson"')
     renamed = report(workspace)
-    assert [(one["kind"], one["name"]) for one in renamed["questions"]] == [(Kind.UNKNOWN, "red")]
-    assert (renamed["target"], renamed["counts"]["query"]) == ([], 1)
+    assert [(one.kind, one.name) for one in renamed.questions] == [(Kind.UNKNOWN, "red")]
+    assert (renamed.target, renamed.counts.query) == ((), 1)
 
 
 def test_a_round_says_what_is_tagged_both_ways(workspace, studio):
@@ -231,4 +232,4 @@ def test_a_round_says_what_is_tagged_both_ways(workspace, studio):
     studio.answers[1] = [Annotation(id=1, result=[*named, *tags], lead_time=1.0)]
     choose_rare(workspace.stores, 1, ["red"])
     found = report(workspace)
-    assert [(one["kind"], one["tasks"]) for one in found["questions"]] == [(Kind.BOTH_TAGS, [1])]
+    assert [(one.kind, one.tasks) for one in found.questions] == [(Kind.BOTH_TAGS, (1,))]

@@ -10,7 +10,6 @@ from clinical_backend.origins import Origin
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.sync import synchronise
-from clinical_backend.service.evaluation import read_evaluation
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_look import read_second_look
@@ -94,8 +93,8 @@ def test_an_unreadable_image_alone_makes_no_round_due_until_it_may_be_tried_agai
     workspace.settings = workspace.settings.model_copy(update={"start_training_each_n_updates": 1000})
     studio.uris = {1: picture(250), 2: picture(3), 3: "data:image/png;base64,AAAA"}
     reconcile(workspace, 1, look=True)
-    assert latest(workspace).report["counts"]["unreadable"] == 1
-    assert "1 images cannot be read" in latest(workspace).report["notes"][0]
+    assert latest(workspace).report.counts.unreadable == 1
+    assert "1 images cannot be read" in latest(workspace).report.notes[0]
     studio.annotate(1, "red")
     studio.annotate(2, "dark")
     reconcile(workspace, 1, look=True)
@@ -449,8 +448,8 @@ def test_what_was_accepted_from_a_model_neither_steers_nor_tells_how_frequent_or
     assert (snapshot.target.met, snapshot.target.unsought) == ({"red": 1, "dark": 3}, 4)
     workspace.stores.projects.request_round(1, "test", delay=0)
     reconcile(workspace, 1, look=True)
-    assert latest(workspace).report["counts"]["labelled"] == 10
-    assert sum(read_evaluation(workspace.stores, 1).support) == 5
+    assert latest(workspace).report.counts.labelled == 10
+    assert sum(latest(workspace).report.evaluation.support) == 5
 
 
 def test_an_import_that_was_read_again_late_was_in_no_pool_of_the_rounds_between(workspace, studio):
@@ -477,8 +476,8 @@ def test_copies_of_answered_images_and_of_each_other_are_not_queued_and_their_nu
     reconcile(workspace, 1, look=True)
     assert sorted(studio.queue()) == sorted({*range(1, 31)} - {1, 7, 21})
     report = latest(workspace).report
-    assert (report["counts"]["copies"], report["counts"]["pool"]) == (2, 27)
-    assert "2 images are exact copies of answered or queued ones, and are not queued." in report["notes"]
+    assert (report.counts.copies, report.counts.pool) == (2, 27)
+    assert "2 images are exact copies of answered or queued ones, and are not queued." in report.notes
 
 
 def test_copies_alone_make_no_round_due(workspace, studio):
@@ -603,7 +602,7 @@ def test_a_round_leaves_what_the_pages_show(workspace, studio):
     found = read_findings(stores, 1)
     assert found.found == len([task for task in studio.answers if task in RED])
     assert found.missing == 20 - found.audit_labels < 20
-    evaluation = read_evaluation(stores, 1)
+    evaluation = stores.rounds.published(1).report.evaluation
     assert sum(evaluation.support) == found.labels
     exemplars, conflicts = read_exemplars(stores, 1)
     assert {one.task_id for one in exemplars} == {task for task in studio.answers if task in RED}

@@ -7,11 +7,12 @@ from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw
 from clinical_backend.rounds import rollback as rollback_module
-from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
+from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.lease import leased_project
@@ -63,13 +64,13 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workspace,
     asked = PredictTask(id=999, data={"image": picture(222)}, predictions=[{"model_version": first.version}])
     (item,) = predict(workspace, 1, studio.config, [asked])
     assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(row.version), ["red"])
-    assert latest.report["counts"]["queue"] == workspace.stores.projects.get(1).queue_left == len(studio.queue())
+    assert latest.report.counts.queue == workspace.stores.projects.get(1).queue_left == len(studio.queue())
 
 
 def test_what_was_settled_since_the_earlier_round_is_not_asked_again(workspace, studio):
     studio.annotate(51, "dark", exemplar=True)
     first = run(workspace, studio, 1, 2, 52)
-    assert [one["kind"] for one in first.report["questions"]] == [Kind.ALSO]
+    assert [one.kind for one in first.report.questions] == [Kind.ALSO]
     run(workspace, studio, 51)
     roll_back(workspace, 1, first.number)
     assert open_questions(workspace, 1) == []
@@ -87,7 +88,7 @@ def test_a_queue_that_ticked_everything_comes_back_by_the_rules_of_today(workspa
     row = roll_back(workspace, 1, first.number)
     again = {item["task"] for item in studio.predictions[row.version] if item["result"]}
     assert again == ((ticked - {3}) if mode == "all" else set())
-    assert workspace.stores.rounds.latest(1).report["preannotation"]["mode"] == mode
+    assert workspace.stores.rounds.latest(1).report.preannotation.mode == mode
 
 
 def test_where_a_task_has_several_readers_none_is_led(workspace, studio):
@@ -105,7 +106,7 @@ def test_a_later_round_goes_on_normally_and_can_be_left_behind_too(workspace, st
     assert workspace.stores.rounds.latest(1).request == "rollback to round 1"
     fourth = run(workspace, studio, 4)
     assert studio.model_version == fourth.version
-    assert fourth.report["counts"]["labelled"] == 7
+    assert fourth.report.counts.labelled == 7
     assert load_checkpoint(workspace.checkpoint_folder(1, fourth.version))[1].round == 4
     assert roll_back(workspace, 1, 3).number == 5
     assert load_checkpoint(workspace.checkpoint_folder(1, studio.model_version))[1].round == 1

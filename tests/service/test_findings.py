@@ -7,6 +7,7 @@ import pytest
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 
@@ -34,7 +35,7 @@ def fill(stores, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
                 state=RoundState.PUBLISHED,
                 started_at=100.0 * number,
                 finished_at=100.0 * number + 50,
-                report={"target": ["rare"], "newest_task": newest},
+                report=RoundReport(target=("rare",), newest_task=newest),
             )
             for number in rounds
         )
@@ -179,7 +180,7 @@ def test_after_an_import_only_the_draws_since_count(stores):
     fill(stores, tasks=3000)
     with stores.database.write() as session:
         row = session.get(Round, stores.rounds.with_numbers(1, {2})[0].id)
-        row.report = {"target": ["rare"], "newest_task": 3000}
+        row.report = RoundReport(target=("rare",), newest_task=3000)
     more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
     label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
     found = read_findings(stores, 1)

@@ -8,6 +8,7 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpo
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.origins import Draw
 from clinical_backend.service.predict import predict
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.embedding import embed_new
@@ -30,7 +31,7 @@ def published(workspace):
     classifier = fit(features, [0, 0, 1, 1], ("dark", "red"))
     folder = workspace.checkpoint_folder(1, row.version)
     save_checkpoint(folder, classifier, CheckpointMetadata(workspace.backbone.key, 1))
-    workspace.stores.rounds.publish(row, {}, 5)
+    workspace.stores.rounds.publish(row, RoundReport(), 5)
     return row.version
 
 

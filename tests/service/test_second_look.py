@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from clinical_backend.strategy.evaluation import Evaluation, evaluate_labels
+from clinical_backend.storage.report import Evaluation
+from clinical_backend.strategy.evaluation import evaluate_labels
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.strategy.target import find_target
@@ -89,10 +90,11 @@ def test_too_few_labels_to_judge_by_suspect_nothing():
 def test_the_evaluation_counts_every_label_once():
     inputs, fitted, named, _ = project()
     found = evaluate_labels(fitted.held_out, inputs.labelled, named, ("rare",), {})
-    counts = np.array(found["confusion"])
-    assert found["support"] == counts.sum(axis=1).tolist() == [list(named.values()).count(name) for name in CLASSES]
+    counts = np.array(found.confusion)
+    support = [one.count for one in found.classes]
+    assert support == counts.sum(axis=1).tolist() == [list(named.values()).count(name) for name in CLASSES]
     assert min(np.diag(counts) / counts.sum(axis=1)) > 0.7
-    shown = Evaluation(**found)
+    shown = Evaluation(CLASSES, found.confusion, tuple(support), "")
     assert [shown.called(name) for name in CLASSES] == list(zip(np.diag(counts), counts.sum(axis=0), strict=True))
     assert shown.called("unknown") is None
 

@@ -10,6 +10,7 @@ from clinical_backend.labelstudio.contract import WebhookRequest
 from clinical_backend.origins import Draw
 from clinical_backend.service import webhooks as events_module
 from clinical_backend.service.webhooks import EventCounter
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from tests.storage.started import start_round
 
@@ -27,7 +28,7 @@ def counter(workspace):
     stores.rounds.keep_queue(
         [QueuedTask(round_id=row.id, rank=place, task_id=place + 1, draw=Draw.TARGET) for place in range(8)]
     )
-    stores.rounds.publish(row, {"counts": {"queue": 8, "pool": 20, "unreadable": 0}}, 8)
+    stores.rounds.publish(row, RoundReport(counts=Counts(queue=8, pool=20)), 8)
     workspace.settings = workspace.settings.model_copy(update={"start_training_each_n_updates": 100})
     return EventCounter(workspace)
 

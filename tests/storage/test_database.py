@@ -12,6 +12,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.storage import database as opening
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.opening import open_database
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import QueuedTask, RoundState, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from tests.disks import full_disk, read_only
@@ -82,7 +83,7 @@ def test_a_round_goes_from_running_to_published_or_leaves_the_old_version(stores
     first, second = start_round(stores, 1, "a"), start_round(stores, 1, "b")
     assert (first.number, second.number) == (1, 2)
     assert first.version != second.version
-    stores.rounds.publish(first, {"counts": {"queue": 5}}, 5)
+    stores.rounds.publish(first, RoundReport(counts=Counts(queue=5)), 5)
     stores.rounds.fail(second.id, 1, "no disk", state=RoundState.FAILED)
     project = stores.projects.get(1)
     assert (project.published_version, project.problem, project.failures) == (first.version, "no disk", 1)
@@ -93,8 +94,8 @@ def test_a_round_goes_from_running_to_published_or_leaves_the_old_version(stores
 def test_a_round_without_a_queue_keeps_the_published_version(stores):
     stores.projects.register(1)
     first, second = start_round(stores, 1, "a"), start_round(stores, 1, "b")
-    stores.rounds.publish(first, {}, 5)
-    stores.rounds.publish(second, {}, 0)
+    stores.rounds.publish(first, RoundReport(), 5)
+    stores.rounds.publish(second, RoundReport(), 0)
     assert stores.projects.get(1).published_version == first.version
 
 
@@ -189,7 +190,7 @@ def test_what_is_written_comes_back_as_it_was(stores):
         for place in range(3000)
     ]
     stores.rounds.keep_queue(queue)
-    report = {"counts": {"queue": 3000}, "notes": ["ä"], "seconds": {"sync": 0.1 + 0.2}}
+    report = RoundReport(counts=Counts(queue=3000), notes=("ä",), seconds={"sync": 0.1 + 0.2})
     stores.rounds.publish(row, report, 3000)
     assert stores.projects.get(1).options == options
     published = stores.rounds.published(1)

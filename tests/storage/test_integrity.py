@@ -9,6 +9,7 @@ from sqlalchemy import text
 from clinical_backend.errors import StorageError
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Feature, QueuedTask, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from tests.storage.started import start_round
@@ -29,7 +30,7 @@ def file(tmp_path):
             for n in range(60)
         ]
     )
-    stores.rounds.publish(row, {"target": ["rare"], "counts": {"queue": 60}}, 60)
+    stores.rounds.publish(row, RoundReport(target=("rare",), counts=Counts(queue=60)), 60)
     with database.write() as session:
         session.add_all(
             TaskLabel(project_id=1, task_id=n, label="rare", origin=Origin.QUEUE, draw=Draw.AUDIT, labelled_at=1.5)

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, inspect, text
 from clinical_backend.errors import StorageError
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Base, RoundState
 from clinical_backend.storage.stores.stores import Stores
 
@@ -81,7 +82,7 @@ def test_a_database_of_the_last_release_keeps_its_rows(url, engine):
         stores = Stores(database)
         project, published = stores.projects.get(1), stores.rounds.published(1)
         assert (project.options, project.updates, project.wiring_due) == ({"queue_size": 7}, 3, False)
-        assert (published.state, published.report) == (RoundState.PUBLISHED, {"counts": {"queue": 1}})
+        assert (published.state, published.report) == (RoundState.PUBLISHED, RoundReport(counts=Counts(queue=1)))
         (queued,) = stores.rounds.queue(published.id)
         assert (queued.task_id, queued.draw, queued.rare_probability, queued.probability) == (9, Draw.TARGET, 0.5, None)
         assert stores.images.all(1)[9].digest == "digest"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.evaluation.held_out import HeldOut
-from clinical_backend.origins import Draw, LedgerEntry, Origin
+from clinical_backend.origins import Draw
+from clinical_backend.storage.report import Preannotation, RoundReport
 from clinical_backend.strategy.preannotation import (
     Confidence,
     confidence,
@@ -16,7 +20,6 @@ from clinical_backend.strategy.preannotation import (
     lower_bound,
     preannotations,
     prove,
-    unled,
 )
 from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
@@ -154,30 +157,9 @@ def test_without_held_out_labels_nothing_is_proven(project):
 
 def test_what_a_round_keeps_of_it_is_read_back(project):
     found = sure(project, queue_of(project))
-    assert Confidence.kept_in({"preannotation": found.report("confident")}) == found
-    assert Confidence.kept_in({"target": []}) == Confidence()
-
-
-def entry(task, origin=Origin.QUEUE, draw=Draw.TARGET, number=1):
-    return LedgerEntry(task, "a", origin, draw, number, 1)
-
-
-def test_only_labels_that_readers_gave_are_evidence():
-    ledger = [entry(task, origin, None, None) for task, origin in enumerate(Origin)]
-    assert {list(Origin)[task] for task in unled(ledger, {})} == {Origin.QUEUE, Origin.PAST_QUEUE}
-
-
-@pytest.mark.parametrize(
-    ("report", "expected"),
-    [
-        ({"preannotation": {"mode": "off", "confident": {"a": [1]}}}, {1, 2, 3}),
-        ({"preannotation": {"mode": "confident", "confident": {"a": [1]}}}, {2, 3}),
-        ({"preannotation": {"mode": "all", "confident": {}}}, {3}),
-        ({"preannotations": "none"}, {1, 2, 3}),
-        ({"preannotations": "head"}, set()),
-        ({}, set()),
-    ],
-)
-def test_labels_given_below_a_ticked_class_are_no_evidence_for_it(report, expected):
-    ledger = [entry(1), entry(2), entry(3, draw=Draw.AUDIT)]
-    assert unled(ledger, {1: report}) == expected
+    proofs = {name: asdict(proof) for name, proof in found.proofs.items()}
+    report = RoundReport(preannotation=Preannotation.of("confident", found.tasks, proofs))
+    kept = RoundReport.from_json(json.loads(json.dumps(report.to_json())))
+    assert (kept.preannotation.classes, kept.preannotation.proofs) == (found.tasks, proofs)
+    assert kept == report
+    assert RoundReport.from_json({"target": []}).preannotation is None

@@ -199,7 +199,7 @@ def test_what_is_better_answers_on_demand_and_in_the_queue(workspace, studio, tr
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["red"], 1: ["dark"]}
-    assert "for 10 of 10 tasks" in workspace.stores.rounds.latest(1).report["preannotations"]
+    assert "for 10 of 10 tasks" in workspace.stores.rounds.latest(1).report.preannotations
 
 
 def test_the_queue_does_not_wait_for_a_slow_network(workspace, studio, trainer, monkeypatch):
@@ -211,7 +211,7 @@ def test_the_queue_does_not_wait_for_a_slow_network(workspace, studio, trainer, 
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["dark"], 1: ["red"]}
-    assert "for 0 of 10 tasks" in workspace.stores.rounds.latest(1).report["preannotations"]
+    assert "for 0 of 10 tasks" in workspace.stores.rounds.latest(1).report.preannotations
 
 
 def test_an_image_that_is_known_is_not_fetched_again(workspace, studio, trainer, monkeypatch):

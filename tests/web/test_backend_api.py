@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.versions import on_demand_version
@@ -198,7 +199,7 @@ def test_setup_names_the_version_of_what_is_answered_on_demand(api, settings):
     stores.projects.register(1)
     row = start_round(stores, 1)
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": "clinical-0"}
-    stores.rounds.publish(row, {}, 3)
+    stores.rounds.publish(row, RoundReport(), 3)
     assert api.post("/setup", json=capture("setup")).json() == {"model_version": on_demand_version(row.version)}
     assert api.get("/versions").json() == {"versions": [row.version]}
 
@@ -231,7 +232,7 @@ def test_a_queue_running_low_is_renewed_only_while_other_tasks_are_left(settings
     row = start_round(stores, 1)
     stores.rounds.keep_queue([QueuedTask(round_id=row.id, rank=n, task_id=n, draw=Draw.TARGET) for n in range(1, 5)])
     # One image of the pool cannot be read, so it will never be queued.
-    stores.rounds.publish(row, {"counts": {"queue": 4, "pool": pool + 1, "unreadable": 1}}, 4)
+    stores.rounds.publish(row, RoundReport(counts=Counts(queue=4, pool=pool + 1, unreadable=1)), 4)
     with TestClient(make_app(patient, wakes)) as api:
         jobs = [api.post("/webhook", json=annotated(task)).json()["job"] for task in (1, 2, 3, 4)]
     assert [job and "running low" * ("running low" in job) for job in jobs] == expected
@@ -266,7 +267,7 @@ def test_a_deleted_project_is_forgotten_once_label_studio_says_so_too(api, setti
 @pytest.mark.parametrize("broken", [False, True], ids=["the project is there", "something else answers"])
 def test_a_project_that_is_not_gone_survives_what_callers_say(api, settings, studio, broken):
     stores = Stores(Database.in_folder(settings.model_dir))
-    stores.rounds.publish(start_round(stores, 1), {}, 3)
+    stores.rounds.publish(start_round(stores, 1), RoundReport(), 3)
     studio.broken = broken
     assert api.post("/webhook", json=DELETED).json()["job"] is None
     wait_for(lambda: studio.calls)

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import ProjectLease, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.web.app import make_app
@@ -99,7 +100,7 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
     database = Database.in_folder(settings.model_dir)
     stores = Stores(database)
     stores.projects.register(7)
-    stores.rounds.publish(start_round(stores, 7), {"target": ["rare"], "seconds": {"fit": 1.5}}, 9)
+    stores.rounds.publish(start_round(stores, 7), RoundReport(target=("rare",), seconds={"fit": 1.5}), 9)
     failed = start_round(stores, 7)
     stores.rounds.progress(failed.id, "embed")
     stores.rounds.fail(failed.id, 7, "Patient 12345 cannot be read.", state=RoundState.FAILED)

@@ -12,6 +12,7 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpo
 from clinical_backend.learner.classifier.linear import LinearClassifier, fit
 from clinical_backend.service.predict import predict
 from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
@@ -93,7 +94,7 @@ def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypa
     classifier = fit(joined.features_of(project, 1, [1, 4, 9, 12]).features, [0, 0, 1, 1], ("dark", "red"))
     folder = project.checkpoint_folder(1, row.version)
     save_checkpoint(folder, classifier, CheckpointMetadata(joined.key, 1))
-    project.stores.rounds.publish(row, {}, 5)
+    project.stores.rounds.publish(row, RoundReport(), 5)
     tasks = [PredictTask(id=task, data={"image": picture(20 * task)}) for task in (2, 5, 11)]
     taken = []
     probabilities = LinearClassifier.probabilities

@@ -63,18 +63,18 @@ def waits_are_over(workspace):
 def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on(workspace, studio, pictures):
     reconcile(workspace, 1, look=True)
     assert set(studio.queue()) <= set(FAST)
-    counts = latest(workspace).report["counts"]
-    assert counts["waiting"] >= 30
-    assert counts["unreadable"] + counts["waiting"] == 40
+    counts = latest(workspace).report.counts
+    assert counts.waiting >= 30
+    assert counts.unreadable + counts.waiting == 40
     host = f"127.0.0.1:{pictures.port}"
-    assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workspace).report["notes"]
+    assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workspace).report.notes
     reconcile(workspace, 1, look=True)
     assert latest(workspace).number == 1  # the host is left in peace for a while
     pictures.quick = True
     waits_are_over(workspace)
     reconcile(workspace, 1, look=True)
     assert (latest(workspace).number, latest(workspace).request) == (2, "images are still to be read")
-    assert latest(workspace).report["counts"]["waiting"] == 0
+    assert latest(workspace).report.counts.waiting == 0
     assert all(image.digest for image in workspace.stores.images.all(1).values())
 
 
@@ -87,7 +87,7 @@ def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workspac
     workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 60.0})
     workspace.stores.projects.change(1, not_before=0.0)
     reconcile(workspace, 1, look=False)
-    assert latest(workspace).report["counts"]["waiting"] == 0
+    assert latest(workspace).report.counts.waiting == 0
 
 
 def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workspace, studio, pictures):

@@ -22,6 +22,7 @@ from clinical_backend.lab.servers.server import free_port
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import Counts, Evaluation, PromotionReport, RoundReport
 from clinical_backend.storage.schema import QueuedTask, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 
@@ -142,27 +143,23 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
     stores.projects.change(1, label_config=_CONFIG, request=None, requested_at=None)
 
 
-def _report(number: int, tasks: int) -> dict[str, object]:
-    support = [100] * len(_CLASSES)
-    return {
-        "acquisition": "quality_diversity",
-        "reason": "exemplars tagged by readers",
-        "target": [_CLASSES[0]],
-        "newest_task": tasks,
-        "counts": {"pool": tasks, "unreadable": 0, "labelled": 400 * number, "queue": _QUEUE},
-        "seconds": {"sync": 1.0, "embed": 1.0, "fit": 1.0, "rank": 1.0, "publish": 1.0},
-        "promotion": {"promoted": True, "reason": "not worse beyond chance"},
-        "evaluation": {
-            "classes": list(_CLASSES),
-            "confusion": [[100 * (row == column) for column in range(8)] for row in range(8)],
-            "recall": [1.0] * 8,
-            "precision": [1.0] * 8,
-            "support": support,
-            "calibration": [{"predicted": share, "rare": share, "count": 100} for share in (0.1, 0.5, 0.9)],
-            "method": "By five-fold cross-validation.",
-        },
-        "notes": [],
-    }
+def _report(number: int, tasks: int) -> RoundReport:
+    side = range(len(_CLASSES))
+    return RoundReport(
+        acquisition="quality_diversity",
+        reason="exemplars tagged by readers",
+        target=_CLASSES[:1],
+        newest_task=tasks,
+        counts=Counts(pool=tasks, labelled=400 * number, queue=_QUEUE),
+        seconds=dict.fromkeys(("sync", "embed", "fit", "rank", "publish"), 1.0),
+        promotion=PromotionReport(True, "not worse beyond chance"),
+        evaluation=Evaluation(
+            classes=_CLASSES,
+            confusion=tuple(tuple(100 * (row == column) for column in side) for row in side),
+            support=tuple(100 for _ in side),
+            method="By five-fold cross-validation.",
+        ),
+    )
 
 
 def _open(browser: Browser, address: str) -> tuple[float, float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from clinical_backend.storage.report import RoundReport
     from clinical_backend.storage.schema import Round
 
 __all__ = ["POINTS", "Faults", "install"]
@@ -89,7 +90,7 @@ def install(faults: Faults) -> None:
     def fault_then_publish(
         self: RoundStore,
         row: Round,
-        report: dict[str, Any],
+        report: RoundReport,
         size: int,
         switched_at: float | None = None,
         *,

@@ -8,13 +8,14 @@ cases, which doubtful ones cannot.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clinical_backend.labelstudio.labeling.labels import Source
+from clinical_backend.storage.report import Asked, SecondLook
 from clinical_backend.storage.schema import ReadingState, SecondReading
 
 if TYPE_CHECKING:
@@ -26,72 +27,13 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.suspects import Suspect
 
-__all__ = ["Asked", "Choice", "active_readers", "choose", "note_double_readings", "places"]
+__all__ = ["active_readers", "choose", "note_double_readings", "places"]
 
 _ACTIVE_SECONDS = 30 * 86_400.0
 """Whoever has answered nothing for a month is not waited for: no task is held open for a reader who has left."""
 
 _MOST = 200
 """Second readings that are open at once, as many as one request to Label Studio asks about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A second reading as a round asks for it.
-
-    Attributes
-    ----------
-    task_id
-        The task.
-    label
-        Its class.
-    readings
-        How many readers answered it; 0 where an import or a model did.
-    suspicion
-        How much speaks against the label, where that is why.
-    at_random
-        Whether it was drawn at random.
-    by_lead
-        Whether the lead asked for it.
-    """
-
-    task_id: int
-    label: str
-    readings: int
-    suspicion: float | None = None
-    at_random: bool = False
-    by_lead: bool = False
-
-    @classmethod
-    def kept_in(cls, report: Mapping[str, Any]) -> list[Asked]:
-        """Return what a round's report keeps; nothing in one of an earlier version."""
-        return [cls(**kept) for kept in (report.get("second_look") or {}).get("asked", [])]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The second readings of a round.
-
-    Attributes
-    ----------
-    asked
-        In the order in which they stand in the queue.
-    drawn_read
-        Tasks on which a random draw fell that were read twice already: they count as drawn.
-    waiting
-        Doubtful labels that found no place.
-    problem
-        Why nobody is asked although somebody wanted it, with the cure; ``None`` where nothing is in the way.
-    """
-
-    asked: tuple[Asked, ...] = ()
-    drawn_read: tuple[int, ...] = ()
-    waiting: int = 0
-    problem: str | None = None
-
-    def report(self) -> dict[str, Any]:
-        """Return what a round's report keeps."""
-        return {"asked": [asdict(one) for one in self.asked], "waiting": self.waiting, "problem": self.problem}
 
 
 def choose(
@@ -105,7 +47,7 @@ def choose(
     answers_wanted: int,
     generator: np.random.Generator,
     now: float | None = None,
-) -> Choice:
+) -> SecondLook:
     """Choose what is read a second time: what the lead asked for, doubtful labels, and random draws.
 
     Parameters
@@ -132,15 +74,15 @@ def choose(
     shares = settings.second_look_share, settings.second_look_random_share
     by_lead = [task for task, row in rows.items() if row.by_lead and row.state is not ReadingState.READ]
     if not any(shares) and not by_lead:
-        return Choice()
+        return SecondLook()
     if answers_wanted > 1:
-        return Choice(
+        return SecondLook(
             problem=f"The project wants {answers_wanted} answers to every task, so every task is read again anyway:"
             " second readings are not asked for besides. Their agreement is shown here."
         )
     active = active_readers(labels, time.time() if now is None else now)
     if len(active) < 2:
-        return Choice(
+        return SecondLook(
             problem="Second readings need two readers, and only one has answered within the last month."
             " They begin once another one answers; meanwhile, read doubtful labels here."
             if active
@@ -164,14 +106,14 @@ def choose(
     random, drawn_read = _draw(eligible, drawn, generator)
     for one in random[: _MOST - len(chosen)]:
         known = chosen.get(one.task_id)
-        chosen[one.task_id] = one if known is None else Asked(**(asdict(known) | {"at_random": True}))
+        chosen[one.task_id] = one if known is None else replace(known, at_random=True)
     order = [*chosen.values()]
     drawn_alone = [one for one in order if one.at_random and one.suspicion is None and not one.by_lead]
     others = [one for one in order if one not in drawn_alone]
     spots = set(places(len(order), len(drawn_alone), generator))
     first, second = iter(drawn_alone), iter(others)
     mixed = tuple(next(first if place in spots else second) for place in range(len(order)))
-    return Choice(mixed, drawn_read, max(0, len(doubtful) - wanted))
+    return SecondLook(mixed, drawn_read, max(0, len(doubtful) - wanted))
 
 
 def places(size: int, number: int, generator: np.random.Generator) -> list[int]:

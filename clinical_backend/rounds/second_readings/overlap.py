@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
 from clinical_backend.labelstudio.labeling.labels import readers_answers
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.rounds.second_readings.choice import Asked
 from clinical_backend.storage.schema import ReadingState, SecondReading
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import AnnotatedTask, Project
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.report import Asked
     from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["settle", "try_to_settle"]
@@ -43,7 +43,7 @@ def settle(workspace: Workspace, project: Project) -> None:
     settings = workspace.settings_of(project.id)
     rows = stores.second_readings.all(project.id)
     published = stores.rounds.published(project.id)
-    asked = {one.task_id: one for one in Asked.kept_in(published.report if published else {})}
+    asked = {one.task_id: one for one in (published.report.second_look.asked if published else ())}
     wanted = {task: one for task, one in asked.items() if _is_wanted(one, rows.get(task), settings)}
     open_ = [task for task, row in rows.items() if row.state is ReadingState.OPEN]
     unmarked = [task for task in wanted if task not in rows or rows[task].state is ReadingState.ASKED]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.report import RoundReport
 
 __all__ = ["RoundStore"]
 
@@ -82,7 +83,7 @@ class RoundStore:
             session.add_all(queue)
 
     def publish(
-        self, row: Round, report: dict[str, Any], size: int, switched_at: float | None = None, *, aside: int = 0
+        self, row: Round, report: RoundReport, size: int, switched_at: float | None = None, *, aside: int = 0
     ) -> None:
         """Note that the round came to its end with a queue of this size, which Label Studio serves.
 

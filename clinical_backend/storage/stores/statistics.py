@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select
 
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.standing import Standing, standings
 
@@ -97,7 +98,7 @@ def statistics(database: Database) -> list[ProjectStatistics]:
     standing_of = defaultdict(lambda: Standing(None, 0.0), standings(database))
     found = []
     for project in projects:
-        report = reports.get(project.id, {})
+        report = reports.get(project.id, RoundReport())
         classes = [row for row in counted_labels if row[0] == project.id]
         known, unreadable, waiting = counted_images.get(project.id, (0, 0, 0))
         standing = standing_of[project.id]
@@ -113,12 +114,12 @@ def statistics(database: Database) -> list[ProjectStatistics]:
                 exemplars=sum(exemplars for *_, exemplars in classes),
                 repairs=project.drift.get("repaired", 0),
                 stands_back=project.standing_back is not None,
-                rare_found=sum(count for _, label, count, _ in classes if label in report.get("target", ())),
+                rare_found=sum(count for _, label, count, _ in classes if label in report.target),
                 images=known,
                 unreadable=unreadable,
                 waiting=waiting,
                 rounds=[RoundCount(*row[1:]) for row in counted_rounds if row[0] == project.id],
-                stage_seconds=dict(report.get("seconds", {})),
+                stage_seconds=dict(report.seconds),
             )
         )
     return found

@@ -75,7 +75,7 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     elif chosen in classes:
         # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
         published = site.stores.rounds.published(project_id)
-        tagged = published.report.get("target", ()) if published and not set(named) & set(classes) else ()
+        tagged = published.report.target if published and not set(named) & set(classes) else ()
         alone = {chosen, *tagged} >= set(classes)  # not every class can be rare, and the lead's choice outranks tags
         look_for(site.settings, site.stores, project_id, chosen, beside=() if alone else tagged)
         flash = Flash(

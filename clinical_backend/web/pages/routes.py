@@ -16,11 +16,11 @@ from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.origins import Origin
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.drift import Drift, rests
-from clinical_backend.rounds.questions import Kind, open_questions
+from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.retention import kept_rounds
-from clinical_backend.service.evaluation import read_evaluation
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
+from clinical_backend.storage.report import Evaluation, Kind
 from clinical_backend.storage.schema import Project, Round, RoundState
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
@@ -37,7 +37,6 @@ from clinical_backend.workspace.scheme import classes_of, learnable_controls, le
 if TYPE_CHECKING:
     from clinical_backend.storage.schema import QueuedTask
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.strategy.evaluation import Evaluation
 
 __all__ = ["overview", "router", "settings_page"]
 
@@ -138,7 +137,7 @@ def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNum
     if published is not None:
         rows, count = site.stores.rounds.open_queue(published, pages.offset, pages.size)
         pages = Pages(page, _QUEUE_PAGE, count)
-    evaluation = read_evaluation(site.stores, project_id)
+    evaluation = published.report.evaluation if published else None
     tasks = [
         (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
     ]
@@ -162,7 +161,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         shown=shown,
         conflicts=conflicts,
         questions=[one for one in open_questions(site.workspace, project_id) if one.kind in _ABOUT_TAGS],
-        target=published.report.get("target", []) if published else None,
+        target=published.report.target if published else None,
         pages=pages,
     )
 
@@ -171,7 +170,6 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
 def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show how good the classifier is, and the rounds that led to it."""
     project = site.project(project_id)
-    evaluation = read_evaluation(site.stores, project_id)
     bins = read_reliability(site.stores, project_id)
     published = site.stores.rounds.published(project_id)
     return site.page(
@@ -179,7 +177,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         "model.html",
         project=project,
         here="model",
-        evaluation=evaluation,
+        evaluation=published.report.evaluation if published else None,
         bins=bins,
         chances=chances_chart(bins),
         published=published,
@@ -270,7 +268,7 @@ def _target(site: Site, project: Project) -> dict[str, Any]:
         "cases": site.stores.labels.cases(project.id),
         "named": named,
         "left": Drift.of(project).left,
-        "by_tags": [] if named or published is None else published.report.get("target", []),
+        "by_tags": [] if named or published is None else published.report.target,
     }
 
 
@@ -280,13 +278,13 @@ def _progress(running: Round, published: Round | None) -> Progress:
         running.done,
         running.total,
         elapsed=max(0.0, time.time() - running.started_at),
-        before=published.report.get("seconds", {}) if published else {},
+        before=published.report.seconds if published else {},
     )
 
 
 def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedTask) -> tuple[int, int] | None:
     """Return how often the predicted class was right of how often it was said, where the judged classifier said it."""
-    judged = published is not None and published.report.get("preannotations", "head") in {"head", "none"}
+    judged = published is not None and published.report.preannotations in {None, "head", "none"}
     return evaluation.called(row.predicted) if evaluation is not None and judged and row.predicted else None
 
 

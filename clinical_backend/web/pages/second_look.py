@@ -62,7 +62,7 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
         read=read_again(stores, project_id, _SHOWN),
         agreements=read_agreements(rows.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
-        problem=(published.report.get("second_look") or {}).get("problem") if published else None,
+        problem=published.report.second_look.problem if published else None,
         outcomes=_OUTCOMES,
         why=_WHY,
     )

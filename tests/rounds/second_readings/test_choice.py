@@ -211,8 +211,8 @@ def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_
     audit = {one.task_id for one in workspace.stores.rounds.queue(latest(workspace).id) if one.draw is Draw.AUDIT}
     assert set(unled) == audit | set(MISSED)
     assert all(len(items[task]["result"]) == 1 for task in unled)
-    counts = latest(workspace).report["counts"]
-    assert (counts["queue"], counts["second_readings"], row(workspace).queue_left) == (10, 2, 10)
+    counts = latest(workspace).report.counts
+    assert (counts.queue, counts.second_readings, row(workspace).queue_left) == (10, 2, 10)
 
 
 def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(workspace, studio):
@@ -430,9 +430,9 @@ def test_a_random_draw_on_what_is_asked_for_already_is_kept(workspace, studio):
     for _ in range(3):
         again(workspace, studio)
     rows = workspace.stores.second_readings.all(1)
-    asked = {one["task_id"]: one for one in latest(workspace).report["second_look"]["asked"]}
+    asked = {one.task_id: one for one in latest(workspace).report.second_look.asked}
     assert {task for task, one in rows.items() if one.at_random} == {
-        task for task, one in asked.items() if one["at_random"]
+        task for task, one in asked.items() if one.at_random
     }
     assert all(rows[task].at_random and rows[task].suspicion is not None for task in MISSED)
 

@@ -19,6 +19,7 @@ from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import (
     QueuedTask,
     ReadingState,
@@ -112,7 +113,7 @@ def filled(stores):
             for place, draw in enumerate(draws)
         ]
     )
-    stores.rounds.publish(row, REPORT, 30)
+    stores.rounds.publish(row, RoundReport.from_json(REPORT), 30)
     stores.labels.replace(
         1,
         [
@@ -474,7 +475,7 @@ def test_the_first_page_asks_which_finding_is_rare_and_takes_one_click(web, stor
 
 
 def test_of_two_classes_the_chosen_one_is_looked_for_and_not_the_one_that_tags_are_on_too(web, stores, filled):
-    assert stores.rounds.published(1).report["target"] == ["b"]
+    assert stores.rounds.published(1).report.target == ("b",)
     stores.projects.change(1, label_config=CONFIG)
     assert "a alone is looked for" in answer(web, choose="a")
     assert stores.projects.get(1).page_options["rare_classes"] == ["a"]
@@ -489,7 +490,7 @@ def test_a_class_that_is_looked_for_by_name_is_not_declined_by_a_page_that_does_
 
 def asking(stores, row, **question):
     asked = {"kind": "look for it too", "name": "a", "tasks": [98], "evidence": "Since <so>."} | question
-    stores.rounds.publish(row, REPORT | {"questions": [asked]}, 30)
+    stores.rounds.publish(row, RoundReport.from_json(REPORT | {"questions": [asked]}), 30)
 
 
 def test_yes_keeps_what_tags_had_made_the_target(web, stores, filled):
