@@ -14,6 +14,7 @@ import httpx2
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthorizedError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.refusals import not_label_studio
+from clinical_backend.labelstudio.urls import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -68,7 +69,7 @@ class TokenAuthentication(httpx2.Auth):
             raise LabelStudioUnauthorizedError("The Label Studio API key is not a token.", _CURE)
         self.kind = kind_of_token(api_key)
         self._api_key = api_key
-        self._origin = _origin(url)
+        self._origin = origin_of(url)
         self._refresh_url = url.copy_with(path=url.path.rstrip("/") + "/api/token/refresh/", query=None)
         self._clock = clock
         self._lock = threading.Lock()
@@ -77,7 +78,7 @@ class TokenAuthentication(httpx2.Auth):
 
     def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         """Send the request with the token, once more if a personal one had expired."""
-        if _origin(request.url) != self._origin:
+        if origin_of(request.url) != self._origin:
             yield request
             return
         if self.kind == "legacy":
@@ -133,8 +134,3 @@ def _lifetime(token: str) -> float:
         return float(claims["exp"]) - float(claims["iat"])
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return _DEFAULT_LIFETIME_SECONDS
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host, port

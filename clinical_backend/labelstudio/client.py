@@ -19,7 +19,7 @@ from clinical_backend.labelstudio.resources import (
     Webhook,
 )
 from clinical_backend.labelstudio.session import Session
-from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists
+from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists, task_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -157,12 +157,12 @@ class LabelStudioClient:
 
     def count_open(self, project_id: int) -> int:
         """Return how many tasks have no annotation."""
-        query = {"filters": {"conjunction": "and", "items": [_filter("total_annotations", "equal", 0)]}}
+        query = {"filters": {"conjunction": "and", "items": [task_filter("total_annotations", "equal", 0)]}}
         return self._tasks.ask(project_id, "id", query, 1)[1]
 
     def count_open_below(self, project_id: int, score: float) -> int:
         """Return how many tasks without annotation the project's model version scores below ``score``."""
-        items = [_filter("total_annotations", "equal", 0), _filter("predictions_score", "less", score)]
+        items = [task_filter("total_annotations", "equal", 0), task_filter("predictions_score", "less", score)]
         query = {"filters": {"conjunction": "and", "items": items}}
         return self._tasks.ask(project_id, "id", query, 1)[1]
 
@@ -177,7 +177,7 @@ class LabelStudioClient:
             task
             for counter in ("total_annotations", "cancelled_annotations")
             for task in self._pages(
-                AnnotatedTask, project_id, fields, 0, _filter(counter, "greater", 0), with_answers=True
+                AnnotatedTask, project_id, fields, 0, task_filter(counter, "greater", 0), with_answers=True
             )
         )
         return sorted({task.id: task for task in found}.values(), key=lambda task: task.id)
@@ -282,7 +282,7 @@ class LabelStudioClient:
         # Paged by id, not by number, so that a task deleted meanwhile hides no other.
         adapter = TypeAdapter(list[kind])  # type: ignore[valid-type]
         while True:
-            items = [_filter("id", "greater", after_id), *filters]
+            items = [task_filter("id", "greater", after_id), *filters]
             query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
             page, total = self._tasks.read(project_id, fields, query, _PAGE, with_answers=with_answers)
             yield from self._validate(adapter, page)
@@ -328,7 +328,3 @@ class LabelStudioClient:
                 f"Label Studio at {self.url} answers in a form that is not understood (fields: {fields}).",
                 f"Use Label Studio {OLDEST_TESTED} or later; if it is, report this together with its version.",
             ) from None
-
-
-def _filter(column: str, operator: str, value: float) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
+from clinical_backend.labelstudio.task_lists import task_filter
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
@@ -19,8 +20,8 @@ def show_queue(client: LabelStudioClient, project_id: int) -> bool:
     if any(view.title == QUEUE_TITLE for view in client.views(project_id)):
         return False
     filters = [
-        _filter("total_annotations", "equal", 0),
-        _filter("predictions_score", "less", QUEUE_SCORE_LIMIT),
+        task_filter("total_annotations", "equal", 0),
+        task_filter("predictions_score", "less", QUEUE_SCORE_LIMIT),
     ]
     client.create_view(project_id, _view(QUEUE_TITLE, filters, ordering=["tasks:predictions_score"]))
     return True
@@ -34,7 +35,3 @@ def _view(title: str, filters: list[dict[str, Any]], *, ordering: list[str]) -> 
         "ordering": ordering,
         "filters": {"conjunction": "and", "items": filters},
     }
-
-
-def _filter(column: str, operator: str, value: float) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

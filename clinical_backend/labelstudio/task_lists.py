@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.session import Session
 
-__all__ = ["IDS_PER_ADDRESS", "TaskLists"]
+__all__ = ["IDS_PER_ADDRESS", "TaskLists", "task_filter"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,11 @@ IDS_PER_ADDRESS = 200
 _SLOW_SECONDS = 600.0
 _MOST_WITHHELD = 100
 """So many tasks of a list are looked for that Label Studio fails in giving; more are a fault of the server."""
+
+
+def task_filter(column: str, operator: str, value: float) -> dict[str, Any]:
+    """Return the filter of the Data Manager that compares a number of each task."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}
 
 
 class TaskLists:

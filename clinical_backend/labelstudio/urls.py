@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-__all__ = ["same_url", "webhook_url"]
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["origin_of", "same_url", "webhook_url"]
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -12,6 +16,11 @@ _PORTS = {"http": 80, "https": 443}
 def webhook_url(backend_url: str) -> str:
     """Return where Label Studio notifies a backend."""
     return backend_url.rstrip("/") + "/webhook"
+
+
+def origin_of(url: httpx2.URL) -> tuple[str, str, int | None]:
+    """Return scheme, host and port, a scheme's own port named."""
+    return url.scheme, url.host, url.port or _PORTS.get(url.scheme)
 
 
 def same_url(one: str, other: str) -> bool:

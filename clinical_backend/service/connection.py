@@ -67,7 +67,7 @@ def examine(
     sound = not any(result.check == "database" and result.status is Status.ERROR for result in results)
     try:
         client = connect()
-        with _image_reader(settings, client) as read:
+        with _image_reader(settings, opened, client) as read:
             if project_id is not None and sound and not isinstance(opened, ClinicalError):
                 results += examine_project(opened, project_id, client, read)
             else:
@@ -81,9 +81,14 @@ def examine(
 
 
 @contextmanager
-def _image_reader(settings: Settings, client: LabelStudioClient) -> Iterator[Callable[[str, int], object]]:
-    roots, hosts = settings.local_roots, settings.image_hosts
-    source = ImageSource(settings.label_studio_url, client.http, local_roots=roots, allowed_hosts=hosts)
+def _image_reader(
+    settings: Settings, opened: Workspace | ClinicalError, client: LabelStudioClient
+) -> Iterator[Callable[[str, int], object]]:
+    if isinstance(opened, ClinicalError):
+        roots, hosts = settings.local_roots, settings.image_hosts
+        source = ImageSource(settings.label_studio_url, client.http, local_roots=roots, allowed_hosts=hosts)
+    else:
+        source = opened.source
     with closing(DecoderProcesses(processes=1)) as decoders:
         yield lambda uri, task_id: decoders.decode(source.fetch(uri, task_id))
 

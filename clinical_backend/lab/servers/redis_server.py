@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisServer"]
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 class RedisServer(Server):
@@ -64,7 +64,7 @@ class RedisServer(Server):
         self._folder.mkdir(parents=True, exist_ok=True)
         options = {"port": self._port, "bind": "127.0.0.1", "dir": self._folder, "appendonly": "yes", "save": ""}
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        log = self._folder / "log"
+        log = self._folder / "redis.log"
         with log.open("ab") as output:
             process = subprocess.Popen([_binary(), *arguments], stdout=output)  # noqa: S603 - our own
         # Releases of the client differ in whether they try a refused connection again.

@@ -84,7 +84,7 @@ def wait_for_answer(
     log: Path,
     failure: type[ClinicalError] = ClinicalError,
 ) -> None:
-    """Wait until a process that was started answers.
+    """Wait until a process that was started answers; it is called by the name of its log.
 
     Raises
     ------
@@ -94,10 +94,10 @@ def wait_for_answer(
     deadline = time.monotonic() + seconds
     while not answers():
         if process.poll() is not None:
-            problem = f"It stopped with exit code {process.returncode} before it answered."
+            problem = f"{log.stem} stopped with exit code {process.returncode} before it answered."
             raise failure(problem, f"Read its log: {log}")
         if time.monotonic() > deadline:
-            raise failure(f"It did not answer within {seconds:.0f} seconds.", f"Read its log: {log}")
+            raise failure(f"{log.stem} did not answer within {seconds:.0f} seconds.", f"Read its log: {log}")
         time.sleep(_LOOK_SECONDS)
 
 
