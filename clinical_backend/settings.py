@@ -4,85 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clinical_backend.errors import SettingsError
+from clinical_backend.project_settings import Names, ProjectOptions, ProjectSettings
 from clinical_backend.system.secret_files import SecretFiles, is_secret
-from clinical_backend.text import read_json
 
-__all__ = ["EVERY_ADDRESS", "Preannotate", "ProjectOptions", "Settings", "SettingsError", "load_settings"]
+__all__ = ["EVERY_ADDRESS", "Settings", "SettingsError", "load_settings"]
 
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 """Values of HOST with which the server listens on all addresses."""
 
-Acquisition = Literal[
-    "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random"
-]
 
-
-Training = Literal["head", "finetune"]
-Seconds = Annotated[float, Field(gt=0)]
-Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
-
-
-def _mode(value: object) -> object:
-    """Read a yes or no, as earlier versions had it, as showing every class or none."""
-    text = str(value).strip().lower()
-    if text in {"true", "1", "yes", "on"}:
-        return "all"
-    return "off" if text in {"false", "0", "no"} else value
-
-
-def _split(value: object) -> object:
-    """Accept a string where a tuple of strings is meant: separated by commas, or a JSON list for names with commas."""
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            with suppress(ValueError):
-                return read_json(value)
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Preannotate = Annotated[Literal["off", "confident", "all"], BeforeValidator(_mode)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-
-
-class ProjectOptions(BaseModel):
-    """What one project may set for itself, on its page or through the backend's "Extra params" in Label Studio.
-
-    Every field means what the setting of the same name means; ``None`` keeps the backend's own. An empty
-    ``rare_classes``, ``group_field`` or ``class_control`` says that there is none, whatever is set elsewhere.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    acquisition: Acquisition | None = None
-    queue_size: int | None = Field(default=None, ge=1, le=5000)
-    audit_share: float | None = Field(default=None, ge=0.0, le=0.9)
-    second_look_share: float | None = Field(default=None, ge=0.0, le=0.4)
-    second_look_random_share: float | None = Field(default=None, ge=0.0, le=0.4)
-    rare_classes: Names | None = None
-    exemplar_control: str | None = Field(default=None, min_length=1)
-    class_control: str | None = Field(default=None, max_length=200)
-    stars: bool | None = None
-    preannotate: Preannotate | None = None
-    start_training_each_n_updates: int | None = Field(default=None, ge=1)
-    training: Training | None = None
-    finetuning_seconds: Seconds | None = None
-    finetuning_blocks: Blocks | None = None
-    group_field: str | None = Field(default=None, max_length=200)
-    group_cap: int | None = Field(default=None, ge=1)
-
-
-class Settings(BaseSettings):
+class Settings(BaseSettings, ProjectSettings):
     """Settings of the whole backend, each read from the environment variable of its name in capitals.
 
-    A secret is read from a file instead where the variable of its name and ``_FILE`` says which.
+    A secret is read from a file instead where the variable of its name and ``_FILE`` says which. Those that a project
+    may set for itself are in :class:`ProjectSettings`.
 
     Attributes
     ----------
@@ -115,48 +62,12 @@ class Settings(BaseSettings):
         Number of server processes. More than one needs ``redis_url``.
     log_format
         ``json`` writes one object per line, with the ids of project and round.
-    start_training_each_n_updates
-        A round is due after this many annotations were made or changed.
-    queue_size
-        Number of tasks that a round publishes.
-    audit_share
-        Share of the queue that is drawn at random, which gives the honest prevalence.
-    second_look_share
-        Share of the queue that holds doubtful labels, which another reader reads again without seeing the first answer.
-    second_look_random_share
-        Share of the queue that holds answered tasks drawn at random, to be read again so: they tell how far readers
-        agree on ordinary cases.
-    rare_classes
-        Classes to look for, whatever is tagged, separated by commas, or as a JSON list. Without any, the classes of
-        the tagged exemplars are.
-    exemplar_control
-        Name of the ``Choices`` control with which readers tag exemplars.
-    class_control
-        Name of the ``Choices`` control that holds the classes. Without it, the first one that can be learnt does.
-    stars
-        Whether a reader's star (ground truth) on an answer tags an exemplar too, and settles a tie between readers.
-        A star that came with an import never does.
-    preannotate
-        Which queued tasks carry the model's class, ticked: none (``off``), those where held-out labels prove it right
-        (``confident``), or ``all``. Random draws and second readings never do.
-    acquisition
-        ``auto`` chooses from what a round measures; any other name fixes the acquisition function.
     backbone, image_size
         Network that turns images into features, and the side of its square input in pixels.
-    training
-        What gives classes: a linear classifier of frozen features (``head``), or the backbone fine-tuned on the
-        labels too, in the background, where held-out labels say that it is better (``finetune``).
-    finetuning_seconds, finetuning_blocks
-        How long that may take, and how many of the backbone's last blocks learn, or ``all``.
     adaptation
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds
         How long that may take for 6,000 images; for fewer proportionally less, down to a fifth.
-    group_field
-        Field of a task's data that names its patient or study: the tasks of one are never split between training
-        and validation, and at most ``group_cap`` of them are in a queue. Without it, each task stands for itself.
-    group_cap
-        See ``group_field``.
     device
         ``auto`` takes CUDA where it is present.
     local_files_document_root
@@ -218,24 +129,8 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
-    start_training_each_n_updates: int = Field(default=10, ge=1)
-    queue_size: int = Field(default=200, ge=1, le=5000)
-    audit_share: float = Field(default=0.1, ge=0.0, le=0.9)
-    second_look_share: float = Field(default=0.0, ge=0.0, le=0.4)
-    second_look_random_share: float = Field(default=0.0, ge=0.0, le=0.4)
-    rare_classes: Annotated[Names, NoDecode] = ()
-    exemplar_control: str = Field(default="exemplar", min_length=1)
-    class_control: str | None = Field(default=None, min_length=1, max_length=200)
-    stars: bool = False
-    preannotate: Preannotate = "off"
-    acquisition: Acquisition = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int = Field(default=128, ge=32, le=1024)
-    training: Training = "head"
-    finetuning_seconds: Seconds = 300.0
-    finetuning_blocks: Blocks = 2
-    group_field: str | None = Field(default=None, min_length=1, max_length=200)
-    group_cap: int = Field(default=1, ge=1)
     adaptation: Literal["auto", "off"] = "auto"
     adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -327,7 +222,7 @@ class Settings(BaseSettings):
 
     def for_project(self, options: ProjectOptions) -> Settings:
         """Return these settings with a project's own options laid over them."""
-        return self.model_copy(update=options.model_dump(exclude_none=True))
+        return self.model_copy(update=options.model_dump(exclude_unset=True))
 
 
 def load_settings(**overrides: Any) -> Settings:

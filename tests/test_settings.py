@@ -1,6 +1,7 @@
 import pytest
 
-from clinical_backend.settings import ProjectOptions, SettingsError, load_settings
+from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.settings import SettingsError, load_settings
 
 
 def test_the_older_name_of_the_address_is_read_too(monkeypatch):

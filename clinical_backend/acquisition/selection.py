@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.declaration import Acquisition
     from clinical_backend.acquisition.embedding import Embedding
 
-__all__ = ["ACQUISITIONS", "FUNCTIONS", "NAMES", "Engine", "select"]
+__all__ = ["ACQUISITIONS", "FUNCTIONS", "NAMES", "SETTABLE", "Engine", "select"]
 
 
 class Engine(StrEnum):
@@ -66,6 +66,9 @@ ACQUISITIONS = {one.name: one for one in (*_FUNCTIONS, *_BASELINES)}
 
 NAMES = tuple(ACQUISITIONS)
 """The names alone."""
+
+SETTABLE = tuple(one.name for one in ACQUISITIONS.values() if one.settable)
+"""The names of those that a project may be ordered by."""
 
 FUNCTIONS = tuple(one.name for one in _FUNCTIONS)
 """The names of the SMI functions and their conditional kin."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.resources import Project, Task
-    from clinical_backend.settings import Preannotate, Settings
+    from clinical_backend.project_settings import Preannotate
+    from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.stores import Stores
 
 __all__ = ["Snapshot", "synchronise"]

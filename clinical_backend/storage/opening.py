@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import select, update
 
@@ -14,12 +14,28 @@ from clinical_backend.system.permissions import keep_private, make_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clinical_backend.settings import Settings
+    from pydantic import SecretStr
 
 __all__ = ["bind", "identity_of", "open_database"]
 
 
-def open_database(settings: Settings) -> Database:
+class Place(Protocol):
+    """Where a backend keeps what it knows: the settings of these names."""
+
+    @property
+    def model_dir(self) -> Path:
+        """The folder of everything that is kept."""
+
+    @property
+    def database_url(self) -> SecretStr | None:
+        """PostgreSQL, in place of the SQLite database in that folder."""
+
+    @property
+    def database_password(self) -> SecretStr | None:
+        """Its password, where the address holds none."""
+
+
+def open_database(settings: Place) -> Database:
     """Open, or create, the database of DATABASE_URL; by default the SQLite database of the model folder.
 
     Raises

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["rank"]
 
 _QUALITY_WEIGHT = 3.0
-"""Diversity decides among cases believed in alike; from 1 to 4 nothing changed (docs/finding-power.md)."""
+"""Diversity decides among cases that the detector believes in alike; no change was measured between 1 and 4
+(docs/finding-power.md)."""
 
 
 def rank(

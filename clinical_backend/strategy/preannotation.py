@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.settings import Preannotate
+    from clinical_backend.project_settings import Preannotate
     from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 
 __all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove"]

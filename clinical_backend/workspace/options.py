@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from clinical_backend.settings import ProjectOptions
+from clinical_backend.project_settings import ProjectOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -100,8 +100,8 @@ def store_options(
 
     def change(project: Project) -> None:
         kept = project.declined if declined is None else [name for name in project.declined if name in declined]
-        project.page_options = options.model_dump(exclude_none=True, mode="json")
-        project.declined = [name for name in kept if name not in (options.rare_classes or ())]
+        project.page_options = options.model_dump(exclude_unset=True, mode="json")
+        project.declined = [name for name in kept if name not in options.rare_classes]
 
     stores.projects.edit(project_id, change)
     stores.projects.request_round(project_id, "the project's settings were changed", delay=0.0)
@@ -160,10 +160,9 @@ def named_classes(settings: Settings, project: Project) -> tuple[str, ...]:
     layers = (project.page_options, project.options)
     own = next((given["rare_classes"] for given in layers if given.get("rare_classes") is not None), None)
     try:
-        chosen = ProjectOptions(rare_classes=own).rare_classes
+        return ProjectOptions(rare_classes=own).rare_classes if own is not None else settings.rare_classes
     except ValueError:  # wrong extra parameters: the choice on the page takes their place
-        chosen = ()
-    return settings.rare_classes if chosen is None else chosen
+        return ()
 
 
 def _look_for(project: Project, names: list[str]) -> None:

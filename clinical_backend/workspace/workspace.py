@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
-from clinical_backend.settings import ProjectOptions, Settings, SettingsError
+from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.settings import Settings, SettingsError
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.workspace.embedding import THUMBNAIL, Cluster

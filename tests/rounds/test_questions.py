@@ -4,9 +4,9 @@ import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Labels
 from clinical_backend.labelstudio.resources import Annotation
+from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.rounds.questions import find_questions, open_questions
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.settings import ProjectOptions
 from clinical_backend.storage.report import Kind, Question, RoundReport
 from clinical_backend.strategy.target import find_target
 from clinical_backend.workspace.options import choose_rare, decline, drop_rare, look_for, named_classes, store_options

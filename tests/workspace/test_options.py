@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clinical_backend.settings import ProjectOptions, SettingsError
+from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.settings import SettingsError
 from clinical_backend.workspace.options import Option, read_options, store_options
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.lab.experiments.datasets import LabelledImages
-    from clinical_backend.settings import Preannotate
+    from clinical_backend.project_settings import Preannotate
 
 __all__ = ["Served", "main", "serve"]
 

@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from clinical_backend.settings import Acquisition, ProjectOptions, Training
+from clinical_backend.acquisition import ACQUISITIONS, SETTABLE
+from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pydantic.fields import FieldInfo
     from starlette.datastructures import FormData
 
     from clinical_backend.workspace.options import Option
 
-__all__ = ["ACQUISITIONS", "Field", "SettingsForm", "read_settings"]
+__all__ = ["ORDERS", "Field", "SettingsForm", "read_settings"]
 
-ACQUISITIONS = {
-    "auto": "chosen in each round from what it measures",
-    "quality_diversity": "probably rare, and varied",
-    "p_rare": "probably rare, most likely first",
-    "flqmi": "like the exemplars (FLQMI)",
-    "gcmi": "like the exemplars, without regard to variety (GCMI)",
-    "com": "like the exemplars, saturating (COM)",
-    "flvmi": "like the exemplars and typical of the pool (FLVMI)",
-    "logdetmi": "like the exemplars, and varied (LogDetMI)",
-    "entropy": "where the model is unsure",
-    "random": "random, to compare with",
+ORDERS = {"auto": "chosen in each round from what it measures"} | {
+    name: one.label for name, one in ACQUISITIONS.items()
 }
 """What each acquisition puts first, in a few words."""
-_TRAININGS = {
-    "head": "a linear classifier of fixed features: seconds",
-    "finetune": "the network as well, in the background: minutes",
+_NONE: Mapping[str, Any] = {
+    name: field.default or "" for name, field in ProjectOptions.model_fields.items() if field.default in (None, ())
 }
-_YES_NO = {"true": "yes", "false": "no"}
-_PREANNOTATIONS = {
-    "off": "none: readers start from a blank form",
-    "confident": "only where held-out labels prove the class right",
-    "all": "all but random draws: also where the model may well be wrong",
-}
-_NONE: Mapping[str, Any] = {"rare_classes": (), "group_field": "", "class_control": ""}
 """What says of a field that there is none, whatever is set elsewhere."""
-
-_SHARES = frozenset({"audit_share", "second_look_share", "second_look_random_share"})
-"""Entered and shown as per cent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,109 +46,29 @@ class Field:
     choices
         Value and meaning of each choice; empty where something is entered.
     unit
-        What stands behind the number.
-    numeric
-        Whether a number is entered.
+        What stands behind a number that is entered.
     """
 
     name: str
     label: str
     effect: str
     choices: Mapping[str, str]
-    unit: str = ""
-    numeric: bool = False
+    unit: str
 
 
-_FIELDS = (
-    Field(
-        "acquisition",
-        "Order of the queue",
-        "What puts a task first. Automatic is what found most in the measurements of the documentation.",
-        {name: ACQUISITIONS[name] for name in get_args(Acquisition)},
-    ),
-    Field(
-        "queue_size",
-        "Queue size",
-        "Tasks that a round publishes. A shorter queue follows new labels more closely; a longer one lasts"
-        " when rounds are slow.",
-        {},
-        "tasks",
-        numeric=True,
-    ),
-    Field(
-        "audit_share",
-        "Audit share",
-        "Share of the queue that is drawn at random. These draws alone tell how frequent the rare cases are and how"
-        " many may be left: a larger share narrows the intervals and finds fewer.",
-        {},
-        "%",
-        numeric=True,
-    ),
-    Field(
-        "second_look_share",
-        "Second look",
-        "Share of the queue that holds doubtful labels: another reader than the first one reads them again, in the"
-        " ordinary stream and without the first answer. Needs two readers. 0: nobody is asked.",
-        {},
-        "%",
-        numeric=True,
-    ),
-    Field(
-        "second_look_random_share",
-        "Ordinary cases read again",
-        "Share of the queue that holds answered tasks drawn at random, to be read again in the same way. They tell how"
-        " far readers agree on ordinary cases; doubtful labels tell of hard ones only.",
-        {},
-        "%",
-        numeric=True,
-    ),
-    Field(
-        "start_training_each_n_updates",
-        "Labels until the next round",
-        "A round is due after so many annotations were made or changed.",
-        {},
-        "labels",
-        numeric=True,
-    ),
-    Field(
-        "training", "Training", "What learns from the labels.", {name: _TRAININGS[name] for name in get_args(Training)}
-    ),
-    Field(
-        "stars",
-        "Stars",
-        "Whether a reader's star on an answer tags it as an exemplar, and settles a tie. Stars that came with an import"
-        " never do.",
-        _YES_NO,
-    ),
-    Field(
-        "preannotate",
-        "Pre-annotations",
-        "Which tasks come with the model's class ticked. A reader who trusts it will miss the rare case in which it is"
-        " wrong.",
-        _PREANNOTATIONS,
-    ),
-    Field(
-        "class_control",
-        "Control that is learnt",
-        "Which control of the labeling config holds the classes. Without a choice, the first that can be learnt.",
-        {},
-    ),
-    Field(
-        "group_field",
-        "Patient or study",
-        "Field of the tasks' data that names the patient or study. Tasks of one never sit in both training and"
-        " validation, and do not fill a queue. Empty: every task stands for itself.",
-        {},
-    ),
-    Field(
-        "group_cap",
-        "Tasks of one patient in a queue",
-        "At most so many of one patient or study are in a queue at a time.",
-        {},
-        "tasks",
-        numeric=True,
-    ),
-)
+def _entry(name: str, option: FieldInfo) -> Field:
+    extra: dict[str, Any] = option.json_schema_extra if isinstance(option.json_schema_extra, dict) else {}
+    choices = extra.get("choices", {})
+    if name == "acquisition":
+        choices = {order: ORDERS[order] for order in ("auto", *SETTABLE)}
+    elif option.annotation is bool:
+        choices = {"true": "yes", "false": "no"}
+    return Field(name, option.title or "", option.description or "", choices, extra.get("unit", ""))
+
+
+_FIELDS = tuple(_entry(name, option) for name, option in ProjectOptions.model_fields.items() if option.title)
+_SHARES = frozenset(field.name for field in _FIELDS if field.unit == "%")
+"""Entered and shown as per cent."""
 
 
 class SettingsForm:
@@ -292,16 +194,6 @@ def read_settings(
     return (None if problems else options), entered, problems
 
 
-_RANGES = {
-    "queue_size": "Enter a whole number from 1 to 5000.",
-    "audit_share": "Enter a number from 0 to 90.",
-    "second_look_share": "Enter a number from 0 to 40.",
-    "second_look_random_share": "Enter a number from 0 to 40.",
-    "start_training_each_n_updates": "Enter a whole number, 1 or more.",
-    "group_cap": "Enter a whole number, 1 or more.",
-}
-
-
 def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str, str]:
     """Take what was entered in per cent as shares, and return what is wrong, by field."""
     problems = {}
@@ -316,7 +208,16 @@ def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str
 
 
 def _problem(name: str, message: str) -> str:
-    return _RANGES.get(name, f"{message}.")
+    """Say what is to be entered: the bounds of a number, or what the model says."""
+    bounds = ProjectOptions.model_fields[name].metadata
+    scale, kind = (100, "number") if name in _SHARES else (1, "whole number")
+    least = next((bound.ge for bound in bounds if hasattr(bound, "ge")), None)
+    most = next((bound.le for bound in bounds if hasattr(bound, "le")), None)
+    if least is None:
+        return f"{message}."
+    if most is None:
+        return f"Enter a {kind}, {scale * least:g} or more."
+    return f"Enter a {kind} from {scale * least:g} to {scale * most:g}."
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is of its own type

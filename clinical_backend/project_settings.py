@@ -1,0 +1,189 @@
+"""The settings that one project may have for itself: the one place of their bounds, defaults and effects."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+from clinical_backend.text import read_json
+
+__all__ = ["Names", "Preannotate", "ProjectOptions", "ProjectSettings"]
+
+Seconds = Annotated[float, Field(gt=0)]
+Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
+
+
+def _acquisition(value: object) -> object:
+    """Refuse an acquisition that no project may set; which these are is slow to import, and few set one."""
+    if value != "auto":
+        from clinical_backend.acquisition import SETTABLE  # noqa: PLC0415
+
+        if value not in SETTABLE:
+            *names, last = (f"'{name}'" for name in ("auto", *SETTABLE))
+            raise PydanticCustomError(
+                "literal_error", "Input should be {names} or {last}", {"names": ", ".join(names), "last": last}
+            )
+    return value
+
+
+def _mode(value: object) -> object:
+    """Read a yes or no, as earlier versions had it, as showing every class or none."""
+    text = str(value).strip().lower()
+    if text in {"true", "1", "yes", "on"}:
+        return "all"
+    return "off" if text in {"false", "0", "no"} else value
+
+
+def _split(value: object) -> object:
+    """Accept a string where a tuple of strings is meant: separated by commas, or a JSON list for names with commas."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            with suppress(ValueError):
+                return read_json(value)
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Acquisition = Annotated[str, BeforeValidator(_acquisition)]
+Preannotate = Annotated[Literal["off", "confident", "all"], BeforeValidator(_mode)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class ProjectSettings(BaseModel):
+    """What one project may set for itself: each with its default, its bounds, and what it does.
+
+    One with a title has an entry on the project's page; ``unit`` stands behind a number there, and ``choices`` says
+    what each value means. An empty ``rare_classes``, ``group_field`` or ``class_control`` says that there is none.
+    """
+
+    acquisition: Acquisition = Field(
+        default="auto",
+        title="Order of the queue",
+        description="What puts a task first. Automatic is what found most in the measurements of the documentation.",
+    )
+    queue_size: int = Field(
+        default=200,
+        ge=1,
+        le=5000,
+        title="Queue size",
+        description="Tasks that a round publishes. A shorter queue follows new labels more closely; a longer one lasts"
+        " when rounds are slow.",
+        json_schema_extra={"unit": "tasks"},
+    )
+    audit_share: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=0.9,
+        title="Audit share",
+        description="Share of the queue that is drawn at random. These draws alone tell how frequent the rare cases are"
+        " and how many may be left: a larger share narrows the intervals and finds fewer.",
+        json_schema_extra={"unit": "%"},
+    )
+    second_look_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.4,
+        title="Second look",
+        description="Share of the queue that holds doubtful labels: another reader than the first one reads them again,"
+        " in the ordinary stream and without the first answer. Needs two readers. 0: nobody is asked.",
+        json_schema_extra={"unit": "%"},
+    )
+    second_look_random_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.4,
+        title="Ordinary cases read again",
+        description="Share of the queue that holds answered tasks drawn at random, to be read again in the same way."
+        " They tell how far readers agree on ordinary cases; doubtful labels tell of hard ones only.",
+        json_schema_extra={"unit": "%"},
+    )
+    start_training_each_n_updates: int = Field(
+        default=10,
+        ge=1,
+        title="Labels until the next round",
+        description="A round is due after so many annotations were made or changed.",
+        json_schema_extra={"unit": "labels"},
+    )
+    training: Literal["head", "finetune"] = Field(
+        default="head",
+        title="Training",
+        description="What learns from the labels.",
+        json_schema_extra={
+            "choices": {
+                "head": "a linear classifier of fixed features: seconds",
+                "finetune": "the network as well, in the background: minutes",
+            }
+        },
+    )
+    finetuning_seconds: Seconds = Field(default=300.0, description="How long fine-tuning may take.")
+    finetuning_blocks: Blocks = Field(
+        default=2, description="How many of the backbone's last blocks are fine-tuned, or ``all``."
+    )
+    rare_classes: Annotated[Names, NoDecode] = Field(
+        default=(),
+        description="Classes to look for, whatever is tagged, separated by commas, or as a JSON list. Without any, the"
+        " classes of the tagged exemplars are.",
+    )
+    exemplar_control: str = Field(
+        default="exemplar",
+        min_length=1,
+        description="Name of the ``Choices`` control with which readers tag exemplars.",
+    )
+    stars: bool = Field(
+        default=False,
+        title="Stars",
+        description="Whether a reader's star on an answer tags it as an exemplar, and settles a tie. Stars that came"
+        " with an import never do.",
+    )
+    preannotate: Preannotate = Field(
+        default="off",
+        title="Pre-annotations",
+        description="Which tasks come with the model's class ticked. A reader who trusts it will miss the rare case in"
+        " which it is wrong.",
+        json_schema_extra={
+            "choices": {
+                "off": "none: readers start from a blank form",
+                "confident": "only where held-out labels prove the class right",
+                "all": "all but random draws: also where the model may well be wrong",
+            }
+        },
+    )
+    class_control: str | None = Field(
+        default=None,
+        max_length=200,
+        title="Control that is learnt",
+        description="Which control of the labeling config holds the classes. Without a choice, the first that can be"
+        " learnt.",
+    )
+    group_field: str | None = Field(
+        default=None,
+        max_length=200,
+        title="Patient or study",
+        description="Field of the tasks' data that names the patient or study. Tasks of one never sit in both training"
+        " and validation, and do not fill a queue. Empty: every task stands for itself.",
+    )
+    group_cap: int = Field(
+        default=1,
+        ge=1,
+        title="Tasks of one patient in a queue",
+        description="At most so many of one patient or study are in a queue at a time.",
+        json_schema_extra={"unit": "tasks"},
+    )
+
+
+class ProjectOptions(ProjectSettings):
+    """What one project sets for itself, on its page or through the backend's "Extra params" in Label Studio.
+
+    Only what is set counts; what is not, or is ``None``, keeps what the backend has.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_none(cls, given: Any) -> Any:  # noqa: ANN401 - what is no mapping is refused by the model
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
