@@ -123,19 +123,18 @@ def status(
     import json
 
     from clinical_backend.commands.status_lines import ATTENTION, summarise
-    from clinical_backend.jobs.local_runner import LocalRunner
-    from clinical_backend.service.backend import Backend
+    from clinical_backend.service.status import read_status
 
     settings = read_settings()
     with open_workspace(settings) as workspace:
-        row = workspace.stores.projects.get(project)
-        if row is None:
+        found = read_status(workspace, project)
+        if found is None:
             say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
             raise typer.Exit(1)
         if as_json:
-            print(json.dumps(Backend(settings, workspace.stores.database, LocalRunner({})).status(project), indent=2))
+            print(json.dumps(found.to_json(), indent=2))
             return
-        lines = summarise(workspace, row)
+        lines = summarise(found)
     width = max(map(len, lines))
     for heading, text in lines.items():
         mood = None if heading != ATTENTION else "warning" if text else "ok"

@@ -4,64 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.jobs.stall import stalls
-from clinical_backend.rounds.drift import rests
-from clinical_backend.rounds.questions import open_questions
-from clinical_backend.service.findings import read_findings
-from clinical_backend.storage.report import RoundReport
-from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, percent
-from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clinical_backend.service.findings import Findings
-    from clinical_backend.storage.schema import Project, Round
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.service.status import ProjectStatus
 
 __all__ = ["ATTENTION", "found_line", "summarise"]
 
 ATTENTION = "Needs attention"
 
 
-def summarise(workspace: Workspace, project: Project) -> dict[str, str]:
-    """Return the lines by their headings; that of what needs attention is empty where nothing does.
-
-    Parameters
-    ----------
-    workspace
-        With the state; Label Studio is not asked.
-    project
-        The project.
-    """
-    published = workspace.stores.rounds.published(project.id)
-    found = read_findings(workspace.stores, project.id)
-    is_named = bool(named_classes(workspace.settings, project))
+def summarise(status: ProjectStatus) -> dict[str, str]:
+    """Return the lines by their headings; that of what needs attention is empty where nothing does."""
     return {
-        f"Project {project.id}": _target(workspace, project, found),
-        "Labels": _labels(workspace, project, found),
-        "Found": found_line(found, is_named=is_named),
-        "Queue": _queue(workspace, project, published),
-        "Model": _model(published, found),
-        ATTENTION: _attention(workspace, project, published),
+        f"Project {status.project.id}": _target(status),
+        "Labels": _labels(status),
+        "Found": found_line(status.found, is_named=bool(status.looked_for)),
+        "Queue": _queue(status),
+        "Model": _model(status),
+        ATTENTION: _attention(status),
     }
 
 
-def _target(workspace: Workspace, project: Project, found: Findings) -> str:
-    named = named_classes(workspace.settings, project)
-    target, by = (named, "") if named else (found.target, ", by tags")
+def _target(status: ProjectStatus) -> str:
+    target, by = (status.looked_for, "") if status.looked_for else (status.found.target, ", by tags")
     looked_for = f"looks for {', '.join(target)}{by}" if target else "looks for nothing yet"
-    return f"{project.title!r} {looked_for}" if project.title else looked_for
+    return f"{status.project.title!r} {looked_for}" if status.project.title else looked_for
 
 
-def _labels(workspace: Workspace, project: Project, found: Findings) -> str:
-    exemplars = sum(entry.steer > 0 for entry in workspace.stores.labels.all(project.id).values())
-    tagged = f"; {_count(exemplars, 'exemplar')} tagged" if exemplars else ""
-    return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
+def _labels(status: ProjectStatus) -> str:
+    tagged = f"; {_count(status.exemplars, 'exemplar')} tagged" if status.exemplars else ""
+    return f"{_count(status.found.labels, 'task')} labelled, {number(status.found.pool)} to go{tagged}"
 
 
 def found_line(found: Findings, *, is_named: bool = False) -> str:
@@ -96,15 +74,15 @@ def _expected(found: Findings, labels: int) -> str:
     return f"{bound}, with 95 % confidence"
 
 
-def _queue(workspace: Workspace, project: Project, published: Round | None) -> str:
-    latest = workspace.stores.rounds.latest(project.id)
+def _queue(status: ProjectStatus) -> str:
+    project, published, running = status.project, status.published, status.running
     coming = ""
-    if latest is not None and latest.state is RoundState.RUNNING:
-        done = f" ({number(latest.done)} of {number(latest.total)})" if latest.total else ""
-        coming = f"; round {latest.number} is running: {STAGES.get(latest.stage, latest.stage).lower()}{done}"
+    if running is not None:
+        done = f" ({number(running.done)} of {number(running.total)})" if running.total else ""
+        coming = f"; round {running.number} is running: {STAGES.get(running.stage, running.stage).lower()}{done}"
     elif project.standing_back is not None:
         coming = "; no round runs: another installation serves the project"
-    elif (resting := rests(project)) is not None:
+    elif (resting := status.resting) is not None:
         coming = f"; {resting[0].lower()}{resting[1:].rstrip('.')}"
     elif project.request is not None:
         coming = f"; a round is due, because {project.request}"
@@ -115,8 +93,8 @@ def _queue(workspace: Workspace, project: Project, published: Round | None) -> s
     return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
 
 
-def _model(published: Round | None, found: Findings) -> str:
-    evaluation = published.report.evaluation if published is not None else None
+def _model(status: ProjectStatus) -> str:
+    found, evaluation = status.found, status.report.evaluation
     if evaluation is None:
         return "too few labels to judge one"
     rare = [
@@ -131,26 +109,24 @@ def _model(published: Round | None, found: Findings) -> str:
     return f"recognises {', '.join(recalls)} that it did not learn from"
 
 
-def _attention(workspace: Workspace, project: Project, published: Round | None) -> str:
-    urgent = [*dict.fromkeys(_urgent(workspace, project, published))]
+def _attention(status: ProjectStatus) -> str:
+    urgent = [*dict.fromkeys(_urgent(status))]
     if not urgent:
         return ""
     more = f" And {len(urgent) - 1} more." if len(urgent) > 1 else ""
-    return f"{urgent[0]}{more} {workspace.settings.page_of(project.id)}"
+    return f"{urgent[0]}{more} {status.page}"
 
 
-def _urgent(workspace: Workspace, project: Project, published: Round | None) -> Iterator[str]:
+def _urgent(status: ProjectStatus) -> Iterator[str]:
     """Yield what somebody should look at, the most urgent first."""
-    stores = workspace.stores
-    yield from filter(None, (project.standing_back, project.problem))
-    yield from filter(None, (stalls(stores.database, workspace.settings).get(project.id), rests(project)))
-    report = published.report if published is not None else RoundReport()
+    project, report = status.project, status.report
+    yield from filter(None, (project.standing_back, project.problem, status.stalled, status.resting))
     yield from report.doubtful_labels
-    if not report.doubtful_labels and (unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER)):
+    if not report.doubtful_labels and (unread := status.troubles.get(TroubleKind.ANSWER)):
         yield f"{_count(unread, 'answer')} cannot be read as a class."
-    for question in open_questions(workspace, project.id):
+    for question in status.questions:
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
-    yield from (notice.problem for notice in notices(workspace, project.id))
+    yield from (notice.problem for notice in status.notices)
     yield from filter(None, [report.second_look.problem])
 
 

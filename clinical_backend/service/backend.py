@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, InstallationError, InvalidArgumentError, LabelingConfigError
-from clinical_backend.jobs.stall import stalls
+from clinical_backend.errors import InstallationError, InvalidArgumentError, LabelingConfigError
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.rounds.drift import Drift, rests
-from clinical_backend.rounds.questions import open_questions
+from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.service.agreement import report_second_look
 from clinical_backend.service.predict import predict
 from clinical_backend.service.webhooks import EventCounter, answer_late
-from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.models import UNPUBLISHED_VERSION
-from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
 from clinical_backend.workspace.projects import Enquiries
-from clinical_backend.workspace.scheme import learnt_of
 from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -184,50 +177,6 @@ class Backend:
         """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
         return roll_back(self._workspace, project_id, number)
 
-    def status(self, project_id: int) -> dict[str, Any] | None:
-        """Return where a project stands; ``None`` for an unknown one."""
-        project = self._stores.projects.get(project_id)
-        if project is None:
-            return None
-        latest = self._stores.rounds.latest(project_id)
-        labels = self._stores.labels.all(project_id)
-        return {
-            "project": project_id,
-            "published_version": project.published_version,
-            "queue_left": project.queue_left,
-            "round_due": project.request,
-            "adaptation": project.adaptation,
-            "finetuning": self._finetuning(project_id),
-            "problem": project.problem or stalls(self._stores.database, self._workspace.settings).get(project_id),
-            "learnt": learnt_of(self._workspace, project),
-            "standing_back": project.standing_back,
-            "rests": rests(project),
-            "repairs": [{"at": at, "detail": detail} for at, detail in Drift.of(project).told],
-            "looked_for": list(named_classes(self._workspace.settings, project)),
-            "not_looked_for": project.declined,
-            "questions": [question.to_json() for question in open_questions(self._workspace, project_id)],
-            "troubles": {kind.value: count for kind, count in self._stores.troubles.counts(project_id).items()},
-            "notices": [str(notice) for notice in notices(self._workspace, project_id)],
-            "labels": sum(entry.label is not None for entry in labels.values()),
-            "exemplars": sum(entry.steer > 0 for entry in labels.values()),
-            "second_look": report_second_look(self._stores, project_id),
-            "round": None
-            if latest is None
-            else {
-                "number": latest.number,
-                "version": latest.version,
-                "state": latest.state.value,
-                "stage": latest.stage,
-                "done": latest.done,
-                "total": latest.total,
-                "because": latest.request,
-                "started_at": latest.started_at,
-                "finished_at": latest.finished_at,
-                "error": latest.error,
-                **{name: value for name, value in latest.report.to_json().items() if name != "second_look"},
-            },
-        }
-
     @staticmethod
     def _project_of(webhook: WebhookRequest) -> int | None:
         if webhook.project_id is None:
@@ -241,12 +190,6 @@ class Backend:
         if (served and deleted <= events) or (not served and events != deleted):  # anybody may say so, it knows
             self._enquiries.ask(project_id)
         return served
-
-    def _finetuning(self, project_id: int) -> str | None:
-        try:
-            return finetuning_state(self._workspace, project_id)
-        except ClinicalError as error:
-            return str(error)
 
     def _take_on(self, project_id: int, setup: bool) -> None:
         """Have the first round of a project run, which is due from the start."""

@@ -18,6 +18,7 @@ from clinical_backend.labelstudio.contract import (
     WebhookReply,
     WebhookRequest,
 )
+from clinical_backend.service.status import read_status
 from clinical_backend.web.bodies import StorableRoute
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.routes import overview
@@ -59,15 +60,13 @@ def make_router() -> APIRouter:
         return VersionsReply(versions=backend.versions())
 
     @router.get("/projects/{project_id}", response_model=dict[str, Any])
-    def status(
-        request: Request, project_id: ProjectId, backend: ThisBackend, site: ThisSite
-    ) -> dict[str, Any] | Response:
+    def status(request: Request, project_id: ProjectId, site: ThisSite) -> dict[str, Any] | Response:
         """Say where a project stands: to a person as a page."""
         if wants_page(request):
             return overview(site, request, project_id)
-        found = backend.status(project_id)
+        found = read_status(site.workspace, project_id)
         if found is None:
             raise HTTPException(404, "The project is not connected. Run `clinical connect --project ID`.")
-        return found
+        return found.to_json()
 
     return router

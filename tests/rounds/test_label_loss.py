@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.service.backend import Backend
+from clinical_backend.service.status import read_status
 from clinical_backend.service.troubles import write_troubles
 from clinical_backend.storage.stores.troubles import TroubleKind
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
@@ -27,8 +26,7 @@ def studio(workspace):
 
 
 def status(workspace):
-    backend = Backend(workspace.settings, workspace.stores.database, LocalRunner({}))
-    return json.loads(json.dumps(backend.status(1)))
+    return json.loads(json.dumps(read_status(workspace, 1).to_json()))
 
 
 def test_answers_of_another_control_are_counted_listed_and_not_served_again(workspace, studio):

@@ -3,15 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds import promotion as promotion_module
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
+from clinical_backend.service.status import read_status
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.report import PromotionReport
 from clinical_backend.storage.stores.rounds import RoundStore
@@ -88,7 +87,7 @@ def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goe
     assert "kept but not published, since it is worse" in promotion.reason
     assert "of the one of round 1" in promotion.reason
     assert promotion.reason in caplog.text
-    status = Backend(workspace.settings, workspace.stores.database, LocalRunner({})).status(1)
+    status = read_status(workspace, 1).to_json()
     assert status["round"]["promotion"] == promotion.to_json()
     # The queue is new, with the predictions of the earlier classifier and in an order by its features.
     assert studio.model_version == second.version != first.version

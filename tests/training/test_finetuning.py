@@ -12,15 +12,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from clinical_backend.errors import ImageError, ModelError
-from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
+from clinical_backend.service.status import read_status
 from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
 from clinical_backend.workspace import finetuned as finetuned_prediction
 from clinical_backend.workspace.finetuning_record import read_record
@@ -191,7 +190,7 @@ def test_what_is_better_answers_on_demand_and_in_the_queue(workspace, studio, tr
     message = finetune_project(workspace, 1)
     assert "better, so it answers" in message
     assert message in finetuning_state(workspace, 1)
-    assert message in Backend(workspace.settings, workspace._database, LocalRunner({})).status(1)["finetuning"]
+    assert message in read_status(workspace, 1).finetuning
     assert not finetuning_is_due(workspace, 1)
     assert answers(workspace, RED, DARK) == ["dark", "red"]
     assert workspace.stores.projects.get(1).request == "the backbone was fine-tuned on the labels"

@@ -15,13 +15,12 @@ from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.origins import Origin
 from clinical_backend.rounds.chances import read_reliability
-from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import Evaluation, Kind
-from clinical_backend.storage.schema import Project, Round, RoundState
+from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.strategy.reasons import chance_of, reason_of
@@ -31,10 +30,11 @@ from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.web.security import wants_page
-from clinical_backend.workspace.options import named_classes, read_options
+from clinical_backend.workspace.options import read_options
 from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
 
 if TYPE_CHECKING:
+    from clinical_backend.service.status import ProjectStatus
     from clinical_backend.storage.schema import QueuedTask
     from clinical_backend.storage.stores.images import KnownImage
 
@@ -104,7 +104,7 @@ def projects(request: Request, site: ThisSite) -> Response:
 @router.get("/projects/{project_id}/fragments/now")
 def now(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what happens at this moment."""
-    return site.fragment(request, "now.html", **_now(site, site.project(project_id)))
+    return site.fragment(request, "now.html", **_now(site.status(project_id)))
 
 
 @router.get("/projects/{project_id}/fragments/found")
@@ -116,7 +116,7 @@ def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
 @router.get("/projects/{project_id}/fragments/target")
 def target(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what is looked for, and what the lead is asked."""
-    return site.fragment(request, "target.html", **_target(site, site.project(project_id)))
+    return site.fragment(request, "target.html", **_target(site, site.status(project_id)))
 
 
 @router.get("/projects/{project_id}/fragments/connection")
@@ -201,9 +201,9 @@ async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId, large
 
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
-    project = site.project(project_id)
-    parts = _now(site, project) | _target(site, project) | _found(site, project_id)
-    parts |= {"troubles": sum(site.stores.troubles.counts(project_id).values())}
+    status = site.status(project_id)
+    parts = _now(status) | _target(site, status) | _found(site, project_id)
+    parts |= {"troubles": sum(status.troubles.values())}
     return site.page(request, "overview.html", here="overview", **parts)
 
 
@@ -237,37 +237,32 @@ def settings_page(
     )
 
 
-def _now(site: Site, project: Project) -> dict[str, Any]:
-    rounds = site.stores.rounds
-    latest = rounds.latest(project.id)
-    published = rounds.published(project.id)
-    running = latest if latest is not None and latest.state is RoundState.RUNNING else None
+def _now(status: ProjectStatus) -> dict[str, Any]:
+    project, running = status.project, status.running
     return {
         "project": project,
-        "stalled": stalls(site.stores.database, site.settings).get(project.id),
-        "latest": latest,
-        "published": published,
+        "stalled": status.stalled,
+        "latest": status.latest,
+        "published": status.published,
         "running": running,
-        "progress": None if running is None else _progress(running, published),
+        "progress": None if running is None else _progress(running, status.published),
         "stages": STAGES,
-        "drift": Drift.of(project),
-        "resting": rests(project),
+        "drift": status.drift,
+        "resting": status.resting,
         "delay": wait_left(project.not_before, time.time()) if project.request is not None else 0.0,
     }
 
 
-def _target(site: Site, project: Project) -> dict[str, Any]:
-    questions = open_questions(site.workspace, project.id)
-    named = named_classes(site.settings, project)
-    published = site.stores.rounds.published(project.id)
+def _target(site: Site, status: ProjectStatus) -> dict[str, Any]:
+    project, published, named = status.project, status.published, status.looked_for
     return {
         "project": project,
-        "questions": questions,
-        "which": any(question.kind is Kind.WHICH for question in questions),
+        "questions": status.questions,
+        "which": any(question.kind is Kind.WHICH for question in status.questions),
         "classes": classes_of(site.workspace, project),
         "cases": site.stores.labels.cases(project.id),
         "named": named,
-        "left": Drift.of(project).left,
+        "left": status.drift.left,
         "by_tags": [] if named or published is None else published.report.target,
     }
 

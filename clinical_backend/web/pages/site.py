@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.service.connection import Checks
+from clinical_backend.service.status import ProjectStatus
 from clinical_backend.web.pages.flash import Flash, forget_flash, keep_flash, read_flash
 from clinical_backend.web.pages.previews import Previews
 from clinical_backend.web.pages.signing import Signer
@@ -76,6 +77,16 @@ class Site:
         if found is None:
             raise UnknownProjectError(project_id)
         return found
+
+    def status(self, project_id: int) -> ProjectStatus:
+        """Return where a project stands.
+
+        Raises
+        ------
+        UnknownProjectError
+            When this backend does not serve it.
+        """
+        return ProjectStatus(self.workspace, self.project(project_id))
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, with the message of the form that led to it."""

@@ -1,0 +1,174 @@
+"""Where a project stands, as page, command and API tell it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.jobs.stall import stalls
+from clinical_backend.rounds.drift import Drift, rests
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.service.agreement import report_second_look
+from clinical_backend.service.findings import read_findings
+from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.schema import RoundState
+from clinical_backend.training.finetuning import finetuning_state
+from clinical_backend.workspace.notices import notices
+from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.scheme import learnt_of
+
+if TYPE_CHECKING:
+    from clinical_backend.service.findings import Findings
+    from clinical_backend.storage.report import Question
+    from clinical_backend.storage.schema import Project, Round
+    from clinical_backend.storage.stores.troubles import TroubleKind
+    from clinical_backend.workspace.notices import Notice
+    from clinical_backend.workspace.workspace import Workspace
+
+__all__ = ["ProjectStatus", "read_status"]
+
+
+def read_status(workspace: Workspace, project_id: int) -> ProjectStatus | None:
+    """Return where a project stands; ``None`` for an unknown one."""
+    project = workspace.stores.projects.get(project_id)
+    return None if project is None else ProjectStatus(workspace, project)
+
+
+class ProjectStatus:
+    """Where a project stands, without asking Label Studio. What is costly is read when it is first asked for.
+
+    Parameters
+    ----------
+    workspace
+        With the state.
+    project
+        The project, as it stands now.
+    """
+
+    def __init__(self, workspace: Workspace, project: Project) -> None:
+        self._workspace, self._stores = workspace, workspace.stores
+        self.project = project
+
+    @cached_property
+    def latest(self) -> Round | None:
+        """The newest round."""
+        return self._stores.rounds.latest(self.project.id)
+
+    @cached_property
+    def published(self) -> Round | None:
+        """The round whose queue readers get."""
+        return self._stores.rounds.published(self.project.id)
+
+    @property
+    def report(self) -> RoundReport:
+        """The report of that round; an empty one without it."""
+        return RoundReport() if self.published is None else self.published.report
+
+    @property
+    def running(self) -> Round | None:
+        """The round that runs."""
+        return self.latest if self.latest is not None and self.latest.state is RoundState.RUNNING else None
+
+    @cached_property
+    def stalled(self) -> str | None:
+        """What stands still, with the cure."""
+        return stalls(self._stores.database, self._workspace.settings).get(self.project.id)
+
+    @cached_property
+    def drift(self) -> Drift:
+        """What was changed in Label Studio."""
+        return Drift.of(self.project)
+
+    @property
+    def resting(self) -> str | None:
+        """Why no round is run, though one may be due."""
+        return rests(self.project)
+
+    @property
+    def looked_for(self) -> tuple[str, ...]:
+        """Classes that are looked for by name."""
+        return tuple(named_classes(self._workspace.settings, self.project))
+
+    @property
+    def page(self) -> str:
+        """Address of the project's page."""
+        return self._workspace.settings.page_of(self.project.id)
+
+    @cached_property
+    def found(self) -> Findings:
+        """What was found so far."""
+        return read_findings(self._stores, self.project.id)
+
+    @cached_property
+    def exemplars(self) -> int:
+        """How many tasks are tagged as exemplars."""
+        return sum(entry.steer > 0 for entry in self._stores.labels.all(self.project.id).values())
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """What the lead is asked."""
+        return open_questions(self._workspace, self.project.id)
+
+    @cached_property
+    def troubles(self) -> dict[TroubleKind, int]:
+        """How many tasks something is wrong with."""
+        return self._stores.troubles.counts(self.project.id)
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """What a person should know."""
+        return notices(self._workspace, self.project.id)
+
+    @property
+    def finetuning(self) -> str | None:
+        """Where fine-tuning stands."""
+        try:
+            return finetuning_state(self._workspace, self.project.id)
+        except ClinicalError as error:
+            return str(error)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that is known, for machines."""
+        project = self.project
+        return {
+            "project": project.id,
+            "published_version": project.published_version,
+            "queue_left": project.queue_left,
+            "round_due": project.request,
+            "adaptation": project.adaptation,
+            "finetuning": self.finetuning,
+            "problem": project.problem or self.stalled,
+            "learnt": learnt_of(self._workspace, project),
+            "standing_back": project.standing_back,
+            "rests": self.resting,
+            "repairs": [{"at": at, "detail": detail} for at, detail in self.drift.told],
+            "looked_for": list(self.looked_for),
+            "not_looked_for": project.declined,
+            "questions": [question.to_json() for question in self.questions],
+            "troubles": {kind.value: count for kind, count in self.troubles.items()},
+            "notices": [str(notice) for notice in self.notices],
+            "labels": sum(row.label is not None for row in self._stores.labels.all(project.id).values()),
+            "exemplars": self.exemplars,
+            "second_look": report_second_look(self._stores, project.id),
+            "round": None if self.latest is None else _round(self.latest),
+        }
+
+
+def _round(row: Round) -> dict[str, Any]:
+    """Return a round with its report; what it asked to be read again stays between it and its readers."""
+    report = row.report.to_json()
+    report.pop("second_look", None)
+    return {
+        "number": row.number,
+        "version": row.version,
+        "state": row.state.value,
+        "stage": row.stage,
+        "done": row.done,
+        "total": row.total,
+        "because": row.request,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "error": row.error,
+        **report,
+    }
