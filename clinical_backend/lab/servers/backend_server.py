@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from clinical_backend.lab.servers.server import Server, free_port
+from clinical_backend.lab.servers.server import Server, answers_health, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +71,7 @@ class BackendServer(Server):
             process = subprocess.Popen(  # noqa: S603 - our own, or a test's
                 self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._run(process, self._answers, _START_SECONDS, self.log)
+        self._run(process, lambda: answers_health(self.port), _START_SECONDS, self.log)
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` while it is unknown."""
@@ -86,9 +86,3 @@ class BackendServer(Server):
         """User and password, where it asks for them."""
         user, password = (self.environment.get(f"BASIC_AUTH_{part}") for part in ("USER", "PASS"))
         return (user, password) if user and password else None
-
-    def _answers(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/health", timeout=1.0).is_success
-        except httpx2.TransportError:
-            return False

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
-import httpx2
 
 from clinical_backend.errors import LabelStudioUnavailableError
-from clinical_backend.lab.servers.server import Server, end_process, free_port, wait_for_answer
+from clinical_backend.lab.servers.server import Server, answers_health, end_process, free_port, wait_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +155,7 @@ class LabelStudioServer(Server):
         port = self._port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         process = _launch(command, self.data, port, self.log, self._environment())
-        self._run(process, lambda: _answers(self.url), _START_SECONDS, self.log)
+        self._run(process, lambda: answers_health(port), _START_SECONDS, self.log)
 
     def _environment(self) -> dict[str, str]:
         environment = {
@@ -206,13 +205,6 @@ def _launch(command: Path, data: Path, port: int, log: Path, extra: dict[str, st
         )
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx2.get(f"{url}/health", timeout=5.0, trust_env=False).is_success
-    except httpx2.TransportError:
-        return False
-
-
 def _migrated_database(command: Path, cache: Path) -> Path:
     """Return the empty database of this Label Studio's version, made on first use."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -225,11 +217,10 @@ def _migrated_database(command: Path, cache: Path) -> Path:
                 scratch = Path(folder)
                 (scratch / "files").mkdir()
                 port = free_port()
-                url = f"http://127.0.0.1:{port}"
                 process = _launch(command, scratch, port, log, {})
                 try:
                     wait_for_answer(
-                        process, lambda: _answers(url), _MIGRATION_SECONDS, log, LabelStudioUnavailableError
+                        process, lambda: answers_health(port), _MIGRATION_SECONDS, log, LabelStudioUnavailableError
                     )
                 finally:
                     end_process(process)

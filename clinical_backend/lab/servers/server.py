@@ -9,6 +9,8 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from clinical_backend.errors import ClinicalError
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Server", "end_process", "free_port", "wait_for_answer"]
+__all__ = ["Server", "answers_health", "end_process", "free_port", "wait_for_answer"]
 
 _STOP_SECONDS = 15.0
-_LOOK_SECONDS = 0.05
+_ANSWER_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
 
 
 class Server(ABC):
@@ -99,6 +102,18 @@ def wait_for_answer(
         if time.monotonic() > deadline:
             raise failure(f"{log.stem} did not answer within {seconds:.0f} seconds.", f"Read its log: {log}")
         time.sleep(_LOOK_SECONDS)
+
+
+def answers_health(port: int) -> bool:
+    """Tell whether what listens on a port of this machine says that it is well; no context of TLS is made for that."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
