@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.schedule import Schedule, Throttle
+from clinical_backend.learner.schedule import Throttle
 from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.system.pulse import note_progress
 
@@ -19,50 +18,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Recipe", "TrainingLoop"]
+    from clinical_backend.learner.schedule import Schedule
+
+__all__ = ["TrainingLoop"]
 
 _REPORT_SECONDS = 1.0  # as often as a person who watches may want it
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a kind of training learns, and what it is called.
-
-    Attributes
-    ----------
-    schedule
-        Of the learning rates.
-    weight_decay
-        Of AdamW.
-    largest_gradient
-        Length to which the gradient is cut; ``None`` for any.
-    doing
-        What it does with its images, as in "Learning 600 images".
-    noun, cure
-        What errors call it, and what helps where its loss is not finite.
-    """
-
-    schedule: Schedule
-    weight_decay: float
-    largest_gradient: float | None
-    doing: str
-    noun: str
-    cure: str
-
-
 class TrainingLoop:
-    """Draws the batches of a training and takes its steps.
+    """Draws the batches of a training and takes its steps; what a kind of training learns by, its class says.
 
     Draws depend on the seed and the step alone, so a resumed run makes the same ones.
 
     Parameters
     ----------
-    recipe
-        How it learns.
-    images
-        Shape (n, s, s, 3), uint8.
-    rows
-        Those of them to learn from.
+    images, rows
+        Shape (n, s, s, 3), uint8, and those of them to learn from.
     parameters
         What learns, in groups, each with its highest learning rate.
     batch_size, steps_per_epoch, most_steps
@@ -74,13 +45,23 @@ class TrainingLoop:
 
     Attributes
     ----------
+    schedule, weight_decay, largest_gradient
+        Of the learning rates, of AdamW, and the length to which the gradient is cut.
+    doing, noun, cure
+        As in "Learning 600 images", what errors call it, and what helps where its loss is not finite.
     state
         Where it stands; a restored one may take its place.
     """
 
+    schedule: Schedule
+    weight_decay: float
+    largest_gradient: float | None = None
+    doing: str
+    noun: str
+    cure: str
+
     def __init__(
         self,
-        recipe: Recipe,
         images: NDArray[np.uint8],
         rows: NDArray[np.intp],
         parameters: Sequence[tuple[Iterable[torch.nn.Parameter], float]],
@@ -91,12 +72,12 @@ class TrainingLoop:
         device: torch.device,
         seed: int,
     ) -> None:
-        self._recipe, self._images, self._rows = recipe, images, rows
+        self._images, self._rows = images, rows
         self._batch_size, self._device, self._seed = batch_size, device, seed
         self.steps_per_epoch, self.most_steps = steps_per_epoch, most_steps
         self._rates = [rate for _, rate in parameters]
         groups = [{"params": list(group)} for group, _ in parameters]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
         self.state = TrainingState()
         self._throttle = Throttle(_REPORT_SECONDS)
 
@@ -119,16 +100,16 @@ class TrainingLoop:
             When the loss is not finite.
         """
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * self._recipe.schedule.rate(share)
+            group["lr"] = rate * self.schedule.rate(share)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._recipe.largest_gradient is not None:
+        if self.largest_gradient is not None:
             parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self._recipe.largest_gradient)
+            torch.nn.utils.clip_grad_norm_(parameters, self.largest_gradient)
         self.optimizer.step()
         self.state.count(loss.item(), 1.0 / self.steps_per_epoch)
         if not math.isfinite(self.state.loss):
-            raise ModelError(f"The {self._recipe.noun}'s loss is no longer a finite number.", self._recipe.cure)
+            raise ModelError(f"The {self.noun}'s loss is no longer a finite number.", self.cure)
         note_progress()
 
     def report(self, progress: Callable[[float, str], None], share: float, now: float) -> None:
@@ -137,5 +118,5 @@ class TrainingLoop:
             return
         epochs = -(-self.most_steps // self.steps_per_epoch)
         epoch = min(epochs, self.state.step // self.steps_per_epoch + 1)
-        message = f"{self._recipe.doing} {len(self._rows)} images: pass {epoch} of at most {epochs}"
+        message = f"{self.doing} {len(self._rows)} images: pass {epoch} of at most {epochs}"
         progress(share, f"{message}, loss {self.state.loss:.2f}.")

@@ -105,7 +105,7 @@ def options_for(images: int, seconds: float, *, device: Device, seed: int) -> Ad
         When the device is missing.
     """
     from clinical_backend.learner.adaptation.training import AdaptationOptions  # noqa: PLC0415 (imports torch)
-    from clinical_backend.learner.devices import torch_device  # noqa: PLC0415
+    from clinical_backend.learner.backbones.devices import torch_device  # noqa: PLC0415
 
     share = min(1.0, max(images, _LEAST_BUDGETED_IMAGES) / _BUDGETED_IMAGES)
     options = AdaptationOptions(image_size=THUMBNAIL, seconds=seconds * share, device=device, seed=seed)

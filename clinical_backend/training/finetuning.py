@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from clinical_backend.learner.finetuning.network import FinetunedNetwork
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["LEAST_LABELS", "finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
+__all__ = ["finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
 
 logger = logging.getLogger(__name__)
 
-LEAST_LABELS = 50
+_LEAST_LABELS = 50
 """From so many labelled images on a project's backbone is fine-tuned: ten of each of five classes; not measured."""
 
 _GROWTH = 1.2  # a convention: so the work of all fine-tunings is at most six times that of the last
@@ -144,8 +144,8 @@ def _wait(workspace: Workspace, project_id: int) -> str | None:
 
 def _too_few(labels: Iterable[str]) -> str | None:
     counts = Counter(labels)
-    if counts.total() < LEAST_LABELS:
-        return f"Fine-tuning waits for {LEAST_LABELS} labelled images; there are {counts.total()}."
+    if counts.total() < _LEAST_LABELS:
+        return f"Fine-tuning waits for {_LEAST_LABELS} labelled images; there are {counts.total()}."
     if len(counts) < 2:
         return "Fine-tuning waits for labels of a second class."
     name, least = min(counts.items(), key=lambda item: (item[1], item[0]))

@@ -36,42 +36,19 @@ MOST_PIECES = 2**20  # of 64 million pixels each would have 64
 class Tag(IntEnum):
     """The tags that are read, by their numbers in a file."""
 
-    WIDTH = 256
-    LENGTH = 257
-    BITS = 258
-    COMPRESSION = 259
-    PHOTOMETRIC = 262
-    FILL_ORDER = 266
-    STRIP_OFFSETS = 273
-    SAMPLES = 277
-    ROWS_PER_STRIP = 278
-    STRIP_BYTES = 279
-    PLANAR = 284
-    PREDICTOR = 317
-    COLOUR_MAP = 320
-    TILE_WIDTH = 322
-    TILE_LENGTH = 323
-    TILE_OFFSETS = 324
-    TILE_BYTES = 325
-    INK_SET = 332
-    EXTRA_SAMPLES = 338
-    SAMPLE_FORMAT = 339
-    IMAGE_DEPTH = 32997
-    TILE_DEPTH = 32998
-    DNG_VERSION = 50706
+    WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+    FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 266, 273, 277, 278, 279
+    PLANAR, PREDICTOR, COLOUR_MAP = 284, 317, 320
+    TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
+    INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 332, 338, 339
+    IMAGE_DEPTH, TILE_DEPTH, DNG_VERSION = 32997, 32998, 50706
     ORIENTATION = ORIENTATION
 
 
 class Colours(IntEnum):
     """What the samples of a pixel mean, as the tag ``PHOTOMETRIC`` says it."""
 
-    WHITE_IS_ZERO = 0
-    BLACK_IS_ZERO = 1
-    RGB = 2
-    PALETTE = 3
-    CMYK = 5
-    YCBCR = 6
-    CIELAB = 8
+    WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 
 
 _READ = frozenset(Tag)
@@ -82,15 +59,7 @@ JPEG = {6, 7}
 _FORMATS = {1: 1, 2: 2, 3: 3, 4: 1}  # what is undefined (4) counts as unsigned
 _COREL_OPACITY = 999
 _MOST_VALUES = 4 * MOST_PIECES  # of one tag: the places of all pieces of four planes
-CHANNELS: dict[int, int] = {
-    Colours.WHITE_IS_ZERO: 1,
-    Colours.BLACK_IS_ZERO: 1,
-    Colours.RGB: 3,
-    Colours.PALETTE: 1,
-    Colours.CMYK: 4,
-    Colours.YCBCR: 3,
-    Colours.CIELAB: 3,
-}
+CHANNELS: dict[int, int] = dict(zip(Colours, (1, 1, 3, 1, 4, 3, 3), strict=True))
 _COLOURS = {
     4: "a transparency mask",
     9: "ICC L*a*b*",

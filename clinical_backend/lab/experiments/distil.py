@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.backbones.devices import threads, torch_device
 from clinical_backend.learner.classifier.arguments import checked_features
 from clinical_backend.learner.classifier.linear import LinearClassifier
-from clinical_backend.learner.devices import threads, torch_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,10 +26,11 @@ from clinical_backend.learner.adaptation.encoder import Encoder, contrastive_los
 from clinical_backend.learner.adaptation.network import AdaptedNetwork, load_adapted, save_adapted
 from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.augmentation import VIEWS, are_grey, draw_views
+from clinical_backend.learner.backbones.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.backbones.onnx_export import export_network
-from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
+from clinical_backend.learner.backbones.preprocessing import check_squares
 from clinical_backend.learner.schedule import Schedule
-from clinical_backend.learner.training_loop import Recipe, TrainingLoop
+from clinical_backend.learner.training_loop import TrainingLoop
 from clinical_backend.learner.training_state import TrainingState
 from clinical_backend.system.permissions import make_folder
 
@@ -54,16 +55,6 @@ _LEARNING_RATE = 2e-3  # a convention for AdamW on a small network from noise; i
 # images takes about half a second on one core.
 _LONGEST_STEP = 20.0
 _STATE_NAME = "adapting.safetensors"
-# Warm-up, decay and no bound on the gradient are conventions of training from noise. Fine-tuning warms up for longer,
-# as its optimiser must know the gradients before it moves weights that are worth something; they were not compared.
-_RECIPE = Recipe(
-    schedule=Schedule(warm_up=0.05, start=0.02),
-    weight_decay=1e-4,
-    largest_gradient=None,
-    doing="Learning",
-    noun="adaptation",
-    cure="Start it again with another seed or a higher temperature; the present features stay in use.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +89,16 @@ class AdaptationOptions:
         How often the state is written.
     """
 
-    image_size: int = 48
+    image_size: int = 48  # that of the thumbnails that are kept of each image
     seconds: float = 900.0
-    epochs: int = 80
-    batch_size: int = 256
+    epochs: int = 80  # 40 found a little less in half the time (docs/finding-power.md)
+    batch_size: int = 256  # as small as Chen et al. 2020 tried
     views: Literal["auto", "general", "radiograph"] = "auto"
     device: Device = "auto"
     seed: int = 0
     threads: int | None = None
-    width: int = 32
-    temperature: float = 0.2
+    width: int = 32  # 5,000 images 80 times in 14 minutes of one core; wider ones need a GPU (docs/finding-power.md)
+    temperature: float = 0.2  # a convention of contrastive learning; not searched for
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -187,6 +178,17 @@ def adapt(
     return network
 
 
+class _Loop(TrainingLoop):
+    # Warm-up, decay and no bound on the gradient are conventions of training from noise. Fine-tuning warms up for
+    # longer, as its optimiser must know the gradients before it moves weights that are worth something; they were not
+    # compared.
+    schedule = Schedule(warm_up=0.05, start=0.02)
+    weight_decay = 1e-4
+    doing = "Learning"
+    noun = "adaptation"
+    cure = "Start it again with another seed or a higher temperature; the present features stay in use."
+
+
 class _Training:
     """A training run: what it learns from, and its state between two steps."""
 
@@ -202,8 +204,7 @@ class _Training:
         self.encoder.to(self._device).to(memory_format=torch.channels_last)
         batch_size = min(options.batch_size, len(images))
         steps_per_epoch = len(images) // batch_size
-        self._loop = TrainingLoop(
-            _RECIPE,
+        self._loop = _Loop(
             images,
             np.arange(len(images)),
             [(self.encoder.parameters(), _LEARNING_RATE)],
@@ -284,13 +285,7 @@ def _run(images: NDArray[np.uint8], options: AdaptationOptions) -> str:
 
 
 def _check(images: NDArray[np.uint8], options: AdaptationOptions) -> None:
-    size = options.image_size
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-        raise InvalidArgumentError(
-            "images",
-            f"they have shape {images.shape} and type {images.dtype}.",
-            f"Give uint8 pixels of shape (n, {size}, {size}, 3).",
-        )
+    check_squares("images", images, options.image_size)
     if len(images) < MINIMUM_IMAGES:
         raise ModelError(
             f"{len(images)} images are too few to adapt to.",

@@ -15,7 +15,6 @@ a CPU needs ONNX Runtime alone.
 
 from __future__ import annotations
 
-import logging
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -24,16 +23,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import file_sha256
-from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, power_normalised
+from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, check_squares, power_normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["DEFAULT_BACKBONE", "Backbone", "BackboneSpec", "Device"]
-
-logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -115,13 +112,7 @@ class Backbone(ABC):
         ModelError
             When the network gives a value that is not finite, or the device runs out of memory.
         """
-        expected = (self.image_size, self.image_size, 3)
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
-            raise InvalidArgumentError(
-                "batch",
-                f"it has shape {batch.shape} and type {batch.dtype}.",
-                f"Give uint8 pixels of shape (n, {self.image_size}, {self.image_size}, 3).",
-            )
+        check_squares("batch", batch, self.image_size)
         if len(batch) == 0:
             return np.empty((0, self.dimension), dtype=np.float32)
         features = self._forward(np.ascontiguousarray(batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -15,12 +16,12 @@ from clinical_backend.learner.backbones.base import (
     BackboneSpec,
     Device,
     available_cpus,
-    logger,
 )
 from clinical_backend.system.files import write_aside
 
 __all__ = ["load_backbone", "parse_backbone"]
 
+logger = logging.getLogger(__name__)
 
 _CURE_NAME = (
     "Use efficientnet_lite0, timm:ARCHITECTURE?weights=/path/of/file.safetensors, or "

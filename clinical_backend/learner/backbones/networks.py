@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones.base import Backbone, BackboneSpec, lite0_weights_path
+from clinical_backend.learner.backbones.devices import torch_device
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
@@ -173,11 +174,5 @@ def cuda_backbone(spec: BackboneSpec, *, required: bool) -> TorchBackbone | None
     ModelError
         When there is none and one is required.
     """
-    if torch.cuda.is_available():
-        return TorchBackbone(spec, "cuda")
-    if required:
-        raise ModelError(
-            "DEVICE is cuda, but torch finds no CUDA device.",
-            "Set DEVICE=auto or cpu, or install a driver and a CUDA build of torch.",
-        )
-    return None
+    device = torch_device("cuda" if required else "auto")
+    return TorchBackbone(spec, "cuda") if device.type == "cuda" else None

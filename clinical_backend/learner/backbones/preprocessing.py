@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from clinical_backend.errors import InvalidArgumentError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PREPROCESSING", "power_normalised", "to_square"]
+__all__ = ["PREPROCESSING", "check_squares", "power_normalised", "to_square"]
 
 # Part of every backbone's key: change it with the rules below, and all features are made anew.
 PREPROCESSING = "letterbox1-root1"
@@ -46,6 +48,22 @@ def to_square(image: Image.Image | NDArray[np.uint8], size: int) -> NDArray[np.u
     left, top = (size - width) // 2, (size - height) // 2
     square[top : top + height, left : left + width] = np.asarray(image)
     return square
+
+
+def check_squares(argument: str, images: NDArray[np.uint8], size: int) -> None:
+    """Refuse what are no images as ``to_square`` makes them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When they have another shape or type.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+        raise InvalidArgumentError(
+            argument,
+            f"its shape is {images.shape}, its type {images.dtype}.",
+            f"Give uint8 pixels of shape (n, {size}, {size}, 3).",
+        )
 
 
 def power_normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,18 +26,18 @@ import torch
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.augmentation import VIEWS, are_grey, draw_views
+from clinical_backend.learner.backbones.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.backbones.networks import build_network
 from clinical_backend.learner.backbones.onnx_export import export_network
-from clinical_backend.learner.backbones.preprocessing import power_normalised
+from clinical_backend.learner.backbones.preprocessing import check_squares, power_normalised
 from clinical_backend.learner.classifier.arguments import checked_labels
 from clinical_backend.learner.classifier.calibration import fit_temperature, tempered
 from clinical_backend.learner.classifier.linear import fit
-from clinical_backend.learner.devices import mixed_precision, named_failures, threads, torch_device
 from clinical_backend.learner.evaluation.network_gain import class_mean, cross_fitted, hold_out, losses
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport
 from clinical_backend.learner.finetuning.trainable import Head, TrainableNetwork, unfreeze
 from clinical_backend.learner.schedule import Schedule
-from clinical_backend.learner.training_loop import Recipe, TrainingLoop
+from clinical_backend.learner.training_loop import TrainingLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,16 +56,6 @@ _EPOCHS = 30  # 100 labels had enough after 21; at 300 the time ended it (docs/f
 _BODY_RATE = 3e-4
 _HEAD_RATE = 1e-3  # more than the body's, which is to keep what it knows
 _PATIENCE = 8  # the loss of a handful of held-out images wavers for some passes
-# The longer warm-up, beside adaptation's, lets the optimiser know the gradients before it moves weights that are worth
-# something; so does the bound on the gradient. Small and fixed, they were not compared with others.
-_RECIPE = Recipe(
-    schedule=Schedule(warm_up=0.1, start=0.05),
-    weight_decay=1e-2,
-    largest_gradient=1.0,
-    doing="Fine-tuning on",
-    noun="fine-tuning",
-    cure="Start the round again with another SEED, or with TRAINING=head.",
-)
 _LEAD = 0.1  # the share of the time that a busy machine may lose before the time has a say in the learning rate
 # Nearer to the image than in adaptation: a label must hold for the view as well.
 _VIEWS = {
@@ -126,7 +116,8 @@ def finetune(
         When fewer than two classes have examples, the backbone cannot be built, memory does not suffice, the
         device is missing, or the loss is not finite.
     """
-    indices = _checked(images, labels, classes, spec)
+    check_squares("images", images, spec.image_size)
+    indices = checked_labels(labels, len(images), len(classes))
     chosen = hold_out(indices, options.seed) if held_out is None else held_out
     examples = _Examples(images, indices, tuple(classes), np.flatnonzero(~chosen), np.flatnonzero(chosen))
     cure = "Free some, or choose a smaller IMAGE_SIZE, or TRAINING=head."
@@ -147,6 +138,17 @@ class _Examples:
     classes: tuple[str, ...]
     learnt: NDArray[np.intp]
     held_out: NDArray[np.intp]
+
+
+class _Loop(TrainingLoop):
+    # The longer warm-up, beside adaptation's, lets the optimiser know the gradients before it moves weights that are
+    # worth something; so does the bound on the gradient. They were not compared with others.
+    schedule = Schedule(warm_up=0.1, start=0.05)
+    weight_decay = 1e-2
+    largest_gradient = 1.0
+    doing = "Fine-tuning on"
+    noun = "fine-tuning"
+    cure = "Start the round again with another SEED, or with TRAINING=head."
 
 
 class _Training:
@@ -173,8 +175,7 @@ class _Training:
         shares = torch.from_numpy(start.counts[present] / start.counts.sum()).to(torch.float32)
         self._adjustment = shares.log().to(self._device)
         steps_per_epoch = -(-len(examples.learnt) // _BATCH)
-        self._loop = TrainingLoop(
-            _RECIPE,
+        self._loop = _Loop(
             examples.images,
             examples.learnt,
             [(self._network.learning(), _BODY_RATE), (self._network.head.parameters(), _HEAD_RATE)],
@@ -315,16 +316,3 @@ def _load(body: FeatureNetwork, network: FinetunedNetwork, spec: BackboneSpec) -
         )
     tensors: Mapping[str, torch.Tensor] = safetensors.torch.load(network.weights)
     body.load_state_dict(dict(tensors))
-
-
-def _checked(
-    images: NDArray[np.uint8], labels: ArrayLike, classes: Sequence[str], spec: BackboneSpec
-) -> NDArray[np.intp]:
-    size = spec.image_size
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-        raise InvalidArgumentError(
-            "images",
-            f"they have shape {images.shape} and type {images.dtype}.",
-            f"Give uint8 pixels of shape (n, {size}, {size}, 3).",
-        )
-    return checked_labels(labels, len(images), len(classes))
