@@ -11,7 +11,7 @@ from PIL import Image
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.base import Backbone
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database

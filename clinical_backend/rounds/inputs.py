@@ -57,7 +57,7 @@ def inputs_of(workspace: Workspace, snapshot: Snapshot, project_id: int, represe
             snapshot.target.counter_exemplars,
         )
     )
-    return Inputs(representation.key, pool, labelled, query, counter_exemplars)
+    return Inputs(representation.key, pool, labelled, query, counter_exemplars, snapshot.groups)
 
 
 def _tasks(inputs: Inputs, part: str) -> NDArray[np.int64]:

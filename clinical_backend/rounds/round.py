@@ -96,37 +96,21 @@ def run_round(workspace: Workspace, row: Round) -> None:
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
-        fitted = fit(
-            inputs.labelled,
-            snapshot.labels.classes,
-            classes,
-            snapshot.target,
-            seed=settings.seed,
-            pool=pool,
-            query=inputs.query,
-            counter_exemplars=inputs.counter_exemplars,
-            groups=snapshot.groups,
-        )
+        fitted = fit(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
         promotion = promote(workspace, snapshot, row, inputs, fitted)
         promotion.keep(workspace, row)
         inputs, fitted = promotion.inputs, promotion.fitted
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
-        evaluation = held_out and evaluate_labels(
-            held_out, inputs.labelled, snapshot.labels.seen, snapshot.target.classes, snapshot.groups
-        )
+        evaluation = held_out and evaluate_labels(held_out, inputs, snapshot.labels.seen, snapshot.target.classes)
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
+            inputs,
             snapshot.target,
             fitted,
-            pool=pool,
-            labelled=inputs.labelled,
-            query=inputs.query,
-            counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
-            groups=snapshot.groups,
             skipped=snapshot.labels.skipped,
         )
         ranked, chances = with_chances(stores, project_id, snapshot.target.classes, fitted, pool, ranked)
@@ -135,13 +119,11 @@ def run_round(workspace: Workspace, row: Round) -> None:
         mode = snapshot.preannotate(settings)
         confident = confidence(
             held_out,
-            inputs.labelled,
-            pool,
+            inputs,
             ranked,
             snapshot.labels.classes,
             evidence=_unled(stores, project_id),
             target=snapshot.target.classes,
-            groups=snapshot.groups,
         )
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workspace, project_id, fitted.classes, classes, ranked)

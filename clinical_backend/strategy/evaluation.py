@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
-    from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["Evaluation", "evaluate_labels"]
 
@@ -55,10 +55,9 @@ class Evaluation:
 
 def evaluate_labels(
     held_out: HeldOut,
-    labelled: FeaturedTasks,
+    inputs: Inputs,
     labels: Mapping[int, str],
     rare: Collection[str],
-    groups: Mapping[int, str],
 ) -> dict[str, Any]:
     """Return the evaluation of a classifier as it is kept in a round's report.
 
@@ -66,18 +65,16 @@ def evaluate_labels(
     ----------
     held_out
         What the classifier is judged by.
-    labelled
+    inputs
         Labelled tasks, in its representation; those whose class it does not know are left out.
     labels
         Class by task, of those that somebody looked at: what a model said itself would prove it right.
     rare
         The rare classes.
-    groups
-        What stands for the patient or study, by task.
     """
-    classes = held_out.reference.classes
+    classes, labelled = held_out.reference.classes, inputs.labelled
     known = np.array([labels.get(task) in classes for task in labelled.tasks.tolist()], dtype=bool)
-    chosen = known & held_out.may_judge(labelled.tasks, groups)
+    chosen = known & held_out.may_judge(labelled.tasks, inputs.groups)
     tasks = labelled.tasks[chosen]
     probabilities = held_out.probabilities_of(tasks, labelled.features[chosen])
     codes = np.array([classes.index(labels[task]) for task in tasks.tolist()], dtype=np.intp)

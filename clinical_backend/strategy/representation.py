@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["adapted_is_better"]
 
-
 _FOLDS = 3
-
-
+"""So many are what the fewest rare labels that can judge are split into."""
 _POOL_SAMPLE = 500
-
-
+"""To learn from, and as many to rank among: six trainings then take the same time for a pool of any size."""
 _LEAST_RARE = 3
+"""Of fewer, a fold would hold out half or all that is known of the target."""
 
 
 def adapted_is_better(

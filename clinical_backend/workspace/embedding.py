@@ -16,7 +16,7 @@ from PIL import Image
 from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.patience import Patience, host_of
 from clinical_backend.images.sources import ImageRequest
-from clinical_backend.learner.backbones.embedding import content_key
+from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.cluster_workers import map_on_cluster
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.images.sources import ImageSource
-    from clinical_backend.learner.backbones.embedding import Embedder
+    from clinical_backend.learner.backbones.embedder import Embedder
     from clinical_backend.storage.features import FeatureStore
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.storage.stores.stores import Stores

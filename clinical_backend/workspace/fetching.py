@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
-from clinical_backend.learner.backbones.embedding import content_key
+from clinical_backend.learner.backbones.embedder import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.images.sources import ImageRequest, ImageSource
-    from clinical_backend.learner.backbones.embedding import Embedder
+    from clinical_backend.learner.backbones.embedder import Embedder
 
 __all__ = ["Fetched", "embed_in_time"]
 

@@ -15,7 +15,7 @@ from clinical_backend.system.permissions import make_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clinical_backend.learner.backbones.embedding import Embedder
+    from clinical_backend.learner.backbones.embedder import Embedder
     from clinical_backend.learner.finetuning.network import FinetunedBackbone
     from clinical_backend.storage.features import FeatureStore
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
-from clinical_backend.learner.backbones.embedding import content_key
+from clinical_backend.learner.backbones.embedder import content_key
 
 if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import Workspace

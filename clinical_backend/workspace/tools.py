@@ -9,7 +9,7 @@ from clinical_backend.images.decoders.processes import DecoderProcesses
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.workspace.embedding import Station

@@ -19,7 +19,7 @@ from clinical_backend.errors import ClusterError, InvalidArgumentError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.system.cluster_workers import map_on_cluster

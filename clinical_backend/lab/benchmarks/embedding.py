@@ -21,7 +21,7 @@ from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.learner.backbones.base import DEFAULT_BACKBONE, BackboneSpec, available_cpus
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.classifier.linear import fit, out_of_fold_probabilities
 

@@ -19,7 +19,7 @@ from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.target import find_target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.workspace.features import join
 
 if TYPE_CHECKING:
@@ -63,27 +63,15 @@ def _measure(size: int, seed: int) -> tuple[float, float, float]:
     def featured(chosen: NDArray[np.int64]) -> FeaturedTasks:
         return FeaturedTasks(chosen, joined[chosen])
 
-    queueable, wanted, unwanted = featured(pool), featured(query), featured(pool[:0])
+    inputs = Inputs.of(featured(tasks[:_LABELS]), featured(pool), featured(query))
     started = time.perf_counter()
     adapted_is_better(
         (frozen[query], joined[query]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
     )
     checked = time.perf_counter()
-    labelled = featured(tasks[:_LABELS])
-    fitted = fit(
-        labelled, labels, _CLASSES, target, seed=seed, pool=queueable, query=wanted, counter_exemplars=unwanted
-    )
+    fitted = fit(inputs, labels, _CLASSES, target, seed=seed)
     fit_ended = time.perf_counter()
-    rank(
-        settings,
-        target,
-        fitted,
-        pool=queueable,
-        labelled=labelled,
-        query=wanted,
-        counter_exemplars=unwanted,
-        round_number=1,
-    )
+    rank(settings, inputs, target, fitted, round_number=1)
     return checked - started, fit_ended - checked, time.perf_counter() - fit_ended
 
 

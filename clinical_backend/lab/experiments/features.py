@@ -12,7 +12,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.lab.experiments.datasets import DataError
 from clinical_backend.learner.adaptation.network import AdaptedBackbone
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.system.files import write_aside
 from clinical_backend.workspace.embedding import thumbnail

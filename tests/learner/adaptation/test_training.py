@@ -16,7 +16,7 @@ from clinical_backend.learner.adaptation import training as adaptation
 from clinical_backend.learner.adaptation.encoder import Encoder
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, join_features, load_adapted
 from clinical_backend.learner.adaptation.training import AdaptationOptions, adapt
-from clinical_backend.learner.backbones.embedding import Embedder
+from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.onnx_export import Export
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from tests.cuda import needs_cuda, needs_no_cuda

@@ -9,7 +9,7 @@ from PIL import Image
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
-from clinical_backend.learner.backbones.embedding import Embedder, content_key
+from clinical_backend.learner.backbones.embedder import Embedder, content_key
 
 
 class Mean(Backbone):
