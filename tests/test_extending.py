@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData
 
-from clinical_backend.acquisition import ACQUISITIONS
+from clinical_backend.acquisition import ACQUISITIONS, settable
 from clinical_backend.acquisition.compiled.greedy import largest
 from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.errors import ImageError
@@ -133,6 +133,11 @@ def test_the_table_in_the_readme_has_every_setting_of_a_project_with_its_default
         default = "none" if option.default in (None, ()) else str(option.default).removesuffix(".0")
         assert table.pop(name.upper()).strip("`").lower() == default.lower(), name
     assert not table
+
+
+def test_the_readme_names_every_acquisition_that_a_project_may_set():
+    (row,) = (line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `ACQUISITION`"))
+    assert re.findall(r"`([a-z_]+)`", row) == ["auto", *settable()]
 
 
 def test_an_image_format_that_pillow_reads_is_one_name(monkeypatch):

@@ -147,7 +147,7 @@ def test_a_worker_that_is_stopped_is_not_well(run):
 
 def test_the_first_start_needs_no_torch_and_writes_nothing_outside_its_volume(run, as_root):
     script = (
-        "import sys; from pathlib import Path; from clinical_backend.learner.backbones.base import load_backbone;"
+        "import sys; from pathlib import Path; from clinical_backend.learner.backbones.loading import load_backbone;"
         "print(load_backbone(folder=Path('/data/backbones'), device='cpu').engine, 'torch' in sys.modules)"
     )
     loaded = run("python", "-c", script)

@@ -15,7 +15,6 @@ from clinical_backend.service.predict import predict
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.features import Representation
 from tests.disks import full_disk
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
@@ -58,7 +57,7 @@ def scramble(monkeypatch):
     def broken(*arguments):
         inputs, reason = choose(*arguments)
         parts = {part: mixed(getattr(inputs, part)) for part in ("pool", "labelled", "query")}
-        return replace(inputs, representation=Representation("scrambled", None), **parts), reason
+        return replace(inputs, key="scrambled", **parts), reason
 
     monkeypatch.setattr(round_module, "choose_inputs", broken)
 

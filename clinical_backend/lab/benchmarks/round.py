@@ -56,18 +56,18 @@ def _measure(size: int, seed: int) -> tuple[float, float, float]:
     tasks = np.arange(len(codes))
     labels = {int(task): _CLASSES[codes[task]] for task in tasks[:_LABELS]}
     target = find_target(labels, list(range(5)), (), (), _CLASSES)
-    query = np.asarray(target.query)
-    common, pool = np.setdiff1d(tasks[:_LABELS], query), tasks[_LABELS:]
     settings = load_settings(label_studio_api_key="none")
+    query = np.asarray(target.query)
 
-    def featured(chosen: NDArray[np.int64]) -> FeaturedTasks:
-        return FeaturedTasks(chosen, joined[chosen])
+    def inputs_of(features: NDArray[np.float32]) -> Inputs:
+        labelled, pool, sought = (
+            FeaturedTasks(chosen, features[chosen]) for chosen in (tasks[:_LABELS], tasks[_LABELS:], query)
+        )
+        return Inputs.of(labelled, pool, sought)
 
-    inputs = Inputs.of(featured(tasks[:_LABELS]), featured(pool), featured(query))
+    alone, inputs = inputs_of(frozen), inputs_of(joined)
     started = time.perf_counter()
-    adapted_is_better(
-        (frozen[query], joined[query]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
-    )
+    adapted_is_better(alone, inputs, seed=seed)
     checked = time.perf_counter()
     fitted = fit(inputs, labels, _CLASSES, target, seed=seed)
     fit_ended = time.perf_counter()

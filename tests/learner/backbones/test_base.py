@@ -114,7 +114,7 @@ class TestExport:
     def test_a_later_process_needs_no_torch(self, tiny_name, tiny_folder):
         program = (
             "import sys; from pathlib import Path\n"
-            "from clinical_backend.learner.backbones.base import load_backbone\n"
+            "from clinical_backend.learner.backbones.loading import load_backbone\n"
             "load_backbone(sys.argv[1], folder=Path(sys.argv[2]), image_size=32, device='cpu')\n"
             "assert not {'torch', 'timm', 'sklearn', 'onnx'} & set(sys.modules)\n"
         )
