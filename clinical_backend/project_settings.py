@@ -19,15 +19,15 @@ Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
 
 def _acquisition(value: object) -> object:
     """Refuse an acquisition that no project may set; which these are is slow to import, and few set one."""
-    if value != "auto":
-        from clinical_backend.acquisition import SETTABLE  # noqa: PLC0415
+    if value == "auto":
+        return value
+    from clinical_backend.acquisition import settable  # noqa: PLC0415
 
-        if value not in SETTABLE:
-            *names, last = (f"'{name}'" for name in ("auto", *SETTABLE))
-            raise PydanticCustomError(
-                "literal_error", "Input should be {names} or {last}", {"names": ", ".join(names), "last": last}
-            )
-    return value
+    *names, last = (f"'{name}'" for name in ("auto", *settable()))
+    if f"'{value}'" in (*names, last):
+        return value
+    expected = {"expected": f"{', '.join(names)} or {last}"}
+    raise PydanticCustomError("literal_error", "Input should be {expected}", expected)
 
 
 def _mode(value: object) -> object:

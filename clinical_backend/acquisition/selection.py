@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from clinical_backend.acquisition.declaration import Acquisition
     from clinical_backend.acquisition.embedding import Embedding
 
-__all__ = ["ACQUISITIONS", "FUNCTIONS", "NAMES", "SETTABLE", "Engine", "select"]
+__all__ = ["ACQUISITIONS", "FUNCTIONS", "NAMES", "Engine", "select", "settable"]
 
 
 class Engine(StrEnum):
@@ -67,14 +67,16 @@ ACQUISITIONS = {one.name: one for one in (*_FUNCTIONS, *_BASELINES)}
 NAMES = tuple(ACQUISITIONS)
 """The names alone."""
 
-SETTABLE = tuple(one.name for one in ACQUISITIONS.values() if one.settable)
-"""The names of those that a project may be ordered by."""
-
 FUNCTIONS = tuple(one.name for one in _FUNCTIONS)
 """The names of the SMI functions and their conditional kin."""
 
 _LEAST_RIDGE = 1e-3
 """Float32 rounds the similarities off by about 1e-6, and more with their number: a ridge must stay far above."""
+
+
+def settable() -> tuple[str, ...]:
+    """Return the names of the acquisitions that a project may be ordered by."""
+    return tuple(one.name for one in ACQUISITIONS.values() if one.settable)
 
 
 def select(

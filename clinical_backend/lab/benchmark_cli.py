@@ -85,7 +85,7 @@ def bench_webhooks(
 @bench.command("coverage")
 def bench_coverage() -> None:
     """Simulate projects, and count how often the stated 95 % intervals hold the truth."""
-    from clinical_backend.lab.benchmarks.coverage import main as run
+    from clinical_backend.lab.benchmarks.intervals import main as run
 
     run()
 

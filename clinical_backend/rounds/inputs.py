@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from clinical_backend.strategy.groups import group_codes
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.tasks import Inputs
 from clinical_backend.workspace.features import Representation, representations
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.workspace.workspace import Workspace
 
@@ -27,22 +22,13 @@ def choose_inputs(workspace: Workspace, snapshot: Snapshot, project_id: int) -> 
     if len(every) == 1:
         return frozen, "frozen"
     joined = every[1]
-    if any(len(_tasks(frozen, part)) != len(_tasks(joined, part)) for part in ("pool", "labelled", "query")):
+    if (
+        len(frozen.pool) != len(joined.pool)
+        or len(frozen.labelled) != len(joined.labelled)
+        or len(frozen.query) != len(joined.query)
+    ):
         return frozen, "frozen: some images have no adapted feature yet"
-    common = ~np.isin(frozen.labelled.tasks, frozen.query.tasks)
-    groups = None
-    if snapshot.groups:
-        parts = (frozen.query.tasks, frozen.labelled.tasks[common], frozen.pool.tasks)
-        codes = group_codes(np.concatenate(parts).tolist(), snapshot.groups)
-        query, others, pool = np.split(codes, np.cumsum([len(part) for part in parts])[:-1])
-        groups = (query, others, pool)
-    better, reason = adapted_is_better(
-        (frozen.query.features, joined.query.features),
-        (frozen.labelled.features[common], joined.labelled.features[common]),
-        (frozen.pool.features, joined.pool.features),
-        seed=workspace.settings.seed,
-        groups=groups,
-    )
+    better, reason = adapted_is_better(frozen, joined, seed=workspace.settings.seed)
     return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
 
 
@@ -57,9 +43,4 @@ def inputs_of(workspace: Workspace, snapshot: Snapshot, project_id: int, represe
             snapshot.target.counter_exemplars,
         )
     )
-    return Inputs(representation.key, pool, labelled, query, counter_exemplars)
-
-
-def _tasks(inputs: Inputs, part: str) -> NDArray[np.int64]:
-    tasks: NDArray[np.int64] = getattr(inputs, part).tasks
-    return tasks
+    return Inputs(representation.key, pool, labelled, query, counter_exemplars, snapshot.groups)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.schema import Round
-    from clinical_backend.strategy.detector import Detector
     from clinical_backend.strategy.tasks import Inputs
     from clinical_backend.workspace.workspace import Workspace
 
@@ -127,7 +126,9 @@ def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs
     )
     going_on = _fit_of(published, fitted, truth, found)
     if going_on is not None and not same:
-        going_on = replace(going_on, detector=_detector(workspace, snapshot, earlier))
+        seed = workspace.settings.seed
+        detector = fit_detector(earlier, snapshot.labels.classes, snapshot.target, seed=seed)
+        going_on = replace(going_on, detector=detector)
     report = PromotionReport(
         True, f"not worse beyond chance: {figures}", rare, labels, found.candidate, found.published
     )
@@ -203,17 +204,3 @@ def _fit_of(published: Model, fitted: Fit, truth: NDArray[np.bool_], found: Comp
         return None
     sees, reason, measurements = judgement(found.published, float(truth.mean()))
     return Fit(published.classifier, classes, rare, sees, reason, measurements, fitted.labels, fitted.detector)
-
-
-def _detector(workspace: Workspace, snapshot: Snapshot, inputs: Inputs) -> Detector | None:
-    if not len(inputs.pool) or not len(inputs.query):
-        return None
-    return fit_detector(
-        inputs.labelled,
-        snapshot.labels.classes,
-        snapshot.target,
-        inputs.pool,
-        inputs.query,
-        inputs.counter_exemplars,
-        seed=workspace.settings.seed,
-    )

@@ -105,17 +105,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
-        fitted = fit(
-            inputs.labelled,
-            snapshot.labels.classes,
-            classes,
-            snapshot.target,
-            seed=settings.seed,
-            pool=pool,
-            query=inputs.query,
-            counter_exemplars=inputs.counter_exemplars,
-            groups=snapshot.groups,
-        )
+        fitted = fit(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
         promotion = promote(workspace, snapshot, row, inputs, fitted)
         promotion.keep(workspace, row)
@@ -126,14 +116,10 @@ def run_round(workspace: Workspace, row: Round) -> None:
     with stages.stage("rank"):
         choice, ranked = rank(
             settings,
+            inputs,
             snapshot.target,
             fitted,
-            pool=pool,
-            labelled=inputs.labelled,
-            query=inputs.query,
-            counter_exemplars=inputs.counter_exemplars,
             round_number=row.number,
-            groups=snapshot.groups,
             skipped=snapshot.labels.skipped,
         )
         ranked, chances = with_chances(stores, project_id, snapshot.target.classes, fitted, pool, ranked)
@@ -141,13 +127,11 @@ def run_round(workspace: Workspace, row: Round) -> None:
         answering, mode = "none", snapshot.preannotate(settings)
         confident = confidence(
             held_out,
-            inputs.labelled,
-            pool,
+            inputs,
             ranked,
             snapshot.labels.classes,
             evidence=_unled(stores, project_id),
             target=snapshot.target.classes,
-            groups=snapshot.groups,
         )
         if mode == "all" and fitted.classifier is not None:
             ranked, answering = with_finetuned_predictions(workspace, project_id, fitted.classes, classes, ranked)
@@ -252,7 +236,7 @@ def _evaluation(held_out: HeldOut | None, inputs: Inputs, snapshot: Snapshot) ->
     if held_out is None:
         return None
     labels, target = snapshot.labels.seen, snapshot.target.classes
-    measured = evaluate_labels(held_out, inputs.labelled, labels, target, snapshot.groups)
+    measured = evaluate_labels(held_out, inputs, labels, target)
     return Evaluation(
         classes=tuple(one.name for one in measured.classes),
         confusion=measured.confusion,

@@ -10,6 +10,7 @@ from clinical_backend.acquisition import ACQUISITIONS
 if TYPE_CHECKING:
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
+    from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["Choice", "choose_acquisition"]
 
@@ -46,26 +47,24 @@ class Choice:
     explores: float = 0.0
 
 
-def choose_acquisition(setting: str, target: Target, fit: Fit, *, query: int, counter_exemplars: int) -> Choice:
+def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -> Choice:
     """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
 
     Parameters
     ----------
     setting
         ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
-    query
-        How many tasks of the query set have a feature.
-    counter_exemplars
-        How many counter-exemplars have one.
+    inputs
+        What has features.
     """
     if setting != "auto":
         wanted = ACQUISITIONS[setting]
-        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not query):
+        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not len(inputs.query)):
             prefix = f"{setting} needs a query set ({target.reason}); "
         elif wanted.needs_classifier and fit.classifier is None:
             prefix = f"{setting} needs a classifier ({fit.reason}); "
         else:
-            conditioned = bool(counter_exemplars) and wanted.conditional
+            conditioned = wanted.conditional and len(inputs.counter_exemplars) > 0
             gradients = fit.sees_target and wanted.needs_query
             return Choice(setting, gradients, conditioned, "set by ACQUISITION")
     else:

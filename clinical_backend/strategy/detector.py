@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["Detector", "fit_detector"]
 
@@ -46,23 +46,17 @@ class Detector:
         return rare
 
 
-def fit_detector(
-    labelled: FeaturedTasks,
-    labels: Mapping[int, str],
-    target: Target,
-    pool: FeaturedTasks,
-    query: FeaturedTasks,
-    counter_exemplars: FeaturedTasks | None,
-    *,
-    seed: int,
-) -> Detector:
-    """Learn to tell the query set from all else.
+def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, seed: int) -> Detector | None:
+    """Learn to tell the query set from all else; ``None`` where there is no query set, or no pool.
 
     An exemplar stands for its class; one that has no class yet, for a class of its own. A labelled task of a
     target class that is not in the query set is left out: readers pointed at some of the class, not at it. A
     counter-exemplar is common, whatever its class.
     """
-    against = set() if counter_exemplars is None else set(counter_exemplars.tasks.tolist())
+    labelled, query, counter_exemplars = inputs.labelled, inputs.query, inputs.counter_exemplars
+    if not len(query) or not len(inputs.pool):
+        return None
+    against = set(counter_exemplars.tasks.tolist())
     wanted = set(query.tasks.tolist()) - against
     groups: list[str] = []
     rows: list[NDArray[np.float32]] = []
@@ -76,13 +70,12 @@ def fit_detector(
         if task not in wanted and task not in against and labels[task] not in rare | set(target.classes):
             groups.append(labels[task])
             rows.append(feature)
-    if counter_exemplars is not None:
-        groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
-        rows += list(counter_exemplars.features)
+    groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
+    rows += list(counter_exemplars.features)
     classes = tuple(sorted(set(groups)))
     codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
     classifier = fit_with_pool(
-        np.stack(rows), codes, classes, pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
+        np.stack(rows), codes, classes, inputs.pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
     )
     return Detector(classifier, columns)

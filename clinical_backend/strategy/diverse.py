@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["diverse_order"]
 
 _COMPONENTS = 16
+"""Distances in all dimensions are mostly noise: see `diverse_order`, and docs/finding-power.md for what it finds."""
 
 
 def diverse_order(

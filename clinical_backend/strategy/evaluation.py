@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.learner.evaluation.metrics import Metrics
-    from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["evaluate_labels"]
 
 
 def evaluate_labels(
     held_out: HeldOut,
-    labelled: FeaturedTasks,
+    inputs: Inputs,
     labels: Mapping[int, str],
     rare: Collection[str],
-    groups: Mapping[int, str],
 ) -> Metrics:
     """Return measures of a classifier, each label judged by a training that had not seen it.
 
@@ -31,18 +30,16 @@ def evaluate_labels(
     ----------
     held_out
         What the classifier is judged by.
-    labelled
+    inputs
         Labelled tasks, in its representation; those whose class it does not know are left out.
     labels
         Class by task, of those that somebody looked at: what a model said itself would prove it right.
     rare
         The rare classes.
-    groups
-        What stands for the patient or study, by task.
     """
-    classes = held_out.reference.classes
+    classes, labelled = held_out.reference.classes, inputs.labelled
     known = np.array([labels.get(task) in classes for task in labelled.tasks.tolist()], dtype=bool)
-    chosen = known & held_out.may_evaluate(labelled.tasks, groups)
+    chosen = known & held_out.may_evaluate(labelled.tasks, inputs.groups)
     tasks = labelled.tasks[chosen]
     probabilities = held_out.probabilities_of(tasks, labelled.features[chosen])
     codes = np.array([classes.index(labels[task]) for task in tasks.tolist()], dtype=np.intp)

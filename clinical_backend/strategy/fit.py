@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 __all__ = ["Fit", "fit", "judgement"]
 
 _FOLDS = 5
+"""The usual number: what is judged learnt from four fifths of the labels, close to all of them."""
 _USEFUL_LIFT = 0.1
 """Share of the way from chance to perfect average precision from which on the classifier is believed."""
 
@@ -93,40 +94,29 @@ class Fit:
 
 
 def fit(
-    labelled: FeaturedTasks,
+    inputs: Inputs,
     labels: Mapping[int, str],
     classes: tuple[str, ...],
     target: Target,
     *,
     seed: int,
-    pool: FeaturedTasks | None = None,
-    query: FeaturedTasks | None = None,
-    counter_exemplars: FeaturedTasks | None = None,
-    groups: Mapping[int, str] | None = None,
     judge: bool = True,
 ) -> Fit:
     """Train on all labelled tasks that have features, and on what the pool tells.
 
     Parameters
     ----------
-    labelled
-        Labelled tasks.
+    inputs
+        Without a pool or a query set the classifier learns from labels alone, and there is no detector.
     labels
         Class by task.
     classes
         Classes of the labeling config; those without a label are not learnt.
-    pool
-        Unlabelled tasks. Without them the classifier learns from labels alone, and there is no detector.
-    query, counter_exemplars
-        What the queue is to turn to, and away from.
-    groups
-        What stands for the patient or study, by task: none is split between folds.
     judge
         Whether to cross-validate; otherwise the classifier counts as not seeing the target.
     """
-    detector = None
-    if pool is not None and query is not None and len(pool) and len(query):
-        detector = fit_detector(labelled, labels, target, pool, query, counter_exemplars, seed=seed)
+    labelled = inputs.labelled
+    detector = fit_detector(inputs, labels, target, seed=seed)
     counts = Counter(labels[int(task)] for task in labelled.tasks)
     known = tuple(name for name in classes if counts[name])
     if len(known) < 2:
@@ -147,7 +137,7 @@ def fit(
     if min(positives, len(codes) - positives) < 2:
         reason = f"{positives} rare labels are too few to judge the classifier"
         return Fit(classifier, known, rare, sees_target=False, reason=reason, labels=dict(labels), detector=detector)
-    held_out = _hold_out(labelled, codes, known, classifier if detector is None else None, groups or {}, seed)
+    held_out = _hold_out(inputs, codes, known, classifier if detector is None else None, seed)
     scores = held_out.probabilities[:, [columns[name] for name in rare]].sum(axis=1)
     sees, reason, measurements = judgement(average_precision(is_rare, scores) or 0.0, positives / len(codes))
     return Fit(classifier, known, rare, sees, reason, measurements, dict(labels), detector, held_out)
@@ -165,15 +155,15 @@ def judgement(precision: float, chance: float) -> tuple[bool, str, dict[str, flo
 
 
 def _hold_out(
-    labelled: FeaturedTasks,
+    inputs: Inputs,
     codes: NDArray[np.int64],
     classes: tuple[str, ...],
     learnt: linear.LinearClassifier | None,
-    groups: Mapping[int, str],
     seed: int,
 ) -> HeldOut:
-    """Cross-validate; ``learnt`` is a classifier that already learnt from all these labels, and from them alone."""
-    together = group_codes(labelled.tasks.tolist(), groups) if groups else None
+    """Cross-validate, no group split; ``learnt`` already learnt from all these labels, and from them alone."""
+    labelled = inputs.labelled
+    together = group_codes(labelled.tasks.tolist(), inputs.groups) if inputs.groups else None
     probabilities = out_of_fold_probabilities(
         labelled.features, codes, classes, folds=_FOLDS, seed=seed, groups=together
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["group_codes", "group_key", "within_cap"]
 
 _LONGEST = 1000
+"""Characters: names and numbers of patients are far shorter, and a field named by mistake may hold a report."""
 
 
 def group_key(value: object, salt: str) -> str | None:

@@ -12,20 +12,20 @@ import numpy as np
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
+from clinical_backend.strategy.cosine import centred_cosine
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
-from clinical_backend.strategy.similarity import centred_cosine
 from clinical_backend.strategy.tasks import RankedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
     from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 __all__ = ["rank"]
 
@@ -36,32 +36,22 @@ _QUALITY_WEIGHT = 3.0
 
 def rank(
     settings: Settings,
+    inputs: Inputs,
     target: Target,
     fit: Fit,
     *,
-    pool: FeaturedTasks,
-    labelled: FeaturedTasks,
-    query: FeaturedTasks,
-    counter_exemplars: FeaturedTasks,
     round_number: int,
-    groups: Mapping[int, str] | None = None,
     skipped: Collection[int] = (),
 ) -> tuple[Choice, list[RankedTask]]:
     """Order the best of the pool, with a share of it drawn at random.
 
     Parameters
     ----------
-    pool
-        Tasks that may be queued.
-    labelled
-        Labelled tasks, which a diverse order keeps away from.
-    query, counter_exemplars
-        What the queue is to turn to, and away from.
+    inputs
+        A diverse order keeps away from what is labelled. The queue holds at most GROUP_CAP tasks of a group: the random
+        draws come first, then the order is walked through, and tasks of a full group are passed over.
     round_number
         Together with SEED it fixes the random draws.
-    groups
-        What stands for the patient or study, by task. The queue holds at most GROUP_CAP tasks of one: the random draws
-        come first, then the order is walked through, and tasks of a full group are passed over.
     skipped
         Tasks that a reader skipped and others are offered. They take nothing from those who skipped them: the queue
         is longer by their number, at most twice as long, and of more skipped ones those are sought that look rare.
@@ -71,21 +61,20 @@ def rank(
     tuple
         What was chosen, and the queue, best first, min(QUEUE_SIZE, n) long, or as long as GROUP_CAP allows.
     """
+    pool = inputs.pool
     generator = np.random.default_rng([settings.seed, round_number])
     passed_over = _rarest_first(np.flatnonzero(np.isin(pool.tasks, list(skipped))), fit, pool)
     surplus = passed_over[settings.queue_size :]
     size = min(settings.queue_size + len(passed_over) - len(surplus), len(pool))
-    codes = group_codes(pool.tasks.tolist(), groups or {})
+    codes = group_codes(pool.tasks.tolist(), inputs.groups)
     cap = settings.group_cap
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
-    choice = choose_acquisition(
-        settings.acquisition, target, fit, query=len(query), counter_exemplars=len(counter_exemplars)
-    )
+    choice = choose_acquisition(settings.acquisition, target, fit, inputs)
     if not size:
         return choice, []
-    pick = _Picker(choice, fit, pool, labelled, query, counter_exemplars, settings.seed)
+    pick = _Picker(choice, fit, inputs, settings.seed)
     wanted = size - len(audit)
     capped = partial(_within_caps, codes=codes, cap=cap)
     sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
@@ -97,7 +86,7 @@ def rank(
         found = capped(partial(pick.diverse, others), others, explored, taken=np.concatenate([audit, kept]))
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
-    return choice, _explain(order, draws, fit, pool, query)
+    return choice, _explain(order, draws, fit, inputs)
 
 
 def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
@@ -109,31 +98,23 @@ def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> N
 class _Picker:
     """Orders some of the pool by what was chosen."""
 
-    def __init__(
-        self,
-        choice: Choice,
-        fit: Fit,
-        pool: FeaturedTasks,
-        labelled: FeaturedTasks,
-        query: FeaturedTasks,
-        counter_exemplars: FeaturedTasks,
-        seed: int,
-    ) -> None:
-        self._choice, self._fit, self._seed = choice, fit, seed
-        self._pool, self._labelled, self._query, self._against = pool, labelled, query, counter_exemplars
+    def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int) -> None:
+        self._choice, self._fit, self._inputs, self._seed = choice, fit, inputs, seed
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, in order."""
         if self._choice.acquisition == "coreset":
             return self.diverse(places, budget)
-        fit, features = self._fit, self._pool.features[places]
+        fit, pool, tagged = self._fit, self._inputs.pool.features, self._inputs.query
+        features = pool[places]
         # Post-ReLU features all point one way; around their mean they differ.
-        centre = self._pool.features.mean(axis=0, keepdims=True)
+        centre = pool.mean(axis=0, keepdims=True)
         embedding = Embedding(features - centre)
-        query = Embedding(self._query.features - centre) if len(self._query) else None
+        query = Embedding(tagged.features - centre) if len(tagged) else None
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
-            query = Embedding(query.features, residuals=fit.query_residuals(self._query))
+            query = Embedding(query.features, residuals=fit.query_residuals(tagged))
+        against = self._inputs.counter_exemplars
         of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and fit.detector is not None
         selection = select(
             self._choice.acquisition,
@@ -143,15 +124,15 @@ class _Picker:
             probabilities=(fit.rare_probability if of_rare else fit.probabilities)(features),
             rare_classes=None if of_rare else fit.rare_columns or None,
             weight=_QUALITY_WEIGHT,
-            conditioning=Embedding(self._against.features - centre) if self._choice.conditioned else None,
+            conditioning=Embedding(against.features - centre) if self._choice.conditioned else None,
             seed=self._seed,
         )
         return places[selection.indices]
 
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
-        pool = self._pool
-        return places[diverse_order(pool.features[places], self._labelled.features, budget, parts=pool.parts)]
+        pool, labelled = self._inputs.pool, self._inputs.labelled
+        return places[diverse_order(pool.features[places], labelled.features, budget, parts=pool.parts)]
 
 
 def _within_caps(
@@ -194,10 +175,9 @@ def _interleave(
     return np.asarray([task for task, _ in mixed], dtype=np.int64), [draw for _, draw in mixed]
 
 
-def _explain(
-    order: NDArray[np.int64], draws: list[Draw], fit: Fit, pool: FeaturedTasks, query: FeaturedTasks
-) -> list[RankedTask]:
+def _explain(order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
+    pool, query = inputs.pool, inputs.query
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)

@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.project_settings import Preannotate
-    from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
+    from clinical_backend.strategy.tasks import Inputs, RankedTask
 
 __all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove"]
 
 _LEAST_PRECISION = 0.95
+"""Readers believe a tick: more than one wrong one in twenty would cost more than the ticks save."""
 _ERROR = 0.05
+"""Of a proof by luck, the usual level; all tries share it."""
 _SHARES = (1.0, 0.5, 0.25)
 """All held-out labels that are predicted as a class, the surer half of them, and the surest quarter. Each is a try, so
 each is tested at a third of the 5 % (Bonferroni): no threshold is chosen by luck. At least 80 labels are needed."""
 _NOTABLE_SCORE = 0.2
 """Of the detector, which learns as if every second case were rare: where one task in ten is, 2.7 % of such are."""
 _NOTABLE_CHANCE = 0.03
+"""What a score of 0.2 stands for where one task in ten is rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +95,12 @@ def preannotations(
 
 def confidence(
     held_out: HeldOut | None,
-    labelled: FeaturedTasks,
-    pool: FeaturedTasks,
+    inputs: Inputs,
     ranked: Sequence[RankedTask],
     labels: Mapping[int, str],
     *,
     evidence: Collection[int],
     target: Collection[str],
-    groups: Mapping[int, str],
 ) -> Confidence:
     """Return for which tasks of a queue a class is proven.
 
@@ -110,20 +111,18 @@ def confidence(
     ----------
     held_out
         What this round's classifier is judged by.
-    labelled, pool
-        Tasks in its representation.
+    inputs
+        Tasks in its representation. Of each group one label is taken, since those of one patient are alike.
     labels
         Class by labelled task.
     evidence
         Labelled tasks that may prove something: readers gave their class without being shown one.
     target
         The classes that are looked for: never ticked.
-    groups
-        What names the patient or study, by task: one label of each is taken, since those of one patient are alike.
     """
     if held_out is None:
         return Confidence()
-    classes = held_out.reference.classes
+    classes, labelled, groups = held_out.reference.classes, inputs.labelled, inputs.groups
     usable = held_out.may_evaluate(labelled.tasks, groups)
     seen: set[str] = set()
     for place, task in enumerate(labelled.tasks.tolist()):
@@ -141,10 +140,10 @@ def confidence(
     if not proofs:
         return Confidence()
     quiet = {task.task_id: task.predicted for task in ranked if not is_notable(task.rare_probability, task.chance_high)}
-    asked = np.isin(pool.tasks, list(quiet))
-    believed = held_out.reference.probabilities(pool.features[asked])
+    asked = np.isin(inputs.pool.tasks, list(quiet))
+    believed = held_out.reference.probabilities(inputs.pool.features[asked])
     tasks = {}
-    for task, row in zip(pool.tasks[asked].tolist(), believed, strict=True):
+    for task, row in zip(inputs.pool.tasks[asked].tolist(), believed, strict=True):
         best = int(row.argmax())
         proof = proofs.get(classes[best])
         if proof is not None and row[best] >= proof.above and quiet[task] == classes[best]:

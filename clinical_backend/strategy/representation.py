@@ -8,30 +8,24 @@ import numpy as np
 
 from clinical_backend.learner.classifier.folds import deal_folds
 from clinical_backend.learner.classifier.semi_supervised import fit_with_pool
+from clinical_backend.strategy.groups import group_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.strategy.tasks import Inputs
+
 __all__ = ["adapted_is_better"]
 
-
 _FOLDS = 3
-
-
+"""So many are what the fewest rare labels that can judge are split into."""
 _POOL_SAMPLE = 500
-
-
+"""To learn from, and as many to rank among: six trainings then take the same time for a pool of any size."""
 _LEAST_RARE = 3
+"""Of fewer, a fold would hold out half or all that is known of the target."""
 
 
-def adapted_is_better(
-    rare: tuple[NDArray[np.float32], NDArray[np.float32]],
-    common: tuple[NDArray[np.float32], NDArray[np.float32]],
-    pool: tuple[NDArray[np.float32], NDArray[np.float32]],
-    *,
-    seed: int,
-    groups: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None,
-) -> tuple[bool, str]:
+def adapted_is_better(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple[bool, str]:
     """Check by the labels at hand whether joined features tell the target apart better than frozen ones.
 
     By cross-validation over the rare labels: a detector that has not seen a case ranks it against a sample of
@@ -41,46 +35,48 @@ def adapted_is_better(
 
     Parameters
     ----------
-    rare, common, pool
-        Frozen and joined features of the query set, of other labelled tasks, and of the pool.
-    groups
-        A number for each of their tasks: of a patient whose case is held out, nothing is learnt from.
+    frozen, joined
+        Features of the same tasks. Of a patient whose case is held out, nothing is learnt from.
 
     Returns
     -------
     tuple
         The verdict and its reason, for people.
     """
-    if len(rare[0]) < _LEAST_RARE or not len(pool[0]):
-        return True, f"{len(rare[0])} rare labels are too few to judge the adapted network"
+    rare, labelled, pool = frozen.query.tasks, frozen.labelled.tasks, frozen.pool.tasks
+    if len(rare) < _LEAST_RARE or not len(pool):
+        return True, f"{len(rare)} rare labels are too few to judge the adapted network"
+    common = ~np.isin(labelled, rare)
     generator = np.random.default_rng(seed)
-    folds = generator.permutation(len(rare[0])) % min(_FOLDS, len(rare[0]))
-    sample = generator.permutation(len(pool[0]))[: 2 * _POOL_SAMPLE]
+    folds = generator.permutation(len(rare)) % min(_FOLDS, len(rare))
+    sample = generator.permutation(len(pool))[: 2 * _POOL_SAMPLE]
     learnt, ranked = np.array_split(sample, 2) if len(sample) > 1 else (sample, sample)
-    if groups is None:
-        groups = _all_apart(*(len(part[0]) for part in (rare, common, pool)))
-    else:
-        folds = deal_folds(np.zeros(len(rare[0]), dtype=np.intp), _FOLDS, seed, groups[0])
-        ranked = ranked[~np.isin(groups[2][ranked], groups[2][learnt])]
+    tasks = np.concatenate([rare, labelled[common], pool])
+    codes = group_codes(tasks.tolist(), frozen.groups) if frozen.groups else np.arange(len(tasks))
+    of_rare, of_common, of_pool = np.split(codes, [len(rare), len(tasks) - len(pool)])
+    if frozen.groups:
+        folds = deal_folds(np.zeros(len(rare), dtype=np.intp), _FOLDS, seed, of_rare)
+        ranked = ranked[~np.isin(of_pool[ranked], of_pool[learnt])]
     if len(np.unique(folds)) < 2 or not len(ranked):
         return True, "too few patients to judge the adapted network"
-    splits = _splits(folds, groups[0], groups[1], groups[2][learnt])
-    frozen, joined = (
-        _mean_log_rank(rare[which], common[which], pool[which][learnt], pool[which][ranked], splits, seed)
-        for which in range(2)
+    splits = _splits(folds, of_rare, of_common, of_pool[learnt])
+    without, with_it = (
+        _mean_log_rank(
+            one.query.features,
+            one.labelled.features[common],
+            one.pool.features[learnt],
+            one.pool.features[ranked],
+            splits,
+            seed,
+        )
+        for one in (frozen, joined)
     )
-    better = joined < frozen
+    better = with_it < without
     verdict = "better" if better else "no better"
     return (
         better,
-        f"the adapted network ranks held-out rare cases {verdict} (log rank {joined:.2f}, {frozen:.2f} without)",
+        f"the adapted network ranks held-out rare cases {verdict} (log rank {with_it:.2f}, {without:.2f} without)",
     )
-
-
-def _all_apart(*sizes: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return a number of its own for each task of three parts."""
-    first, second, third = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    return first, second, third
 
 
 def _splits(folds: NDArray[np.intp], *groups: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], ...]]:

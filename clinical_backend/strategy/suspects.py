@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.strategy.similarity import centred_cosine
+from clinical_backend.strategy.cosine import centred_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Suspect", "find_suspects"]
 
 _KEPT = 500
+"""More than a lead reads, and few enough to keep with each round."""
 _LEAST_FLOOR = 0.5
 """Of the score, as if all classes were equally frequent: below it the classifiers agree with the reader."""
 

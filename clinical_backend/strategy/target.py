@@ -27,10 +27,16 @@ _ODDS = 4.0
 """Of a slip, before labels tell, where the tags of a class are stray; against one where they are not. So stray tags are
 followed after a dozen labels of which none is of their class, and others no more where four of twenty are."""
 _GRID = np.linspace(0.005, 0.995, 100)
+"""The middles of a hundred equally likely steps of a share: the mean over them is an integral over its posterior."""
 _DROWNING_SHARE = 0.3
+"""Tagged cases of a class with a greater share stay in the query set, its other labels do not: they would outnumber
+them."""
 _ENOUGH_TO_CALL_COMMON = 10
+"""Labels: with fewer, one or two of a class are above that share by luck."""
 _QUERY_LIMIT = 200
+"""What each round compares all of the pool with: beyond it the time grows, and cases of a class repeat each other."""
 _LEAST_YIELD = 0.1
+"""Whatever random order meets, seeking is not in vain where one label in ten is of the target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -34,6 +36,10 @@ class FeaturedTasks:
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+    def none(self) -> FeaturedTasks:
+        """Return no tasks, of the same representation."""
+        return FeaturedTasks(self.tasks[:0], self.features[:0], self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,14 @@ class Inputs:
     ----------
     key
         What the features are: those with one key are comparable.
-    pool, labelled, query, counter_exemplars
-        Those of the tasks that have one.
+    pool
+        Tasks that may be queued.
+    labelled
+        Those with a class.
+    query, counter_exemplars
+        What the queue is to turn to, and away from.
+    groups
+        What stands for the patient or study, by task.
     """
 
     key: str
@@ -85,3 +97,16 @@ class Inputs:
     labelled: FeaturedTasks
     query: FeaturedTasks
     counter_exemplars: FeaturedTasks
+    groups: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        labelled: FeaturedTasks,
+        pool: FeaturedTasks | None = None,
+        query: FeaturedTasks | None = None,
+        groups: Mapping[int, str] | None = None,
+    ) -> Inputs:
+        """Return what there is where no key tells representations apart, and nothing is tagged "not like this"."""
+        nothing = labelled.none()
+        return cls("", pool or nothing, labelled, query or nothing, nothing, groups or {})

@@ -24,12 +24,13 @@ def call(name, sets, budget=7, **changes):
     """Call a strategy with all that it needs."""
     pool, query, private = sets
     belief = np.random.default_rng(5).random((len(pool), 3)).astype(np.float32)
+    needs = ACQUISITIONS[name].needs
     arguments = {
-        "conditioning": private if name in CONDITIONAL else None,
-        "probabilities": belief / belief.sum(1, keepdims=True) if name in NEED_BELIEF else None,
+        "conditioning": private if "conditioning" in needs else None,
+        "probabilities": belief / belief.sum(1, keepdims=True) if "probabilities" in needs else None,
         "rare_classes": [1],
     }
-    return select(name, pool, query if name in NEED_QUERY else None, budget, **(arguments | changes))
+    return select(name, pool, query if "query" in needs else None, budget, **(arguments | changes))
 
 
 @pytest.fixture(params=[0, 3], ids=["features", "gradients"])

@@ -15,7 +15,7 @@ from clinical_backend.findings.evidence import LEAST_LABELS, LEAST_RARE, Evidenc
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.remaining import RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
-from clinical_backend.lab.benchmarks.coverage import FIGURES, coverage, draw_case, factors_off
+from clinical_backend.lab.benchmarks.intervals import FIGURES, coverage, draw_case, factors_off
 
 
 @st.composite

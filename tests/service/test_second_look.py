@@ -42,7 +42,7 @@ def project(seed=0, labels=1000, flipped=0.05):
         part(tasks, features, query),
         part(tasks, features, query[:0]),
     )
-    fitted = fit(inputs.labelled, named, CLASSES, target, seed=0, pool=inputs.pool, query=inputs.query)
+    fitted = fit(inputs, named, CLASSES, target, seed=0)
     missed = {int(tasks[row]) for row in wrong if truth[row] == 2 and given[row] != 2}
     return inputs, fitted, named, missed
 
@@ -89,7 +89,7 @@ def test_too_few_labels_to_judge_by_suspect_nothing():
 
 def test_the_evaluation_counts_every_label_once():
     inputs, fitted, named, _ = project()
-    found = evaluate_labels(fitted.held_out, inputs.labelled, named, ("rare",), {})
+    found = evaluate_labels(fitted.held_out, inputs, named, ("rare",))
     counts = np.array(found.confusion)
     support = [one.count for one in found.classes]
     assert support == counts.sum(axis=1).tolist() == [list(named.values()).count(name) for name in CLASSES]
@@ -102,10 +102,9 @@ def test_the_evaluation_counts_every_label_once():
 def test_a_patient_is_judged_by_none_who_saw_it():
     inputs, _fitted, named, _ = project(labels=120)
     groups = {task: f"{task // 4}" for task in named}
-    grouped = fit(
-        inputs.labelled, named, CLASSES, find_target(named, (), (), ("rare",), CLASSES), seed=0, groups=groups
-    )
-    alone = fit(inputs.labelled, named, CLASSES, find_target(named, (), (), ("rare",), CLASSES), seed=0)
+    target = find_target(named, (), (), ("rare",), CLASSES)
+    grouped = fit(Inputs.of(inputs.labelled, groups=groups), named, CLASSES, target, seed=0)
+    alone = fit(Inputs.of(inputs.labelled), named, CLASSES, target, seed=0)
     assert not np.allclose(grouped.held_out.probabilities, alone.held_out.probabilities)
     unseen = dict(groups) | {999: groups[1]}
     assert grouped.held_out.may_evaluate(np.array([999]), unseen).tolist() == [False]

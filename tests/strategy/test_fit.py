@@ -3,7 +3,7 @@ import pytest
 
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.target import Target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 CLASSES = ("common", "unseen", "rare")
 TARGET = Target(("rare",), (), 0, (), "test")
@@ -20,7 +20,7 @@ def labelled(common, rare, *, apart=6.0):
 
 def test_classes_without_a_label_are_not_learnt():
     tasks, labels = labelled(20, 6)
-    fitted = fit(tasks, labels, CLASSES, TARGET, seed=0)
+    fitted = fit(Inputs.of(tasks), labels, CLASSES, TARGET, seed=0)
     assert fitted.classes == ("common", "rare")
     assert fitted.rare_columns == [1]
     assert fitted.probabilities(tasks.features).shape == (26, 2)
@@ -31,7 +31,7 @@ def test_classes_without_a_label_are_not_learnt():
 
 def test_a_classifier_no_better_than_chance_is_not_believed():
     tasks, labels = labelled(40, 10, apart=0.0)
-    fitted = fit(tasks, labels, CLASSES, TARGET, seed=1)
+    fitted = fit(Inputs.of(tasks), labels, CLASSES, TARGET, seed=1)
     assert not fitted.sees_target
     assert "does not see" in fitted.reason
 
@@ -42,7 +42,7 @@ def test_a_classifier_no_better_than_chance_is_not_believed():
 )
 def test_fewer_than_two_classes_make_no_classifier(common, rare, reason):
     tasks, labels = labelled(common, rare)
-    fitted = fit(tasks, labels, CLASSES, TARGET, seed=0)
+    fitted = fit(Inputs.of(tasks), labels, CLASSES, TARGET, seed=0)
     assert (fitted.classifier, fitted.reason, fitted.sees_target) == (None, reason, False)
     assert fitted.probabilities(tasks.features) is None
     assert fitted.query_residuals(tasks) is None
@@ -51,14 +51,14 @@ def test_fewer_than_two_classes_make_no_classifier(common, rare, reason):
 @pytest.mark.parametrize(("common", "rare"), [(20, 1), (1, 20)])
 def test_a_single_label_of_a_side_is_too_few_to_judge_by(common, rare):
     tasks, labels = labelled(common, rare)
-    fitted = fit(tasks, labels, CLASSES, TARGET, seed=0)
+    fitted = fit(Inputs.of(tasks), labels, CLASSES, TARGET, seed=0)
     assert fitted.classifier is not None
     assert "too few" in fitted.reason
 
 
 def test_query_residuals_are_those_of_the_true_class_or_else_of_the_believed_one():
     tasks, labels = labelled(20, 6)
-    fitted = fit(tasks, labels, CLASSES, TARGET, seed=0)
+    fitted = fit(Inputs.of(tasks), labels, CLASSES, TARGET, seed=0)
     query = FeaturedTasks(np.array([1, 99]), tasks.features[[0, 25]])  # task 99 was tagged, but not classified
     probabilities = fitted.probabilities(query.features)
     expected = probabilities - np.array([[1, 0], [0, 1]], dtype=np.float32)

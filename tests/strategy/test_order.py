@@ -3,19 +3,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from clinical_backend.acquisition import settable
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.choice import choose_acquisition
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.target import Target, find_target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 CLASSES = ("common", "rare")
 NOTHING = FeaturedTasks(np.empty(0, dtype=np.int64), np.empty((0, 16), dtype=np.float32))
-EVERY_SETTING = [
-    "auto", "flqmi", "gcmi", "com", "flvmi", "logdetmi", "quality_diversity", "p_rare", "entropy", "random",
-]  # fmt: skip
+EVERY_SETTING = ["auto", *settable()]
 
 
 @pytest.fixture
@@ -53,24 +52,12 @@ def order(
     at = [int(np.flatnonzero(cells.tasks == task)[0]) for task in target.query]
     query = FeaturedTasks(cells.tasks[at], cells.features[at]) if at and query_readable else NOTHING
     rest = np.setdiff1d(np.arange(80), list(rows))[:pool]
-    given = {
-        "pool": FeaturedTasks(cells.tasks[rest], cells.features[rest]),
-        "query": query,
-        "counter_exemplars": NOTHING,
-    }
-    if against and counter_readable:
-        rows = list(counter_exemplars)
-        given["counter_exemplars"] = FeaturedTasks(cells.tasks[rows], cells.features[rows])
-    fitted = fit(known, labels, classes, target, seed=0, **given)
-    return rank(
-        load_settings(**{"queue_size": 20} | settings),
-        target,
-        fitted,
-        round_number=number,
-        labelled=known,
-        groups=groups,
-        **given,
-    )
+    queueable = FeaturedTasks(cells.tasks[rest], cells.features[rest])
+    rows = list(counter_exemplars) if counter_readable else []
+    unlike = FeaturedTasks(cells.tasks[rows], cells.features[rows])
+    inputs = Inputs("", queueable, known, query, unlike, groups or {})
+    fitted = fit(inputs, labels, classes, target, seed=0)
+    return rank(load_settings(**{"queue_size": 20} | settings), inputs, target, fitted, round_number=number)
 
 
 def test_without_labels_the_order_is_diverse_and_the_same_each_time(cells):
@@ -172,16 +159,9 @@ def test_a_diverse_order_keeps_away_from_what_is_labelled():
     cells = FeaturedTasks(np.arange(120), (centres[kinds] + generator.normal(size=(120, 16))).astype(np.float32))
     seen, rest = cells.tasks[kinds < 4][:16], cells.tasks[20:]
     target = find_target({}, (), (), (), CLASSES)
-    _, queue = rank(
-        load_settings(queue_size=2, audit_share=0.0),
-        target,
-        fit(NOTHING, {}, CLASSES, target, seed=0),
-        pool=FeaturedTasks(rest, cells.features[rest]),
-        labelled=FeaturedTasks(seen, cells.features[seen]),
-        query=NOTHING,
-        counter_exemplars=NOTHING,
-        round_number=1,
-    )
+    fitted = fit(Inputs.of(NOTHING), {}, CLASSES, target, seed=0)
+    inputs = Inputs.of(FeaturedTasks(seen, cells.features[seen]), FeaturedTasks(rest, cells.features[rest]))
+    _, queue = rank(load_settings(queue_size=2, audit_share=0.0), inputs, target, fitted, round_number=1)
     assert {kinds[task.task_id] for task in queue} == {4, 5}
 
 
@@ -235,28 +215,20 @@ def test_a_queue_of_one_is_drawn_or_chosen_but_never_empty(cells):
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_pool_of_none_or_one_is_no_trouble_without_labels(cells, size):
     target = Target((), (), 0, (), "nothing")
-    fitted = fit(NOTHING, {}, CLASSES, target, seed=0)
-    pool = FeaturedTasks(cells.tasks[:size], cells.features[:size])
-    _, queue = rank(
-        load_settings(),
-        target,
-        fitted,
-        pool=pool,
-        labelled=NOTHING,
-        query=NOTHING,
-        counter_exemplars=NOTHING,
-        round_number=1,
-    )
+    inputs = Inputs.of(NOTHING, FeaturedTasks(cells.tasks[:size], cells.features[:size]))
+    fitted = fit(inputs, {}, CLASSES, target, seed=0)
+    _, queue = rank(load_settings(), inputs, target, fitted, round_number=1)
     assert len(queue) == size
 
 
 def test_what_a_setting_lacks_is_said(cells):
     known, labels = labelled(cells, (0, 1))
     target = find_target(labels, (100,), (), (), CLASSES)
-    fitted = fit(known, labels, CLASSES, target, seed=0)
-    assert "needs a classifier" in choose_acquisition("entropy", target, fitted, query=1, counter_exemplars=0).reason
-    assert "needs a query set" in choose_acquisition("p_rare", target, fitted, query=0, counter_exemplars=0).reason
-    assert "needs a query set" in choose_acquisition("gcmi", target, fitted, query=0, counter_exemplars=0).reason
+    inputs = Inputs.of(known)
+    fitted = fit(inputs, labels, CLASSES, target, seed=0)
+    assert "needs a classifier" in choose_acquisition("entropy", target, fitted, Inputs.of(known, query=known)).reason
+    assert "needs a query set" in choose_acquisition("p_rare", target, fitted, inputs).reason
+    assert "needs a query set" in choose_acquisition("gcmi", target, fitted, inputs).reason
 
 
 @pytest.mark.parametrize("setting", ["auto", "flqmi", "random"])

@@ -21,7 +21,7 @@ from clinical_backend.strategy.preannotation import (
     preannotations,
     prove,
 )
-from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs, RankedTask
 
 CLASSES = ("a", "b", "rare")
 LABELS = 240
@@ -112,8 +112,9 @@ def project():
 
 def sure(project, queue, **changes):
     held_out, labelled, pool, labels = project
-    given = {"evidence": labels, "target": ("rare",), "groups": {}} | changes
-    return confidence(changes.pop("held_out", held_out), labelled, pool, queue, labels, **given)
+    inputs = Inputs.of(labelled, pool, groups=changes.pop("groups", None))
+    given = {"evidence": labels, "target": ("rare",)} | changes
+    return confidence(changes.pop("held_out", held_out), inputs, queue, labels, **given)
 
 
 def queue_of(project, **fields):
@@ -151,7 +152,7 @@ def test_labels_of_one_patient_count_once(project):
 
 def test_without_held_out_labels_nothing_is_proven(project):
     _, labelled, pool, labels = project
-    found = confidence(None, labelled, pool, queue_of(project), labels, evidence=labels, target=("rare",), groups={})
+    found = confidence(None, Inputs.of(labelled, pool), queue_of(project), labels, evidence=labels, target=("rare",))
     assert found == Confidence()
 
 

@@ -1,5 +1,7 @@
 """Features of a network that is adapted to the project, joined with the frozen ones where that helps."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
 from clinical_backend.workspace.embedding import THUMBNAIL, embed_new
@@ -125,24 +128,32 @@ def points(apart, count, generator):
     return frozen, joined
 
 
+def is_better(rare, common, pool):
+    edges = np.cumsum([0, len(rare[0]), len(common[0]), len(pool[0])])
+    tasks = [np.arange(*edge) for edge in pairwise(edges)]
+    sides = [
+        [FeaturedTasks(*part) for part in zip(tasks, side, strict=True)]
+        for side in zip(rare, common, pool, strict=True)
+    ]
+    return adapted_is_better(*(Inputs.of(common, pool, rare) for rare, common, pool in sides), seed=0)
+
+
 def test_what_tells_held_out_cases_apart_is_accepted_and_noise_is_not():
     generator = np.random.default_rng(0)
     common, pool = points(0, 10, generator), points(0, 400, generator)
-    better, reason = adapted_is_better(points(6, 9, generator), common, pool, seed=0)
+    better, reason = is_better(points(6, 9, generator), common, pool)
     assert better, reason
     frozen = generator.normal(size=(9, 8)).astype(np.float32) + 4
     rare = (frozen, np.hstack([frozen, 40 * generator.normal(size=(9, 2)).astype(np.float32)]))
     noisy = (pool[0], np.hstack([pool[0], 40 * generator.normal(size=(400, 2)).astype(np.float32)]))
     common = (common[0], np.hstack([common[0], 40 * generator.normal(size=(10, 2)).astype(np.float32)]))
-    assert not adapted_is_better(rare, common, noisy, seed=0)[0]
+    assert not is_better(rare, common, noisy)[0]
 
 
 @pytest.mark.parametrize("rare", [0, 2])
 def test_with_too_few_labels_to_judge_features_are_joined(rare):
     generator = np.random.default_rng(0)
-    better, reason = adapted_is_better(
-        points(9, rare, generator), points(0, 3, generator), points(0, 50, generator), seed=0
-    )
+    better, reason = is_better(points(9, rare, generator), points(0, 3, generator), points(0, 50, generator))
     assert better
     assert "too few" in reason
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["quality_diversity"]
 
 _LEAST = 1e-12
+"""Keeps the logarithm finite; float32 gives probabilities below 1e-7 no meaning."""
 
 
 @acquisition("probably rare, and varied", needs=["probabilities"], of_rare=True, logdet=True, settable=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["typiclust"]
 
-_MOST_CLUSTERS = 500
-_NEIGHBOURS = 20
+_MOST_CLUSTERS = 500  # as the authors'
+_NEIGHBOURS = 20  # as the authors'
 _SMALL = 5_000  # points that are clustered by k-means on all of them at every step
 _CORE = 5_000  # members of a cluster, nearest to its centre, that compete for being typical
 

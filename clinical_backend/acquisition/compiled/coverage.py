@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition.compiled.greedy import TIE
-from clinical_backend.acquisition.compiled.loops.coverage import encode, gains_of, screen
+from clinical_backend.acquisition.compiled.loops.pairs import encode, gains_of, screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Coverage"]
 
-_TILE = 4096
-_SAMPLE = 64
+_TILE = 4096  # two of them in float32 take 128 MB
+_SAMPLE = 64  # similarities of a row that estimate that quantile: an estimate alone, which makes no bound wrong
 _LOW = 0.3  # quantile of a row's similarities below which its code does not tell them apart
-_STEPS = 254
+_STEPS = 254  # of a byte: its 0 stands for what is below
 _LEAST_STEP = np.float32(1e-12)
-_PROBES = 64
-_BATCH = 32
+_PROBES = 64  # twice a batch: of the best by old bounds, the better half by new ones is computed
+_BATCH = 32  # candidates of one product, which reads the features once for all of them
 _SLACK = 1 + 1e-5  # of the rounding of a bound's sum
-_SHARE_OF_MEMORY = 0.4
+_SHARE_OF_MEMORY = 0.4  # less than half of the machine's: features, tiles and the rest of a round must fit beside it
 
 
 class Coverage:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.compiled.greedy import TIE, complete
-from clinical_backend.acquisition.compiled.loops.lazy import TAKEN, raised, refresh, sweep
+from clinical_backend.acquisition.compiled.loops.sweep import TAKEN, raised, refresh, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

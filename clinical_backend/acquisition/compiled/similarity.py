@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.loops.cross import finish
+from clinical_backend.acquisition.compiled.loops.products import finish
 from clinical_backend.acquisition.request import Similarity
 from clinical_backend.errors import InvalidArgumentError
 

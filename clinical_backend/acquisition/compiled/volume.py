@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.acquisition.compiled.loops.volume import advance_features, advance_gradients
+from clinical_backend.acquisition.compiled.loops.variances import advance_features, advance_gradients
 from clinical_backend.acquisition.compiled.similarity import cross
 from clinical_backend.errors import InvalidArgumentError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Volume"]
 
-_ROWS = 16_384
+_ROWS = 16_384  # of a block: in float64, with 100 exemplars, 13 MB instead of as much for each row of the pool
 
 
 class Volume:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Covered", "flqmi", "flqmi_terms"]
 
 _ROUNDING = 1e-7
+"""About the relative rounding of float32: a gain below it is none."""
 
 
 @acquisition("like the exemplars (FLQMI)", needs=["query"], settable=True)

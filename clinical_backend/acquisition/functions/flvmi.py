@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["flcmi", "flvmi"]
 
 _ROUNDING = 1e-7
+"""About the relative rounding of float32: a gain below it is none."""
 
 
 @acquisition("like the exemplars and typical of the pool (FLVMI)", needs=["query"], conditional=True, settable=True)

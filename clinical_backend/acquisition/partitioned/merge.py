@@ -35,7 +35,7 @@ import numpy as np
 from clinical_backend.acquisition.arguments import number_of_picks
 from clinical_backend.acquisition.compiled.greedy import TIE, largest
 from clinical_backend.acquisition.compiled.lazy import Memo, first_of
-from clinical_backend.acquisition.compiled.loops.lazy import ROUNDING_OF_A_TERM, TAKEN, refresh, sweep
+from clinical_backend.acquisition.compiled.loops.sweep import ROUNDING_OF_A_TERM, TAKEN, refresh, sweep
 from clinical_backend.acquisition.partitioned.loops import STEPS
 from clinical_backend.acquisition.partitioned.proposal import Candidates, Leaders, Rest
 from clinical_backend.acquisition.request import Selection
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PartitionedSelection", "select_from"]
 
-_LEAST_CANDIDATES = 256
+_LEAST_CANDIDATES = (
+    256  # of a shard: near the end few are wanted, and another round of messages costs more than they do
+)
 _ROUNDING = 1e-5  # of a bound, relatively
 _GRID = np.linspace(0, 1, STEPS + 1)
 

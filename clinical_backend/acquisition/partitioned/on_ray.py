@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["select_partitioned"]
 
-_RESTARTS = 3
+_RESTARTS = 3  # of a part whose node went away; where more are lost, something else is wrong
 
 
 def select_partitioned(

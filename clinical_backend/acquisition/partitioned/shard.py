@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from clinical_backend.acquisition.compiled.greedy import TIE, foremost
-from clinical_backend.acquisition.compiled.loops.lazy import TAKEN, refresh, sweep
+from clinical_backend.acquisition.compiled.loops.sweep import TAKEN, refresh, sweep
 from clinical_backend.acquisition.compiled.threads import Workers
 from clinical_backend.acquisition.partitioned.loops import ceilings
 from clinical_backend.acquisition.partitioned.proposal import Candidates, Leaders, Proposal, Rest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalShards", "Shard", "Shards"]
 
 _LEAST_ROWS = 32_768  # of a thread, as in `acquisition.lazy`
-_GROUPS = 64
+_GROUPS = 64  # of exemplars, at most: each has ceilings of its own, which are sent with every answer
 _NEVER = np.iinfo(np.int32).max
 
 

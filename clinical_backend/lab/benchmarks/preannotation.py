@@ -24,7 +24,7 @@ from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.preannotation import confidence, preannotations
 from clinical_backend.strategy.target import find_target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,20 +122,10 @@ def serve(
                 _indices(given),
             )
         )
-        fitted = fit(labelled, given, data.classes, target, seed=seed, pool=waiting, query=query)
-        _, ranked = rank(
-            settings,
-            target,
-            fitted,
-            pool=waiting,
-            labelled=labelled,
-            query=query,
-            counter_exemplars=FeaturedTasks(query.tasks[:0], query.features[:0]),
-            round_number=number,
-        )
-        sure = confidence(
-            fitted.held_out, labelled, waiting, ranked, given, evidence=given, target=target.classes, groups={}
-        )
+        inputs = Inputs.of(labelled, waiting, query)
+        fitted = fit(inputs, given, data.classes, target, seed=seed)
+        _, ranked = rank(settings, inputs, target, fitted, round_number=number)
+        sure = confidence(fitted.held_out, inputs, ranked, given, evidence=given, target=target.classes)
         for mode in _MODES:
             ticked = preannotations(mode, ranked, sure.tasks, data.classes)
             rare = [task.task_id for task in ranked if truth[task.task_id] in drawn.rare_classes]

@@ -19,7 +19,7 @@ from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.target import find_target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.workspace.features import join
 
 if TYPE_CHECKING:
@@ -56,34 +56,22 @@ def _measure(size: int, seed: int) -> tuple[float, float, float]:
     tasks = np.arange(len(codes))
     labels = {int(task): _CLASSES[codes[task]] for task in tasks[:_LABELS]}
     target = find_target(labels, list(range(5)), (), (), _CLASSES)
-    query = np.asarray(target.query)
-    common, pool = np.setdiff1d(tasks[:_LABELS], query), tasks[_LABELS:]
     settings = load_settings(label_studio_api_key="none")
+    query = np.asarray(target.query)
 
-    def featured(chosen: NDArray[np.int64]) -> FeaturedTasks:
-        return FeaturedTasks(chosen, joined[chosen])
+    def inputs_of(features: NDArray[np.float32]) -> Inputs:
+        labelled, pool, sought = (
+            FeaturedTasks(chosen, features[chosen]) for chosen in (tasks[:_LABELS], tasks[_LABELS:], query)
+        )
+        return Inputs.of(labelled, pool, sought)
 
-    queueable, wanted, unwanted = featured(pool), featured(query), featured(pool[:0])
+    alone, inputs = inputs_of(frozen), inputs_of(joined)
     started = time.perf_counter()
-    adapted_is_better(
-        (frozen[query], joined[query]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
-    )
+    adapted_is_better(alone, inputs, seed=seed)
     checked = time.perf_counter()
-    labelled = featured(tasks[:_LABELS])
-    fitted = fit(
-        labelled, labels, _CLASSES, target, seed=seed, pool=queueable, query=wanted, counter_exemplars=unwanted
-    )
+    fitted = fit(inputs, labels, _CLASSES, target, seed=seed)
     fit_ended = time.perf_counter()
-    rank(
-        settings,
-        target,
-        fitted,
-        pool=queueable,
-        labelled=labelled,
-        query=wanted,
-        counter_exemplars=unwanted,
-        round_number=1,
-    )
+    rank(settings, inputs, target, fitted, round_number=1)
     return checked - started, fit_ended - checked, time.perf_counter() - fit_ended
 
 

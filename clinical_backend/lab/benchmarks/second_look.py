@@ -93,9 +93,9 @@ def times_base_rate(
     named = {int(task): classes[given[task]] for task in labelled}
     target = find_target(named, cases[:_EXEMPLARS].tolist(), (), (), classes)
     query = np.asarray(target.query, dtype=np.int64)
-    parts = (FeaturedTasks(tasks, features[tasks]) for tasks in (pool, labelled, query, query[:0]))
-    inputs = Inputs("", *parts)
-    fitted = fit(inputs.labelled, named, classes, target, seed=seed, pool=inputs.pool, query=inputs.query)
+    known, waiting, sought = (FeaturedTasks(tasks, features[tasks]) for tasks in (labelled, pool, query))
+    inputs = Inputs.of(known, waiting, sought)
+    fitted = fit(inputs, named, classes, target, seed=seed)
     suspects = [row.task_id for row in find_suspects(inputs, fitted, rare, floored=False)]
     common = [task for task, name in named.items() if name not in rare]
     base = is_rare[common].mean()

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clinical_backend.acquisition import Embedding, select, warm_up
+from clinical_backend.acquisition import ACQUISITIONS, Embedding, select, warm_up
 from clinical_backend.acquisition.compiled.similarity import Directions, Map, cross
 from clinical_backend.acquisition.compiled.threads import Workers
-from clinical_backend.acquisition.functions import com, flqmi, flvmi, gcmi, logdetmi
 from clinical_backend.acquisition.reference import submodlib as submodlib_engine
 from clinical_backend.acquisition.request import Concave, Request, Similarity
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Case", "data", "main", "peak_memory", "reset_peak"]
-
-_MODULES = {"flqmi": flqmi, "gcmi": gcmi, "com": com, "flvmi": flvmi, "logdetmi": logdetmi}
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def data(n: int, q: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.float3
 def _ours(case: Case) -> dict[str, Any]:
     rows, exemplars = data(case.n, case.q, case.d)
     warm = _seconds(warm_up)
-    stages = _timed_stages(_MODULES[case.function])
+    stages = _timed_stages(sys.modules[ACQUISITIONS[case.function].run.__module__])
     pool, query = Embedding(rows), Embedding(exemplars)
     floors, reads, totals, kernels = [], [], [], []
     before = reset_peak()

@@ -11,6 +11,7 @@ import numpy as np
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, save_finetuned
 from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,13 +82,15 @@ class FixedFeatures:
         """Choose the representation that the live round would take."""
         if len(self._representations) == 1:
             return self._representations[0], None
-        rare = np.asarray(query, dtype=np.int64)
-        common = np.setdiff1d(np.asarray(list(labels), dtype=np.int64), rare)
-        frozen, joined = self._representations
-        better, _ = adapted_is_better(
-            (frozen[rare], joined[rare]), (frozen[common], joined[common]), (frozen[pool], joined[pool]), seed=seed
-        )
-        return (joined if better else frozen), None
+        known, rare = np.unique(np.asarray(list(labels), dtype=np.int64)), np.asarray(query, dtype=np.int64)
+
+        def inputs_of(features: NDArray[np.float32]) -> Inputs:
+            labelled, others, sought = (FeaturedTasks(tasks, features[tasks]) for tasks in (known, pool, rare))
+            return Inputs.of(labelled, others, sought)
+
+        frozen, joined = map(inputs_of, self._representations)
+        better, _ = adapted_is_better(frozen, joined, seed=seed)
+        return self._representations[int(better)], None
 
 
 class ResNetLearner:

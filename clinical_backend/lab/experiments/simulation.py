@@ -14,7 +14,7 @@ from clinical_backend.learner.evaluation.metrics import evaluate
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.fit import Fit, fit
 from clinical_backend.strategy.target import find_target
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -103,10 +103,11 @@ def simulate(
             FeaturedTasks(tasks, features[tasks], parts)
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
+        inputs = Inputs.of(labelled, pool, query)
         if strategy == LIVE:
-            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, pool=pool, query=query)
+            fitted = fit(inputs, project.labels, data.classes, target, seed=seed)
         else:
-            fitted = fit(labelled, project.labels, data.classes, target, seed=seed, judge=False)
+            fitted = fit(Inputs.of(labelled), project.labels, data.classes, target, seed=seed, judge=False)
         if own is not None:
             fitted = replace(fitted, classifier=own)
         seconds = time.perf_counter() - started
@@ -117,7 +118,7 @@ def simulate(
             break
         batch = min(protocol.batch, min(stop for stop in checkpoints if stop > given) - given)
         rare = project.is_rare[pool.tasks]
-        situation = Situation(settings, target, fitted, pool, query, labelled, number, rare)
+        situation = Situation(settings, target, fitted, inputs, number, rare)
         started = time.perf_counter()
         places, seeks, chosen = order(strategy, situation, batch, witness)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))

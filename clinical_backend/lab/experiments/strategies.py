@@ -11,7 +11,6 @@ from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, sel
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.order import rank
-from clinical_backend.strategy.tasks import FeaturedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.strategy.tasks import Inputs, RankedTask
 
 __all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
 
@@ -45,7 +44,7 @@ class Situation:
 
     Attributes
     ----------
-    settings, target, fitted, pool, query, labelled
+    settings, target, fitted, inputs
         As in the live round.
     number
         Of the round.
@@ -56,9 +55,7 @@ class Situation:
     settings: Settings
     target: Target
     fitted: Fit
-    pool: FeaturedTasks
-    query: FeaturedTasks
-    labelled: FeaturedTasks
+    inputs: Inputs
     number: int
     rare: NDArray[np.bool_]
 
@@ -91,22 +88,23 @@ def order(
     name, _, way = strategy.partition("@")
     wanted = ACQUISITIONS[name]
     way = way or ("features" if wanted.needs_query else "")
-    fitted, pool = situation.fitted, situation.pool
+    fitted, inputs = situation.fitted, situation.inputs
+    pool, tagged, labelled = inputs.pool, inputs.query, inputs.labelled
     believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
     if (wanted.of_rare or way) and not (believes and (wanted.of_rare or way == "distil")):
         name, way = (name if way == "features" else "flqmi"), "features"
     elif wanted.needs_classifier and fitted.classifier is None:
         name = "random"
-    if way == "features" and not len(situation.query):
+    if way == "features" and not len(tagged):
         name, way = "random", ""
     embedding, query = Embedding(pool.features), None
     if way == "features":
         centre = pool.features.mean(axis=0, keepdims=True)
-        embedding, query = Embedding(pool.features - centre), Embedding(situation.query.features - centre)
+        embedding, query = Embedding(pool.features - centre), Embedding(tagged.features - centre)
     elif way == "distil" or ACQUISITIONS[name].on_gradients:
         assert fitted.classifier is not None
         embedding = Embedding(pool.features, residuals=fitted.classifier.residuals(pool.features))
-        query = Embedding(situation.query.features, residuals=fitted.query_residuals(situation.query))
+        query = Embedding(tagged.features, residuals=fitted.query_residuals(tagged))
     selection = select(
         name,
         embedding,
@@ -114,7 +112,7 @@ def order(
         budget=budget,
         probabilities=fitted.probabilities(pool.features),
         rare_classes=fitted.rare_columns or None,
-        labelled=Embedding(situation.labelled.features) if len(situation.labelled) else None,
+        labelled=Embedding(labelled.features) if len(labelled) else None,
         seed=situation.settings.seed * 1000 + situation.number,
     )
     return selection.indices, seeks, f"{name}@{way}" if way else name
@@ -125,16 +123,13 @@ def _live(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     choice, ranked = rank(
         situation.settings.model_copy(update={"queue_size": budget}),
+        situation.inputs,
         situation.target,
         situation.fitted,
-        pool=situation.pool,
-        labelled=situation.labelled,
-        query=situation.query,
-        counter_exemplars=FeaturedTasks(situation.pool.tasks[:0], situation.pool.features[:0]),
         round_number=situation.number,
     )
     if witness is not None:
         witness(situation, ranked)
-    places = {int(task): place for place, task in enumerate(situation.pool.tasks)}
+    places = {int(task): place for place, task in enumerate(situation.inputs.pool.tasks)}
     order = np.asarray([places[item.task_id] for item in ranked], dtype=np.int64)
     return order, np.asarray([item.draw is Draw.TARGET for item in ranked]), choice.acquisition

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from clinical_backend.acquisition import ACQUISITIONS, SETTABLE
+from clinical_backend.acquisition import ACQUISITIONS, settable
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.text import storable
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.options import Option
 
-__all__ = ["ORDERS", "Field", "SettingsForm", "read_settings"]
+__all__ = ["Field", "SettingsForm", "orders", "read_settings"]
 
-ORDERS = {"auto": "chosen in each round from what it measures"} | {
-    name: one.label for name, one in ACQUISITIONS.items()
-}
-"""What each acquisition puts first, in a few words."""
+_AUTOMATIC = {"auto": "chosen in each round from what it measures"}
 _NONE: Mapping[str, Any] = {
-    name: field.default or "" for name, field in ProjectOptions.model_fields.items() if field.default in (None, ())
+    name: "" if field.default is None else ()
+    for name, field in ProjectOptions.model_fields.items()
+    if field.default in (None, ())
 }
 """What says of a field that there is none, whatever is set elsewhere."""
 
@@ -56,19 +55,33 @@ class Field:
     unit: str
 
 
+def orders() -> dict[str, str]:
+    """Return what each acquisition puts first, in a few words."""
+    return _AUTOMATIC | {name: one.label for name, one in ACQUISITIONS.items()}
+
+
+def fields() -> tuple[Field, ...]:
+    """Return the entries of the form: every setting that has a title."""
+    return tuple(_entry(name, option) for name, option in ProjectOptions.model_fields.items() if option.title)
+
+
 def _entry(name: str, option: FieldInfo) -> Field:
-    extra: dict[str, Any] = option.json_schema_extra if isinstance(option.json_schema_extra, dict) else {}
-    choices = extra.get("choices", {})
+    choices = _extra(name).get("choices", {})
     if name == "acquisition":
-        choices = {order: ORDERS[order] for order in ("auto", *SETTABLE)}
+        choices = {order: text for order, text in orders().items() if order in ("auto", *settable())}
     elif option.annotation is bool:
         choices = {"true": "yes", "false": "no"}
-    return Field(name, option.title or "", option.description or "", choices, extra.get("unit", ""))
+    return Field(name, option.title or "", option.description or "", choices, _extra(name).get("unit", ""))
 
 
-_FIELDS = tuple(_entry(name, option) for name, option in ProjectOptions.model_fields.items() if option.title)
-_SHARES = frozenset(field.name for field in _FIELDS if field.unit == "%")
-"""Entered and shown as per cent."""
+def _extra(name: str) -> dict[str, Any]:
+    extra = ProjectOptions.model_fields[name].json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
+
+
+def _is_share(name: str) -> bool:
+    """Tell whether it is entered and shown as per cent."""
+    return name in ProjectOptions.model_fields and _extra(name).get("unit") == "%"
 
 
 class SettingsForm:
@@ -101,7 +114,7 @@ class SettingsForm:
         controls: Sequence[str] = (),
     ) -> None:
         choices = {"class_control": {name: name for name in controls}}
-        self.fields = tuple(replace(field, choices=choices.get(field.name, field.choices)) for field in _FIELDS)
+        self.fields = tuple(replace(field, choices=choices.get(field.name, field.choices)) for field in fields())
         self.classes = tuple(classes)
         self.options = options
         self.declined = tuple(declined)
@@ -165,7 +178,7 @@ def read_settings(
     controls
         Controls of the labeling config that can be learnt.
     """
-    entered = {field.name: storable(str(form.get(field.name, ""))).strip() for field in _FIELDS}
+    entered = {field.name: storable(str(form.get(field.name, ""))).strip() for field in fields()}
     sought = [str(name) for name in form.getlist("rare_classes")]
     entered["rare_classes"] = "\n".join(sought)
     kept = {name: option.value for name, option in before.items() if option.source == "page" and name not in entered}
@@ -197,8 +210,8 @@ def read_settings(
 def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str, str]:
     """Take what was entered in per cent as shares, and return what is wrong, by field."""
     problems = {}
-    for name in _SHARES:
-        if entered[name]:
+    for name in entered:
+        if _is_share(name) and entered[name]:
             try:
                 values[name] = float(entered[name]) / 100
             except ValueError:
@@ -210,7 +223,7 @@ def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str
 def _problem(name: str, message: str) -> str:
     """Say what is to be entered: the bounds of a number, or what the model says."""
     bounds = ProjectOptions.model_fields[name].metadata
-    scale, kind = (100, "number") if name in _SHARES else (1, "whole number")
+    scale, kind = (100, "number") if _is_share(name) else (1, "whole number")
     least = next((bound.ge for bound in bounds if hasattr(bound, "ge")), None)
     most = next((bound.le for bound in bounds if hasattr(bound, "le")), None)
     if least is None:
@@ -225,6 +238,6 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if name in _SHARES:
+    if _is_share(name):
         return f"{100 * value:g}"
     return ", ".join(value) if isinstance(value, (tuple, list)) else str(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from clinical_backend.web.pages.settings_form import ORDERS
+from clinical_backend.web.pages.settings_form import orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def make_environment() -> Environment:
     )
     filters: tuple[Callable[..., str], ...] = (ago, coefficient, duration, figure, moment, number, percent)
     environment.filters.update({one.__name__: one for one in filters})
-    environment.globals["acquisitions"] = ORDERS
+    environment.globals["acquisitions"] = orders()
     environment.globals["static"] = _static_addresses().__getitem__
     return environment
 
