@@ -91,6 +91,8 @@ def examine_project(
     settings, own = workspace.settings, workspace.settings_of(project_id)
     project = workspace.stores.projects.get(project_id)
     page = settings.page_of(project_id)
+    asked = [one.as_problem(page) for one in open_questions(workspace, project_id)]
+    questions = [Finding("target", Status.WARNING, problem, cure) for problem, cure in asked]
     return diagnose(
         client,
         project_id,
@@ -100,8 +102,7 @@ def examine_project(
         class_control=own.class_control,
         stars=own.stars,
         published_version=project.published_version if project else None,
-        questions=[one.as_problem(page) for one in open_questions(workspace, project_id)],
-        notices=[(one.about, one.problem, one.cure) for one in notices(workspace, project_id)],
+        known=[*questions, *notices(workspace, project_id)],
         read_image=read_image,
         installation=installation_of(workspace.stores, project_id),
         left=Drift.of(project).left if project else (),

@@ -67,6 +67,9 @@ class Finding:
     message: str
     cure: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.message} {self.cure}" if self.cure else self.message
+
 
 def diagnose(
     client: LabelStudioClient,
@@ -78,8 +81,7 @@ def diagnose(
     class_control: str | None = None,
     stars: bool = False,
     published_version: str | None = None,
-    questions: Sequence[tuple[str, str]] = (),
-    notices: Sequence[tuple[str, str, str]] = (),
+    known: Sequence[Finding] = (),
     read_image: Callable[[str, int], object] | None = None,
     installation: Installation | None = None,
     left: Collection[str] = (),
@@ -105,10 +107,8 @@ def diagnose(
         Whether stars steer.
     published_version
         Version of the queue that was published last, if any.
-    questions
-        What the lead is asked of the target, and where it is answered.
-    notices
-        What the own state tells: what was looked at, what is wrong, and what to do.
+    known
+        What the own state tells: what the lead is asked of the target, and what is wrong with tasks and settings.
     read_image
         Reads an image, given its address in the task and the task's id, and raises a :class:`ClinicalError`
         where that fails. Without it images are not checked.
@@ -127,8 +127,7 @@ def diagnose(
     except LabelStudioError as error:
         return [*findings, _failed("project", error)]
     findings.append(Finding("project", Status.OK, f"Project {project_id} is {project.title!r}."))
-    findings += [Finding("target", Status.WARNING, question, cure) for question, cure in questions]
-    findings += [Finding(about, Status.WARNING, problem, cure) for about, problem, cure in notices]
+    findings += known
     try:
         others = list(_installation(client, project, backend_url, installation))
     except LabelStudioError as error:

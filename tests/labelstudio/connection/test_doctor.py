@@ -12,7 +12,7 @@ from clinical_backend.lab.servers.simulated_reader import Reader
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.labelstudio.connection import doctor
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.labelstudio.connection.doctor import Status, diagnose
+from clinical_backend.labelstudio.connection.doctor import Finding, Status, diagnose
 from clinical_backend.labelstudio.publisher import Publisher, QueueItem, queue_score
 from clinical_backend.labelstudio.records import Task
 from tests.conftest import label_config, skip_before
@@ -158,8 +158,9 @@ def test_an_unsupported_labeling_config(client, backend, findings_of):
 
 
 def test_what_the_lead_is_asked(healthy, findings_of):
-    asked = [("Look for scar too? 1 case is tagged.", "Answer on http://backend/projects/1.")]
-    assert only(findings_of(healthy, questions=asked), "target", Status.WARNING, "Look for scar too?")
+    cure = "Answer on http://backend/projects/1."
+    asked = Finding("target", Status.WARNING, "Look for scar too? 1 case is tagged.", cure)
+    assert only(findings_of(healthy, known=[asked]), "target", Status.WARNING, "Look for scar too?")
 
 
 def test_no_exemplar_control(findings_of, make_project, client, backend):
