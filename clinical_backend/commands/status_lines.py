@@ -126,7 +126,7 @@ def _urgent(status: ProjectStatus) -> Iterator[str]:
         yield f"{_count(unread, 'answer')} cannot be read as a class."
     for question in status.questions:
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
-    yield from (notice.problem for notice in status.notices)
+    yield from (notice.message for notice in status.notices)
     yield from filter(None, [report.second_look.problem])
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Provenance", "ServedQueues", "enter", "unled"]
 
-# From Label Studio's choice of a task until the page counts. Longer would take in what was chosen by hand.
 _SECONDS_TO_OPEN = 10.0
+"""From Label Studio's choice of a task until its page counts. A test on a loaded real server met the case; how long
+pages take was not measured. Longer would take in what was chosen by hand."""
 _UNLED = frozenset({Origin.QUEUE, Origin.PAST_QUEUE})
 """Labels that readers gave, but for those who may have seen what an import or a model had answered."""
 _MACHINES = {Source.IMPORT: Origin.IMPORTED, Source.MODEL: Origin.ACCEPTED}

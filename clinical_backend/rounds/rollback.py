@@ -34,6 +34,7 @@ __all__ = ["roll_back"]
 logger = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 30.0
+"""For a round that runs: one without new images takes seconds, and a person waits at the page for longer ones."""
 
 
 def roll_back(workspace: Workspace, project_id: int, number: int) -> Round:

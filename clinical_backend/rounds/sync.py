@@ -31,7 +31,8 @@ __all__ = ["Snapshot", "synchronise"]
 logger = logging.getLogger(__name__)
 
 _LIST_ALL_AFTER = 3600.0
-"""Seconds after which all tasks are listed again, in case an image's address was edited."""
+"""Seconds after which all tasks are listed again, in case an image's address was edited, of which no webhook tells.
+Rounds between list new tasks alone, so that their time does not grow with the project."""
 
 _WITHHELD = (
     "Label Studio fails in giving this task (status 500), to readers too: what it holds is no text, such as half a"

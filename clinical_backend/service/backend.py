@@ -36,6 +36,7 @@ _WIRING_DELAYS = (2.0, 8.0)
 """Label Studio goes on writing to the project after its call of ``/setup``: repairs come after that."""
 
 _WIRING_PAUSE = 10.0
+"""Between two such repairs of a project: longer than the last delay, so that one burst of calls makes one."""
 
 _ECHO_SECONDS = 5.0
 """Label Studio waits one second for ``/health`` and three for ``/setup`` of each backend."""

@@ -88,15 +88,14 @@ def examine_project(
     settings, own = workspace.settings, workspace.settings_of(project_id)
     project = workspace.stores.projects.get(project_id)
     named = named_classes(settings, project) if project else ()
-    questions = [one.as_problem(settings.page_of(project_id)) for one in open_questions(workspace, project_id)]
-    told = [("target", *question) for question in questions]
-    told += [(one.about, one.problem, one.cure) for one in notices(workspace, project_id)]
+    asked = [one.as_problem(settings.page_of(project_id)) for one in open_questions(workspace, project_id)]
+    questions = [CheckResult("target", Status.WARNING, problem, cure) for problem, cure in asked]
     return diagnose(
         client,
         project_id,
         wanted_of(workspace, project) if project else Wanted(settings.public_url, settings.basic_auth),
         Labeling(own.exemplar_control, own.class_control, stars=own.stars, named=named),
-        known=[CheckResult(about, Status.WARNING, problem, cure) for about, problem, cure in told],
+        known=[*questions, *notices(workspace, project_id)],
         left=Drift.of(project).left if project else (),
         read_image=read_image,
     )

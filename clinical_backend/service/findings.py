@@ -26,7 +26,9 @@ _NO_TARGET = (
 )
 _NOTHING_FOUND = "The queue has found no rare case yet."
 _CURVE_POINTS = 500
+"""About one a pixel of the chart: more are not seen, and a page grows with them."""
 _SHARE = 0.9
+"""Of the rare cases, the one that the figure is named by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from clinical_backend.workspace.options import named_classes
 from clinical_backend.workspace.scheme import learnt_of
 
 if TYPE_CHECKING:
+    from clinical_backend.labelstudio.connection.checks import CheckResult
     from clinical_backend.service.findings import Findings
     from clinical_backend.storage.report import Question
     from clinical_backend.storage.schema import Project, Round
     from clinical_backend.storage.stores.troubles import TroubleKind
-    from clinical_backend.workspace.notices import Notice
     from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["ProjectStatus", "read_status"]
@@ -116,7 +116,7 @@ class ProjectStatus:
         return self._stores.troubles.counts(self.project.id)
 
     @cached_property
-    def notices(self) -> list[Notice]:
+    def notices(self) -> list[CheckResult]:
         """What a person should know."""
         return notices(self._workspace, self.project.id)
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.storage.stores.troubles import TroubleKind
 
 if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Notice", "group_notice", "notices"]
+__all__ = ["group_notice", "notices"]
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that a person should know.
-
-    Attributes
-    ----------
-    about
-        What was looked at, in a word.
-    problem, cure
-        What is wrong, and what to do.
-    """
-
-    about: str
-    problem: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"{self.problem} {self.cure}"
-
-
-def notices(workspace: Workspace, project_id: int) -> list[Notice]:
+def notices(workspace: Workspace, project_id: int) -> list[CheckResult]:
     """Return what a person should know of a project, apart from its labels, which the doctor reads afresh."""
     counts = workspace.stores.troubles.counts(project_id)
     page = f"{workspace.settings.page_of(project_id)}/unreadable"
@@ -42,19 +22,24 @@ def notices(workspace: Workspace, project_id: int) -> list[Notice]:
     found = []
     if number := counts.get(TroubleKind.IMAGE):
         images = "1 image" if number == 1 else f"{number} images"
-        found.append(Notice("images", f"{images} cannot be read, and these tasks are left out.", where))
+        found.append(
+            CheckResult("images", Status.WARNING, f"{images} cannot be read, and these tasks are left out.", where)
+        )
     if number := counts.get(TroubleKind.REPLACED):
         images = "The image of 1 labelled task was" if number == 1 else f"The images of {number} labelled tasks were"
         found.append(
-            Notice(
-                "replaced images", f"{images} replaced; the labels stay.", f"Have readers look at them again. {where}"
+            CheckResult(
+                "replaced images",
+                Status.WARNING,
+                f"{images} replaced; the labels stay.",
+                f"Have readers look at them again. {where}",
             )
         )
     group = group_notice(workspace, project_id)
     return found if group is None else [*found, group]
 
 
-def group_notice(workspace: Workspace, project_id: int) -> Notice | None:
+def group_notice(workspace: Workspace, project_id: int) -> CheckResult | None:
     """Return what to say where no task has the field that names its patient or study."""
     stores = workspace.stores
     project = stores.projects.get(project_id)
@@ -64,8 +49,9 @@ def group_notice(workspace: Workspace, project_id: int) -> Notice | None:
         return None
     if project is None or not field or project.grouped_by != field or stores.images.has_groups(project_id):
         return None
-    return Notice(
+    return CheckResult(
         "patients",
+        Status.WARNING,
         f"No task has text or a number in the field {field!r}, which GROUP_FIELD names: every task stands for itself.",
         "Write the field as it stands in the tasks' data, with dots where it lies deeper, as in case.patient.",
     )

@@ -160,6 +160,9 @@ class CheckResult:
     repair: Callable[[LabelStudioClient, int, Wanted], Iterable[Change]] | None = None
     needs_queue: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.message} {self.cure}" if self.cure else self.message
+
     @classmethod
     def failed(cls, check: str, error: ClinicalError) -> CheckResult:
         """Return what is said of a check that an error ended."""

@@ -94,7 +94,7 @@ def diagnose(
     labeling
         What its labeling config and labels are checked against.
     known
-        What the own state tells of the project.
+        What the own state tells: what the lead is asked of the target, and what is wrong with tasks and settings.
     left
         Places that the lead leaves as they are; see :class:`Place`.
     read_image

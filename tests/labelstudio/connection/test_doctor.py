@@ -159,9 +159,9 @@ def test_an_unsupported_labeling_config(client, backend, findings_of):
 
 
 def test_what_the_lead_is_asked(healthy, findings_of):
-    question = "Look for scar too? 1 case is tagged.", "Answer on http://backend/projects/1."
-    asked = [CheckResult("target", Status.WARNING, *question)]
-    assert only(findings_of(healthy, known=asked), "target", Status.WARNING, "Look for scar too?")
+    cure = "Answer on http://backend/projects/1."
+    asked = CheckResult("target", Status.WARNING, "Look for scar too? 1 case is tagged.", cure)
+    assert only(findings_of(healthy, known=[asked]), "target", Status.WARNING, "Look for scar too?")
 
 
 def test_no_exemplar_control(findings_of, make_project, client, backend):
