@@ -21,45 +21,45 @@ if TYPE_CHECKING:
 
     from clinical_backend.service.findings import Findings
     from clinical_backend.storage.schema import Project, Round
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["ATTENTION", "found_line", "summarise"]
 
 ATTENTION = "Needs attention"
 
 
-def summarise(workspace: Workspace, project: Project) -> dict[str, str]:
+def summarise(project: ProjectWorkspace, row: Project) -> dict[str, str]:
     """Return the lines by their headings; that of what needs attention is empty where nothing does.
 
     Parameters
     ----------
-    workspace
-        With the state; Label Studio is not asked.
     project
-        The project.
+        With its state; Label Studio is not asked.
+    row
+        What the database knows of it.
     """
-    published = workspace.stores.rounds.published(project.id)
-    found = read_findings(workspace.stores, project.id)
-    is_named = bool(named_classes(workspace.settings, project))
+    published = project.stores.rounds.published(row.id)
+    found = read_findings(project.stores, row.id)
+    is_named = bool(named_classes(project.workspace.settings, row))
     return {
-        f"Project {project.id}": _target(workspace, project, found),
-        "Labels": _labels(workspace, project, found),
+        f"Project {row.id}": _target(project, row, found),
+        "Labels": _labels(project, row, found),
         "Found": found_line(found, is_named=is_named),
-        "Queue": _queue(workspace, project, published),
-        "Model": _model(workspace, project, found),
-        ATTENTION: _attention(workspace, project, published),
+        "Queue": _queue(project, row, published),
+        "Model": _model(project, row, found),
+        ATTENTION: _attention(project, row, published),
     }
 
 
-def _target(workspace: Workspace, project: Project, found: Findings) -> str:
-    named = named_classes(workspace.settings, project)
+def _target(project: ProjectWorkspace, row: Project, found: Findings) -> str:
+    named = named_classes(project.workspace.settings, row)
     target, by = (named, "") if named else (found.target, ", by tags")
     looked_for = f"looks for {', '.join(target)}{by}" if target else "looks for nothing yet"
-    return f"{project.title!r} {looked_for}" if project.title else looked_for
+    return f"{row.title!r} {looked_for}" if row.title else looked_for
 
 
-def _labels(workspace: Workspace, project: Project, found: Findings) -> str:
-    exemplars = sum(entry.steer > 0 for entry in workspace.stores.labels.all(project.id).values())
+def _labels(project: ProjectWorkspace, row: Project, found: Findings) -> str:
+    exemplars = sum(entry.steer > 0 for entry in project.stores.labels.all(row.id).values())
     tagged = f"; {_count(exemplars, 'exemplar')} tagged" if exemplars else ""
     return f"{_count(found.labels, 'task')} labelled, {number(found.pool)} to go{tagged}"
 
@@ -96,27 +96,27 @@ def _expected(found: Findings, labels: int) -> str:
     return f"{bound}, with 95 % confidence"
 
 
-def _queue(workspace: Workspace, project: Project, published: Round | None) -> str:
-    latest = workspace.stores.rounds.latest(project.id)
+def _queue(project: ProjectWorkspace, row: Project, published: Round | None) -> str:
+    latest = project.stores.rounds.latest(row.id)
     coming = ""
     if latest is not None and latest.state is RoundState.RUNNING:
         done = f" ({number(latest.done)} of {number(latest.total)})" if latest.total else ""
         coming = f"; round {latest.number} is running: {STAGES.get(latest.stage, latest.stage).lower()}{done}"
-    elif project.standing_back is not None:
+    elif row.standing_back is not None:
         coming = "; no round runs: another installation serves the project"
-    elif (resting := rests(project)) is not None:
+    elif (resting := rests(row)) is not None:
         coming = f"; {resting[0].lower()}{resting[1:].rstrip('.')}"
-    elif project.request is not None:
-        coming = f"; a round is due, because {project.request}"
+    elif row.request is not None:
+        coming = f"; a round is due, because {row.request}"
     if published is None:
         return f"none is published yet{coming}"
-    size = published.report.get("counts", {}).get("queue", project.queue_left)
+    size = published.report.get("counts", {}).get("queue", row.queue_left)
     when = ago(published.finished_at or published.started_at)
-    return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
+    return f"{number(row.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
 
 
-def _model(workspace: Workspace, project: Project, found: Findings) -> str:
-    evaluation = read_evaluation(workspace.stores, project.id)
+def _model(project: ProjectWorkspace, row: Project, found: Findings) -> str:
+    evaluation = read_evaluation(project.stores, row.id)
     if evaluation is None:
         return "too few labels to judge one"
     rare = [
@@ -131,26 +131,26 @@ def _model(workspace: Workspace, project: Project, found: Findings) -> str:
     return f"recognises {', '.join(recalls)} that it did not learn from"
 
 
-def _attention(workspace: Workspace, project: Project, published: Round | None) -> str:
-    urgent = [*dict.fromkeys(_urgent(workspace, project, published))]
+def _attention(project: ProjectWorkspace, row: Project, published: Round | None) -> str:
+    urgent = [*dict.fromkeys(_urgent(project, row, published))]
     if not urgent:
         return ""
     more = f" And {len(urgent) - 1} more." if len(urgent) > 1 else ""
-    return f"{urgent[0]}{more} {workspace.settings.page_of(project.id)}"
+    return f"{urgent[0]}{more} {project.page}"
 
 
-def _urgent(workspace: Workspace, project: Project, published: Round | None) -> Iterator[str]:
+def _urgent(project: ProjectWorkspace, row: Project, published: Round | None) -> Iterator[str]:
     """Yield what somebody should look at, the most urgent first."""
-    stores = workspace.stores
-    yield from filter(None, (project.standing_back, project.problem))
-    yield from filter(None, (stalls(stores.database, workspace.settings).get(project.id), rests(project)))
+    stores = project.stores
+    yield from filter(None, (row.standing_back, row.problem))
+    yield from filter(None, (stalls(stores.database, project.workspace.settings).get(row.id), rests(row)))
     if doubtful := published.report.get("doubtful_labels") if published is not None else None:
         yield from doubtful
-    elif unread := stores.troubles.counts(project.id).get(TroubleKind.ANSWER):
+    elif unread := stores.troubles.counts(row.id).get(TroubleKind.ANSWER):
         yield f"{_count(unread, 'answer')} cannot be read as a class."
-    for question in open_questions(workspace, project.id):
+    for question in open_questions(project):
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
-    yield from (notice.problem for notice in notices(workspace, project.id))
+    yield from (notice.problem for notice in notices(project))
     second = published.report.get("second_look") if published is not None else None
     yield from filter(None, [(second or {}).get("problem")])
 

@@ -21,16 +21,16 @@ from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.logs import SeldomLogger, log_context
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.storage.opening import open_database
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace.workspace import Workspace
+from clinical_backend.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clinical_backend.settings import Settings
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
-__all__ = ["attend_project", "open_workspace", "run_worker", "warm_up_workspace"]
+__all__ = ["attend_project", "run_worker", "warm_up_workspace"]
 
 logger = logging.getLogger(__name__)
 _seldom = SeldomLogger(__name__)
@@ -53,7 +53,7 @@ def run_worker(settings: Settings, wakes: TextIO = sys.stdin) -> None:
 
     def attend(project_id: int, *, look: bool) -> None:
         with deadline(settings.round_timeout_seconds):
-            attend_project(workspace, project_id, look=look)
+            attend_project(workspace.project(project_id), look=look)
 
     while True:
         note_progress()
@@ -87,21 +87,16 @@ def _end_silent(workspace: Workspace) -> None:
         _seldom.warning("Rounds wait: %s", error)
 
 
-def open_workspace(settings: Settings) -> Workspace:
-    """Return what the rounds of a process work with."""
-    return Workspace(settings, open_database(settings))
-
-
-def attend_project(workspace: Workspace, project_id: int, *, look: bool) -> None:
+def attend_project(project: ProjectWorkspace, *, look: bool) -> None:
     """Do what is due for a project; ``look`` compares it with Label Studio first."""
     try:
-        with log_context(project=project_id):
-            reconcile(workspace, project_id, look=look)
+        with log_context(project=project.id):
+            reconcile(project, look=look)
     except RoundTimeoutError as error:  # between rounds: one that is run is failed with it
-        logger.warning("Project %d: %s", project_id, error)
+        logger.warning("Project %d: %s", project.id, error)
     except Exception:
         # A fault that one project meets must not keep the others waiting.
-        logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
+        logger.exception("Project %d could not be attended to, by a fault of the backend", project.id)
 
 
 def _read(wakes: Iterable[str], queue: Queue[int]) -> None:

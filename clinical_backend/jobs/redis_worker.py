@@ -19,7 +19,7 @@ from rq.worker import WorkerStatus
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.jobs.deadline import deadline
 from clinical_backend.jobs.lease import lease
-from clinical_backend.jobs.local_worker import attend_project, open_workspace, warm_up_workspace
+from clinical_backend.jobs.local_worker import attend_project, warm_up_workspace
 from clinical_backend.jobs.redis_connection import (
     connect_redis,
     hint_key,
@@ -30,6 +30,7 @@ from clinical_backend.jobs.redis_connection import (
 )
 from clinical_backend.jobs.trainings import TrainingJobs
 from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ def attend(workspace: Workspace, connection: Redis, project_id: int, *, look: bo
         return
     with lease(connection, project_key(project_id), workspace.settings.worker_timeout_seconds) as free:
         if free:
-            attend_project(workspace, project_id, look=look)
+            attend_project(workspace.project(project_id), look=look)
 
 
 class _RoundWorker:

@@ -23,7 +23,6 @@ from clinical_backend.labelstudio.connection.wiring import (
 )
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.ownership import installation_of, require_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.records import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Drift", "answer_drift", "attend_drift", "change_drift", "forget_answers", "require_unchanged", "rests"]
 
@@ -90,7 +89,7 @@ class Drift:
         row.drift = asdict(self)
 
 
-def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
+def attend_drift(project: ProjectWorkspace, remote: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
     """Compare a connected project with what was set there; repair, or ask.
 
     Parameters
@@ -105,17 +104,17 @@ def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook
     ClinicalError
         When Label Studio does not answer, or refuses a repair. What was repaired until then is noted.
     """
-    row = workspace.stores.projects.get(project.id)
+    row = project.stores.projects.get(project.id)
     if row is None:
         return
     known = Drift.of(row)
     entries = None
     look = look or not _SEEN_WITH_ENTRIES.isdisjoint(known.restore)
     if look:
-        change_drift(workspace.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
-        entries = workspace.client.backends(project.id)
-    present = Present(project, hooks, entries, workspace.client.model_versions(project.id))
-    found = find_differences(present, _wanted(workspace, project, row))
+        change_drift(project.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
+        entries = project.client.backends(project.id)
+    present = Present(remote, hooks, entries, project.client.model_versions(project.id))
+    found = find_differences(present, _wanted(project, remote, row))
     restorable = row.published_version is None or row.published_version in present.versions
     now = time.time()
     repaired: list[tuple[Difference, str]] = []
@@ -124,14 +123,14 @@ def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook
             if difference.place in known.restore or (
                 not difference.deliberate and not _comes_back(known, difference, now)
             ):
-                repaired += [(difference, done) for done in _repair(workspace, row, difference, restorable=restorable)]
+                repaired += [(difference, done) for done in _repair(project, row, difference, restorable=restorable)]
     finally:
-        change_drift(workspace.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
+        change_drift(project.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
         for difference, done in repaired:
             logger.warning("Project %d: %s %s", project.id, difference.evidence, done)
 
 
-def require_unchanged(workspace: Workspace, project_id: int) -> None:
+def require_unchanged(project: ProjectWorkspace) -> None:
     """Make sure, by asking Label Studio now, that a queue may be switched to.
 
     Raises
@@ -141,16 +140,16 @@ def require_unchanged(workspace: Workspace, project_id: int) -> None:
     OtherModelError
         When a person has just let readers follow another model.
     """
-    project = require_alone(workspace, project_id)
-    row = workspace.stores.projects.get(project_id)
+    remote = project.require_alone()
+    row = project.row
     if row is None or not Drift.of(row).wired:
         return
-    present = Present(project, (), None, workspace.client.model_versions(project_id))
-    found = find_differences(present, _wanted(workspace, project, row))
+    present = Present(remote, (), None, project.client.model_versions(project.id))
+    found = find_differences(present, _wanted(project, remote, row))
     chosen = next((one for one in found if one.place is Place.MODEL_VERSION and one.deliberate), None)
     if chosen is not None:
-        change_drift(workspace.stores, project_id, lambda drift: _ask(drift, chosen))
-        raise OtherModelError(chosen.evidence, f"Answer on {workspace.settings.page_of(project_id)}.")
+        change_drift(project.stores, project.id, lambda drift: _ask(drift, chosen))
+        raise OtherModelError(chosen.evidence, f"Answer on {project.page}.")
 
 
 def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
@@ -208,17 +207,17 @@ def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], obje
     stores.projects.edit(project_id, edit)
 
 
-def _wanted(workspace: Workspace, project: Project, row: ProjectRow) -> Wanted:
-    stores, settings = workspace.stores, workspace.settings
+def _wanted(project: ProjectWorkspace, remote: Project, row: ProjectRow) -> Wanted:
+    stores, settings = project.stores, project.workspace.settings
     published = stores.rounds.published(project.id)
     size = None
-    if published is not None and stores.images.count(project.id) == project.task_number:
+    if published is not None and stores.images.count(project.id) == remote.task_number:
         size = len(stores.images.all(project.id, [queued.task_id for queued in stores.rounds.queue(published.id)]))
     ended = [version for version, state in stores.rounds.versions(project.id).items() if state is RoundState.PUBLISHED]
     return Wanted(
         settings.public_url,
         settings.basic_auth,
-        installation_of(stores, project.id),
+        project.installation,
         row.published_version,
         frozenset({*ended, *map(on_demand_version, ended)}),
         size,
@@ -233,7 +232,7 @@ def _recent(times: Iterable[float], now: float) -> list[float]:
     return [moment for moment in times if now - moment < _REPAIRS_SECONDS]
 
 
-def _repair(workspace: Workspace, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
+def _repair(project: ProjectWorkspace, row: ProjectRow, difference: Difference, *, restorable: bool) -> list[str]:
     """Put one thing back, and return what was done, in sentences.
 
     Parameters
@@ -241,14 +240,14 @@ def _repair(workspace: Workspace, row: ProjectRow, difference: Difference, *, re
     restorable
         Whether Label Studio has predictions of the published queue.
     """
-    client, settings, place = workspace.client, workspace.settings, difference.place
+    client, settings, place = project.client, project.workspace.settings, difference.place
     at = (client, row.id, settings.public_url, settings.basic_auth)
     if place is Place.QUEUE and row.request is not None:
         return []  # the round that is due publishes a queue
     if place is Place.QUEUE or (place is Place.MODEL_VERSION and not restorable):
         if place is Place.MODEL_VERSION:
             client.update_project(row.id, model_version="")
-        workspace.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
+        project.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
         return ["A queue is published anew."]
     if place is Place.SAMPLING:
         client.update_project(row.id, sampling=SAMPLING)
@@ -260,7 +259,7 @@ def _repair(workspace: Workspace, row: ProjectRow, difference: Difference, *, re
     if place is Place.MODEL_VERSION:
         changes += correct_model_version(client, row.id, row.published_version)
     if place in {Place.WEBHOOK, Place.CONNECTION}:
-        changes += correct_webhook(*at, installation_of(workspace.stores, row.id))
+        changes += correct_webhook(*at, project.installation)
         changes += without_duplicate_webhooks(client, row.id, settings.public_url)
     if place in {Place.ENTRY, Place.CONNECTION}:
         changes += enter_backend(*at)

@@ -18,22 +18,19 @@ from clinical_backend.service.agreement import report_second_look
 from clinical_backend.service.predict import predict
 from clinical_backend.service.webhooks import Intake, answer_late
 from clinical_backend.training.finetuning import finetuning_state
-from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.models import UNPUBLISHED_VERSION
+from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
+from clinical_backend.workspace.controls import learnt_of
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
-from clinical_backend.workspace.projects import Enquiries
-from clinical_backend.workspace.scheme import learnt_of
-from clinical_backend.workspace.workspace import Workspace
+from clinical_backend.workspace.registration import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
     from clinical_backend.jobs.runner import JobRunner
     from clinical_backend.labelstudio.contract import Prediction, PredictRequest, SetupRequest, WebhookRequest
-    from clinical_backend.settings import Settings
-    from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Round
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["Backend"]
 
@@ -53,20 +50,18 @@ class Backend:
 
     Parameters
     ----------
-    settings
-        Of the backend.
-    database
-        Its state.
+    workspace
+        What the process works with.
     runner
         Runs the rounds.
     """
 
-    def __init__(self, settings: Settings, database: Database, runner: JobRunner) -> None:
-        self._workspace = Workspace(settings, database)
-        self._stores = self._workspace.stores
+    def __init__(self, workspace: Workspace, runner: JobRunner) -> None:
+        self._workspace = workspace
+        self._stores = workspace.stores
         self._runner = runner
-        self._intake = Intake(self._workspace, is_served=self._is_served, wake=runner.wake)
-        self._enquiries = Enquiries(self._workspace, self._take_on)
+        self._intake = Intake(workspace, is_served=self._is_served, wake=runner.wake)
+        self._registration = Registration(workspace, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
 
@@ -90,7 +85,7 @@ class Backend:
             options = None
         changed = options is not None and options != (project.options if project is not None else {})
         if project is None or changed:
-            self._enquiries.ask(project_id, setup=True, options=changed)
+            self._registration.ask(project_id, setup=True, options=changed)
         # Label Studio answers a reading of a project's backends with this very call: that is nothing new.
         if project is not None and time.time() - Drift.of(project).entries_read_at > _ECHO_SECONDS:
             self._check_wiring_soon(project_id)
@@ -116,12 +111,12 @@ class Backend:
 
     def predict(self, request: PredictRequest) -> list[Prediction | None]:
         """Return exactly one prediction per task, in order; ``None`` for a task that is to get none."""
-        project_id, tasks = request.project_id or 0, request.tasks
+        project, tasks = self._workspace.project(request.project_id or 0), request.tasks
         interactive = request.params.context is not None
         try:
-            return predict(self._workspace, project_id, request.label_config or "", tasks, interactive=interactive)
+            return predict(project, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
-            seldom.warning("Project %d gets no predictions: %s", project_id, error)
+            seldom.warning("Project %d gets no predictions: %s", project.id, error)
             return [None] * len(tasks)
 
     def receive(self, webhook: WebhookRequest) -> str | None:
@@ -154,19 +149,19 @@ class Backend:
             When Label Studio does not answer, or the database fails.
         """
         if self._stores.projects.get(project_id) is None:
-            self._enquiries.ask_now(project_id)
+            self._registration.ask_now(project_id)
 
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""
         self._intake.close()
-        self._enquiries.close()
+        self._registration.close()
         for timer in self._timers:
             timer.cancel()
 
     def request_round(self, project_id: int, reason: str) -> bool:
         """Make a round due now; tell whether the project is served. Otherwise Label Studio is asked about it soon."""
         if self._stores.projects.get(project_id) is None:
-            self._enquiries.ask(project_id)
+            self._registration.ask(project_id)
             return False
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
@@ -182,11 +177,12 @@ class Backend:
 
     def rollback(self, project_id: int, number: int) -> Round:
         """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
-        return roll_back(self._workspace, project_id, number)
+        return roll_back(self._workspace.project(project_id), number)
 
     def status(self, project_id: int) -> dict[str, Any] | None:
         """Return where a project stands; ``None`` for an unknown one."""
-        project = self._stores.projects.get(project_id)
+        view = self._workspace.project(project_id)
+        project = view.row
         if project is None:
             return None
         latest = self._stores.rounds.latest(project_id)
@@ -197,17 +193,17 @@ class Backend:
             "queue_left": project.queue_left,
             "round_due": project.request,
             "adaptation": project.adaptation,
-            "finetuning": self._finetuning(project_id),
+            "finetuning": _finetuning(view),
             "problem": project.problem or stalls(self._stores.database, self._workspace.settings).get(project_id),
-            "learnt": learnt_of(self._workspace, project),
+            "learnt": learnt_of(view),
             "standing_back": project.standing_back,
             "rests": rests(project),
             "repairs": [{"at": at, "detail": detail} for at, detail in Drift.of(project).told],
             "looked_for": list(named_classes(self._workspace.settings, project)),
             "not_looked_for": project.declined,
-            "questions": [question.to_report() for question in open_questions(self._workspace, project_id)],
+            "questions": [question.to_report() for question in open_questions(view)],
             "troubles": {kind.value: count for kind, count in self._stores.troubles.counts(project_id).items()},
-            "notices": [str(notice) for notice in notices(self._workspace, project_id)],
+            "notices": [str(notice) for notice in notices(view)],
             "labels": sum(entry.label is not None for entry in labels.values()),
             "exemplars": sum(entry.steer > 0 for entry in labels.values()),
             "second_look": report_second_look(self._stores, project_id),
@@ -239,14 +235,8 @@ class Backend:
         served = self._stores.projects.get(project_id) is not None
         deleted = {Event.PROJECT_DELETED}
         if (served and deleted <= events) or (not served and events != deleted):  # anybody may say so, it knows
-            self._enquiries.ask(project_id)
+            self._registration.ask(project_id)
         return served
-
-    def _finetuning(self, project_id: int) -> str | None:
-        try:
-            return finetuning_state(self._workspace, project_id)
-        except ClinicalError as error:
-            return str(error)
 
     def _take_on(self, project_id: int, setup: bool) -> None:
         """Have the first round of a project run, which is due from the start."""
@@ -269,3 +259,10 @@ class Backend:
     def _check_wiring(self, project_id: int) -> None:
         self._stores.projects.change(project_id, wiring_due=True)
         self._runner.wake(project_id)
+
+
+def _finetuning(project: ProjectWorkspace) -> str | None:
+    try:
+        return finetuning_state(project)
+    except ClinicalError as error:
+        return str(error)

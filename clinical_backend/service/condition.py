@@ -22,7 +22,6 @@ from clinical_backend.storage.stores.standing import standings
 from clinical_backend.system.permissions import keep_private
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
-from clinical_backend.workspace.ownership import installation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.features import FeatureStore
-    from clinical_backend.storage.schema import Project
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 
@@ -76,8 +74,7 @@ def examine_condition(
 
 
 def examine_project(
-    workspace: Workspace,
-    project_id: int,
+    project: ProjectWorkspace,
     client: LabelStudioClient,
     read_image: Callable[[str, int], object],
 ) -> list[Finding]:
@@ -88,24 +85,22 @@ def examine_project(
     SettingsError
         When the project's options are wrong.
     """
-    settings, own = workspace.settings, workspace.settings_of(project_id)
-    project = workspace.stores.projects.get(project_id)
-    page = settings.page_of(project_id)
+    settings, own, row = project.workspace.settings, project.settings, project.row
     return diagnose(
         client,
-        project_id,
+        project.id,
         backend_url=settings.public_url,
         basic_auth=settings.basic_auth,
         exemplar_control=own.exemplar_control,
         class_control=own.class_control,
         stars=own.stars,
-        published_version=project.published_version if project else None,
-        questions=[one.as_problem(page) for one in open_questions(workspace, project_id)],
-        notices=[(one.about, one.problem, one.cure) for one in notices(workspace, project_id)],
+        published_version=row.published_version if row else None,
+        questions=[one.as_problem(project.page) for one in open_questions(project)],
+        notices=[(one.about, one.problem, one.cure) for one in notices(project)],
         read_image=read_image,
-        installation=installation_of(workspace.stores, project_id),
-        left=Drift.of(project).left if project else (),
-        named=named_classes(settings, project) if project else (),
+        installation=project.installation,
+        left=Drift.of(row).left if row else (),
+        named=named_classes(settings, row) if row else (),
     )
 
 
@@ -176,18 +171,16 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
         yield _failed("backbone", error)
         return
     yield Finding("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
-    stores = [("features", workspace.features), ("thumbnails", workspace.thumbnails)]
+    stores = [("features", workspace.features.store), ("thumbnails", workspace.thumbnails)]
     models = 0
     for project_id in projects:
-        project = workspace.stores.projects.get(project_id)
-        if project is None:
-            continue
+        project = workspace.project(project_id)
         try:
-            models += _published(workspace, project)
-            if (adapted := workspace.adapted(project_id)) is not None:
-                stores.append((f"adapted features of project {project_id}", adapted.features))
-            if (finetuned := workspace.finetuned(project_id)) is not None:
-                stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities))
+            models += _published(project)
+            if (adapted := project.adapted()) is not None:
+                stores.append((f"adapted features of project {project_id}", adapted.store))
+            if (finetuned := project.finetuned()) is not None:
+                stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities.store))
             models += (adapted is not None) + (finetuned is not None)
         except ClinicalError as error:
             yield Finding("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
@@ -195,11 +188,12 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
     yield from _features(stores, seconds)
 
 
-def _published(workspace: Workspace, project: Project) -> int:
+def _published(project: ProjectWorkspace) -> int:
     """Read the published classifier, if there is one, and return how many that are."""
-    if project.published_version is None:
+    row = project.row
+    if row is None or row.published_version is None:
         return 0
-    folder = workspace.checkpoint_folder(project.id, project.published_version)
+    folder = project.checkpoint_folder(row.published_version)
     if not folder.is_dir():
         return 0
     load_checkpoint(folder)

@@ -70,7 +70,7 @@ class Checks:
         findings = examine_exposure(settings)
         findings += examine_condition(settings, workspace, project_id=project_id, seconds=_CHECKSUM_SECONDS)
         try:
-            findings += examine_project(workspace, project_id, workspace.client, read)
+            findings += examine_project(workspace.project(project_id), workspace.client, read)
             return findings + examine_clock(workspace.client)
         except ClinicalError as error:
             return [*findings, Finding("connection", Status.ERROR, error.problem, error.cure)]

@@ -221,7 +221,7 @@ class Intake:
         return reason
 
     def _reason_of_annotations(self, project_id: int, arrivals: Sequence[_Arrival]) -> str | None:
-        settings = self._workspace.settings_of(project_id)
+        settings = self._workspace.project(project_id).settings
         # A second reading mostly confirms. Where it changes a label, reconciling counts that.
         again = self._stores.second_readings.open_tasks(project_id)
         updated = sum(arrival.annotations for arrival in arrivals if again.isdisjoint(arrival.tasks))

@@ -9,7 +9,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.storage.stores.troubles import TroubleKind
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Notice", "group_notice", "notices"]
 
@@ -34,11 +34,10 @@ class Notice:
         return f"{self.problem} {self.cure}"
 
 
-def notices(workspace: Workspace, project_id: int) -> list[Notice]:
+def notices(project: ProjectWorkspace) -> list[Notice]:
     """Return what a person should know of a project, apart from its labels, which the doctor reads afresh."""
-    counts = workspace.stores.troubles.counts(project_id)
-    page = f"{workspace.settings.page_of(project_id)}/unreadable"
-    where = f"See them with their reasons on {page}, or with `clinical unreadable`."
+    counts = project.stores.troubles.counts(project.id)
+    where = f"See them with their reasons on {project.page}/unreadable, or with `clinical unreadable`."
     found = []
     if number := counts.get(TroubleKind.IMAGE):
         images = "1 image" if number == 1 else f"{number} images"
@@ -50,19 +49,18 @@ def notices(workspace: Workspace, project_id: int) -> list[Notice]:
                 "replaced images", f"{images} replaced; the labels stay.", f"Have readers look at them again. {where}"
             )
         )
-    group = group_notice(workspace, project_id)
+    group = group_notice(project)
     return found if group is None else [*found, group]
 
 
-def group_notice(workspace: Workspace, project_id: int) -> Notice | None:
+def group_notice(project: ProjectWorkspace) -> Notice | None:
     """Return what to say where no task has the field that names its patient or study."""
-    stores = workspace.stores
-    project = stores.projects.get(project_id)
+    row = project.row
     try:
-        field = workspace.settings_of(project_id).group_field
+        field = project.settings.group_field
     except ClinicalError:  # the project's problem says so
         return None
-    if project is None or not field or project.grouped_by != field or stores.images.has_groups(project_id):
+    if row is None or not field or row.grouped_by != field or project.stores.images.has_groups(project.id):
         return None
     return Notice(
         "patients",

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from queue import Queue
+from types import SimpleNamespace
 
 from clinical_backend.jobs import local_worker as worker
 from clinical_backend.jobs.local_runner import LocalRunner
@@ -48,7 +49,7 @@ def test_a_fault_in_one_project_does_not_end_the_worker(monkeypatch, caplog):
 
     monkeypatch.setattr(worker, "reconcile", broken)
     with caplog.at_level(logging.ERROR):
-        worker.attend_project(None, 7, look=True)
+        worker.attend_project(SimpleNamespace(id=7), look=True)
     assert "Project 7" in caplog.text
 
 

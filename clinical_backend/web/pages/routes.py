@@ -31,8 +31,8 @@ from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
 from clinical_backend.workspace.options import named_classes, read_options
-from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
 
 if TYPE_CHECKING:
     from clinical_backend.storage.schema import QueuedTask
@@ -161,7 +161,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         tagged=tagged,
         shown=shown,
         conflicts=conflicts,
-        questions=[one for one in open_questions(site.workspace, project_id) if one.kind in _ABOUT_TAGS],
+        questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
         target=published.report.get("target", []) if published else None,
         pages=pages,
     )
@@ -184,7 +184,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         chances=chances_chart(bins),
         published=published,
         rounds=site.stores.rounds.history(project_id, _HISTORY),
-        kept={row.id for row in kept_rounds(site.workspace, project_id)},
+        kept={row.id for row in kept_rounds(site.workspace.project(project_id))},
     )
 
 
@@ -219,14 +219,14 @@ def settings_page(
 ) -> Response:
     """Return the page of a project's settings, with what was entered and refused, if anything was."""
     project = site.project(project_id)
-    options = read_options(site.settings, site.stores, project_id)
+    options = read_options(site.workspace.project(project_id))
     form = SettingsForm(
-        classes_of(site.workspace, project),
+        classes_of(site.workspace.project(project.id)),
         options,
         entered,
         problems,
         declined=project.declined,
-        controls=learnable_controls(site.workspace, project),
+        controls=learnable_controls(site.workspace.project(project.id)),
     )
     return site.page(
         request,
@@ -235,7 +235,7 @@ def settings_page(
         project=project,
         here="settings",
         form=form,
-        learnt=learnt_of(site.workspace, project),
+        learnt=learnt_of(site.workspace.project(project.id)),
     )
 
 
@@ -259,14 +259,14 @@ def _now(site: Site, project: Project) -> dict[str, Any]:
 
 
 def _target(site: Site, project: Project) -> dict[str, Any]:
-    questions = open_questions(site.workspace, project.id)
+    questions = open_questions(site.workspace.project(project.id))
     named = named_classes(site.settings, project)
     published = site.stores.rounds.published(project.id)
     return {
         "project": project,
         "questions": questions,
         "which": any(question.kind is Kind.WHICH for question in questions),
-        "classes": classes_of(site.workspace, project),
+        "classes": classes_of(site.workspace.project(project.id)),
         "cases": site.stores.labels.cases(project.id),
         "named": named,
         "left": Drift.of(project).left,
