@@ -17,9 +17,8 @@ from clinical_backend.labelstudio.contract import PredictRequest, SetupRequest, 
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.opening import open_database
 from clinical_backend.text import storable_json
-from clinical_backend.workspace.workspace import Workspace
+from clinical_backend.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,8 +121,7 @@ class ClinicalBackend(LabelStudioMLBase):  # type: ignore[misc]  # Any where the
             _meet(backend, webhook.project_id)
         reason = backend.receive(webhook)
         if reason is not None and in_own_process and webhook.project_id is not None:
-            settings = load_settings()
-            reconcile(Workspace(settings, open_database(settings)), webhook.project_id, look=False)
+            reconcile(open_workspace(load_settings()).project(webhook.project_id), look=False)
         return {"model_version": backend.version(webhook.project_id or 0)}
 
     def _project(self) -> int | None:
@@ -171,7 +169,7 @@ def _backend(*, background: bool) -> Backend:
     settings = load_settings()
     runner = LocalRunner(settings.environment(os.environ)) if background else _NoRunner()
     runner.start()
-    return Backend(settings, open_database(settings), runner)
+    return Backend(open_workspace(settings), runner)
 
 
 def _project_id(value: object) -> int | None:

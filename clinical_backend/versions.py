@@ -6,10 +6,20 @@ import hashlib
 import re
 import secrets
 
-__all__ = ["VERSION_PREFIX", "author_of", "installation_id", "on_demand_version", "queue_version"]
+__all__ = [
+    "UNPUBLISHED_VERSION",
+    "VERSION_PREFIX",
+    "author_of",
+    "installation_id",
+    "on_demand_version",
+    "queue_version",
+]
 
 VERSION_PREFIX = "clinical-"
 """Every ``model_version`` of ours begins so."""
+
+UNPUBLISHED_VERSION = f"{VERSION_PREFIX}0"
+"""The version before the first round is published."""
 
 _QUEUE = "-place-in-queue"
 """Label Studio writes the score as a percentage behind the version, of which it shows the first 8 and last 6 characters

@@ -1,6 +1,7 @@
 """Stores in a fresh folder, and a network that is no network: its features are the image's mean colours."""
 
 import base64
+from contextlib import closing
 from io import BytesIO
 
 import httpx2
@@ -11,7 +12,6 @@ from PIL import Image
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.base import Backbone
-from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -34,17 +34,32 @@ class MeanColours(Backbone):
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    """Return a workspace whose images come from data: URLs alone."""
-    database = Database.in_folder(tmp_path)
-    made = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
+def fake_client():
+    """Return what stands for Label Studio; a module whose tests need one has a fixture of this name."""
+
+
+@pytest.fixture
+def source():
+    """Return where images come from: data: URLs alone, unless a module has a fixture of this name."""
     with httpx2.Client() as http:
-        made.__dict__["source"] = ImageSource("http://127.0.0.1:9", http)
-        made.__dict__["backbone"] = MeanColours(tmp_path)
-        made.__dict__["embedder"] = Embedder(made.backbone, decode)
+        yield ImageSource("http://127.0.0.1:9", http)
+
+
+@pytest.fixture
+def workspace(tmp_path, fake_client, source):
+    """Return a workspace of project 1."""
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k")
+    parts = {"client": fake_client, "source": source, "watching_source": source, "backbone": MeanColours(tmp_path)}
+    with closing(Workspace(settings, Database.in_folder(tmp_path), decode=decode, **parts)) as made:
         made.stores.projects.register(1)
         yield made
-    database.close()
+
+
+def reopened(workspace, **parts):
+    """Return a workspace as another process would have it, with other parts where they are given."""
+    names = ("client", "source", "watching_source", "backbone", "decode")
+    kept = {name: getattr(workspace, name) for name in names}
+    return Workspace(workspace.settings, workspace.stores.database, **kept | parts)
 
 
 def picture(red, green=0, blue=0):

@@ -17,12 +17,14 @@ from clinical_backend.findings.interval import Interval
 from clinical_backend.labelstudio.connection import connect as connecting
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.service.findings import Findings
+from clinical_backend.settings import load_settings
 from clinical_backend.storage import database as database_module
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import Counts, Evaluation, Kind, Question, RoundReport
 from clinical_backend.storage.schema import TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.workspace.options import choose_rare
+from clinical_backend.workspace.workspace import Workspace
 from tests.storage.started import start_round
 
 
@@ -189,9 +191,9 @@ def test_status_names_what_became_of_lost_answers_before_it_asks(project):
 
 def test_status_does_not_say_that_nothing_is_looked_for_while_the_first_round_is_to_come(tmp_path):
     with closing(Database.in_folder(tmp_path / "data")) as database:
-        stores = Stores(database)
-        stores.projects.register(4)
-        choose_rare(stores, 4, ["scar"])
+        workspace = Workspace(load_settings(model_dir=tmp_path), database)
+        workspace.stores.projects.register(4)
+        choose_rare(workspace.project(4), ["scar"])
     shown = run("status", "--project", "4").stdout
     assert "looks for scar" in shown
     assert "Found            nothing yet: no round has looked for it" in shown

@@ -110,7 +110,7 @@ class TestSetting:
         monkeypatch.setenv("SHADE", "5")
         workspace.stores.projects.register(1)
         assert read_options(Shaded(), workspace.stores, 1)["shade"].value == 5
-        store_options(workspace.stores, 1, options.ProjectOptions(shade=7))
+        store_options(workspace.project(1), options.ProjectOptions(shade=7))
         assert read_options(Shaded(), workspace.stores, 1)["shade"] == options.Option(7, "page")
 
     def test_the_page_has_an_entry_that_keeps_to_its_bounds(self):

@@ -60,7 +60,7 @@ def test_the_newer_call_of_fit_makes_a_round_due(folder):
 
 def test_the_older_call_of_fit_runs_the_round_in_the_process_that_the_sdk_gave_it(folder, monkeypatch):
     rounds = []
-    monkeypatch.setattr(plugin, "reconcile", lambda _workspace, project_id, *, look: rounds.append(project_id))
+    monkeypatch.setattr(plugin, "reconcile", lambda project, *, look: rounds.append(project.id))
     event = {"project": {"id": 1}}
     result = ClinicalBackend().fit((), event="START_TRAINING", data=event, workdir=str(folder), job_id="5")
     assert result == {"model_version": "clinical-0"}

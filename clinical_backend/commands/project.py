@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clinical_backend.commands.shared import Project, open_client, open_workspace, read_settings
+from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ClinicalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["connect", "doctor", "rollback", "status", "unreadable"]
 
@@ -47,14 +46,13 @@ def connect(
     """
     from clinical_backend.labelstudio.connection.connect import connect as connect_project
     from clinical_backend.labelstudio.connection.connect import lacks_exemplar_control
-    from clinical_backend.workspace.ownership import installation_of
 
     settings = read_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
-    with open_workspace(settings) as workspace:
-        own, projects = workspace.settings_of(project), workspace.stores.projects
-        row = projects.get(project)
-        with open_client(settings) as client, _undone(workspace.stores, project):
+    with opened_workspace(settings) as workspace:
+        view, projects, client = workspace.project(project), workspace.stores.projects, workspace.client
+        own, row = view.settings, view.row
+        with _undone(view):
             add = exemplar_control
             if add is None and lacks_exemplar_control(client, project, own.exemplar_control, own.class_control):
                 add = sys.stdin.isatty() and typer.confirm(
@@ -70,11 +68,11 @@ def connect(
                 class_control=own.class_control,
                 published_version=row.published_version if row else None,
                 rare_classes=rare or (),
-                installation=installation_of(workspace.stores, project),
+                installation=view.installation,
                 take_over=take_over,
                 claimed=partial(projects.change, project, standing_back=None),
             )
-        looked_for = _looked_for(workspace, project, rare or ())
+        looked_for = _looked_for(view, rare or ())
     for change in changes:
         say(f"{'•' if change.made else '!'} {change.detail}", leading=1, mood="ok" if change.made else "warning")
     made = any(change.made for change in changes)
@@ -95,6 +93,7 @@ def doctor(
     """Check what the backend keeps, and the connection of a project, and print the cure for what is wrong."""
     from clinical_backend.labelstudio.connection.checks import Status
     from clinical_backend.service.connection import examine
+    from clinical_backend.workspace.components import open_client
 
     settings = read_settings()
     if project is not None:
@@ -102,7 +101,7 @@ def doctor(
     with ExitStack() as opened:
         workspace: Workspace | ClinicalError
         try:
-            workspace = opened.enter_context(open_workspace(settings))
+            workspace = opened.enter_context(opened_workspace(settings))
         except ClinicalError as error:
             workspace = error
         results = examine(settings, workspace, lambda: opened.enter_context(open_client(settings)), project)
@@ -126,8 +125,8 @@ def status(
     from clinical_backend.service.status import read_status
 
     settings = read_settings()
-    with open_workspace(settings) as workspace:
-        found = read_status(workspace, project)
+    with opened_workspace(settings) as workspace:
+        found = read_status(workspace.project(project))
         if found is None:
             say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
             raise typer.Exit(1)
@@ -149,7 +148,7 @@ def unreadable(
     from clinical_backend.service.troubles import write_troubles
 
     settings = read_settings()
-    with open_workspace(settings) as workspace:
+    with opened_workspace(settings) as workspace:
         if workspace.stores.projects.get(project) is None:
             print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
             raise typer.Exit(1)
@@ -169,33 +168,32 @@ def rollback(
     from clinical_backend.rounds.rollback import roll_back
 
     settings = read_settings()
-    with open_workspace(settings) as workspace:
-        done = roll_back(workspace, project, number)
+    with opened_workspace(settings) as workspace:
+        done = roll_back(workspace.project(project), number)
     say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
 
 
 @contextmanager
-def _undone(stores: Stores, project: int) -> Iterator[None]:
+def _undone(project: ProjectWorkspace) -> Iterator[None]:
     """Let the server forget a project that it heard of only by a connecting that was refused; else begin anew."""
     from clinical_backend.rounds.drift import forget_answers
 
-    known = stores.projects.get(project) is not None
+    known = project.row is not None
     try:
         yield
     except BaseException:
         if not known:
-            stores.projects.forget(project)
+            project.stores.projects.forget(project.id)
         raise
-    forget_answers(stores, project)
+    forget_answers(project.stores, project.id)
 
 
-def _looked_for(workspace: Workspace, project: int, rare: Sequence[str]) -> tuple[str, ...]:
+def _looked_for(project: ProjectWorkspace, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
     from clinical_backend.workspace.options import choose_rare, named_classes
 
-    stores = workspace.stores
     if rare:
-        stores.projects.register(project)
-        choose_rare(stores, project, rare)
-    row = stores.projects.get(project)
-    return named_classes(workspace.settings, row) if row else workspace.settings.rare_classes
+        project.stores.projects.register(project.id)
+        choose_rare(project, rare)
+    row, settings = project.row, project.workspace.settings
+    return named_classes(settings, row) if row else settings.rare_classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +15,9 @@ from clinical_backend.system.permissions import private_umask
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Background", "Project", "open_client", "open_workspace", "read_settings"]
+__all__ = ["Background", "Project", "opened_workspace", "read_settings"]
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -35,21 +34,10 @@ def read_settings() -> Settings:
     return settings
 
 
-def open_client(settings: Settings) -> LabelStudioClient:
-    """Return a client of Label Studio; a context manager."""
-    from clinical_backend.labelstudio.client import LabelStudioClient
-
-    return LabelStudioClient(settings.label_studio_url, settings.api_key)
-
-
 @contextmanager
-def open_workspace(settings: Settings) -> Iterator[Workspace]:
-    """Open the database for as long as the block lasts: at each opening it is checked, which may take seconds."""
-    from clinical_backend.storage.opening import open_database
-    from clinical_backend.workspace.workspace import Workspace
+def opened_workspace(settings: Settings) -> Iterator[Workspace]:
+    """Open what a process works with for as long as the block lasts."""
+    from clinical_backend.workspace.workspace import open_workspace
 
-    database = open_database(settings)
-    try:
-        yield Workspace(settings, database)
-    finally:
-        database.close()
+    with closing(open_workspace(settings)) as workspace:
+        yield workspace

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.commands.shared import Background, Project, open_workspace, read_settings
+from clinical_backend.commands.shared import Background, Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["adapt", "finetune"]
 
@@ -35,12 +35,12 @@ def finetune(
     _train(finetune_project, project, background=background)
 
 
-def _train(training: Callable[[Workspace, int], str], project: int, *, background: bool) -> None:
+def _train(training: Callable[[ProjectWorkspace], str], project: int, *, background: bool) -> None:
     from clinical_backend.jobs.child_process import give_signs, stay_in_background
 
     settings = read_settings()
     if background:
         give_signs(settings)
         stay_in_background()
-    with open_workspace(settings) as workspace:
-        say(training(workspace, project))
+    with opened_workspace(settings) as workspace:
+        say(training(workspace.project(project)))

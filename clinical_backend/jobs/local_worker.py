@@ -13,7 +13,7 @@ from clinical_backend.errors import StorageError
 from clinical_backend.jobs.child_process import lines_of
 from clinical_backend.jobs.runner import drain, end_silent
 from clinical_backend.jobs.training_jobs import TrainingJobs
-from clinical_backend.jobs.worker import attend_project, open_workspace
+from clinical_backend.jobs.worker import attend_project, prepare_workspace
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.system.pulse import note_progress
 
@@ -38,21 +38,21 @@ def run_worker(settings: Settings, told: TextIO = sys.stdin) -> None:
     """
     queue: Queue[int] = Queue()
     threading.Thread(target=_read, args=(lines_of(told.fileno()), queue), daemon=True, name="input").start()
-    workspace = open_workspace(settings)
+    workspace = prepare_workspace(settings)
     trainings = TrainingJobs(workspace)
     next_look = 0.0
     while True:
         note_progress()
         if time.monotonic() >= next_look:
             for project_id in workspace.stores.projects.ids():
-                attend_project(workspace, project_id, look=True)
+                attend_project(workspace.project(project_id), look=True)
             next_look = time.monotonic() + settings.reconcile_seconds
         trainings.attend()
         woken = drain(queue, timeout=min(_TICK, max(0.0, next_look - time.monotonic())))
         # A request may wait for the end of a failure's delay, which nobody tells of. Each project gets one round in
         # its turn, so that one which always has something to do keeps no other waiting for longer than that.
         for project_id in dict.fromkeys([*_due(workspace), *sorted(woken)]):
-            attend_project(workspace, project_id, look=False)
+            attend_project(workspace.project(project_id), look=False)
 
 
 def _due(workspace: Workspace) -> list[int]:

@@ -26,7 +26,7 @@ from clinical_backend.jobs.redis_connection import (
 )
 from clinical_backend.jobs.redis_lease import lease
 from clinical_backend.jobs.training_jobs import TrainingJobs
-from clinical_backend.jobs.worker import attend_project, open_workspace
+from clinical_backend.jobs.worker import attend_project, prepare_workspace
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run_redis_worker(settings: Settings) -> None:
         When the settings name no Redis, or the database cannot be opened.
     """
     connection = connect_redis(settings)
-    workspace = open_workspace(settings)
+    workspace = prepare_workspace(settings)
     with _trainings(workspace, connection):
         _RoundWorker(workspace, connection, connect_redis(settings)).work()  # RQ waits long on its own
     logger.info("The worker has ended")
@@ -78,7 +78,7 @@ def attend(workspace: Workspace, connection: Redis, project_id: int, *, look: bo
         return
     with lease(connection, project_key(project_id), workspace.settings.worker_timeout_seconds) as free:
         if free:
-            attend_project(workspace, project_id, look=look)
+            attend_project(workspace.project(project_id), look=look)
 
 
 class _RoundWorker:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["TrainingJobs"]
 
@@ -36,8 +36,8 @@ class _Kind:
     """A kind of training: the command that does it, whether a project is due for it, and where its state is noted."""
 
     command: str
-    is_due: Callable[[Workspace, int], bool]
-    note: Callable[[Workspace, int, str], None]
+    is_due: Callable[[ProjectWorkspace], bool]
+    note: Callable[[ProjectWorkspace, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class TrainingJobs:
         message = f"The last training {how}; it is tried again in an hour."
         logger.warning("Project %d: `%s`: %s", project_id, kind.command, message)
         try:
-            kind.note(self._workspace, project_id, message)
+            kind.note(self._workspace.project(project_id), message)
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
 
@@ -150,7 +150,7 @@ class TrainingJobs:
 
     def _is_due(self, kind: _Kind, project_id: int) -> bool:
         try:
-            return kind.is_due(self._workspace, project_id)
+            return kind.is_due(self._workspace.project(project_id))
         except ClinicalError as error:
             logger.warning("Project %d: %s", project_id, error)
             return False

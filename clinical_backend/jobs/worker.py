@@ -15,9 +15,8 @@ from clinical_backend.errors import ClinicalError, RoundTimeoutError
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.storage.opening import open_database
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace.workspace import Workspace
+from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace, open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.settings import Settings
 
-__all__ = ["attend_project", "deadline", "open_workspace"]
+__all__ = ["attend_project", "deadline", "prepare_workspace"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +32,10 @@ _NICENESS = 5
 """A server on the same machine goes first."""
 
 
-def open_workspace(settings: Settings) -> Workspace:
+def prepare_workspace(settings: Settings) -> Workspace:
     """Return what the rounds of a process work with, and load and compile it, so that no reader waits for it."""
     os.nice(_NICENESS)
-    workspace = Workspace(settings, open_database(settings))
+    workspace = open_workspace(settings)
     try:
         workspace.backbone  # noqa: B018 - made when first asked for
     except ClinicalError as error:
@@ -48,16 +47,16 @@ def open_workspace(settings: Settings) -> Workspace:
     return workspace
 
 
-def attend_project(workspace: Workspace, project_id: int, *, look: bool) -> None:
+def attend_project(project: ProjectWorkspace, *, look: bool) -> None:
     """Do what is due for a project; ``look`` compares it with Label Studio first."""
     try:
-        with log_context(project=project_id), deadline(workspace.settings.round_timeout_seconds):
-            reconcile(workspace, project_id, look=look)
+        with log_context(project=project.id), deadline(project.workspace.settings.round_timeout_seconds):
+            reconcile(project, look=look)
     except RoundTimeoutError as error:  # between rounds: one that is run is failed with it
-        logger.warning("Project %d: %s", project_id, error)
+        logger.warning("Project %d: %s", project.id, error)
     except Exception:
         # A fault that one project meets must not keep the others waiting.
-        logger.exception("Project %d could not be attended to, by a fault of the backend", project_id)
+        logger.exception("Project %d could not be attended to, by a fault of the backend", project.id)
 
 
 @contextmanager

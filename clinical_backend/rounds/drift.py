@@ -17,7 +17,6 @@ from clinical_backend.labelstudio.connection.checks import Place, Present, Wante
 from clinical_backend.labelstudio.connection.doctor import check_connection
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.ownership import installation_of, require_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.storage.stores.stores import Stores
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
     "Drift",
@@ -92,7 +91,7 @@ class Drift:
         row.drift = asdict(self)
 
 
-def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
+def attend_drift(project: ProjectWorkspace, remote: Project, hooks: Sequence[Webhook], *, look: bool) -> None:
     """Compare a connected project with what was set there; repair, or ask.
 
     Parameters
@@ -107,40 +106,40 @@ def attend_drift(workspace: Workspace, project: Project, hooks: Sequence[Webhook
     ClinicalError
         When Label Studio does not answer, or refuses a repair. What was repaired until then is noted.
     """
-    row = workspace.stores.projects.get(project.id)
+    row = project.stores.projects.get(project.id)
     if row is None:
         return
     known = Drift.of(row)
     entries = None
     look = look or not _SEEN_WITH_ENTRIES.isdisjoint(known.restore)
     if look:
-        change_drift(workspace.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
-        entries = workspace.client.backends(project.id)
-    present = Present(project, hooks, entries, workspace.client.model_versions(project.id))
-    wanted = wanted_of(workspace, row)
+        change_drift(project.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
+        entries = project.client.backends(project.id)
+    present = Present(remote, hooks, entries, project.client.model_versions(project.id))
+    wanted = wanted_of(project, row)
     found = _differences(present, wanted)
     now = time.time()
     repaired: list[tuple[Place, str]] = []
     try:
         for place, difference in found.items():
             if place in known.restore or not (difference.deliberate or _comes_back(known, place, now)):
-                repaired += [(place, done) for done in _repair(workspace, row, difference, wanted)]
+                repaired += [(place, done) for done in _repair(project, row, difference, wanted)]
     finally:
-        change_drift(workspace.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
+        change_drift(project.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
         for place, done in repaired:
             logger.warning("Project %d: %s %s", project.id, found[place].message, done)
 
 
-def wanted_of(workspace: Workspace, row: ProjectRow) -> Wanted:
+def wanted_of(project: ProjectWorkspace, row: ProjectRow) -> Wanted:
     """Return what this backend sets in a project."""
-    stores, settings = workspace.stores, workspace.settings
+    stores, settings = project.stores, project.workspace.settings
     published = stores.rounds.published(row.id)
     queue = [queued.task_id for queued in stores.rounds.queue(published.id)] if published else []
     ended = [version for version, state in stores.rounds.versions(row.id).items() if state is RoundState.PUBLISHED]
     return Wanted(
         settings.public_url,
         settings.basic_auth,
-        installation_of(stores, row.id),
+        project.installation,
         row.published_version,
         chosen=frozenset({*ended, *map(on_demand_version, ended)}),
         queue_size=len(stores.images.all(row.id, queue)) if published else None,
@@ -148,7 +147,7 @@ def wanted_of(workspace: Workspace, row: ProjectRow) -> Wanted:
     )
 
 
-def require_unchanged(workspace: Workspace, project_id: int) -> None:
+def require_unchanged(project: ProjectWorkspace) -> None:
     """Make sure, by asking Label Studio now, that a queue may be switched to.
 
     Raises
@@ -158,15 +157,15 @@ def require_unchanged(workspace: Workspace, project_id: int) -> None:
     OtherModelError
         When a person has just let readers follow another model.
     """
-    project = require_alone(workspace, project_id)
-    row = workspace.stores.projects.get(project_id)
+    remote = project.require_alone()
+    row = project.row
     if row is None or not Drift.of(row).wired:
         return
-    present = Present(project, (), None, workspace.client.model_versions(project_id))
-    chosen = _differences(present, wanted_of(workspace, row)).get(Place.MODEL_VERSION)
+    present = Present(remote, (), None, project.client.model_versions(project.id))
+    chosen = _differences(present, wanted_of(project, row)).get(Place.MODEL_VERSION)
     if chosen is not None and chosen.deliberate:
-        change_drift(workspace.stores, project_id, lambda drift: _ask(drift, Place.MODEL_VERSION, chosen))
-        raise OtherModelError(chosen.message, f"Answer on {workspace.settings.page_of(project_id)}.")
+        change_drift(project.stores, project.id, lambda drift: _ask(drift, Place.MODEL_VERSION, chosen))
+        raise OtherModelError(chosen.message, f"Answer on {project.page}.")
 
 
 def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
@@ -236,15 +235,15 @@ def _recent(times: Iterable[float], now: float) -> list[float]:
     return [moment for moment in times if now - moment < _REPAIRS_SECONDS]
 
 
-def _repair(workspace: Workspace, row: ProjectRow, difference: CheckResult, wanted: Wanted) -> list[str]:
+def _repair(project: ProjectWorkspace, row: ProjectRow, difference: CheckResult, wanted: Wanted) -> list[str]:
     """Put one thing back, and return what was done, in sentences."""
     if difference.place is Place.QUEUE and row.request is not None:
         return []  # the round that is due publishes a queue
-    changes = () if difference.repair is None else difference.repair(workspace.client, row.id, wanted)
+    changes = () if difference.repair is None else difference.repair(project.client, row.id, wanted)
     done = [change.detail for change in changes if change.made]
     if not difference.needs_queue:
         return done
-    workspace.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
+    project.stores.projects.request_round(row.id, "the queue was incomplete in Label Studio", delay=0.0)
     return ["A queue is published anew."]
 
 

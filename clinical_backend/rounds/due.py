@@ -14,8 +14,7 @@ from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.storage.schema import ReadingState
-from clinical_backend.workspace.copies import without_copies
-from clinical_backend.workspace.embedding import may_try
+from clinical_backend.workspace.known_images import may_try, without_copies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import Project
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
     "LOW_QUEUE_SHARE",
@@ -87,36 +86,36 @@ class EventSummary:
         )
 
 
-def request_if_told(workspace: Workspace, project_id: int, events: Sequence[EventSummary]) -> str | None:
+def request_if_told(project: ProjectWorkspace, events: Sequence[EventSummary]) -> str | None:
     """Count events of a project, and make a round due if they give a reason, which is returned."""
     kinds = [event.event for event in events]
     annotated = [event for event in events if event.event.is_annotation and event.event not in _REASONS]
-    reason = _reason_for_annotations(workspace, project_id, annotated) if annotated else None
+    reason = _reason_for_annotations(project, annotated) if annotated else None
     reason = next((_REASONS[kind] for kind in kinds if kind in _REASONS), reason)
     if reason is not None:
         delay = 0.0 if Event.START_TRAINING in kinds else None
-        workspace.stores.projects.request_round(project_id, reason, delay=delay)
+        project.stores.projects.request_round(project.id, reason, delay=delay)
     return reason
 
 
-def request_if_changed(workspace: Workspace, project: Project) -> None:
+def request_if_changed(project: ProjectWorkspace, remote: Project) -> None:
     """Find what no event told: changed labels or tags, new tasks, another config, a queue running low."""
-    stores, settings = workspace.stores, workspace.settings_of(project.id)
-    row = stores.projects.get(project.id)
+    stores, settings = project.stores, project.settings
+    row = project.row
     if row is None or row.request is not None:
         return
-    if row.label_config is not None and row.label_config != project.label_config:
+    if row.label_config is not None and row.label_config != remote.label_config:
         stores.projects.request_round(project.id, "the labeling config changed", delay=0)
         return
     known = stores.images.all(project.id)
-    reason = "tasks were added or deleted" if len(known) != project.task_number else reason_to_go_on(known)
+    reason = "tasks were added or deleted" if len(known) != remote.task_number else reason_to_go_on(known)
     if reason is None:
-        scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
-        labels = fetch_labels(workspace.client, project, scheme, stars=settings.stars)
-        reason = _compare_labels(workspace, project.id, labels, settings.start_training_each_n_updates)
+        scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+        labels = fetch_labels(project.client, remote, scheme, stars=settings.stars)
+        reason = _compare_labels(project, labels, settings.start_training_each_n_updates)
         published = stores.rounds.published(project.id)
         if reason is None and published is not None:
-            reason = _compare_published(workspace, published, known, labels)
+            reason = _compare_published(project, published, known, labels)
     if reason is not None:
         stores.projects.request_round(project.id, reason)
 
@@ -168,17 +167,17 @@ def _steering(labels: Mapping[int, tuple[str | None, int]]) -> Collection[tuple[
     return {(task, steer) for task, (_, steer) in labels.items() if steer}
 
 
-def _reason_for_annotations(workspace: Workspace, project_id: int, events: Sequence[EventSummary]) -> str | None:
-    stores, settings = workspace.stores, workspace.settings_of(project_id)
+def _reason_for_annotations(project: ProjectWorkspace, events: Sequence[EventSummary]) -> str | None:
+    stores, settings = project.stores, project.settings
     # A second reading mostly confirms. Where it changes a label, reconciling counts that.
-    again = stores.second_readings.open_tasks(project_id)
+    again = stores.second_readings.open_tasks(project.id)
     updated = sum(event.annotations for event in events if again.isdisjoint(event.tasks))
     tasks = [event.tasks for event in events]
-    published = stores.rounds.published(project_id)
+    published = stores.rounds.published(project.id)
     queued = stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
     from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-    steering = stores.labels.steering(project_id) - again
-    updates, left = stores.projects.count_annotations(project_id, updated, from_queue=from_queue)
+    steering = stores.labels.steering(project.id) - again
+    updates, left = stores.projects.count_annotations(project.id, updated, from_queue=from_queue)
     tagged = any((settings.stars and event.starred) or settings.exemplar_control in event.controls for event in events)
     if tagged or not steering.isdisjoint(chain(*tasks)):
         return "an exemplar was tagged or changed"
@@ -192,51 +191,51 @@ def _reason_for_annotations(workspace: Workspace, project_id: int, events: Seque
     return reason_for_queue(left, counts.queue - counts.skipped_in_queue, pool)
 
 
-def _compare_labels(workspace: Workspace, project_id: int, labels: Labels, every: int) -> str | None:
+def _compare_labels(project: ProjectWorkspace, labels: Labels, every: int) -> str | None:
     steer = dict.fromkeys(labels.exemplars, 1) | dict.fromkeys(labels.counter_exemplars, -1)
     now = {task: (labels.classes.get(task), steer.get(task, 0)) for task in labels.answered}
-    known = workspace.stores.labels.all(project_id)
+    known = project.stores.labels.all(project.id)
     return reason_for_labels({task: (entry.label, entry.steer) for task, entry in known.items()}, now, every)
 
 
 def _compare_published(
-    workspace: Workspace, published: Round, known: Mapping[int, KnownImage], labels: Labels
+    project: ProjectWorkspace, published: Round, known: Mapping[int, KnownImage], labels: Labels
 ) -> str | None:
     """Say why the published queue, or its model, is no longer enough, or ``None``."""
-    stores, project_id = workspace.stores, published.project_id
-    if not _has_its_model(workspace, published):
+    stores = project.stores
+    if not _has_its_model(project, published):
         return "the model of the published queue was lost or changed on disk"
     queue = stores.rounds.queue(published.id)
     seen = labels.answered | labels.skipped
     left = sum(queued.task_id not in seen for queued in queue)
-    stores.projects.change(project_id, queue_left=left)
+    stores.projects.change(project.id, queue_left=left)
     now = time.time()
     pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
     fresh = sum(task not in labels.skipped and may_try(known[task], now) for task in pool)
     size = len(queue) - published.report.counts.skipped_in_queue
     if left or fresh:
         return reason_for_queue(left, size, fresh)
-    return _reason_for_second_readings(workspace, project_id, published)
+    return _reason_for_second_readings(project, published)
 
 
-def _has_its_model(workspace: Workspace, published: Round) -> bool:
+def _has_its_model(project: ProjectWorkspace, published: Round) -> bool:
     """Tell whether the classifier of a round, if it made one, is whole on disk."""
-    folder = workspace.checkpoint_folder(published.project_id, published.version)
+    folder = project.checkpoint_folder(published.version)
     try:
         load_checkpoint(folder)
     except ModelError as error:
         if not published.report.measurements and not folder.is_dir():
             return True  # there were too few labels for one
-        logger.warning("Project %d: %s", published.project_id, error)
+        logger.warning("Project %d: %s", project.id, error)
         return False
     return True
 
 
-def _reason_for_second_readings(workspace: Workspace, project_id: int, published: Round) -> str | None:
+def _reason_for_second_readings(project: ProjectWorkspace, published: Round) -> str | None:
     """Say that nothing but second readings is left and those of the last queue are read; each is asked for once."""
     if not published.report.second_look.waiting:
         return None
-    rows = workspace.stores.second_readings.all(project_id)
+    rows = project.stores.second_readings.all(project.id)
     asked = [rows.get(one.task_id) for one in published.report.second_look.asked]
     done = asked and all(row is not None and row.state is ReadingState.READ for row in asked)
     return "more labels deserve a second look" if done else None

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.tasks import Inputs
-from clinical_backend.workspace.features import Representation, representations
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.features import Representation
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["choose_inputs", "inputs_of"]
 
 
-def choose_inputs(workspace: Workspace, snapshot: Snapshot, project_id: int) -> tuple[Inputs, str]:
+def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
     """Return the features to work with, and why: joined ones only where the labels at hand say they are better."""
-    every = [inputs_of(workspace, snapshot, project_id, one) for one in representations(workspace, project_id)]
+    every = [inputs_of(project, snapshot, one) for one in project.representations()]
     frozen = every[0]
     if len(every) == 1:
         return frozen, "frozen"
@@ -28,14 +28,14 @@ def choose_inputs(workspace: Workspace, snapshot: Snapshot, project_id: int) -> 
         or len(frozen.query) != len(joined.query)
     ):
         return frozen, "frozen: some images have no adapted feature yet"
-    better, reason = adapted_is_better(frozen, joined, seed=workspace.settings.seed)
+    better, reason = adapted_is_better(frozen, joined, seed=project.workspace.settings.seed)
     return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
 
 
-def inputs_of(workspace: Workspace, snapshot: Snapshot, project_id: int, representation: Representation) -> Inputs:
+def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation) -> Inputs:
     """Return the features of one representation."""
     pool, labelled, query, counter_exemplars = (
-        representation.features_of(workspace, project_id, tasks)
+        project.features_of(representation, tasks)
         for tasks in (
             snapshot.pool,
             snapshot.labels.seen,

@@ -15,7 +15,6 @@ from clinical_backend.rounds.inputs import inputs_of
 from clinical_backend.storage.report import PromotionReport
 from clinical_backend.strategy.detector import fit_detector
 from clinical_backend.strategy.fit import Fit, judgement
-from clinical_backend.workspace.features import representations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.schema import Round
     from clinical_backend.strategy.tasks import Inputs
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["CANDIDATE", "Model", "Promotion", "promote"]
 
@@ -83,7 +82,7 @@ class Promotion:
     model: Model | None
     candidate: Model | None = None
 
-    def keep(self, workspace: Workspace, row: Round) -> None:
+    def keep(self, project: ProjectWorkspace, row: Round) -> None:
         """Write the model under the version of a round, and beside it the candidate that was not promoted.
 
         Raises
@@ -91,13 +90,13 @@ class Promotion:
         ModelError
             When the folder cannot be written.
         """
-        folder = workspace.checkpoint_folder(row.project_id, row.version)
+        folder = project.checkpoint_folder(row.version)
         for path, model in ((folder / CANDIDATE, self.candidate), (folder, self.model)):
             if model is not None:
                 save_checkpoint(path, model.classifier, model.metadata, model.held_out)
 
 
-def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs, fitted: Fit) -> Promotion:
+def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: Inputs, fitted: Fit) -> Promotion:
     """Decide whether the round's classifier is published, or the one published before goes on.
 
     They are compared on all labels at hand, each label by classifiers that have not seen it: out of fold where
@@ -106,27 +105,27 @@ def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs
     sides learn from labels alone; what the pool adds to the classifier is the same step on either side. The labels
     themselves are believed: a mistake that readers make throughout is not seen.
     """
-    candidate, published = _candidate(row, inputs, fitted), _published(workspace, row.project_id)
-    keys = {one.key: one for one in representations(workspace, row.project_id)}
+    candidate, published = _candidate(row, inputs, fitted), _published(project)
+    keys = {one.key: one for one in project.representations()}
     obstacle = _obstacle(candidate, published, snapshot, keys)
     if obstacle is not None or candidate is None or published is None:
         return Promotion(PromotionReport(True, obstacle or ""), inputs, fitted, candidate)
     takes = published.metadata.backbone
     same = takes == inputs.key
-    earlier = inputs if same else inputs_of(workspace, snapshot, row.project_id, keys[takes])
+    earlier = inputs if same else inputs_of(project, snapshot, keys[takes])
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     rare, labels = int(truth.sum()), len(truth)
     if min(rare, labels - rare) < _LEAST_CASES:
         reason = f"{rare} rare labels are too few to compare it with the published one"
         return Promotion(PromotionReport(True, reason, rare, labels), inputs, fitted, candidate)
-    found = compare(truth, now, before, seed=workspace.settings.seed)
+    found = compare(truth, now, before, seed=project.workspace.settings.seed)
     figures = (
         f"average precision of the rare classes {found.candidate:.2f}, "
         f"of the one of round {published.metadata.round} {found.published:.2f}"
     )
     going_on = _fit_of(published, fitted, truth, found)
     if going_on is not None and not same:
-        seed = workspace.settings.seed
+        seed = project.workspace.settings.seed
         detector = fit_detector(earlier, snapshot.labels.classes, snapshot.target, seed=seed)
         going_on = replace(going_on, detector=detector)
     report = PromotionReport(
@@ -135,7 +134,7 @@ def promote(workspace: Workspace, snapshot: Snapshot, row: Round, inputs: Inputs
     if not found.worse or going_on is None:
         return Promotion(report, inputs, fitted, candidate)
     reason = f"kept but not published, since it is worse: {figures}"
-    logger.warning("Project %d, round %d: the new classifier is %s", row.project_id, row.number, reason)
+    logger.warning("Project %d, round %d: the new classifier is %s", project.id, row.number, reason)
     return Promotion(replace(report, promoted=False, reason=reason), earlier, going_on, published, candidate)
 
 
@@ -163,17 +162,17 @@ def _candidate(row: Round, inputs: Inputs, fitted: Fit) -> Model | None:
     return Model(fitted.classifier, metadata, fitted.held_out)
 
 
-def _published(workspace: Workspace, project_id: int) -> Model | None:
-    project = workspace.stores.projects.get(project_id)
-    if project is None or project.published_version is None:
+def _published(project: ProjectWorkspace) -> Model | None:
+    row = project.row
+    if row is None or row.published_version is None:
         return None
-    folder = workspace.checkpoint_folder(project_id, project.published_version)
+    folder = project.checkpoint_folder(row.published_version)
     if not folder.is_dir():
         return None
     try:
         return Model(*load_checkpoint(folder), load_held_out(folder))
     except ModelError as error:
-        logger.warning("Project %d: the published classifier cannot be compared with: %s", project_id, error)
+        logger.warning("Project %d: the published classifier cannot be compared with: %s", project.id, error)
         return None
 
 

@@ -9,17 +9,15 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.labeling.scheme import nearest_classes
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.storage.report import Kind, Question
-from clinical_backend.workspace.scheme import classes_of
+from clinical_backend.workspace.controls import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from clinical_backend.labelstudio.labeling.labels import Labels
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.settings import Settings
-    from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.target import Target
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["find_questions", "open_questions", "questions_of_round"]
 
@@ -82,38 +80,38 @@ def find_questions(
     return found
 
 
-def questions_of_round(stores: Stores, settings: Settings, project_id: int, snapshot: Snapshot) -> tuple[Question, ...]:
+def questions_of_round(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Question, ...]:
     """Return what a round has to ask, as its report keeps it."""
-    project = stores.projects.get(project_id)
-    declined = project.declined if project else ()
-    found = find_questions(snapshot.labels, snapshot.target, settings.rare_classes, snapshot.scheme.classes, declined)
+    row, rare_classes = project.row, project.settings.rare_classes
+    declined = row.declined if row else ()
+    found = find_questions(snapshot.labels, snapshot.target, rare_classes, snapshot.scheme.classes, declined)
     return tuple(found)
 
 
-def open_questions(workspace: Workspace, project_id: int) -> list[Question]:
+def open_questions(project: ProjectWorkspace) -> list[Question]:
     """Return what is open now: what the last round asked and nobody answered since, and what the choice leaves open."""
-    stores = workspace.stores
-    project = stores.projects.get(project_id)
-    if project is None:
+    stores = project.stores
+    row = project.row
+    if row is None:
         return []
     try:
-        rare_classes = workspace.settings_of(project_id).rare_classes
+        rare_classes = project.settings.rare_classes
     except ClinicalError:  # the project's problem says so
         rare_classes = ()
-    tagged = stores.labels.tagged_or_disputed(project_id)
-    exemplars = [row.task_id for row in tagged if row.steer > 0 and row.label not in project.declined]
-    classes = classes_of(workspace, project)
+    tagged = stores.labels.tagged_or_disputed(project.id)
+    exemplars = [one.task_id for one in tagged if one.steer > 0 and one.label not in row.declined]
+    classes = classes_of(project)
     changed = [
         Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")
-        for place, asked in Drift.of(project).asked.items()
+        for place, asked in Drift.of(row).asked.items()
     ]
     found: list[Question] = []
     if classes:
         found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
-        if found and found[0].kind is Kind.WHICH and project.page_options.get("rare_classes") is not None:
+        if found and found[0].kind is Kind.WHICH and row.page_options.get("rare_classes") is not None:
             found = []  # "none by name" is an answer
-    published = stores.rounds.published(project_id)
-    answered = {*rare_classes, *project.declined}
+    published = stores.rounds.published(project.id)
+    answered = {*rare_classes, *row.declined}
     for question in published.report.questions if published else ():
         moot = question.kind is Kind.RARE_SO_FAR and (rare_classes or exemplars)
         if (

@@ -25,17 +25,16 @@ from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.workspace.ownership import installation_of
-from clinical_backend.workspace.projects import find_project
-from clinical_backend.workspace.recheck import recheck_images
+from clinical_backend.workspace.known_images import recheck_images
+from clinical_backend.workspace.lock import leased_project
+from clinical_backend.workspace.registration import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Round
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["reconcile"]
 
@@ -45,142 +44,140 @@ _FIRST_RETRY = 5.0  # Label Studio, or a disk, may be back at once; it doubles e
 _NO_MEMORY = "There was not enough memory for the round. Give the backend more, or set a smaller IMAGE_SIZE."
 
 
-def reconcile(workspace: Workspace, project_id: int, *, look: bool) -> None:
+def reconcile(project: ProjectWorkspace, *, look: bool) -> None:
     """Do what is due for a project, one process at a time, and one round of it at most: others wait for their turn.
 
     Parameters
     ----------
-    workspace
-        What rounds work with.
-    project_id
+    project
         The project. One that another process is at is left to it.
     look
         Whether to compare with Label Studio even if nothing is known to be due: no webhook may have told.
     """
     try:
-        if workspace.stores.projects.get(project_id) is None:
+        if project.row is None:
             return
-        with leased_project(workspace, project_id):
-            _recover(workspace, project_id)
-            _attend(workspace, project_id, look=look)
+        with leased_project(project):
+            _recover(project)
+            _attend(project, look=look)
         if look:
-            workspace.stores.leases.discard()
+            project.stores.leases.discard()
     except ProjectBusyError:
-        logger.debug("Project %d is being attended to by another process", project_id)
+        logger.debug("Project %d is being attended to by another process", project.id)
     except RoundAbandonedError as error:
-        logger.warning("Project %d: %s", project_id, error)
+        logger.warning("Project %d: %s", project.id, error)
     except StorageError as error:
         # Where it could be noted cannot be written either; the next look goes on from here.
-        logger.warning("Project %d: %s", project_id, error)
+        logger.warning("Project %d: %s", project.id, error)
 
 
-def _recover(workspace: Workspace, project_id: int) -> None:
+def _recover(project: ProjectWorkspace) -> None:
     """Make rounds due again that were cut off: holding the lease, nobody else can be at them."""
-    if workspace.stores.rounds.abandon_running(project_id):
-        logger.warning("Project %d: a round was cut off; it is run again", project_id)
-        workspace.stores.projects.request_round(project_id, "the last round was cut off", delay=0)
+    if project.stores.rounds.abandon_running(project.id):
+        logger.warning("Project %d: a round was cut off; it is run again", project.id)
+        project.stores.projects.request_round(project.id, "the last round was cut off", delay=0)
 
 
-def _attend(workspace: Workspace, project_id: int, *, look: bool) -> None:
-    stores = workspace.stores
-    row = stores.projects.get(project_id)
+def _attend(project: ProjectWorkspace, *, look: bool) -> None:
+    stores = project.stores
+    row = stores.projects.get(project.id)
     if row is None:
         return
     unwired = None
     try:
         if look or row.wiring_due:
-            unwired = _compare(workspace, project_id, look=look)
+            unwired = _compare(project, look=look)
     except RoundAbandonedError:
         raise
     except ClinicalError as error:
-        _note(workspace, project_id, error)
-    if not _may_run(workspace, project_id) or isinstance(unwired, NotConnectedError):
+        _note(project, error)
+    if not _may_run(project) or isinstance(unwired, NotConnectedError):
         return
-    due = stores.rounds.start(project_id)
-    if due is not None and not _run(workspace, due):
+    due = stores.rounds.start(project.id)
+    if due is not None and not _run(project, due):
         return
-    row = stores.projects.get(project_id)
+    row = stores.projects.get(project.id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
-        stores.projects.change(project_id, problem=str(unwired))
+        stores.projects.change(project.id, problem=str(unwired))
 
 
-def _compare(workspace: Workspace, project_id: int, *, look: bool) -> ClinicalError | None:
+def _compare(project: ProjectWorkspace, *, look: bool) -> ClinicalError | None:
     """Compare a project with Label Studio, and return what is in the way of its connection."""
-    project = find_project(workspace, project_id)
-    if project is None:
-        logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
-        workspace.stores.projects.forget(project_id)
+    remote = find_project(project)
+    if remote is None:
+        logger.info("Project %d is gone from Label Studio: it is forgotten", project.id)
+        project.stores.projects.forget(project.id)
         return None
-    _begin_anew_if_replaced(workspace, project)
-    hooks = workspace.client.webhooks(project_id)
-    if _stands_back(workspace, project, hooks):
+    _begin_anew_if_replaced(project, remote)
+    hooks = project.client.webhooks(project.id)
+    if _stands_back(project, remote, hooks):
         return None
-    unwired = _attend_connection(workspace, project, hooks, look=look)
-    compared = [_is_done(step, workspace, project) for step in (request_if_changed, settle)]
+    unwired = _attend_connection(project, remote, hooks, look=look)
+    compared = [_is_done(step, project, remote) for step in (request_if_changed, settle)]
     if look:
-        recheck_images(workspace, project_id)
+        recheck_images(project)
     if unwired is None and all(compared):
-        _note_recovery(workspace, project_id)
+        _note_recovery(project)
     return unwired
 
 
-def _is_done(step: Callable[[Workspace, Project], None], workspace: Workspace, project: Project) -> bool:
+def _is_done(step: Callable[[ProjectWorkspace, Project], None], project: ProjectWorkspace, remote: Project) -> bool:
     """Do a part of the comparison, and tell whether nothing was in its way: the others, and rounds, go on without."""
     try:
-        step(workspace, project)
+        step(project, remote)
     except (RoundAbandonedError, StorageError):
         raise
     except ClinicalError as error:
-        _note(workspace, project.id, error)
+        _note(project, error)
         return False
     return True
 
 
-def _may_run(workspace: Workspace, project_id: int) -> bool:
+def _may_run(project: ProjectWorkspace) -> bool:
     """Tell whether rounds may run: no other installation serves the project, and readers are to follow the queue."""
-    projects = workspace.stores.projects
-    row = projects.get(project_id)
+    projects = project.stores.projects
+    row = projects.get(project.id)
     if row is None:
         return False
     reason = row.standing_back or rests(row)
     if reason is not None and row.request is not None:  # otherwise it would be looked at again each second
-        logger.info("Project %d: the round that is due waits. %s", project_id, reason)
-        wait = min(LONGEST_WAIT, workspace.settings.reconcile_seconds)  # a longer one counts as over
-        projects.change(project_id, not_before=time.time() + wait)
+        logger.info("Project %d: the round that is due waits. %s", project.id, reason)
+        wait = min(LONGEST_WAIT, project.workspace.settings.reconcile_seconds)  # a longer one counts as over
+        projects.change(project.id, not_before=time.time() + wait)
     return reason is None
 
 
-def _note(workspace: Workspace, project_id: int, error: ClinicalError) -> None:
-    logger.warning("Project %d: %s", project_id, error)
-    workspace.stores.projects.change(project_id, problem=str(error))
+def _note(project: ProjectWorkspace, error: ClinicalError) -> None:
+    logger.warning("Project %d: %s", project.id, error)
+    project.stores.projects.change(project.id, problem=str(error))
 
 
-def _note_recovery(workspace: Workspace, project_id: int) -> None:
+def _note_recovery(project: ProjectWorkspace) -> None:
     """Take back what was wrong with looking; what is wrong with rounds stays until one is published."""
-    row = workspace.stores.projects.get(project_id)
+    row = project.row
     if row is not None and row.problem is not None and not row.failures:
-        workspace.stores.projects.change(project_id, problem=None)
+        project.stores.projects.change(project.id, problem=None)
 
 
-def _begin_anew_if_replaced(workspace: Workspace, project: Project) -> None:
+def _begin_anew_if_replaced(project: ProjectWorkspace, remote: Project) -> None:
     """Forget what was kept of another project under the same id (Label Studio was set up anew)."""
-    projects = workspace.stores.projects
+    projects = project.stores.projects
     known = projects.get(project.id)
-    created = project.created_at.isoformat()
+    created = remote.created_at.isoformat()
     if known is not None and known.created not in (None, created):
         logger.warning("Project %d is another one than before: its state begins anew", project.id)
         projects.forget(project.id)
         projects.register(project.id, known.options)
-    projects.change(project.id, created=created, title=project.title)
+    projects.change(project.id, created=created, title=remote.title)
 
 
-def _stands_back(workspace: Workspace, project: Project, hooks: Sequence[Webhook]) -> bool:
+def _stands_back(project: ProjectWorkspace, remote: Project, hooks: Sequence[Webhook]) -> bool:
     """Tell whether another installation serves a project; then nothing is changed there, and that is said."""
-    projects = workspace.stores.projects
+    projects = project.stores.projects
     try:
-        installation_of(workspace.stores, project.id).require_alone(project, hooks, workspace.settings.public_url)
+        project.installation.require_alone(remote, hooks, project.workspace.settings.public_url)
     except InstallationError as error:
-        _note(workspace, project.id, error)
+        _note(project, error)
         projects.change(project.id, standing_back=str(error), wiring_due=False)
         return True
     row = projects.get(project.id)
@@ -191,28 +188,28 @@ def _stands_back(workspace: Workspace, project: Project, hooks: Sequence[Webhook
 
 
 def _attend_connection(
-    workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool
+    project: ProjectWorkspace, remote: Project, hooks: Sequence[Webhook], *, look: bool
 ) -> ClinicalError | None:
     """See to the connection: set everything once, then attend to what is changed there."""
-    row = workspace.stores.projects.get(project.id)
+    row = project.stores.projects.get(project.id)
     if row is None:
         return None
     if Drift.of(row).wired:
-        return _attend_drift(workspace, project, hooks, look=look)
-    connected = any(same_url(hook.url, webhook_url(workspace.settings.public_url)) for hook in hooks)
-    return _repair_wiring(workspace, project.id) if row.wiring_due or connected else None
+        return _attend_drift(project, remote, hooks, look=look)
+    connected = any(same_url(hook.url, webhook_url(project.workspace.settings.public_url)) for hook in hooks)
+    return _repair_wiring(project) if row.wiring_due or connected else None
 
 
 def _attend_drift(
-    workspace: Workspace, project: Project, hooks: Sequence[Webhook], *, look: bool
+    project: ProjectWorkspace, remote: Project, hooks: Sequence[Webhook], *, look: bool
 ) -> ClinicalError | None:
     """Attend to what is changed, or return what is in the way of that, which keeps no round away."""
-    projects = workspace.stores.projects
+    projects = project.stores.projects
     before = projects.get(project.id)
     try:
-        attend_drift(workspace, project, hooks, look=look)
+        attend_drift(project, remote, hooks, look=look)
     except ClinicalError as error:
-        _note(workspace, project.id, error)
+        _note(project, error)
         return error
     projects.change(project.id, wiring_due=False)
     now = projects.get(project.id)
@@ -221,58 +218,57 @@ def _attend_drift(
     return None
 
 
-def _repair_wiring(workspace: Workspace, project_id: int) -> ClinicalError | None:
+def _repair_wiring(project: ProjectWorkspace) -> ClinicalError | None:
     """Check the connection and repair it, or return what is in the way, which keeps no round away."""
-    row = workspace.stores.projects.get(project_id)
+    row = project.row
     try:
-        changes = [] if row is None else repair(workspace.client, project_id, wanted_of(workspace, row))
+        changes = [] if row is None else repair(project.client, project.id, wanted_of(project, row))
     except ClinicalError as error:
-        _note(workspace, project_id, error)
+        _note(project, error)
         return error
     for change in changes:
-        logger.info("Project %d: %s", project_id, change.detail)
-    workspace.stores.projects.change(project_id, wiring_due=False)
-    change_drift(workspace.stores, project_id, lambda drift: setattr(drift, "wired", True))
+        logger.info("Project %d: %s", project.id, change.detail)
+    project.stores.projects.change(project.id, wiring_due=False)
+    change_drift(project.stores, project.id, lambda drift: setattr(drift, "wired", True))
     return None
 
 
-def _run(workspace: Workspace, row: Round) -> bool:
+def _run(project: ProjectWorkspace, row: Round) -> bool:
     """Run one round and clear up after it; tell whether it came to its end."""
-    project_id = row.project_id
-    logger.info("Project %d: round %d begins, because %s", project_id, row.number, row.request)
+    logger.info("Project %d: round %d begins, because %s", project.id, row.number, row.request)
     try:
         with log_context(round=row.number):
-            run_round(workspace, row)
+            run_round(project, row)
     except RoundAbandonedError as error:
-        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
+        logger.warning("Project %d, round %d: %s", project.id, row.number, error)
     except (InstallationError, OtherModelError) as error:
         # Nothing failed: the round is run again when this one may publish.
-        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
-        workspace.stores.rounds.call_off(row.id, str(error))
-        workspace.stores.projects.request_round(project_id, row.request)
+        logger.warning("Project %d, round %d: %s", project.id, row.number, error)
+        project.stores.rounds.call_off(row.id, str(error))
+        project.stores.projects.request_round(project.id, row.request)
         if isinstance(error, InstallationError):
-            workspace.stores.projects.change(project_id, standing_back=str(error), problem=str(error))
+            project.stores.projects.change(project.id, standing_back=str(error), problem=str(error))
     except ClinicalError as error:
-        logger.warning("Project %d, round %d: %s", project_id, row.number, error)
-        _fail(workspace, project_id, row.id, str(error))
+        logger.warning("Project %d, round %d: %s", project.id, row.number, error)
+        _fail(project, row.id, str(error))
     except MemoryError:
-        logger.exception("Project %d, round %d: there was not enough memory", project_id, row.number)
-        _fail(workspace, project_id, row.id, _NO_MEMORY)
+        logger.exception("Project %d, round %d: there was not enough memory", project.id, row.number)
+        _fail(project, row.id, _NO_MEMORY)
     except Exception:
         # The worker must outlive a fault of ours; the log holds it whole, the database only that it was.
-        logger.exception("Project %d, round %d failed by a fault of the backend", project_id, row.number)
-        _fail(workspace, project_id, row.id, "The round failed by a fault of the backend. Its log says more.")
+        logger.exception("Project %d, round %d failed by a fault of the backend", project.id, row.number)
+        _fail(project, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
-        clear_up(workspace, project_id)
-        if (reason := reason_to_go_on(workspace.stores.images.all(project_id))) is not None:
-            workspace.stores.projects.request_round(project_id, reason)
+        clear_up(project)
+        if (reason := reason_to_go_on(project.stores.images.all(project.id))) is not None:
+            project.stores.projects.request_round(project.id, reason)
         return True
     return False
 
 
-def _fail(workspace: Workspace, project_id: int, round_id: int, problem: str) -> None:
+def _fail(project: ProjectWorkspace, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
-    stores = workspace.stores
-    failures = stores.rounds.fail(round_id, project_id, problem, state=RoundState.FAILED)
+    stores = project.stores
+    failures = stores.rounds.fail(round_id, project.id, problem, state=RoundState.FAILED)
     delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))
-    stores.projects.request_round(project_id, "the last round failed", delay=delay)
+    stores.projects.request_round(project.id, "the last round failed", delay=delay)

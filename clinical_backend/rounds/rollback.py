@@ -17,9 +17,8 @@ from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Preannotation, PromotionReport, SecondLook
 from clinical_backend.strategy.preannotation import preannotations
 from clinical_backend.strategy.tasks import RankedTask
-from clinical_backend.workspace.copies import without_copies
-from clinical_backend.workspace.lease import leased_project
-from clinical_backend.workspace.ownership import require_alone
+from clinical_backend.workspace.known_images import without_copies
+from clinical_backend.workspace.lock import leased_project
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.report import RoundReport
     from clinical_backend.storage.schema import QueuedTask, Round
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["roll_back"]
 
@@ -37,7 +36,7 @@ _WAIT_SECONDS = 30.0
 """For a round that runs: one without new images takes seconds, and a person waits at the page for longer ones."""
 
 
-def roll_back(workspace: Workspace, project_id: int, number: int) -> Round:
+def roll_back(project: ProjectWorkspace, number: int) -> Round:
     """Publish the queue and the model of an earlier round again, as a round of its own.
 
     Those tasks of the queue are in it that are not annotated yet, in their order. Readers keep the present queue until
@@ -46,9 +45,7 @@ def roll_back(workspace: Workspace, project_id: int, number: int) -> Round:
 
     Parameters
     ----------
-    workspace
-        What rounds work with.
-    project_id
+    project
         The project.
     number
         Number of the round to go back to.
@@ -66,47 +63,47 @@ def roll_back(workspace: Workspace, project_id: int, number: int) -> Round:
         When something is in the way. Nothing that readers see has changed then.
     """
     try:
-        with leased_project(workspace, project_id, seconds=_WAIT_SECONDS):
-            return _roll_back(workspace, project_id, _kept(workspace, project_id, number))
+        with leased_project(project, seconds=_WAIT_SECONDS):
+            return _roll_back(project, _kept(project, number))
     except ProjectBusyError:
         raise StorageError(
-            f"A round of project {project_id} is running.", "Try again when `clinical status` shows its end."
+            f"A round of project {project.id} is running.", "Try again when `clinical status` shows its end."
         ) from None
 
 
-def _kept(workspace: Workspace, project_id: int, number: int) -> Round:
-    published = workspace.stores.rounds.published(project_id)
-    earlier = {row.number: row for row in kept_rounds(workspace, project_id) if published and row.id != published.id}
+def _kept(project: ProjectWorkspace, number: int) -> Round:
+    published = project.stores.rounds.published(project.id)
+    earlier = {row.number: row for row in kept_rounds(project) if published and row.id != published.id}
     if number in earlier:
         return earlier[number]
     choice = (
         f"Choose of {', '.join(map(str, sorted(earlier)))}." if earlier else "There is no earlier one to go back to."
     )
     if published is not None and number == published.number:
-        raise StorageError(f"Round {number} of project {project_id} is the published one.", choice)
-    raise StorageError(f"Round {number} of project {project_id} is not kept.", choice)
+        raise StorageError(f"Round {number} of project {project.id} is the published one.", choice)
+    raise StorageError(f"Round {number} of project {project.id} is not kept.", choice)
 
 
-def _roll_back(workspace: Workspace, project_id: int, earlier: Round) -> Round:
-    rounds = workspace.stores.rounds
-    row = rounds.begin(project_id, f"rollback to round {earlier.number}")
-    logger.info("Project %d: round %d is a %s", project_id, row.number, row.request)
+def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
+    rounds = project.stores.rounds
+    row = rounds.begin(project.id, f"rollback to round {earlier.number}")
+    logger.info("Project %d: round %d is a %s", project.id, row.number, row.request)
     try:
-        snapshot, published, report = _publish(workspace, row, earlier)
+        snapshot, published, report = _publish(project, row, earlier)
     except ClinicalError as error:
         rounds.call_off(row.id, str(error))
         raise
     aside = report.counts.skipped_in_queue
     rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
-    try_to_settle(workspace, snapshot.project)
-    clear_up(workspace, project_id)
+    try_to_settle(project, snapshot.project)
+    clear_up(project)
     return row
 
 
-def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
-    stores, settings = workspace.stores, workspace.settings_of(row.project_id)
-    snapshot = synchronise(workspace.client, stores, settings, row.project_id)
-    pool, _ = without_copies(stores.images.all(row.project_id), snapshot.pool, snapshot.labels.answered)
+def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
+    stores, settings = project.stores, project.settings
+    snapshot = synchronise(project)
+    pool, _ = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
     waiting = set(pool)
     ranked = [
         _ranked(queued, snapshot.scheme) for queued in stores.rounds.queue(earlier.id) if queued.task_id in waiting
@@ -116,17 +113,17 @@ def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot
             f"Every task in the queue of round {earlier.number} is annotated by now.",
             "Go back to another round, or let a new one run.",
         )
-    folder = workspace.checkpoint_folder(row.project_id, earlier.version)
+    folder = project.checkpoint_folder(earlier.version)
     if folder.is_dir():
         classifier, metadata = load_checkpoint(folder)
-        kept = workspace.checkpoint_folder(row.project_id, row.version)
+        kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
     mode, proven = snapshot.preannotate(settings), earlier.report.preannotation or Preannotation()
     ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
-    require_alone(workspace, row.project_id)
+    project.require_alone()
     published = publish(
         stores,
-        Publisher(workspace.client, workspace.stores.database.require_fence),
+        Publisher(project.client, project.stores.database.require_fence),
         snapshot.scheme,
         row,
         ranked,
@@ -134,7 +131,7 @@ def _publish(workspace: Workspace, row: Round, earlier: Round) -> tuple[Snapshot
     )
     report = replace(
         earlier.report,
-        questions=questions_of_round(stores, settings, row.project_id, snapshot),
+        questions=questions_of_round(project, snapshot),
         class_control=snapshot.scheme.class_control,
         not_learnt=tuple(snapshot.scheme.not_learnt),
         counts=replace(

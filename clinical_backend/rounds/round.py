@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.patience import Patience
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
+from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
@@ -31,9 +31,8 @@ from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.preannotation import confidence, preannotations
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace.copies import without_copies
-from clinical_backend.workspace.embedding import embed_new, still_to_read
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
+from clinical_backend.workspace.known_images import still_to_read, without_copies
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
@@ -43,10 +42,9 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
-    from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.suspects import Suspect
     from clinical_backend.strategy.tasks import Inputs
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["run_round"]
 
@@ -61,13 +59,13 @@ _SECOND_READINGS = 2
 """Keeps their draws apart from those of the audit, which are made of the same seed and round."""
 
 
-def run_round(workspace: Workspace, row: Round) -> None:
+def run_round(project: ProjectWorkspace, row: Round) -> None:
     """Run one round of a project from end to end. Until its last step readers keep the old queue.
 
     Parameters
     ----------
-    workspace
-        What rounds work with.
+    project
+        The project.
     row
         The round, as begun in the database.
 
@@ -76,39 +74,29 @@ def run_round(workspace: Workspace, row: Round) -> None:
     ClinicalError
         When a stage cannot be done. Nothing that readers see has changed then.
     """
-    stores, features, project_id = workspace.stores, workspace.features, row.project_id
-    settings = workspace.settings_of(project_id)
-    stages = _Stages(workspace, row)
+    stores, settings = project.stores, project.settings
+    stages = _Stages(project, row)
+    _ = project.workspace.backbone  # without one there is no round: said before Label Studio is asked for anything
 
     with stages.stage("sync"):
-        snapshot = synchronise(workspace.client, stores, settings, project_id)
+        snapshot = synchronise(project)
     with stages.stage("embed"):
-        embedded = embed_new(
-            stores,
-            workspace.source,
-            workspace.embedder,
-            features,
-            project_id,
-            stages.progress,
-            thumbnails=None if settings.adaptation == "off" else workspace.thumbnails,
-            cluster=workspace.cluster,
-            patience=Patience(settings.embed_seconds, settings.slow_host_seconds),
-        )
-        pooled, copies = without_copies(stores.images.all(project_id), snapshot.pool, snapshot.labels.answered)
+        embedded = embed_new(project, stages.progress)
+        pooled, copies = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
-        inputs, adaptation = choose_inputs(workspace, snapshot, project_id)
+        inputs, adaptation = choose_inputs(project, snapshot)
         pool = inputs.pool
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
-            raise _unreadable(stores, project_id)
-        images = stores.images.all(project_id)
+            raise _unreadable(project)
+        images = stores.images.all(project.id)
         waiting = sum(images[task].is_waiting for task in snapshot.pool if task in images)
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
         fitted = fit(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
-        promotion = promote(workspace, snapshot, row, inputs, fitted)
-        promotion.keep(workspace, row)
+        promotion = promote(project, snapshot, row, inputs, fitted)
+        promotion.keep(project, row)
         inputs, fitted = promotion.inputs, promotion.fitted
         pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
@@ -122,7 +110,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
             round_number=row.number,
             skipped=snapshot.labels.skipped,
         )
-        ranked, chances = with_chances(stores, project_id, snapshot.target.classes, fitted, pool, ranked)
+        ranked, chances = with_chances(stores, project.id, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate(settings)
         confident = confidence(
@@ -130,16 +118,16 @@ def run_round(workspace: Workspace, row: Round) -> None:
             inputs,
             ranked,
             snapshot.labels.classes,
-            evidence=_unled(stores, project_id),
+            evidence=_unled(project),
             target=snapshot.target.classes,
         )
         if mode == "all" and fitted.classifier is not None:
-            ranked, answering = with_finetuned_predictions(workspace, project_id, fitted.classes, classes, ranked)
+            ranked, answering = with_finetuned_predictions(project, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
-        second = _second_readings(workspace, snapshot, row, suspects, ordinary=len(ranked))
+        second = _second_readings(project, snapshot, row, suspects, ordinary=len(ranked))
         among = _places(second, len(ranked), settings.seed, row.number)
-        require_unchanged(workspace, project_id)
-        publisher = Publisher(workspace.client, stores.database.require_fence)
+        require_unchanged(project)
+        publisher = Publisher(project.client, stores.database.require_fence)
         published = publish(stores, publisher, snapshot.scheme, row, ranked, ticked, among)
         queue = [task for task in published.task_ids if task not in {one.task_id for one in second.asked}]
     report = RoundReport(
@@ -148,7 +136,7 @@ def run_round(workspace: Workspace, row: Round) -> None:
         class_control=snapshot.scheme.class_control,
         not_learnt=snapshot.scheme.not_learnt,
         target=snapshot.target.classes,
-        questions=questions_of_round(stores, settings, project_id, snapshot),
+        questions=questions_of_round(project, snapshot),
         newest_task=snapshot.newest_task,
         counts=Counts(
             pool=len(snapshot.pool),
@@ -179,19 +167,19 @@ def run_round(workspace: Workspace, row: Round) -> None:
         doubtful_labels=snapshot.labels.messages,
         notes=(
             *snapshot.labels.messages,
-            *(str(group) for group in [group_notice(workspace, project_id)] if group is not None),
-            *_notes_on_images(stores, project_id, unreadable, len(copies)),
+            *(str(group) for group in [group_notice(project)] if group is not None),
+            *_notes_on_images(project, unreadable, len(copies)),
             *(still_to_read(images.values()) if waiting else ()),
         ),
     )
-    stores.labels.suspect(project_id, [SuspectedLabel(project_id=project_id, **asdict(one)) for one in suspects])
+    stores.labels.suspect(project.id, [SuspectedLabel(project_id=project.id, **asdict(one)) for one in suspects])
     aside = report.counts.skipped_in_queue + report.counts.second_readings
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
-    stores.second_readings.mark_drawn(project_id, second.drawn_read)
-    try_to_settle(workspace, snapshot.project)
+    stores.second_readings.mark_drawn(project.id, second.drawn_read)
+    try_to_settle(project, snapshot.project)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
-        project_id,
+        project.id,
         row.number,
         len(queue),
         row.version,
@@ -201,20 +189,20 @@ def run_round(workspace: Workspace, row: Round) -> None:
 
 
 def _second_readings(
-    workspace: Workspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
+    project: ProjectWorkspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
 ) -> SecondLook:
     """Choose what is read again beside so many ordinary tasks."""
-    store, settings = workspace.stores.second_readings, workspace.settings_of(row.project_id)
+    store, settings = project.stores.second_readings, project.settings
     return choose(
         settings,
         snapshot.labels,
         suspects,
-        store.all(row.project_id),
-        store.checks(row.project_id),
+        store.all(project.id),
+        store.checks(project.id),
         ordinary=ordinary,
         answers_wanted=snapshot.project.maximum_annotations,
         generator=np.random.default_rng([settings.seed, row.number, _SECOND_READINGS]),
-        now=workspace.client.server_time(),
+        now=project.client.server_time(),
     )
 
 
@@ -224,11 +212,12 @@ def _places(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[i
     return dict(zip(places(ordinary + len(second.asked), len(second.asked), generator), second.asked, strict=True))
 
 
-def _unled(stores: Stores, project_id: int) -> frozenset[int]:
+def _unled(project: ProjectWorkspace) -> frozenset[int]:
     """Return the tasks whose class a reader gave without being shown one, as the reports of their rounds tell."""
-    ledger = stores.labels.ledger(project_id)
+    stores = project.stores
+    ledger = stores.labels.ledger(project.id)
     numbers = {entry.round_number for entry in ledger if entry.round_number is not None}
-    return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project_id, numbers)})
+    return unled(ledger, {row.number: row.report for row in stores.rounds.with_numbers(project.id, numbers)})
 
 
 def _evaluation(held_out: HeldOut | None, inputs: Inputs, snapshot: Snapshot) -> Evaluation | None:
@@ -248,8 +237,8 @@ def _evaluation(held_out: HeldOut | None, inputs: Inputs, snapshot: Snapshot) ->
 class _Stages:
     """Notes how far a round is, and how long each stage took."""
 
-    def __init__(self, workspace: Workspace, row: Round) -> None:
-        self._rounds = workspace.stores.rounds
+    def __init__(self, project: ProjectWorkspace, row: Round) -> None:
+        self._rounds = project.stores.rounds
         self._row = row
         self._stage = ""
         self.seconds: dict[str, float] = {}
@@ -268,19 +257,19 @@ class _Stages:
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
-def _notes_on_images(stores: Stores, project_id: int, unreadable: int, copies: int) -> list[str]:
-    notes = [f"{unreadable} images cannot be read. {_reason(stores, project_id)}"] if unreadable else []
+def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int) -> list[str]:
+    notes = [f"{unreadable} images cannot be read. {_reason(project)}"] if unreadable else []
     if copies:
         notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
     return notes
 
 
-def _reason(stores: Stores, project_id: int) -> str:
-    images = stores.images.all(project_id).values()
+def _reason(project: ProjectWorkspace) -> str:
+    images = project.stores.images.all(project.id).values()
     tried = (image.problem for image in images if image.problem and not image.is_waiting)
     return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
 
 
-def _unreadable(stores: Stores, project_id: int) -> ImageError:
-    reason = _reason(stores, project_id)
+def _unreadable(project: ProjectWorkspace) -> ImageError:
+    reason = _reason(project)
     return ImageError(f"None of the project's images can be read. {reason}", "Run `clinical doctor` for the cure.")

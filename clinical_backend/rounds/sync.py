@@ -20,11 +20,10 @@ from clinical_backend.strategy.target import Target, find_target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Snapshot", "synchronise"]
 
@@ -75,7 +74,7 @@ class Snapshot:
         return "off" if self.project.maximum_annotations > 1 else settings.preannotate
 
 
-def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, project_id: int) -> Snapshot:
+def synchronise(project: ProjectWorkspace) -> Snapshot:
     """Read tasks, labels and tags back, and bring the own state in line with them.
 
     Raises
@@ -85,23 +84,24 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     LabelStudioError
         When Label Studio cannot be read.
     """
-    project = client.project(project_id)
+    client, stores, settings = project.client, project.stores, project.settings
+    remote = client.project(project.id)
     # Also one that is refused: its page shows which controls there are to choose from.
-    stores.projects.change(project_id, label_config=project.label_config)
-    scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
-    _synchronise_tasks(client, stores, project, scheme, settings.group_field)
-    labels = fetch_labels(client, project, scheme, stars=settings.stars)
+    stores.projects.change(project.id, label_config=remote.label_config)
+    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+    _synchronise_tasks(project, remote, scheme, settings.group_field)
+    labels = fetch_labels(client, remote, scheme, stars=settings.stars)
     for message in labels.messages:
-        logger.warning("Project %d: %s", project_id, message)
-    published = stores.rounds.published(project_id)
+        logger.warning("Project %d: %s", project.id, message)
+    published = stores.rounds.published(project.id)
     if published is not None and published.report.class_control not in {None, scheme.class_control}:
-        stores.second_readings.forget_outcomes(project_id)
-    read_again = note_double_readings(stores, project_id, labels)
-    ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds, read_again=read_again)
-    stores.labels.replace(project_id, ledger)
-    tasks = stores.images.all(project_id)
+        stores.second_readings.forget_outcomes(project.id)
+    read_again = note_double_readings(stores, project.id, labels)
+    ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
+    stores.labels.replace(project.id, ledger)
+    tasks = stores.images.all(project.id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
-    known = stores.projects.get(project_id)
+    known = stores.projects.get(project.id)
     target = find_target(
         labels.seen,
         labels.exemplars,
@@ -112,13 +112,14 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
         disputed=labels.disputed,
         declined=known.declined if known else (),
     )
-    return Snapshot(project, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project_id))
+    return Snapshot(remote, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project.id))
 
 
 def _synchronise_tasks(
-    client: LabelStudioClient, stores: Stores, project: Project, scheme: LabelingScheme, group_field: str | None
+    project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, group_field: str | None
 ) -> None:
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
+    client, stores = project.client, project.stores
     known = stores.images.all(project.id)
     row = stores.projects.get(project.id)
     recently = row is not None and 0 <= time.time() - row.listed_at < _LIST_ALL_AFTER
@@ -138,7 +139,7 @@ def _synchronise_tasks(
         newest = max(known)
         tasks = client.tasks(project.id, after_id=newest - 1)
         uris = _addresses(tasks, scheme)
-        if uris.get(newest) == known[newest].uri and len(known | uris) == project.task_number:
+        if uris.get(newest) == known[newest].uri and len(known | uris) == remote.task_number:
             take_over(tasks, complete=False)
             return
     take_over(client.tasks(project.id), complete=True)

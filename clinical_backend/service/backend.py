@@ -14,9 +14,8 @@ from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.predict import predict
 from clinical_backend.service.webhooks import EventCounter, answer_late
-from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.models import UNPUBLISHED_VERSION
-from clinical_backend.workspace.projects import Enquiries
+from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
+from clinical_backend.workspace.registration import Registration
 from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
 
     from clinical_backend.jobs.runner import JobRunner
     from clinical_backend.labelstudio.contract import Prediction, PredictRequest, SetupRequest, WebhookRequest
-    from clinical_backend.settings import Settings
-    from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Round
+    from clinical_backend.workspace.workspace import Workspace
 
 __all__ = ["Backend"]
 
@@ -47,20 +45,18 @@ class Backend:
 
     Parameters
     ----------
-    settings
-        Of the backend.
-    database
-        Its state.
+    workspace
+        What the process works with.
     runner
         Runs the rounds.
     """
 
-    def __init__(self, settings: Settings, database: Database, runner: JobRunner) -> None:
-        self._workspace = Workspace(settings, database)
-        self._stores = self._workspace.stores
+    def __init__(self, workspace: Workspace, runner: JobRunner) -> None:
+        self._workspace = workspace
+        self._stores = workspace.stores
         self._runner = runner
-        self._events = EventCounter(self._workspace, is_served=self._is_served, wake=runner.wake)
-        self._enquiries = Enquiries(self._workspace, self._take_on)
+        self._events = EventCounter(workspace, is_served=self._is_served, wake=runner.wake)
+        self._registration = Registration(workspace, self._take_on)
         self._wired: dict[int, float] = {}
         self._timers: list[threading.Timer] = []
 
@@ -84,7 +80,7 @@ class Backend:
             options = None
         changed = options is not None and options != (project.options if project is not None else {})
         if project is None or changed:
-            self._enquiries.ask(project_id, setup=True, options=changed)
+            self._registration.ask(project_id, setup=True, options=changed)
         # Label Studio answers a reading of a project's backends with this very call: that is nothing new.
         if project is not None and time.time() - Drift.of(project).entries_read_at > _ECHO_SECONDS:
             self._check_wiring_soon(project_id)
@@ -110,12 +106,12 @@ class Backend:
 
     def predict(self, request: PredictRequest) -> list[Prediction | None]:
         """Return exactly one prediction per task, in order; ``None`` for a task that is to get none."""
-        project_id, tasks = request.project_id or 0, request.tasks
+        project, tasks = self._workspace.project(request.project_id or 0), request.tasks
         interactive = request.params.context is not None
         try:
-            return predict(self._workspace, project_id, request.label_config or "", tasks, interactive=interactive)
+            return predict(project, request.label_config or "", tasks, interactive=interactive)
         except LabelingConfigError as error:
-            seldom.warning("Project %d gets no predictions: %s", project_id, error)
+            seldom.warning("Project %d gets no predictions: %s", project.id, error)
             return [None] * len(tasks)
 
     def receive(self, webhook: WebhookRequest) -> str | None:
@@ -148,19 +144,19 @@ class Backend:
             When Label Studio does not answer, or the database fails.
         """
         if self._stores.projects.get(project_id) is None:
-            self._enquiries.ask_now(project_id)
+            self._registration.ask_now(project_id)
 
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""
         self._events.close()
-        self._enquiries.close()
+        self._registration.close()
         for timer in self._timers:
             timer.cancel()
 
     def request_round(self, project_id: int, reason: str) -> bool:
         """Make a round due now; tell whether the project is served. Otherwise Label Studio is asked about it soon."""
         if self._stores.projects.get(project_id) is None:
-            self._enquiries.ask(project_id)
+            self._registration.ask(project_id)
             return False
         self._stores.projects.request_round(project_id, reason, delay=0.0)
         self._runner.wake(project_id)
@@ -176,7 +172,7 @@ class Backend:
 
     def rollback(self, project_id: int, number: int) -> Round:
         """Publish the queue and the model of an earlier round again; see :func:`roll_back`. It takes seconds."""
-        return roll_back(self._workspace, project_id, number)
+        return roll_back(self._workspace.project(project_id), number)
 
     @staticmethod
     def _project_of(webhook: WebhookRequest) -> int | None:
@@ -189,7 +185,7 @@ class Backend:
         served = self._stores.projects.get(project_id) is not None
         deleted = {Event.PROJECT_DELETED}
         if (served and deleted <= events) or (not served and events != deleted):  # anybody may say so, it knows
-            self._enquiries.ask(project_id)
+            self._registration.ask(project_id)
         return served
 
     def _take_on(self, project_id: int, setup: bool) -> None:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.features import FeatureStore
-    from clinical_backend.storage.schema import Project
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]
 
@@ -76,7 +75,7 @@ def examine_condition(
 
 
 def examine_project(
-    workspace: Workspace, project_id: int, client: LabelStudioClient, read_image: Callable[[str, int], object]
+    project: ProjectWorkspace, client: LabelStudioClient, read_image: Callable[[str, int], object]
 ) -> list[CheckResult]:
     """Check the connection of a project, with what is known of it here.
 
@@ -85,18 +84,17 @@ def examine_project(
     SettingsError
         When the project's options are wrong.
     """
-    settings, own = workspace.settings, workspace.settings_of(project_id)
-    project = workspace.stores.projects.get(project_id)
-    named = named_classes(settings, project) if project else ()
-    asked = [one.as_problem(settings.page_of(project_id)) for one in open_questions(workspace, project_id)]
+    settings, own, row = project.workspace.settings, project.settings, project.row
+    named = named_classes(settings, row) if row else ()
+    asked = [one.as_problem(project.page) for one in open_questions(project)]
     questions = [CheckResult("target", Status.WARNING, problem, cure) for problem, cure in asked]
     return diagnose(
         client,
-        project_id,
-        wanted_of(workspace, project) if project else Wanted(settings.public_url, settings.basic_auth),
+        project.id,
+        wanted_of(project, row) if row else Wanted(settings.public_url, settings.basic_auth),
         Labeling(own.exemplar_control, own.class_control, stars=own.stars, named=named),
-        known=[*questions, *notices(workspace, project_id)],
-        left=Drift.of(project).left if project else (),
+        known=[*questions, *notices(project)],
+        left=Drift.of(row).left if row else (),
         read_image=read_image,
     )
 
@@ -164,18 +162,16 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
         yield CheckResult.failed("backbone", error)
         return
     yield CheckResult("backbone", Status.OK, f"The backbone can be read; it runs in {backbone.engine}.")
-    stores = [("features", workspace.features), ("thumbnails", workspace.thumbnails)]
+    stores = [("features", workspace.features.store), ("thumbnails", workspace.thumbnails)]
     models = 0
     for project_id in projects:
-        project = workspace.stores.projects.get(project_id)
-        if project is None:
-            continue
+        project = workspace.project(project_id)
         try:
-            models += _published(workspace, project)
-            if (adapted := workspace.adapted(project_id)) is not None:
-                stores.append((f"adapted features of project {project_id}", adapted.features))
-            if (finetuned := workspace.finetuned(project_id)) is not None:
-                stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities))
+            models += _published(project)
+            if (adapted := project.adapted()) is not None:
+                stores.append((f"adapted features of project {project_id}", adapted.store))
+            if (finetuned := project.finetuned()) is not None:
+                stores.append((f"fine-tuned predictions of project {project_id}", finetuned.probabilities.store))
             models += (adapted is not None) + (finetuned is not None)
         except ClinicalError as error:
             yield CheckResult("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
@@ -183,11 +179,12 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
     yield from _features(stores, seconds)
 
 
-def _published(workspace: Workspace, project: Project) -> int:
+def _published(project: ProjectWorkspace) -> int:
     """Read the published classifier, if there is one, and return how many that are."""
-    if project.published_version is None:
+    row = project.row
+    if row is None or row.published_version is None:
         return 0
-    folder = workspace.checkpoint_folder(project.id, project.published_version)
+    folder = project.checkpoint_folder(row.published_version)
     if not folder.is_dir():
         return 0
     load_checkpoint(folder)

@@ -69,7 +69,7 @@ def examine(
         client = connect()
         with _image_reader(settings, opened, client) as read:
             if project_id is not None and sound and not isinstance(opened, ClinicalError):
-                results += examine_project(opened, project_id, client, read)
+                results += examine_project(opened.project(project_id), client, read)
             else:
                 wanted = Wanted(settings.public_url, settings.basic_auth)
                 labeling = Labeling(settings.exemplar_control, settings.class_control, stars=settings.stars)

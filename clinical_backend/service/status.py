@@ -14,9 +14,9 @@ from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.training.finetuning import finetuning_state
+from clinical_backend.workspace.controls import learnt_of
 from clinical_backend.workspace.notices import notices
 from clinical_backend.workspace.options import named_classes
-from clinical_backend.workspace.scheme import learnt_of
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.connection.checks import CheckResult
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from clinical_backend.storage.report import Question
     from clinical_backend.storage.schema import Project, Round
     from clinical_backend.storage.stores.troubles import TroubleKind
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["ProjectStatus", "read_status"]
 
 
-def read_status(workspace: Workspace, project_id: int) -> ProjectStatus | None:
+def read_status(project: ProjectWorkspace) -> ProjectStatus | None:
     """Return where a project stands; ``None`` for an unknown one."""
-    project = workspace.stores.projects.get(project_id)
-    return None if project is None else ProjectStatus(workspace, project)
+    row = project.row
+    return None if row is None else ProjectStatus(project, row)
 
 
 class ProjectStatus:
@@ -41,12 +41,12 @@ class ProjectStatus:
     Parameters
     ----------
     workspace
-        With the state.
+        The project's, with the state.
     project
         The project, as it stands now.
     """
 
-    def __init__(self, workspace: Workspace, project: Project) -> None:
+    def __init__(self, workspace: ProjectWorkspace, project: Project) -> None:
         self._workspace, self._stores = workspace, workspace.stores
         self.project = project
 
@@ -73,7 +73,7 @@ class ProjectStatus:
     @cached_property
     def stalled(self) -> str | None:
         """What stands still, with the cure."""
-        return stalls(self._stores.database, self._workspace.settings).get(self.project.id)
+        return stalls(self._stores.database, self._workspace.workspace.settings).get(self.project.id)
 
     @cached_property
     def drift(self) -> Drift:
@@ -88,12 +88,12 @@ class ProjectStatus:
     @property
     def looked_for(self) -> tuple[str, ...]:
         """Classes that are looked for by name."""
-        return tuple(named_classes(self._workspace.settings, self.project))
+        return tuple(named_classes(self._workspace.workspace.settings, self.project))
 
     @property
     def page(self) -> str:
         """Address of the project's page."""
-        return self._workspace.settings.page_of(self.project.id)
+        return self._workspace.page
 
     @cached_property
     def found(self) -> Findings:
@@ -108,7 +108,7 @@ class ProjectStatus:
     @cached_property
     def questions(self) -> list[Question]:
         """What the lead is asked."""
-        return open_questions(self._workspace, self.project.id)
+        return open_questions(self._workspace)
 
     @cached_property
     def troubles(self) -> dict[TroubleKind, int]:
@@ -118,13 +118,13 @@ class ProjectStatus:
     @cached_property
     def notices(self) -> list[CheckResult]:
         """What a person should know."""
-        return notices(self._workspace, self.project.id)
+        return notices(self._workspace)
 
     @property
     def finetuning(self) -> str | None:
         """Where fine-tuning stands."""
         try:
-            return finetuning_state(self._workspace, self.project.id)
+            return finetuning_state(self._workspace)
         except ClinicalError as error:
             return str(error)
 
@@ -139,7 +139,7 @@ class ProjectStatus:
             "adaptation": project.adaptation,
             "finetuning": self.finetuning,
             "problem": project.problem or self.stalled,
-            "learnt": learnt_of(self._workspace, project),
+            "learnt": learnt_of(self._workspace),
             "standing_back": project.standing_back,
             "rests": self.resting,
             "repairs": [{"at": at, "detail": detail} for at, detail in self.drift.told],

@@ -158,7 +158,7 @@ class EventCounter:
         project_id = together[0].project_id
         try:
             served = self._is_served(project_id, {arrival.event for arrival in together})
-            reason = request_if_told(self._workspace, project_id, together) if served else None
+            reason = request_if_told(self._workspace.project(project_id), together) if served else None
         except ClinicalError as error:
             seldom.warning("Events are not counted, and left to reconciling: %s", error)
             for arrival in together:

@@ -13,13 +13,13 @@ from filelock import Timeout
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import load_adapted
 from clinical_backend.training.notes import Notes, failure_noted
-from clinical_backend.workspace.embedding import THUMBNAIL, digests_of
-from clinical_backend.workspace.training_lock import training_lock
+from clinical_backend.workspace.features import THUMBNAIL
+from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from clinical_backend.learner.adaptation.training import AdaptationOptions
     from clinical_backend.learner.backbones.base import Device
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["LEAST_IMAGES", "adapt_project", "adaptation_is_due", "note_adaptation", "options_for"]
 
@@ -37,21 +37,21 @@ _CUDA_WIDTH = 64  # better than 32, and 128 was no better (in the same place)
 _GROWTH = 1.5  # a convention: so the work of all adaptations is at most three times that of the last
 
 
-def adaptation_is_due(workspace: Workspace, project_id: int) -> bool:
+def adaptation_is_due(project: ProjectWorkspace) -> bool:
     """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
-    if workspace.settings_of(project_id).adaptation == "off":
+    if project.settings.adaptation == "off":
         return False
-    images = len(_digests(workspace, project_id))
+    images = len(_digests(project))
     if images < LEAST_IMAGES:
         return False
     try:
-        known = load_adapted(workspace.adaptation_folder(project_id)).images
+        known = load_adapted(project.adaptation_folder).images
     except ModelError:
         return True
     return min(images, _MOST_IMAGES) >= _GROWTH * known
 
 
-def adapt_project(workspace: Workspace, project_id: int) -> str:
+def adapt_project(project: ProjectWorkspace) -> str:
     """Adapt a network to a project's images, and have a round look whether it helps.
 
     The images are those that rounds have read. A call that was cut off is gone on with by the next.
@@ -68,15 +68,15 @@ def adapt_project(workspace: Workspace, project_id: int) -> str:
     """
     try:
         with (
-            failure_noted("adaptation", partial(note_adaptation, workspace, project_id)),
-            training_lock(workspace.adaptation_folder(project_id)),
+            failure_noted("adaptation", partial(note_adaptation, project)),
+            training_lock(project.adaptation_folder),
         ):
-            return _adapt(workspace, project_id)
+            return _adapt(project)
     except Timeout:
         return "Another process is adapting a network to this project."
 
 
-def note_adaptation(workspace: Workspace, project_id: int, message: str) -> None:
+def note_adaptation(project: ProjectWorkspace, message: str) -> None:
     """Write down where the adaptation of a project stands, for people.
 
     Raises
@@ -84,7 +84,7 @@ def note_adaptation(workspace: Workspace, project_id: int, message: str) -> None
     StorageError
         When the database cannot be written.
     """
-    workspace.stores.projects.change(project_id, adaptation=message)
+    project.stores.projects.change(project.id, adaptation=message)
 
 
 def options_for(images: int, seconds: float, *, device: Device, seed: int) -> AdaptationOptions:
@@ -114,28 +114,28 @@ def options_for(images: int, seconds: float, *, device: Device, seed: int) -> Ad
     return options
 
 
-def _adapt(workspace: Workspace, project_id: int) -> str:
+def _adapt(project: ProjectWorkspace) -> str:
     from clinical_backend.learner.adaptation.training import adapt  # noqa: PLC0415 (imports torch)
 
-    digests = _digests(workspace, project_id)
+    digests = _digests(project)
     if len(digests) > _MOST_IMAGES:
-        generator = np.random.default_rng(workspace.settings.seed)
+        generator = np.random.default_rng(project.workspace.settings.seed)
         digests = [digests[row] for row in sorted(generator.permutation(len(digests))[:_MOST_IMAGES])]
-    positions = workspace.thumbnails.positions(digests)
-    images = workspace.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
-    settings = workspace.settings
+    positions = project.workspace.thumbnails.positions(digests)
+    images = project.workspace.thumbnails.read(sorted(positions.values())).reshape(-1, THUMBNAIL, THUMBNAIL, 3)
+    settings = project.workspace.settings
     options = options_for(len(images), settings.adaptation_seconds, device=settings.device, seed=settings.seed)
-    notes = Notes(partial(note_adaptation, workspace, project_id))
-    network = adapt(images, workspace.adaptation_folder(project_id), options, progress=notes)
+    notes = Notes(partial(note_adaptation, project))
+    network = adapt(images, project.adaptation_folder, options, progress=notes)
     message = f"A network is adapted to {network.images} images, in {network.seconds:.0f} s."
-    note_adaptation(workspace, project_id, message)
-    workspace.stores.projects.request_round(project_id, "a network was adapted to the images")
-    logger.info("Project %d: %s", project_id, message)
+    note_adaptation(project, message)
+    project.stores.projects.request_round(project.id, "a network was adapted to the images")
+    logger.info("Project %d: %s", project.id, message)
     return message
 
 
-def _digests(workspace: Workspace, project_id: int) -> list[str]:
+def _digests(project: ProjectWorkspace) -> list[str]:
     """Return the project's images that have a thumbnail."""
-    digests = sorted(set(digests_of(workspace.stores, project_id).values()))
-    known = workspace.thumbnails.positions(digests)
+    digests = sorted(set(project.digests().values()))
+    known = project.workspace.thumbnails.positions(digests)
     return [digest for digest in digests if digest in known]

@@ -34,11 +34,8 @@ from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.origins import Origin
 from clinical_backend.strategy.groups import group_codes
 from clinical_backend.training.notes import Notes, failure_noted
-from clinical_backend.workspace.features import Representation
-from clinical_backend.workspace.finetuned import finetuned_probabilities
 from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
-from clinical_backend.workspace.models import published_model
-from clinical_backend.workspace.training_lock import training_lock
+from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +45,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.evaluation.network_gain import Gain
     from clinical_backend.learner.finetuning.network import FinetunedNetwork
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
 
@@ -70,21 +67,21 @@ class _Labelled:
     label: str
 
 
-def finetuning_is_due(workspace: Workspace, project_id: int) -> bool:
+def finetuning_is_due(project: ProjectWorkspace) -> bool:
     """Tell whether a project asks for fine-tuning, has labels enough, and a fifth more than the last one had."""
-    return workspace.settings_of(project_id).training == "finetune" and _wait(workspace, project_id) is None
+    return project.settings.training == "finetune" and _wait(project) is None
 
 
-def finetuning_state(workspace: Workspace, project_id: int) -> str | None:
+def finetuning_state(project: ProjectWorkspace) -> str | None:
     """Return where a project's fine-tuning stands, for people; ``None`` where it asks for none."""
-    if workspace.settings_of(project_id).training != "finetune":
+    if project.settings.training != "finetune":
         return None
-    record = read_record(workspace.finetuning_folder(project_id))
-    wait = _wait(workspace, project_id)
+    record = read_record(project.finetuning_folder)
+    wait = _wait(project)
     return " ".join(part for part in (record.message if record else None, wait) if part) or "Fine-tuning is due."
 
 
-def finetune_project(workspace: Workspace, project_id: int) -> str:
+def finetune_project(project: ProjectWorkspace) -> str:
     """Fine-tune a project's backbone on all its labels, and use it where it is better than the head.
 
     A call that was cut off leaves what was in use, and is started anew.
@@ -99,20 +96,20 @@ def finetune_project(workspace: Workspace, project_id: int) -> str:
     ClinicalError
         When the project asks for no fine-tuning, or training fails. The project goes on with what it has.
     """
-    if workspace.settings_of(project_id).training != "finetune":
+    if project.settings.training != "finetune":
         raise ModelError(
-            f"Project {project_id} asks for no fine-tuning.",
+            f"Project {project.id} asks for no fine-tuning.",
             "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
         )
-    folder = workspace.finetuning_folder(project_id)
+    folder = project.finetuning_folder
     try:
-        with failure_noted("fine-tuning", partial(note_finetuning, workspace, project_id)), training_lock(folder):
-            return _finetune(workspace, project_id, folder)
+        with failure_noted("fine-tuning", partial(note_finetuning, project)), training_lock(folder):
+            return _finetune(project, folder)
     except Timeout:
         return "Another process is fine-tuning this project's backbone."
 
 
-def note_finetuning(workspace: Workspace, project_id: int, message: str) -> None:
+def note_finetuning(project: ProjectWorkspace, message: str) -> None:
     """Write down where the fine-tuning of a project stands, for people; what is in use stays.
 
     Raises
@@ -120,22 +117,22 @@ def note_finetuning(workspace: Workspace, project_id: int, message: str) -> None
     ModelError
         When the folder cannot be written.
     """
-    folder = workspace.finetuning_folder(project_id)
+    folder = project.finetuning_folder
     record = read_record(folder) or FinetuningRecord(message="")
     write_record(folder, record.model_copy(update={"message": message}))
 
 
-def _wait(workspace: Workspace, project_id: int) -> str | None:
+def _wait(project: ProjectWorkspace) -> str | None:
     """Return what a fine-tuning waits for, for people; ``None`` where it is due."""
-    labelled = _labelled(workspace, project_id)
+    labelled = _labelled(project)
     reason = _too_few(image.label for image in labelled)
     if reason is not None:
         return reason
-    record = read_record(workspace.finetuning_folder(project_id))
-    if record is None or record.backbone != workspace.spec.key:
+    record = read_record(project.finetuning_folder)
+    if record is None or record.backbone != project.workspace.spec.key:
         return None
     try:
-        workspace.finetuned(project_id)
+        project.finetuned()
     except ModelError:
         return None
     needed = math.ceil(_GROWTH * record.labels)
@@ -154,9 +151,9 @@ def _too_few(labels: Iterable[str]) -> str | None:
     return None
 
 
-def _labelled(workspace: Workspace, project_id: int) -> list[_Labelled]:
-    labels = workspace.stores.labels.all(project_id)
-    images = workspace.stores.images.all(project_id, labels)
+def _labelled(project: ProjectWorkspace) -> list[_Labelled]:
+    labels = project.stores.labels.all(project.id)
+    images = project.stores.images.all(project.id, labels)
     found: dict[str, _Labelled] = {}
     for task_id, entry in sorted(labels.items()):
         image = images.get(task_id)
@@ -167,31 +164,31 @@ def _labelled(workspace: Workspace, project_id: int) -> list[_Labelled]:
     return list(found.values())
 
 
-def _finetune(workspace: Workspace, project_id: int, folder: Path) -> str:
+def _finetune(project: ProjectWorkspace, folder: Path) -> str:
     from clinical_backend.learner.finetuning.training import finetune  # noqa: PLC0415 (imports torch)
 
-    settings = workspace.settings_of(project_id)
-    every = _labelled(workspace, project_id)
+    settings = project.settings
+    every = _labelled(project)
     before = read_record(folder)
-    if before is None or before.backbone != workspace.spec.key:
+    if before is None or before.backbone != project.workspace.spec.key:
         before = FinetuningRecord(message="")
-    after = FinetuningRecord(message="", backbone=workspace.spec.key, labels=len(every))
-    labelled, pixels = _read(workspace, every)
+    after = FinetuningRecord(message="", backbone=project.workspace.spec.key, labels=len(every))
+    labelled, pixels = _read(project.workspace, every)
     unread = len(every) - len(labelled)
     note = f" {unread} labelled images cannot be read and are left out." if unread else ""
     wait = _too_few(image.label for image in labelled)
     if wait is not None:
-        return _end(workspace, project_id, before, before.model_copy(update={"labels": len(every)}), wait + note)
+        return _end(project, before, before.model_copy(update={"labels": len(every)}), wait + note)
 
     classes = sorted({image.label for image in labelled})
     indices = np.asarray([classes.index(image.label) for image in labelled])
-    groups = group_codes([image.task_id for image in labelled], workspace.stores.images.groups(project_id))
+    groups = group_codes([image.task_id for image in labelled], project.stores.images.groups(project.id))
     warm, held_out = _start(folder, before, labelled, indices, groups, settings.seed)
     network = finetune(
         pixels,
         indices,
         classes,
-        workspace.spec,
+        project.workspace.spec,
         FinetuningOptions(
             blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
             seconds=settings.finetuning_seconds,
@@ -202,18 +199,16 @@ def _finetune(workspace: Workspace, project_id: int, folder: Path) -> str:
         held_out=held_out,
         progress=Notes(lambda message: write_record(folder, before.model_copy(update={"message": message}))),
     )
-    verdict = _verdict(workspace, project_id, network, labelled, indices, held_out)
+    verdict = _verdict(project, network, labelled, indices, held_out)
     figures = f"held-out labels: loss {-verdict.mean:+.2f} against the head, standard error {verdict.error:.2f}"
     message = f"Fine-tuned on {len(labelled)} labels in {network.report.seconds:.0f} s; "
     if not verdict.is_clear:
-        return _end(
-            workspace, project_id, before, after, f"{message}not better, so the head answers ({figures}).{note}"
-        )
+        return _end(project, before, after, f"{message}not better, so the head answers ({figures}).{note}")
     name = hashlib.sha256(network.weights + network.head.weights.tobytes()).hexdigest()[:16]
     save_finetuned(folder / name, network)
     digests = [np.array([image.digest for image in labelled])[rows].tolist() for rows in (~held_out, held_out)]
     after = after.model_copy(update={"network": name, "learnt": tuple(digests[0]), "held_out": tuple(digests[1])})
-    return _end(workspace, project_id, before, after, f"{message}better, so it answers ({figures}).{note}")
+    return _end(project, before, after, f"{message}better, so it answers ({figures}).{note}")
 
 
 def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
@@ -225,7 +220,7 @@ def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Label
         try:
             if isinstance(content, ImageError):
                 raise content
-            rows.append(to_square(workspace.decoders.decode(content), size))
+            rows.append(to_square(workspace.decode(content), size))
             kept.append(image)
         except ImageError as error:
             logger.warning("Task %d is left out of the fine-tuning: %s", image.task_id, error)
@@ -258,19 +253,18 @@ def _start(
 
 
 def _verdict(
-    workspace: Workspace,
-    project_id: int,
+    project: ProjectWorkspace,
     network: FinetunedNetwork,
     labelled: Sequence[_Labelled],
     indices: NDArray[np.intp],
     held_out: NDArray[np.bool_],
 ) -> Gain:
     """Return by how much less the network loses than a linear classifier that learnt from the same labels."""
-    project = workspace.stores.projects.get(project_id)
-    version = project.published_version if project is not None else None
-    _, representation = published_model(workspace, project_id, version) if version else (None, None)
+    row = project.row
+    published = project.published_model(row.published_version) if row and row.published_version else None
+    representation = published[1] if published else project.representations()[0]
     tasks = [image.task_id for image in labelled]
-    found = (representation or Representation(workspace.backbone.key, None)).features_of(workspace, project_id, tasks)
+    found = project.features_of(representation, tasks)
     there = np.isin(tasks, found.tasks)
     learnt = indices[there & ~held_out]
     if network.held_out_logits is None or set(learnt) != set(indices):
@@ -281,27 +275,27 @@ def _verdict(
     return gain(reference, network.held_out_logits[there[held_out]], truth)
 
 
-def _end(workspace: Workspace, project_id: int, before: FinetuningRecord, after: FinetuningRecord, message: str) -> str:
+def _end(project: ProjectWorkspace, before: FinetuningRecord, after: FinetuningRecord, message: str) -> str:
     """Write down what came of it; from then on it holds. Networks that are not in use are deleted."""
-    folder = workspace.finetuning_folder(project_id)
+    folder = project.finetuning_folder
     write_record(folder, after.model_copy(update={"message": message}))
     for old in folder.iterdir():
         if old.is_dir() and old.name != after.network:
             shutil.rmtree(old, ignore_errors=True)
-    logger.info("Project %d: %s", project_id, message)
+    logger.info("Project %d: %s", project.id, message)
     if after.network != before.network:
-        _answer_for_queue(workspace, project_id)
-        workspace.stores.projects.request_round(project_id, "the backbone was fine-tuned on the labels")
+        _answer_for_queue(project)
+        project.stores.projects.request_round(project.id, "the backbone was fine-tuned on the labels")
     return message
 
 
-def _answer_for_queue(workspace: Workspace, project_id: int) -> None:
+def _answer_for_queue(project: ProjectWorkspace) -> None:
     """Have the network look at the queue, so that the next round, which is much the same, need not wait for it."""
-    finetuned = workspace.finetuned(project_id)
-    published = workspace.stores.rounds.published(project_id)
+    finetuned = project.finetuned()
+    published = project.stores.rounds.published(project.id)
     if finetuned is None or published is None:
         return
-    tasks = [entry.task_id for entry in workspace.stores.rounds.queue(published.id)]
-    images = workspace.stores.images.all(project_id, tasks)
+    tasks = [entry.task_id for entry in project.stores.rounds.queue(published.id)]
+    images = project.stores.images.all(project.id, tasks)
     requests = [ImageRequest(task, images[task].uri) for task in tasks if task in images]
-    finetuned_probabilities(workspace, project_id, finetuned, requests, math.inf)
+    project.look_up(finetuned.probabilities, requests, math.inf)

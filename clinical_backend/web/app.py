@@ -20,8 +20,6 @@ from clinical_backend.jobs.redis_runner import RedisRunner
 from clinical_backend.logs import configure_logs
 from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.opening import open_database
-from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.text import printable
 from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.head import HeadAsGet
@@ -32,7 +30,7 @@ from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
 from clinical_backend.web.security import BasicAuthentication, BodyLimits, SameOrigin, SecurityHeaders, wants_page
-from clinical_backend.workspace.workspace import Workspace
+from clinical_backend.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,17 +67,18 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = app.state.database = open_database(settings)
+        workspace = open_workspace(settings)
+        app.state.database = workspace.stores.database
         app.state.redis = redis
         app.state.folder = settings.model_dir
         if runner is not None:
             rounds = runner
         elif redis is not None:
-            rounds = RedisRunner(settings, Stores(database), redis)
+            rounds = RedisRunner(settings, workspace.stores, redis)
         else:
             rounds = LocalRunner(settings.environment(os.environ), settings.worker_timeout_seconds)
-        backend = app.state.backend = Backend(settings, database, rounds)
-        site = app.state.site = Site(Workspace(settings, database))
+        backend = app.state.backend = Backend(workspace, rounds)
+        site = app.state.site = Site(workspace)
         rounds.start()
         try:
             yield
@@ -87,7 +86,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
             site.close()
             backend.close()
             rounds.stop()
-            database.close()
+            workspace.close()
             if redis is not None:
                 redis.close()
 

@@ -64,7 +64,7 @@ def make_router() -> APIRouter:
         """Say where a project stands: to a person as a page."""
         if wants_page(request):
             return overview(site, request, project_id)
-        found = read_status(site.workspace, project_id)
+        found = read_status(site.workspace.project(project_id))
         if found is None:
             raise HTTPException(404, "The project is not connected. Run `clinical connect --project ID`.")
         return found.to_json()

@@ -1,66 +1,213 @@
-"""What stands for an image: the frozen feature alone, or joined with that of the network adapted to the project."""
+"""The vector that stands for an image: kept by the image's content, or made now. All who need one look it up here."""
 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.learner.adaptation.network import join_features
-from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.learner.backbones.embedder import content_key
+from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace.embedding import THUMBNAIL, digests_of, features_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.workspace.workspace import Adapted, Workspace
+    from clinical_backend.images.sources import ImageRequest, ImageSource
+    from clinical_backend.learner.adaptation.network import AdaptedBackbone
+    from clinical_backend.learner.backbones.embedder import Embedder
+    from clinical_backend.storage.features import FeatureStore
 
-__all__ = ["Representation", "adapted_rows", "join", "representations"]
+__all__ = ["THUMBNAIL", "AdaptedFeatures", "ImageFeatures", "Representation", "Vectors", "join", "thumbnail"]
 
 logger = logging.getLogger(__name__)
 
+THUMBNAIL = 48
+"""Side of the images in pixels that adaptation learns from."""
+
 _ADAPTED_WEIGHT = 2.0
-_BATCH = 256
+_FETCHED = 32
+_ADAPTED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors of those of some images that have one.
+
+    Attributes
+    ----------
+    places
+        Which of the images they are of, shape (n,). Those that were kept come first, in the order of the images.
+    digests
+        What identifies their contents.
+    rows
+        The vectors, shape (n, d), float32.
+    """
+
+    places: NDArray[np.intp]
+    digests: list[str]
+    rows: NDArray[np.float32]
+
+    @property
+    def by_place(self) -> dict[int, NDArray[np.float32]]:
+        """Each vector by the place of its image."""
+        return dict(zip(self.places.tolist(), self.rows, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What a network makes of whole images.
+
+    Attributes
+    ----------
+    store
+        What it made so far.
+    source, embedder
+        What fetches other images, and puts them through the network.
+    thumbnails
+        Where small pixels of them are kept, for adaptation; ``None`` where they are not.
+    head
+        Makes the vectors that are kept of the network's features, both of shape (n, ·); by default these are kept.
+    """
+
+    store: FeatureStore
+    source: ImageSource
+    embedder: Embedder
+    thumbnails: FeatureStore | None = None
+    head: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.asarray
+
+    def look_up(
+        self, digests: Sequence[str | None], requests: Sequence[ImageRequest] = (), deadline: float = 0.0
+    ) -> Vectors:
+        """Return the vector of each image, kept or made now; an image that cannot be read in time has none.
+
+        Parameters
+        ----------
+        digests
+            Of each image, where its content is known.
+        requests
+            Where each image is fetched. By default none is.
+        deadline
+            By ``time.monotonic``. Images that have come until then are put through the network to their end.
+        """
+        kept = _kept(self.store, digests)
+        missing = np.setdiff1d(np.arange(len(requests)), kept.places).tolist()
+        found = [kept, *(self._make([(place, requests[place]) for place in missing], deadline))]
+        if len(found) == 1:
+            return kept
+        return Vectors(
+            np.concatenate([part.places for part in found]),
+            [digest for part in found for digest in part.digests],
+            np.concatenate([part.rows for part in found]),
+        )
+
+    def keep(self, vectors: Mapping[str, NDArray[np.float32]], thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Keep vectors of images by their content, and small pixels of the same images where they are wanted.
+
+        Raises
+        ------
+        StorageError
+            When they cannot be written.
+        """
+        if self.thumbnails is not None and thumbnails:
+            small = np.stack(list(thumbnails.values()))
+            self.thumbnails.add(list(thumbnails), small.reshape(len(small), -1))
+        if vectors:
+            self.store.add(list(vectors), np.stack(list(vectors.values())))
+
+    def _make(self, wanted: Sequence[tuple[int, ImageRequest]], deadline: float) -> Iterator[Vectors]:
+        """Fetch images and yield their vectors, batch by batch, until the deadline; they are kept for the next time."""
+        waiting = iter(wanted)
+        while time.monotonic() <= deadline and (batch := list(islice(waiting, _FETCHED))):
+            contents = [content for _, content in self.source.fetch_many([one for _, one in batch], deadline=deadline)]
+            places, digests, features, small = [], [], [], {}
+            for (place, request), content, embedded in zip(
+                batch, contents, self.embedder.embed_with_pixels(contents), strict=True
+            ):
+                if isinstance(content, ImageError) or isinstance(embedded, ImageError):
+                    logger.warning("Task %s is left out: %s", request.task_id, embedded)
+                    continue
+                places.append(place)
+                digests.append(content_key(content))
+                features.append(embedded[0])
+                if self.thumbnails is not None:
+                    small[digests[-1]] = thumbnail(embedded[1])
+            if features:
+                rows = self.head(np.stack(features))
+                try:
+                    self.keep(dict(zip(digests, rows, strict=True)), small)
+                except ClinicalError as error:
+                    logger.warning("Features are not kept: %s", error)
+                yield Vectors(np.array(places), digests, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedFeatures:
+    """A network that is adapted to a project's images, and what it makes of their thumbnails.
+
+    Attributes
+    ----------
+    backbone
+        The network.
+    store
+        What it made so far.
+    thumbnails
+        Its input.
+    """
+
+    backbone: AdaptedBackbone
+    store: FeatureStore
+    thumbnails: FeatureStore
+
+    def look_up(self, digests: Sequence[str | None]) -> Vectors:
+        """Return the adapted feature of each image, kept or made now; an image without a thumbnail has none."""
+        known = self.store.positions(filter(None, digests))
+        missing = self.thumbnails.positions(digest for digest in digests if digest and digest not in known)
+        waiting = list(missing)
+        for start in range(0, len(waiting), _ADAPTED):
+            batch = waiting[start : start + _ADAPTED]
+            pixels = self.thumbnails.read([missing[digest] for digest in batch])
+            note_progress()
+            self.store.add(batch, self.backbone.embed(pixels.reshape(-1, THUMBNAIL, THUMBNAIL, 3)))
+        return _kept(self.store, digests)
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """A way to represent the images of a project.
+    """A way to represent the images of a project: by frozen features alone, or joined with adapted ones.
 
     Attributes
     ----------
     key
         Identifies the backbones: a classifier fits features of its own key only.
+    frozen
+        The backbone's features.
     adapted
-        The adapted network, if it takes part.
+        The adapted network's, if it takes part.
     """
 
     key: str
-    adapted: Adapted | None
+    frozen: ImageFeatures
+    adapted: AdaptedFeatures | None = None
 
-    def features_of(self, workspace: Workspace, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
-        """Return those of the tasks that have all features, in their order."""
-        frozen = features_of(workspace.stores, workspace.features, project_id, tasks)
+    def look_up(
+        self, digests: Sequence[str | None], requests: Sequence[ImageRequest] = (), deadline: float = 0.0
+    ) -> Vectors:
+        """Return the feature of each image that has all of its parts, as :meth:`ImageFeatures.look_up` does."""
+        frozen = self.frozen.look_up(digests, requests, deadline)
         if self.adapted is None:
             return frozen
-        digests = digests_of(workspace.stores, project_id, frozen.tasks.tolist())
-        own = adapted_rows(workspace, self.adapted, [digests.get(task, "") for task in frozen.tasks.tolist()])
-        there = np.array([row is not None for row in own], dtype=bool)
-        if not there.any():
-            return FeaturedTasks(frozen.tasks[:0], np.empty((0, self.dimension(workspace)), dtype=np.float32))
-        joined = join(frozen.features[there], np.stack([row for row in own if row is not None]))
-        parts = (workspace.backbone.dimension, self.adapted.backbone.dimension)
-        return FeaturedTasks(frozen.tasks[there], joined, parts)
-
-    def dimension(self, workspace: Workspace) -> int:
-        """Return the length of a feature."""
-        return workspace.backbone.dimension + (self.adapted.backbone.dimension if self.adapted else 0)
+        own = self.adapted.look_up(frozen.digests)
+        return Vectors(frozen.places[own.places], own.digests, join(frozen.rows[own.places], own.rows))
 
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,32 +215,14 @@ def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[n
     return join_features([frozen, adapted], [1.0, _ADAPTED_WEIGHT])
 
 
-def representations(workspace: Workspace, project_id: int) -> list[Representation]:
-    """Return what a project can be represented by: frozen, and joined where a network is adapted to it."""
-    frozen = Representation(workspace.backbone.key, None)
-    try:
-        adapted = workspace.adapted(project_id)
-    except ClinicalError as error:
-        logger.warning("Project %d goes on with frozen features: %s", project_id, error)
-        return [frozen]
-    if adapted is None:
-        return [frozen]
-    return [frozen, Representation(f"{workspace.backbone.key}+{adapted.backbone.key}", adapted)]
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pixels that a backbone saw in the size that adaptation learns from."""
+    return to_square(Image.fromarray(pixels), THUMBNAIL)
 
 
-def adapted_rows(workspace: Workspace, adapted: Adapted, digests: Sequence[str]) -> list[NDArray[np.float32] | None]:
-    """Return the adapted feature of each image, made from its thumbnail where it is missing; ``None`` without one."""
-    thumbnails = workspace.thumbnails
-    known = adapted.features.positions(digests)
-    missing = thumbnails.positions(digest for digest in digests if digest not in known)
-    waiting = list(missing)
-    for start in range(0, len(waiting), _BATCH):
-        batch = waiting[start : start + _BATCH]
-        pixels = thumbnails.read([missing[digest] for digest in batch])
-        note_progress()
-        adapted.features.add(batch, adapted.backbone.embed(pixels.reshape(-1, THUMBNAIL, THUMBNAIL, 3)))
-    if waiting:
-        known = adapted.features.positions(digests)
-    there = [digest for digest in digests if digest in known]
-    rows = dict(zip(there, adapted.features.read([known[digest] for digest in there]), strict=True))
-    return [rows.get(digest) for digest in digests]
+def _kept(store: FeatureStore, digests: Sequence[str | None]) -> Vectors:
+    positions = store.positions(filter(None, digests))
+    known = [(place, digest) for place, digest in enumerate(digests) if digest in positions]
+    places = np.array([place for place, _ in known], dtype=np.intp)
+    kept = [digest for _, digest in known if digest is not None]
+    return Vectors(places, kept, store.read([positions[digest] for digest in kept]))

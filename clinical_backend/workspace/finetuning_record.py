@@ -15,9 +15,7 @@ from clinical_backend.system.permissions import make_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clinical_backend.learner.backbones.embedder import Embedder
-    from clinical_backend.learner.finetuning.network import FinetunedBackbone
-    from clinical_backend.storage.features import FeatureStore
+    from clinical_backend.workspace.features import ImageFeatures
 
 __all__ = ["Finetuned", "FinetuningRecord", "read_record", "write_record"]
 
@@ -65,23 +63,15 @@ class Finetuned:
     ----------
     name
         Its folder.
-    backbone
-        The network with its head.
-    embedder
-        Images through the network.
+    classes
+        Those that it knows, in the order of its outputs.
     probabilities
-        The class probabilities that it gave so far, in the order of its head's classes.
+        What it makes of images, in the order of the classes.
     """
 
     name: str
-    backbone: FinetunedBackbone
-    embedder: Embedder
-    probabilities: FeatureStore
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes that it knows, in the order of its outputs."""
-        return self.backbone.head.classes
+    classes: tuple[str, ...]
+    probabilities: ImageFeatures
 
 
 def read_record(folder: Path) -> FinetuningRecord | None:

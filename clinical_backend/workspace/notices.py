@@ -9,16 +9,15 @@ from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.storage.stores.troubles import TroubleKind
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["group_notice", "notices"]
 
 
-def notices(workspace: Workspace, project_id: int) -> list[CheckResult]:
+def notices(project: ProjectWorkspace) -> list[CheckResult]:
     """Return what a person should know of a project, apart from its labels, which the doctor reads afresh."""
-    counts = workspace.stores.troubles.counts(project_id)
-    page = f"{workspace.settings.page_of(project_id)}/unreadable"
-    where = f"See them with their reasons on {page}, or with `clinical unreadable`."
+    counts = project.stores.troubles.counts(project.id)
+    where = f"See them with their reasons on {project.page}/unreadable, or with `clinical unreadable`."
     found = []
     if number := counts.get(TroubleKind.IMAGE):
         images = "1 image" if number == 1 else f"{number} images"
@@ -35,19 +34,18 @@ def notices(workspace: Workspace, project_id: int) -> list[CheckResult]:
                 f"Have readers look at them again. {where}",
             )
         )
-    group = group_notice(workspace, project_id)
+    group = group_notice(project)
     return found if group is None else [*found, group]
 
 
-def group_notice(workspace: Workspace, project_id: int) -> CheckResult | None:
+def group_notice(project: ProjectWorkspace) -> CheckResult | None:
     """Return what to say where no task has the field that names its patient or study."""
-    stores = workspace.stores
-    project = stores.projects.get(project_id)
+    row = project.row
     try:
-        field = workspace.settings_of(project_id).group_field
+        field = project.settings.group_field
     except ClinicalError:  # the project's problem says so
         return None
-    if project is None or not field or project.grouped_by != field or stores.images.has_groups(project_id):
+    if row is None or not field or row.grouped_by != field or project.stores.images.has_groups(project.id):
         return None
     return CheckResult(
         "patients",

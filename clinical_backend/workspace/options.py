@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.schema import Project
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.storage.schema import Project as Row
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
     "Option",
@@ -50,28 +50,21 @@ class Option:
     source: Source
 
 
-def read_options(settings: Settings, stores: Stores, project_id: int) -> dict[str, Option]:
+def read_options(project: ProjectWorkspace) -> dict[str, Option]:
     """Return every field of :class:`ProjectOptions` as it holds for a project, with its source.
 
-    Parameters
-    ----------
-    settings
-        The backend's own.
-    stores
-        The state.
-    project_id
-        The project; an unknown one has the backend's own.
+    An unknown project has the backend's own.
     """
-    project = stores.projects.get(project_id)
+    row = project.row
     layers: tuple[tuple[Source, dict[str, Any]], ...] = (
-        ("page", project.page_options if project else {}),
-        ("extra parameters", project.options if project else {}),
+        ("page", row.page_options if row else {}),
+        ("extra parameters", row.options if row else {}),
     )
     options = {}
     for name in ProjectOptions.model_fields:
         source = next((source for source, given in layers if given.get(name) is not None), None)
         if source is None:
-            options[name] = Option(getattr(settings, name), "backend")
+            options[name] = Option(getattr(project.workspace.settings, name), "backend")
         else:
             options[name] = Option(_read(name, dict(layers)[source][name]), source)
     return options
@@ -85,9 +78,7 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - an option's value is 
         return value
 
 
-def store_options(
-    stores: Stores, project_id: int, options: ProjectOptions, *, declined: Sequence[str] | None = None
-) -> None:
+def store_options(project: ProjectWorkspace, options: ProjectOptions, *, declined: Sequence[str] | None = None) -> None:
     """Set a project's options as its page gives them, in place of all that it gave before, and make a round due.
 
     Parameters
@@ -98,26 +89,26 @@ def store_options(
         Classes that stay declined, of those that are; ``None`` for all of them.
     """
 
-    def change(project: Project) -> None:
-        kept = project.declined if declined is None else [name for name in project.declined if name in declined]
-        project.page_options = options.model_dump(exclude_unset=True, mode="json")
-        project.declined = [name for name in kept if name not in options.rare_classes]
+    def change(row: Row) -> None:
+        kept = row.declined if declined is None else [name for name in row.declined if name in declined]
+        row.page_options = options.model_dump(exclude_unset=True, mode="json")
+        row.declined = [name for name in kept if name not in options.rare_classes]
 
-    stores.projects.edit(project_id, change)
-    stores.projects.request_round(project_id, "the project's settings were changed", delay=0.0)
+    project.stores.projects.edit(project.id, change)
+    project.stores.projects.request_round(project.id, "the project's settings were changed", delay=0.0)
 
 
-def choose_rare(stores: Stores, project_id: int, names: Iterable[str]) -> None:
+def choose_rare(project: ProjectWorkspace, names: Iterable[str]) -> None:
     """Look for these classes, in place of those that the page named before, and make a round due."""
     chosen = list(dict.fromkeys(names))
 
-    def change(project: Project) -> None:
-        _look_for(project, chosen)
+    def change(row: Row) -> None:
+        _look_for(row, chosen)
 
-    _change_target(stores, project_id, change)
+    _change_target(project, change)
 
 
-def look_for(settings: Settings, stores: Stores, project_id: int, name: str, *, beside: Sequence[str] = ()) -> None:
+def look_for(project: ProjectWorkspace, name: str, *, beside: Sequence[str] = ()) -> None:
     """Look for a class too, beside what is looked for by name, and make a round due.
 
     Parameters
@@ -126,38 +117,38 @@ def look_for(settings: Settings, stores: Stores, project_id: int, name: str, *, 
         What is looked for without a name, and is to be kept.
     """
 
-    def change(project: Project) -> None:
-        _look_for(project, list(dict.fromkeys([*named_classes(settings, project), *beside, name])))
+    def change(row: Row) -> None:
+        _look_for(row, list(dict.fromkeys([*named_classes(project.workspace.settings, row), *beside, name])))
 
-    _change_target(stores, project_id, change)
+    _change_target(project, change)
 
 
-def drop_rare(settings: Settings, stores: Stores, project_id: int, name: str) -> None:
+def drop_rare(project: ProjectWorkspace, name: str) -> None:
     """Look for a class no more by name, and make a round due. Without the last one the choice is open again."""
 
-    def change(project: Project) -> None:
-        rest = [other for other in named_classes(settings, project) if other != name]
-        _look_for(project, rest)
+    def change(row: Row) -> None:
+        rest = [other for other in named_classes(project.workspace.settings, row) if other != name]
+        _look_for(row, rest)
         if not rest:
-            page = {key: value for key, value in project.page_options.items() if key != "rare_classes"}
-            elsewhere = settings.rare_classes or project.options.get("rare_classes")
-            project.page_options = project.page_options if elsewhere else page
+            page = {key: value for key, value in row.page_options.items() if key != "rare_classes"}
+            elsewhere = project.workspace.settings.rare_classes or row.options.get("rare_classes")
+            row.page_options = row.page_options if elsewhere else page
 
-    _change_target(stores, project_id, change)
+    _change_target(project, change)
 
 
-def decline(stores: Stores, project_id: int, name: str) -> None:
+def decline(project: ProjectWorkspace, name: str) -> None:
     """Note that a class is not looked for: nobody is asked again."""
 
-    def change(project: Project) -> None:
-        project.declined = [*(other for other in project.declined if other != name), name]
+    def change(row: Row) -> None:
+        row.declined = [*(other for other in row.declined if other != name), name]
 
-    stores.projects.edit(project_id, change)
+    project.stores.projects.edit(project.id, change)
 
 
-def named_classes(settings: Settings, project: Project) -> tuple[str, ...]:
+def named_classes(settings: Settings, row: Row) -> tuple[str, ...]:
     """Return the classes that are looked for by name."""
-    layers = (project.page_options, project.options)
+    layers = (row.page_options, row.options)
     own = next((given["rare_classes"] for given in layers if given.get("rare_classes") is not None), None)
     try:
         return ProjectOptions(rare_classes=own).rare_classes if own is not None else settings.rare_classes
@@ -165,11 +156,11 @@ def named_classes(settings: Settings, project: Project) -> tuple[str, ...]:
         return ()
 
 
-def _look_for(project: Project, names: list[str]) -> None:
-    project.page_options = project.page_options | {"rare_classes": names}
-    project.declined = [name for name in project.declined if name not in names]
+def _look_for(row: Row, names: list[str]) -> None:
+    row.page_options = row.page_options | {"rare_classes": names}
+    row.declined = [name for name in row.declined if name not in names]
 
 
-def _change_target(stores: Stores, project_id: int, change: Callable[[Project], None]) -> None:
-    stores.projects.edit(project_id, change)
-    stores.projects.request_round(project_id, "what is looked for was changed", delay=0.0)
+def _change_target(project: ProjectWorkspace, change: Callable[[Row], None]) -> None:
+    project.stores.projects.edit(project.id, change)
+    project.stores.projects.request_round(project.id, "what is looked for was changed", delay=0.0)

@@ -62,7 +62,7 @@ def test_what_a_round_asks_of_label_studio_is_answered_below_a_path(hospital, cl
     settings = load_settings(model_dir=tmp_path, label_studio_url=url, label_studio_api_key=server.account.token)
     workspace = Workspace(settings, Database.in_folder(tmp_path))
     workspace.stores.projects.register(project)
-    snapshot = synchronise(workspace.client, workspace.stores, settings, project)
+    snapshot = synchronise(workspace.project(project))
     assert (snapshot.target.exemplars, len(snapshot.pool)) == (1, 29)
     requests = [ImageRequest(task, image.uri) for task, image in workspace.stores.images.all(project).items()]
     assert {decode(content).size for _, content in workspace.source.fetch_many(requests)} == {(64, 64)}

@@ -49,7 +49,7 @@ def test_a_fault_in_one_project_does_not_end_the_worker(monkeypatch, caplog):
 
     monkeypatch.setattr(worker, "reconcile", broken)
     with caplog.at_level(logging.ERROR):
-        worker.attend_project(SimpleNamespace(settings=load_settings()), 7, look=True)
+        worker.attend_project(SimpleNamespace(id=7, workspace=SimpleNamespace(settings=load_settings())), look=True)
     assert "Project 7" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 

@@ -44,7 +44,7 @@ def stores(workspace):
 def attended(monkeypatch):
     """Return the projects that a worker in this process attends to, instead of doing so."""
     seen = []
-    monkeypatch.setattr(redis_worker, "attend_project", lambda _, project, look: seen.append((project, look)))
+    monkeypatch.setattr(redis_worker, "attend_project", lambda project, look: seen.append((project.id, look)))
     return seen
 
 

@@ -30,7 +30,7 @@ def jobs(tmp_path, monkeypatch, due):
     monkeypatch.setattr(sys, "executable", str(command))
     monkeypatch.setenv("STATUS", "0")
     kinds = [
-        training_jobs._Kind(name, lambda _, project_id, name=name: (name, project_id) in due, lambda *_: None)
+        training_jobs._Kind(name, lambda project, name=name: (name, project.id) in due, lambda *_: None)
         for name in ("adapt", "finetune")
     ]
     monkeypatch.setattr(training_jobs, "_KINDS", kinds)
@@ -112,8 +112,8 @@ def test_one_that_falls_silent_is_ended_and_lets_its_project_go(jobs, due, tmp_p
 
 
 def test_a_project_that_cannot_be_looked_at_does_not_hinder_the_others(jobs, due, monkeypatch, tmp_path, caplog):
-    def look(_, project_id):
-        if project_id == 1:
+    def look(project):
+        if project.id == 1:
             raise ModelError("It is wrong.", "Correct it.")
         return True
 

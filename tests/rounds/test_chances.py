@@ -18,6 +18,7 @@ from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 
+RED = range(1, 19)
 POOL = FeaturedTasks(np.arange(501, 601), np.linspace(0.01, 0.99, 100, dtype=np.float32)[:, None])
 
 
@@ -151,18 +152,21 @@ def test_a_reason_has_a_share_only_where_a_chance_is_known_and_none_for_an_audit
     assert "%" not in reason_of(audit)
 
 
-def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_keeps_them(workspace):
-    red = range(1, 19)
-    studio = FakeLabelStudio({n: picture(200 + n if n in red else n // 4, blue=n) for n in range(1, 121)})
-    workspace.__dict__["client"] = studio
+@pytest.fixture
+def fake_client():
+    return FakeLabelStudio({n: picture(200 + n if n in RED else n // 4, blue=n) for n in range(1, 121)})
+
+
+def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_keeps_them(workspace, fake_client):
+    studio = fake_client
     settings = {"queue_size": 20, "audit_share": 0.1, "rare_classes": ("red",), "backend_url": "http://backend"}
     workspace.settings = workspace.settings.model_copy(update=settings)
 
     def run(*tasks):
         for task in tasks:
-            studio.annotate(task, "red" if task in red else "dark")
+            studio.annotate(task, "red" if task in RED else "dark")
         workspace.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workspace, 1, look=False)
+        reconcile(workspace.project(1), look=False)
         latest = workspace.stores.rounds.latest(1)
         return latest, workspace.stores.rounds.queue(latest.id)
 
@@ -173,7 +177,7 @@ def test_rounds_store_chances_once_labels_of_their_queues_came_and_going_back_ke
     assert all(0 < task.chance_low <= task.chance <= task.chance_high < 1 for task in queue)
     assert "labels of queues" in second.report.chances
     run(queue[0].task_id)
-    row = roll_back(workspace, 1, second.number)
+    row = roll_back(workspace.project(1), second.number)
     again = {task.task_id: task for task in workspace.stores.rounds.queue(row.id)}
     assert len(again) == 19
     for task in queue[1:]:

@@ -14,7 +14,6 @@ from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import author_of
-from clinical_backend.workspace.ownership import installation_of
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -32,15 +31,18 @@ WRITES = {
 
 
 @pytest.fixture
-def studio(workspace):
+def fake_client():
+    return FakeLabelStudio({number: picture(number) for number in range(1, 13)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     """Return a Label Studio with a connected project, whose first queue is published."""
-    made = FakeLabelStudio({number: picture(number) for number in range(1, 13)})
-    workspace.__dict__["client"] = made
     workspace.settings = workspace.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert Drift.of(row(workspace)).wired
-    made.calls.clear()
-    return made
+    fake_client.calls.clear()
+    return fake_client
 
 
 def row(workspace):
@@ -52,11 +54,11 @@ def latest(workspace):
 
 
 def look(workspace):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
 
 
 def asked(workspace):
-    return [question.name for question in open_questions(workspace, 1) if question.kind is Kind.CHANGED]
+    return [question.name for question in open_questions(workspace.project(1)) if question.kind is Kind.CHANGED]
 
 
 def told(workspace):
@@ -104,7 +106,7 @@ def test_a_webhook_of_ours_is_put_right_and_said(workspace, studio, change):
     look(workspace)
     (hook,) = studio.webhooks(1)
     assert (hook.url, hook.is_active, hook.send_for_all_actions) == (HOOK, True, True)
-    assert hook.headers == {HEADER: installation_of(workspace.stores, 1).id}
+    assert hook.headers == {HEADER: workspace.project(1).installation.id}
     assert any(HOOK in detail for detail in told(workspace))
 
 
@@ -212,7 +214,7 @@ def test_a_queue_that_is_gone_is_published_anew_when_the_lead_wants_it_back(work
 def test_another_model_that_was_chosen_while_a_round_ran_is_not_switched_away_from(workspace, studio):
     workspace.stores.projects.request_round(1, "test")
     studio.meanwhile["annotated_tasks"] = lambda: theirs(studio)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert studio.model_version == "their-model"
     assert (latest(workspace).state, row(workspace).failures) == (RoundState.FAILED, 0)
     assert asked(workspace) == [Place.MODEL_VERSION]
@@ -223,7 +225,7 @@ def test_a_backend_that_was_removed_is_asked_about_and_entered_again_when_wanted
     studio.entries.clear()
     look(workspace)
     assert (asked(workspace), studio.entries) == ([Place.ENTRY], [])
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert asked(workspace) == [Place.ENTRY]
     answer_drift(workspace.stores, 1, Place.ENTRY, put_back=True)
     look(workspace)
@@ -235,7 +237,7 @@ def test_a_project_that_was_disconnected_is_left_so_and_rests_when_that_is_meant
     studio.hooks.clear()
     workspace.stores.projects.change(1, wiring_due=True)
     look(workspace)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert (asked(workspace), studio.hooks, studio.entries) == ([Place.CONNECTION], [], [])
     answer_drift(workspace.stores, 1, Place.CONNECTION, put_back=False)
     workspace.stores.projects.request_round(1, "test")
@@ -256,7 +258,7 @@ def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workspac
     look(workspace)
     look(workspace)
     assert (studio.model_version, asked(workspace)) == ("", [Place.MODEL_VERSION])
-    assert "3 times" in open_questions(workspace, 1)[0].evidence
+    assert "3 times" in open_questions(workspace.project(1))[0].evidence
     answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
     look(workspace)
     assert (studio.model_version, asked(workspace)) == (published, [])
@@ -310,7 +312,7 @@ def test_beside_another_installation_that_was_there_first_nothing_is_changed(wor
     studio.predictions[studio.model_version] = []
     workspace.stores.projects.request_round(1, "test")
     look(workspace)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert (written(studio), latest(workspace).number) == (set(), 1)
     assert OTHER in row(workspace).problem
     assert "--take-over" in row(workspace).standing_back
@@ -330,22 +332,22 @@ def test_the_installation_that_was_there_first_goes_on(workspace, studio):
 @pytest.mark.parametrize("act", ["round", "rollback"])
 def test_an_installation_that_took_over_meanwhile_is_seen_before_a_queue_is_published(workspace, studio, act):
     workspace.stores.projects.request_round(1, "test")
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     version, predictions = studio.model_version, dict(studio.predictions)
     studio.meanwhile["annotated_tasks"] = lambda: other_connected(studio, first=True)
     studio.calls.clear()
     if act == "round":
         workspace.stores.projects.request_round(1, "test")
-        reconcile(workspace, 1, look=False)
+        reconcile(workspace.project(1), look=False)
         assert OTHER in row(workspace).standing_back
     else:
         with pytest.raises(Exception, match="another installation"):
-            roll_back(workspace, 1, 1)
+            roll_back(workspace.project(1), 1)
     assert (studio.model_version, studio.predictions, written(studio)) == (version, predictions, set())
 
 
 def test_a_restored_database_goes_on_though_it_does_not_know_the_queue_that_is_served(workspace, studio):
-    newer = f"clinical-9-abcdef-by-{installation_of(workspace.stores, 1).id}-place-in-queue"
+    newer = f"clinical-9-abcdef-by-{workspace.project(1).installation.id}-place-in-queue"
     studio.predictions = {newer: studio.predictions.pop(studio.model_version)}
     studio.model_version = newer
     look(workspace)
@@ -374,5 +376,5 @@ def test_a_queue_that_nobody_lays_claim_to_is_taken_over_where_its_installation_
 
 
 def test_a_queue_names_the_installation_that_published_it(workspace, studio):
-    assert author_of(studio.model_version) == installation_of(workspace.stores, 1).id
+    assert author_of(studio.model_version) == workspace.project(1).installation.id
     assert [author_of(version) for version in ("their-model", "clinical-0", "clinical-3-abc")] == [None, None, ""]

@@ -37,20 +37,23 @@ FATES = {
 
 
 @pytest.fixture
-def studio(workspace):
-    made = FakeLabelStudio({number: picture(200 + number if number < 7 else number) for number in range(1, 31)})
-    workspace.__dict__["client"] = made
+def fake_client():
+    return FakeLabelStudio({number: picture(200 + number if number < 7 else number) for number in range(1, 31)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 10, "start_training_each_n_updates": 2, "backend_url": "http://backend"}
     )
-    return made
+    return fake_client
 
 
 @pytest.mark.parametrize("meanwhile", [False, True], ids=["rounds after", "rounds in between"])
 @pytest.mark.parametrize("events", FATES.values(), ids=FATES)
 def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workspace, studio, events, meanwhile):
-    backend = Backend(workspace.settings, workspace.stores.database, Wakes())
-    reconcile(workspace, 1, look=True)
+    backend = Backend(workspace, Wakes())
+    reconcile(workspace.project(1), look=True)
     studio.annotate(1, "red", exemplar=True)
     studio.annotate(2, "dark")  # corrected, from red
     studio.uris[31] = picture(90)  # and the annotation of task 3 was deleted again
@@ -74,4 +77,4 @@ def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workspace, s
 
 def look(workspace, *, look):
     workspace.stores.projects.change(1, not_before=0.0)
-    reconcile(workspace, 1, look=look)
+    reconcile(workspace.project(1), look=look)

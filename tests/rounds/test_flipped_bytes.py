@@ -9,8 +9,8 @@ import pytest
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.predict import predict
-from clinical_backend.workspace import models
-from clinical_backend.workspace.embedding import features_of
+from clinical_backend.strategy.tasks import FeaturedTasks
+from clinical_backend.workspace import workspace as workspace_module
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -18,27 +18,34 @@ RED = range(1, 13)
 
 
 @pytest.fixture
-def studio(workspace):
-    made = FakeLabelStudio({n: picture(180 + n if n in RED else n, blue=n) for n in range(1, 61)})
-    workspace.__dict__["client"] = made
+def fake_client():
+    return FakeLabelStudio({n: picture(180 + n if n in RED else n, blue=n) for n in range(1, 61)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 20, "rare_classes": ("red",), "backend_url": "http://backend"}
     )
     for task in [*range(1, 8), *range(41, 56)]:
-        made.annotate(task, "red" if task in RED else "dark")
+        fake_client.annotate(task, "red" if task in RED else "dark")
     workspace.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert workspace.stores.projects.get(1).problem is None
-    return made
+    return fake_client
 
 
 def seen(workspace, studio):
     """Return features of all tasks, their thumbnails, and what is predicted of them."""
-    models._load.cache_clear()  # as in another process
-    found = features_of(workspace.stores, workspace.features, 1, studio.uris)
-    small = features_of(workspace.stores, workspace.thumbnails, 1, studio.uris)
+    workspace_module._load.cache_clear()  # as in another process
+    project = workspace.project(1)
+    found = project.features_of(project.representations()[0], studio.uris)
+    digests = project.digests(studio.uris)
+    positions = workspace.thumbnails.positions(digests.values())
+    known = [task for task, digest in digests.items() if digest in positions]
+    small = FeaturedTasks(np.array(known), workspace.thumbnails.read([positions[digests[task]] for task in known]))
     tasks = [PredictTask(id=n, data={"image": uri}, predictions=[{}]) for n, uri in studio.uris.items()]
-    predicted = [each.result for each in predict(workspace, 1, studio.config, tasks)]
+    predicted = [each.result for each in predict(workspace.project(1), studio.config, tasks)]
     return found, small, predicted
 
 
@@ -91,9 +98,9 @@ def test_damage_in_any_file_is_never_silent_and_is_made_good_by_the_next_look(wo
         assert all(now in ([], before) for before, now in zip(predicted, predicted_after, strict=True)), done
         untouched = same((found, small), (after, after_small)) and predicted == predicted_after
         assert untouched or caplog.text or "gone" in done or "cut" in done, done
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
         workspace.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
         assert workspace.stores.projects.get(1).problem is None, done
         whole = seen(workspace, studio)
         assert same((found, small), whole[:2]), done
@@ -102,11 +109,11 @@ def test_damage_in_any_file_is_never_silent_and_is_made_good_by_the_next_look(wo
 
 def test_a_damaged_model_of_the_published_queue_makes_a_round_due(workspace, studio):
     version = workspace.stores.projects.get(1).published_version
-    (file,) = workspace.checkpoint_folder(1, version).glob("*.safetensors")
+    (file,) = workspace.project(1).checkpoint_folder(version).glob("*.safetensors")
     damage(file, random.Random(1))
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     row = workspace.stores.rounds.published(1)
     assert row.request == "the model of the published queue was lost or changed on disk"
     assert all(seen(workspace, studio)[2])
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert workspace.stores.rounds.published(1).id == row.id

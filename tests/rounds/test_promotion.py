@@ -23,16 +23,19 @@ RED = range(1, 19)
 
 
 @pytest.fixture
-def studio(workspace):
+def fake_client():
+    return FakeLabelStudio({n: picture(200 + n if n in RED else n // 4, blue=n) for n in range(1, 121)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     """Return a Label Studio with 18 red images and 102 dark ones, of which 10 and 20 are labelled."""
-    made = FakeLabelStudio({n: picture(200 + n if n in RED else n // 4, blue=n) for n in range(1, 121)})
-    workspace.__dict__["client"] = made
     workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 20, "audit_share": 0.0, "rare_classes": ("red",), "backend_url": "http://backend"}
     )
     for task in [*range(1, 11), *range(101, 121)]:
-        made.annotate(task, "red" if task in RED else "dark")
-    return made
+        fake_client.annotate(task, "red" if task in RED else "dark")
+    return fake_client
 
 
 def task_of(number):
@@ -41,7 +44,7 @@ def task_of(number):
 
 def run(workspace):
     workspace.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert workspace.stores.projects.get(1).problem is None
     return workspace.stores.rounds.latest(1)
 
@@ -70,7 +73,7 @@ def test_a_classifier_as_good_as_the_published_one_is_promoted(workspace, studio
     second = run(workspace)
     assert second.report.promotion.promoted
     assert second.report.promotion.labels == 34
-    assert load_checkpoint(workspace.checkpoint_folder(1, second.version))[1].round == 2
+    assert load_checkpoint(workspace.project(1).checkpoint_folder(second.version))[1].round == 2
 
 
 def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goes_on(
@@ -87,7 +90,7 @@ def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goe
     assert "kept but not published, since it is worse" in promotion.reason
     assert "of the one of round 1" in promotion.reason
     assert promotion.reason in caplog.text
-    status = read_status(workspace, 1).to_json()
+    status = read_status(workspace.project(1)).to_json()
     assert status["round"]["promotion"] == promotion.to_json()
     # The queue is new, with the predictions of the earlier classifier and in an order by its features.
     assert studio.model_version == second.version != first.version
@@ -95,9 +98,9 @@ def test_one_that_is_worse_on_the_rare_classes_is_kept_but_the_published_one_goe
     queue = {queued.task_id: queued.predicted for queued in workspace.stores.rounds.queue(second.id)}
     assert queue == {task: "red" if task in RED else "dark" for task in queue}
     # Predictions on demand, too.
-    item, _ = predict(workspace, 1, studio.config, [task_of(999), task_of(998)])
+    item, _ = predict(workspace.project(1), studio.config, [task_of(999), task_of(998)])
     assert item.result[0]["value"]["choices"] == ["red"]
-    folder = workspace.checkpoint_folder(1, second.version)
+    folder = workspace.project(1).checkpoint_folder(second.version)
     assert load_checkpoint(folder)[1].round == 1
     assert load_checkpoint(folder / CANDIDATE)[1].round == 2
 
@@ -110,7 +113,7 @@ def test_after_one_that_was_not_promoted_a_good_one_is(workspace, studio, monkey
         assert not run(workspace).report.promotion.promoted
     last = run(workspace)
     assert last.report.promotion.promoted
-    assert load_checkpoint(workspace.checkpoint_folder(1, last.version))[1].round == 4
+    assert load_checkpoint(workspace.project(1).checkpoint_folder(last.version))[1].round == 4
 
 
 def test_with_too_few_rare_labels_it_is_promoted_and_says_so(workspace, studio, monkeypatch):
@@ -158,9 +161,9 @@ def test_a_disk_that_is_full_at_a_write_leaves_the_published_model_and_queue(
     with monkeypatch.context() as patch:
         patch.setattr(owner, write, on_a_full_disk)
         workspace.stores.projects.request_round(1, "test", delay=0)
-        reconcile(workspace, 1, look=False)
+        reconcile(workspace.project(1), look=False)
     assert problem in workspace.stores.projects.get(1).problem
     assert (studio.model_version, studio.queue()) == (first.version, served)
-    item, _ = predict(workspace, 1, studio.config, [task_of(999), task_of(998)])
+    item, _ = predict(workspace.project(1), studio.config, [task_of(999), task_of(998)])
     assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(first.version), ["red"])
     assert run(workspace).version == studio.model_version != first.version

@@ -101,29 +101,29 @@ def project(workspace):
 
 
 def open_kinds(workspace):
-    return [question.kind for question in open_questions(workspace, 1)]
+    return [question.kind for question in open_questions(workspace.project(1))]
 
 
 def test_what_was_answered_is_not_open_any_more(project):
     assert open_kinds(project) == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.ALSO, Kind.BOTH_TAGS]
-    decline(project.stores, 1, "red")
+    decline(project.project(1), "red")
     assert open_kinds(project) == [Kind.WHICH, Kind.BOTH_TAGS]
-    store_options(project.stores, 1, ProjectOptions(), declined=())
+    store_options(project.project(1), ProjectOptions(), declined=())
     assert open_kinds(project) == [Kind.WHICH, Kind.RARE_SO_FAR, Kind.ALSO, Kind.BOTH_TAGS]
-    choose_rare(project.stores, 1, ["dark"])
+    choose_rare(project.project(1), ["dark"])
     assert open_kinds(project) == [Kind.ALSO, Kind.BOTH_TAGS]
-    look_for(project.settings, project.stores, 1, "red")
-    assert project.settings_of(1).rare_classes == ("dark", "red")
+    look_for(project.project(1), "red")
+    assert project.project(1).settings.rare_classes == ("dark", "red")
     assert open_kinds(project) == [Kind.BOTH_TAGS]
 
 
 def test_a_choice_that_is_taken_back_opens_the_question_again_and_none_by_name_answers_it(project):
     stores = project.stores
-    choose_rare(stores, 1, ["dark"])
-    drop_rare(project.settings, stores, 1, "dark")
+    choose_rare(project.project(1), ["dark"])
+    drop_rare(project.project(1), "dark")
     assert stores.projects.get(1).page_options == {}
     assert open_kinds(project)[0] is Kind.WHICH
-    store_options(stores, 1, ProjectOptions(rare_classes=()))
+    store_options(project.project(1), ProjectOptions(rare_classes=()))
     assert Kind.WHICH not in open_kinds(project)
 
 
@@ -131,34 +131,38 @@ def test_a_class_that_is_set_elsewhere_can_be_taken_away_and_added_to(project):
     stores = project.stores
     stores.projects.change(1, options={"rare_classes": "dark, grey"}, request=None)
     assert open_kinds(project)[0] is Kind.UNKNOWN
-    drop_rare(project.settings, stores, 1, "grey")
+    drop_rare(project.project(1), "grey")
     assert named_classes(project.settings, stores.projects.get(1)) == ("dark",)
     assert stores.projects.get(1).request == "what is looked for was changed"
-    drop_rare(project.settings, stores, 1, "dark")
+    drop_rare(project.project(1), "dark")
     assert stores.projects.get(1).page_options == {"rare_classes": []}
-    assert project.settings_of(1).rare_classes == ()
+    assert project.project(1).settings.rare_classes == ()
 
 
 def test_what_is_looked_for_is_no_longer_declined(project):
-    decline(project.stores, 1, "red")
-    decline(project.stores, 1, "red")
+    decline(project.project(1), "red")
+    decline(project.project(1), "red")
     assert project.stores.projects.get(1).declined == ["red"]
-    look_for(project.settings, project.stores, 1, "red", beside=("dark",))
+    look_for(project.project(1), "red", beside=("dark",))
     row = project.stores.projects.get(1)
     assert (row.declined, row.page_options) == ([], {"rare_classes": ["dark", "red"]})
 
 
 @pytest.fixture
-def studio(workspace):
-    """Return a Label Studio of three classes: 12 red images, 12 blue and 36 dark, of which 4, 4 and 16 are labelled."""
+def fake_client():
     uris = {n: picture(200 + n) for n in range(1, 13)} | {n: picture(0, blue=180 + n) for n in range(13, 25)}
     made = FakeLabelStudio(uris | {n: picture(n) for n in range(25, 61)})
     made.config = CONFIG.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="blue"/>')
-    workspace.__dict__["client"] = made
+    return made
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
+    """Return a Label Studio of three classes: 12 red images, 12 blue and 36 dark, of which 4, 4 and 16 are labelled."""
     workspace.settings = workspace.settings.model_copy(update={"queue_size": 8, "audit_share": 0.0})
     for task in [*range(1, 5), *range(13, 17), *range(25, 41)]:
-        made.annotate(task, kind(task))
-    return made
+        fake_client.annotate(task, kind(task))
+    return fake_client
 
 
 def kind(task):
@@ -167,7 +171,7 @@ def kind(task):
 
 def report(workspace):
     workspace.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert workspace.stores.projects.get(1).problem is None
     return workspace.stores.rounds.latest(1).report
 
@@ -177,12 +181,12 @@ def queued(studio):
 
 
 def test_a_round_goes_on_with_the_leads_choice_and_asks_about_a_tag_on_another_class(workspace, studio):
-    choose_rare(workspace.stores, 1, ["red"])
+    choose_rare(workspace.project(1), ["red"])
     studio.annotate(13, "blue", exemplar=True)
     first = report(workspace)
     assert (first.target, [one.asks for one in first.questions]) == (("red",), ["Look for blue too?"])
     assert queued(studio)[:5] == ["red"] * 5
-    look_for(workspace.settings, workspace.stores, 1, "blue")
+    look_for(workspace.project(1), "blue")
     second = report(workspace)
     assert (second.target, second.questions) == (("red", "blue"), ())
     assert set(queued(studio)) == {"red", "blue"}
@@ -203,11 +207,11 @@ def test_tags_on_a_class_that_was_declined_do_not_bring_it_back(workspace, studi
     for task in (1, 13):
         studio.annotate(task, kind(task), exemplar=True)
     assert report(workspace).target == ("red", "blue")
-    decline(workspace.stores, 1, "blue")
-    assert (report(workspace).target, open_questions(workspace, 1)) == (("red",), [])
-    decline(workspace.stores, 1, "red")
+    decline(workspace.project(1), "blue")
+    assert (report(workspace).target, open_questions(workspace.project(1))) == (("red",), [])
+    decline(workspace.project(1), "red")
     assert [one.kind for one in report(workspace).questions] == [Kind.WHICH]
-    assert [one.kind for one in open_questions(workspace, 1)] == [Kind.WHICH]
+    assert [one.kind for one in open_questions(workspace.project(1))] == [Kind.WHICH]
 
 
 def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(workspace, studio):
@@ -217,7 +221,7 @@ def test_without_a_choice_and_tags_a_round_looks_for_nothing_and_suggests(worksp
 
 
 def test_a_class_that_is_renamed_in_the_config_is_said_and_the_tags_go_on(workspace, studio):
-    choose_rare(workspace.stores, 1, ["red"])
+    choose_rare(workspace.project(1), ["red"])
     studio.annotate(1, "red", exemplar=True)
     report(workspace)
     studio.config = studio.config.replace('"red"', '"crimson"')
@@ -230,6 +234,6 @@ def test_a_round_says_what_is_tagged_both_ways(workspace, studio):
     tags = [{"from_name": "exemplar", "value": {"choices": ["more like this", "not like this"]}}]
     named = [{"from_name": "diagnosis", "value": {"choices": ["red"]}}]
     studio.answers[1] = [Annotation(id=1, result=[*named, *tags], lead_time=1.0)]
-    choose_rare(workspace.stores, 1, ["red"])
+    choose_rare(workspace.project(1), ["red"])
     found = report(workspace)
     assert [(one.kind, one.tasks) for one in found.questions] == [(Kind.BOTH_TAGS, (1,))]

@@ -15,7 +15,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.versions import on_demand_version
-from clinical_backend.workspace.lease import leased_project
+from clinical_backend.workspace.lock import leased_project
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -23,21 +23,24 @@ RED = range(1, 11)
 
 
 @pytest.fixture
-def studio(workspace):
+def fake_client():
+    return FakeLabelStudio({n: picture(200 + n if n in RED else n, blue=2 * n) for n in range(1, 61)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     """Return a Label Studio with 10 red images and 50 dark ones; rounds label a few and rank the rest."""
-    made = FakeLabelStudio({n: picture(200 + n if n in RED else n, blue=2 * n) for n in range(1, 61)})
-    workspace.__dict__["client"] = made
     workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 12, "rare_classes": ("red",), "kept_rounds": 3, "backend_url": "http://backend"}
     )
-    return made
+    return fake_client
 
 
 def run(workspace, studio, *tasks):
     for task in tasks:
         studio.annotate(task, "red" if task in RED else "dark")
     workspace.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     return workspace.stores.rounds.latest(1)
 
 
@@ -45,11 +48,11 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workspace,
     first = run(workspace, studio, 1, 2, 51, 52)
     before = {item["task"]: item["result"] for item in studio.predictions[first.version]}
     order = studio.queue()
-    model = load_checkpoint(workspace.checkpoint_folder(1, first.version))[0]
+    model = load_checkpoint(workspace.project(1).checkpoint_folder(first.version))[0]
     done = order[:3]
     run(workspace, studio, *done)
     run(workspace, studio, 53)
-    backend = Backend(workspace.settings, workspace.stores.database, LocalRunner({}))
+    backend = Backend(workspace, LocalRunner({}))
     backend._workspace = workspace
     row = backend.rollback(1, first.number)
     latest = workspace.stores.rounds.latest(1)
@@ -58,11 +61,11 @@ def test_an_earlier_round_is_published_again_with_its_queue_and_model(workspace,
     assert studio.queue() == [task for task in order if task not in {*done, 53}]
     assert list(studio.predictions) == [row.version]
     assert all(item["result"] == before[item["task"]] for item in studio.predictions[row.version])
-    restored, metadata = load_checkpoint(workspace.checkpoint_folder(1, row.version))
+    restored, metadata = load_checkpoint(workspace.project(1).checkpoint_folder(row.version))
     assert metadata.round == 1
     assert np.array_equal(restored.weights, model.weights)
     asked = PredictTask(id=999, data={"image": picture(222)}, predictions=[{"model_version": first.version}])
-    (item,) = predict(workspace, 1, studio.config, [asked])
+    (item,) = predict(workspace.project(1), studio.config, [asked])
     assert (item.model_version, item.result[0]["value"]["choices"]) == (on_demand_version(row.version), ["red"])
     assert latest.report.counts.queue == workspace.stores.projects.get(1).queue_left == len(studio.queue())
 
@@ -72,8 +75,8 @@ def test_what_was_settled_since_the_earlier_round_is_not_asked_again(workspace, 
     first = run(workspace, studio, 1, 2, 52)
     assert [one.kind for one in first.report.questions] == [Kind.ALSO]
     run(workspace, studio, 51)
-    roll_back(workspace, 1, first.number)
-    assert open_questions(workspace, 1) == []
+    roll_back(workspace.project(1), first.number)
+    assert open_questions(workspace.project(1)) == []
 
 
 @pytest.mark.parametrize("mode", ["off", "confident", "all"])
@@ -85,7 +88,7 @@ def test_a_queue_that_ticked_everything_comes_back_by_the_rules_of_today(workspa
     assert ticked == {task for task, draw in draws.items() if draw is not Draw.AUDIT} != set(draws)
     run(workspace, studio, 3)
     workspace.settings = workspace.settings.model_copy(update={"preannotate": mode})
-    row = roll_back(workspace, 1, first.number)
+    row = roll_back(workspace.project(1), first.number)
     again = {item["task"] for item in studio.predictions[row.version] if item["result"]}
     assert again == ((ticked - {3}) if mode == "all" else set())
     assert workspace.stores.rounds.latest(1).report.preannotation.mode == mode
@@ -101,17 +104,17 @@ def test_where_a_task_has_several_readers_none_is_led(workspace, studio):
 def test_a_later_round_goes_on_normally_and_can_be_left_behind_too(workspace, studio):
     run(workspace, studio, 1, 2, 51, 52)
     second = run(workspace, studio, 3, 53)
-    roll_back(workspace, 1, 1)
-    reconcile(workspace, 1, look=True)
+    roll_back(workspace.project(1), 1)
+    reconcile(workspace.project(1), look=True)
     assert workspace.stores.rounds.latest(1).request == "rollback to round 1"
     fourth = run(workspace, studio, 4)
     assert studio.model_version == fourth.version
     assert fourth.report.counts.labelled == 7
-    assert load_checkpoint(workspace.checkpoint_folder(1, fourth.version))[1].round == 4
-    assert roll_back(workspace, 1, 3).number == 5
-    assert load_checkpoint(workspace.checkpoint_folder(1, studio.model_version))[1].round == 1
+    assert load_checkpoint(workspace.project(1).checkpoint_folder(fourth.version))[1].round == 4
+    assert roll_back(workspace.project(1), 3).number == 5
+    assert load_checkpoint(workspace.project(1).checkpoint_folder(studio.model_version))[1].round == 1
     with pytest.raises(StorageError, match=r"Round 2 of project 1 is not kept\. Choose of 3, 4\."):
-        roll_back(workspace, 1, second.number)
+        roll_back(workspace.project(1), second.number)
 
 
 def test_the_models_of_the_last_published_rounds_are_kept_however_many_failed(workspace, studio):
@@ -123,19 +126,19 @@ def test_the_models_of_the_last_published_rounds_are_kept_however_many_failed(wo
     studio.faults.clear()
     workspace.stores.projects.change(1, not_before=0.0)
     rows.append(run(workspace, studio, 5))
-    folder = workspace.checkpoint_folder(1, rows[0].version).parent
+    folder = workspace.project(1).checkpoint_folder(rows[0].version).parent
     assert sorted(path.name for path in folder.iterdir()) == sorted(row.version for row in rows[1:])
-    roll_back(workspace, 1, rows[1].number)
+    roll_back(workspace.project(1), rows[1].number)
 
 
 def test_the_published_round_one_that_never_was_and_an_unknown_project_are_refused(workspace, studio):
     run(workspace, studio, 1, 2, 51, 52)
     with pytest.raises(StorageError, match=r"Round 1 of project 1 is the published one\. There is no earlier one"):
-        roll_back(workspace, 1, 1)
+        roll_back(workspace.project(1), 1)
     with pytest.raises(StorageError, match="Round 9 of project 1 is not kept"):
-        roll_back(workspace, 1, 9)
+        roll_back(workspace.project(1), 9)
     with pytest.raises(StorageError, match="Round 1 of project 7 is not kept"):
-        roll_back(workspace, 7, 1)
+        roll_back(workspace.project(7), 1)
     assert workspace.stores.rounds.latest(1).number == 1
 
 
@@ -146,7 +149,7 @@ def test_what_fails_leaves_queue_and_model_as_they_are_and_no_round_due(workspac
     second = run(workspace, studio, 3)
     served = studio.queue()
     if fault == "damage":
-        (tensors,) = workspace.checkpoint_folder(1, first.version).glob("*.safetensors")
+        (tensors,) = workspace.project(1).checkpoint_folder(first.version).glob("*.safetensors")
         tensors.write_bytes(tensors.read_bytes()[:-1])
     elif fault == "emptied":
         for task in order:
@@ -155,7 +158,7 @@ def test_what_fails_leaves_queue_and_model_as_they_are_and_no_round_due(workspac
         studio.faults[fault] = LabelStudioUnavailableError("Away.", "Wait.")
     expected = {"damage": ModelError, "emptied": StorageError}.get(fault, LabelStudioUnavailableError)
     with pytest.raises(expected):
-        roll_back(workspace, 1, 1)
+        roll_back(workspace.project(1), 1)
     assert (studio.model_version, studio.queue()) == (second.version, served)
     project, latest = workspace.stores.projects.get(1), workspace.stores.rounds.latest(1)
     assert (project.published_version, project.request, project.problem) == (second.version, None, None)
@@ -168,10 +171,10 @@ def test_a_running_round_is_waited_for_and_then_named(workspace, studio, monkeyp
     run(workspace, studio, 3)
     monkeypatch.setattr(rollback_module, "_WAIT_SECONDS", 0.0)
     with (
-        leased_project(workspace, 1),
+        leased_project(workspace.project(1)),
         pytest.raises(StorageError, match="A round of project 1 is running"),
     ):
-        roll_back(workspace, 1, 1)
+        roll_back(workspace.project(1), 1)
 
 
 def test_labels_keep_the_draw_of_the_queue_that_served_them_through_a_rollback(workspace, studio):
@@ -183,7 +186,7 @@ def test_labels_keep_the_draw_of_the_queue_that_served_them_through_a_rollback(w
     between = next(task for task in studio.queue() if task not in drawn)
     draws = {queued.task_id: queued.draw for queued in workspace.stores.rounds.queue(second.id)}
     studio.meanwhile["update_project"] = lambda: studio.annotate(between, "dark")
-    row = roll_back(workspace, 1, first.number)
+    row = roll_back(workspace.project(1), first.number)
     studio.annotate(late, "dark")
     run(workspace, studio, last)
     labels = workspace.stores.labels.all(1)

@@ -9,11 +9,13 @@ from clinical_backend.labelstudio.contract import WebhookRequest
 from clinical_backend.service.backend import Backend
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.workspace.workspace import Workspace
 
 
 def test_an_event_that_fails_after_it_was_answered_leaves_no_traceback(tmp_path):
     database = Database.in_folder(tmp_path)
-    backend = Backend(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database, LocalRunner({}))
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k")
+    backend = Backend(Workspace(settings, database), LocalRunner({}))
     event = WebhookRequest.model_validate(
         {"action": "ANNOTATION_CREATED", "project": {"id": 1}, "annotation": {"id": 1, "task": 1, "result": []}}
     )

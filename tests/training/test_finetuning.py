@@ -13,7 +13,6 @@ from onnx import TensorProto, helper
 
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport
@@ -23,9 +22,8 @@ from clinical_backend.service.status import read_status
 from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
 from clinical_backend.workspace import finetuned as finetuned_prediction
 from clinical_backend.workspace.finetuning_record import read_record
-from clinical_backend.workspace.workspace import Workspace
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
-from tests.small_workspace import picture
+from tests.small_workspace import picture, reopened
 
 LABELS = 60
 RED, DARK = picture(222, 60), picture(20, 61)
@@ -42,10 +40,13 @@ def annotate(studio, numbers):
 
 
 @pytest.fixture
-def studio(workspace):
+def fake_client():
+    return FakeLabelStudio({number: uri(number) for number in range(1, 91)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     """Return a Label Studio with 60 labelled images and 30 more, after a round."""
-    made = FakeLabelStudio({number: uri(number) for number in range(1, 91)})
-    workspace.__dict__["client"] = made
     workspace.settings = workspace.settings.model_copy(
         update={
             "image_size": 32,
@@ -56,9 +57,9 @@ def studio(workspace):
             "preannotate": "all",
         }
     )
-    annotate(made, range(1, LABELS + 1))
-    reconcile(workspace, 1, look=True)
-    return made
+    annotate(fake_client, range(1, LABELS + 1))
+    reconcile(workspace.project(1), look=True)
+    return fake_client
 
 
 def mean_colours():
@@ -121,7 +122,7 @@ def trainer(monkeypatch):
 def answers(workspace, *uris):
     asked = [{"model_version": "another"}]  # "Retrieve predictions" of tasks that have some
     tasks = [PredictTask(id=900 + n, data={"image": it}, predictions=asked) for n, it in enumerate(uris)]
-    items = predict(workspace, 1, CONFIG, tasks)
+    items = predict(workspace.project(1), CONFIG, tasks)
     return [choice for item in items for region in item.result for choice in region["value"]["choices"]]
 
 
@@ -130,22 +131,15 @@ def grow(workspace, studio, number=12):
     first = len(studio.answers) + 1
     annotate(studio, range(first, first + number))
     workspace.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workspace, 1, look=True)
-
-
-def reopened(workspace):
-    """Return a workspace as another process would have it."""
-    made = Workspace(workspace.settings, workspace._database)
-    made.__dict__.update({name: workspace.__dict__[name] for name in ("source", "backbone", "embedder", "client")})
-    return made
+    reconcile(workspace.project(1), look=True)
 
 
 def test_by_default_nothing_is_due_and_the_head_answers(workspace, studio, trainer):
     workspace.settings = workspace.settings.model_copy(update={"training": "head"})
-    assert not finetuning_is_due(workspace, 1)
-    assert finetuning_state(workspace, 1) is None
+    assert not finetuning_is_due(workspace.project(1))
+    assert finetuning_state(workspace.project(1)) is None
     with pytest.raises(ModelError, match="TRAINING=finetune"):
-        finetune_project(workspace, 1)
+        finetune_project(workspace.project(1))
     assert answers(workspace, RED, DARK) == ["red", "dark"]
     assert trainer.calls == []
 
@@ -162,8 +156,8 @@ def test_rounds_jobs_and_predictions_do_without_torch():
 def test_a_project_may_ask_for_it_by_itself(workspace, studio, trainer):
     workspace.settings = workspace.settings.model_copy(update={"training": "head"})
     workspace.stores.projects.register(1, {"training": "finetune", "finetuning_seconds": 7, "finetuning_blocks": "all"})
-    assert finetuning_is_due(workspace, 1)
-    finetune_project(workspace, 1)
+    assert finetuning_is_due(workspace.project(1))
+    finetune_project(workspace.project(1))
     assert (trainer.calls[0]["seconds"], trainer.calls[0]["blocks"]) == (7.0, None)
     assert answers(workspace, RED) == ["dark"]
     workspace.stores.projects.register(1, {"training": "head"})
@@ -171,30 +165,30 @@ def test_a_project_may_ask_for_it_by_itself(workspace, studio, trainer):
 
 
 def test_it_waits_for_labels_enough_and_says_for_which(workspace, studio):
-    assert finetuning_is_due(workspace, 1)
+    assert finetuning_is_due(workspace.project(1))
     for task in range(41, 61):
         del studio.answers[task]
-    reconcile(workspace, 1, look=True)
-    assert not finetuning_is_due(workspace, 1)
-    assert finetuning_state(workspace, 1) == "Fine-tuning waits for 50 labelled images; there are 40."
+    reconcile(workspace.project(1), look=True)
+    assert not finetuning_is_due(workspace.project(1))
+    assert finetuning_state(workspace.project(1)) == "Fine-tuning waits for 50 labelled images; there are 40."
     for task in range(1, 61):
         studio.annotate(task, "red" if task < 10 else "dark")
     workspace.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workspace, 1, look=True)
-    assert not finetuning_is_due(workspace, 1)
-    assert "10 labels of 'red', to be judged by; there are 9" in finetuning_state(workspace, 1)
+    reconcile(workspace.project(1), look=True)
+    assert not finetuning_is_due(workspace.project(1))
+    assert "10 labels of 'red', to be judged by; there are 9" in finetuning_state(workspace.project(1))
 
 
 def test_what_is_better_answers_on_demand_and_in_the_queue(workspace, studio, trainer):
     assert answers(workspace, RED, DARK) == ["red", "dark"]
-    message = finetune_project(workspace, 1)
+    message = finetune_project(workspace.project(1))
     assert "better, so it answers" in message
-    assert message in finetuning_state(workspace, 1)
-    assert message in read_status(workspace, 1).finetuning
-    assert not finetuning_is_due(workspace, 1)
+    assert message in finetuning_state(workspace.project(1))
+    assert message in read_status(workspace.project(1)).finetuning
+    assert not finetuning_is_due(workspace.project(1))
     assert answers(workspace, RED, DARK) == ["dark", "red"]
     assert workspace.stores.projects.get(1).request == "the backbone was fine-tuned on the labels"
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["red"], 1: ["dark"]}
@@ -204,9 +198,9 @@ def test_what_is_better_answers_on_demand_and_in_the_queue(workspace, studio, tr
 def test_the_queue_does_not_wait_for_a_slow_network(workspace, studio, trainer, monkeypatch):
     monkeypatch.setattr(finetuned_prediction, "_QUEUE_SECONDS", -1.0)
     trainer.skill = 9.0
-    finetune_project(workspace, 1)
-    workspace.finetuned(1).probabilities._path.unlink()
-    reconcile(workspace, 1, look=True)
+    finetune_project(workspace.project(1))
+    workspace.project(1).finetuned().probabilities.store._path.unlink()
+    reconcile(workspace.project(1), look=True)
     served = [item for item in studio.predictions[studio.model_version] if item["result"]]
     assert len(served) == 9  # and a random draw, on which nothing is ticked
     assert {item["task"] % 2: item["result"][0]["value"]["choices"] for item in served} == {0: ["dark"], 1: ["red"]}
@@ -214,62 +208,62 @@ def test_the_queue_does_not_wait_for_a_slow_network(workspace, studio, trainer, 
 
 
 def test_an_image_that_is_known_is_not_fetched_again(workspace, studio, trainer, monkeypatch):
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     task = PredictTask(id=90, data={"image": uri(90)})
-    (first,) = predict(workspace, 1, CONFIG, [task])
+    (first,) = predict(workspace.project(1), CONFIG, [task])
 
     def gone(*_, **_named):
         raise ImageError("It is gone.", "Bring it back.")
 
     monkeypatch.setattr(workspace.source, "fetch", gone)
-    assert predict(workspace, 1, CONFIG, [task]) == [first]
+    assert predict(workspace.project(1), CONFIG, [task]) == [first]
 
 
 def test_what_is_no_better_is_not_used_and_not_kept(workspace, studio, trainer):
     trainer.skill = 0.0
-    message = finetune_project(workspace, 1)
+    message = finetune_project(workspace.project(1))
     assert "the head answers" in message
     assert answers(workspace, RED, DARK) == ["red", "dark"]
-    assert not finetuning_is_due(workspace, 1)
-    assert not [path for path in workspace.finetuning_folder(1).iterdir() if path.is_dir()]
+    assert not finetuning_is_due(workspace.project(1))
+    assert not [path for path in workspace.project(1).finetuning_folder.iterdir() if path.is_dir()]
 
 
 def test_a_fifth_more_labels_make_the_next_due_which_goes_on_from_the_last(workspace, studio, trainer):
-    finetune_project(workspace, 1)
-    first = workspace.finetuned(1).name
+    finetune_project(workspace.project(1))
+    first = workspace.project(1).finetuned().name
     grow(workspace, studio, 11)
-    assert not finetuning_is_due(workspace, 1)
+    assert not finetuning_is_due(workspace.project(1))
     grow(workspace, studio, 1)
-    assert finetuning_is_due(workspace, 1)
-    finetune_project(workspace, 1)
+    assert finetuning_is_due(workspace.project(1))
+    finetune_project(workspace.project(1))
     one, two = trainer.calls
     assert one["warm_start"] is None
     assert two["warm_start"].weights == b"weights 1"
     assert np.array_equal(two["held_out"][:LABELS], one["held_out"])
     assert two["held_out"].sum() > one["held_out"].sum()
-    assert workspace.finetuned(1).name != first
-    assert [path.name for path in workspace.finetuning_folder(1).iterdir() if path.is_dir()] == [
-        workspace.finetuned(1).name
+    assert workspace.project(1).finetuned().name != first
+    assert [path.name for path in workspace.project(1).finetuning_folder.iterdir() if path.is_dir()] == [
+        workspace.project(1).finetuned().name
     ]
 
 
 def test_the_head_answers_again_when_it_has_caught_up(workspace, studio, trainer):
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     grow(workspace, studio)
     trainer.skill = 0.0
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     assert answers(workspace, RED) == ["red"]
 
 
 def test_one_that_is_killed_leaves_the_last_in_use_and_is_due_again(workspace, studio, trainer):
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     grow(workspace, studio)
     trainer.fault = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        finetune_project(workspace, 1)
-    assert "40%" in finetuning_state(workspace, 1)
+        finetune_project(workspace.project(1))
+    assert "40%" in finetuning_state(workspace.project(1))
     assert answers(workspace, RED) == ["dark"]
-    assert finetuning_is_due(workspace, 1)
+    assert finetuning_is_due(workspace.project(1))
 
 
 def test_images_that_cannot_be_read_are_left_out_with_a_note(workspace, studio, trainer, monkeypatch):
@@ -281,14 +275,14 @@ def test_images_that_cannot_be_read_are_left_out_with_a_note(workspace, studio, 
         return b"no image" if task_id == 5 else fetch(address, task_id)
 
     monkeypatch.setattr(workspace.source, "fetch", broken)
-    message = finetune_project(workspace, 1)
+    message = finetune_project(workspace.project(1))
     assert "3 labelled images cannot be read" in message
     assert trainer.calls[0]["images"].shape == (LABELS - 3, 32, 32, 3)
-    assert not finetuning_is_due(workspace, 1)
+    assert not finetuning_is_due(workspace.project(1))
 
 
 def test_when_none_can_be_read_what_was_in_use_stays(workspace, studio, trainer, monkeypatch):
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     grow(workspace, studio)
 
     def gone(*_, **_named):
@@ -296,52 +290,53 @@ def test_when_none_can_be_read_what_was_in_use_stays(workspace, studio, trainer,
 
     with monkeypatch.context() as patch:
         patch.setattr(workspace.source, "fetch", gone)
-        assert "72 labelled images cannot be read" in finetune_project(workspace, 1)
+        assert "72 labelled images cannot be read" in finetune_project(workspace.project(1))
     assert answers(workspace, RED) == ["dark"]
-    assert not finetuning_is_due(workspace, 1)
+    assert not finetuning_is_due(workspace.project(1))
 
 
 def test_a_tampered_network_leaves_the_head_which_says_so(workspace, studio, trainer, caplog):
-    finetune_project(workspace, 1)
-    (model,) = workspace.finetuning_folder(1).glob("*/*.onnx")
+    finetune_project(workspace.project(1))
+    (model,) = workspace.project(1).finetuning_folder.glob("*/*.onnx")
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     again = reopened(workspace)
     with caplog.at_level(logging.WARNING):
         assert answers(again, RED) == ["red"]
     assert "goes on with the head" in caplog.text
-    assert finetuning_is_due(again, 1)
-    finetune_project(again, 1)
+    assert finetuning_is_due(again.project(1))
+    finetune_project(again.project(1))
     assert answers(again, RED) == ["dark"]
 
 
 def test_a_record_that_cannot_be_read_leaves_the_head(workspace, studio, trainer):
-    finetune_project(workspace, 1)
-    (workspace.finetuning_folder(1) / "record.json").write_text("{")
-    assert read_record(workspace.finetuning_folder(1)) is None
+    finetune_project(workspace.project(1))
+    (workspace.project(1).finetuning_folder / "record.json").write_text("{")
+    assert read_record(workspace.project(1).finetuning_folder) is None
     assert answers(workspace, RED) == ["red"]
-    assert finetuning_is_due(workspace, 1)
+    assert finetuning_is_due(workspace.project(1))
 
 
 def test_a_class_that_it_never_learnt_leaves_the_head(workspace, studio, trainer):
     studio.config = studio.config.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="new"/>')
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     assert answers(workspace, RED) == ["dark"]
     studio.annotate(62, "new")
     workspace.stores.projects.request_round(1, "labels", delay=0)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert answers(workspace, RED) == ["red"]
 
 
-def test_another_backbone_starts_anew(workspace, studio, trainer, monkeypatch):
-    finetune_project(workspace, 1)
-    monkeypatch.setitem(workspace.__dict__, "spec", parse_backbone("efficientnet_lite0", image_size=64, folder=None))
-    assert workspace.finetuned(1) is None
-    assert finetuning_is_due(workspace, 1)
+def test_another_backbone_starts_anew(workspace, studio, trainer):
+    finetune_project(workspace.project(1))
+    workspace.settings = workspace.settings.model_copy(update={"image_size": 64})
+    other = reopened(workspace).project(1)
+    assert other.finetuned() is None
+    assert finetuning_is_due(other)
 
 
 def test_two_tasks_with_one_image_are_one_example(workspace, studio, trainer):
     studio.uris[91] = uri(1)
     studio.annotate(91, "dark")
     grow(workspace, studio, 0)
-    finetune_project(workspace, 1)
+    finetune_project(workspace.project(1))
     assert len(trainer.calls[0]["labels"]) == LABELS

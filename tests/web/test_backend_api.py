@@ -299,8 +299,8 @@ def test_invented_projects_leave_nothing_behind_and_hold_up_no_real_one(api, set
     api.post("/setup", json=capture("setup"))
     wait_for(lambda: api.get("/projects/1").status_code == 200)
     assert len(studio.calls) - asked < 12  # a few seconds, two questions each, of two calls
-    enquiries = api.app.state.backend._enquiries
-    assert len(enquiries._waiting) <= 100
+    registration = api.app.state.backend._registration
+    assert len(registration._waiting) <= 100
     assert Stores(Database.in_folder(settings.model_dir)).projects.ids() == [1]
     assert set(wakes.projects) == {1}
     assert set(api.app.state.backend._wired) <= {1}
@@ -347,8 +347,8 @@ def test_no_address_is_taken_from_a_call(api, settings, host):
 
 def settle(api):
     """Wait until Label Studio was asked all that it is to be asked."""
-    enquiries = api.app.state.backend._enquiries
-    wait_for(lambda: not enquiries._waiting)
+    registration = api.app.state.backend._registration
+    wait_for(lambda: not registration._waiting)
     time.sleep(0.1)
 
 

@@ -7,21 +7,19 @@ import pytest
 
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner import devices
+from clinical_backend.learner.backbones import devices
 from clinical_backend.learner.adaptation.network import AdaptedBackbone
 from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier, fit
+from clinical_backend.rounds.embed import embed_new
 from clinical_backend.service.predict import predict
-from clinical_backend.storage.features import FeatureStore
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.strategy.representation import adapted_is_better
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
-from clinical_backend.workspace.embedding import THUMBNAIL, embed_new
-from clinical_backend.workspace.features import adapted_rows, representations
-from clinical_backend.workspace.workspace import Adapted
+from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures
 from tests.small_workspace import picture
 from tests.storage.started import start_round
 
@@ -49,53 +47,44 @@ def project(workspace):
     """Return a workspace with 12 embedded images of project 1, task 13 not readable."""
     uris = {task: picture(20 * task) for task in range(1, 13)} | {13: "data:image/png;base64,"}
     workspace.stores.images.synchronise(1, uris, complete=True)
-    embed_new(
-        workspace.stores,
-        workspace.source,
-        workspace.embedder,
-        workspace.features,
-        1,
-        lambda *_: None,
-        thumbnails=workspace.thumbnails,
-    )
+    embed_new(workspace.project(1), lambda *_: None)
     return workspace
 
 
 @pytest.fixture
 def adapted(project, monkeypatch):
     backbone = Reds()
-    folder = project.settings.model_dir / "features"
-    store = FeatureStore(project._database, folder, backbone=backbone.key, dimension=2)
-    made = Adapted(backbone, store)
-    monkeypatch.setattr(project, "adapted", lambda _: made)
+    store = project.feature_store(backbone.key, 2)
+    made = AdaptedFeatures(backbone, store, project.thumbnails)
+    monkeypatch.setattr(project.project(1), "adapted", lambda: made)
     return made
 
 
 def test_without_an_adapted_network_features_are_frozen(project):
-    (frozen,) = representations(project, 1)
+    (frozen,) = project.project(1).representations()
     assert frozen.key == project.backbone.key
-    assert len(frozen.features_of(project, 1, range(1, 14))) == 12
+    assert len(project.project(1).features_of(frozen, range(1, 14))) == 12
 
 
 def test_joined_features_come_from_thumbnails_and_are_made_once(project, adapted):
-    frozen, joined = representations(project, 1)
-    found = joined.features_of(project, 1, [3, 13, 7])
+    frozen, joined = project.project(1).representations()
+    found = project.project(1).features_of(joined, [3, 13, 7])
     assert found.tasks.tolist() == [3, 7]
-    assert found.features.shape == (2, project.backbone.dimension + 2) == (2, joined.dimension(project))
-    assert np.allclose(found.features[:, :-2], frozen.features_of(project, 1, [3, 7]).features, atol=1e-6)
+    assert found.features.shape == (2, project.backbone.dimension + 2)
+    assert np.allclose(found.features[:, :-2], project.project(1).features_of(frozen, [3, 7]).features, atol=1e-6)
     red = 100 * (found.features[:, -2] / found.features[:, -1]) ** 2
     assert red == pytest.approx([60, 140], abs=1)
     assert joined.key != frozen.key
-    joined.features_of(project, 1, range(1, 13))
+    project.project(1).features_of(joined, range(1, 13))
     assert adapted.backbone.embedded == 12
 
 
 def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypatch):
-    _, joined = representations(project, 1)
-    seen = joined.features_of(project, 1, [2, 5, 11]).features
+    _, joined = project.project(1).representations()
+    seen = project.project(1).features_of(joined, [2, 5, 11]).features
     row = start_round(project.stores, 1)
-    classifier = fit(joined.features_of(project, 1, [1, 4, 9, 12]).features, [0, 0, 1, 1], ("dark", "red"))
-    folder = project.checkpoint_folder(1, row.version)
+    classifier = fit(project.project(1).features_of(joined, [1, 4, 9, 12]).features, [0, 0, 1, 1], ("dark", "red"))
+    folder = project.project(1).checkpoint_folder(row.version)
     save_checkpoint(folder, classifier, CheckpointMetadata(joined.key, 1))
     project.stores.rounds.publish(row, RoundReport(), 5)
     tasks = [PredictTask(id=task, data={"image": picture(20 * task)}) for task in (2, 5, 11)]
@@ -104,22 +93,22 @@ def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypa
     monkeypatch.setattr(
         LinearClassifier, "probabilities", lambda self, rows: taken.append(rows) or probabilities(self, rows)
     )
-    items = predict(project, 1, CONFIG, tasks)
+    items = predict(project.project(1), CONFIG, tasks)
     assert np.concatenate(taken) == pytest.approx(seen, abs=1e-4)
     expected = classifier.probabilities(seen).argmax(axis=1)
     assert [item.result[0]["value"]["choices"] for item in items] == [[classifier.classes[code]] for code in expected]
 
 
 def test_an_image_without_a_thumbnail_has_no_adapted_feature(project, adapted):
-    assert adapted_rows(project, adapted, ["unknown"]) == [None]
+    assert len(adapted.look_up(["unknown"]).places) == 0
 
 
 def test_a_damaged_network_leaves_the_frozen_features(project, monkeypatch):
-    def damaged(_):
+    def damaged():
         raise ModelError("It was cut off.", "Adapt again.")
 
-    monkeypatch.setattr(project, "adapted", damaged)
-    assert len(representations(project, 1)) == 1
+    monkeypatch.setattr(project.project(1), "adapted", damaged)
+    assert len(project.project(1).representations()) == 1
 
 
 def points(apart, count, generator):
@@ -159,11 +148,11 @@ def test_with_too_few_labels_to_judge_features_are_joined(rare):
 
 
 def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):
-    assert not adaptation_is_due(project, 1)
+    assert not adaptation_is_due(project.project(1))
     monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
-    assert adaptation_is_due(project, 1)
+    assert adaptation_is_due(project.project(1))
     project.settings = project.settings.model_copy(update={"adaptation": "off"})
-    assert not adaptation_is_due(project, 1)
+    assert not adaptation_is_due(project.project(1))
 
 
 def test_the_time_to_adapt_follows_the_number_of_images_within_limits():
@@ -185,13 +174,13 @@ def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
     monkeypatch.setattr("clinical_backend.learner.adaptation.training.MINIMUM_IMAGES", 10)
     project.settings = project.settings.model_copy(update={"adaptation_seconds": 20.0, "device": "cpu"})
     project.stores.rounds.start(1)
-    message = adapt_project(project, 1)
+    message = adapt_project(project.project(1))
     row = project.stores.projects.get(1)
     assert "adapted to 12 images" in message
     assert row.adaptation == message
     assert row.request == "a network was adapted to the images"
     monkeypatch.setattr(adapt_module, "LEAST_IMAGES", 12)
-    assert not adaptation_is_due(project, 1)
-    _, joined = representations(project, 1)
-    assert len(joined.features_of(project, 1, range(1, 14))) == 12
-    assert np.isfinite(joined.features_of(project, 1, [1]).features).all()
+    assert not adaptation_is_due(project.project(1))
+    _, joined = project.project(1).representations()
+    assert len(project.project(1).features_of(joined, range(1, 14))) == 12
+    assert np.isfinite(project.project(1).features_of(joined, [1]).features).all()

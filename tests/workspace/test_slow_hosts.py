@@ -34,20 +34,27 @@ def pictures():
 
 
 @pytest.fixture
-def studio(workspace, pictures):
-    """Return a Label Studio with 12 images that come at once and 40 of a host that drips."""
+def source():
+    with (
+        httpx2.Client() as http,
+        ImageSource("http://127.0.0.1:9", http, allowed_hosts=["127.0.0.1"], time_limit=2.5) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def fake_client(pictures):
     slow = {task: f"http://127.0.0.1:{pictures.port}/slow/{task}" for task in range(20, 60)}
-    made = FakeLabelStudio({task: picture(task) for task in FAST} | slow)
-    workspace.__dict__["client"] = made
+    return FakeLabelStudio({task: picture(task) for task in FAST} | slow)
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
+    """Return a Label Studio with 12 images that come at once and 40 of a host that drips."""
     workspace.settings = workspace.settings.model_copy(
         update={"queue_size": 10, "backend_url": "http://backend", "slow_host_seconds": 0.1}
     )
-    with (
-        httpx2.Client() as http,
-        ImageSource("http://127.0.0.1:9", http, allowed_hosts=["127.0.0.1"], time_limit=2.5) as source,
-    ):
-        workspace.__dict__["source"] = source
-        yield made
+    return fake_client
 
 
 def latest(workspace):
@@ -61,18 +68,18 @@ def waits_are_over(workspace):
 
 
 def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on(workspace, studio, pictures):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert set(studio.queue()) <= set(FAST)
     counts = latest(workspace).report.counts
     assert counts.waiting >= 30
     assert counts.unreadable + counts.waiting == 40
     host = f"127.0.0.1:{pictures.port}"
     assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workspace).report.notes
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert latest(workspace).number == 1  # the host is left in peace for a while
     pictures.quick = True
     waits_are_over(workspace)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert (latest(workspace).number, latest(workspace).request) == (2, "images are still to be read")
     assert latest(workspace).report.counts.waiting == 0
     assert all(image.digest for image in workspace.stores.images.all(1).values())
@@ -81,24 +88,24 @@ def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on
 def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workspace, studio, pictures):
     pictures.quick = True
     workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 1e-3})
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert latest(workspace).state is RoundState.FAILED
     assert "0 of 40 images are read" in workspace.stores.projects.get(1).problem
     workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 60.0})
     workspace.stores.projects.change(1, not_before=0.0)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert latest(workspace).report.counts.waiting == 0
 
 
 def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workspace, studio, pictures):
     studio.uris = {task: uri for task, uri in studio.uris.items() if task not in FAST}
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert latest(workspace).state is RoundState.FAILED
     assert "is slow: 0 of 40 images are read" in workspace.stores.projects.get(1).problem
     asked = len(pictures.requests)
     assert asked <= 20
     workspace.stores.projects.change(1, not_before=0.0)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert len(pictures.requests) == asked
 
 

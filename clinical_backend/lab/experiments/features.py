@@ -15,7 +15,7 @@ from clinical_backend.learner.adaptation.network import AdaptedBackbone
 from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.system.files import write_aside
-from clinical_backend.workspace.embedding import thumbnail
+from clinical_backend.workspace.features import thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Picture: TypeAlias = bytes | Image.Image | ImageError
     Pixels: TypeAlias = NDArray[np.uint8]
     Feature: TypeAlias = NDArray[np.float32]
+    Decode: TypeAlias = Callable[[bytes], Image.Image | Pixels]
 
 __all__ = ["Embedder", "content_key"]
 
@@ -55,7 +56,7 @@ class Embedder:
     def __init__(
         self,
         backbone: Backbone,
-        decode: Callable[[bytes], Image.Image | Pixels],
+        decode: Decode,
         *,
         batch_size: int = 32,
         workers: int = 2,

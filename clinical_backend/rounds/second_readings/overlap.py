@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import AnnotatedTask, Project
     from clinical_backend.settings import Settings
     from clinical_backend.storage.report import Asked
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["settle", "try_to_settle"]
 
 logger = logging.getLogger(__name__)
 
 
-def settle(workspace: Workspace, project: Project) -> None:
+def settle(project: ProjectWorkspace, remote: Project) -> None:
     """Have Label Studio serve what the published queue asks to be read again, and nothing else.
 
     What another reader has answered is noted with both answers. What was not read, since its queue was replaced or the
@@ -39,8 +39,8 @@ def settle(workspace: Workspace, project: Project) -> None:
     ClinicalError
         When Label Studio or the labeling config cannot be read; what is left is done at the next look.
     """
-    stores = workspace.stores
-    settings = workspace.settings_of(project.id)
+    stores = project.stores
+    settings = project.settings
     rows = stores.second_readings.all(project.id)
     published = stores.rounds.published(project.id)
     asked = {one.task_id: one for one in (published.report.second_look.asked if published else ())}
@@ -49,11 +49,11 @@ def settle(workspace: Workspace, project: Project) -> None:
     unmarked = [task for task in wanted if task not in rows or rows[task].state is ReadingState.ASKED]
     if not open_ and not unmarked:
         return
-    scheme = read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
-    found = {task.id: task for task in workspace.client.tasks_with_answers(project.id, {*open_, *unmarked})}
+    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+    found = {task.id: task for task in project.client.tasks_with_answers(project.id, {*open_, *unmarked})}
     missing = {*open_, *unmarked}.difference(found)
-    unreadable = workspace.client.existing_tasks(project.id, missing) if missing else frozenset()
-    settling = _Settling(workspace, project, scheme)
+    unreadable = project.client.existing_tasks(project.id, missing) if missing else frozenset()
+    settling = _Settling(project, remote, scheme)
     for task_id in sorted({*open_, *unmarked}):
         row, task = rows.get(task_id), found.get(task_id)
         if task_id in unreadable:
@@ -68,7 +68,7 @@ def settle(workspace: Workspace, project: Project) -> None:
             settling.give_up(row, task)
 
 
-def try_to_settle(workspace: Workspace, project: Project) -> None:
+def try_to_settle(project: ProjectWorkspace, remote: Project) -> None:
     """Do what :func:`settle` does after a queue was published: what fails is done at the next look.
 
     Raises
@@ -77,7 +77,7 @@ def try_to_settle(workspace: Workspace, project: Project) -> None:
         When the project was passed on to another worker, whose queue may ask for other second readings.
     """
     try:
-        settle(workspace, project)
+        settle(project, remote)
     except RoundAbandonedError:
         raise
     except ClinicalError as error:
@@ -96,10 +96,10 @@ def _is_wanted(asked: Asked, row: SecondReading | None, settings: Settings) -> b
 class _Settling:
     """Changes one task after the other."""
 
-    def __init__(self, workspace: Workspace, project: Project, scheme: LabelingScheme) -> None:
-        self._client, self._store = workspace.client, workspace.stores.second_readings
-        self._require_fence = workspace.stores.database.require_fence
-        self._project, self._scheme = project, scheme
+    def __init__(self, project: ProjectWorkspace, remote: Project, scheme: LabelingScheme) -> None:
+        self._client, self._store = project.client, project.stores.second_readings
+        self._require_fence = project.stores.database.require_fence
+        self._project, self._scheme = remote, scheme
 
     def ask(self, asked: Asked, row: SecondReading | None, task: AnnotatedTask) -> None:
         """Have the task served to another reader, if it is not."""

@@ -18,6 +18,7 @@ from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.routes import settings_page
 from clinical_backend.web.pages.settings_form import read_settings
 from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.workspace.controls import classes_of, learnable_controls
 from clinical_backend.workspace.options import (
     decline,
     drop_rare,
@@ -26,7 +27,6 @@ from clinical_backend.workspace.options import (
     read_options,
     store_options,
 )
-from clinical_backend.workspace.scheme import classes_of, learnable_controls
 
 __all__ = ["Form", "router"]
 
@@ -67,9 +67,10 @@ def start(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pr
 @router.post("/projects/{project_id}/looked-for")
 def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
     """Take the lead's answer: look for a class, look for it no more, or do not ask for it again."""
-    project, classes = site.project(project_id), classes_of(site.workspace, site.project(project_id))
+    row, project = site.project(project_id), site.workspace.project(project_id)
+    classes = classes_of(project)
     chosen, dropped, declined = (str(form.get(field, "")) for field in ("choose", "drop", "decline"))
-    named = named_classes(site.settings, project)
+    named = named_classes(site.settings, row)
     if chosen and {chosen, *named} >= set(classes):
         flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
     elif chosen in classes:
@@ -77,17 +78,17 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         published = site.stores.rounds.published(project_id)
         tagged = published.report.target if published and not set(named) & set(classes) else ()
         alone = {chosen, *tagged} >= set(classes)  # not every class can be rare, and the lead's choice outranks tags
-        look_for(site.settings, site.stores, project_id, chosen, beside=() if alone else tagged)
+        look_for(project, chosen, beside=() if alone else tagged)
         flash = Flash(
             f"{chosen}{' alone' if alone else ''} is looked for. The round that is due turns the queue to it."
         )
     elif dropped in named:
-        drop_rare(site.settings, site.stores, project_id, dropped)
+        drop_rare(project, dropped)
         flash = Flash(f"{dropped} is no longer chosen. A round is due.")
     elif declined in named:  # another page chose it meanwhile
         flash = Flash(f"{declined} is looked for by name: take it away there first.", wrong=True)
     elif declined in classes:
-        decline(site.stores, project_id, declined)
+        decline(project, declined)
         flash = Flash(f"{declined} is not looked for, and is not asked about again. Settings can undo this.")
     else:
         flash = Flash("Nothing was changed: the labeling config has no such class any more.", wrong=True)
@@ -130,15 +131,14 @@ def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id:
 @router.post("/projects/{project_id}/settings")
 def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
     """Set the project's own options."""
-    project = site.project(project_id)
-    before = read_options(site.settings, site.stores, project_id)
-    options, entered, problems = read_settings(
-        form, classes_of(site.workspace, project), before, controls=learnable_controls(site.workspace, project)
-    )
+    site.project(project_id)
+    project = site.workspace.project(project_id)
+    before = read_options(project)
+    options, entered, problems = read_settings(form, classes_of(project), before, controls=learnable_controls(project))
     if options is None:
         return settings_page(site, request, project_id, entered=entered, problems=problems)
     declined = [str(name) for name in form.getlist("declined")]
-    store_options(site.stores, project_id, options, declined=declined)
+    store_options(project, options, declined=declined)
     backend.wake(project_id)
     flash = Flash("Saved. A round with these settings is due.")
     return site.back(request, f"/projects/{project_id}/settings", flash)

@@ -21,7 +21,8 @@ from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.processes import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.system.permissions import file_mode, make_folder
-from clinical_backend.workspace.embedding import may_try
+from clinical_backend.workspace.components import open_source
+from clinical_backend.workspace.known_images import may_try
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +43,7 @@ _CACHE_BYTES = 256 * 2**20
 _WRITES_BETWEEN_LOOKS = 200
 _FAILURE_SECONDS = 60.0
 _FAILURES_KEPT = 1000
-_CONNECT_SECONDS, _IMAGE_SECONDS = 5.0, 20.0
+_IMAGE_SECONDS = 20.0
 
 
 def within(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -109,16 +110,7 @@ class Previews:
     @cached_property
     def _source(self) -> ImageSource:
         """Less patient than that of rounds: a person waits."""
-        settings = self._workspace.settings
-        return ImageSource(
-            settings.label_studio_url,
-            self._workspace.client.http,
-            local_roots=settings.local_roots,
-            allowed_hosts=settings.image_hosts,
-            time_out=_CONNECT_SECONDS,
-            time_limit=_IMAGE_SECONDS,
-            attempts=1,
-        )
+        return open_source(self._workspace.settings, self._workspace.client, _IMAGE_SECONDS)
 
     def _kept(self, key: str) -> bytes | None:
         path = self._folder / f"{key}.webp"

@@ -30,8 +30,8 @@ from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.web.security import wants_page
+from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
 from clinical_backend.workspace.options import read_options
-from clinical_backend.workspace.scheme import classes_of, learnable_controls, learnt_of
 
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
@@ -160,7 +160,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         tagged=tagged,
         shown=shown,
         conflicts=conflicts,
-        questions=[one for one in open_questions(site.workspace, project_id) if one.kind in _ABOUT_TAGS],
+        questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
         target=published.report.target if published else None,
         pages=pages,
     )
@@ -182,7 +182,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         chances=chances_chart(bins),
         published=published,
         rounds=site.stores.rounds.history(project_id, _HISTORY),
-        kept={row.id for row in kept_rounds(site.workspace, project_id)},
+        kept={row.id for row in kept_rounds(site.workspace.project(project_id))},
     )
 
 
@@ -217,14 +217,14 @@ def settings_page(
 ) -> Response:
     """Return the page of a project's settings, with what was entered and refused, if anything was."""
     project = site.project(project_id)
-    options = read_options(site.settings, site.stores, project_id)
+    options = read_options(site.workspace.project(project_id))
     form = SettingsForm(
-        classes_of(site.workspace, project),
+        classes_of(site.workspace.project(project.id)),
         options,
         entered,
         problems,
         declined=project.declined,
-        controls=learnable_controls(site.workspace, project),
+        controls=learnable_controls(site.workspace.project(project.id)),
     )
     return site.page(
         request,
@@ -233,7 +233,7 @@ def settings_page(
         project=project,
         here="settings",
         form=form,
-        learnt=learnt_of(site.workspace, project),
+        learnt=learnt_of(site.workspace.project(project.id)),
     )
 
 
@@ -259,7 +259,7 @@ def _target(site: Site, status: ProjectStatus) -> dict[str, Any]:
         "project": project,
         "questions": status.questions,
         "which": any(question.kind is Kind.WHICH for question in status.questions),
-        "classes": classes_of(site.workspace, project),
+        "classes": classes_of(site.workspace.project(project.id)),
         "cases": site.stores.labels.cases(project.id),
         "named": named,
         "left": status.drift.left,

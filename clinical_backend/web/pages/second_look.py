@@ -17,7 +17,7 @@ from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import Site, ThisSite
-from clinical_backend.workspace.scheme import classes_of
+from clinical_backend.workspace.controls import classes_of
 
 __all__ = ["router"]
 
@@ -48,7 +48,7 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
     project, stores = site.project(project_id), site.stores
     rows = stores.second_readings.all(project_id)
     try:
-        settings = site.workspace.settings_of(project_id)
+        settings = site.workspace.project(project_id).settings
     except SettingsError:  # the project's problem says so
         settings = site.settings
     published = stores.rounds.published(project_id)
@@ -113,18 +113,18 @@ def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Pas
         task=cases[passed] if passed < len(cases) else None,
         left=max(0, len(cases) - passed),
         passed=passed,
-        classes=classes_of(site.workspace, project),
+        classes=classes_of(site.workspace.project(project_id)),
     )
 
 
 @router.post("/projects/{project_id}/second-look/read")
 def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
     """Take a reading of our own page. The label stays: who reads here is not known, and Label Studio is the truth."""
-    project = site.project(project_id)
+    site.project(project_id)
     task, answer = _task(form.get("task")), str(form.get("answer", ""))
     passed = _task(form.get("passed")) or 0
     row = site.stores.labels.all(project_id, [task]).get(task) if task is not None else None
-    if task is None or row is None or row.label is None or answer not in classes_of(site.workspace, project):
+    if task is None or row is None or row.label is None or answer not in classes_of(site.workspace.project(project_id)):
         flash = Flash("Nothing was noted: the task, or the class, is not there any more.", wrong=True)
     else:
         site.stores.second_readings.check(project_id, task, row.label, answer, blind=True)

@@ -86,7 +86,7 @@ class Site:
         UnknownProjectError
             When this backend does not serve it.
         """
-        return ProjectStatus(self.workspace, self.project(project_id))
+        return ProjectStatus(self.workspace.project(project_id), self.project(project_id))
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, with the message of the form that led to it."""

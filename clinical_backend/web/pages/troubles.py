@@ -12,7 +12,7 @@ from clinical_backend.service.troubles import said, write_troubles
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.routes import Pages
 from clinical_backend.web.pages.site import ThisSite
-from clinical_backend.workspace.scheme import learnt_of
+from clinical_backend.workspace.controls import learnt_of
 
 __all__ = ["router"]
 
@@ -40,7 +40,7 @@ def troubles(
         request,
         "troubles.html",
         project=project,
-        learnt=learnt_of(site.workspace, project),
+        learnt=learnt_of(site.workspace.project(project.id)),
         kinds=_KINDS,
         counts=counts,
         rows=[(one, said(one)) for one in found],

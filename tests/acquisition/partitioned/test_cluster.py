@@ -20,10 +20,11 @@ from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.embedder import Embedder
+from clinical_backend.rounds import embed
+from clinical_backend.rounds.embed import BatchEmbedder, embed_new
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.system.cluster_workers import map_on_cluster
-from clinical_backend.workspace.embedding import Cluster, Station, embed_new, features_of
 from clinical_backend.workspace.workspace import Workspace
 from tests.acquisition.oracle import embeddings
 from tests.small_workspace import MeanColours, picture
@@ -59,12 +60,12 @@ def die(note, times):
         os._exit(1)
 
 
-def station(folder, small):
+def batch_embedder(folder, _):
     die(folder / "deaths", 1)
-    return Station(
+    return BatchEmbedder(
         ImageSource("http://127.0.0.1:9", httpx2.Client()),
         Embedder(MeanColours(folder), decode),
-        small=small,
+        small=True,
         patience=Patience(),
     )
 
@@ -76,11 +77,15 @@ def failing(error):
     return work
 
 
+def on_cluster(workspace, address, least=2):
+    workspace.settings = workspace.settings.model_copy(update={"ray_address": address, "ray_min_images": least})
+
+
 @pytest.fixture
 def workspace(tmp_path):
     database = Database.in_folder(tmp_path)
-    made = Workspace(load_settings(model_dir=tmp_path, label_studio_api_key="k"), database)
-    made.__dict__["backbone"] = MeanColours(tmp_path)
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k")
+    made = Workspace(settings, database, backbone=MeanColours(tmp_path))
     made.stores.projects.register(1)
     yield made
     database.close()
@@ -105,20 +110,13 @@ def test_new_images_are_embedded_on_the_cluster_though_a_worker_dies(cluster_add
     uris = {task: picture(task % 250, task // 250) for task in range(1, 301)} | {301: "data:image/png;base64,AAAA"}
     workspace.stores.images.synchronise(1, uris, complete=True)
     steps = []
-    tried = embed_new(
-        workspace.stores,
-        workspace.source,
-        workspace.embedder,
-        workspace.features,
-        1,
-        lambda done, total: steps.append((done, total)),
-        thumbnails=workspace.thumbnails,
-        cluster=Cluster(cluster_address, 2, partial(station, tmp_path)),
-    )
+    on_cluster(workspace, cluster_address)
+    project = workspace.project(1)
+    tried = embed_new(project, lambda *step: steps.append(step), partial(batch_embedder, tmp_path))
     assert tried == 301
     assert (steps[0], steps[-1], len(steps)) == ((0, 301), (301, 301), 4)
     assert (tmp_path / "deaths").stat().st_size == 1
-    found = features_of(workspace.stores, workspace.features, 1, range(1, 301))
+    found = project.features_of(project.representations()[0], range(1, 301))
     red = (found.features[:, 0] / found.features[:, 3]) ** 2
     assert np.allclose(red * 255, [task % 250 for task in found.tasks], atol=0.5)
     known = workspace.stores.images.all(1)
@@ -140,9 +138,8 @@ def test_errors_of_a_node_arrive_with_their_cure(cluster_address, tmp_path):
 
 def test_few_new_images_need_no_cluster(workspace):
     workspace.stores.images.synchronise(1, {1: picture(10)}, complete=True)
-    cluster = Cluster("127.0.0.1:1", 2, station)
-    stores, features = workspace.stores, workspace.features
-    assert embed_new(stores, workspace.source, workspace.embedder, features, 1, lambda *_: None, cluster=cluster) == 1
+    on_cluster(workspace, "127.0.0.1:1")
+    assert embed_new(workspace.project(1), lambda *_: None) == 1
 
 
 def test_a_cluster_that_does_not_answer_is_said_with_its_cure(workspace):
@@ -157,9 +154,15 @@ def test_without_ray_its_extra_is_named(monkeypatch):
         list(map_on_cluster(None, list, [1]))
 
 
-def test_the_settings_name_the_cluster(workspace, tmp_path):
-    assert workspace.cluster is None
-    settings = load_settings(model_dir=tmp_path, ray_address="head:6379", ray_min_images=7)
-    cluster = Workspace(settings, workspace.stores.database).cluster
-    assert cluster is not None
-    assert (cluster.address, cluster.least) == ("head:6379", 7)
+def test_the_settings_name_the_cluster(workspace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(embed, "map_on_cluster", lambda address, *_: asked.append(address) or (each for each in ()))
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(1, 7)}, complete=True)
+    embed_new(workspace.project(1), lambda *_: None)
+    on_cluster(workspace, "head:6379", 7)
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(101, 107)}, complete=True)
+    embed_new(workspace.project(1), lambda *_: None)
+    assert asked == []
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(201, 208)}, complete=True)
+    embed_new(workspace.project(1), lambda *_: None)
+    assert asked == ["head:6379"]

@@ -20,16 +20,19 @@ KILLS = [_Kill("worker", "fit", "old", 3.0), _Kill("Redis", "switched", "new", 9
 
 
 @pytest.fixture
-def testbed(workspace):
+def fake_client():
+    return FakeLabelStudio({number: picture(number) for number in range(1, 21)})
+
+
+@pytest.fixture
+def testbed(workspace, fake_client):
     """Return a testbed of one project with two labels and a queue."""
-    studio = FakeLabelStudio({number: picture(number) for number in range(1, 21)})
-    workspace.__dict__["client"] = studio
     workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
-    studio.annotate(1, "red")
-    studio.annotate(2, "dark")
-    reconcile(workspace, 1, look=True)
+    fake_client.annotate(1, "red")
+    fake_client.annotate(2, "dark")
+    reconcile(workspace.project(1), look=True)
     rounds = list(reversed(workspace.stores.rounds.history(1)))
-    return SimpleNamespace(client=studio, stores=workspace.stores, id=1, rounds=lambda: rounds)
+    return SimpleNamespace(client=fake_client, stores=workspace.stores, id=1, rounds=lambda: rounds)
 
 
 def counted(testbed, kills=KILLS, given=None):

@@ -21,7 +21,7 @@ from clinical_backend.strategy.suspects import Suspect
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.rounds.test_reconcile import AWAY, latest, row
 from tests.small_workspace import picture
-from tests.workspace.test_lease import pass_on
+from tests.workspace.test_lock import pass_on
 
 NOW = 100 * 86_400.0
 MISSED = (7, 8)
@@ -168,10 +168,13 @@ def test_second_readings_are_spread_over_the_queue_and_not_at_guessable_places()
 
 
 @pytest.fixture
-def studio(workspace):
+def fake_client():
+    return FakeLabelStudio({n: picture(200 + n if n <= 8 else n, n % 5) for n in range(1, 41)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     """Return a Label Studio with 8 red images, of which readers called two dark, among 40; two readers are at it."""
-    made = FakeLabelStudio({n: picture(200 + n if n <= 8 else n, n % 5) for n in range(1, 41)})
-    workspace.__dict__["client"] = made
     options = {
         "queue_size": 10,
         "start_training_each_n_updates": 1000,
@@ -181,14 +184,14 @@ def studio(workspace):
     }
     workspace.settings = workspace.settings.model_copy(update=options)
     for task in ANSWERED:
-        made.annotate(task, "red" if task <= 8 and task not in MISSED else "dark")
-    made.annotate(20, "dark", completed_by=2)
-    return made
+        fake_client.annotate(task, "red" if task <= 8 and task not in MISSED else "dark")
+    fake_client.annotate(20, "dark", completed_by=2)
+    return fake_client
 
 
 def again(workspace, studio):
     workspace.stores.projects.request_round(1, "test", delay=0)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
 
 
 def set_share(workspace, **shares):
@@ -200,7 +203,7 @@ def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_
         "</View>", '<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/></View>'
     )
     set_share(workspace, audit_share=0.3, preannotate="all")
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert {one.task_id for one in read_second_look(workspace.stores, 1)} == set(MISSED)
     assert set(studio.served_again()) == set(MISSED)
     assert [studio.overlap[task] for task in MISSED] == [2, 2]
@@ -216,11 +219,11 @@ def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_
 
 
 def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     before, number = read_findings(workspace.stores, 1), latest(workspace).number
     studio.read_again(7, "dark")
     studio.read_again(8, "red")
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert (studio.served_again(), studio.overlap[7], studio.overlap[8]) == ([], 1, 1)
     assert latest(workspace).number == number
     found = {one.task_id: one for one in read_again(workspace.stores, 1)}
@@ -249,9 +252,9 @@ def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(wor
 
 
 def test_a_reading_that_is_taken_back_may_be_asked_for_again(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.read_again(7, "dark")
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.answers[7] = studio.answers[7][:1]
     again(workspace, studio)
     assert set(studio.served_again()) == set(MISSED)
@@ -261,33 +264,33 @@ def test_a_reading_that_is_taken_back_may_be_asked_for_again(workspace, studio):
 def test_what_was_not_read_gets_back_what_it_had(workspace, studio, how):
     studio.overlap[7] = 1
     set_share(workspace, second_look_share=0.0)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     set_share(workspace, second_look_share=0.2)
     again(workspace, studio)
     assert set(studio.served_again()) == set(MISSED)
     if how == "share":
         set_share(workspace, second_look_share=0.0)
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
     elif how == "answers":
         studio.answers = {}
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
     else:
-        roll_back(workspace, 1, 1)
+        roll_back(workspace.project(1), 1)
     assert (studio.overlap[7], studio.overlap[8]) == (1, 1)
     assert studio.unlabelled == (set(MISSED) if how == "answers" else set())
     assert workspace.stores.second_readings.open_tasks(1) == frozenset()
 
 
 def test_a_number_of_answers_that_somebody_else_set_meanwhile_stays(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.overlap[7] = 3
     set_share(workspace, second_look_share=0.0)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert (studio.overlap[7], studio.overlap[8]) == (3, 1)
 
 
 def test_a_task_of_a_project_that_wants_more_answers_by_now_keeps_that_number(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.maximum_annotations = 2
     studio.overlap = dict.fromkeys(studio.uris, 2)
     again(workspace, studio)
@@ -307,15 +310,15 @@ def test_what_nobody_is_left_to_read_keeps_no_place_from_the_rest_that_the_lead_
 
 
 def test_a_task_that_was_deleted_is_forgotten(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     del studio.uris[7], studio.answers[7]
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert 7 not in workspace.stores.second_readings.all(1)
     assert row(workspace).problem is None
 
 
 def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     set_share(workspace, second_look_share=0.0)
     studio.withheld = {7}
     settle(workspace, studio.project(1))
@@ -340,7 +343,7 @@ def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(works
 
     monkeypatch.setattr(studio, "update_task", die)
     with pytest.raises(_Killed):
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
     monkeypatch.undo()
     open_ = workspace.stores.second_readings.open_tasks(1)
     assert len(open_) == 1
@@ -356,18 +359,18 @@ def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(works
 
 def test_label_studio_that_is_away_while_second_readings_are_marked_costs_no_round(workspace, studio):
     studio.faults["update_task"] = AWAY
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert (latest(workspace).number, row(workspace).published_version) == (1, studio.model_version)
     assert studio.served_again() == []
     studio.faults.clear()
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert set(studio.served_again()) == set(MISSED)
     assert latest(workspace).number == 1
 
 
 def test_an_imported_label_is_read_by_a_reader_and_counts_as_a_second_look(workspace, studio):
     studio.annotate(7, "dark", import_id=3, completed_by=1)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert set(studio.served_again()) == set(MISSED)
     studio.read_again(7, "red")
     again(workspace, studio)
@@ -379,7 +382,7 @@ def test_an_imported_label_is_read_by_a_reader_and_counts_as_a_second_look(works
 def test_when_the_first_answer_is_deleted_the_task_keeps_its_draw(workspace, studio):
     studio.answers = {}
     set_share(workspace, audit_share=0.5)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     for task in studio.queue():
         studio.annotate(task, "dark")
     studio.annotate(40, "dark", completed_by=2)
@@ -411,21 +414,21 @@ def test_when_nothing_else_is_left_second_readings_go_on_until_each_was_asked_fo
             studio.annotate(task, "dark")
     asked = []
     for _ in range(4):
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
         for task in studio.served_again():
             asked.append(task)
             studio.read_again(task, "dark")
-        reconcile(workspace, 1, look=True)
+        reconcile(workspace.project(1), look=True)
     assert sorted(asked) == sorted(set(asked))
     assert set(asked) >= set(MISSED)
     number = latest(workspace).number
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert latest(workspace).number == number <= 4
     assert row(workspace).queue_left == 0
 
 
 def test_a_random_draw_on_what_is_asked_for_already_is_kept(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     set_share(workspace, second_look_random_share=0.4, second_look_share=0.4, queue_size=30)
     for _ in range(3):
         again(workspace, studio)
@@ -438,26 +441,26 @@ def test_a_random_draw_on_what_is_asked_for_already_is_kept(workspace, studio):
 
 
 def test_second_readings_are_none_of_the_tasks_that_a_queue_runs_low_by(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     for task in [task for task in studio.queue() if task not in MISSED][:8]:
         studio.annotate(task, "dark")
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert latest(workspace).request == "the queue is running low: 2 of 10 tasks are left"
 
 
 def test_who_was_silent_too_long_changes_no_task_any_more(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.read_again(7, "dark")
     studio.meanwhile["tasks_with_answers"] = lambda: pass_on(workspace)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert studio.overlap[7] == 2
 
 
 def test_answers_that_cannot_be_compared_keep_no_task_marked(workspace, studio):
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     set_share(workspace, second_look_share=0.0)
     studio.faults["annotated_tasks"] = AWAY
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert studio.overlap == dict.fromkeys(MISSED, 1)
     assert row(workspace).problem == str(AWAY)
 
@@ -465,7 +468,7 @@ def test_answers_that_cannot_be_compared_keep_no_task_marked(workspace, studio):
 def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier_one(workspace, studio):
     other = '<Choices name="side" toName="image"><Choice value="left"/><Choice value="right"/></Choices></View>'
     studio.config = studio.config.replace("</View>", other)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     studio.read_again(7, "red")
     workspace.stores.second_readings.check(1, 8, "dark", "dark", blind=False)
     again(workspace, studio)

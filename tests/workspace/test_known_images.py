@@ -14,10 +14,11 @@ from clinical_backend.images.look import Look
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.stores.troubles import TroubleKind
-from clinical_backend.workspace import recheck
+from clinical_backend.workspace import known_images
+from clinical_backend.workspace.known_images import recheck_images
 from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.recheck import recheck_images
 from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.small_workspace import reopened
 
 TASKS = range(1, 9)
 
@@ -27,24 +28,37 @@ def paint(path, level):
 
 
 @pytest.fixture
-def studio(workspace, tmp_path):
-    """Return a Label Studio whose images are files, after a round that every image has long been read by."""
-    folder = tmp_path / "files"
-    folder.mkdir()
+def folder(tmp_path):
+    """Return a folder with an image for each task."""
+    made = tmp_path / "files"
+    made.mkdir()
     for task in TASKS:
-        paint(folder / f"{task}.png", 20 * task)
+        paint(made / f"{task}.png", 20 * task)
+    return made
+
+
+@pytest.fixture
+def source(folder):
     with httpx2.Client() as http:
-        source = ImageSource("http://127.0.0.1:9", http, local_roots=[folder])
-        workspace.__dict__.update(source=source, watching_source=source)
-        made = FakeLabelStudio({task: f"/data/local-files/?d={task}.png" for task in TASKS})
-        made.folder = folder
-        made.annotate(1, "red")
-        made.annotate(2, "dark")
-        workspace.__dict__["client"] = made
-        workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
-        reconcile(workspace, 1, look=True)
-        grow_old(workspace)
-        yield made
+        yield ImageSource("http://127.0.0.1:9", http, local_roots=[folder])
+
+
+@pytest.fixture
+def fake_client(folder):
+    made = FakeLabelStudio({task: f"/data/local-files/?d={task}.png" for task in TASKS})
+    made.folder = folder
+    made.annotate(1, "red")
+    made.annotate(2, "dark")
+    return made
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
+    """Return a Label Studio whose images are files, after a round that every image has long been read by."""
+    workspace.settings = workspace.settings.model_copy(update={"backend_url": "http://backend"})
+    reconcile(workspace.project(1), look=True)
+    grow_old(workspace)
+    return fake_client
 
 
 def grow_old(workspace):
@@ -67,34 +81,35 @@ def test_a_replaced_image_is_made_anew_its_label_stays_and_it_is_said(workspace,
     embedded = workspace.backbone.embedded
     paint(studio.folder / "1.png", 250)
     paint(studio.folder / "5.png", 251)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert workspace.stores.rounds.latest(1).request == "images were replaced"
     after = workspace.stores.images.all(1)
     assert [task for task in TASKS if after[task].digest != before[task].digest] == [1, 5]
     assert workspace.backbone.embedded == embedded + 2
     assert workspace.stores.labels.all(1)[1].label == "red"
     assert workspace.stores.troubles.counts(1) == {TroubleKind.REPLACED: 1}  # task 5 has no label
-    (notice,) = notices(workspace, 1)
+    (notice,) = notices(workspace.project(1))
     assert "The image of 1 labelled task was replaced; the labels stay." in str(notice)
-    reconcile(workspace, 1, look=True)
+    reconcile(workspace.project(1), look=True)
     assert workspace.stores.rounds.latest(1).number == 2
 
 
 def test_what_is_the_same_is_read_once_and_then_told_by_its_mark(workspace, studio):
-    assert recheck_images(workspace, 1) == 0
+    assert recheck_images(workspace.project(1)) == 0
     grow = workspace.stores.images.longest_unseen(1, 1e12, 100)
     assert all(mark is not None for _, mark in grow)
     os.utime(studio.folder / "1.png", (1, 1))
-    assert recheck_images(workspace, 1) == 0
+    assert recheck_images(workspace.project(1)) == 0
 
 
 def test_nobody_looks_before_half_of_the_days_are_over_or_where_none_are_given(workspace, studio):
-    host = workspace.__dict__["watching_source"] = Host(lambda task: Look(b"other", None))
-    workspace.stores.images.looked(1, dict.fromkeys(TASKS), at=recheck.time.time())
-    assert recheck_images(workspace, 1) == 0
+    host = Host(lambda task: Look(b"other", None))
+    workspace = reopened(workspace, watching_source=host)
+    workspace.stores.images.looked(1, dict.fromkeys(TASKS), at=known_images.time.time())
+    assert recheck_images(workspace.project(1)) == 0
     grow_old(workspace)
     workspace.settings = workspace.settings.model_copy(update={"image_check_days": 0.0})
-    assert recheck_images(workspace, 1) == 0
+    assert recheck_images(workspace.project(1)) == 0
     assert host.asked == []
 
 
@@ -102,17 +117,19 @@ def test_a_host_that_fails_is_left_alone_and_its_features_stay(workspace, studio
     def fail(task):
         raise ImageError("It does not answer.", "Start it.")
 
-    host = workspace.__dict__["watching_source"] = Host(fail)
+    host = Host(fail)
+    workspace = reopened(workspace, watching_source=host)
     before = workspace.stores.images.all(1)
-    assert recheck_images(workspace, 1) == 0
+    assert recheck_images(workspace.project(1)) == 0
     assert host.asked == [1, 2, 3]
-    assert recheck_images(workspace, 1) == 0
+    assert recheck_images(workspace.project(1)) == 0
     assert host.asked == [1, 2, 3, 4, 5, 6]  # what failed does not stand in the way of the others
     assert workspace.stores.images.all(1) == before
 
 
 def test_a_slow_host_is_left_alone_for_a_while(workspace, studio, monkeypatch):
-    host = workspace.__dict__["watching_source"] = Host(lambda task: Look(None, "same"))
-    monkeypatch.setattr(recheck, "_SLOW_SECONDS", -1.0)
-    assert [recheck_images(workspace, 1) for _ in range(2)] == [0, 0]
+    host = Host(lambda task: Look(None, "same"))
+    workspace = reopened(workspace, watching_source=host)
+    monkeypatch.setattr(known_images, "_SLOW_SECONDS", -1.0)
+    assert [recheck_images(workspace.project(1)) for _ in range(2)] == [0, 0]
     assert host.asked == [1]

@@ -6,19 +6,22 @@ from clinical_backend.errors import ProjectBusyError, RoundAbandonedError
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import ProjectLease, RoundState
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.workspace import lease as lease_module
-from clinical_backend.workspace.lease import leased_project
+from clinical_backend.workspace import lock
+from clinical_backend.workspace.lock import leased_project
 from tests.jobs.test_local_runner import wait_for
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
 
 
 @pytest.fixture
-def studio(workspace):
-    made = FakeLabelStudio({task: picture(task) for task in range(1, 21)})
-    workspace.__dict__["client"] = made
+def fake_client():
+    return FakeLabelStudio({task: picture(task) for task in range(1, 21)})
+
+
+@pytest.fixture
+def studio(workspace, fake_client):
     workspace.settings = workspace.settings.model_copy(update={"queue_size": 5, "backend_url": "http://backend"})
-    return made
+    return fake_client
 
 
 def pass_on(workspace):
@@ -32,7 +35,7 @@ def pass_on(workspace):
 )
 def test_who_wakes_up_when_the_project_was_passed_on_publishes_nothing(workspace, studio, point):
     studio.meanwhile[point] = lambda: pass_on(workspace)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert point in studio.calls
     (begun,) = workspace.stores.rounds.history(1)
     assert begun.state is RoundState.RUNNING  # its successor notes what became of it
@@ -44,15 +47,15 @@ def test_who_wakes_up_when_the_project_was_passed_on_publishes_nothing(workspace
 
 def test_the_successor_runs_the_round_again(workspace, studio):
     studio.meanwhile["import_predictions"] = lambda: pass_on(workspace)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     workspace.stores.leases.give_back(1, workspace.stores.leases.of(1).token)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert [row.state for row in workspace.stores.rounds.history(1)] == [RoundState.PUBLISHED, RoundState.ABANDONED]
     assert studio.model_version == workspace.stores.projects.get(1).published_version
 
 
 def test_who_cleans_up_late_deletes_no_queue_of_its_successor(workspace, studio, monkeypatch):
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     studio.predictions["clinical-9-successor"] = []
     workspace.stores.projects.request_round(1, "test", delay=0)
     publish = workspace.stores.rounds.publish
@@ -62,7 +65,7 @@ def test_who_cleans_up_late_deletes_no_queue_of_its_successor(workspace, studio,
         pass_on(workspace)
 
     monkeypatch.setattr(workspace.stores.rounds, "publish", publish_then_stand_still)
-    reconcile(workspace, 1, look=False)
+    reconcile(workspace.project(1), look=False)
     assert "clinical-9-successor" in studio.predictions
 
 
@@ -72,8 +75,8 @@ def test_work_that_does_not_get_on_gives_no_signs_of_life_though_its_thread_live
     )
     leases = workspace.stores.leases
     idle = [0.0]
-    monkeypatch.setattr(lease_module, "idle_seconds", lambda: idle[0])
-    with leased_project(workspace, 1):
+    monkeypatch.setattr(lock, "idle_seconds", lambda: idle[0])
+    with leased_project(workspace.project(1)):
         wait_for(lambda: leases.of(1).signs > 1)
         idle[0] = 99.0
         wait_for(lambda: leases.of(1).sign_at - leases.of(1).progress_at > 90)
@@ -85,9 +88,9 @@ def test_work_that_does_not_get_on_gives_no_signs_of_life_though_its_thread_live
 
 
 def test_a_project_that_is_held_is_waited_for(workspace):
-    with leased_project(workspace, 1):
+    with leased_project(workspace.project(1)):
         note_progress()
-        with pytest.raises(ProjectBusyError, match="project 1"), leased_project(workspace, 1, seconds=0.1):
+        with pytest.raises(ProjectBusyError, match="project 1"), leased_project(workspace.project(1), seconds=0.1):
             pass
-    with leased_project(workspace, 1):
+    with leased_project(workspace.project(1)):
         pass

@@ -1,4 +1,4 @@
-"""One process at a time works at a project, for as long as it shows that it gets on."""
+"""One process at a time works at a project, and one trains what it keeps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from clinical_backend.errors import ProjectBusyError, StorageError
+from clinical_backend.system.permissions import file_mode, make_folder
 from clinical_backend.system.pulse import idle_seconds, note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.leases import LeaseStore
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["leased_project"]
+__all__ = ["leased_project", "training_lock"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +33,7 @@ _LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def leased_project(workspace: Workspace, project_id: int, *, seconds: float = 0.0) -> Iterator[None]:
+def leased_project(project: ProjectWorkspace, *, seconds: float = 0.0) -> Iterator[None]:
     """Keep every other process from working at a project within the block.
 
     A thread gives signs of life, and stops if the work does not get on for STALL_TIMEOUT_SECONDS. A process that is
@@ -47,17 +51,15 @@ def leased_project(workspace: Workspace, project_id: int, *, seconds: float = 0.
     RoundAbandonedError
         From a write within the block, when the project was passed on.
     """
-    leases = workspace.stores.leases
-    token = _take(leases, project_id, seconds, workspace.settings.worker_timeout_seconds)
+    leases, project_id, settings = project.stores.leases, project.id, project.workspace.settings
+    token = _take(leases, project_id, seconds, settings.worker_timeout_seconds)
     if token is None:
         raise ProjectBusyError(
             f"Another process works at project {project_id}.", "Try again when `clinical status` shows its end."
         )
     note_progress()
     ended = threading.Event()
-    heart = threading.Thread(
-        target=_beat, args=(leases, project_id, token, workspace.settings, ended), daemon=True, name="lease"
-    )
+    heart = threading.Thread(target=_beat, args=(leases, project_id, token, settings, ended), daemon=True, name="lease")
     heart.start()
     try:
         with leases.fence(project_id, token):
@@ -66,6 +68,34 @@ def leased_project(workspace: Workspace, project_id: int, *, seconds: float = 0.
         ended.set()
         heart.join()
         _give_back(leases, project_id, token)
+
+
+@contextmanager
+def training_lock(folder: Path) -> Iterator[None]:
+    """Keep every other process out of the folder in which a project's training is kept, making it where it is missing.
+
+    Raises
+    ------
+    filelock.Timeout
+        When another process trains.
+    StorageError
+        When the folder cannot be written.
+    """
+    try:
+        make_folder(folder)
+        lock = FileLock(folder / ".lock", timeout=0, mode=file_mode(folder))
+        lock.acquire()
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The folder {folder} cannot be written: {error.strerror}.",
+            "Free some space, or make MODEL_DIR writable; the training is begun again then.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _take(leases: LeaseStore, project_id: int, seconds: float, silence: float) -> int | None:

@@ -3,14 +3,20 @@ import logging
 import numpy as np
 import pytest
 
+from clinical_backend.rounds.embed import embed_new
 from clinical_backend.storage.schema import TaskImage
 from clinical_backend.storage.stores.images import KnownImage
-from clinical_backend.workspace.embedding import embed_new, features_of, may_try
+from clinical_backend.workspace.known_images import may_try
 from tests.small_workspace import picture
 
 
 def embed(workspace, progress=lambda done, total: None):
-    return embed_new(workspace.stores, workspace.source, workspace.embedder, workspace.features, 1, progress)
+    return embed_new(workspace.project(1), progress)
+
+
+def features_of(workspace, tasks):
+    (frozen,) = workspace.project(1).representations()
+    return workspace.project(1).features_of(frozen, tasks)
 
 
 def test_each_content_is_embedded_once_and_never_again(workspace):
@@ -22,7 +28,7 @@ def test_each_content_is_embedded_once_and_never_again(workspace):
     assert embed(workspace) == 0
     known = workspace.stores.images.all(1)
     assert known[1].digest == known[3].digest != known[2].digest
-    found = features_of(workspace.stores, workspace.features, 1, [3, 2, 99])
+    found = features_of(workspace, [3, 2, 99])
     assert found.tasks.tolist() == [3, 2]
     assert found.features[0, 0] < found.features[1, 0]
 
@@ -38,7 +44,7 @@ def test_an_unreadable_image_is_noted_and_tried_again_only_after_a_wait(workspac
     assert known[3].problem
     assert "task 2 is left out" in caplog.text
     assert embed(workspace) == 0
-    assert features_of(workspace.stores, workspace.features, 1, [1, 2, 3]).tasks.tolist() == [1]
+    assert features_of(workspace, [1, 2, 3]).tasks.tolist() == [1]
 
 
 @pytest.mark.parametrize(("attempts", "wait"), [(1, 300), (2, 600), (3, 1200), (30, 86_400)])
@@ -71,7 +77,7 @@ def test_more_images_than_a_batch_are_embedded_each_with_its_own_feature(workspa
     steps = []
     assert embed(workspace, lambda done, total: steps.append((done, total))) == 300
     assert steps == [(0, 300), (128, 300), (256, 300), (300, 300)]
-    found = features_of(workspace.stores, workspace.features, 1, uris)
+    found = features_of(workspace, uris)
     red = (found.features[:, 0] / found.features[:, 3]) ** 2  # the fourth number is 1 before normalisation
     assert np.allclose(red * 255, [task % 250 for task in uris], atol=0.5)
 

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from clinical_backend.labelstudio.resources import Project
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
-__all__ = ["Enquiries", "find_project"]
+__all__ = ["Registration", "find_project"]
 
 logger = logging.getLogger(__name__)
 seldom = SeldomLogger(__name__)
 
 _MOST = 100
-"""Questions that wait. They are asked newest first, so that a flood of invented ids delays no real project."""
+"""Queries that wait. They are asked newest first, so that a flood of invented ids delays no real project."""
 
 _PAUSE_SECONDS = 0.5
-"""Between two questions: whatever calls come, Label Studio is asked twice a second."""
+"""Between two queries: whatever calls come, Label Studio is asked twice a second."""
 
 _ATTEMPTS = 3
 _RETRY_SECONDS = 2.0
@@ -40,7 +40,7 @@ _UNMATCHED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _Query:
     """What to ask of a project.
 
     Attributes
@@ -61,7 +61,7 @@ class _Question:
     not_before: float = 0.0
 
 
-class Enquiries:
+class Registration:
     """Asks Label Studio, in a thread and slowly, about projects that calls name.
 
     Parameters
@@ -75,7 +75,7 @@ class Enquiries:
     def __init__(self, workspace: Workspace, taken_on: Callable[[int, bool], None]) -> None:
         self._workspace = workspace
         self._taken_on = taken_on
-        self._waiting: dict[int, _Question] = {}
+        self._waiting: dict[int, _Query] = {}
         self._unmatched: dict[int, float] = {}
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -96,11 +96,11 @@ class Enquiries:
             before = self._waiting.pop(project_id, None)
             if before is not None:
                 setup, options = setup or before.setup, options or before.options
-            self._waiting[project_id] = _Question(setup, options)
+            self._waiting[project_id] = _Query(setup, options)
             if len(self._waiting) > _MOST:
                 del self._waiting[next(iter(self._waiting))]
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="enquiries")
+                self._thread = threading.Thread(target=self._run, daemon=True, name="registration")
                 self._thread.start()
             self._changed.notify_all()
 
@@ -118,8 +118,9 @@ class Enquiries:
             When Label Studio does not answer, or the database fails.
         """
         stores = self._workspace.stores
-        known = stores.projects.get(project_id)
-        project = find_project(self._workspace, project_id)
+        view = self._workspace.project(project_id)
+        known = view.row
+        project = find_project(view)
         if project is None:
             if known is not None:
                 logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
@@ -132,7 +133,7 @@ class Enquiries:
             new = stores.projects.register(project_id, entered)
             if new:
                 stores.projects.change(project_id, created=project.created_at.isoformat(), title=project.title)
-                logger.info("Project %d is connected; its page is %s", project_id, self._page(project_id))
+                logger.info("Project %d is connected; its page is %s", project_id, view.page)
                 self._taken_on(project_id, setup)
         return changed or not options
 
@@ -144,11 +145,11 @@ class Enquiries:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            project_id, question = self._next()
-            if question is None:
+            project_id, query = self._next()
+            if query is None:
                 continue
             try:
-                settled = self.ask_now(project_id, setup=question.setup, options=question.options)
+                settled = self.ask_now(project_id, setup=query.setup, options=query.options)
             except ClinicalError as error:
                 settled = False
                 seldom.warning("Project %d is not taken on or forgotten: %s", project_id, error)
@@ -156,23 +157,23 @@ class Enquiries:
                 # The thread must outlive a fault of ours: nobody else takes projects on.
                 settled = True
                 logger.exception("Label Studio could not be asked about project %d", project_id)
-            if not settled and question.attempt + 1 < _ATTEMPTS:
-                again = replace(question, attempt=question.attempt + 1, not_before=time.monotonic() + _RETRY_SECONDS)
+            if not settled and query.attempt + 1 < _ATTEMPTS:
+                again = replace(query, attempt=query.attempt + 1, not_before=time.monotonic() + _RETRY_SECONDS)
                 with self._changed:
                     if project_id not in self._waiting and len(self._waiting) < _MOST:
                         self._waiting = {project_id: again, **self._waiting}  # behind those not asked yet
             self._closed.wait(_PAUSE_SECONDS)
 
-    def _next(self) -> tuple[int, _Question | None]:
-        """Take the newest question that may be asked, or wait a moment for one."""
+    def _next(self) -> tuple[int, _Query | None]:
+        """Take the newest query that may be asked, or wait a moment for one."""
         with self._changed:
             if not self._waiting:
                 self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
             now = time.monotonic()
-            for project_id, question in reversed(self._waiting.items()):
-                if question.not_before <= now:
+            for project_id, query in reversed(self._waiting.items()):
+                if query.not_before <= now:
                     del self._waiting[project_id]
-                    return project_id, question
+                    return project_id, query
             self._changed.wait(_PAUSE_SECONDS)
             return 0, None
 
@@ -191,11 +192,8 @@ class Enquiries:
             seldom.warning("Project %d keeps its earlier options: %s", project_id, error)
             return None
 
-    def _page(self, project_id: int) -> str:
-        return self._workspace.settings.page_of(project_id)
 
-
-def find_project(workspace: Workspace, project_id: int) -> Project | None:
+def find_project(project: ProjectWorkspace) -> Project | None:
     """Return a project, ``None`` if Label Studio has it not, or no more.
 
     Raises
@@ -204,10 +202,10 @@ def find_project(workspace: Workspace, project_id: int) -> Project | None:
         When it does not answer, or what answers is no Label Studio.
     """
     try:
-        return workspace.client.project(project_id)
+        return project.client.project(project.id)
     except LabelStudioRefusedError as error:
         if error.status != 404:
             raise
     # Something else may answer at a wrong address: it does not know the user, so nothing is forgotten for it.
-    workspace.client.whoami()
+    project.client.whoami()
     return None

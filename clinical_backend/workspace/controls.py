@@ -9,13 +9,12 @@ from clinical_backend.labelstudio.labeling.scheme import class_controls, read_sc
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.storage.schema import Project
-    from clinical_backend.workspace.workspace import Workspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["classes_of", "learnable_controls", "learnt_of", "scheme_of"]
 
 
-def scheme_of(workspace: Workspace, project: Project) -> LabelingScheme | None:
+def scheme_of(project: ProjectWorkspace) -> LabelingScheme | None:
     """Return what a project's labeling config asks; ``None`` while no round has read it.
 
     Raises
@@ -23,37 +22,39 @@ def scheme_of(workspace: Workspace, project: Project) -> LabelingScheme | None:
     ClinicalError
         When it cannot be learnt from, or the project's settings are wrong.
     """
-    if project.label_config is None:
+    row = project.row
+    if row is None or row.label_config is None:
         return None
-    settings = workspace.settings_of(project.id)
-    return read_scheme(project.label_config, settings.exemplar_control, settings.class_control)
+    settings = project.settings
+    return read_scheme(row.label_config, settings.exemplar_control, settings.class_control)
 
 
-def classes_of(workspace: Workspace, project: Project) -> tuple[str, ...]:
+def classes_of(project: ProjectWorkspace) -> tuple[str, ...]:
     """Return the classes of a project's labeling config; none while no round has read it, or where it is refused."""
     try:
-        scheme = scheme_of(workspace, project)
+        scheme = scheme_of(project)
     except ClinicalError:  # the project's problem says what is wrong with it
         return ()
     return () if scheme is None else scheme.classes
 
 
-def learnt_of(workspace: Workspace, project: Project) -> str | None:
+def learnt_of(project: ProjectWorkspace) -> str | None:
     """Return which control is learnt and which are not, or why none is; ``None`` while that is not known."""
     try:
-        scheme = scheme_of(workspace, project)
+        scheme = scheme_of(project)
     except ClinicalError as error:
         return str(error)
     return None if scheme is None else scheme.learnt
 
 
-def learnable_controls(workspace: Workspace, project: Project) -> tuple[str, ...]:
+def learnable_controls(project: ProjectWorkspace) -> tuple[str, ...]:
     """Return the controls that a project could learn, in the order of its labeling config."""
-    if project.label_config is None:
+    row = project.row
+    if row is None or row.label_config is None:
         return ()
     try:
-        return class_controls(project.label_config, workspace.settings_of(project.id).exemplar_control)
+        return class_controls(row.label_config, project.settings.exemplar_control)
     except LabelingConfigError:
         return ()
     except ClinicalError:  # the project's options are wrong: they may name the control
-        return class_controls(project.label_config, workspace.settings.exemplar_control)
+        return class_controls(row.label_config, project.workspace.settings.exemplar_control)

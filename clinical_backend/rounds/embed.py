@@ -1,0 +1,185 @@
+"""Stage 2: a feature for every image that has none yet, cached by the image's content."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import ImageError, ImageLeftError
+from clinical_backend.images.patience import Patience
+from clinical_backend.images.sources import ImageRequest
+from clinical_backend.learner.backbones.embedder import content_key
+from clinical_backend.system.cluster_workers import map_on_cluster
+from clinical_backend.workspace.components import (
+    open_backbone,
+    open_client,
+    open_decoder,
+    open_embedder,
+    open_source,
+)
+from clinical_backend.workspace.features import thumbnail
+from clinical_backend.workspace.known_images import may_try
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clinical_backend.images.sources import ImageSource
+    from clinical_backend.learner.backbones.embedder import Embedder
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores.images import KnownImage
+    from clinical_backend.workspace.features import ImageFeatures
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["BatchEmbedder", "Embedded", "embed_new"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 128
+
+
+def embed_new(
+    project: ProjectWorkspace,
+    progress: Callable[[int, int], None],
+    make: Callable[[Settings], BatchEmbedder] | None = None,
+) -> int:
+    """Fetch, decode and embed the images that have no feature yet, as far as the time for them goes.
+
+    Where the settings name a cluster, many new images are embedded there; what comes of them is kept from here. An
+    image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of images done and of all.
+    make
+        Makes what embeds on a node of the cluster.
+
+    Returns
+    -------
+    int
+        How many images were tried.
+
+    Raises
+    ------
+    ClusterError
+        When the cluster is wanted and fails. What it made until then is kept.
+    """
+    settings, features = project.settings, project.workspace.features
+    waiting = _waiting(project.stores.images.all(project.id).values(), features)
+    progress(0, len(waiting))
+    patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
+    starts = takewhile(lambda _: not patience.is_over, range(0, len(waiting), _BATCH))
+    batches = (waiting[start : start + _BATCH] for start in starts)
+    if settings.ray_address is not None and len(waiting) >= settings.ray_min_images:
+        embedded = map_on_cluster(settings.ray_address, partial(make or BatchEmbedder.on_node, settings), batches)
+    else:
+        small = features.thumbnails is not None
+        embed = BatchEmbedder(features.source, features.embedder, small=small, patience=patience)
+        embedded = (embed(batch) for batch in batches)
+    done = 0
+    with closing(embedded):
+        for each in embedded:
+            _keep(project, each)
+            done += len(each.digests) + len(each.problems) + len(each.left)
+            progress(done, len(waiting))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What came of some images.
+
+    Attributes
+    ----------
+    digests, problems, left
+        By task: what identifies its image, or why it cannot be read, or why its host's images are left for later.
+    features, thumbnails
+        By digest: the feature, shape (d,), and the small pixels where they are wanted.
+    """
+
+    digests: dict[int, str] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    left: dict[int, str] = field(default_factory=dict)
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+class BatchEmbedder:
+    """Reads and embeds images, in this process or on a node of a cluster; it knows no store.
+
+    Parameters
+    ----------
+    source, embedder
+        What fetches the images, and what makes features of them.
+    small
+        Whether small pixels of them are made too.
+    patience
+        How long that may take.
+    """
+
+    def __init__(self, source: ImageSource, embedder: Embedder, *, small: bool, patience: Patience) -> None:
+        self._source, self._embedder, self._small, self._patience = source, embedder, small, patience
+
+    @classmethod
+    def on_node(cls, settings: Settings) -> BatchEmbedder:
+        """Return one that is made of the settings alone."""
+        source = open_source(settings, open_client(settings))
+        embedder = open_embedder(open_backbone(settings), open_decoder(settings))
+        patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
+        return cls(source, embedder, small=settings.adaptation != "off", patience=patience)
+
+    def __call__(self, batch: list[KnownImage]) -> Embedded:
+        """Fetch, decode and embed some images."""
+        tasks: list[tuple[int, str]] = []
+
+        def contents() -> Iterator[bytes | ImageError]:
+            # Images pass through one by one: 128 large files are more than memory should hold at once.
+            requests = [ImageRequest(image.task_id, image.uri) for image in batch]
+            for request, content in self._source.fetch_fairly(requests, self._patience):
+                assert request.task_id is not None
+                tasks.append((request.task_id, "" if isinstance(content, ImageError) else content_key(content)))
+                yield content
+
+        done = Embedded()
+        for position, embedded in enumerate(self._embedder.embed_with_pixels(contents())):
+            task_id, digest = tasks[position]
+            if isinstance(embedded, ImageLeftError):
+                if not self._patience.is_over:  # what the round has no time for is simply read by the next one
+                    done.left[task_id] = str(embedded)
+            elif isinstance(embedded, ImageError):
+                done.problems[task_id] = str(embedded)
+            else:
+                done.digests[task_id] = digest
+                done.features[digest], pixels = embedded
+                if self._small:
+                    done.thumbnails[digest] = thumbnail(pixels)
+        return done
+
+
+def _waiting(images: Iterable[KnownImage], features: ImageFeatures) -> list[KnownImage]:
+    """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
+    known = list(images)
+    digests = [image.digest for image in known if image.digest is not None]
+    kept = set(features.store.positions(digests))
+    if features.thumbnails is not None:
+        kept.intersection_update(features.thumbnails.positions(digests))
+    now = time.time()
+    return [image for image in known if image.digest not in kept and may_try(image, now)]
+
+
+def _keep(project: ProjectWorkspace, done: Embedded) -> None:
+    project.workspace.features.keep(done.features, done.thumbnails)
+    images = project.stores.images
+    images.found(project.id, done.digests)
+    images.failed(project.id, done.problems)
+    images.left(project.id, done.left)
+    for task_id, problem in done.problems.items():
+        logger.warning("Project %d, task %d is left out: %s", project.id, task_id, problem)
