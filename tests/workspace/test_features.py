@@ -7,8 +7,8 @@ import pytest
 
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner.backbones import devices
 from clinical_backend.learner.adaptation.network import AdaptedBackbone
+from clinical_backend.learner.backbones import devices
 from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier, fit
