@@ -92,8 +92,7 @@ def synchronise(client: LabelStudioClient, stores: Stores, settings: Settings, p
     labels = fetch_labels(client, project, scheme, stars=settings.stars)
     for message in labels.messages:
         logger.warning("Project %d: %s", project_id, message)
-    published = stores.rounds.published(project_id)
-    if published is not None and published.report.class_control not in {None, scheme.class_control}:
+    if stores.rounds.published_report(project_id).class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project_id)
     read_again = note_double_readings(stores, project_id, labels)
     ledger = enter(project_id, stores.labels.all(project_id), labels, stores.rounds, read_again=read_again)
