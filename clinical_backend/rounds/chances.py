@@ -97,8 +97,7 @@ def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
 
     Empty while fewer than 20 of them have a label.
     """
-    published = stores.rounds.published(project_id)
-    target = published.report.target if published else ()
+    target = stores.rounds.published_report(project_id).target
     known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, _READ))
     stated = sorted((one.chance, one.label in target) for one in known if one.chance is not None)
     number = min(_BINS, len(stated) // _BIN)

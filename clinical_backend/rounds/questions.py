@@ -110,9 +110,8 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
         found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
         if found and found[0].kind is Kind.WHICH and row.page_options.get("rare_classes") is not None:
             found = []  # "none by name" is an answer
-    published = stores.rounds.published(project.id)
     answered = {*rare_classes, *row.declined}
-    for question in published.report.questions if published else ():
+    for question in stores.rounds.published_report(project.id).questions:
         moot = question.kind is Kind.RARE_SO_FAR and (rare_classes or exemplars)
         if (
             question.kind not in {Kind.WHICH, Kind.UNKNOWN}

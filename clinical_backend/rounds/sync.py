@@ -93,8 +93,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     labels = fetch_labels(client, remote, scheme, stars=settings.stars)
     for message in labels.messages:
         logger.warning("Project %d: %s", project.id, message)
-    published = stores.rounds.published(project.id)
-    if published is not None and published.report.class_control not in {None, scheme.class_control}:
+    if stores.rounds.published_report(project.id).class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project.id)
     read_again = note_double_readings(stores, project.id, labels)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)

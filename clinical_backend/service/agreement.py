@@ -130,11 +130,10 @@ def report_second_look(stores: Stores, project_id: int, *, seed: int = 0) -> dic
     """Return what the status says of second readings."""
     rows = stores.second_readings.all(project_id).values()
     agreements = read_agreements(rows, seed=seed)
-    published = stores.rounds.published(project_id)
     return {
         "open": sum(row.state is ReadingState.OPEN for row in rows),
         "read": sum(row.state is ReadingState.READ for row in rows),
-        "problem": published.report.second_look.problem if published else None,
+        "problem": stores.rounds.published_report(project_id).second_look.problem,
         "agreement": {
             "ordinary": asdict(agreements.ordinary),
             "doubtful": {"cases": agreements.doubtful.cases, "disagreements": agreements.doubtful.disagreements},

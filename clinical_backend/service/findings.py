@@ -92,8 +92,7 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
     project_id
         The project; an unknown one has found nothing.
     """
-    published = stores.rounds.published(project_id)
-    target = published.report.target if published else ()
+    target = stores.rounds.published_report(project_id).target
     ledger = stores.labels.ledger(project_id)
     pool = stores.labels.open_tasks(project_id)
     known = Findings(

@@ -42,8 +42,8 @@ def settle(project: ProjectWorkspace, remote: Project) -> None:
     stores = project.stores
     settings = project.settings
     rows = stores.second_readings.all(project.id)
-    published = stores.rounds.published(project.id)
-    asked = {one.task_id: one for one in (published.report.second_look.asked if published else ())}
+    second_look = stores.rounds.published_report(project.id).second_look
+    asked = {one.task_id: one for one in second_look.asked}
     wanted = {task: one for task, one in asked.items() if _is_wanted(one, rows.get(task), settings)}
     open_ = [task for task, row in rows.items() if row.state is ReadingState.OPEN]
     unmarked = [task for task in wanted if task not in rows or rows[task].state is ReadingState.ASKED]

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.origins import Draw
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
 from clinical_backend.storage.statements import in_parts
 from clinical_backend.storage.stores.projects import locked_project, wait_left
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.report import RoundReport
 
 __all__ = ["RoundStore"]
 
@@ -194,6 +194,11 @@ class RoundStore:
             return session.scalar(
                 select(Round).join(Project, Project.published_version == Round.version).where(Project.id == project_id)
             )
+
+    def published_report(self, project_id: int) -> RoundReport:
+        """Return the report of that round; an empty one before the first."""
+        published = self.published(project_id)
+        return RoundReport() if published is None else published.report
 
     def queued(self, round_id: int, tasks: Collection[int]) -> frozenset[int]:
         """Return which tasks are in a round's queue."""

@@ -75,8 +75,7 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         flash = Flash("Not every class can be rare: take another one away first.", wrong=True)
     elif chosen in classes:
         # Tags alone determine the target while nothing that exists is named: what they stand for is kept.
-        published = site.stores.rounds.published(project_id)
-        tagged = published.report.target if published and not set(named) & set(classes) else ()
+        tagged = () if set(named) & set(classes) else site.stores.rounds.published_report(project_id).target
         alone = {chosen, *tagged} >= set(classes)  # not every class can be rare, and the lead's choice outranks tags
         look_for(project, chosen, beside=() if alone else tagged)
         flash = Flash(

@@ -51,7 +51,6 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
         settings = site.workspace.project(project_id).settings
     except SettingsError:  # the project's problem says so
         settings = site.settings
-    published = stores.rounds.published(project_id)
     return site.page(
         request,
         "second_look.html",
@@ -62,7 +61,7 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
         read=read_again(stores, project_id, _SHOWN),
         agreements=read_agreements(rows.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
-        problem=published.report.second_look.problem if published else None,
+        problem=stores.rounds.published_report(project_id).second_look.problem,
         outcomes=_OUTCOMES,
         why=_WHY,
     )
