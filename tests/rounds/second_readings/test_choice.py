@@ -321,10 +321,10 @@ def test_a_task_that_label_studio_fails_in_giving_is_not_taken_for_a_deleted_one
     reconcile(workspace.project(1), look=True)
     set_share(workspace, second_look_share=0.0)
     studio.withheld = {7}
-    settle(workspace, studio.project(1))
+    settle(workspace.project(1), studio.project(1))
     assert (studio.overlap[7], studio.overlap[8]) == (2, 1)
     studio.withheld = set()
-    settle(workspace, studio.project(1))
+    settle(workspace.project(1), studio.project(1))
     assert studio.overlap[7] == 1
 
 
@@ -349,10 +349,10 @@ def test_a_process_that_dies_while_it_marks_leaves_nothing_marked_for_ever(works
     assert len(open_) == 1
     if after:
         set_share(workspace, second_look_share=0.0)
-    settle(workspace, studio.project(1))
+    settle(workspace.project(1), studio.project(1))
     assert set(studio.served_again()) == (set() if after else set(MISSED))
     set_share(workspace, second_look_share=0.0)
-    settle(workspace, studio.project(1))
+    settle(workspace.project(1), studio.project(1))
     assert studio.unlabelled == set()
     assert all(studio.overlap.get(task, 1) == 1 for task in studio.uris)
 
