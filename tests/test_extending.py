@@ -106,12 +106,14 @@ class TestSetting:
         class Shaded(Settings, Shade):
             pass
 
-        assert read_options(Shaded(), workspace.stores, 1)["shade"].value == 3
+        project = workspace.project(1)
+        workspace.settings = Shaded()
+        assert read_options(project)["shade"].value == 3
         monkeypatch.setenv("SHADE", "5")
-        workspace.stores.projects.register(1)
-        assert read_options(Shaded(), workspace.stores, 1)["shade"].value == 5
-        store_options(workspace.project(1), options.ProjectOptions(shade=7))
-        assert read_options(Shaded(), workspace.stores, 1)["shade"] == options.Option(7, "page")
+        workspace.settings = Shaded()
+        assert read_options(project)["shade"].value == 5
+        store_options(project, options.ProjectOptions(shade=7))
+        assert read_options(project)["shade"] == options.Option(7, "page")
 
     def test_the_page_has_an_entry_that_keeps_to_its_bounds(self):
         before = {name: options.Option(None, "backend") for name in options.ProjectOptions.model_fields}
