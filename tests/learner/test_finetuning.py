@@ -1,7 +1,9 @@
 """A tiny network learns from labels what its frozen features do not show, and keeps it on disk."""
 
 import dataclasses
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,8 +210,11 @@ def test_it_ends_when_the_images_held_out_fare_no_better(tune, monkeypatch):
     assert report.best_epoch == 0.0
 
 
-def test_it_ends_with_its_time(tune):
-    report = tune(*drawn(24), seconds=0.2).report
+def test_it_ends_with_its_time(tune, monkeypatch):
+    clock = SimpleNamespace(monotonic=itertools.count().__next__)  # a second passes from each look to the next
+    monkeypatch.setattr(finetuning, "time", clock)
+    monkeypatch.setattr(finetuning, "_PATIENCE", finetuning._EPOCHS)
+    report = tune(*drawn(24), seconds=20.0).report
     assert 0 < report.epochs < finetuning._EPOCHS
 
 
