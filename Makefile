@@ -77,7 +77,7 @@ QUICK := tests/test_settings.py tests/test_logs.py tests/test_cli.py tests/test_
 	tests/learner tests/storage tests/acquisition/test_selection.py tests/acquisition/test_embedding.py \
 	tests/strategy/test_fit.py tests/strategy/test_order.py tests/service/test_predict.py tests/rounds/test_promotion.py \
 	tests/rounds/test_due.py tests/jobs/test_local_runner.py tests/jobs/test_runners.py tests/jobs/test_redis_worker.py \
-	tests/web/test_backend_api.py tests/web/test_security.py tests/web/test_protocol.py tests/web/test_hosts.py \
+	tests/web/test_backend_api.py tests/web/test_security.py tests/web/test_http_protocol.py tests/web/test_hosts.py \
 	tests/web/test_operations.py tests/service/test_exposure.py
 # Needs a newer test client of Starlette's, and files that pydicom 3.0.0 does not ship.
 UNFIT := --deselect tests/web/test_hosts.py::test_the_address_that_a_connection_was_made_to_is_known \
