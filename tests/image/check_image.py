@@ -127,7 +127,8 @@ def test_a_user_of_another_group_is_told_how_to_get_the_volume_and_then_served(r
 
 
 def test_the_volume_of_the_release_before_is_taken_over(run, as_root):
-    as_root("rm -rf /data/* && chown 10001:10001 /data && chmod 00700 /data")
+    # Not empty: to an empty volume the image's own folder is copied again, with its owner and its rights.
+    as_root("rm -rf /data/* && mkdir /data/previews && chown -R 10001:10001 /data && chmod -R 00700 /data")
     check_service(run, "10001:10001")
     check_service(run, None)
     refused = run(user="12345:0")
