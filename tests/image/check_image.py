@@ -142,7 +142,8 @@ def test_the_volume_of_the_release_before_is_taken_over(run, as_root):
 def test_a_worker_that_is_stopped_is_not_well(run):
     worker = run("clinical", "worker")
     wait_for_start(worker, "worker")
-    worker.signal(signal.SIGSTOP)
+    worker.signal(signal.SIGSTOP)  # the first process alone, which watches over the one that does the work
+    assert worker.run("sh", "-c", "kill -s STOP -1").returncode == 0
     wait_for(lambda: not is_well(worker, "worker"))
 
 
