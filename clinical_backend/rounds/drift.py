@@ -194,6 +194,7 @@ def forget_answers(stores: Stores, project_id: int) -> None:
 
     def change(drift: Drift) -> None:
         drift.asked, drift.left, drift.restore, drift.repairs = {}, {}, [], {}
+        drift.wired = True
 
     change_drift(stores, project_id, change)
 

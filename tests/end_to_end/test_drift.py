@@ -7,7 +7,7 @@ import pytest
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.connection.installation import HEADER
-from clinical_backend.rounds.drift import answer_drift
+from clinical_backend.rounds.drift import Drift, answer_drift
 from clinical_backend.rounds.questions import Kind
 from clinical_backend.versions import author_of
 from tests.end_to_end.conftest import wait_until
@@ -22,6 +22,8 @@ def asked(loop):
 
 def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loop):
     loop.connect()
+    # Until the backend has seen its connection once, all that differs is set as it should be.
+    wait_until(lambda: Drift.of(loop.stores.projects.get(loop.id)).wired, "the connection seen")
     first = loop.status()["published_version"]
     served = SimulatedReader(loop.client).next(loop.id).id
     loop.client.update_project(loop.id, model_version="")

@@ -288,6 +288,15 @@ def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(work
     assert latest(workspace).request == "test"
 
 
+def test_what_a_person_changes_right_after_connecting_by_command_is_asked_about(workspace, studio):
+    workspace.stores.projects.edit(1, lambda row: setattr(row, "drift", {}))  # as before the first look
+    forget_answers(workspace.stores, 1)
+    studio.sampling = "Sequential sampling"
+    look(workspace)
+    assert studio.sampling == "Sequential sampling"
+    assert Drift.of(workspace.stores.projects.get(1)).asked.keys() == {Place.SAMPLING}
+
+
 def test_connecting_by_command_asks_for_no_earlier_answer(workspace, studio):
     studio.sampling = "Sequential sampling"
     look(workspace)
