@@ -72,7 +72,7 @@ def embed_new(
     ClusterError
         When the cluster is wanted and fails. What it made until then is kept.
     """
-    settings, features = project.settings, project.workspace.features
+    settings, features = project.workspace.settings, project.workspace.features
     waiting = _waiting(project.stores.images.all(project.id).values(), features)
     progress(0, len(waiting))
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)

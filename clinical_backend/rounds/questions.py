@@ -82,7 +82,7 @@ def find_questions(
 
 def questions_of_round(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Question, ...]:
     """Return what a round has to ask, as its report keeps it."""
-    row, rare_classes = project.row, project.settings.rare_classes
+    row, rare_classes = project.row, snapshot.settings.rare_classes
     declined = row.declined if row else ()
     found = find_questions(snapshot.labels, snapshot.target, rare_classes, snapshot.scheme.classes, declined)
     return tuple(found)

@@ -101,7 +101,7 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
 
 
 def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
-    stores, settings = project.stores, project.settings
+    stores = project.stores
     snapshot = synchronise(project)
     pool, _ = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
     waiting = set(pool)
@@ -118,7 +118,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         classifier, metadata = load_checkpoint(folder)
         kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-    mode, proven = snapshot.preannotate(settings), earlier.report.preannotation or Preannotation()
+    mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
     project.require_alone()
     published = publish(

@@ -74,12 +74,13 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
     ClinicalError
         When a stage cannot be done. Nothing that readers see has changed then.
     """
-    stores, settings = project.stores, project.settings
+    stores = project.stores
     stages = _Stages(project, row)
     _ = project.workspace.backbone  # without one there is no round: said before Label Studio is asked for anything
 
     with stages.stage("sync"):
         snapshot = synchronise(project)
+        settings = snapshot.settings
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
         pooled, copies = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
@@ -112,7 +113,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
         )
         ranked, chances = with_chances(stores, project.id, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
-        answering, mode = "none", snapshot.preannotate(settings)
+        answering, mode = "none", snapshot.preannotate
         confident = confidence(
             held_out,
             inputs,
@@ -192,7 +193,7 @@ def _second_readings(
     project: ProjectWorkspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
 ) -> SecondLook:
     """Choose what is read again beside so many ordinary tasks."""
-    store, settings = project.stores.second_readings, project.settings
+    store, settings = project.stores.second_readings, snapshot.settings
     return choose(
         settings,
         snapshot.labels,

@@ -45,6 +45,8 @@ class Snapshot:
 
     Attributes
     ----------
+    settings
+        The project's: those of a round, whatever is changed while it runs.
     project
         As Label Studio has it.
     scheme
@@ -61,6 +63,7 @@ class Snapshot:
         What stands for the patient or study of each task that names one.
     """
 
+    settings: Settings
     project: Project
     scheme: LabelingScheme
     labels: Labels
@@ -69,9 +72,10 @@ class Snapshot:
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
 
-    def preannotate(self, settings: Settings) -> Preannotate:
+    @property
+    def preannotate(self) -> Preannotate:
         """Return PREANNOTATE as it can hold: where a task has several readers, none may be led by what it shows."""
-        return "off" if self.project.maximum_annotations > 1 else settings.preannotate
+        return "off" if self.project.maximum_annotations > 1 else self.settings.preannotate
 
 
 def synchronise(project: ProjectWorkspace) -> Snapshot:
@@ -111,7 +115,8 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         disputed=labels.disputed,
         declined=known.declined if known else (),
     )
-    return Snapshot(remote, scheme, labels, pool, max(tasks, default=0), target, stores.images.groups(project.id))
+    groups = stores.images.groups(project.id)
+    return Snapshot(settings, remote, scheme, labels, pool, max(tasks, default=0), target, groups)
 
 
 def _synchronise_tasks(

@@ -388,6 +388,16 @@ def test_finds_are_entered_in_the_ledger_with_how_they_were_drawn(workspace, stu
     assert {ledger[task].round_number for task in draws} == {1}
 
 
+def test_options_that_go_wrong_at_the_switch_leave_the_round_whole(workspace, studio):
+    studio.annotate(1, "red", exemplar=True)
+    wrong = {"queue_size": "many"}
+    studio.meanwhile["update_project"] = lambda: workspace.stores.projects.change(1, page_options=wrong)
+    reconcile(workspace.project(1), look=False)
+    assert row(workspace).page_options == wrong
+    assert latest(workspace).state is RoundState.PUBLISHED
+    assert studio.model_version == latest(workspace).version
+
+
 @pytest.mark.parametrize("stage", ["import_predictions", "update_project"])
 def test_an_audit_draw_that_is_labelled_while_the_next_round_runs_keeps_its_draw(workspace, studio, stage):
     workspace.settings = workspace.settings.model_copy(update={"audit_share": 0.5})
