@@ -30,9 +30,9 @@ def lease(connection: Redis, name: str, seconds: float) -> Iterator[bool]:
     """Hold a key in Redis within the block, and say whether it was free.
 
     A thread renews the key, whether or not the work gets on, which others see to. It is free again when the block ends,
-    or ``seconds`` after the holder died or was stopped. Should
-    Redis lose it (it was restarted empty), it is taken again. It keeps others from useless work; that two
-    holders do no harm should they meet is for the database to see to.
+    or ``seconds`` after the holder died or was stopped. Should Redis lose it (it was restarted empty), it is taken
+    again. It keeps others from useless work; that two holders do no harm should they meet is for the database to see
+    to.
     """
     token = secrets.token_hex(16)
     lock = connection.lock(name, timeout=seconds, thread_local=False)

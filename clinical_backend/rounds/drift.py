@@ -96,8 +96,10 @@ def attend_drift(project: ProjectWorkspace, remote: Project, hooks: Sequence[Web
 
     Parameters
     ----------
-    project, hooks
-        As Label Studio has them now.
+    project
+        The project.
+    remote, hooks
+        It and its webhooks, as Label Studio has them now.
     look
         Whether to read the project's backends too.
 

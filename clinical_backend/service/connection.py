@@ -11,11 +11,11 @@ from anyio.to_thread import run_sync
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.decoders.processes import DecoderProcesses
-from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
 from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.service.condition import examine_clock, examine_condition, examine_project
 from clinical_backend.service.exposure import examine_exposure
+from clinical_backend.workspace.components import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,11 +84,7 @@ def examine(
 def _image_reader(
     settings: Settings, opened: Workspace | ClinicalError, client: LabelStudioClient
 ) -> Iterator[Callable[[str, int], object]]:
-    if isinstance(opened, ClinicalError):
-        roots, hosts = settings.local_roots, settings.image_hosts
-        source = ImageSource(settings.label_studio_url, client.http, local_roots=roots, allowed_hosts=hosts)
-    else:
-        source = opened.source
+    source = open_source(settings, client) if isinstance(opened, ClinicalError) else opened.source
     with closing(DecoderProcesses(processes=1)) as decoders:
         yield lambda uri, task_id: decoders.decode(source.fetch(uri, task_id))
 

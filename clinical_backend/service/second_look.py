@@ -1,15 +1,11 @@
-"""Labels that deserve a second look: tasks called common that look rare. A missed finding costs most.
-
-The order is that of confident learning (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 70,
-2021): by the probability that classifiers which had not seen a label give against it. The likeness to the nearest
-exemplar explains it, and decides between equals; pooled with the probability it made the order no better
-(docs/findings.md).
-"""
+"""Labels that deserve a second look, as the last round found them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from clinical_backend.strategy.suspects import Suspect
 
 if TYPE_CHECKING:
     from clinical_backend.storage.schema import SuspectedLabel
@@ -19,32 +15,16 @@ __all__ = ["SecondLookTask", "read_second_look"]
 
 
 @dataclass(frozen=True, slots=True)
-class SecondLookTask:
-    """A task with a common label that may be wrong.
+class SecondLookTask(Suspect):
+    """A label that may be wrong, as a page shows it.
 
     Attributes
     ----------
-    task_id
-        The task.
-    label
-        The class that it has.
-    suspicion
-        From 0 to 1: how much speaks against the label. It orders, and is no chance.
-    rare_probability
-        The score of the rare classes by classifiers that had not seen the label; ``None`` where there is none.
-    nearest_exemplar, similarity
-        The task of the query set that it is most like, and the cosine of their centred features.
     reason
         Why it is here, for people.
     """
 
-    task_id: int
-    label: str
-    suspicion: float
-    rare_probability: float | None
-    nearest_exemplar: int | None
-    similarity: float | None
-    reason: str
+    reason: str = ""
 
 
 def read_second_look(stores: Stores, project_id: int, limit: int = 100) -> list[SecondLookTask]:
