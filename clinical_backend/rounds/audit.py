@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "read_audit"]
 
-
 _UNCOVERED = 0.05
 """Share of a project's tasks that may be newer than the draws that the estimates rest on. To begin anew with each
 import would lose all draws; how many tasks are left out is said beside the figures."""

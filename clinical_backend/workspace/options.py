@@ -84,7 +84,7 @@ def store_options(project: ProjectWorkspace, options: ProjectOptions, *, decline
     Parameters
     ----------
     options
-        A field that is ``None`` is left to the extra parameters and the backend.
+        A field that is not set is left to the extra parameters and the backend.
     declined
         Classes that stay declined, of those that are; ``None`` for all of them.
     """

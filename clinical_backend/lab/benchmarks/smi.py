@@ -109,8 +109,6 @@ def _line(result: dict[str, Any]) -> str:
 
 
 _SHOWN = ("total", "kernel", "selection", "floor", "ratio", "read_ratio", "built", "difference", "peak_mb")
-
-
 _HEAD = (
     "| function | n | q | d | floor | ours: kernel | ours: selection | ours / floor | MB "
     "| submodlib: kernel | submodlib: selection | MB | selection, times faster | in all, times faster |"

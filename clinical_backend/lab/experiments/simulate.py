@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "run_simulation"]
 
-
 _LANDMARKS = frozenset({"oracle", "p_rare", "random"})
 
 
