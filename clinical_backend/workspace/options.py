@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
+    "SETTINGS_CHANGED",
     "Option",
     "choose_rare",
     "decline",
@@ -30,6 +31,9 @@ __all__ = [
     "read_options",
     "store_options",
 ]
+
+SETTINGS_CHANGED = "the project's settings were changed"
+"""Why a round is due, for people."""
 
 Source = Literal["page", "extra parameters", "backend"]
 
@@ -95,7 +99,7 @@ def store_options(project: ProjectWorkspace, options: ProjectOptions, *, decline
         row.declined = [name for name in kept if name not in options.rare_classes]
 
     project.stores.projects.edit(project.id, change)
-    project.stores.projects.request_round(project.id, "the project's settings were changed", delay=0.0)
+    project.stores.projects.request_round(project.id, SETTINGS_CHANGED, delay=0.0)
 
 
 def choose_rare(project: ProjectWorkspace, names: Iterable[str]) -> None:

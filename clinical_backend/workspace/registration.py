@@ -12,6 +12,7 @@ from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelSt
 from clinical_backend.labelstudio.contract import SetupRequest
 from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.workspace.options import SETTINGS_CHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ class Registration:
     workspace
         Settings and state of the backend.
     taken_on
-        Told of a project that is served from now on, and whether ``/setup`` was called for it.
+        Told of a project that is served from now on, or by other options, and whether ``/setup`` was called for it.
     """
 
     def __init__(self, workspace: Workspace, taken_on: Callable[[int, bool], None]) -> None:
@@ -134,7 +135,9 @@ class Registration:
             if new:
                 stores.projects.change(project_id, created=project.created_at.isoformat(), title=project.title)
                 logger.info("Project %d is connected; its page is %s", project_id, view.page)
-                self._taken_on(project_id, setup)
+            else:
+                stores.projects.request_round(project_id, SETTINGS_CHANGED)
+            self._taken_on(project_id, setup)
         return changed or not options
 
     def close(self) -> None:

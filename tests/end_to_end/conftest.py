@@ -101,6 +101,8 @@ class Loop:
             user, password = self.backend.credentials or (None, None)
             auth = {"basic_auth_user": user, "basic_auth_pass": password} if user else {}
             self.client.update_backend(entry, extra_params=options, **auth)
+            wait_until(lambda: (row := self.stores.projects.get(self.id)) and row.options == options, "options known")
+            self.settle()
         self.wait_for_round(0)
 
     def wait_for_round(self, after: int, **knowing: int) -> int:
@@ -112,7 +114,8 @@ class Loop:
 
         def settled() -> bool:
             status = self.status()
-            return status["round_due"] is None and status["round"]["state"] == "published"
+            latest = status["round"] or {}
+            return status["round_due"] is None and latest.get("state") == "published"
 
         wait_until(settled, "all rounds done")
 

@@ -134,5 +134,6 @@ def test_a_project_connected_by_hand_is_taken_on_repaired_and_heeds_its_extra_pa
     assert connect(client, project.id, backend_url=server.url, basic_auth=LOGIN, title="by hand") == []
     task = SimulatedReader(client).next(project.id)
     assert task.id in {queued.task_id for queued in stores.rounds.queue(stores.rounds.published(project.id).id)}
+    before = stores.rounds.latest(project.id).number
     client.train(entry.id)
-    wait_until(lambda: client.project(project.id).model_version.startswith("clinical-2-"), "Start Training", 400)
+    wait_until(lambda: stores.rounds.published(project.id).number > before, "Start Training", 400)

@@ -322,6 +322,23 @@ def test_options_are_those_of_label_studios_entry_whatever_a_call_says(api, sett
     wait_for(lambda: stores.projects.get(1).options == {"queue_size": 9})
 
 
+def test_options_that_change_make_a_round_due_as_the_pages_do(api, settings, studio, wakes):
+    stores = Stores(Database.in_folder(settings.model_dir))
+    studio.projects[1] = [(settings.public_url, {"queue_size": 7})]
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 7}})
+    wait_for(lambda: wakes.projects)
+    stores.projects.change(1, request=None)  # as a round that begins does
+    settle(api)
+    woken = len(wakes.projects)
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 7}})
+    settle(api)
+    assert stores.projects.get(1).request is None
+    studio.projects[1] = [(settings.public_url, {"queue_size": 9})]
+    api.post("/setup", json={"project": "1.1", "extra_params": {"queue_size": 9}})
+    wait_for(lambda: stores.projects.get(1).request == "the project's settings were changed")
+    wait_for(lambda: len(wakes.projects) > woken)
+
+
 @pytest.mark.usefixtures("connected")
 def test_label_studios_own_call_while_it_is_asked_does_not_go_round(api, studio):
     call = {"project": "1.1", "extra_params": {"queue_size": 7}}

@@ -37,6 +37,13 @@ def folder(tmp_path):
     return made
 
 
+@pytest.fixture(autouse=True)
+def busy_machine(monkeypatch):
+    """Let nothing be cut short by the clock but where a test says so."""
+    monkeypatch.setattr(known_images, "_SECONDS", 600.0)
+    monkeypatch.setattr(known_images, "_SLOW_SECONDS", 600.0)
+
+
 @pytest.fixture
 def source(folder):
     with httpx2.Client() as http:

@@ -87,7 +87,7 @@ def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on
 
 def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workspace, studio, pictures):
     pictures.quick = True
-    workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 1e-3})
+    workspace.settings = workspace.settings.model_copy(update={"embed_seconds": 1e-9})
     reconcile(workspace.project(1), look=True)
     assert latest(workspace).state is RoundState.FAILED
     assert "0 of 40 images are read" in workspace.stores.projects.get(1).problem
