@@ -20,7 +20,7 @@ from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.second_readings.choice import choose, places
+from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Counts, Evaluation, Preannotation, RoundReport

@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
-from clinical_backend.rounds.second_readings.choice import note_double_readings
+from clinical_backend.rounds.second_readings.candidates import note_double_readings
 from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target

@@ -9,7 +9,7 @@ from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Sourc
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.rounds.second_readings.choice import choose, places
+from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.service.agreement import Outcome, read_again, read_agreements, report_second_look
 from clinical_backend.service.findings import read_findings
