@@ -9,8 +9,8 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.service.agreement import report_second_look
 from clinical_backend.service.findings import read_findings
+from clinical_backend.service.second_readings import report_second_look
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.training.finetuning import finetuning_state

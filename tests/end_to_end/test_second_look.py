@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
-from clinical_backend.service.agreement import Outcome, read_again
+from clinical_backend.service.second_readings import Outcome, read_again
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.strategy.reasons import UNLED_REASON
 from tests.end_to_end.conftest import Loop, wait_until

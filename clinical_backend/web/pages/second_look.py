@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from clinical_backend.errors import SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
-from clinical_backend.service.agreement import Outcome, Why, read_again, read_agreements
 from clinical_backend.service.second_look import read_second_look
+from clinical_backend.service.second_readings import Outcome, Why, read_again, read_agreements
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form

@@ -11,9 +11,9 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.service.agreement import Outcome, read_again, read_agreements, report_second_look
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_look import read_second_look
+from clinical_backend.service.second_readings import Outcome, read_again, read_agreements, report_second_look
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
 from clinical_backend.strategy.reasons import UNLED_REASON
