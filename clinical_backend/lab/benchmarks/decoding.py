@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.learner.backbones.preprocessing import to_square
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.system.permissions import file_mode, make_folder
 from clinical_backend.workspace.components import open_source
