@@ -10,7 +10,7 @@ import httpx2
 from clinical_backend.errors import ImageError
 from clinical_backend.images.connections import finished_by
 from clinical_backend.images.look import Look
-from clinical_backend.system.network import explain, proxy_of
+from clinical_backend.system.connectivity import explain, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from clinical_backend.errors import (
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
 from clinical_backend.labelstudio.refusals import cure_of, not_label_studio
-from clinical_backend.system.network import explain, trusted_authorities
+from clinical_backend.system.connectivity import explain, trusted_authorities
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.text import read_json
 
