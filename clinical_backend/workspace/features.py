@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.images.sources import ImageRequest, ImageSource
     from clinical_backend.learner.adaptation.network import AdaptedBackbone
     from clinical_backend.learner.backbones.embedder import Embedder
-    from clinical_backend.storage.features import FeatureStore
+    from clinical_backend.storage.feature_files import FeatureStore
 
 __all__ = ["THUMBNAIL", "AdaptedFeatures", "ImageFeatures", "Representation", "Vectors", "join", "thumbnail"]
 

@@ -19,7 +19,7 @@ from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.settings import Settings, SettingsError
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import identity_of, open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.strategy.tasks import FeaturedTasks
