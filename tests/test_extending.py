@@ -31,7 +31,7 @@ from clinical_backend.web.pages import settings_form
 from clinical_backend.web.pages.settings_form import SettingsForm, fields, read_settings
 from clinical_backend.web.pages.site import ThisSite
 from clinical_backend.workspace import options
-from clinical_backend.workspace.options import read_options, store_options
+from clinical_backend.workspace.project_options import read_options, store_options
 from tests.acquisition.oracle import embeddings
 from tests.acquisition.test_contract import TestEveryAcquisition as Contract
 from tests.tiny_network import TINY, save_tiny_weights

@@ -190,7 +190,7 @@ def _undone(project: ProjectWorkspace) -> Iterator[None]:
 
 def _looked_for(project: ProjectWorkspace, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
-    from clinical_backend.workspace.options import choose_rare, named_classes
+    from clinical_backend.workspace.project_options import choose_rare, named_classes
 
     if rare:
         project.stores.projects.register(project.id)

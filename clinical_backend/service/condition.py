@@ -22,7 +22,7 @@ from clinical_backend.storage.space import require_space
 from clinical_backend.storage.stores.standing import standings
 from clinical_backend.system.permissions import keep_private
 from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.project_options import named_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

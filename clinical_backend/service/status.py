@@ -16,7 +16,7 @@ from clinical_backend.storage.schema import RoundState
 from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.workspace.controls import learnt_of
 from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.project_options import named_classes
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.connection.checks import CheckResult

@@ -19,7 +19,7 @@ from clinical_backend.web.pages.routes import settings_page
 from clinical_backend.web.pages.settings_form import read_settings
 from clinical_backend.web.pages.site import ThisSite
 from clinical_backend.workspace.controls import classes_of, learnable_controls
-from clinical_backend.workspace.options import (
+from clinical_backend.workspace.project_options import (
     decline,
     drop_rare,
     look_for,

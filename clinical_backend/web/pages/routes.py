@@ -31,7 +31,7 @@ from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.web.security import wants_page
 from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
-from clinical_backend.workspace.options import read_options
+from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
