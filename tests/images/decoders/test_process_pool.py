@@ -142,7 +142,7 @@ def decode_one():
 PARENT = """
 import io, sys, time
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
-from tests.images.decoders.test_processes import png
+from tests.images.decoders.test_process_pool import png
 if __name__ == "__main__":
     pool = DecoderProcesses(processes=1)
     pool.decode(png(2, 2))
