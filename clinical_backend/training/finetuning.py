@@ -129,7 +129,7 @@ def _wait(project: ProjectWorkspace) -> str | None:
     if reason is not None:
         return reason
     record = read_record(project.finetuning_folder)
-    if record is None or record.backbone != project.workspace.spec.key:
+    if record is None or record.backbone != project.workspace.trainable.key:
         return None
     try:
         project.finetuned()
@@ -170,9 +170,9 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
     settings = project.settings
     every = _labelled(project)
     before = read_record(folder)
-    if before is None or before.backbone != project.workspace.spec.key:
+    if before is None or before.backbone != project.workspace.trainable.key:
         before = FinetuningRecord(message="")
-    after = FinetuningRecord(message="", backbone=project.workspace.spec.key, labels=len(every))
+    after = FinetuningRecord(message="", backbone=project.workspace.trainable.key, labels=len(every))
     labelled, pixels = _read(project.workspace, every)
     unread = len(every) - len(labelled)
     note = f" {unread} labelled images cannot be read and are left out." if unread else ""
@@ -188,7 +188,7 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
         pixels,
         indices,
         classes,
-        project.workspace.spec,
+        project.workspace.trainable,
         FinetuningOptions(
             blocks=None if settings.finetuning_blocks == "all" else settings.finetuning_blocks,
             seconds=settings.finetuning_seconds,
@@ -213,7 +213,7 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
 
 def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
     """Fetch and decode the images in the size that the backbone takes; those that cannot be read are left out."""
-    size = workspace.settings.image_size
+    size = workspace.trainable.image_size
     kept, rows = [], []
     requests = (ImageRequest(image.task_id, image.uri) for image in every)
     for image, (_, content) in zip(every, workspace.source.fetch_many(requests), strict=True):

@@ -10,9 +10,11 @@ from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.loading import load_backbone
-from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.learner.backbones.preprocessing import to_fitting_square
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clinical_backend.learner.backbones.base import Backbone
     from clinical_backend.learner.backbones.embedder import Decode
     from clinical_backend.settings import Settings
@@ -56,9 +58,9 @@ def open_backbone(settings: Settings) -> Backbone:
     )
 
 
-def open_decoder(settings: Settings) -> Decode:
-    """Return what makes the square that the backbone takes of an image's bytes, in processes of its own."""
-    return DecoderProcesses(partial(to_square, size=settings.image_size), processes=_DECODERS).decode
+def open_decoder(sizes: Sequence[int]) -> Decode:
+    """Return what makes the square, of these sizes, that a backbone takes of an image's bytes, in processes."""
+    return DecoderProcesses(partial(to_fitting_square, sizes=tuple(sizes)), processes=_DECODERS).decode
 
 
 def open_embedder(backbone: Backbone, decode: Decode) -> Embedder:

@@ -13,7 +13,7 @@ from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.connection.installation import Installation
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones.loading import parse_backbone
+from clinical_backend.learner.backbones.loading import parse_backbone, trainable_spec
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
@@ -129,6 +129,11 @@ class Workspace:
         return parse_backbone(self.settings.backbone, image_size=self.settings.image_size, folder=folder)
 
     @cached_property
+    def trainable(self) -> BackboneSpec:
+        """Which network fine-tuning goes on from."""
+        return trainable_spec(self.spec)
+
+    @cached_property
     def backbone(self) -> Backbone:
         """The network that makes features."""
         return open_backbone(self.settings)
@@ -136,7 +141,7 @@ class Workspace:
     @cached_property
     def decode(self) -> Decode:
         """From the bytes of an image to pixels."""
-        return open_decoder(self.settings)
+        return open_decoder(self.spec.sizes)
 
     @cached_property
     def features(self) -> ImageFeatures:
@@ -246,7 +251,7 @@ class ProjectWorkspace:
             When its files are missing or were changed.
         """
         workspace, record = self.workspace, read_record(self.finetuning_folder)
-        if record is None or record.network is None or record.backbone != workspace.spec.key:
+        if record is None or record.network is None or record.backbone != workspace.trainable.key:
             return None
         if self._finetuned is None or self._finetuned.name != record.network:
             backbone = FinetunedBackbone(self.finetuning_folder / record.network)

@@ -13,12 +13,12 @@ from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.lab.experiments.datasets import DataError
 from clinical_backend.learner.adaptation.network import AdaptedBackbone
 from clinical_backend.learner.backbones.embedder import Embedder
-from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.learner.backbones.preprocessing import to_fitting_square
 from clinical_backend.system.files import write_aside
 from clinical_backend.workspace.features import thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def features_of_set(
 def adapted_features_of_set(
     data: LabelledImages,
     pool: NDArray[np.int64],
-    image_size: int,
+    sizes: Sequence[int],
     options: AdaptationOptions,
     cache: Path,
     progress: Callable[[int, int], None],
@@ -80,7 +80,7 @@ def adapted_features_of_set(
     ----------
     pool
         Indices of the images that the network learns, without their labels.
-    image_size
+    sizes
         Of the frozen backbone: thumbnails are made of what it sees.
     progress
         Called with the hundredths done and a hundred.
@@ -93,12 +93,13 @@ def adapted_features_of_set(
     from clinical_backend.learner.adaptation.training import adapt  # noqa: PLC0415 (imports torch)
 
     chosen = np.sort(pool)
-    asked = f"{content_of(data)} {chosen.tolist()} {image_size} {options}"
+    asked = f"{content_of(data)} {chosen.tolist()} {list(sizes)} {options}"
     name = hashlib.sha256(asked.encode()).hexdigest()[:16]
     folder = cache / f"{data.name}-adapted-{name}"
     path = folder / "features.npy"
     if not path.is_file():
-        thumbnails = np.stack([thumbnail(to_square(opened(data, index), image_size)) for index in range(len(data))])
+        squares = (to_fitting_square(opened(data, index), sizes) for index in range(len(data)))
+        thumbnails = np.stack([*map(thumbnail, squares)])
         adapt(thumbnails[chosen], folder, options, progress=lambda share, _: progress(round(100 * share), 100))
         backbone = AdaptedBackbone(folder)
         _kept(np.concatenate([backbone.embed(part) for part in np.array_split(thumbnails, len(data) // 256 + 1)]), path)

@@ -22,7 +22,7 @@ from clinical_backend.lab.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.lab.experiments.strategies import STRATEGIES
 from clinical_backend.lab.experiments.summary import markdown
 from clinical_backend.lab.plotting import pyplot
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, trainable_spec
 from clinical_backend.training.adaptation import LEAST_IMAGES, options_for
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Plan:
     adaptation_seconds: float
     seeds: int
     backbone: str
-    image_size: int
+    image_size: int | None
     folder: Path
     cache: Path
     workers: int
@@ -85,7 +85,7 @@ def run_simulation(plan: Plan) -> list[dict[str, Any]]:
     pyplot()
     console = Console()
     backbone = load_backbone(plan.backbone, folder=plan.cache / "backbones", image_size=plan.image_size, device="auto")
-    spec = parse_backbone(plan.backbone, image_size=plan.image_size, folder=plan.cache / "backbones")
+    spec = trainable_spec(parse_backbone(plan.backbone, image_size=plan.image_size, folder=plan.cache / "backbones"))
     runs = list(_runs(plan, backbone, spec, console))
     with _progress(console, "simulated projects") as update:
         results = run_all(
@@ -147,7 +147,7 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
             options = options_for(len(pool), plan.adaptation_seconds, device="auto", seed=0)
             with _progress(console, f"adaptation to {name}, seed {seed}") as update:
                 adapted, key = adapted_features_of_set(
-                    data, pool, plan.image_size, options, plan.cache / "features", update
+                    data, pool, backbone.sizes, options, plan.cache / "features", update
                 )
             paths |= {learner: (str(frozen), str(adapted)) for learner in plan.learners if learner not in paths}
         for learner, strategy in product(plan.learners, plan.strategies):

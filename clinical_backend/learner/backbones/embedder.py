@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from clinical_backend.errors import ImageError
-from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.learner.backbones.preprocessing import to_fitting_square
 from clinical_backend.system.parallel import map_in_order
 from clinical_backend.system.pulse import note_progress
 
@@ -90,7 +90,7 @@ class Embedder:
             yield embedded if isinstance(embedded, ImageError) else embedded[0]
 
     def embed_with_pixels(self, images: Iterable[Picture]) -> Iterator[tuple[Feature, Pixels] | ImageError]:
-        """Yield with each feature the pixels that the network saw, (image_size, image_size, 3), as ``embed`` does."""
+        """Yield with each feature the pixels that the network saw, shape (s, s, 3), as ``embed`` does."""
         for _, embedded in self._embed((None, image) for image in images):
             yield embedded
 
@@ -126,15 +126,20 @@ class Embedder:
             decoded = self._decode(image) if isinstance(image, bytes) else image
         except ImageError as error:
             return key, error
-        return key, to_square(decoded, self._backbone.image_size)
+        return key, to_fitting_square(decoded, self._backbone.sizes)
 
     def _embed_batch(
         self, batch: list[tuple[Key, Pixels | ImageError]]
     ) -> list[tuple[Key, tuple[Feature, Pixels] | ImageError]]:
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
         note_progress()
-        features = iter(self._backbone.embed(np.stack(pixels)) if pixels else ())
-        return [(key, image if isinstance(image, ImageError) else (next(features), image)) for key, image in batch]
+        sides = np.array([len(image) for image in pixels])
+        features = np.empty((len(pixels), self._backbone.dimension), dtype=np.float32)
+        for side in np.unique(sides):
+            places = np.flatnonzero(sides == side)
+            features[places] = self._backbone.embed(np.stack([pixels[place] for place in places]))
+        made = iter(features)
+        return [(key, image if isinstance(image, ImageError) else (next(made), image)) for key, image in batch]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

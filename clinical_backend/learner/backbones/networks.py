@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.backbones.base import Backbone, BackboneSpec, lite0_weights_path
+from clinical_backend.learner.backbones.base import PACKAGED, Backbone, BackboneSpec
 from clinical_backend.learner.backbones.devices import torch_device
+from clinical_backend.learner.backbones.joined import JoinedNetwork, StageStatistics
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
@@ -56,15 +57,17 @@ def build_network(spec: BackboneSpec) -> tuple[FeatureNetwork, int]:
         When timm does not know the architecture, the weights do not fit it, or it does not take images of
         this size.
     """
-    body = _create(spec.architecture, pretrained=False)
-    if spec.weights is None:
-        packaged = torch.load(lite0_weights_path(), map_location="cpu", weights_only=True)
-        # The package's tensors have other names and stand in timm's order; its last two are the classifier.
-        names = list(body.state_dict())
-        body.load_state_dict(dict(zip(names, list(packaged.values())[:-2], strict=True)))
+    if spec.members:
+        members = [_packaged(name) for name in spec.members]
+        body: torch.nn.Module = JoinedNetwork([StageStatistics(member) for member in members])
+        config = _configuration(members[0])  # EfficientNet-Lite: all take pixels alike
+    elif spec.weights is None:
+        body = _packaged(spec.architecture)
+        config = _configuration(body)
     else:
+        body = _create(spec.architecture, pretrained=False)
         _load(body, spec.weights)
-    config = _configuration(body)
+        config = _configuration(body)
     network = FeatureNetwork(body, tuple(config["mean"]), tuple(config["std"])).eval()
     try:
         with torch.inference_mode():
@@ -115,6 +118,16 @@ def _create(architecture: str, *, pretrained: bool, cache_dir: str | None = None
             "If this machine has no network, copy the weights here as a safetensors file and name it: "
             f"timm:{architecture}?weights=/path/of/file.safetensors",
         ) from None
+    return body
+
+
+def _packaged(architecture: str) -> torch.nn.Module:
+    """Return a network with the weights of its package."""
+    body = _create(architecture, pretrained=False)
+    packaged = torch.load(PACKAGED[architecture].path(), map_location="cpu", weights_only=True)
+    # The package's tensors have other names and stand in timm's order; its last two are the classifier.
+    names = list(body.state_dict())
+    body.load_state_dict(dict(zip(names, list(packaged.values())[:-2], strict=True)))
     return body
 
 

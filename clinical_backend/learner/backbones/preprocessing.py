@@ -10,9 +10,11 @@ from PIL import Image
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["PREPROCESSING", "check_squares", "power_normalised", "to_square"]
+__all__ = ["PREPROCESSING", "check_squares", "power_normalised", "to_fitting_square", "to_square"]
 
 # Part of every backbone's key: change it with the rules below, and all features are made anew.
 PREPROCESSING = "letterbox1-root1"
@@ -50,19 +52,36 @@ def to_square(image: Image.Image | NDArray[np.uint8], size: int) -> NDArray[np.u
     return square
 
 
-def check_squares(argument: str, images: NDArray[np.uint8], size: int) -> None:
-    """Refuse what are no images as ``to_square`` makes them.
+def to_fitting_square(image: Image.Image | NDArray[np.uint8], sizes: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the whole image in the smallest of some squares that keeps all of its pixels, or in the largest.
+
+    So small images stay cheap. The square depends on the image alone, not on the others of its pool: a feature can be
+    kept by its image's content.
+
+    Parameters
+    ----------
+    image
+        As ``to_square`` takes it.
+    sizes
+        Sides of the squares in pixels, in rising order.
+    """
+    longest = max(image.shape[:2]) if isinstance(image, np.ndarray) else max(image.size)
+    return to_square(image, next((size for size in sizes if size >= longest), sizes[-1]))
+
+
+def check_squares(argument: str, images: NDArray[np.uint8], *sizes: int) -> None:
+    """Refuse what are no images as ``to_square`` makes them, all of one of these sizes.
 
     Raises
     ------
     InvalidArgumentError
         When they have another shape or type.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] not in {(size, size, 3) for size in sizes}:
         raise InvalidArgumentError(
             argument,
             f"its shape is {images.shape}, its type {images.dtype}.",
-            f"Give uint8 pixels of shape (n, {size}, {size}, 3).",
+            "Give uint8 pixels of shape " + " or ".join(f"(n, {size}, {size}, 3)" for size in sizes) + ".",
         )
 
 
