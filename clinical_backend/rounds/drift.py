@@ -44,6 +44,7 @@ _REPAIRS_SECONDS = 24 * 3600.0
 """A repair that is undone so often within a day has somebody, or something, behind it."""
 
 _TOLD = 10
+"""The latest repairs, as the page lists them; by eye."""
 _SEEN_WITH_ENTRIES = frozenset({Place.ENTRY, Place.CONNECTION})
 
 

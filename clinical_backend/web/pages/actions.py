@@ -32,7 +32,7 @@ __all__ = ["Form", "router"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_FIELDS = 1000
+_MOST_FIELDS = 1000  # Starlette's own default; the largest form has a field for each of 100 tasks
 
 
 async def _form(request: Request, site: ThisSite) -> FormData:

@@ -42,8 +42,11 @@ __all__ = ["overview", "router", "settings_page"]
 
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
+"""Full rows of two, three, four, or six images, a few screens of them; by eye."""
 _HISTORY = 20
+"""Rounds in the table: about a screen of them; by eye."""
 _IMAGE_SECONDS = 600
+"""A browser's own copy: nobody waits twice at one sitting, and an image that was replaced is seen by the next."""
 
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 _ORIGINS = {

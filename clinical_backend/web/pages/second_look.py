@@ -22,6 +22,7 @@ from clinical_backend.workspace.controls import classes_of
 __all__ = ["router"]
 
 _SHOWN = 100
+"""More than a person reads at one sitting; by eye."""
 _OUTCOMES = {
     Outcome.RIGHT: "was right",
     Outcome.OPEN: "still open",

@@ -16,7 +16,7 @@ from clinical_backend.workspace.controls import learnt_of
 
 __all__ = ["router"]
 
-_PAGE = 50
+_PAGE = 50  # by eye: a few screens
 _KINDS = {
     TroubleKind.IMAGE: "Image cannot be read",
     TroubleKind.ANSWER: "Answer has no class",
