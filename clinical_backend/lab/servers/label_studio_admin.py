@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelStudioAdmin", "NextTask"]
 
-_SLOW_SECONDS = 600.0  # for what touches every task of a project
+_SLOW_SECONDS = 600.0
 """A project of 100,000 tasks takes minutes to import, or to delete."""
 
 
