@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Transfer"]
 
 _MAX_REDIRECTS = 5  # as RFC 1945 advises; a signed address takes one
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # what may pass, by the meaning of the status
 _JUDGED_AFTER = 10.0
 """Seconds of a reply after which its speed tells whether the rest can come in time; a start may stutter."""
 _HEADERS = {"Accept": "image/*, application/dicom, */*;q=0.1", "Accept-Encoding": "identity"}

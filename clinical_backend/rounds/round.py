@@ -111,7 +111,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
             round_number=row.number,
             skipped=snapshot.labels.skipped,
         )
-        ranked, chances = with_chances(stores, project.id, snapshot.target.classes, fitted, pool, ranked)
+        ranked, chances = with_chances(project, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate
         confident = confidence(

@@ -99,7 +99,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         logger.warning("Project %d: %s", project.id, message)
     if stores.rounds.published_report(project.id).class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project.id)
-    read_again = note_double_readings(stores, project.id, labels)
+    read_again = note_double_readings(project, labels)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
     tasks = stores.images.all(project.id)

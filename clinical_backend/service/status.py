@@ -98,7 +98,7 @@ class ProjectStatus:
     @cached_property
     def found(self) -> Findings:
         """What was found so far."""
-        return read_findings(self._stores, self.project.id)
+        return read_findings(self._workspace)
 
     @cached_property
     def exemplars(self) -> int:
@@ -150,7 +150,7 @@ class ProjectStatus:
             "notices": [str(notice) for notice in self.notices],
             "labels": sum(row.label is not None for row in self._stores.labels.all(project.id).values()),
             "exemplars": self.exemplars,
-            "second_look": report_second_look(self._stores, project.id),
+            "second_look": report_second_look(self._workspace),
             "round": None if self.latest is None else _round(self.latest),
         }
 

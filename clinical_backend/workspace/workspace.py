@@ -56,6 +56,7 @@ __all__ = ["ProjectWorkspace", "Workspace", "open_workspace"]
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
+"""For one image: a twelfth of what a round gives it."""
 _PROJECTS = 1000
 """Projects whose networks stay loaded, at most: calls may name any number of them."""
 
