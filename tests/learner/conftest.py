@@ -10,7 +10,7 @@ from tests.tiny_network import TINY, save_tiny_weights
 
 @pytest.fixture(scope="session")
 def lite0():
-    return load_backbone(folder=CACHE / "backbones", image_size=64, device="cpu")
+    return load_backbone("efficientnet_lite0", folder=CACHE / "backbones", image_size=64, device="cpu")
 
 
 @pytest.fixture(scope="session")

