@@ -63,7 +63,8 @@ class Settings(BaseSettings, ProjectSettings):
     log_format
         ``json`` writes one object per line, with the ids of project and round.
     backbone, image_size
-        Network that turns images into features, and the side of its square input in pixels.
+        Network that turns images into features, and the side of its square input in pixels; by default the size that
+        it was trained with, and 128 for the default network.
     adaptation
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds
@@ -130,7 +131,7 @@ class Settings(BaseSettings, ProjectSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     backbone: str = "efficientnet_lite0"
-    image_size: int = Field(default=128, ge=32, le=1024)
+    image_size: int | None = Field(default=None, ge=32, le=1024)
     adaptation: Literal["auto", "off"] = "auto"
     adaptation_seconds: float = Field(default=900.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

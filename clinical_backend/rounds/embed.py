@@ -132,7 +132,8 @@ class BatchEmbedder:
     def on_node(cls, settings: Settings) -> BatchEmbedder:
         """Return one that is made of the settings alone."""
         source = open_source(settings, open_client(settings))
-        embedder = open_embedder(open_backbone(settings), open_decoder(settings))
+        backbone = open_backbone(settings)
+        embedder = open_embedder(backbone, open_decoder(backbone.image_size))
         patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
         return cls(source, embedder, small=settings.adaptation != "off", patience=patience)
 

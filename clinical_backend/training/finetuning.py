@@ -213,7 +213,7 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
 
 def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
     """Fetch and decode the images in the size that the backbone takes; those that cannot be read are left out."""
-    size = workspace.settings.image_size
+    size = workspace.spec.image_size
     kept, rows = [], []
     requests = (ImageRequest(image.task_id, image.uri) for image in every)
     for image, (_, content) in zip(every, workspace.source.fetch_many(requests), strict=True):

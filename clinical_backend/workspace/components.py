@@ -56,9 +56,9 @@ def open_backbone(settings: Settings) -> Backbone:
     )
 
 
-def open_decoder(settings: Settings) -> Decode:
-    """Return what makes the square that the backbone takes of an image's bytes, in processes of its own."""
-    return DecoderProcesses(partial(to_square, size=settings.image_size), processes=_DECODERS).decode
+def open_decoder(image_size: int) -> Decode:
+    """Return what makes the square that a backbone takes of an image's bytes, in processes of its own."""
+    return DecoderProcesses(partial(to_square, size=image_size), processes=_DECODERS).decode
 
 
 def open_embedder(backbone: Backbone, decode: Decode) -> Embedder:

@@ -136,7 +136,7 @@ class Workspace:
     @cached_property
     def decode(self) -> Decode:
         """From the bytes of an image to pixels."""
-        return open_decoder(self.settings)
+        return open_decoder(self.spec.image_size)
 
     @cached_property
     def features(self) -> ImageFeatures:

