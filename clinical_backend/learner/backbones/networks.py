@@ -79,7 +79,7 @@ def build_network(spec: BackboneSpec) -> tuple[FeatureNetwork, int]:
         names = list(body.state_dict())
         body.load_state_dict(dict(zip(names, list(packaged.values())[:-2], strict=True)))
     else:
-        fill(body, tensors)
+        _fill(body, tensors, spec)
     config = _configuration(body)
     normalisation = spec.normalisation or Normalisation(tuple(config["mean"]), tuple(config["std"]))
     network = FeatureNetwork(body, normalisation.mean, normalisation.std, padding=padding).eval()
@@ -171,6 +171,18 @@ def _for_size(spec: BackboneSpec, arguments: Mapping[str, Any], size: int) -> to
 
 def _takes_a_size(body: torch.nn.Module) -> bool:
     return getattr(getattr(body, "patch_embed", None), "img_size", None) is not None
+
+
+def _fill(body: torch.nn.Module, tensors: dict[str, torch.Tensor], spec: BackboneSpec) -> None:
+    """Put tensors into a network; where they fit it at the size of its training alone, say that."""
+    try:
+        fill(body, tensors)
+    except ModelError:
+        own = timm.models.get_pretrained_cfg(spec.architecture)
+        if spec.arguments or own is None or own.input_size[-1] == spec.image_size:
+            raise
+        fill(create_body(spec.architecture), tensors)
+        raise _wrong_size(spec) from None
 
 
 def _settled(arguments: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
