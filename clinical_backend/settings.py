@@ -63,8 +63,8 @@ class Settings(BaseSettings, ProjectSettings):
     log_format
         ``json`` writes one object per line, with the ids of project and round.
     backbone, image_size
-        Network that turns images into features, and the side of its square input in pixels; by default the network's
-        own, of which it may have several.
+        Network that turns images into features, and the side of its square input in pixels; by default the size that
+        it was trained with, or the packaged network's own, of which there are two.
     adaptation
         Whether a small network learns each project's own images in the background (``auto``), or not (``off``).
     adaptation_seconds

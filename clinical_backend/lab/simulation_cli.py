@@ -51,6 +51,7 @@ def simulate(
     from clinical_backend.lab.experiments.simulate import Plan, run_simulation
     from clinical_backend.lab.experiments.strategies import STRATEGIES
     from clinical_backend.learner.backbones.base import available_cpus
+    from clinical_backend.learner.backbones.loading import parse_backbone
 
     changes = {
         "rare_classes": tuple(rare) if rare else None,
@@ -62,7 +63,8 @@ def simulate(
         "batch": batch,
         "audit_share": audit_share,
     }
-    settings = load_settings()
+    settings, cache = load_settings(), Path(".cache") / "experiments"
+    spec = parse_backbone(settings.backbone, image_size=settings.image_size, folder=cache / "backbones")
     run_simulation(
         Plan(
             protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
@@ -71,9 +73,9 @@ def simulate(
             adaptation_seconds=settings.adaptation_seconds,
             seeds=seeds,
             backbone=settings.backbone,
-            image_size=settings.image_size,
+            image_size=spec.image_size,
             folder=folder,
-            cache=Path(".cache") / "experiments",
+            cache=cache,
             workers=workers or available_cpus(),
         )
     )

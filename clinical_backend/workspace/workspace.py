@@ -13,7 +13,8 @@ from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.connection.installation import Installation
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones.loading import parse_backbone, trainable_spec
+from clinical_backend.learner.backbones.loading import parse_backbone
+from clinical_backend.learner.backbones.packaged import trainable_spec
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone

@@ -22,7 +22,8 @@ from clinical_backend.lab.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.lab.experiments.strategies import STRATEGIES
 from clinical_backend.lab.experiments.summary import markdown
 from clinical_backend.lab.plotting import pyplot
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, trainable_spec
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.packaged import trainable_spec
 from clinical_backend.training.adaptation import LEAST_IMAGES, options_for
 
 if TYPE_CHECKING:

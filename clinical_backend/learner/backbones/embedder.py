@@ -48,7 +48,7 @@ class Embedder:
     decode
         Makes an RGB image, or its pixels, of encoded bytes, or raises ImageError; called from several threads.
     batch_size
-        Images that go through the network at once.
+        Images that go through the network at once; by default what the backbone likes.
     workers
         Threads that decode.
     """
@@ -58,12 +58,12 @@ class Embedder:
         backbone: Backbone,
         decode: Decode,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         workers: int = 2,
     ) -> None:
         self._backbone = backbone
         self._decode = decode
-        self._batch_size = batch_size
+        self._batch_size = batch_size or backbone.batch_size
         self._workers = workers
 
     def embed(self, images: Iterable[Picture]) -> Iterator[Feature | ImageError]:

@@ -1,40 +1,52 @@
-"""Which backbone a name means, and the network that is ready to embed."""
+"""Which backbone a name means, and the network that is ready to embed.
+
+``efficientnet_lite``, ``efficientnet_lite0``, ``efficientnet_lite2``
+    What comes with the installation (``learner/backbones/packaged.py``). Works without a network.
+``timm:ARCHITECTURE?weights=FILE``
+    Any architecture of timm, with weights in a local safetensors file.
+``ARCHITECTURE``, or ``timm:ARCHITECTURE?weights=pretrained``
+    Any architecture of timm, with the weights that timm has for it, downloaded once.
+``hf-hub:ORGANISATION/NAME``
+    A repository of the Hugging Face hub with safetensors, downloaded once; with ``@REVISION`` another than the newest.
+``/a/path`` or ``local-dir:/a/path``
+    A folder as such a repository has it: config.json of timm or transformers, or open_clip_config.json.
+
+Behind any of them, ``?precision=half`` lets a CUDA device compute in half precision.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import shutil
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.artifact import file_sha256, sha256
+from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.learner.backbones.base import (
     DEFAULT_BACKBONE,
-    PACKAGED,
     Backbone,
     BackboneSpec,
     Device,
     available_cpus,
 )
+from clinical_backend.learner.backbones.folders import read_folder
+from clinical_backend.learner.backbones.packaged import packaged_spec
 from clinical_backend.learner.backbones.sized import SizedBackbone
 from clinical_backend.system.files import write_aside
 
-__all__ = ["load_backbone", "parse_backbone", "trainable_spec"]
+__all__ = ["load_backbone", "parse_backbone"]
 
 logger = logging.getLogger(__name__)
 
-_JOINED = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
-_JOINED_SIZES = (128, 224)
-"""Small images, as cells cut out of a slide, gain nothing above 128 pixels; 224 is what both networks do well at, and a
-third cheaper than the 260 that Lite2 was trained with (docs/features.md)."""
-_IMAGE_SIZE = 128
-"""Of one network, where IMAGE_SIZE does not say."""
-
 _CURE_NAME = (
-    "Use efficientnet_lite, efficientnet_lite0, timm:ARCHITECTURE?weights=/path/of/file.safetensors, or "
-    "timm:ARCHITECTURE?weights=pretrained where timm may download."
+    "Use efficientnet_lite, efficientnet_lite0, a name of timm's, "
+    "timm:ARCHITECTURE?weights=/path/of/file.safetensors, hf-hub:ORGANISATION/NAME, or the path of a folder; "
+    "`clinical backbones` lists some."
 )
+_LARGEST_EXPORT = 1_900_000_000  # bytes: a protobuf file, which ONNX is, holds 2 GB
 
 
 def load_backbone(
@@ -48,8 +60,8 @@ def load_backbone(
     """Return a backbone that is ready to embed.
 
     On a CPU the network runs in ONNX Runtime. The first call exports it into the folder (some ten seconds,
-    and torch is imported); later ones, in any process, read that file. Where a CUDA device is used, torch
-    runs it.
+    and torch is imported); later ones, in any process, read that file. Where a CUDA device is used, or the network is
+    too large for a file of ONNX, torch runs it.
 
     Parameters
     ----------
@@ -58,7 +70,8 @@ def load_backbone(
     folder
         Where exported networks and downloaded weights are kept; made if it is missing.
     image_size
-        Side of the square input in pixels; by default the backbone's own, of which it may have several.
+        Side of the square input in pixels; by default what the network was trained with, or the packaged networks' own,
+        of which there may be several.
     device
         ``auto`` takes CUDA where it is present.
     threads
@@ -83,6 +96,10 @@ def _load(spec: BackboneSpec, folder: Path, device: Device, threads: int | None)
         backbone = cuda_backbone(spec, required=device == "cuda")
         if backbone is not None:
             return backbone
+    if spec.weights is not None and spec.weights.stat().st_size > _LARGEST_EXPORT:
+        from clinical_backend.learner.backbones.networks import TorchBackbone  # noqa: PLC0415 (imports torch)
+
+        return TorchBackbone(spec, "cpu")
     from clinical_backend.learner.backbones.exported import exported_backbone  # noqa: PLC0415
 
     return exported_backbone(spec, folder, threads=threads or available_cpus())
@@ -96,25 +113,46 @@ def parse_backbone(name: str, *, image_size: int | None = None, folder: Path) ->
     ModelError
         When the name cannot be understood, or the weights are not there.
     """
-    if name == DEFAULT_BACKBONE:
-        weights_sha256 = sha256("".join(PACKAGED[member].sha256 for member in _JOINED).encode())
-        sizes = _JOINED_SIZES if image_size is None else (image_size,)
-        return BackboneSpec(name, None, weights_sha256, sizes[-1], sizes, _JOINED)
-    image_size = image_size or _IMAGE_SIZE
-    if f"tf_{name}" in PACKAGED:
-        return BackboneSpec(f"tf_{name}", None, PACKAGED[f"tf_{name}"].sha256, image_size)
-    prefix, _, rest = name.partition(":")
-    architecture, _, query = rest.partition("?")
-    weights = parse_qs(query).get("weights", [""])[0]
-    if prefix != "timm" or not architecture:
+    plain, options = _split(name)
+    half = options.pop("precision", "full") == "half"
+    prefix, colon, rest = plain.partition(":")
+    if prefix == "timm" and rest:
+        architecture, weights = rest, options.pop("weights", "")
+        if not weights:
+            raise ModelError(f"The backbone {name!r} does not say where its weights are.", _CURE_NAME)
+        return _of_timm(architecture, weights, image_size, folder, half=half)
+    if options:
+        raise ModelError(f"The backbone {name!r} has an option that is not known: {min(options)}.", _CURE_NAME)
+    packaged = packaged_spec(plain, image_size, half=half)
+    if packaged is not None:
+        return packaged
+    if prefix == "hf-hub" and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
+        return _of_folder(_downloaded(rest, folder), image_size, half=half)
+    if prefix == "local-dir" and rest:
+        return _of_folder(Path(rest).expanduser(), image_size, half=half)
+    if not colon and re.match(r"[/.~]", plain):
+        return _of_folder(Path(plain).expanduser(), image_size, half=half)
+    if not re.fullmatch(r"[\w.]+", plain):
         raise ModelError(f"The backbone {name!r} is not known.", _CURE_NAME)
-    if not weights:
-        raise ModelError(f"The backbone {name!r} does not say where its weights are.", _CURE_NAME)
-    if weights == "pretrained":
-        from clinical_backend.learner.backbones.networks import download_weights  # noqa: PLC0415 (imports torch)
+    return _of_timm(plain, "pretrained", image_size, folder, half=half)
 
+
+def _split(name: str) -> tuple[str, dict[str, str]]:
+    """Return a name without the options behind it, and these."""
+    plain, _, query = name.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if options.get("precision", "full") not in {"full", "half"}:
+        raise ModelError(f"The backbone {name!r} has a precision that is not known.", "Use precision=half or full.")
+    return plain, options
+
+
+def _of_timm(architecture: str, weights: str, image_size: int | None, folder: Path, *, half: bool) -> BackboneSpec:
+    if weights == "pretrained":
         path = folder / f"{architecture}.safetensors"
         if not _is_as_downloaded(path):
+            _require_known(architecture)
+            from clinical_backend.learner.backbones.downloads import download_weights  # noqa: PLC0415 (imports torch)
+
             download_weights(architecture, path)
             _note_download(path)
     else:
@@ -124,7 +162,67 @@ def parse_backbone(name: str, *, image_size: int | None = None, folder: Path) ->
             f"The weights of the backbone {architecture} are not a safetensors file that exists.",
             "Give the full path of a .safetensors file; other formats can hold programs and are not read.",
         )
-    return BackboneSpec(architecture, path, file_sha256(path), image_size)
+    size = image_size or _trained_size(architecture, folder)
+    return BackboneSpec(architecture, path, file_sha256(path), size, half=half)
+
+
+def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpec:
+    found = read_folder(path)
+    return BackboneSpec(
+        found.architecture,
+        found.weights,
+        file_sha256(found.weights),
+        image_size or found.image_size,
+        arguments=found.arguments,
+        normalisation=found.normalisation,
+        layout=found.layout,
+        half=half,
+    )
+
+
+def _downloaded(repository: str, folder: Path) -> Path:
+    """Return the folder of a repository of the hub, downloaded where it is not there as it came."""
+    path = folder / "hub" / re.sub(r"[/@]", "--", repository)
+    try:
+        digests = json.loads((path / "sha256.json").read_bytes())
+        if all(file_sha256(path / name) == digest for name, digest in digests.items()):
+            return path
+        logger.warning("The files in %s were changed on disk and are downloaded again", path)
+    except (OSError, ValueError, AttributeError):  # not there, or not whole
+        pass
+    shutil.rmtree(path, ignore_errors=True)
+    from clinical_backend.learner.backbones.downloads import download_folder  # noqa: PLC0415 (imports torch)
+
+    download_folder(repository, path)
+    return path
+
+
+def _require_known(architecture: str) -> None:
+    """Refuse a name that timm does not have, before anything is asked of a network."""
+    import difflib  # noqa: PLC0415
+
+    import timm  # noqa: PLC0415 (imports torch)
+
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, ["efficientnet_lite0", *timm.list_models()], 3)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ModelError(f"The backbone {architecture!r} is not known.{meant}", _CURE_NAME)
+
+
+def _trained_size(architecture: str, folder: Path) -> int:
+    """Return the size that an architecture of timm was trained with; torch is imported to find it the first time."""
+    note = folder / f"{architecture}.size"
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        from clinical_backend.learner.backbones.networks import trained_size  # noqa: PLC0415 (imports torch)
+
+        size = trained_size(architecture)
+    try:
+        write_aside(note, f"{size}\n".encode())
+    except OSError:  # the next process finds it once more
+        logger.debug("The size of %s is not kept", architecture)
+    return size
 
 
 def trainable_spec(spec: BackboneSpec) -> BackboneSpec:

@@ -14,9 +14,9 @@ import torch
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones import onnx_export
-from clinical_backend.learner.backbones.base import PACKAGED, PackagedWeights
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
+from clinical_backend.learner.backbones.packaged import PACKAGED, PackagedWeights
 from clinical_backend.learner.backbones.preprocessing import power_normalised
 from tests.cuda import needs_cuda, needs_no_cuda
 from tests.tiny_network import TINY
@@ -161,7 +161,7 @@ class TestRefusals:
             load_backbone(name, folder=folder, device="cpu", **options)
         assert refusal.value.cure
 
-    @pytest.mark.parametrize("name", ["", "resnet18", "torchvision:resnet18?weights=x", "timm:", "timm:?weights=x"])
+    @pytest.mark.parametrize("name", ["", "a name", "torchvision:resnet18", "timm:", "timm:?weights=x"])
     def test_an_unknown_name(self, name, tmp_path):
         self.refused(name, "is not known", tmp_path)
 
@@ -197,9 +197,9 @@ class TestRefusals:
 
     def test_an_image_size_that_the_architecture_does_not_take(self, tmp_path):
         path = tmp_path / "a.safetensors"
-        safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), path)
-        name = f"timm:test_vit?weights={path}"
-        self.refused(name, "does not take images of 33 pixels", tmp_path, image_size=33)
+        safetensors.torch.save_file(timm.create_model("levit_128s", num_classes=0).state_dict(), path)
+        name = f"timm:levit_128s?weights={path}"
+        self.refused(name, "does not take images of 160 pixels", tmp_path, image_size=160)
 
     def test_packaged_weights_that_were_changed(self, monkeypatch, tmp_path):
         (tmp_path / "weights").write_bytes(b"other")

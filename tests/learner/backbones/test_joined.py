@@ -6,10 +6,11 @@ import timm
 import torch
 from PIL import Image
 
-from clinical_backend.learner.backbones.base import PACKAGED, Backbone
+from clinical_backend.learner.backbones.base import Backbone
 from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.joined import JoinedNetwork, StageStatistics, random_signs
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, trainable_spec
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.packaged import PACKAGED, trainable_spec
 from clinical_backend.learner.backbones.preprocessing import power_normalised, to_fitting_square, to_square
 from clinical_backend.learner.backbones.sized import SizedBackbone
 from tests.conftest import CACHE
@@ -43,7 +44,9 @@ def test_the_default_projects_the_statistics_of_both_networks_at_equal_weight(jo
     assert joined.dimension == 1280
     features = joined.embed(batch)
     assert np.abs(features - expected @ random_signs(expected.shape[1], 1280) / np.sqrt(1280)).max() < 1e-4
-    assert np.abs(features @ features.T - expected @ expected.T).max() < 0.1  # of 1; the projection errs by about 1/√1280
+    assert (
+        np.abs(features @ features.T - expected @ expected.T).max() < 0.1
+    )  # of 1; the projection errs by about 1/√1280
 
 
 def test_signs_are_the_same_wherever_and_whenever_they_are_drawn():
