@@ -51,7 +51,6 @@ def simulate(
     from clinical_backend.lab.experiments.simulate import Plan, run_simulation
     from clinical_backend.lab.experiments.strategies import STRATEGIES
     from clinical_backend.learner.backbones.base import available_cpus
-    from clinical_backend.learner.backbones.loading import parse_backbone
 
     changes = {
         "rare_classes": tuple(rare) if rare else None,
@@ -64,7 +63,6 @@ def simulate(
         "audit_share": audit_share,
     }
     settings, cache = load_settings(), Path(".cache") / "experiments"
-    spec = parse_backbone(settings.backbone, image_size=settings.image_size, folder=cache / "backbones")
     run_simulation(
         Plan(
             protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
@@ -73,7 +71,7 @@ def simulate(
             adaptation_seconds=settings.adaptation_seconds,
             seeds=seeds,
             backbone=settings.backbone,
-            image_size=spec.image_size,
+            image_size=settings.image_size,
             folder=folder,
             cache=cache,
             workers=workers or available_cpus(),

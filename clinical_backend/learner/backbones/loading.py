@@ -225,14 +225,6 @@ def _trained_size(architecture: str, folder: Path) -> int:
     return size
 
 
-def trainable_spec(spec: BackboneSpec) -> BackboneSpec:
-    """Return the network that fine-tuning goes on from: of joined ones the first, for the smallest squares."""
-    if not spec.members:
-        return spec
-    architecture = spec.members[0]
-    return BackboneSpec(architecture, None, PACKAGED[architecture].sha256, spec.sizes[0])
-
-
 def _is_as_downloaded(path: Path) -> bool:
     """Tell whether downloaded weights are there and unchanged: other ones would silently be another backbone."""
     if not path.is_file():

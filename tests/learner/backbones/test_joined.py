@@ -1,4 +1,4 @@
-"""Joined networks: means and spreads of each, power-normalised by themselves, projected; small images in small squares."""
+"""Joined networks: means and spreads of each, normalised by themselves, projected; small images in small squares."""
 
 import numpy as np
 import pytest
