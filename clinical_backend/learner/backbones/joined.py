@@ -70,7 +70,7 @@ class JoinedNetwork(torch.nn.Module):
 
     def __init__(self, members: Sequence[StageStatistics]) -> None:
         super().__init__()
-        self.members = torch.nn.ModuleList(members)
+        self.members = torch.nn.ModuleList(members).eval()  # else the probe would change their running means
         with torch.inference_mode():
             probe = torch.zeros((1, 3, 64, 64))
             length = sum(member(probe).shape[1] for member in members)

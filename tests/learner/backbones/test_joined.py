@@ -9,16 +9,18 @@ from PIL import Image
 from clinical_backend.learner.backbones.base import Backbone
 from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.joined import JoinedNetwork, StageStatistics, random_signs
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.loading import parse_backbone
+from clinical_backend.learner.backbones.networks import TorchBackbone
 from clinical_backend.learner.backbones.packaged import PACKAGED, trainable_spec
 from clinical_backend.learner.backbones.preprocessing import power_normalised, to_fitting_square, to_square
 from clinical_backend.learner.backbones.sized import SizedBackbone
-from tests.conftest import CACHE
 
 
 @pytest.fixture(scope="module")
-def joined():
-    return load_backbone(folder=CACHE / "backbones", image_size=64, device="cpu", threads=1)
+def joined(tmp_path_factory):
+    return TorchBackbone(
+        parse_backbone("efficientnet_lite", image_size=64, folder=tmp_path_factory.mktemp("none")), "cpu"
+    )
 
 
 def own_network(name):
