@@ -17,7 +17,7 @@ from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmark_cli import bench
-from clinical_backend.lab.cli import demo, simulate
+from clinical_backend.lab.simulation_cli import demo, simulate
 
 __all__ = ["app", "main"]
 

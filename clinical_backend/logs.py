@@ -25,7 +25,7 @@ __all__ = ["SeldomLogger", "configure_logs", "log_context"]
 logger = logging.getLogger(__name__)
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_SELDOM_SECONDS = 60.0
+_SELDOM_SECONDS = 60.0  # a line a minute shows that it goes on, and fills no disk
 _CAUSES = 10  # a chain of causes may be a ring
 _context: ContextVar[Mapping[str, int]] = ContextVar("log_context", default={})  # noqa: B039 - never changed
 

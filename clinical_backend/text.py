@@ -24,7 +24,7 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _LONGEST = 60  # a class name of a dozen words; lists of some stay readable
-_MOST = 10
+_MOST = 10  # by eye: a line or two of a message
 
 
 def storable(text: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from clinical_backend.lab.servers.postgresql_server import PASSWORD, PostgreSQLServer
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 

@@ -23,7 +23,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import Counts, Evaluation, Kind, Question, RoundReport
 from clinical_backend.storage.schema import TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
-from clinical_backend.workspace.options import choose_rare
+from clinical_backend.workspace.project_options import choose_rare
 from clinical_backend.workspace.workspace import Workspace
 from tests.storage.started import start_round
 

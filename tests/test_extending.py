@@ -30,8 +30,8 @@ from clinical_backend.web.app import make_app
 from clinical_backend.web.pages import settings_form
 from clinical_backend.web.pages.settings_form import SettingsForm, fields, read_settings
 from clinical_backend.web.pages.site import ThisSite
-from clinical_backend.workspace import options
-from clinical_backend.workspace.options import read_options, store_options
+from clinical_backend.workspace import project_options
+from clinical_backend.workspace.project_options import read_options, store_options
 from tests.acquisition.oracle import embeddings
 from tests.acquisition.test_contract import TestEveryAcquisition as Contract
 from tests.tiny_network import TINY, save_tiny_weights
@@ -99,7 +99,7 @@ class TestSetting:
         class Options(ProjectOptions, Shade):
             pass
 
-        for module in (options, settings_form):
+        for module in (project_options, settings_form):
             monkeypatch.setattr(module, "ProjectOptions", Options)
 
     def test_it_is_read_from_the_environment_and_set_by_a_project(self, workspace, monkeypatch):
@@ -112,11 +112,11 @@ class TestSetting:
         monkeypatch.setenv("SHADE", "5")
         workspace.settings = Shaded()
         assert read_options(project)["shade"].value == 5
-        store_options(project, options.ProjectOptions(shade=7))
-        assert read_options(project)["shade"] == options.Option(7, "page")
+        store_options(project, project_options.ProjectOptions(shade=7))
+        assert read_options(project)["shade"] == project_options.Option(7, "page")
 
     def test_the_page_has_an_entry_that_keeps_to_its_bounds(self):
-        before = {name: options.Option(None, "backend") for name in options.ProjectOptions.model_fields}
+        before = {name: project_options.Option(None, "backend") for name in project_options.ProjectOptions.model_fields}
         (entry,) = (field for field in SettingsForm((), before).fields if field.name == "shade")
         assert (entry.label, entry.effect, entry.unit) == ("Shade", "How dark it is.", "steps")
         taken, _, problems = read_settings(FormData({"shade": "8"}), (), before)

@@ -16,7 +16,7 @@ from PIL import Image
 from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.images.data_urls import read_data_url
 from clinical_backend.images.decoders.decoding import decode
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from tests.conftest import label_config

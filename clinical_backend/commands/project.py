@@ -152,7 +152,7 @@ def unreadable(
         if workspace.stores.projects.get(project) is None:
             print(f"Project {project} is not connected. Run `clinical connect --project {project}`.", file=sys.stderr)
             raise typer.Exit(1)
-        for line in write_troubles(workspace.stores, project, form, settings.browser_url):
+        for line in write_troubles(workspace.project(project), form, settings.browser_url):
             print(line, end="")
 
 
@@ -185,12 +185,12 @@ def _undone(project: ProjectWorkspace) -> Iterator[None]:
         if not known:
             project.stores.projects.forget(project.id)
         raise
-    forget_answers(project.stores, project.id)
+    forget_answers(project)
 
 
 def _looked_for(project: ProjectWorkspace, rare: Sequence[str]) -> tuple[str, ...]:
     """Choose what to look for, if anything is named, and return what is looked for by name."""
-    from clinical_backend.workspace.options import choose_rare, named_classes
+    from clinical_backend.workspace.project_options import choose_rare, named_classes
 
     if rare:
         project.stores.projects.register(project.id)

@@ -32,7 +32,7 @@ def serve(
 
     from clinical_backend.service.exposure import examine_exposure, require_consent
     from clinical_backend.storage.opening import open_database
-    from clinical_backend.system.network import trusted_authorities
+    from clinical_backend.system.connectivity import trusted_authorities
     from clinical_backend.web.app import make_app, make_app_of_process
     from clinical_backend.web.hosts import known_hosts
     from clinical_backend.web.http_protocol import TimelyProtocol

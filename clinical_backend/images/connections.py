@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore2
 import httpx2
 
-from clinical_backend.system.network import trusted_authorities
+from clinical_backend.system.connectivity import trusted_authorities
 
 if TYPE_CHECKING:
     import ssl

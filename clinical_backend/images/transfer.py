@@ -10,7 +10,7 @@ import httpx2
 from clinical_backend.errors import ImageError
 from clinical_backend.images.connections import finished_by
 from clinical_backend.images.look import Look
-from clinical_backend.system.network import explain, proxy_of
+from clinical_backend.system.connectivity import explain, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Transfer"]
 
 _MAX_REDIRECTS = 5  # as RFC 1945 advises; a signed address takes one
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # what may pass, by the meaning of the status
 _JUDGED_AFTER = 10.0
 """Seconds of a reply after which its speed tells whether the rest can come in time; a start may stutter."""
 _HEADERS = {"Accept": "image/*, application/dicom, */*;q=0.1", "Accept-Encoding": "identity"}

@@ -48,6 +48,7 @@ _LONGEST_PAUSE = 5.0
 _SIGN_SECONDS = 60
 """A worker without a sign for so long is no longer listed: far more than a heartbeat may be late."""
 _LOOK_SECONDS = 1.0
+"""Between two looks whether a network is to be trained, which takes minutes."""
 _WAIT_SECONDS = 1
 """Between two heartbeats, and before a signal to end is seen."""
 

@@ -28,8 +28,9 @@ _CURE = (
     "New installations accept personal access tokens only."
 )
 _NO_PERSONAL_TOKENS = " Label Studio before 1.17 has no personal access tokens either: it takes the legacy one."
-_RENEW_BEFORE_SECONDS = 30.0
+_RENEW_BEFORE_SECONDS = 30.0  # so that few requests meet its end on their way; one that does is sent again
 _DEFAULT_LIFETIME_SECONDS = 240.0
+"""Of a token that does not say: a minute less than the five of Label Studio's access tokens."""
 
 
 def kind_of_token(api_key: str) -> TokenKind:

@@ -19,7 +19,7 @@ from clinical_backend.labelstudio.resources import (
     Webhook,
 )
 from clinical_backend.labelstudio.session import Session
-from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, TaskLists, task_filter
+from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, SLOW_SECONDS, TaskLists, task_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,13 +35,13 @@ T = TypeVar("T")
 TaskT = TypeVar("TaskT", bound=Task)
 
 _PAGE = 5000
+"""Tasks of one answer: of the order at which requests are few and an answer has some MB; not measured."""
 # Label Studio keeps only the named fields, at every depth.
 _TASK_FIELDS = "id,data"
 _ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,updated_at,lead_time,import_id,"
     "parent_prediction"
 )
-_SLOW_SECONDS = 600.0
 
 
 class LabelStudioClient:
@@ -203,7 +203,7 @@ class LabelStudioClient:
         It is not atomic on every server, and not repeated after a time-out: look at
         :meth:`model_versions` before trying again.
         """
-        reply = self._send("POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=_SLOW_SECONDS)
+        reply = self._send("POST", f"api/projects/{project_id}/import/predictions", list(items), time_out=SLOW_SECONDS)
         return int(reply["created"])
 
     def model_versions(self, project_id: int) -> dict[str, int]:
@@ -217,7 +217,7 @@ class LabelStudioClient:
         Label Studio resets the project's ``model_version`` when it is this one.
         """
         path = f"api/projects/{project_id}/model-versions/"
-        reply = self._send("DELETE", path, {"model_version": version}, time_out=_SLOW_SECONDS)
+        reply = self._send("DELETE", path, {"model_version": version}, time_out=SLOW_SECONDS)
         return int(reply["deleted_predictions"])
 
     # Backends, webhooks and views

@@ -38,6 +38,7 @@ _STEP = 1e-9
 apart (below 0.005 % for 50,000 places) is not read as a confidence."""
 
 _ATTEMPTS = 3
+"""Of an import. The round fails after that, and is tried again after a wait."""
 
 
 def queue_score(rank: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from clinical_backend.system.network import proxy_of
+from clinical_backend.system.connectivity import proxy_of
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:

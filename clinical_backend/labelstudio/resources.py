@@ -52,7 +52,6 @@ class User(_Record):
 
     id: int
     email: str = ""
-    active_organization: int | None = None
 
 
 class Project(_Record):
@@ -65,13 +64,10 @@ class Project(_Record):
     sampling: Text = ""
     created_at: datetime
     task_number: Count = 0
-    total_annotations_number: Count = 0
-    num_tasks_with_annotations: Count = 0
     maximum_annotations: Count = 1
     show_collab_predictions: bool = True
     evaluate_predictions_automatically: bool = False
     skip_queue: Text = ""
-    organization: int | None = None
 
 
 class Task(_Record):

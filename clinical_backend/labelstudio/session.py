@@ -19,7 +19,7 @@ from clinical_backend.errors import (
 )
 from clinical_backend.labelstudio.authentication import TokenAuthentication
 from clinical_backend.labelstudio.refusals import cure_of, not_label_studio
-from clinical_backend.system.network import explain, trusted_authorities
+from clinical_backend.system.connectivity import explain, trusted_authorities
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.text import read_json
 
@@ -34,13 +34,15 @@ __all__ = ["Session"]
 _ATTEMPTS = 4
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 10.0
+"""Waits of 0.25, 1 and 4 seconds, or as Label Studio asks for within ten: a lock or a restart passes so. What takes
+longer is tried again by the next round; chosen, not measured."""
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 
 _CLOCK_RESOLUTION = 1.5
 """Seconds of difference that the whole seconds of a ``Date`` header and the way of an answer explain."""
 
-_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own
 # Label Studio's own server sends head and body of an answer apart, so that on a connection that is kept alive
 # each answer waits 40 ms for a delayed acknowledgement (RFC 1122, 4.2.3.2). A new one takes less than 1 ms.
 _PLAIN_LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=0)

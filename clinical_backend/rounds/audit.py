@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.origins import LedgerEntry
     from clinical_backend.storage.schema import Round
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Audit", "read_audit"]
 
@@ -52,47 +52,42 @@ class Audit:
     newer: int
 
 
-def read_audit(
-    stores: Stores, project_id: int, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None
-) -> Audit:
+def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None) -> Audit:
     """Return what the random draws of a project tell of its pool.
 
     Parameters
     ----------
-    stores
-        The state.
-    project_id
+    project
         The project.
     target
         The rare classes.
     ledger
         The labels of the project, where they are at hand.
     """
-    ledger = stores.labels.ledger(project_id) if ledger is None else ledger
-    open_ = stores.labels.open_tasks(project_id)
+    labels, rounds = project.stores.labels, project.stores.rounds
+    ledger = labels.ledger(project.id) if ledger is None else ledger
+    open_ = labels.open_tasks(project.id)
     audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
     drawing = [
         (row, row.report.newest_task)
-        for row in stores.rounds.with_numbers(project_id, audited)
+        for row in rounds.with_numbers(project.id, audited)
         if row.report.newest_task is not None
     ]
     if not drawing:
         return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0)
-    first, newest = _first_usable(stores, project_id, drawing, tasks=open_ + len(ledger))
+    first, newest = _first_usable(project, drawing, tasks=open_ + len(ledger))
     counts = LabelCounts([entry for entry in ledger if entry.task_id <= newest], target)
-    pool = stores.labels.open_tasks(project_id, up_to=newest)
-    queues = stores.rounds.with_numbers(project_id, counts.rounds)
+    pool = labels.open_tasks(project.id, up_to=newest)
+    queues = rounds.with_numbers(project.id, counts.rounds)
     yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
     newer = open_ + len(ledger) - pool - len(counts)
     return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1][0].number), newer)
 
 
-def _first_usable(
-    stores: Stores, project_id: int, rounds: Sequence[tuple[Round, int]], *, tasks: int
-) -> tuple[Round, int]:
+def _first_usable(project: ProjectWorkspace, rounds: Sequence[tuple[Round, int]], *, tasks: int) -> tuple[Round, int]:
     """Return the earliest round that knew nearly all tasks of now: what was imported later was not drawn from."""
     for row, newest in rounds:
-        if stores.labels.tasks_beyond(project_id, newest) <= _UNCOVERED * tasks:
+        if project.stores.labels.tasks_beyond(project.id, newest) <= _UNCOVERED * tasks:
             return row, newest
     return rounds[-1]
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.storage.stores.labels import JudgedScore
-    from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["ChanceBin", "read_reliability", "with_chances"]
 
@@ -49,8 +49,7 @@ class ChanceBin:
 
 
 def with_chances(
-    stores: Stores,
-    project_id: int,
+    project: ProjectWorkspace,
     target: Sequence[str],
     fitted: Fit,
     pool: FeaturedTasks,
@@ -60,10 +59,8 @@ def with_chances(
 
     Parameters
     ----------
-    stores
-        The state: labels and the queues that they came from.
-    project_id
-        The project.
+    project
+        The project: its labels, and the queues that they came from.
     target
         The rare classes.
     fitted
@@ -76,10 +73,10 @@ def with_chances(
     scores = fitted.rare_probability(pool.features) if len(pool) else None
     if scores is None:
         return list(ranked), "No chance is given while nothing is known of the target."
-    known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, USED))
+    known = _same_target(project, target, project.stores.labels.judged_scores(project.id, USED))
     rare = np.array([one.label in target for one in known], dtype=bool)
     judged = Judged(np.array([one.score for one in known], dtype=np.float64), rare)
-    calibration = calibrate(scores, read_audit(stores, project_id, target).left, judged)
+    calibration = calibrate(scores, read_audit(project, target).left, judged)
     if calibration is None:
         return list(ranked), f"How likely a task is rare can be said after {_missing(rare)} from queues."
     score_of = dict(zip(pool.tasks.tolist(), scores.tolist(), strict=True))
@@ -92,13 +89,13 @@ def with_chances(
     return queue, f"The chance of being rare is learnt from {rests_on}."
 
 
-def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
+def read_reliability(project: ProjectWorkspace) -> list[ChanceBin]:
     """Return what became of tasks for which a chance was stated, by that chance, ascending.
 
     Empty while fewer than 20 of them have a label.
     """
-    target = stores.rounds.published_report(project_id).target
-    known = _same_target(stores, project_id, target, stores.labels.judged_scores(project_id, _READ))
+    target = project.stores.rounds.published_report(project.id).target
+    known = _same_target(project, target, project.stores.labels.judged_scores(project.id, _READ))
     stated = sorted((one.chance, one.label in target) for one in known if one.chance is not None)
     number = min(_BINS, len(stated) // _BIN)
     parts = [stated[len(stated) * n // number : len(stated) * (n + 1) // number] for n in range(number)]
@@ -108,11 +105,9 @@ def read_reliability(stores: Stores, project_id: int) -> list[ChanceBin]:
     ]
 
 
-def _same_target(
-    stores: Stores, project_id: int, target: Sequence[str], judged: Sequence[JudgedScore]
-) -> list[JudgedScore]:
+def _same_target(project: ProjectWorkspace, target: Sequence[str], judged: Sequence[JudgedScore]) -> list[JudgedScore]:
     """Return those whose queue looked for these classes: another target has other scores."""
-    rounds = stores.rounds.with_numbers(project_id, {one.round_number for one in judged})
+    rounds = project.stores.rounds.with_numbers(project.id, {one.round_number for one in judged})
     same = {row.number for row in rounds if set(row.report.target) == set(target)}
     return [one for one in judged if one.round_number in same]
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.connection.checks import CheckResult
     from clinical_backend.labelstudio.resources import Project, Webhook
     from clinical_backend.storage.schema import Project as ProjectRow
-    from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
@@ -45,6 +44,7 @@ _REPAIRS_SECONDS = 24 * 3600.0
 """A repair that is undone so often within a day has somebody, or something, behind it."""
 
 _TOLD = 10
+"""The latest repairs, as the page lists them; by eye."""
 _SEEN_WITH_ENTRIES = frozenset({Place.ENTRY, Place.CONNECTION})
 
 
@@ -115,7 +115,7 @@ def attend_drift(project: ProjectWorkspace, remote: Project, hooks: Sequence[Web
     entries = None
     look = look or not _SEEN_WITH_ENTRIES.isdisjoint(known.restore)
     if look:
-        change_drift(project.stores, project.id, lambda drift: setattr(drift, "entries_read_at", time.time()))
+        change_drift(project, lambda drift: setattr(drift, "entries_read_at", time.time()))
         entries = project.client.backends(project.id)
     present = Present(remote, hooks, entries, project.client.model_versions(project.id))
     wanted = wanted_of(project, row)
@@ -127,7 +127,7 @@ def attend_drift(project: ProjectWorkspace, remote: Project, hooks: Sequence[Web
             if place in known.restore or not (difference.deliberate or _comes_back(known, place, now)):
                 repaired += [(place, done) for done in _repair(project, row, difference, wanted)]
     finally:
-        change_drift(project.stores, project.id, lambda drift: _note(drift, found, repaired, now, with_entries=look))
+        change_drift(project, lambda drift: _note(drift, found, repaired, now, with_entries=look))
         for place, done in repaired:
             logger.warning("Project %d: %s %s", project.id, found[place].message, done)
 
@@ -166,11 +166,11 @@ def require_unchanged(project: ProjectWorkspace) -> None:
     present = Present(remote, (), None, project.client.model_versions(project.id))
     chosen = _differences(present, wanted_of(project, row)).get(Place.MODEL_VERSION)
     if chosen is not None and chosen.deliberate:
-        change_drift(project.stores, project.id, lambda drift: _ask(drift, Place.MODEL_VERSION, chosen))
+        change_drift(project, lambda drift: _ask(drift, Place.MODEL_VERSION, chosen))
         raise OtherModelError(chosen.message, f"Answer on {project.page}.")
 
 
-def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: bool) -> bool:
+def answer_drift(project: ProjectWorkspace, place: Place, *, put_back: bool) -> bool:
     """Take the lead's answer to what was changed; tell whether it was still open."""
     open_before = False
 
@@ -187,18 +187,18 @@ def answer_drift(stores: Stores, project_id: int, place: Place, *, put_back: boo
         else:
             drift.left[place] = found
 
-    change_drift(stores, project_id, change)
+    change_drift(project, change)
     return open_before
 
 
-def forget_answers(stores: Stores, project_id: int) -> None:
+def forget_answers(project: ProjectWorkspace) -> None:
     """Begin anew after the project was connected by command: all was set as it should be, on purpose."""
 
     def change(drift: Drift) -> None:
         drift.asked, drift.left, drift.restore, drift.repairs = {}, {}, [], {}
         drift.wired = True
 
-    change_drift(stores, project_id, change)
+    change_drift(project, change)
 
 
 def rests(row: ProjectRow) -> str | None:
@@ -215,7 +215,7 @@ def rests(row: ProjectRow) -> str | None:
     return None
 
 
-def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], object]) -> None:
+def change_drift(project: ProjectWorkspace, change: Callable[[Drift], object]) -> None:
     """Change what is known of a project's drift; nobody else does so meanwhile."""
 
     def edit(row: ProjectRow) -> None:
@@ -223,7 +223,7 @@ def change_drift(stores: Stores, project_id: int, change: Callable[[Drift], obje
         change(drift)
         drift.keep(row)
 
-    stores.projects.edit(project_id, edit)
+    project.stores.projects.edit(project.id, edit)
 
 
 def _differences(present: Present, wanted: Wanted) -> dict[Place, CheckResult]:

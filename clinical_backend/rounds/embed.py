@@ -43,6 +43,8 @@ __all__ = ["BatchEmbedder", "Embedded", "embed_new"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 128
+"""Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
+measured."""
 
 
 def embed_new(

@@ -229,7 +229,7 @@ def _repair_wiring(project: ProjectWorkspace) -> ClinicalError | None:
     for change in changes:
         logger.info("Project %d: %s", project.id, change.detail)
     project.stores.projects.change(project.id, wiring_due=False)
-    change_drift(project.stores, project.id, lambda drift: setattr(drift, "wired", True))
+    change_drift(project, lambda drift: setattr(drift, "wired", True))
     return None
 
 

@@ -20,7 +20,7 @@ from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
 from clinical_backend.rounds.publish import publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.second_readings.choice import choose, places
+from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Counts, Evaluation, Preannotation, RoundReport
@@ -111,7 +111,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
             round_number=row.number,
             skipped=snapshot.labels.skipped,
         )
-        ranked, chances = with_chances(stores, project.id, snapshot.target.classes, fitted, pool, ranked)
+        ranked, chances = with_chances(project, snapshot.target.classes, fitted, pool, ranked)
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate
         confident = confidence(

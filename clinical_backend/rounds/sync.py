@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
-from clinical_backend.rounds.second_readings.choice import note_double_readings
+from clinical_backend.rounds.second_readings.candidates import note_double_readings
 from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
@@ -99,7 +99,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         logger.warning("Project %d: %s", project.id, message)
     if stores.rounds.published_report(project.id).class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project.id)
-    read_again = note_double_readings(stores, project.id, labels)
+    read_again = note_double_readings(project, labels)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
     tasks = stores.images.all(project.id)

@@ -22,7 +22,7 @@ from clinical_backend.storage.space import require_space
 from clinical_backend.storage.stores.standing import standings
 from clinical_backend.system.permissions import keep_private
 from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.project_options import named_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.features import FeatureStore
+    from clinical_backend.storage.feature_files import FeatureStore
     from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]

@@ -10,7 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
 from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
 from clinical_backend.service.condition import examine_clock, examine_condition, examine_project

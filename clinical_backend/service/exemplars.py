@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Conflict", "Exemplar", "read_exemplars"]
 
@@ -52,9 +52,9 @@ class Conflict:
     answers: list[tuple[str | None, str]]
 
 
-def read_exemplars(stores: Stores, project_id: int) -> tuple[list[Exemplar], list[Conflict]]:
+def read_exemplars(project: ProjectWorkspace) -> tuple[list[Exemplar], list[Conflict]]:
     """Return the exemplars and counter-exemplars of a project, newest first, and its unsettled conflicts."""
-    rows = stores.labels.tagged_or_disputed(project_id)
+    rows = project.stores.labels.tagged_or_disputed(project.id)
     tagged = [
         Exemplar(
             row.task_id,

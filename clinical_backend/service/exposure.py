@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.settings import EVERY_ADDRESS, SettingsError
-from clinical_backend.system.network import is_loopback
+from clinical_backend.system.connectivity import is_loopback
 
 if TYPE_CHECKING:
     from clinical_backend.settings import Settings

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.findings.interval import Interval
     from clinical_backend.origins import LedgerEntry
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Findings", "read_findings"]
 
@@ -82,19 +82,17 @@ class Findings:
     methods: dict[str, str] = field(default_factory=dict)
 
 
-def read_findings(stores: Stores, project_id: int) -> Findings:
+def read_findings(project: ProjectWorkspace) -> Findings:
     """Return what a project found so far; cheap enough for a page.
 
     Parameters
     ----------
-    stores
-        The state.
-    project_id
+    project
         The project; an unknown one has found nothing.
     """
-    target = stores.rounds.published_report(project_id).target
-    ledger = stores.labels.ledger(project_id)
-    pool = stores.labels.open_tasks(project_id)
+    target = project.stores.rounds.published_report(project.id).target
+    ledger = project.stores.labels.ledger(project.id)
+    pool = project.stores.labels.open_tasks(project.id)
     known = Findings(
         target=target,
         labels=len(ledger),
@@ -106,13 +104,13 @@ def read_findings(stores: Stores, project_id: int) -> Findings:
         audit_rare=sum(entry.draw is Draw.AUDIT and entry.label in target for entry in ledger),
         pool=pool,
     )
-    return _with_estimates(stores, project_id, known, ledger)
+    return _with_estimates(project, known, ledger)
 
 
-def _with_estimates(stores: Stores, project_id: int, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
+def _with_estimates(project: ProjectWorkspace, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
     if not known.target:
         return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
-    audit = read_audit(stores, project_id, known.target, ledger)
+    audit = read_audit(project, known.target, ledger)
     left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
     if evidence.missing:
         more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"

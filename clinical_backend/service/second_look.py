@@ -9,7 +9,7 @@ from clinical_backend.strategy.suspects import Suspect
 
 if TYPE_CHECKING:
     from clinical_backend.storage.schema import SuspectedLabel
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["SecondLookTask", "read_second_look"]
 
@@ -27,14 +27,12 @@ class SecondLookTask(Suspect):
     reason: str = ""
 
 
-def read_second_look(stores: Stores, project_id: int, limit: int = 100) -> list[SecondLookTask]:
+def read_second_look(project: ProjectWorkspace, limit: int = 100) -> list[SecondLookTask]:
     """Return the tasks that deserve a second look, the most suspicious first, as the last round stored them.
 
     Parameters
     ----------
-    stores
-        The state.
-    project_id
+    project
         The project.
     limit
         How many at most. Tasks whose label changed since are left out.
@@ -49,7 +47,7 @@ def read_second_look(stores: Stores, project_id: int, limit: int = 100) -> list[
             row.similarity,
             _reason(row),
         )
-        for row in stores.labels.suspected(project_id, limit)
+        for row in project.stores.labels.suspected(project.id, limit)
     ]
 
 

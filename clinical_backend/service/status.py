@@ -9,14 +9,14 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.rounds.drift import Drift, rests
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.service.agreement import report_second_look
 from clinical_backend.service.findings import read_findings
+from clinical_backend.service.second_readings import report_second_look
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.workspace.controls import learnt_of
 from clinical_backend.workspace.notices import notices
-from clinical_backend.workspace.options import named_classes
+from clinical_backend.workspace.project_options import named_classes
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.connection.checks import CheckResult
@@ -98,7 +98,7 @@ class ProjectStatus:
     @cached_property
     def found(self) -> Findings:
         """What was found so far."""
-        return read_findings(self._stores, self.project.id)
+        return read_findings(self._workspace)
 
     @cached_property
     def exemplars(self) -> int:
@@ -150,7 +150,7 @@ class ProjectStatus:
             "notices": [str(notice) for notice in self.notices],
             "labels": sum(row.label is not None for row in self._stores.labels.all(project.id).values()),
             "exemplars": self.exemplars,
-            "second_look": report_second_look(self._stores, project.id),
+            "second_look": report_second_look(self._workspace),
             "round": None if self.latest is None else _round(self.latest),
         }
 

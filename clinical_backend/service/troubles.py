@@ -13,7 +13,7 @@ from clinical_backend.storage.stores.troubles import Trouble, TroubleKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["said", "write_troubles"]
 
@@ -27,16 +27,12 @@ def said(trouble: Trouble) -> str:
     return trouble.reason
 
 
-def write_troubles(
-    stores: Stores, project_id: int, form: Literal["text", "csv", "json"], label_studio: str
-) -> Iterator[str]:
+def write_troubles(project: ProjectWorkspace, form: Literal["text", "csv", "json"], label_studio: str) -> Iterator[str]:
     """Yield the tasks of a project that something is wrong with, piece by piece.
 
     Parameters
     ----------
-    stores
-        The state.
-    project_id
+    project
         The project.
     form
         ``text`` for people; ``csv`` with a heading; ``json`` is a list of objects with the same names.
@@ -44,9 +40,9 @@ def write_troubles(
         Its root, as browsers reach it.
     """
     begun = False
-    for trouble in stores.troubles.all(project_id):
+    for trouble in project.stores.troubles.all(project.id):
         since = None if trouble.since is None else datetime.fromtimestamp(trouble.since, UTC).isoformat("T", "seconds")
-        link = f"{label_studio}/projects/{project_id}/data?task={trouble.task_id}"
+        link = f"{label_studio}/projects/{project.id}/data?task={trouble.task_id}"
         values = (trouble.task_id, trouble.kind.value, said(trouble), since, link)
         if form == "text":
             yield f"Task {trouble.task_id}: {said(trouble)}\n    {link}\n"

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 30
 """Longest wait for a lock; on PostgreSQL also how long a transaction may stand still, as that of a stopped process."""
 _LOOK_SECONDS = 0.02
+"""The switch to WAL takes another process some milliseconds; not measured."""
 _FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What no state of disk or network explains."""
 

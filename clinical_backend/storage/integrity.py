@@ -40,7 +40,9 @@ DAMAGED_CURE = (
 _SECONDS = 10.0
 """A database whose check takes longer is opened unchecked: readers wait. On two busy cores it is some 200,000 tasks."""
 _STEPS_BETWEEN_LOOKS = 100_000
+"""Of SQLite's virtual machine: 3 to 5 ms, measured on 200,000 rows in memory."""
 _MOST_PROBLEMS = 3
+"""That are told: the cure is the same for one as for many."""
 
 _REBUILT = {table.__tablename__ for table in (Feature, TaskImage, TaskLabel, SuspectedLabel)}
 """Tables whose rows the next round makes anew, from Label Studio and from the images."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RowFile", "checksum", "unwritable"]
 
 _BLOCK_BYTES = 2**20
+"""Read at once: of the order at which a read outweighs its call, while only one is held; not measured."""
 
 
 def checksum(name: str, row: bytes | memoryview) -> int:

@@ -29,7 +29,9 @@ __all__ = ["in_parts", "in_transactions", "insert_if_missing", "request_all"]
 Value = TypeVar("Value")
 
 _SIZE = 500
+"""Well below the 999 variables that SQLite before 3.32 takes in a statement."""
 _ROWS = 5000
+"""Of a transaction: they take some 50 ms."""
 
 
 def in_parts(values: Sequence[Value], size: int = _SIZE) -> Iterator[Sequence[Value]]:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _AHEAD = 2  # one that is worked on, the next at hand
 _RESTARTS = 10
 _RETRIES = 2
+"""A batch is done three times at most: what kills that many workers is the batch itself. A worker that is lost more
+often than ten times has a machine that is no help; chosen, not measured."""
 
 
 def map_on_cluster(

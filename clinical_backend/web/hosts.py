@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.settings import SettingsError
-from clinical_backend.system.network import is_loopback
+from clinical_backend.system.connectivity import is_loopback
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ _SMALLNESS = 512
 """A body is small below this part of the largest one: as many as there are connections, they make up one of those."""
 
 _LONGEST_HEADER = 4096
+"""Of a header that names user and password, far longer than any: it is decoded before anybody is known."""
 _OPEN_PATHS = frozenset({"/", "/health"})
 _OPEN_FILES = "/static/"
 REFUSAL = (

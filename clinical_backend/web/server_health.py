@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["require_server"]
 
-_ANSWER_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 10.0  # a third of what the HEALTHCHECK of the image allows the whole command
 
 
 def require_server(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.system.network import is_loopback
+from clinical_backend.system.connectivity import is_loopback
 from clinical_backend.text import printable
 from clinical_backend.web import hosts, security
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.client import LabelStudioClient
 from clinical_backend.learner.backbones.embedder import Embedder
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["open_backbone", "open_client", "open_decoder", "open_embedder", "open_source"]
 
 _DECODERS = 2
+"""Processes that decode: one for each of the two cores that docs/speed.md measures on; more were not measured."""
 _CONNECT_SECONDS = 5.0
+"""Where nobody else waits for the image: half of what a round gives a piece of it."""
 
 
 def open_client(settings: Settings) -> LabelStudioClient:

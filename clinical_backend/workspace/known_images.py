@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 300.0
 _LONGEST_RETRY = 86_400.0
+"""A host that is down is often back within minutes. The wait doubles up to a day, which the tenth attempt reaches: what
+is wrong by then is mended by a person. Chosen, not measured."""
 
 _DAY = 86_400.0
 _EARLY = 0.5
@@ -32,10 +34,15 @@ _SECONDS = 1.0
 and 300,000 images in 3.5 days where a host answers 60 a second."""
 
 _MOST = 200
+"""Read at once for a look: what bounds it where files are at hand; elsewhere the second does."""
 _FAILURES = 3
+"""One may be of the image; three within a second are of their host."""
 _AGAIN_SECONDS = 3600.0
+"""Until what failed is looked at again, before others that are due: longer than a restart; chosen, not measured."""
 _SLOW_SECONDS = 2.0
+"""More than an image takes usually, as for rounds: its host is busy."""
 _REST_SECONDS = 600.0
+"""A host that is busy is left to those who read; chosen, not measured."""
 
 
 def may_try(image: KnownImage, now: float) -> bool:

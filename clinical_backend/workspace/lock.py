@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _SIGNS = 4
 """Signs of life within the time after which the holder counts as silent, so that one may be late or lost."""
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.5  # somebody waits for the project; it is two queries a second
 
 
 @contextmanager

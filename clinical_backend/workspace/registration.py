@@ -12,7 +12,7 @@ from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelSt
 from clinical_backend.labelstudio.contract import SetupRequest
 from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.logs import SeldomLogger
-from clinical_backend.workspace.options import SETTINGS_CHANGED
+from clinical_backend.workspace.project_options import SETTINGS_CHANGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.settings import Settings, SettingsError
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import identity_of, open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.strategy.tasks import FeaturedTasks
@@ -56,6 +56,7 @@ __all__ = ["ProjectWorkspace", "Workspace", "open_workspace"]
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
+"""For one image: a twelfth of what a round gives it."""
 _PROJECTS = 1000
 """Projects whose networks stay loaded, at most: calls may name any number of them."""
 

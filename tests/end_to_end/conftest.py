@@ -16,8 +16,7 @@ from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.opening import open_database
-from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +90,8 @@ class Loop:
         self.demo = demo
         self.id = demo.project.id
         url = backend.environment.get("DATABASE_URL")
-        self.stores = Stores(open_database(load_settings(model_dir=backend.folder, database_url=url)))
+        self.project = open_workspace(load_settings(model_dir=backend.folder, database_url=url)).project(self.id)
+        self.stores = self.project.stores
 
     def connect(self, **options: object) -> None:
         """Connect, set the project's own options, and wait for the first queue."""

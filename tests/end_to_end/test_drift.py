@@ -38,7 +38,7 @@ def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loo
     details = " ".join(repair["detail"] for repair in loop.status()["repairs"])
     assert "webhook" in details
     assert "emptied" in details
-    answer_drift(loop.stores, loop.id, Place.SAMPLING, put_back=True)
+    answer_drift(loop.project, Place.SAMPLING, put_back=True)
     wait_until(lambda: loop.client.project(loop.id).sampling == "Uncertainty sampling", "the sampling put back")
     assert SimulatedReader(loop.client).next(loop.id).id == served
 
@@ -51,7 +51,7 @@ def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loo
     (entry,) = loop.client.backends(loop.id)
     loop.client.delete_backend(entry.id)
     wait_until(lambda: asked(loop) == {Place.ENTRY}, "the removed backend asked about")
-    answer_drift(loop.stores, loop.id, Place.ENTRY, put_back=True)
+    answer_drift(loop.project, Place.ENTRY, put_back=True)
     wait_until(lambda: loop.client.backends(loop.id), "the backend entered again")
     wait_until(lambda: asked(loop) == set(), "nothing left to ask")
     assert loop.client.backends(loop.id)[0].state == "CO"

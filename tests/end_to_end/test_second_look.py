@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
-from clinical_backend.service.agreement import Outcome, read_again
+from clinical_backend.service.second_readings import Outcome, read_again
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.strategy.reasons import UNLED_REASON
 from tests.end_to_end.conftest import Loop, wait_until
@@ -75,7 +75,7 @@ def test_missed_findings_are_read_again_blind_by_another_reader_at_their_place(l
     assert len({annotation.completed_by for annotation in task.annotations}) == 2
     (open_,) = loop.client.tasks_with_answers(loop.id, [left])
     assert (open_.overlap, open_.is_labeled) == (2, False)
-    (found,) = [one for one in read_again(loop.stores, loop.id) if one.task_id == read]
+    (found,) = [one for one in read_again(loop.project) if one.task_id == read]
     assert [name for _, name in found.answers] == [common, rare]
     doubtful = loop.status()["second_look"]["agreement"]["doubtful"]
     assert doubtful["cases"] == sum(state is ReadingState.READ for state in states(loop).values()) >= 1
@@ -100,6 +100,6 @@ def test_missed_findings_are_read_again_blind_by_another_reader_at_their_place(l
     first.change(task.annotations[0].id, {"diagnosis": [rare]})
     loop.stores.projects.request_round(loop.id, "test", delay=0)
     wait_until(
-        lambda: {one.task_id: one.outcome for one in read_again(loop.stores, loop.id)}[read] is Outcome.CHANGED,
+        lambda: {one.task_id: one.outcome for one in read_again(loop.project)}[read] is Outcome.CHANGED,
         "the correction read back",
     )

@@ -9,10 +9,8 @@ from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.chances import read_reliability, with_chances
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, QueuedTask, Round, RoundState, TaskImage, TaskLabel
-from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.strategy.tasks import FeaturedTasks, RankedTask
 from tests.rounds.fake_label_studio import FakeLabelStudio
@@ -30,19 +28,17 @@ class Scores:
 
 
 @pytest.fixture
-def stores(tmp_path):
-    database = Database.in_folder(tmp_path)
-    yield Stores(database)
-    database.close()
+def project(workspace):
+    """Return a project that no round ran in."""
+    return workspace.project(1)
 
 
 def fill(
-    stores, *, origin=Origin.QUEUE, draw=Draw.TARGET, target="rare", answered_from=1, score=0.8, rare=10, chance=None
+    project, *, origin=Origin.QUEUE, draw=Draw.TARGET, target="rare", answered_from=1, score=0.8, rare=10, chance=None
 ):
     """Enter a round that queued 40 tasks with a score, and the label of each, some of them rare."""
-    with stores.database.write() as session:
-        session.add(Project(id=1, published_version="v1"))
-        session.flush()
+    with project.stores.database.write() as session:
+        session.get(Project, 1).published_version = "v1"
         row = Round(
             project_id=1,
             number=1,
@@ -79,18 +75,18 @@ def fill(
         )
         for task in range(1, 41)
     ]
-    stores.labels.replace(1, labels)
+    project.stores.labels.replace(1, labels)
 
 
 def queue():
     return [RankedTask(task, Draw.TARGET, None, None, None, None, None) for task in (600, 580, 501)]
 
 
-def test_a_score_that_came_true_in_a_quarter_of_the_cases_is_a_chance_of_about_a_quarter(stores):
-    fill(stores)
-    ranked, text = with_chances(stores, 1, ("rare",), Scores(), POOL, queue())
+def test_a_score_that_came_true_in_a_quarter_of_the_cases_is_a_chance_of_about_a_quarter(project):
+    fill(project)
+    ranked, text = with_chances(project, ("rare",), Scores(), POOL, queue())
     chance = with_chances(
-        stores, 1, ("rare",), Scores(), POOL, [RankedTask(581, Draw.TARGET, None, None, None, None, None)]
+        project, ("rare",), Scores(), POOL, [RankedTask(581, Draw.TARGET, None, None, None, None, None)]
     )[0][0]
     assert POOL.features[80, 0] == pytest.approx(0.8, abs=0.01)
     assert 0.1 < chance.chance < 0.35
@@ -112,33 +108,33 @@ def test_a_score_that_came_true_in_a_quarter_of_the_cases_is_a_chance_of_about_a
         {"score": None},
     ],
 )
-def test_labels_that_did_not_come_of_a_score_for_this_target_teach_nothing(stores, other):
-    fill(stores, **other)
-    ranked, text = with_chances(stores, 1, ("rare",), Scores(), POOL, queue())
+def test_labels_that_did_not_come_of_a_score_for_this_target_teach_nothing(project, other):
+    fill(project, **other)
+    ranked, text = with_chances(project, ("rare",), Scores(), POOL, queue())
     assert [task.chance for task in ranked] == [None] * 3
     assert (
         text == "How likely a task is rare can be said after 3 more rare labels and 10 more common labels from queues."
     )
 
 
-def test_what_is_missing_is_said(stores):
-    fill(stores, rare=31)
-    assert with_chances(stores, 1, ("rare",), Scores(), POOL, queue())[1] == (
+def test_what_is_missing_is_said(project):
+    fill(project, rare=31)
+    assert with_chances(project, ("rare",), Scores(), POOL, queue())[1] == (
         "How likely a task is rare can be said after 1 more common label from queues."
     )
 
 
-def test_what_became_of_stated_chances_is_counted_by_chance(stores):
-    fill(stores, rare=15, chance=lambda task: 0.6 if task <= 20 else 0.1)
-    low, high = read_reliability(stores, 1)
+def test_what_became_of_stated_chances_is_counted_by_chance(project):
+    fill(project, rare=15, chance=lambda task: 0.6 if task <= 20 else 0.1)
+    low, high = read_reliability(project)
     assert (low.predicted, low.rare, low.count) == (pytest.approx(0.1), 0, 20)
     assert (high.predicted, high.rare, high.count) == (pytest.approx(0.6), 15, 20)
 
 
 @pytest.mark.parametrize("other", [{}, {"chance": lambda task: 0.2 if task < 20 else None}, {"target": "another"}])
-def test_too_few_stated_chances_are_counted_not_at_all(stores, other):
-    fill(stores, **other)
-    assert read_reliability(stores, 1) == []
+def test_too_few_stated_chances_are_counted_not_at_all(project, other):
+    fill(project, **other)
+    assert read_reliability(project) == []
 
 
 def test_a_reason_has_a_share_only_where_a_chance_is_known_and_none_for_an_audit_draw():

@@ -152,14 +152,14 @@ def test_a_setting_that_a_person_may_have_chosen_is_asked_about_and_not_fought(
     workspace.stores.projects.change(1, wiring_due=True)  # as after each call of /setup
     look(workspace)
     assert (asked(workspace), getattr(studio, name), told(workspace)[1:]) == ([place], value, [])
-    assert answer_drift(workspace.stores, 1, place, put_back=False)
+    assert answer_drift(workspace.project(1), place, put_back=False)
     look(workspace)
     assert (asked(workspace), getattr(studio, name)) == ([], value)
     assert Drift.of(row(workspace)).left == {place: studio_word(place, value)}
-    assert answer_drift(workspace.stores, 1, place, put_back=True)
+    assert answer_drift(workspace.project(1), place, put_back=True)
     look(workspace)
     assert (asked(workspace), getattr(studio, name), Drift.of(row(workspace)).left) == ([], wanted, {})
-    assert not answer_drift(workspace.stores, 1, place, put_back=False)
+    assert not answer_drift(workspace.project(1), place, put_back=False)
 
 
 def studio_word(place, value):
@@ -169,7 +169,7 @@ def studio_word(place, value):
 def test_another_choice_than_the_one_that_was_left_is_asked_about_anew(workspace, studio):
     studio.sampling = "Sequential sampling"
     look(workspace)
-    answer_drift(workspace.stores, 1, Place.SAMPLING, put_back=False)
+    answer_drift(workspace.project(1), Place.SAMPLING, put_back=False)
     studio.sampling = "Uniform sampling"
     look(workspace)
     assert asked(workspace) == [Place.SAMPLING]
@@ -190,11 +190,11 @@ def test_rounds_rest_while_a_person_lets_readers_follow_another_model(workspace,
         "their-model",
         1,
     )
-    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=False)
+    answer_drift(workspace.project(1), Place.MODEL_VERSION, put_back=False)
     look(workspace)
     assert (asked(workspace), latest(workspace).number, row(workspace).problem) == ([], 1, None)
     assert "their-model" in rests(row(workspace))
-    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    answer_drift(workspace.project(1), Place.MODEL_VERSION, put_back=True)
     look(workspace)
     assert rests(row(workspace)) is None
     assert studio.model_version == latest(workspace).version != published
@@ -206,7 +206,7 @@ def test_a_queue_that_is_gone_is_published_anew_when_the_lead_wants_it_back(work
     del studio.predictions[row(workspace).published_version]
     look(workspace)
     assert (asked(workspace), studio.model_version) == ([Place.MODEL_VERSION], "their-model")
-    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    answer_drift(workspace.project(1), Place.MODEL_VERSION, put_back=True)
     look(workspace)
     assert (studio.model_version, len(studio.queue())) == (latest(workspace).version, 5)
 
@@ -227,7 +227,7 @@ def test_a_backend_that_was_removed_is_asked_about_and_entered_again_when_wanted
     assert (asked(workspace), studio.entries) == ([Place.ENTRY], [])
     reconcile(workspace.project(1), look=False)
     assert asked(workspace) == [Place.ENTRY]
-    answer_drift(workspace.stores, 1, Place.ENTRY, put_back=True)
+    answer_drift(workspace.project(1), Place.ENTRY, put_back=True)
     look(workspace)
     assert (asked(workspace), studio.entries) == ([], ["http://backend"])
 
@@ -239,11 +239,11 @@ def test_a_project_that_was_disconnected_is_left_so_and_rests_when_that_is_meant
     look(workspace)
     reconcile(workspace.project(1), look=False)
     assert (asked(workspace), studio.hooks, studio.entries) == ([Place.CONNECTION], [], [])
-    answer_drift(workspace.stores, 1, Place.CONNECTION, put_back=False)
+    answer_drift(workspace.project(1), Place.CONNECTION, put_back=False)
     workspace.stores.projects.request_round(1, "test")
     look(workspace)
     assert latest(workspace).number == 1
-    answer_drift(workspace.stores, 1, Place.CONNECTION, put_back=True)
+    answer_drift(workspace.project(1), Place.CONNECTION, put_back=True)
     look(workspace)
     assert (studio.hooks, studio.entries) == ([HOOK], ["http://backend"])
 
@@ -259,7 +259,7 @@ def test_a_repair_that_does_not_hold_is_asked_about_and_not_fought_over(workspac
     look(workspace)
     assert (studio.model_version, asked(workspace)) == ("", [Place.MODEL_VERSION])
     assert "3 times" in open_questions(workspace.project(1))[0].evidence
-    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    answer_drift(workspace.project(1), Place.MODEL_VERSION, put_back=True)
     look(workspace)
     assert (studio.model_version, asked(workspace)) == (published, [])
 
@@ -283,14 +283,14 @@ def test_a_round_that_is_due_while_rounds_rest_is_not_looked_at_each_second(work
     workspace.stores.projects.request_round(1, "test")
     look(workspace)
     assert workspace.stores.projects.due() == []
-    answer_drift(workspace.stores, 1, Place.MODEL_VERSION, put_back=True)
+    answer_drift(workspace.project(1), Place.MODEL_VERSION, put_back=True)
     look(workspace)
     assert latest(workspace).request == "test"
 
 
 def test_what_a_person_changes_right_after_connecting_by_command_is_asked_about(workspace, studio):
     workspace.stores.projects.edit(1, lambda row: setattr(row, "drift", {}))  # as before the first look
-    forget_answers(workspace.stores, 1)
+    forget_answers(workspace.project(1))
     studio.sampling = "Sequential sampling"
     look(workspace)
     assert studio.sampling == "Sequential sampling"
@@ -300,8 +300,8 @@ def test_what_a_person_changes_right_after_connecting_by_command_is_asked_about(
 def test_connecting_by_command_asks_for_no_earlier_answer(workspace, studio):
     studio.sampling = "Sequential sampling"
     look(workspace)
-    answer_drift(workspace.stores, 1, Place.SAMPLING, put_back=False)
-    forget_answers(workspace.stores, 1)
+    answer_drift(workspace.project(1), Place.SAMPLING, put_back=False)
+    forget_answers(workspace.project(1))
     look(workspace)
     assert asked(workspace) == [Place.SAMPLING]
 

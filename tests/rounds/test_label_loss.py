@@ -100,19 +100,19 @@ def test_tasks_without_a_readable_image_are_written_with_their_reasons(workspace
     reconcile(workspace.project(1), look=True)
     assert status(workspace)["troubles"] == {"image": 2}
     assert status(workspace)["notices"][0].startswith("2 images cannot be read, and these tasks are left out. See them")
-    rows = json.loads("".join(write_troubles(workspace.stores, 1, "json", "http://ls")))
+    rows = json.loads("".join(write_troubles(workspace.project(1), "json", "http://ls")))
     assert [(row["task"], row["kind"], row["link"]) for row in rows] == [
         (task, "image", f"http://ls/projects/1/data?task={task}") for task in (3, 5)
     ]
     assert rows[0]["reason"] == "The field 'image' holds a list of 2. Import one image per task."
-    text = "".join(write_troubles(workspace.stores, 1, "csv", "http://ls"))
+    text = "".join(write_troubles(workspace.project(1), "csv", "http://ls"))
     assert text.splitlines()[0] == "task,kind,reason,since,link"
     assert len(text.splitlines()) == 3
-    assert "Task 3: " in "".join(write_troubles(workspace.stores, 1, "text", "http://ls"))
+    assert "Task 3: " in "".join(write_troubles(workspace.project(1), "text", "http://ls"))
 
 
 def test_without_such_tasks_each_form_says_so(workspace, studio):
-    written = {form: "".join(write_troubles(workspace.stores, 1, form, "")) for form in ("text", "csv", "json")}
+    written = {form: "".join(write_troubles(workspace.project(1), form, "")) for form in ("text", "csv", "json")}
     assert written == {"text": "No task is left out.\n", "csv": "task,kind,reason,since,link\n", "json": "[]\n"}
 
 

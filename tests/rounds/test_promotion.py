@@ -11,7 +11,7 @@ from clinical_backend.rounds.promotion import CANDIDATE
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.predict import predict
 from clinical_backend.service.status import read_status
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.report import PromotionReport
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.versions import on_demand_version

@@ -9,7 +9,14 @@ from clinical_backend.rounds.questions import find_questions, open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.report import Kind, Question, RoundReport
 from clinical_backend.strategy.target import find_target
-from clinical_backend.workspace.options import choose_rare, decline, drop_rare, look_for, named_classes, store_options
+from clinical_backend.workspace.project_options import (
+    choose_rare,
+    decline,
+    drop_rare,
+    look_for,
+    named_classes,
+    store_options,
+)
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 from tests.storage.started import start_round

@@ -414,7 +414,7 @@ def test_an_audit_draw_that_is_labelled_while_the_next_round_runs_keeps_its_draw
     assert {task: (ledger[task].draw, ledger[task].round_number) for task in draws} == {
         task: (draw, 1) for task, draw in draws.items()
     }
-    assert read_findings(workspace.stores, 1).audit_labels == 5
+    assert read_findings(workspace.project(1)).audit_labels == 5
 
 
 def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workspace, studio):
@@ -426,7 +426,7 @@ def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workspace, studi
     reconcile(workspace.project(1), look=True)
     origins = {task: label.origin for task, label in workspace.stores.labels.all(1).items()}
     assert origins == {first: Origin.IMPORTED, second: Origin.ACCEPTED, third: Origin.QUEUE}
-    assert read_exemplars(workspace.stores, 1)[0] == []
+    assert read_exemplars(workspace.project(1))[0] == []
 
 
 def test_no_classifier_learns_what_was_accepted_from_a_model(workspace, studio):
@@ -612,15 +612,15 @@ def test_a_round_leaves_what_the_pages_show(workspace, studio):
     assert all(any(region["type"] == "textarea" for region in item["result"]) for item in queued)
     patients = [studio.data[item["task"]]["patient"] for item in queued]
     assert len(set(patients)) == len(patients)
-    found = read_findings(stores, 1)
+    found = read_findings(workspace.project(1))
     assert found.found == len([task for task in studio.answers if task in RED])
     assert found.missing == 20 - found.audit_labels < 20
     evaluation = stores.rounds.published(1).report.evaluation
     assert sum(evaluation.support) == found.labels
-    exemplars, conflicts = read_exemplars(stores, 1)
+    exemplars, conflicts = read_exemplars(workspace.project(1))
     assert {one.task_id for one in exemplars} == {task for task in studio.answers if task in RED}
     assert conflicts == []
-    suspects = read_second_look(stores, 1)
+    suspects = read_second_look(workspace.project(1))
     assert suspects == []  # none looks as rare as the red ones
 
 

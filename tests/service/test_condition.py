@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.connection.checks import Status
 from clinical_backend.service.condition import examine_clock, examine_condition
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.workspace import workspace as workspace_module
 from tests.disks import fill, small_disk

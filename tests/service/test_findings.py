@@ -6,26 +6,22 @@ import pytest
 
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.service.findings import read_findings
-from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
-from clinical_backend.storage.stores.stores import Stores
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}
 
 
 @pytest.fixture
-def stores(tmp_path):
-    database = Database.in_folder(tmp_path)
-    yield Stores(database)
-    database.close()
+def project(workspace):
+    """Return a project that no round ran in."""
+    return workspace.project(1)
 
 
-def fill(stores, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
+def fill(project, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
     """Enter a project whose rounds queued 50 tasks each, 10 of them by audit."""
-    with stores.database.write() as session:
-        session.add(Project(id=1, published_version="v2"))
-        session.flush()
+    with project.stores.database.write() as session:
+        session.get(Project, 1).published_version = "v2"
         session.add_all(
             Round(
                 project_id=1,
@@ -45,7 +41,7 @@ def fill(stores, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
         )
 
 
-def label(stores, *entries):
+def label(project, *entries):
     """Enter (task, label, draw, round, time); what has no draw came past the queue."""
     rows = [
         TaskLabel(
@@ -59,7 +55,7 @@ def label(stores, *entries):
         )
         for task, name, draw, number, when in entries
     ]
-    stores.labels.replace(1, rows)
+    project.stores.labels.replace(1, rows)
 
 
 def queue(number, first, rare, audit_rare, when):
@@ -69,18 +65,19 @@ def queue(number, first, rare, audit_rare, when):
     return sought + drawn
 
 
-def test_an_unknown_or_empty_project_has_found_nothing_and_says_why(stores):
-    for found in (read_findings(stores, 1), fill(stores) or read_findings(stores, 1)):
+def test_an_unknown_or_empty_project_has_found_nothing_and_says_why(project):
+    unknown = project.workspace.project(2)
+    for found in (read_findings(unknown), fill(project) or read_findings(project)):
         assert (found.labels, found.found, found.curve, found.left) == (0, 0, [(0, 0)], None)
         assert found.methods.keys() == ESTIMATES
     assert "AUDIT_SHARE" in found.methods["left"]
     assert found.pool == 1000
 
 
-def test_labels_become_a_curve_and_estimates(stores):
-    fill(stores)
-    label(stores, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
-    found = read_findings(stores, 1)
+def test_labels_become_a_curve_and_estimates(project):
+    fill(project)
+    label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
+    found = read_findings(project)
     assert (found.labels, found.found, found.audit_labels, found.audit_rare, found.pool) == (100, 23, 20, 3, 900)
     assert (found.curve[0], found.curve[-1], found.curve[12]) == ((0, 0), (100, 23), (12, 12))
     assert found.left.low is None
@@ -92,10 +89,10 @@ def test_labels_become_a_curve_and_estimates(stores):
 
 
 @pytest.mark.parametrize(("rounds", "missing"), [((1,), 10), ((1, 2), 0)])
-def test_nothing_is_stated_before_twenty_audit_labels(stores, rounds, missing):
-    fill(stores)
-    label(stores, *(entry for number in rounds for entry in queue(number, 100 * number, 12, 0, 200.5)))
-    found = read_findings(stores, 1)
+def test_nothing_is_stated_before_twenty_audit_labels(project, rounds, missing):
+    fill(project)
+    label(project, *(entry for number in rounds for entry in queue(number, 100 * number, 12, 0, 200.5)))
+    found = read_findings(project)
     stated = (found.prevalence, found.left, found.times_random)
     assert found.missing == missing
     assert [one is None for one in stated] == [missing > 0] * 3
@@ -103,10 +100,10 @@ def test_nothing_is_stated_before_twenty_audit_labels(stores, rounds, missing):
 
 
 @pytest.mark.parametrize("rare", [0, 1, 2])
-def test_no_estimate_is_stated_before_three_rare_audit_labels(stores, rare):
-    fill(stores)
-    label(stores, *queue(1, 100, 12, rare, 200.5), *queue(2, 200, 8, 0, 300.5))
-    found = read_findings(stores, 1)
+def test_no_estimate_is_stated_before_three_rare_audit_labels(project, rare):
+    fill(project)
+    label(project, *queue(1, 100, 12, rare, 200.5), *queue(2, 200, 8, 0, 300.5))
+    found = read_findings(project)
     assert [one.estimate for one in (found.prevalence, found.left, found.times_random)] == [None] * 3
     assert found.left.low is found.prevalence.low is found.times_random.high is None
     assert found.times_random.low == pytest.approx(found.found / 100 / found.prevalence.high)
@@ -114,23 +111,23 @@ def test_no_estimate_is_stated_before_three_rare_audit_labels(stores, rare):
     assert f"{3 - rare} more rare case" in found.methods["labels_to_90_percent"]
 
 
-def test_a_queue_that_found_nothing_is_not_called_so_many_times_better(stores):
-    fill(stores)
-    label(stores, *queue(1, 100, 0, 0, 200.5), *queue(2, 200, 0, 0, 300.5))
-    found = read_findings(stores, 1)
+def test_a_queue_that_found_nothing_is_not_called_so_many_times_better(project):
+    fill(project)
+    label(project, *queue(1, 100, 0, 0, 200.5), *queue(2, 200, 0, 0, 300.5))
+    found = read_findings(project)
     assert found.times_random is None
     assert "no rare case" in found.methods["times_random"]
     assert found.left.high > 0
 
 
-def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(stores):
-    fill(stores)
+def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(project):
+    fill(project)
     own = [(900 + n, "rare", None, None, 101.0) for n in range(30)]
     queued = [*queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5)]
-    label(stores, *queued)
-    before = read_findings(stores, 1)
-    label(stores, *queued, *own)
-    after = read_findings(stores, 1)
+    label(project, *queued)
+    before = read_findings(project)
+    label(project, *queued, *own)
+    after = read_findings(project)
     assert (before.found, after.found) == (23, 53)
     assert after.times_random.estimate <= before.times_random.estimate * 1.05
     assert after.curve == before.curve
@@ -138,59 +135,59 @@ def test_what_came_past_the_queue_is_found_but_is_no_merit_of_the_queue(stores):
     assert after.origins == {Origin.QUEUE: (100, 23), Origin.PAST_QUEUE: (30, 30)}
 
 
-def test_labels_that_readers_gave_while_the_next_round_ran_left_its_pool_before_it_drew(stores):
-    fill(stores)
-    label(stores, *queue(1, 100, 5, 1, 200.5), *queue(2, 200, 5, 1, 300.5))
-    early = read_findings(stores, 1)
+def test_labels_that_readers_gave_while_the_next_round_ran_left_its_pool_before_it_drew(project):
+    fill(project)
+    label(project, *queue(1, 100, 5, 1, 200.5), *queue(2, 200, 5, 1, 300.5))
+    early = read_findings(project)
     late = [(300 + n, "common", Draw.AUDIT, 1, 299.0) for n in range(10)]
-    label(stores, *queue(1, 100, 5, 1, 200.5), *late, *queue(2, 200, 5, 1, 300.5))
-    found = read_findings(stores, 1)
+    label(project, *queue(1, 100, 5, 1, 200.5), *late, *queue(2, 200, 5, 1, 300.5))
+    found = read_findings(project)
     assert (found.audit_labels, early.audit_labels) == (30, 20)
     assert found.left.high < early.left.high
 
 
-def test_exact_copies_are_not_left_to_be_found(stores):
-    fill(stores)
-    label(stores, *queue(1, 100, 12, 1, 200.5))
-    pool = read_findings(stores, 1).pool
-    with stores.database.write() as session:
+def test_exact_copies_are_not_left_to_be_found(project):
+    fill(project)
+    label(project, *queue(1, 100, 12, 1, 200.5))
+    pool = read_findings(project).pool
+    with project.stores.database.write() as session:
         session.get(TaskImage, (1, 500)).digest = "100"  # a copy of an answered image
         session.get(TaskImage, (1, 501)).digest = "502"  # and one of an open image
-    assert read_findings(stores, 1).pool == pool - 2
+    assert read_findings(project).pool == pool - 2
 
 
-def test_skipped_and_unreadable_tasks_and_disputes_are_neither_labels_nor_left(stores):
-    fill(stores, unreadable=50)
-    label(stores, *queue(1, 100, 5, 1, 200.5), (60, None, Draw.AUDIT, 1, 200.5))
-    found = read_findings(stores, 1)
+def test_skipped_and_unreadable_tasks_and_disputes_are_neither_labels_nor_left(project):
+    fill(project, unreadable=50)
+    label(project, *queue(1, 100, 5, 1, 200.5), (60, None, Draw.AUDIT, 1, 200.5))
+    found = read_findings(project)
     assert (found.labels, found.pool) == (50, 1000 - 50 - 51)
 
 
 @pytest.mark.parametrize("tasks", [1030, 2000])
-def test_tasks_that_came_later_are_said_to_be_left_out(stores, tasks):
-    fill(stores, tasks=tasks)
+def test_tasks_that_came_later_are_said_to_be_left_out(project, tasks):
+    fill(project, tasks=tasks)
     more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
-    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
-    found = read_findings(stores, 1)
+    label(project, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
+    found = read_findings(project)
     assert f"{tasks - 1000} tasks that came later are not covered" in found.methods["left"]
     assert found.left.high <= 900
 
 
-def test_after_an_import_only_the_draws_since_count(stores):
-    fill(stores, tasks=3000)
-    with stores.database.write() as session:
-        row = session.get(Round, stores.rounds.with_numbers(1, {2})[0].id)
+def test_after_an_import_only_the_draws_since_count(project):
+    fill(project, tasks=3000)
+    with project.stores.database.write() as session:
+        row = session.get(Round, project.stores.rounds.with_numbers(1, {2})[0].id)
         row.report = RoundReport(target=("rare",), newest_task=3000)
     more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
-    label(stores, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
-    found = read_findings(stores, 1)
+    label(project, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
+    found = read_findings(project)
     assert "From 20 labels of tasks drawn at random in rounds 2 to 2" in found.methods["left"]
     assert "not covered" not in found.methods["left"]
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_ends(stores):
-    fill(stores, tasks=3000, newest=3000)
-    label(stores, *((n, "rare" if n % 10 == 0 else "common", Draw.TARGET, 1, 200.0) for n in range(1, 2001)))
-    curve = read_findings(stores, 1).curve
+def test_a_long_curve_is_thinned_and_keeps_its_ends(project):
+    fill(project, tasks=3000, newest=3000)
+    label(project, *((n, "rare" if n % 10 == 0 else "common", Draw.TARGET, 1, 200.0) for n in range(1, 2001)))
+    curve = read_findings(project).curve
     assert len(curve) <= 500
     assert (curve[0], curve[-1]) == ((0, 0), (2000, 200))

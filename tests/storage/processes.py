@@ -10,7 +10,7 @@ import signal
 import numpy as np
 
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.stores.leases import LeaseStore
 from clinical_backend.storage.stores.projects import ProjectStore
 

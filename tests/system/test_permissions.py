@@ -8,7 +8,7 @@ import pytest
 
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.system.files import write_aside

@@ -5,11 +5,11 @@ from axe_playwright_python.sync_playwright import Axe
 
 from clinical_backend.web.app import make_app
 from tests.chromium import chromium_browser, needs_chromium
-from tests.web.pages.test_routes import PAGES, configuration, filled, rich, save_image, stores
+from tests.web.pages.test_routes import PAGES, configuration, filled, rich, save_image, stores, workspace
 from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
-__all__ = ["configuration", "filled", "rich", "stores"]  # fixtures
+__all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 

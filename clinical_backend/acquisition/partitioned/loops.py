@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NONE", "STEPS", "ceilings"]
 
-NONE = np.float32(-1e30)
+NONE = np.float32(-1e30)  # below every gain and bound, and its sums stay finite
 STEPS = 16
 """Intervals of the ratios 0 to 1 at which the largest own + ratio · part is taken."""
 

@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PartitionedSelection", "select_from"]
 
-_LEAST_CANDIDATES = (
-    256  # of a shard: near the end few are wanted, and another round of messages costs more than they do
-)
+_LEAST_CANDIDATES = 256
+"""Of a shard: near the end few are wanted, and another round of messages costs more than they do."""
 _ROUNDING = 1e-5  # of a bound, relatively
 _GRID = np.linspace(0, 1, STEPS + 1)
 

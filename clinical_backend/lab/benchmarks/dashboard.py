@@ -35,6 +35,7 @@ _PAGES = ("", "/queue", "/exemplars", "/model", "/second-look", "/settings")
 _CLASSES = tuple(f"class {code}" for code in range(8))
 _ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS = 50, 500, 200, 200
 _REPEATS = 5
+"""A large project, with more of each than a page shows; a page is opened so often for a median."""
 _CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
     + "".join(f'<Choice value="{name}"/>' for name in _CLASSES)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.learner.backbones.preprocessing import to_square
 
@@ -30,6 +30,8 @@ _CASES = ((28, "PNG", 3000), (512, "JPEG", 300))
 _SIZE = 128
 _THREADS = 3
 _DIFFERENT = 50
+"""A thumbnail and a photograph, so many that a run takes seconds; at the default IMAGE_SIZE, with as many threads as an
+embedder has. So many different ones that no cache holds a decoded one."""
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ __all__ = ["main"]
 _SIZES = (64, 128, 224)
 _BATCHES = (1, 32, 64)
 _FITS = ((100, 8), (300, 8), (1000, 2), (1000, 8), (5000, 8))
+"""Sizes and batches around the defaults, 128 pixels and 32; labels and classes of small and large projects."""
 
 
 def main(arguments: Sequence[str] = ()) -> None:

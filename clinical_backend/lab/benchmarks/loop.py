@@ -35,6 +35,7 @@ _RARE = 60
 _EVERY = 10
 _ROUNDS = 5
 _CALLS = 60
+"""As docs/speed.md reports them: 2,000 tasks, 3 % of them rare, five rounds of ten annotations, 60 calls."""
 
 
 def main() -> None:

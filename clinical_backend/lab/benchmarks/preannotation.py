@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Served", "main", "serve"]
 
 _CACHE = Path(".cache/experiments")
-_SEEDS = 3
+_SEEDS = 3  # as docs/preannotation.md reports
 _MODES: tuple[Preannotate, ...] = ("all", "confident")
 
 

@@ -34,6 +34,8 @@ _TASKS = 400
 _RARE = 40
 _READ_SECONDS = 3.0
 _AWAY = (0.0, 2.0)
+"""More tasks than are read in a run, by one who is quicker than people. What was killed is away for at most two
+seconds, as where an orchestrator starts it again."""
 _VICTIMS = ("worker", "server", "Redis", "Redis, data lost")
 
 

@@ -38,6 +38,7 @@ _SHARDS = (2, 4)
 _EXEMPLARS = 50
 _BUDGET = 100
 _EXTRA = 20
+"""As docs/scale.md reports them. One of the 20 clusters has about 50 of 20 times 50 rows: exemplars that are alike."""
 _MB = 2**20
 _HEADINGS = (
     "exemplars", "function", "where", "seconds", "slowest shard's kernel", "rounds and merge", "rounds",

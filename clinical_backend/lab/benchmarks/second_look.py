@@ -35,6 +35,8 @@ _EXEMPLARS = 5
 _FLIPPED = 0.05
 _MISSED = 0.3
 _TOP = 0.05
+"""Labels of a project after some rounds. A reader errs at random in 5 %, and misses 30 % of the rare, which is the hard
+case; the top 5 % are as many as were flipped."""
 
 
 def main() -> None:

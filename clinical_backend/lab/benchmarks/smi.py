@@ -33,7 +33,7 @@ _MOST = {
     "submodlib": {"flqmi": 200_000, "gcmi": 200_000, "com": 200_000, "flvmi": 10_000, "logdetmi": 10_000},
 }
 """Beyond these sizes memory or patience ends: submodlib's lists of a million rows, its n × n kernels."""
-_TIMEOUT = 600
+_TIMEOUT = 600  # patience: a case that takes longer is told as such
 _COLOURS = {
     "flqmi": "#0072b2",
     "gcmi": "#56b4e9",

@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _WAIT_SECONDS = 3600.0
 _LOOK_SECONDS = 0.1
+"""Longest wait for what is to happen, so that only a hang ends; and between two looks. Not measured."""
 _SETTINGS = {
     "ADAPTATION": "off",
     "QUEUE_SIZE": 50,

@@ -26,6 +26,7 @@ __all__ = ["main"]
 _TASKS = 200
 _RARE = 20
 _AT_ONCE = 50
+"""A small project, since the server is measured; as many at once as docs/reliability.md reports."""
 _MIB = 2**20
 
 

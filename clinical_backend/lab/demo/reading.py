@@ -20,6 +20,7 @@ __all__ = ["Outcome", "read_project", "wait_for_round"]
 
 _ROUND_SECONDS = 600.0
 _IDLE_SECONDS = 5.0
+"""Longest wait for a round, so that only a hang ends; without a round due for so long, none will come. Not measured."""
 CLASS_CONTROL = "diagnosis"
 
 

@@ -18,7 +18,7 @@ import torch
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.backbones.devices import threads, torch_device
-from clinical_backend.learner.classifier.arguments import checked_features
+from clinical_backend.learner.classifier.examples import checked_features
 from clinical_backend.learner.classifier.linear import LinearClassifier
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendServer"]
 
-_START_SECONDS = 300.0
+_START_SECONDS = 300.0  # a busy machine takes a while to import everything, as in supervisor.py
 
 
 class BackendServer(Server):

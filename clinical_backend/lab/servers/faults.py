@@ -23,7 +23,7 @@ __all__ = ["POINTS", "Faults", "install"]
 POINTS = ("sync", "embed", "fit", "rank", "publish", "imported", "switched")
 """The start of each stage; the queue imported, but readers not yet switched to it; switched, but not yet noted."""
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.05  # well below the seconds that a stage takes
 
 
 class Faults:

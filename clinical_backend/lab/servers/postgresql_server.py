@@ -26,7 +26,7 @@ __all__ = ["PASSWORD", "PostgreSQLServer"]
 PASSWORD = "secret/of:postgresql"  # noqa: S105 - of a server that ends with its test
 """Of all its users; it has to be quoted in a URL."""
 
-_START_SECONDS = 300.0
+_START_SECONDS = 300.0  # so that only what hangs ends, on busy cores too; not measured
 
 
 class PostgreSQLServer(Server):

@@ -25,6 +25,7 @@ __all__ = ["Server", "answers_health", "end_process", "free_port", "wait_for_ans
 _STOP_SECONDS = 15.0
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
+"""A server that does not end, or answer, within these hangs; a start is noticed within 0.1 s. Not measured."""
 
 
 class Server(ABC):

@@ -46,7 +46,7 @@ LESS_LIKE_THIS = "not like this"
 REASON_CONTROL = "reason"
 """Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
 
-_NEAREST = 3
+_NEAREST = 3  # difflib's own default
 _NEGATIVE = re.compile(r"(not|no|less|unlike|counter)\b", re.IGNORECASE)
 
 

@@ -94,14 +94,6 @@ class Embedder:
         for _, embedded in self._embed((None, image) for image in images):
             yield embedded
 
-    def embed_pairs(self, pairs: Iterable[tuple[Key, Picture]]) -> Iterator[tuple[Key, Feature | ImageError]]:
-        """Yield the feature of each image with whatever came beside the image, as ``embed`` does.
-
-        So images can stream from where they are fetched, while earlier ones are in the network.
-        """
-        for key, embedded in self._embed(pairs):
-            yield key, embedded if isinstance(embedded, ImageError) else embedded[0]
-
     def _embed(self, pairs: Iterable[tuple[Key, Picture]]) -> Iterator[tuple[Key, tuple[Feature, Pixels] | ImageError]]:
         prepared = map_in_order(
             self._prepare, pairs, workers=self._workers, look_ahead=self._batch_size + self._workers

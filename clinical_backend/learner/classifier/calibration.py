@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.learner.classifier.arguments import checked_labels
+from clinical_backend.learner.classifier.examples import checked_labels
 from clinical_backend.learner.classifier.linear import LinearClassifier
 
 if TYPE_CHECKING:

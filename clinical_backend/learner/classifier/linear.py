@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.learner.classifier.arguments import checked_examples, checked_features, checked_labels
+from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
 
 if TYPE_CHECKING:

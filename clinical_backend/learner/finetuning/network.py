@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clinical_backend.learner.artifact import Artifact
+
 __all__ = ["FinetunedBackbone", "FinetunedNetwork", "FinetuningReport", "load_finetuned", "save_finetuned"]
 
 _KIND = ArtifactKind(
@@ -115,7 +117,7 @@ class FinetunedNetwork:
     @property
     def key(self) -> str:
         """Key of its features: that of ``FinetunedBackbone``."""
-        return _spec(self, Path()).key
+        return _spec(self.architecture, Path(), sha256(self.weights), self.image_size).key
 
 
 class FinetunedBackbone(ExportedBackbone):
@@ -142,10 +144,13 @@ class FinetunedBackbone(ExportedBackbone):
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        network = load_finetuned(folder)
-        self.head = network.head
-        model = folder / _KIND.file_name("model", sha256(network.model))
-        super().__init__(_spec(network, folder), network.dimension, model, threads=threads or available_cpus())
+        with _KIND.opened(folder) as artifact:
+            about = artifact.description
+            self.head = _head(artifact)
+            weights, model = artifact.path("weights"), artifact.path("model")
+            spec = _spec(about["architecture"], weights, artifact.digest("weights"), about["image_size"])
+            dimension = about["dimension"]
+        super().__init__(spec, dimension, model, threads=threads or available_cpus())
 
 
 def save_finetuned(folder: Path, network: FinetunedNetwork) -> None:
@@ -178,10 +183,10 @@ def load_finetuned(folder: Path) -> FinetunedNetwork:
         When there is none, or its files are missing, cut off or changed since they were written.
     """
     with _KIND.opened(folder) as artifact:
-        description = artifact.description
-        tensors = safetensors.numpy.load(artifact.read("head"))
+        head, description = _head(artifact), artifact.description
+        del description["classes"]
         return FinetunedNetwork(
-            head=LinearClassifier(tuple(description.pop("classes")), **{name: tensors[name] for name in _HEAD}),
+            head=head,
             report=FinetuningReport(**description.pop("report")),
             weights=artifact.read("weights"),
             model=artifact.read("model"),
@@ -189,7 +194,10 @@ def load_finetuned(folder: Path) -> FinetunedNetwork:
         )
 
 
-def _spec(network: FinetunedNetwork, folder: Path) -> BackboneSpec:
-    digest = sha256(network.weights)
-    weights = folder / _KIND.file_name("weights", digest)
-    return BackboneSpec(f"finetuned-{network.architecture}", weights, digest, network.image_size)
+def _head(artifact: Artifact) -> LinearClassifier:
+    tensors = safetensors.numpy.load(artifact.read("head"))
+    return LinearClassifier(tuple(artifact.description["classes"]), **{name: tensors[name] for name in _HEAD})
+
+
+def _spec(architecture: str, weights: Path, digest: str, image_size: int) -> BackboneSpec:
+    return BackboneSpec(f"finetuned-{architecture}", weights, digest, image_size)

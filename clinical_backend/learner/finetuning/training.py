@@ -30,8 +30,8 @@ from clinical_backend.learner.backbones.devices import mixed_precision, named_fa
 from clinical_backend.learner.backbones.networks import build_network
 from clinical_backend.learner.backbones.onnx_export import export_network
 from clinical_backend.learner.backbones.preprocessing import check_squares, power_normalised
-from clinical_backend.learner.classifier.arguments import checked_labels
 from clinical_backend.learner.classifier.calibration import fit_temperature, tempered
+from clinical_backend.learner.classifier.examples import checked_labels
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.evaluation.network_gain import class_mean, cross_fitted, hold_out, losses
 from clinical_backend.learner.finetuning.network import FinetunedNetwork, FinetuningReport

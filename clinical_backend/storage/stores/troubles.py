@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trouble", "TroubleKind", "TroubleStore"]
 
-_AT_A_TIME = 1000
+_AT_A_TIME = 1000  # read at once while a list is written: of the order of 100 kB; not measured
 
 
 class TroubleKind(StrEnum):

@@ -19,7 +19,7 @@ from clinical_backend.web.pages.routes import settings_page
 from clinical_backend.web.pages.settings_form import read_settings
 from clinical_backend.web.pages.site import ThisSite
 from clinical_backend.workspace.controls import classes_of, learnable_controls
-from clinical_backend.workspace.options import (
+from clinical_backend.workspace.project_options import (
     decline,
     drop_rare,
     look_for,
@@ -32,7 +32,7 @@ __all__ = ["Form", "router"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_FIELDS = 1000
+_MOST_FIELDS = 1000  # Starlette's own default; the largest form has a field for each of 100 tasks
 
 
 async def _form(request: Request, site: ThisSite) -> FormData:
@@ -103,7 +103,7 @@ def answer_change(
     site.project(project_id)
     put_back = str(form.get("put_back", ""))
     place = next((place for place in Place if place in {put_back, str(form.get("leave", ""))}), None)
-    if place is None or not answer_drift(site.stores, project_id, place, put_back=place == put_back):
+    if place is None or not answer_drift(site.workspace.project(project_id), place, put_back=place == put_back):
         flash = Flash("Nothing was changed: it is no longer asked about.", wrong=True)
     elif place == put_back:
         backend.look_at(project_id)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "Tick", "chances_chart", "found_chart", "ticks"]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 16.0, 14.0, 34.0
-_STEPS = (1, 2, 5, 10)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 16.0, 14.0, 34.0  # by eye: what is written at the axes fits
+_STEPS = (1, 2, 5, 10)  # round numbers, as people count
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Flash", "forget_flash", "keep_flash", "read_flash"]
 
 _COOKIE = "clinical_flash"
-_SECONDS = 60
-_LONGEST = 1000
+_SECONDS = 60  # the page that shows it follows at once; a slow one is given a minute
+_LONGEST = 1000  # signed and encoded, some 1,500 of the 4,096 bytes of a cookie (RFC 6265, 6.1)
 
 
 @dataclass(frozen=True, slots=True)

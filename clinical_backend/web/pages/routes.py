@@ -31,7 +31,7 @@ from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.web.security import wants_page
 from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
-from clinical_backend.workspace.options import read_options
+from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
@@ -42,8 +42,11 @@ __all__ = ["overview", "router", "settings_page"]
 
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
+"""Full rows of two, three, four, or six images, a few screens of them; by eye."""
 _HISTORY = 20
+"""Rounds in the table: about a screen of them; by eye."""
 _IMAGE_SECONDS = 600
+"""A browser's own copy: nobody waits twice at one sitting, and an image that was replaced is seen by the next."""
 
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 _ORIGINS = {
@@ -149,7 +152,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
     """Show what steers the queue."""
     project = site.project(project_id)
     published = site.stores.rounds.published(project_id)
-    tagged, conflicts = read_exemplars(site.stores, project_id)
+    tagged, conflicts = read_exemplars(site.workspace.project(project_id))
     pages = Pages(page, _EXEMPLARS_PAGE, len(tagged))
     shown = tagged[pages.offset : pages.offset + pages.size]
     return site.page(
@@ -170,7 +173,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
 def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show how good the classifier is, and the rounds that led to it."""
     project = site.project(project_id)
-    bins = read_reliability(site.stores, project_id)
+    bins = read_reliability(site.workspace.project(project_id))
     published = site.stores.rounds.published(project_id)
     return site.page(
         request,
@@ -284,7 +287,7 @@ def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedT
 
 
 def _found(site: Site, project_id: int) -> dict[str, Any]:
-    findings = read_findings(site.stores, project_id)
+    findings = read_findings(site.workspace.project(project_id))
     return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
 
 

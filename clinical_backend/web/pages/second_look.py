@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from clinical_backend.errors import SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
-from clinical_backend.service.agreement import Outcome, Why, read_again, read_agreements
 from clinical_backend.service.second_look import read_second_look
+from clinical_backend.service.second_readings import Outcome, Why, read_again, read_agreements
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
@@ -22,6 +22,7 @@ from clinical_backend.workspace.controls import classes_of
 __all__ = ["router"]
 
 _SHOWN = 100
+"""More than a person reads at one sitting; by eye."""
 _OUTCOMES = {
     Outcome.RIGHT: "was right",
     Outcome.OPEN: "still open",
@@ -45,23 +46,23 @@ Passed = Annotated[int, Query(ge=0, le=1000)]
 @router.get("/projects/{project_id}/second-look")
 def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show labels that may be wrong, what came of second readings, and how far readers agree."""
-    project, stores = site.project(project_id), site.stores
-    rows = stores.second_readings.all(project_id)
+    row, project = site.project(project_id), site.workspace.project(project_id)
+    readings = site.stores.second_readings.all(project_id)
     try:
-        settings = site.workspace.project(project_id).settings
+        settings = project.settings
     except SettingsError:  # the project's problem says so
         settings = site.settings
     return site.page(
         request,
         "second_look.html",
-        project=project,
+        project=row,
         here="second-look",
-        tasks=read_second_look(stores, project_id, limit=_SHOWN),
-        waiting={task: row for task, row in rows.items() if row.state is not ReadingState.READ},
-        read=read_again(stores, project_id, _SHOWN),
-        agreements=read_agreements(rows.values(), seed=settings.seed),
+        tasks=read_second_look(project, limit=_SHOWN),
+        waiting={task: one for task, one in readings.items() if one.state is not ReadingState.READ},
+        read=read_again(project, _SHOWN),
+        agreements=read_agreements(readings.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
-        problem=stores.rounds.published_report(project_id).second_look.problem,
+        problem=site.stores.rounds.published_report(project_id).second_look.problem,
         outcomes=_OUTCOMES,
         why=_WHY,
     )
@@ -154,7 +155,9 @@ def _cases(site: Site, project_id: int) -> list[int]:
     def toss(*tasks: int) -> str:
         return hashlib.sha256(f"{project_id} {tasks}".encode()).hexdigest()
 
-    doubtful = sorted((one.task_id for one in read_second_look(site.stores, project_id, limit=_SHOWN)), key=toss)
+    doubtful = sorted(
+        (one.task_id for one in read_second_look(site.workspace.project(project_id), limit=_SHOWN)), key=toss
+    )
     others = sorted(
         (
             task

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from starlette.datastructures import FormData
 
-    from clinical_backend.workspace.options import Option
+    from clinical_backend.workspace.project_options import Option
 
 __all__ = ["Field", "SettingsForm", "orders", "read_settings"]
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 
-_FORM_SECONDS = 12 * 3600
+_FORM_SECONDS = 12 * 3600  # a page that is left open in the morning can still be sent in the evening
 _PREVIEWS_AT_A_TIME = 4
+"""Two decode, a small and a large one, and two fetch meanwhile; all other threads serve pages."""
 
 
 class UnknownProjectError(ClinicalError):

@@ -16,7 +16,7 @@ from clinical_backend.workspace.controls import learnt_of
 
 __all__ = ["router"]
 
-_PAGE = 50
+_PAGE = 50  # by eye: a few screens
 _KINDS = {
     TroubleKind.IMAGE: "Image cannot be read",
     TroubleKind.ANSWER: "Answer has no class",
@@ -53,7 +53,7 @@ def download(site: ThisSite, project_id: ProjectId, form: Literal["csv", "json"]
     """Give all of them as a file."""
     project = site.project(project_id)
     return StreamingResponse(
-        write_troubles(site.stores, project.id, form, site.settings.browser_url),
+        write_troubles(site.workspace.project(project_id), form, site.settings.browser_url),
         media_type=_TYPES[form],
         headers={"Content-Disposition": f'attachment; filename="project-{project.id}-unreadable.{form}"'},
     )

@@ -64,12 +64,6 @@ def test_only_errors_need_no_network(backbone):
     assert backbone.batches == []
 
 
-def test_what_came_beside_an_image_comes_with_its_feature(backbone):
-    pairs = [(f"task {level}", png(level)) for level in range(5)]
-    results = list(Embedder(backbone, decode, batch_size=2).embed_pairs(pairs))
-    assert [(key, level_of(feature)) for key, feature in results] == [(f"task {level}", level) for level in range(5)]
-
-
 def test_no_image_gives_no_feature(backbone):
     assert list(Embedder(backbone, decode).embed([])) == []
 

@@ -6,15 +6,15 @@ import re
 
 from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.rounds.drift import Drift, change_drift
-from tests.web.pages.test_routes import configuration, filled, stores, wakes, web
+from tests.web.pages.test_routes import configuration, filled, stores, wakes, web, workspace
 
-__all__ = ["configuration", "filled", "stores", "wakes", "web"]  # fixtures
+__all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
 
 ASKED = {"found": "Sequential sampling", "evidence": "The sampling was changed to <b>'Sequential sampling'</b>."}
 
 
-def ask(stores):
-    change_drift(stores, 1, lambda drift: drift.asked.update({Place.SAMPLING: ASKED}))
+def ask(workspace):
+    change_drift(workspace.project(1), lambda drift: drift.asked.update({Place.SAMPLING: ASKED}))
 
 
 def answer(web, **fields):
@@ -25,8 +25,8 @@ def answer(web, **fields):
     return web.get(sent.headers["location"]).text
 
 
-def test_what_was_changed_is_asked_about_with_its_two_answers(web, stores, filled):
-    ask(stores)
+def test_what_was_changed_is_asked_about_with_its_two_answers(web, workspace, filled):
+    ask(workspace)
     page = web.get("/projects/1").text
     assert "Changed in Label Studio: sampling" in page
     assert "Needs an answer" in page
@@ -36,22 +36,22 @@ def test_what_was_changed_is_asked_about_with_its_two_answers(web, stores, fille
     assert web.get("/projects/1", headers={"Accept": "application/json"}).json()["questions"][0]["name"] == "sampling"
 
 
-def test_what_is_left_is_remembered_and_can_be_put_back_later(web, stores, filled, wakes):
-    ask(stores)
+def test_what_is_left_is_remembered_and_can_be_put_back_later(web, workspace, filled, wakes):
+    ask(workspace)
     page = answer(web, leave="sampling")
     assert "left as it is" in page
     assert "Changed in Label Studio" not in page
-    assert Drift.of(stores.projects.get(1)).left == {"sampling": "Sequential sampling"}
+    assert Drift.of(workspace.stores.projects.get(1)).left == {"sampling": "Sequential sampling"}
     assert "put back in a moment" in answer(web, put_back="sampling")
-    assert Drift.of(stores.projects.get(1)).restore == ["sampling"]
-    assert stores.projects.get(1).wiring_due
+    assert Drift.of(workspace.stores.projects.get(1)).restore == ["sampling"]
+    assert workspace.stores.projects.get(1).wiring_due
     assert 1 in wakes.projects
     assert "no longer asked about" in answer(web, leave="sampling")
     assert "no longer asked about" in answer(web, leave="nonsense")
 
 
-def test_a_change_is_answered_by_our_own_forms_only(web, stores, filled):
-    ask(stores)
+def test_a_change_is_answered_by_our_own_forms_only(web, workspace, filled):
+    ask(workspace)
     assert web.post("/projects/1/drift", data={"leave": "sampling"}).status_code == 403
 
 
@@ -68,16 +68,16 @@ def test_an_installation_that_stands_back_says_so_everywhere(web, stores, filled
     assert 'clinical_stands_back{project="1"} 1.0' in web.get("/metrics").text
 
 
-def test_repairs_are_listed_and_counted(web, stores, filled):
+def test_repairs_are_listed_and_counted(web, workspace, filled):
     detail = "The webhook was deleted. Added: all events go to it."
-    change_drift(stores, 1, lambda drift: (drift.told.append((1.0, detail)), setattr(drift, "repaired", 3)))
+    change_drift(workspace.project(1), lambda drift: (drift.told.append((1.0, detail)), setattr(drift, "repaired", 3)))
     page = web.get("/projects/1").text
     assert "Put right in Label Studio (3)" in page
     assert detail in page
     assert 'clinical_repairs_total{project="1"} 3.0' in web.get("/metrics").text
 
 
-def test_rounds_that_rest_say_why(web, stores, filled):
-    change_drift(stores, 1, lambda drift: drift.left.update({Place.MODEL_VERSION: "their-model"}))
+def test_rounds_that_rest_say_why(web, workspace, filled):
+    change_drift(workspace.project(1), lambda drift: drift.left.update({Place.MODEL_VERSION: "their-model"}))
     page = web.get("/projects/1").text
     assert "Rounds rest while readers follow the predictions &#39;their-model&#39;" in page

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import closing
 from html.parser import HTMLParser
 from io import BytesIO
 from urllib.parse import quote
@@ -18,7 +19,6 @@ from sqlalchemy.orm import make_transient
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import (
     QueuedTask,
@@ -28,8 +28,8 @@ from clinical_backend.storage.schema import (
     SuspectedLabel,
     TaskLabel,
 )
-from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.web.app import make_app
+from clinical_backend.workspace.workspace import open_workspace
 from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
 
@@ -75,10 +75,14 @@ def wakes():
 
 
 @pytest.fixture
-def stores(configuration):
-    database = open_database(configuration)
-    yield Stores(database)
-    database.close()
+def workspace(configuration):
+    with closing(open_workspace(configuration)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stores(workspace):
+    return workspace.stores
 
 
 @pytest.fixture
@@ -133,7 +137,7 @@ def filled(stores):
 
 
 @pytest.fixture
-def rich(stores, filled):
+def rich(workspace, stores, filled):
     """The same project with labelled audit draws, a doubtful label and two readers who disagree."""
 
     def labelled(task, label, draw, **more):
@@ -160,7 +164,7 @@ def rich(stores, filled):
         drift.asked, drift.left = {"sampling": changed}, {"predictions shown": "hidden"}
         drift.told, drift.repaired = [(time.time(), "The model version was emptied. Set to the published queue.")], 1
 
-    change_drift(stores, 1, drifted)
+    change_drift(workspace.project(1), drifted)
     doubt = SuspectedLabel(
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
     )

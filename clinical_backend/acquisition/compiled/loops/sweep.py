@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "ROUNDING_OF_A_TERM", "TAKEN", "raised", "refresh", "sweep"]
 
 BLOCK = 1024
+"""Points that share one bound: what is read of them to look, 16 KiB, stays in the cache next to a core."""
 TAKEN = np.float32(-1e30)
+"""Below every gain and bound, and far enough above the least float32 that sums with it stay finite."""
 ROUNDING_OF_A_TERM = np.float32(2.5e-7)
 """What rounding does, twice, to one factor of the product in `Increment.LOG`, however small the increment."""
 _ROUNDING = np.float32(5e-7)
+"""Relative: four times the spacing of float32 at 1, more than the two roundings of ratio · part + offset."""
 
 
 @compiled

@@ -17,7 +17,7 @@ down_revision = "0005"
 
 _SURE_NAMES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
 _SURE_TYPES = ("data:image/jpeg", "data:image/webp", "data:image/gif", "data:image/bmp")
-_AT_A_TIME = 500
+_AT_A_TIME = 500  # well below the 999 variables of a statement in SQLite before 3.32
 
 
 def upgrade() -> None:

@@ -17,7 +17,7 @@ from clinical_backend.errors import (
 )
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.labelstudio.session import Session
-from clinical_backend.system.network import CertificateFileError, proxy_of
+from clinical_backend.system.connectivity import CertificateFileError, proxy_of
 from tests.images.servers import reply, serving
 from tests.tls import certificate, serving_tls
 

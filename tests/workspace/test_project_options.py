@@ -6,7 +6,7 @@ import pytest
 
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.settings import SettingsError
-from clinical_backend.workspace.options import Option, read_options, store_options
+from clinical_backend.workspace.project_options import Option, read_options, store_options
 
 
 def test_the_page_wins_over_extra_parameters_which_win_over_the_backend(workspace):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
     from clinical_backend.settings import Settings
     from clinical_backend.storage.schema import LabelCheck
-    from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.suspects import Suspect
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["active_readers", "choose", "note_double_readings", "places"]
 
@@ -127,20 +127,21 @@ def active_readers(labels: Labels, now: float) -> frozenset[int]:
     return frozenset(reader for reader, at in labels.last_answers.items() if at >= now - _ACTIVE_SECONDS)
 
 
-def note_double_readings(stores: Stores, project_id: int, labels: Labels) -> frozenset[int]:
+def note_double_readings(project: ProjectWorkspace, labels: Labels) -> frozenset[int]:
     """Bring what was read twice in line with the labels, and return the tasks that a second reader is asked to answer.
 
     What two readers answered without being asked (since the project wants it, or one chose the task) is noted too. A
     reading that was taken back may be asked for again.
     """
-    rows = stores.second_readings.all(project_id)
+    store = project.stores.second_readings
+    rows = store.all(project.id)
     gone = [task for task, row in rows.items() if _is_over(row, labels)]
-    stores.second_readings.drop(project_id, gone)
+    store.drop(project.id, gone)
     kept = {task: row for task, row in rows.items() if task not in gone}
     now = time.time()
     found = [
         SecondReading(
-            project_id=project_id,
+            project_id=project.id,
             task_id=task,
             state=ReadingState.READ,
             label=answers[0][1],
@@ -154,7 +155,7 @@ def note_double_readings(stores: Stores, project_id: int, labels: Labels) -> fro
         for task, answers in labels.read_twice.items()
         if task not in kept
     ]
-    stores.second_readings.keep(project_id, found)
+    store.keep(project.id, found)
     return frozenset(task for task, row in kept.items() if row.state is ReadingState.OPEN)
 
 

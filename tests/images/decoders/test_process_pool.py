@@ -19,7 +19,7 @@ from PIL import Image
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import decode
-from clinical_backend.images.decoders.processes import DecoderProcesses
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
 
 CRASH, HANG, DEVOUR, LIE = (1, 1), (2, 1), (3, 1), (1, 2)
 
@@ -141,8 +141,8 @@ def decode_one():
 
 PARENT = """
 import io, sys, time
-from clinical_backend.images.decoders.processes import DecoderProcesses
-from tests.images.decoders.test_processes import png
+from clinical_backend.images.decoders.process_pool import DecoderProcesses
+from tests.images.decoders.test_process_pool import png
 if __name__ == "__main__":
     pool = DecoderProcesses(processes=1)
     pool.decode(png(2, 2))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import StorageError
-from clinical_backend.storage.features import FeatureStore
+from clinical_backend.storage.feature_files import FeatureStore
 from tests.disks import full_disk, read_only
 from tests.storage import processes
 

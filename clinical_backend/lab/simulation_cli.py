@@ -1,4 +1,4 @@
-"""Commands that show what the backend does, on drawn and labelled sets."""
+"""The commands that simulate readers: the demonstration on Label Studio, and comparisons on labelled sets."""
 
 from __future__ import annotations
 

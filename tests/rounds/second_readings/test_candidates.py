@@ -9,11 +9,11 @@ from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Sourc
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
-from clinical_backend.rounds.second_readings.choice import choose, places
+from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.service.agreement import Outcome, read_again, read_agreements, report_second_look
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_look import read_second_look
+from clinical_backend.service.second_readings import Outcome, read_again, read_agreements, report_second_look
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
 from clinical_backend.strategy.reasons import UNLED_REASON
@@ -204,7 +204,7 @@ def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_
     )
     set_share(workspace, audit_share=0.3, preannotate="all")
     reconcile(workspace.project(1), look=True)
-    assert {one.task_id for one in read_second_look(workspace.stores, 1)} == set(MISSED)
+    assert {one.task_id for one in read_second_look(workspace.project(1))} == set(MISSED)
     assert set(studio.served_again()) == set(MISSED)
     assert [studio.overlap[task] for task in MISSED] == [2, 2]
     items = {item["task"]: item for item in studio.predictions[studio.model_version]}
@@ -220,21 +220,21 @@ def test_missed_findings_are_served_to_another_reader_among_the_others_and_tell_
 
 def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(workspace, studio):
     reconcile(workspace.project(1), look=True)
-    before, number = read_findings(workspace.stores, 1), latest(workspace).number
+    before, number = read_findings(workspace.project(1)), latest(workspace).number
     studio.read_again(7, "dark")
     studio.read_again(8, "red")
     reconcile(workspace.project(1), look=True)
     assert (studio.served_again(), studio.overlap[7], studio.overlap[8]) == ([], 1, 1)
     assert latest(workspace).number == number
-    found = {one.task_id: one for one in read_again(workspace.stores, 1)}
+    found = {one.task_id: one for one in read_again(workspace.project(1))}
     assert [found[task].outcome for task in MISSED] == [Outcome.RIGHT, Outcome.OPEN]
     again(workspace, studio)
     assert not set(studio.queue()) & set(MISSED)
-    found = {one.task_id: one for one in read_again(workspace.stores, 1)}
+    found = {one.task_id: one for one in read_again(workspace.project(1))}
     assert [found[task].outcome for task in MISSED] == [Outcome.RIGHT, Outcome.OPEN]
     assert found[8].answers == (("1", "dark"), ("2", "red"))
     assert workspace.stores.labels.all(1)[8].label is None
-    after = read_findings(workspace.stores, 1)
+    after = read_findings(workspace.project(1))
     assert (after.labels, after.found, after.curve, after.pool) == (
         before.labels,
         before.found,
@@ -246,9 +246,9 @@ def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(wor
     assert agreements.ordinary.cases == 0
     studio.answers[8] = [one.model_copy(update={"result": studio.answers[1][0].result}) for one in studio.answers[8]]
     again(workspace, studio)
-    (changed,) = [one for one in read_again(workspace.stores, 1) if one.task_id == 8]
+    (changed,) = [one for one in read_again(workspace.project(1)) if one.task_id == 8]
     assert (changed.outcome, changed.now) == (Outcome.CHANGED, "red")
-    assert report_second_look(workspace.stores, 1)["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
+    assert report_second_look(workspace.project(1))["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
 def test_a_reading_that_is_taken_back_may_be_asked_for_again(workspace, studio):
@@ -374,7 +374,7 @@ def test_an_imported_label_is_read_by_a_reader_and_counts_as_a_second_look(works
     assert set(studio.served_again()) == set(MISSED)
     studio.read_again(7, "red")
     again(workspace, studio)
-    (found,) = read_again(workspace.stores, 1)
+    (found,) = read_again(workspace.project(1))
     assert (found.answers, found.outcome, found.now) == (((None, "dark"), ("2", "red")), Outcome.CHANGED, "red")
     assert studio.overlap[7] == 1
 
@@ -480,4 +480,4 @@ def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier
         known = studio.answers[task][place]
         studio.answers[task][place] = known.model_copy(update={"result": [*known.result, *result]})
     again(workspace, studio)
-    assert [one.answers for one in read_again(workspace.stores, 1)] == [(("1", "left"), ("2", "right"))]
+    assert [one.answers for one in read_again(workspace.project(1))] == [(("1", "left"), ("2", "right"))]

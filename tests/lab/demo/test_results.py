@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clinical_backend.lab.demo.report import expected_by_random, make_table, save_plot
+from clinical_backend.lab.demo.results import expected_by_random, make_table, save_plot
 
 
 def shown(table):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from clinical_backend.storage.schema import LabelCheck, SecondReading, TaskLabel
-    from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Agreements", "Outcome", "ReadAgain", "Why", "read_again", "read_agreements", "report_second_look"]
 
@@ -95,11 +95,12 @@ class Agreements:
     unasked: Agreement
 
 
-def read_again(stores: Stores, project_id: int, limit: int = 100) -> list[ReadAgain]:
+def read_again(project: ProjectWorkspace, limit: int = 100) -> list[ReadAgain]:
     """Return what was read a second time, in Label Studio or on our own page: what is open first, then the newest."""
-    rows = [row for row in stores.second_readings.all(project_id).values() if row.state is ReadingState.READ]
-    checks = stores.second_readings.checks(project_id).values()
-    labels = stores.labels.all(project_id, {row.task_id for row in rows} | {check.task_id for check in checks})
+    stores = project.stores
+    rows = [row for row in stores.second_readings.all(project.id).values() if row.state is ReadingState.READ]
+    checks = stores.second_readings.checks(project.id).values()
+    labels = stores.labels.all(project.id, {row.task_id for row in rows} | {check.task_id for check in checks})
     known = [_of_row(row, labels[row.task_id]) for row in rows if row.task_id in labels]
     known += [_of_check(check, labels[check.task_id]) for check in checks if check.task_id in labels]
     known.sort(key=lambda one: (one.outcome is not Outcome.OPEN, -one.at, one.task_id))
@@ -126,14 +127,14 @@ def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreemen
     return Agreements(**{kind: agreement(cases, seed=seed) for kind, cases in groups.items()})
 
 
-def report_second_look(stores: Stores, project_id: int, *, seed: int = 0) -> dict[str, Any]:
+def report_second_look(project: ProjectWorkspace, *, seed: int = 0) -> dict[str, Any]:
     """Return what the status says of second readings."""
-    rows = stores.second_readings.all(project_id).values()
+    rows = project.stores.second_readings.all(project.id).values()
     agreements = read_agreements(rows, seed=seed)
     return {
         "open": sum(row.state is ReadingState.OPEN for row in rows),
         "read": sum(row.state is ReadingState.READ for row in rows),
-        "problem": stores.rounds.published_report(project_id).second_look.problem,
+        "problem": project.stores.rounds.published_report(project.id).second_look.problem,
         "agreement": {
             "ordinary": asdict(agreements.ordinary),
             "doubtful": {"cases": agreements.doubtful.cases, "disagreements": agreements.doubtful.disagreements},
