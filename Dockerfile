@@ -33,7 +33,7 @@ RUN --mount=type=bind,from=package,source=/wheel,target=/wheel \
     pip --python /opt/clinical/bin/python install --no-cache-dir --no-deps --root-user-action ignore /wheel/*.whl
 # The backend switches these off itself, before it imports the libraries; here they are off for whatever else is run.
 ENV ORT_DISABLE_TELEMETRY=1 RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/ \
-    HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_UPDATE_CHECK=1 DO_NOT_TRACK=1
+    HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_UPDATE_CHECK=1 HF_HUB_DISABLE_XET=1 DO_NOT_TRACK=1
 # A user whom the image does not know has neither name nor home: libraries keep what they must where all may write.
 ENV HOME=/tmp USER=clinical NUMBA_CACHE_DIR=/data/numba MPLCONFIGDIR=/tmp
 # On all addresses it does not start without BASIC_AUTH_USER and BASIC_AUTH_PASS, or OPEN_ACCESS=true.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clinical_backend.commands.backbones import backbones, try_backbone
 from clinical_backend.commands.maintenance import backup, health
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
@@ -36,6 +37,8 @@ for command in (
     status,
     unreadable,
     rollback,
+    backbones,
+    try_backbone,
     backup,
     health,
     demo,

@@ -52,6 +52,21 @@ def fail(capsys, monkeypatch, *arguments):
     return printed.err
 
 
+def test_backbones_are_listed_by_what_the_images_are():
+    every, radiographs = run("backbones").stdout, run("backbones", "xray").stdout
+    assert (
+        "hf-hub:microsoft/rad-dino\n    86.6 M parameters, 768 values, 518 px; 346 MB to download; MIT" in radiographs
+    )
+    assert "HAI-DEF terms, gated; needs: a GPU" in radiographs
+    assert "MahmoodLab/UNI" in every
+    assert "MahmoodLab/UNI" not in radiographs
+    assert "tried in their form" in radiographs
+
+
+def test_backbones_for_images_that_are_not_known_are_refused(capsys, monkeypatch):
+    assert "Use one of any, xray, ct, skin" in fail(capsys, monkeypatch, "backbones", "brain")
+
+
 def test_help_names_the_commands_for_people_alone():
     shown = run("--help").stdout
     assert all(command in shown for command in ("serve", "worker", "connect", "doctor", "status", "demo", "bench"))

@@ -21,6 +21,7 @@ SWITCHES: Final = {
     "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",  # where it is off, Ray's head reports that
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_HUB_DISABLE_XET": "1",  # a way of downloading that keeps chunks and logs below the home folder
     "DO_NOT_TRACK": "1",  # whoever else heeds it
 }
 """Variables, by whose values libraries call nobody; none of them stays as the environment had it."""

@@ -47,7 +47,14 @@ if TYPE_CHECKING:
     from clinical_backend.learner.finetuning.network import FinetunedNetwork
     from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
-__all__ = ["finetune_project", "finetuning_is_due", "finetuning_state", "note_finetuning"]
+__all__ = [
+    "LabelledImage",
+    "finetune_project",
+    "finetuning_is_due",
+    "finetuning_state",
+    "labelled_images",
+    "note_finetuning",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +65,7 @@ _GROWTH = 1.2  # a convention: so the work of all fine-tunings is at most six ti
 
 
 @dataclass(frozen=True, slots=True)
-class _Labelled:
+class LabelledImage:
     """An image with a label; of several tasks with the same image the first stands for all."""
 
     task_id: int
@@ -124,7 +131,7 @@ def note_finetuning(project: ProjectWorkspace, message: str) -> None:
 
 def _wait(project: ProjectWorkspace) -> str | None:
     """Return what a fine-tuning waits for, for people; ``None`` where it is due."""
-    labelled = _labelled(project)
+    labelled = labelled_images(project)
     reason = _too_few(image.label for image in labelled)
     if reason is not None:
         return reason
@@ -151,16 +158,17 @@ def _too_few(labels: Iterable[str]) -> str | None:
     return None
 
 
-def _labelled(project: ProjectWorkspace) -> list[_Labelled]:
+def labelled_images(project: ProjectWorkspace) -> list[LabelledImage]:
+    """Return the images of a project whose label a person gave."""
     labels = project.stores.labels.all(project.id)
     images = project.stores.images.all(project.id, labels)
-    found: dict[str, _Labelled] = {}
+    found: dict[str, LabelledImage] = {}
     for task_id, entry in sorted(labels.items()):
         image = images.get(task_id)
         if entry.label is None or entry.origin is Origin.ACCEPTED:
             continue
         if image is not None and image.digest is not None:
-            found.setdefault(image.digest, _Labelled(task_id, image.uri, image.digest, entry.label))
+            found.setdefault(image.digest, LabelledImage(task_id, image.uri, image.digest, entry.label))
     return list(found.values())
 
 
@@ -168,7 +176,7 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
     from clinical_backend.learner.finetuning.training import finetune  # noqa: PLC0415 (imports torch)
 
     settings = project.settings
-    every = _labelled(project)
+    every = labelled_images(project)
     before = read_record(folder)
     if before is None or before.backbone != project.workspace.trainable.key:
         before = FinetuningRecord(message="")
@@ -211,7 +219,7 @@ def _finetune(project: ProjectWorkspace, folder: Path) -> str:
     return _end(project, before, after, f"{message}better, so it answers ({figures}).{note}")
 
 
-def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Labelled], NDArray[np.uint8]]:
+def _read(workspace: Workspace, every: Sequence[LabelledImage]) -> tuple[list[LabelledImage], NDArray[np.uint8]]:
     """Fetch and decode the images in the size that the backbone takes; those that cannot be read are left out."""
     size = workspace.trainable.image_size
     kept, rows = [], []
@@ -230,7 +238,7 @@ def _read(workspace: Workspace, every: Sequence[_Labelled]) -> tuple[list[_Label
 def _start(
     folder: Path,
     before: FinetuningRecord,
-    labelled: Sequence[_Labelled],
+    labelled: Sequence[LabelledImage],
     indices: NDArray[np.intp],
     groups: NDArray[np.int64],
     seed: int,
@@ -255,7 +263,7 @@ def _start(
 def _verdict(
     project: ProjectWorkspace,
     network: FinetunedNetwork,
-    labelled: Sequence[_Labelled],
+    labelled: Sequence[LabelledImage],
     indices: NDArray[np.intp],
     held_out: NDArray[np.bool_],
 ) -> Gain:

@@ -20,8 +20,11 @@ import json
 import logging
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl
+
+from filelock import FileLock
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import file_sha256
@@ -36,6 +39,7 @@ from clinical_backend.learner.backbones.folders import read_folder
 from clinical_backend.learner.backbones.packaged import packaged_spec
 from clinical_backend.learner.backbones.sized import SizedBackbone
 from clinical_backend.system.files import write_aside
+from clinical_backend.system.permissions import file_mode, make_folder
 
 __all__ = ["load_backbone", "parse_backbone"]
 
@@ -163,7 +167,7 @@ def _of_timm(architecture: str, weights: str, image_size: int | None, folder: Pa
             "Give the full path of a .safetensors file; other formats can hold programs and are not read.",
         )
     size = image_size or _trained_size(architecture, folder)
-    return BackboneSpec(architecture, path, file_sha256(path), size, half=half)
+    return BackboneSpec(architecture, path, _digest(path), size, half=half)
 
 
 def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpec:
@@ -171,7 +175,7 @@ def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpe
     return BackboneSpec(
         found.architecture,
         found.weights,
-        file_sha256(found.weights),
+        _digest(found.weights),
         image_size or found.image_size,
         arguments=found.arguments,
         normalisation=found.normalisation,
@@ -183,18 +187,45 @@ def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpe
 def _downloaded(repository: str, folder: Path) -> Path:
     """Return the folder of a repository of the hub, downloaded where it is not there as it came."""
     path = folder / "hub" / re.sub(r"[/@]", "--", repository)
+    if _is_whole(path):
+        return path
+    try:
+        make_folder(path.parent)
+        with FileLock(f"{path}.lock", mode=file_mode(path.parent)):  # server and worker may start together
+            if not _is_whole(path):
+                shutil.rmtree(path, ignore_errors=True)
+                from clinical_backend.learner.backbones.downloads import download_folder  # noqa: PLC0415 (torch)
+
+                download_folder(repository, path)
+    except OSError as error:
+        raise ModelError(
+            f"The repository {repository!r} cannot be kept ({error.strerror}).",
+            "Free some space, or make MODEL_DIR writable.",
+        ) from None
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a downloaded folder is there, each file as it came."""
     try:
         digests = json.loads((path / "sha256.json").read_bytes())
-        if all(file_sha256(path / name) == digest for name, digest in digests.items()):
-            return path
-        logger.warning("The files in %s were changed on disk and are downloaded again", path)
-    except (OSError, ValueError, AttributeError):  # not there, or not whole
-        pass
-    shutil.rmtree(path, ignore_errors=True)
-    from clinical_backend.learner.backbones.downloads import download_folder  # noqa: PLC0415 (imports torch)
+        if all(_digest(path / name) == digest for name, digest in digests.items()):
+            return True
+    except (OSError, ValueError, AttributeError):  # not there, or not to its end
+        return False
+    logger.warning("The files in %s were changed on disk and are downloaded again", path)
+    return False
 
-    download_folder(repository, path)
-    return path
+
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file, which takes seconds for a large one: once for each state that it is seen in."""
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, size: int, changed: int) -> str:  # noqa: ARG001 - they tell the states apart
+    return file_sha256(path)
 
 
 def _require_known(architecture: str) -> None:

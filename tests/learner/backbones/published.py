@@ -108,12 +108,13 @@ def _capture():
     text = {"context_length": 8, "vocab_size": 9, "width": 16, "heads": 2, "layers": 1}
     plain = {"layers": 2, "width": 24, "head_width": 12, "patch_size": 16, "image_size": 64}
     trunk = {"timm_model_name": "test_vit", "image_size": 160}
-    for kind, config in {
+    towers: dict[str, dict[str, object]] = {
         "plain": {"vision_cfg": plain},
         "quick": {"vision_cfg": plain, "quick_gelu": True},
         "trunk": {"vision_cfg": {**trunk, "timm_pool": ""}},
         "trunk averaged": {"vision_cfg": trunk},
-    }.items():
+    }
+    for kind, config in towers.items():
         captured[f"open_clip {kind}"] = _of_open_clip({"embed_dim": 16, "text_cfg": text, **config})
     lines = (f"{json.dumps(kind)}: {json.dumps(content)}" for kind, content in captured.items())
     CAPTURED.write_text("{\n" + ",\n".join(lines) + "\n}\n")

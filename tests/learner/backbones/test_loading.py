@@ -64,7 +64,13 @@ class TestHub:
         assert {spec.key for spec in specs} == {parse_backbone(str(repository), folder=tmp_path).key}
         assert specs[0].image_size == 64
         assert specs[0].weights.is_relative_to(tmp_path / "kept")
-        assert sorted(path.name for path in (tmp_path / "kept" / "hub").iterdir()) == ["lab--eye--v1.2"]
+        kept = [path.name for path in (tmp_path / "kept" / "hub").iterdir() if path.is_dir()]
+        assert kept == ["lab--eye--v1.2"]
+
+    def test_a_folder_that_cannot_be_made_is_refused(self, hub, tmp_path):
+        (tmp_path / "hub").write_text("")
+        with pytest.raises(ModelError, match="cannot be kept"):
+            parse_backbone("hf-hub:lab/eye", folder=tmp_path)
 
     def test_files_that_were_changed_on_disk_are_downloaded_again(self, hub, tmp_path):
         spec = parse_backbone("hf-hub:lab/eye", folder=tmp_path)
