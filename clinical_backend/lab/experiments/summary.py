@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "curve", "first_after", "found_after", "found_by_class", "markdown", "standard_error"]
 
 _BASE = "p_rare"
+_COVERAGE = "class_coverage"
 
 MEASURES = {
     "average_precision": "rare-class average precision",
     "recall_at_specificity": "recall at 90 % specificity",
     "balanced_accuracy": "balanced accuracy",
     "rare_accuracy": "accuracy on rare classes",
-    "class_coverage": "class coverage",
+    _COVERAGE: "class coverage",
 }
 
 
@@ -50,6 +51,13 @@ def found_after(result: dict[str, Any], labels: int) -> float:
     """Return how many rare cases a run had found after so many labels."""
     found = result["found"]
     return float(found[min(labels, len(found)) - 1]) if labels and found else 0.0
+
+
+def _covered(runs: Iterable[dict[str, Any]], stops: Sequence[int]) -> str:
+    """Return the class coverage after so many labels; at the end queues that find all differ no more."""
+    curves = [dict(zip(*curve(run, _COVERAGE), strict=True)) for run in runs]
+    values = [[points[stop] for points in curves if stop in points] for stop in stops]
+    return " / ".join(f"{_mean(value):.2f}" if value else "–" for value in values)
 
 
 def found_by_class(runs: Sequence[dict[str, Any]], stops: Sequence[int]) -> str:
@@ -151,8 +159,11 @@ def _section(name: str, learner: str, group: dict[str, dict[int, dict[str, Any]]
         runs = group[strategy]
         cells = [_cell([found_after(run, stop) for run in runs.values()], 1) for stop in stops]
         cells += [
-            _cell([value for run in runs.values() for value in curve(run, measure)[1][-1:]], 3) for measure in MEASURES
+            _cell([value for run in runs.values() for value in curve(run, measure)[1][-1:]], 3)
+            for measure in MEASURES
+            if measure != _COVERAGE
         ]
+        cells.append(_covered(runs.values(), stops))
         shared = sorted(set(runs) & set(live)) if strategy != LIVE else []
         gaps = [found_after(live[seed], last) - found_after(runs[seed], last) for seed in shared]
         cells.append(_cell(gaps, 1, sign=True) if gaps else "")

@@ -118,6 +118,16 @@ def test_a_table_gives_what_was_found_of_each_class_the_worst_first():
     assert "of each class" not in markdown(RESULTS)
 
 
+def test_a_table_gives_the_class_coverage_at_every_stop():
+    covered = [
+        {**one, "measured": {"0": {}, "4": {**one["measured"]["4"], "class_coverage": 0.5 + one["seed"] / 4}}}  # type: ignore[index,operator,dict-item]
+        for one in RESULTS
+    ]
+
+    assert "| 0.62 |" in markdown(covered)
+    assert "class coverage | auto − it after 4 |" in markdown(covered)
+
+
 def test_learners_are_set_beside_p_rare_on_frozen_features():
     learners = [result | {"learner": "joined"} for result in RESULTS] + [
         {**item, "strategy": "p_rare" if item["strategy"] == "random" else item["strategy"], "learner": "frozen"}
