@@ -33,7 +33,8 @@ def save_curves(results: Sequence[dict[str, Any]], title: str, path: Path) -> No
         Without suffix.
     """
     plt = pyplot()
-    figure, axes = plt.subplots(1, 1 + len(MEASURES), figsize=(16, 4), layout="constrained")
+    figure, grid = plt.subplots(2, (1 + len(MEASURES)) // 2, figsize=(16, 8), layout="constrained")
+    axes = grid.ravel()
     series = list(dict.fromkeys((result["strategy"], result["learner"]) for result in results))
     learners = list(dict.fromkeys(learner for _, learner in series))
     others = iter(_OTHERS * (1 + len(series) // len(_OTHERS)))

@@ -43,6 +43,11 @@ class Protocol:
         Whether the lead names the rare classes at the start. Otherwise tags alone tell what is looked for.
     initial
         Labels at the start beside them, drawn at random from the pool.
+    common
+        Labels at the start of common cases, beside the pool.
+    validation
+        Cases of each rare class beside the pool that nobody learns from. Those that the classifier gets wrong are the
+        query set, in place of the exemplars.
     labels
         Labels that the reader then gives.
     batch
@@ -60,6 +65,8 @@ class Protocol:
     slips: int = 0
     named: bool = False
     initial: int = 0
+    common: int = 0
+    validation: int = 0
     labels: int = 300
     batch: int = 20
     audit_share: float = 0.0
@@ -68,6 +75,21 @@ class Protocol:
 _BLOOD = Protocol("bloodmnist", rare_count=2)
 _CHEST = Protocol("chest_xray_128", rare_classes=("NORMAL",))
 _SKIN = Protocol("ham10000", rare_classes=("df", "vasc"), pool=4000)
+_TRUST = Protocol(
+    "chest_xray_128",
+    rare_classes=("PNEUMONIA",),
+    rare_share=53 / 1103,
+    pool=1103,
+    exemplars=5,
+    common=100,
+    validation=20,
+    labels=20,
+    batch=20,
+)
+"""That of TRUST's notebook of rare classes on PneumoniaMNIST (decile-team/trust): 100 and 5 labels, 1,050 and 53 images
+in the pool, 20 labels in one go, and the 624 test images of the same X-rays. Its query set, the misclassified of 20
+validation images of each class, held no common one; here none can be in it. The live round, which knows no query set
+beside exemplars, goes by the 5 rare labels."""
 _BREAST = Protocol("breastmnist", rare_classes=("malignant",), rare_share=0.05, labels=100)
 
 PROTOCOLS = {
@@ -95,8 +117,16 @@ PROTOCOLS = {
         _CHEST, rare_classes=("PNEUMONIA",), rare_share=0.01, exemplars=2, initial=200, batch=20, labels=100
     ),
     "skin": _SKIN,
+    "skin-one": replace(_SKIN, exemplars=1),
+    "skin-mel": replace(_SKIN, rare_classes=("mel",)),
+    "skin-bcc": replace(_SKIN, rare_classes=("bcc",)),
+    "skin-akiec": replace(_SKIN, rare_classes=("akiec",)),
+    "skin-three": replace(_SKIN, rare_classes=("df", "vasc", "bcc"), rare_share=0.03),
+    "skin-tiny": replace(_SKIN, rare_classes=("vasc",), rare_share=0.0025),
+    "skin-shipped": replace(_SKIN, audit_share=0.1, batch=10),
     "skin-slip": replace(_SKIN, slips=1),
     "skin-slip-named": replace(_SKIN, slips=1, named=True),
+    "trust": _TRUST,
     "breast": _BREAST,
     "breast-one": replace(_BREAST, exemplars=1),
     "breast-cold": replace(_BREAST, exemplars=0),
@@ -123,6 +153,8 @@ class Draw:
         Those that are tagged at the start, slips among them.
     initial
         Those that are labelled at the start beside them.
+    validation
+        Those of rare classes that nobody learns from, and of which the misclassified are the query set.
     test
         Held out, to measure the classifier.
     rare_classes
@@ -132,6 +164,7 @@ class Draw:
     pool: NDArray[np.int64]
     exemplars: NDArray[np.int64]
     initial: NDArray[np.int64]
+    validation: NDArray[np.int64]
     test: NDArray[np.int64]
     rare_classes: tuple[str, ...]
 
@@ -139,8 +172,9 @@ class Draw:
 def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     """Draw a project: the pool with its rare share, and what is labelled at the start.
 
-    The exemplars come on top: a seed draws the same pool for every start, and the same exemplars but for the slips, for
-    which a set that is taken whole gives up as many common cases.
+    The exemplars come on top, and so do labels of common cases and validation images: a seed draws the same pool for
+    every start, and the same exemplars but for the slips, for which a set that is taken whole gives up as many common
+    cases.
 
     Raises
     ------
@@ -161,29 +195,33 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
     common_share = 1.0 - protocol.rare_share
     if common_share <= 0:
         raise InvalidArgumentError("rare_share", f"{protocol.rare_share:.0%} leave nothing common.", "Give less.")
-    size = min(protocol.pool, int((len(common) - protocol.slips * len(codes)) / common_share))
+    beside = protocol.slips * len(codes) + protocol.common
+    size = min(protocol.pool, int((len(common) - beside) / common_share))
     of_each = max(1, round(protocol.rare_share * size / len(codes)))
-    exemplars, members = [], []
+    exemplars, members, validation = [], [], []
     for code in codes:
         cases = generator.permutation(available[data.labels[available] == code])
-        if len(cases) < protocol.exemplars + of_each:
+        if len(cases) < protocol.exemplars + of_each + protocol.validation:
             raise InvalidArgumentError(
                 "rare_share",
-                f"{of_each} cases and {protocol.exemplars} exemplars of {data.classes[code]!r} are wanted and "
-                f"{len(cases)} are there.",
+                f"{of_each} cases, {protocol.exemplars} exemplars and {protocol.validation} images for validation of "
+                f"{data.classes[code]!r} are wanted and {len(cases)} are there.",
                 "Take a smaller pool, a smaller share or fewer exemplars.",
             )
         members.append(cases[:of_each])
         exemplars.append(cases[of_each : of_each + protocol.exemplars - protocol.slips])
+        validation.append(cases[len(cases) - protocol.validation :])
     cases, of_common = generator.permutation(common), round(common_share * size)
     members.append(cases[:of_common])
     exemplars.append(cases[of_common : of_common + protocol.slips * len(codes)])
+    labelled = cases[of_common + protocol.slips * len(codes) : of_common + beside]
     pool = generator.permutation(np.concatenate(members))
-    initial = pool[: protocol.initial]
+    initial = np.concatenate([pool[: protocol.initial], labelled])
     return Draw(
-        generator.permutation(np.concatenate([*exemplars, pool])).astype(np.int64),
+        generator.permutation(np.concatenate([*exemplars, labelled, pool])).astype(np.int64),
         np.concatenate(exemplars).astype(np.int64),
         initial.astype(np.int64),
+        np.concatenate(validation).astype(np.int64),
         np.flatnonzero(data.held_out),
         tuple(rare_classes),
     )

@@ -180,7 +180,7 @@ def _data(name: str, data_cache: Path) -> LabelledImages:
 def learner_of(run: Run, drawn: Draw, data_cache: Path) -> Learner:
     """Return what a run learns with."""
     frozen, *adapted = (_loaded(path) for path in run.features)
-    wanted = np.concatenate([drawn.pool, drawn.test])
+    wanted = np.concatenate([drawn.pool, drawn.validation, drawn.test])
     if run.learner == "resnet18":
         return ResNetLearner(_squares(run.protocol.dataset, data_cache, _RESNET_SIZE), wanted)
     if run.learner == "finetuned":
@@ -211,7 +211,8 @@ def _squares(name: str, data_cache: Path, size: int) -> NDArray[np.uint8]:
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
     drawn = draw(run.protocol, data, run.seed)
-    outcome = simulate(run.protocol, drawn, data, learner_of(run, drawn, data_cache), run.strategy, seed=run.seed)
+    learner, frozen = learner_of(run, drawn, data_cache), _loaded(run.features[0])
+    outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen)
     result = {
         "key": run.key,
         "name": run.name,

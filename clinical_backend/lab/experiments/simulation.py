@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.lab.experiments.coverage import ClassCoverage
 from clinical_backend.lab.experiments.strategies import LIVE, Situation, order
 from clinical_backend.learner.evaluation.metrics import evaluate
 from clinical_backend.settings import load_settings
@@ -43,9 +44,9 @@ class Outcome:
     found
         How many of them were found after each label.
     classes_found
-        The same by rare class, at the end.
+        The same by rare class.
     measured
-        The classifier on the held-out images, by number of labels.
+        The classifier on the held-out images, and the class coverage, by number of labels.
     chosen
         What chose each batch.
     seconds
@@ -54,7 +55,7 @@ class Outcome:
 
     rare: int
     found: list[int] = field(default_factory=list)
-    classes_found: dict[str, int] = field(default_factory=dict)
+    classes_found: dict[str, list[int]] = field(default_factory=dict)
     measured: dict[int, dict[str, float | None]] = field(default_factory=dict)
     chosen: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -68,6 +69,7 @@ def simulate(
     strategy: str,
     *,
     seed: int,
+    frozen: NDArray[np.float32] | None = None,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
@@ -79,12 +81,15 @@ def simulate(
     ----------
     learner
         Makes the features.
+    frozen
+        Frozen features of the whole labelled set, in which the class coverage is measured; without them it is not.
     witness
         Called with each queue of the live round, before it is labelled.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
     project = _Project(protocol, drawn, data)
-    outcome = Outcome(project.rare_left(), classes_found=dict.fromkeys(drawn.rare_classes, 0))
+    outcome = Outcome(project.rare_left(), classes_found={name: [] for name in drawn.rare_classes})
+    coverage = None if frozen is None else ClassCoverage(frozen, project.rare_cases())
     checkpoints = {0, protocol.labels, *(stop for stop in CHECKPOINTS if stop < protocol.labels)}
 
     for number in count(1):
@@ -110,15 +115,19 @@ def simulate(
             fitted = fit(Inputs.of(labelled), project.labels, data.classes, target, seed=seed, judge=False)
         if own is not None:
             fitted = replace(fitted, classifier=own)
+        if strategy != LIVE and len(drawn.validation):
+            inputs, fitted = project.turned_to_errors(inputs, fitted, features)
         seconds = time.perf_counter() - started
         given = len(outcome.found)
         if given in checkpoints:
             outcome.measured[given] = _measure(fitted, data, features, drawn)
+            if coverage is not None:
+                outcome.measured[given]["class_coverage"] = coverage.of(project.labels)
         if given >= protocol.labels or not len(pool):
             break
         batch = min(protocol.batch, min(stop for stop in checkpoints if stop > given) - given)
         rare = project.is_rare[pool.tasks]
-        situation = Situation(settings, target, fitted, inputs, number, rare)
+        situation = Situation(settings, target, fitted, inputs, number, rare, project.classes_of(pool.tasks))
         started = time.perf_counter()
         places, seeks, chosen = order(strategy, situation, batch, witness)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
@@ -144,6 +153,32 @@ class _Project:
         """Return the tasks without a label."""
         return [int(task) for task in self._drawn.pool if int(task) not in self.labels]
 
+    def rare_cases(self) -> list[NDArray[np.int64]]:
+        """Return the cases of each rare class that the project holds, labelled or not."""
+        names = np.asarray(self.classes_of(self._drawn.pool))
+        return [self._drawn.pool[names == name] for name in self._drawn.rare_classes]
+
+    def classes_of(self, tasks: NDArray[np.int64]) -> list[str]:
+        """Return what the reader would answer."""
+        return [self._names[task] for task in tasks]
+
+    def turned_to_errors(self, inputs: Inputs, fitted: Fit, features: NDArray[np.float32]) -> tuple[Inputs, Fit]:
+        """Have the validation images that the classifier gets wrong for the query set, if there are any."""
+        images = self._drawn.validation
+        believed = fitted.probabilities(features[images])
+        if believed is None:
+            return inputs, fitted
+        truth = self.classes_of(images)
+        predicted = [fitted.classes[column] for column in believed.argmax(axis=1)]
+        wrong = images[[name != true for name, true in zip(predicted, truth, strict=True)]]
+        if not len(wrong):
+            return inputs, fitted
+        answers = dict(zip(images.tolist(), truth, strict=True))
+        return (
+            replace(inputs, query=FeaturedTasks(wrong, features[wrong], inputs.query.parts)),
+            replace(fitted, labels={**fitted.labels, **answers}),
+        )
+
     def rare_left(self) -> int:
         """Return how many rare cases are in the pool."""
         return int(self.is_rare[self.pool()].sum())
@@ -153,11 +188,11 @@ class _Project:
         name = self.labels[task] = self._names[task]
         if sought:
             self.targeted.add(task)
-        if self.is_rare[task]:
-            outcome.classes_found[name] += 1
-            if self._tags_first_cases and outcome.classes_found[name] == 1:
-                self.exemplars.append(task)
-        outcome.found.append(sum(outcome.classes_found.values()))
+        for rare, found in outcome.classes_found.items():
+            found.append((found[-1] if found else 0) + (rare == name))
+        outcome.found.append(sum(found[-1] for found in outcome.classes_found.values()))
+        if self.is_rare[task] and self._tags_first_cases and outcome.classes_found[name][-1] == 1:
+            self.exemplars.append(task)
 
 
 def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:
@@ -172,9 +207,11 @@ def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], d
     probabilities = np.zeros((len(known), len(data.classes)))
     probabilities[:, [data.classes.index(name) for name in fitted.classes]] = known
     found = evaluate(data.labels[drawn.test], probabilities, data.classes, rare=drawn.rare_classes)
+    recalls = [one.recall for one in found.classes if one.name in drawn.rare_classes and one.recall is not None]
     return {
         "average_precision": found.rare_average_precision,
         "recall_at_specificity": found.rare_recall_at_specificity,
+        "rare_accuracy": float(np.mean(recalls)) if recalls else None,
         "balanced_accuracy": found.balanced_accuracy,
         "accuracy": found.accuracy,
     }

@@ -1,4 +1,4 @@
-"""What is compared: the live round's own choice, every acquisition function alone, and the oracle."""
+"""What is compared: the live round's own choice, every acquisition function, baselines of the papers, the oracle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.lab.experiments.baselines import Known, direct, galaxy, positive_first
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.order import rank
 
@@ -27,9 +28,13 @@ __all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
 LIVE = "auto"
 _PLAIN = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 
+_FALLBACKS = {"pfma": "flqmi", "galaxy": "random", "direct": "random"}
+"""What baselines that no project may choose begin with, until a classifier knows what they go by."""
+
 STRATEGIES = (
     LIVE,
     "oracle",
+    *_FALLBACKS,
     *(name for name in ACQUISITIONS if name not in FUNCTIONS),
     *(f"{name}@features" for name in _PLAIN),
     *(f"{name}@distil" for name in _PLAIN),
@@ -50,6 +55,8 @@ class Situation:
         Of the round.
     rare
         Whether each task of the pool is rare, for the oracle.
+    classes
+        Class of each task of the pool, for baselines whose reader answers within a batch.
     """
 
     settings: Settings
@@ -58,6 +65,7 @@ class Situation:
     inputs: Inputs
     number: int
     rare: NDArray[np.bool_]
+    classes: Sequence[str]
 
 
 def order(
@@ -85,18 +93,35 @@ def order(
     seeks = np.full(budget, bool(situation.target.query))
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
+    name, way = _feasible(strategy, situation)
+    if name in _FALLBACKS:
+        return _baseline(name, situation, budget), seeks, name
+    return _selected(name, way, situation, budget), seeks, f"{name}@{way}" if way else name
+
+
+def _feasible(strategy: str, situation: Situation) -> tuple[str, str]:
+    """Return the strategy that can be followed with what is known, and on what: features, gradients or neither."""
     name, _, way = strategy.partition("@")
+    fitted = situation.fitted
+    believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
+    if name in _FALLBACKS:
+        if believes if name == "pfma" else fitted.classifier is not None:
+            return name, ""
+        name = _FALLBACKS[name]
     wanted = ACQUISITIONS[name]
     way = way or ("features" if wanted.needs_query else "")
-    fitted, inputs = situation.fitted, situation.inputs
-    pool, tagged, labelled = inputs.pool, inputs.query, inputs.labelled
-    believes = fitted.classifier is not None and 0 < len(fitted.rare_columns) < len(fitted.classes)
     if (wanted.of_rare or way) and not (believes and (wanted.of_rare or way == "distil")):
         name, way = (name if way == "features" else "flqmi"), "features"
     elif wanted.needs_classifier and fitted.classifier is None:
         name = "random"
-    if way == "features" and not len(tagged):
+    if way == "features" and not len(situation.inputs.query):
         name, way = "random", ""
+    return name, way
+
+
+def _selected(name: str, way: str, situation: Situation, budget: int) -> NDArray[np.int64]:
+    fitted, inputs = situation.fitted, situation.inputs
+    pool, tagged, labelled = inputs.pool, inputs.query, inputs.labelled
     embedding, query = Embedding(pool.features), None
     if way == "features":
         centre = pool.features.mean(axis=0, keepdims=True)
@@ -105,7 +130,7 @@ def order(
         assert fitted.classifier is not None
         embedding = Embedding(pool.features, residuals=fitted.classifier.residuals(pool.features))
         query = Embedding(tagged.features, residuals=fitted.query_residuals(tagged))
-    selection = select(
+    return select(
         name,
         embedding,
         query,
@@ -113,9 +138,28 @@ def order(
         probabilities=fitted.probabilities(pool.features),
         rare_classes=fitted.rare_columns or None,
         labelled=Embedding(labelled.features) if len(labelled) else None,
-        seed=situation.settings.seed * 1000 + situation.number,
+        seed=_seed(situation),
+    ).indices
+
+
+def _baseline(name: str, situation: Situation, budget: int) -> NDArray[np.int64]:
+    fitted, inputs = situation.fitted, situation.inputs
+    assert fitted.classifier is not None
+    pool = fitted.classifier.probabilities(inputs.pool.features).astype(np.float64)
+    if name == "pfma":
+        return positive_first(pool[:, fitted.rare_columns].sum(axis=1), budget)
+    columns = {known: column for column, known in enumerate(fitted.classes)}
+    known = Known(
+        pool,
+        fitted.classifier.probabilities(inputs.labelled.features).astype(np.float64),
+        np.asarray([columns[fitted.labels[int(task)]] for task in inputs.labelled.tasks], dtype=np.int64),
     )
-    return selection.indices, seeks, f"{name}@{way}" if way else name
+    on_lines = galaxy if name == "galaxy" else direct
+    return on_lines(known, lambda place: columns.get(situation.classes[place], -1), budget, seed=_seed(situation))
+
+
+def _seed(situation: Situation) -> int:
+    return situation.settings.seed * 1000 + situation.number
 
 
 def _live(

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MEASURES", "curve", "first_after", "found_after", "markdown", "standard_error"]
+__all__ = ["MEASURES", "curve", "first_after", "found_after", "found_by_class", "markdown", "standard_error"]
 
 _BASE = "p_rare"
+_COVERAGE = "class_coverage"
 
 MEASURES = {
     "average_precision": "rare-class average precision",
     "recall_at_specificity": "recall at 90 % specificity",
     "balanced_accuracy": "balanced accuracy",
+    "rare_accuracy": "accuracy on rare classes",
+    _COVERAGE: "class coverage",
 }
 
 
@@ -48,6 +51,25 @@ def found_after(result: dict[str, Any], labels: int) -> float:
     """Return how many rare cases a run had found after so many labels."""
     found = result["found"]
     return float(found[min(labels, len(found)) - 1]) if labels and found else 0.0
+
+
+def _covered(runs: Iterable[dict[str, Any]], stops: Sequence[int]) -> str:
+    """Return the class coverage after so many labels; at the end queues that find all differ no more."""
+    curves = [dict(zip(*curve(run, _COVERAGE), strict=True)) for run in runs]
+    values = [[points[stop] for points in curves if stop in points] for stop in stops]
+    return " / ".join(f"{_mean(value):.2f}" if value else "–" for value in values)
+
+
+def found_by_class(runs: Sequence[dict[str, Any]], stops: Sequence[int]) -> str:
+    """Return how many cases of each rare class were found after so many labels, on average, the worst class first."""
+    found = {
+        name: [
+            _mean(float(run["classes_found"][name][min(stop, len(run["found"])) - 1]) for run in runs) for stop in stops
+        ]
+        for name in runs[0]["classes_found"]
+    }
+    worst_first = sorted(found, key=lambda name: found[name][::-1])
+    return "; ".join(f"{name} " + " / ".join(f"{count:.1f}" for count in found[name]) for name in worst_first)
 
 
 def first_after(result: dict[str, Any]) -> float:
@@ -112,21 +134,24 @@ def _section(name: str, learner: str, group: dict[str, dict[int, dict[str, Any]]
     last = stops[-1]
     seeds = sorted({seed for runs in group.values() for seed in runs})
     rare = np.mean([run["rare"] for runs in group.values() for run in runs.values()])
+    several = len(one["classes_found"]) > 1
     lines = [
         f"### {name}, {learner}",
         "",
         (
             f"{len(seeds)} seeds; a pool of {one['pool']}, on average {rare:.0f} rare cases to find; "
-            f"{one['protocol']['exemplars']} exemplars of each rare class and {one['protocol']['initial']} random "
-            f"labels at the start; {one['protocol']['batch']} labels a round."
+            f"{one['protocol']['exemplars']} exemplars of each rare class and "
+            f"{one['protocol']['initial'] + one['protocol']['common']} other labels at the start; "
+            f"{one['protocol']['batch']} labels a round."
         ),
         "",
         "| strategy | "
         + " | ".join(f"found after {stop}" for stop in stops)
         + " | "
         + " | ".join(MEASURES.values())
-        + f" | auto − it after {stops[-1]} | won, lost | s/round |",
-        "|---" * (len(stops) + len(MEASURES) + 4) + "|",
+        + f" | auto − it after {stops[-1]} | won, lost | s/round |"
+        + (" of each class, the worst first |" if several else ""),
+        "|---" * (len(stops) + len(MEASURES) + 4 + several) + "|",
     ]
     live = group.get(LIVE, {})
     order = sorted(group, key=lambda item: -_mean(found_after(run, last) for run in group[item].values()))
@@ -134,13 +159,18 @@ def _section(name: str, learner: str, group: dict[str, dict[int, dict[str, Any]]
         runs = group[strategy]
         cells = [_cell([found_after(run, stop) for run in runs.values()], 1) for stop in stops]
         cells += [
-            _cell([value for run in runs.values() for value in curve(run, measure)[1][-1:]], 3) for measure in MEASURES
+            _cell([value for run in runs.values() for value in curve(run, measure)[1][-1:]], 3)
+            for measure in MEASURES
+            if measure != _COVERAGE
         ]
+        cells.append(_covered(runs.values(), stops))
         shared = sorted(set(runs) & set(live)) if strategy != LIVE else []
         gaps = [found_after(live[seed], last) - found_after(runs[seed], last) for seed in shared]
         cells.append(_cell(gaps, 1, sign=True) if gaps else "")
         cells.append(f"{sum(gap > 0 for gap in gaps)}, {sum(gap < 0 for gap in gaps)}" if gaps else "")
         cells.append(f"{np.median([second for run in runs.values() for second in run['seconds']]):.2f}")
+        if several:
+            cells.append(found_by_class(list(runs.values()), stops))
         shown = f"**{strategy}**" if strategy == LIVE else strategy
         lines.append(f"| {shown} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

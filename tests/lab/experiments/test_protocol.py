@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, Protocol, draw, protocols_of
 from tests.lab.experiments.conftest import Labelled
 
@@ -74,3 +75,41 @@ def test_slips_take_the_place_of_exemplars_and_are_common_cases_of_no_pool(label
     assert data.classes[data.labels[slipped.exemplars[1]]] != "rare"
     assert set(slipped.pool.tolist()) - set(plain.pool.tolist()) == {int(slipped.exemplars[1])}
     assert len(slipped.pool) == len(plain.pool)
+
+
+def test_common_labels_and_validation_images_stand_beside_the_same_pool(labelled: Labelled):
+    data, _ = labelled
+    plain = draw(replace(PROTOCOL, initial=0), data, 0)
+    beside = draw(replace(PROTOCOL, initial=0, common=15, validation=6), data, 0)
+
+    assert beside.exemplars.tolist() == plain.exemplars.tolist()
+    assert set(beside.pool.tolist()) - set(plain.pool.tolist()) == set(beside.initial.tolist())
+    assert len(beside.initial) == 15
+    assert not np.any(data.labels[beside.initial] == 2)
+    assert len(beside.validation) == 6
+    assert np.all(data.labels[beside.validation] == 2)
+    assert not set(beside.validation.tolist()) & set(beside.pool.tolist())
+    assert not data.held_out[beside.validation].any()
+
+
+def test_too_few_images_for_validation_are_refused(labelled: Labelled):
+    with pytest.raises(InvalidArgumentError, match="40 images for validation"):
+        draw(replace(PROTOCOL, validation=40), labelled[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_each", "common"),
+    [("skin-mel", 80, 3920), ("skin-three", 40, 3880), ("skin-tiny", 10, 3990), ("trust", 53, 1050)],
+)
+def test_a_setting_has_as_many_rare_and_common_cases_as_it_says(name: str, of_each: int, common: int):
+    protocol = PROTOCOLS[name]
+    classes = ("common", *protocol.rare_classes)
+    labels = np.repeat(np.arange(len(classes)), [5000, *[200] * len(protocol.rare_classes)])
+    data = LabelledImages("drawn", classes, [], labels, np.zeros(len(labels), dtype=bool))
+
+    drawn = draw(protocol, data, 0)
+    counts = np.bincount(data.labels[np.setdiff1d(drawn.pool, [*drawn.exemplars, *drawn.initial])])
+
+    assert counts.tolist() == [common, *[of_each] * len(protocol.rare_classes)]
+    assert len(drawn.exemplars) == 5 * len(protocol.rare_classes)
+    assert len(drawn.initial) == protocol.common

@@ -61,6 +61,8 @@ def test_runs_are_kept_line_by_line_and_not_done_again(runs: list[Run], tmp_path
     assert len(read_results(results)) == 4
     assert every[0]["versions"]["numpy"] == np.__version__
     assert every[0]["protocol"]["rare_share"] == 0.1
+    assert every[0]["classes_found"] == {"rare": every[0]["found"]}
+    assert 0 < every[0]["measured"]["0"]["class_coverage"] <= every[0]["measured"]["20"]["class_coverage"] <= 1
 
 
 def test_a_damaged_line_is_an_error_with_the_cure(tmp_path: Path):
@@ -76,10 +78,11 @@ def result(strategy: str, seed: int, found: list[int], precision: float) -> dict
         "learner": "points",
         "strategy": strategy,
         "seed": seed,
-        "protocol": {"labels": 4, "exemplars": 2, "initial": 0, "batch": 2},
+        "protocol": {"labels": 4, "exemplars": 2, "initial": 0, "common": 0, "batch": 2},
         "pool": 40,
         "rare": 4,
         "found": found,
+        "classes_found": {"rare": found},
         "measured": {"0": {}, "4": {"average_precision": precision, "balanced_accuracy": 0.5}},
         "seconds": [0.1, 0.2],
     }
@@ -100,6 +103,29 @@ def test_a_table_gives_means_errors_and_paired_differences():
     row = next(line for line in table.splitlines() if line.startswith("| random"))
     assert "| 2.0 ± 1.0 |" in row
     assert "| +1.0 ± 2.0 | 1, 1 |" in row
+
+
+def test_a_table_gives_what_was_found_of_each_class_the_worst_first():
+    several = [
+        {**one, "classes_found": {"easy": [1, 1, 2, 2], "hard": [0, 1, 1, 1 + one["seed"]]}}  # type: ignore[operator]
+        for one in RESULTS
+    ]
+
+    table = markdown(several)
+
+    assert "of each class, the worst first" in table
+    assert "| hard 1.5; easy 2.0 |" in table
+    assert "of each class" not in markdown(RESULTS)
+
+
+def test_a_table_gives_the_class_coverage_at_every_stop():
+    covered = [
+        {**one, "measured": {"0": {}, "4": {**one["measured"]["4"], "class_coverage": 0.5 + one["seed"] / 4}}}  # type: ignore[index,operator,dict-item]
+        for one in RESULTS
+    ]
+
+    assert "| 0.62 |" in markdown(covered)
+    assert "class coverage | auto − it after 4 |" in markdown(covered)
 
 
 def test_learners_are_set_beside_p_rare_on_frozen_features():

@@ -1,5 +1,7 @@
 """Simulated readers, and every strategy that they can follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import Outcome, simulate
-from clinical_backend.lab.experiments.strategies import STRATEGIES
+from clinical_backend.lab.experiments.strategies import STRATEGIES, Situation, order
 from tests.lab.experiments.conftest import Labelled
 
 PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, labels=60, batch=20)
@@ -16,7 +18,8 @@ PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, labels=60,
 def run(labelled: Labelled, strategy: str, **changes: object) -> Outcome:
     data, features = labelled
     protocol = Protocol(**{**{name: getattr(PROTOCOL, name) for name in PROTOCOL.__slots__}, **changes})  # type: ignore[arg-type]
-    return simulate(protocol, draw(protocol, data, 0), data, FixedFeatures(features), strategy, seed=0)
+    drawn = draw(protocol, data, 0)
+    return simulate(protocol, drawn, data, FixedFeatures(features), strategy, seed=0, frozen=features)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -28,6 +31,7 @@ def test_every_strategy_gives_each_label_once_and_is_measured(labelled: Labelled
     assert outcome.found[-1] <= outcome.rare == 10
     assert set(outcome.measured) == {0, 50, 60}
     assert 0 < (outcome.measured[60]["average_precision"] or 0) <= 1 + 1e-9
+    assert 0 < (outcome.measured[0]["class_coverage"] or 0) <= (outcome.measured[60]["class_coverage"] or 0) <= 1
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -58,6 +62,47 @@ def test_a_lead_who_names_the_finding_needs_no_tag(labelled: Labelled):
     named = run(labelled, "auto", exemplars=0, named=True)
 
     assert named.found[-1] == named.rare
+
+
+def test_what_was_found_is_told_by_class(labelled: Labelled):
+    outcome = run(labelled, "oracle", rare_classes=("rare", "frequent"), rare_share=0.1, pool=100, labels=30)
+
+    assert np.array_equal(np.sum(list(outcome.classes_found.values()), axis=0), outcome.found)
+    assert {name: found[-1] for name, found in outcome.classes_found.items()} == {"rare": 5, "frequent": 5}
+
+
+@pytest.mark.parametrize("strategy", ["pfma", "galaxy", "direct"])
+def test_a_baseline_begins_as_it_can_and_then_goes_by_the_classifier(labelled: Labelled, strategy: str):
+    chosen = run(labelled, strategy).chosen
+
+    assert chosen[0] == {"pfma": "flqmi@features"}.get(strategy, "random")
+    assert set(chosen[1:]) == {strategy}
+
+
+def test_misclassified_validation_images_are_the_query_set(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
+    data, features = labelled
+    protocol = replace(PROTOCOL, exemplars=2, common=20, validation=12, labels=20, rare_share=0.02)
+    drawn = draw(protocol, data, 0)
+    seen: list[Situation] = []
+
+    def witnessed(strategy: str, situation: Situation, *arguments: object) -> object:
+        seen.append(situation)
+        return order(strategy, situation, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("clinical_backend.lab.experiments.simulation.order", witnessed)
+    noise = np.random.default_rng(0).normal(size=features.shape)
+    blurred = (features + 2 * noise).astype(np.float32)
+    simulate(protocol, drawn, data, FixedFeatures(blurred), "flqmi@distil", seed=0)
+
+    query, fitted = seen[0].inputs.query, seen[0].fitted
+    believed = fitted.probabilities(blurred[drawn.validation])
+    assert believed is not None
+    wrong = believed.argmax(axis=1) != fitted.classes.index("rare")
+    assert 0 < wrong.sum() < len(drawn.validation)
+    assert query.tasks.tolist() == drawn.validation[wrong].tolist()
+    residuals = fitted.query_residuals(query)
+    assert residuals is not None
+    assert np.all(residuals[:, fitted.classes.index("rare")] < 0)  # under their true labels
 
 
 def test_a_pool_is_read_to_its_end(labelled: Labelled):
