@@ -45,7 +45,9 @@ def test_the_default_projects_the_statistics_of_both_networks_at_equal_weight(jo
     expected = np.concatenate(parts, 1) / np.sqrt(2)
     assert joined.dimension == 1280
     features = joined.embed(batch)
-    assert np.abs(features - expected @ random_signs(expected.shape[1], 1280) / np.sqrt(1280)).max() < 1e-4
+    assert (
+        np.abs(features - expected @ random_signs(expected.shape[1], 1280) / np.sqrt(1280)).max() < 5e-4
+    )  # roots of values near 0
     assert (
         np.abs(features @ features.T - expected @ expected.T).max() < 0.1
     )  # of 1; the projection errs by about 1/√1280
