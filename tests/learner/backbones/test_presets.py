@@ -7,6 +7,8 @@ import timm
 import torch
 from timm.layers import SwiGLUPacked
 
+from clinical_backend.learner.backbones.base import DEFAULT_BACKBONE
+from clinical_backend.learner.backbones.packaged import PACKAGED
 from clinical_backend.learner.backbones.presets import MODALITIES, PRESETS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text()
@@ -33,12 +35,13 @@ def test_a_network_has_the_parameters_and_features_that_are_told(preset):
         arguments = {**arguments, "img_size": preset.image_size}
     try:
         with torch.device("meta"):
-            network = timm.create_model(preset.architecture, num_classes=0, **arguments)
+            names = PACKAGED if preset.backbone == DEFAULT_BACKBONE else [preset.architecture]
+            networks = [timm.create_model(name, num_classes=0, **arguments) for name in names]
     except RuntimeError:
         pytest.skip("this release of timm looks at numbers as it builds, which takes gigabytes")
-    parameters = sum(each.numel() for each in network.parameters())
+    parameters = sum(each.numel() for network in networks for each in network.parameters())
     assert parameters / 1e6 == pytest.approx(preset.parameters, abs=0.1)
-    assert network.num_features == preset.dimension
+    assert networks[0].num_features == preset.dimension
     assert preset.megabytes == 0 or preset.megabytes > 3.9 * preset.parameters
 
 
