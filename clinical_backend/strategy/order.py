@@ -49,7 +49,8 @@ def rank(
     ----------
     inputs
         A diverse order keeps away from what is labelled. The queue holds at most GROUP_CAP tasks of a group: the random
-        draws come first, then the order is walked through, and tasks of a full group are passed over.
+        draws come first, then the order is walked through, and tasks of a full group are passed over. Tasks of a group
+        that has GROUP_CAP labelled ones come after all others: a second view of a lesion that is known tells little.
     round_number
         Together with SEED it fixes the random draws.
     skipped
@@ -78,12 +79,14 @@ def rank(
     wanted = size - len(audit)
     capped = partial(_within_caps, codes=codes, cap=cap)
     sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
-    picks = capped(partial(pick, rest), rest, wanted, taken=audit)
+    known = _is_known(pool, inputs, cap)
+    picks = capped(partial(_known_last, pick, rest, known), rest, wanted, taken=audit)
     sources = [sought] * len(picks)
     if explored := int(choice.explores * len(picks)):
         kept = picks[: len(picks) - explored]
         others = np.setdiff1d(rest, kept)
-        found = capped(partial(pick.diverse, others), others, explored, taken=np.concatenate([audit, kept]))
+        explore = partial(_known_last, pick.diverse, others, known)
+        found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
     return choice, _explain(order, draws, fit, inputs)
@@ -93,6 +96,28 @@ def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> N
     """Order places in the pool by the detector's score, if there is one."""
     scores = fit.rare_probability(pool.features[places]) if len(places) else None
     return places if scores is None else places[np.argsort(-scores, kind="stable")]
+
+
+def _is_known(pool: FeaturedTasks, inputs: Inputs, cap: int) -> NDArray[np.bool_]:
+    """Tell of each task of the pool whether so many tasks of its group are labelled, shape (n,)."""
+    groups = inputs.groups
+    if not groups:
+        return np.zeros(len(pool), dtype=np.bool_)
+    labelled = Counter(groups[task] for task in inputs.labelled.tasks.tolist() if task in groups)
+    full = {group for group, count in labelled.items() if count >= cap}
+    return np.array([groups.get(task) in full for task in pool.tasks.tolist()], dtype=np.bool_)
+
+
+def _known_last(
+    order: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
+    places: NDArray[np.int64],
+    known: NDArray[np.bool_],
+    budget: int,
+) -> NDArray[np.int64]:
+    """Order places, those of known groups behind all others."""
+    new, old = places[~known[places]], places[known[places]]
+    first = order(new, min(budget, len(new))) if len(new) else new
+    return first if budget <= len(new) else np.concatenate([first, order(old, budget - len(new))])
 
 
 class _Picker:

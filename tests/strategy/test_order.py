@@ -244,6 +244,20 @@ def test_no_patient_has_more_than_the_cap_in_a_queue(cells, setting, cap, rows):
     assert len(queue) == 20
 
 
+@pytest.mark.parametrize("setting", ["auto", "flqmi", "random"])
+def test_a_patient_who_is_labelled_comes_after_all_others(cells, setting):
+    groups = {int(task): f"patient {(task - 100) // 2}" for task in cells.tasks}  # 100 and 101 are one, and so on
+    rows = (0, 2, 4, 50, 52, 54)
+    seen = {groups[int(cells.tasks[row])] for row in rows}
+    options = {"acquisition": setting, "groups": groups, "audit_share": 0.0}
+    _, queue = order(cells, rows, rows[:2], queue_size=20, **options)
+    assert not {groups[task.task_id] for task in queue} & seen
+    _, everything = order(cells, rows, rows[:2], queue_size=80, **options)
+    assert {groups[task.task_id] for task in everything[-len(seen) :]} == seen
+    _, twice = order(cells, rows, rows[:2], queue_size=80, group_cap=2, **options)
+    assert {groups[task.task_id] for task in twice[:20]} & seen  # one labelled task does not fill a cap of two
+
+
 def test_a_cap_that_leaves_too_few_tasks_makes_a_shorter_queue(cells):
     groups = {int(task): f"patient {task % 4}" for task in cells.tasks}
     _, queue = order(cells, (0, 1), (0, 1), queue_size=20, groups=groups)

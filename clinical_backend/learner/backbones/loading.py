@@ -235,7 +235,9 @@ def _require_known(architecture: str) -> None:
     import timm  # noqa: PLC0415 (imports torch)
 
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, ["efficientnet_lite", "efficientnet_lite0", *timm.list_models()], 3)
+        near = difflib.get_close_matches(
+            architecture, ["efficientnet_lite", "efficientnet_lite0", *timm.list_models()], 3
+        )
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ModelError(f"The backbone {architecture!r} is not known.{meant}", _CURE_NAME)
 
