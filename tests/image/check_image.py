@@ -143,7 +143,7 @@ def test_a_worker_that_is_stopped_is_not_well(run):
     worker = run("clinical", "worker")
     wait_for_start(worker, "worker")
     worker.signal(signal.SIGSTOP)  # the first process alone, which watches over the one that does the work
-    assert worker.run("sh", "-c", "kill -s STOP -1").returncode == 0
+    assert worker.run("sh", "-c", "cd / && kill -s STOP -- -1").returncode == 0
     wait_for(lambda: not is_well(worker, "worker"))
 
 

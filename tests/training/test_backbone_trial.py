@@ -67,7 +67,7 @@ def test_too_few_labels_compare_nothing(workspace, fake_client, tiny):
 
 def test_the_present_one_is_not_tried(project):
     with pytest.raises(ModelError, match="present backbone"):
-        try_backbone(project, "efficientnet_lite0", progress=lambda *_: None)
+        try_backbone(project, "efficientnet_lite", progress=lambda *_: None)
 
 
 def test_a_project_that_read_no_image_is_refused(workspace, tiny):

