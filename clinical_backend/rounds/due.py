@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOW_QUEUE_SHARE",
+    "STILL_TO_READ",
     "EventSummary",
     "reason_for_labels",
     "reason_for_queue",
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 LOW_QUEUE_SHARE = 0.25
 """A queue with less than this share of its tasks left is running low."""
+
+STILL_TO_READ = "images are still to be read"
+"""Why a round is due, for people."""
 
 _REASONS = {
     Event.START_TRAINING: "Start Training was called",
@@ -124,7 +128,7 @@ def reason_to_go_on(known: Mapping[int, KnownImage]) -> str | None:
     """Say that there are images that no round has had the time for, and that may be read now, or ``None``."""
     now = time.time()
     waiting = any(image.is_waiting and may_try(image, now) for image in known.values())
-    return "images are still to be read" if waiting else None
+    return STILL_TO_READ if waiting else None
 
 
 def reason_for_queue(left: int, size: int, pool: int) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.patience import Patience
@@ -26,23 +29,25 @@ from clinical_backend.workspace.features import thumbnail
 from clinical_backend.workspace.known_images import may_try
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.images.sources import ImageSource
     from clinical_backend.learner.backbones.embedder import Embedder
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.workspace.features import ImageFeatures
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["BatchEmbedder", "Embedded", "embed_new"]
+__all__ = ["BatchEmbedder", "Embedded", "embed_new", "images_to_embed"]
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 128
+_FIRST_SECONDS = 120.0
+"""For the first queue of a project, which readers wait for; later rounds go on."""
+_FIRST_IMAGES = 512
+"""So many are read for it, however long that takes: of fewer, a diverse order shows a reader little of a project."""
 """Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
 measured."""
 
@@ -53,6 +58,8 @@ def embed_new(
     make: Callable[[Settings], BatchEmbedder] | None = None,
 ) -> int:
     """Fetch, decode and embed the images that have no feature yet, as far as the time for them goes.
+
+    The first queue of a project waits two minutes for them, in random order, later ones EMBED_SECONDS.
 
     Where the settings name a cluster, many new images are embedded there; what comes of them is kept from here. An
     image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
@@ -75,10 +82,18 @@ def embed_new(
         When the cluster is wanted and fails. What it made until then is kept.
     """
     settings, features = project.workspace.settings, project.workspace.features
-    waiting = _waiting(project.stores.images.all(project.id).values(), features)
+    waiting = images_to_embed(project)
     progress(0, len(waiting))
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
-    starts = takewhile(lambda _: not patience.is_over, range(0, len(waiting), _BATCH))
+    soon = math.inf
+    if _has_no_queue(project) and len(waiting) > _FIRST_IMAGES:
+        soon = time.monotonic() + _FIRST_SECONDS
+        np.random.default_rng(settings.seed).shuffle(waiting)  # imports often come class by class
+
+    def go_on(start: int) -> bool:
+        return not patience.is_over and (start < _FIRST_IMAGES or time.monotonic() < soon)
+
+    starts = takewhile(go_on, range(0, len(waiting), _BATCH))
     batches = (waiting[start : start + _BATCH] for start in starts)
     if settings.ray_address is not None and len(waiting) >= settings.ray_min_images:
         embedded = map_on_cluster(settings.ray_address, partial(make or BatchEmbedder.on_node, settings), batches)
@@ -167,15 +182,24 @@ class BatchEmbedder:
         return done
 
 
-def _waiting(images: Iterable[KnownImage], features: ImageFeatures) -> list[KnownImage]:
-    """Return the images that lack a feature, or a thumbnail where they are kept: damaged ones count as lacking."""
-    known = list(images)
+def images_to_embed(project: ProjectWorkspace) -> list[KnownImage]:
+    """Return the images that lack a feature, or a thumbnail where they are kept, and may be tried now.
+
+    Damaged features count as lacking, and those of another backbone.
+    """
+    features = project.workspace.features
+    known = list(project.stores.images.all(project.id).values())
     digests = [image.digest for image in known if image.digest is not None]
     kept = set(features.store.positions(digests))
     if features.thumbnails is not None:
         kept.intersection_update(features.thumbnails.positions(digests))
     now = time.time()
     return [image for image in known if image.digest not in kept and may_try(image, now)]
+
+
+def _has_no_queue(project: ProjectWorkspace) -> bool:
+    row = project.row
+    return row is None or row.published_version is None
 
 
 def _keep(project: ProjectWorkspace, done: Embedded) -> None:

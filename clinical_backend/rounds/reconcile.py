@@ -19,7 +19,8 @@ from clinical_backend.labelstudio.connection.connect import repair
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
-from clinical_backend.rounds.due import reason_to_go_on, request_if_changed
+from clinical_backend.rounds.due import STILL_TO_READ, request_if_changed
+from clinical_backend.rounds.embed import images_to_embed
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
@@ -260,8 +261,8 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
         _fail(project, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
         clear_up(project)
-        if (reason := reason_to_go_on(project.stores.images.all(project.id))) is not None:
-            project.stores.projects.request_round(project.id, reason)
+        if any(image.attempts == 0 for image in images_to_embed(project)):
+            project.stores.projects.request_round(project.id, STILL_TO_READ)
         return True
     return False
 

@@ -36,12 +36,13 @@ from clinical_backend.workspace.known_images import still_to_read, without_copie
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.strategy.suspects import Suspect
     from clinical_backend.strategy.tasks import Inputs
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -90,7 +91,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(project)
         images = stores.images.all(project.id)
-        waiting = sum(images[task].is_waiting for task in snapshot.pool if task in images)
+        waiting = _waiting(images, set(snapshot.pool) - set(pool.tasks.tolist()))
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
@@ -170,7 +171,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
             *snapshot.labels.messages,
             *(str(group) for group in [group_notice(project)] if group is not None),
             *_notes_on_images(project, unreadable, len(copies)),
-            *(still_to_read(images.values()) if waiting else ()),
+            *_notes_on_waiting(images, waiting),
         ),
     )
     stores.labels.suspect(project.id, [SuspectedLabel(project_id=project.id, **asdict(one)) for one in suspects])
@@ -269,6 +270,18 @@ def _reason(project: ProjectWorkspace) -> str:
     images = project.stores.images.all(project.id).values()
     tried = (image.problem for image in images if image.problem and not image.is_waiting)
     return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
+
+
+def _waiting(images: Mapping[int, KnownImage], without_feature: Collection[int]) -> int:
+    """Return how many of these tasks lack a feature only because nobody had the time to make it."""
+    return sum(images[task].attempts == 0 for task in without_feature if task in images)
+
+
+def _notes_on_waiting(images: Mapping[int, KnownImage], waiting: int) -> list[str]:
+    if not waiting:
+        return []
+    features = f"The features of {waiting} images are still to be made by this backbone; later rounds go on."
+    return still_to_read(images.values()) or [features]
 
 
 def _unreadable(project: ProjectWorkspace) -> ImageError:

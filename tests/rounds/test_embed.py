@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 
+from clinical_backend.rounds import embed as embedding
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.storage.schema import TaskImage
 from clinical_backend.storage.stores.images import KnownImage
@@ -87,3 +88,23 @@ def test_a_moved_image_is_read_anew(workspace):
     embed(workspace)
     workspace.stores.images.synchronise(1, {1: picture(90)}, complete=True)
     assert embed(workspace) == 1
+
+
+def test_the_first_queue_waits_for_some_images_and_later_ones_go_on_with_the_rest(workspace, monkeypatch):
+    monkeypatch.setattr(embedding, "_BATCH", 3)
+    monkeypatch.setattr(embedding, "_FIRST_IMAGES", 6)
+    monkeypatch.setattr(embedding, "_FIRST_SECONDS", -1.0)
+    tasks = range(1, 41)
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in tasks}, complete=True)
+    assert embed(workspace) == 6
+    first = set(features_of(workspace, tasks).tasks.tolist())
+    assert first != set(range(1, 7))  # an import often comes class by class
+    workspace.stores.projects.change(1, published_version="clinical-1")
+    assert embed(workspace) == 34
+    assert embedding.images_to_embed(workspace.project(1)) == []
+
+
+def test_a_small_project_is_read_whole_for_its_first_queue(workspace, monkeypatch):
+    monkeypatch.setattr(embedding, "_FIRST_SECONDS", -1.0)
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(1, 41)}, complete=True)
+    assert embed(workspace) == 40

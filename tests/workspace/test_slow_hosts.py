@@ -7,11 +7,12 @@ import httpx2
 import pytest
 
 from clinical_backend.images.sources import ImageSource
+from clinical_backend.rounds import embed
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.images.servers import reply, serving
 from tests.rounds.fake_label_studio import FakeLabelStudio
-from tests.small_workspace import picture
+from tests.small_workspace import MeanColours, picture, reopened
 
 FAST = range(1, 13)
 
@@ -95,6 +96,36 @@ def test_a_round_that_has_no_time_for_all_images_is_followed_by_another(workspac
     workspace.stores.projects.change(1, not_before=0.0)
     reconcile(workspace.project(1), look=False)
     assert latest(workspace).report.counts.waiting == 0
+
+
+def test_features_of_a_new_backbone_that_there_was_no_time_for_are_waited_for_not_called_unreadable(
+    workspace, studio, pictures, monkeypatch
+):
+    pictures.quick = True
+    reconcile(workspace.project(1), look=True)
+    workspace = reopened(workspace, backbone=AnotherNetwork(workspace.settings.model_dir))
+    workspace.stores.projects.request_round(1, "a test")
+    monkeypatch.setattr(embed, "_BATCH", 8)
+    over = iter([False])
+    monkeypatch.setattr(embed.Patience, "is_over", property(lambda _: next(over, True)))
+    reconcile(workspace.project(1), look=False)
+    report = latest(workspace).report
+    assert latest(workspace).number == 2
+    assert (report.counts.waiting, report.counts.unreadable) == (44, 0)
+    assert "The features of 44 images are still to be made by this backbone; later rounds go on." in report.notes
+    assert workspace.stores.projects.get(1).request == "images are still to be read"
+    monkeypatch.undo()
+    reconcile(workspace.project(1), look=False)
+    assert latest(workspace).report.counts.waiting == 0
+    assert workspace.stores.projects.get(1).request is None
+
+
+class AnotherNetwork(MeanColours):
+    """A network whose features have another key."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.key = f"another-{self.key}"
 
 
 def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workspace, studio, pictures):
