@@ -63,7 +63,7 @@ def load_backbone(
 ) -> Backbone:
     """Return a backbone that is ready to embed.
 
-    On a CPU the network runs in ONNX Runtime. The first call exports it into the folder (some ten seconds,
+    On a CPU the network runs in ONNX Runtime. The first call exports it into the folder (10 to 40 seconds,
     and torch is imported); later ones, in any process, read that file. Where a CUDA device is used, or the network is
     too large for a file of ONNX, torch runs it.
 
