@@ -33,6 +33,14 @@ class MeanColours(Backbone):
         return np.hstack([means, np.ones((len(batch), 1))]).astype(np.float32)
 
 
+class AnotherNetwork(MeanColours):
+    """The same, with another key: its features are to be made anew."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.key = f"another-{self.key}"
+
+
 @pytest.fixture
 def fake_client():
     """Return what stands for Label Studio; a module whose tests need one has a fixture of this name."""

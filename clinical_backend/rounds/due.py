@@ -207,8 +207,9 @@ def _compare_published(
 ) -> str | None:
     """Say why the published queue, or its model, is no longer enough, or ``None``."""
     stores = project.stores
-    if not _has_its_model(project, published):
-        return "the model of the published queue was lost or changed on disk"
+    reason = _reason_for_model(project, published)
+    if reason is not None:
+        return reason
     queue = stores.rounds.queue(published.id)
     seen = labels.answered | labels.skipped
     left = sum(queued.task_id not in seen for queued in queue)
@@ -222,17 +223,17 @@ def _compare_published(
     return _reason_for_second_readings(project, published)
 
 
-def _has_its_model(project: ProjectWorkspace, published: Round) -> bool:
-    """Tell whether the classifier of a round, if it made one, is whole on disk."""
+def _reason_for_model(project: ProjectWorkspace, published: Round) -> str | None:
+    """Say why the classifier of a round, if it made one, predicts nothing any more, or ``None``."""
     folder = project.checkpoint_folder(published.version)
     try:
-        load_checkpoint(folder)
+        _, metadata = load_checkpoint(folder)
     except ModelError as error:
         if not published.report.measurements and not folder.is_dir():
-            return True  # there were too few labels for one
+            return None  # there were too few labels for one
         logger.warning("Project %d: %s", project.id, error)
-        return False
-    return True
+        return "the model of the published queue was lost or changed on disk"
+    return None if project.workspace.backbone.has_made(metadata.backbone) else "the backbone was changed"
 
 
 def _reason_for_second_readings(project: ProjectWorkspace, published: Round) -> str | None:

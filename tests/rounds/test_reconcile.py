@@ -17,7 +17,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.schema import RoundState, TaskImage
 from clinical_backend.workspace.lock import leased_project
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
-from tests.small_workspace import picture
+from tests.small_workspace import AnotherNetwork, picture, reopened
 from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
@@ -57,6 +57,18 @@ def test_a_new_project_gets_a_queue_and_is_then_left_in_peace(workspace, studio)
     assert [queued.task_id for queued in workspace.stores.rounds.queue(latest(workspace).id)] == studio.queue()
     reconcile(workspace.project(1), look=True)
     assert latest(workspace).number == 1
+
+
+def test_another_backbone_makes_a_round_due_for_without_it_nothing_is_predicted(workspace, studio):
+    for task in (1, 2, 10, 11):
+        studio.annotate(task, "red" if task in RED else "dark")
+    reconcile(workspace.project(1), look=True)
+    workspace = reopened(workspace, backbone=AnotherNetwork(workspace.settings.model_dir))
+    assert workspace.project(1).published_model(row(workspace).published_version) is None
+    for _ in range(2):
+        reconcile(workspace.project(1), look=True)
+        assert (latest(workspace).number, latest(workspace).request) == (2, "the backbone was changed")
+    assert workspace.project(1).published_model(row(workspace).published_version) is not None
 
 
 def test_what_no_webhook_told_makes_a_round_due(workspace, studio):

@@ -12,7 +12,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import RoundState, TaskImage
 from tests.images.servers import reply, serving
 from tests.rounds.fake_label_studio import FakeLabelStudio
-from tests.small_workspace import MeanColours, picture, reopened
+from tests.small_workspace import AnotherNetwork, picture, reopened
 
 FAST = range(1, 13)
 
@@ -118,14 +118,6 @@ def test_features_of_a_new_backbone_that_there_was_no_time_for_are_waited_for_no
     reconcile(workspace.project(1), look=False)
     assert latest(workspace).report.counts.waiting == 0
     assert workspace.stores.projects.get(1).request is None
-
-
-class AnotherNetwork(MeanColours):
-    """A network whose features have another key."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.key = f"another-{self.key}"
 
 
 def test_a_project_whose_images_all_drip_says_so_and_keeps_its_turn_only_for_a_while(workspace, studio, pictures):

@@ -150,6 +150,10 @@ class Backbone(ABC):
         self.sizes = spec.sizes
         self._normalises = bool(spec.members)
 
+    def has_made(self, key: str) -> bool:
+        """Tell whether features of a key are this backbone's, alone or joined with an adapted network's."""
+        return key == self.key or key.startswith(f"{self.key}+")
+
     def embed(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of a batch.
 
