@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import Embedding, select
-from clinical_backend.acquisition.partitioned import Rows, select_partitioned
+from clinical_backend.acquisition.partitioned import Rows, on_ray, select_partitioned
 from clinical_backend.errors import ClusterError, InvalidArgumentError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.patience import Patience
@@ -24,6 +24,7 @@ from clinical_backend.rounds import embed
 from clinical_backend.rounds.embed import BatchEmbedder, embed_new
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.system.cluster import on_node
 from clinical_backend.system.cluster_workers import map_on_cluster
 from clinical_backend.workspace.workspace import Workspace
 from tests.acquisition.oracle import embeddings
@@ -37,16 +38,13 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True)
 class Noted:
-    """A part of a pool that notes on which node it was read, and dies there as often as it is told to."""
+    """A part of a pool whose reader dies as often as it is told to."""
 
     rows: Rows
     folder: Path
     deaths: int = 0
 
     def __call__(self):
-        import ray  # noqa: PLC0415 - on the node
-
-        (self.folder / ray.get_runtime_context().get_node_id()).touch()
         die(self.folder / "deaths", self.deaths)
         return self.rows()
 
@@ -91,7 +89,12 @@ def workspace(tmp_path):
     database.close()
 
 
-def test_parts_on_two_nodes_are_picked_as_select_picks_the_whole_though_a_shard_dies(cluster_address, tmp_path):
+def test_parts_on_two_nodes_are_picked_as_select_picks_the_whole_though_a_shard_dies(
+    cluster_address, tmp_path, monkeypatch
+):
+    places = []
+    # Where Ray puts a part in the end is its own choice: on a busy machine a node's worker may start too late.
+    monkeypatch.setattr(on_ray, "on_node", lambda node: places.append(node["NodeID"]) or on_node(node))
     pool, query, _ = embeddings("clustered", (4000, 6, 1), 16, seed=5)
     path = tmp_path / "features.rows"
     pool.features.tofile(path)
@@ -102,7 +105,8 @@ def test_parts_on_two_nodes_are_picked_as_select_picks_the_whole_though_a_shard_
         whole = select(name, pool, query, 40)
         np.testing.assert_array_equal(found.selection.indices, whole.indices)
         np.testing.assert_allclose(found.selection.gains, whole.gains, rtol=2e-6)
-    assert len([node for node in tmp_path.iterdir() if len(node.name) > 40]) == 2
+    assert places == [*dict.fromkeys(places)] * 2
+    assert len(set(places)) == 2
     assert (tmp_path / "deaths").stat().st_size == 1
 
 
