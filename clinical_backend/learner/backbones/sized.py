@@ -33,7 +33,8 @@ class SizedBackbone(Backbone):
         self._of_size = cache(lambda size: load(spec.at(size)))
         smallest = self._of_size(spec.sizes[0])
         super().__init__(spec, smallest.dimension)
-        self.engine = smallest.engine
+        self.engine, self.batch_size = smallest.engine, smallest.batch_size
+        self._normalises = True  # as the backbone of each size does
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._of_size(batch.shape[1]).embed(batch)

@@ -6,7 +6,7 @@ import timm
 import torch
 from PIL import Image
 
-from clinical_backend.learner.backbones.base import Backbone
+from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.backbones.embedder import Embedder
 from clinical_backend.learner.backbones.joined import JoinedNetwork, StageStatistics, random_signs
 from clinical_backend.learner.backbones.loading import parse_backbone
@@ -106,6 +106,26 @@ def test_a_size_is_loaded_when_the_first_image_needs_it(sized):
     sized.embed(np.zeros((1, 224, 224, 3), dtype=np.uint8))
     sized.embed(np.zeros((1, 224, 224, 3), dtype=np.uint8))
     assert sized.loaded == [128, 224]
+
+
+class Ramp(Backbone):
+    """Stands in for one network on a GPU, which likes large batches."""
+
+    engine, batch_size = "none", 128
+
+    def __init__(self, spec):
+        super().__init__(spec, 2)
+
+    def _forward(self, batch):
+        return np.tile(np.float32([1, 16]), (len(batch), 1))
+
+
+def test_several_sizes_of_one_network_give_what_each_gives_in_batches_that_it_likes():
+    spec = BackboneSpec("ramp", None, "0" * 64, 224, (128, 224))
+    squares = np.zeros((3, 224, 224, 3), dtype=np.uint8)
+    sized = SizedBackbone(spec, Ramp)
+    assert np.array_equal(sized.embed(squares), Ramp(spec.at(224)).embed(squares))
+    assert sized.batch_size == 128
 
 
 def test_a_square_that_fits_is_left_as_it_is():
