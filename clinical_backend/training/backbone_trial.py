@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from clinical_backend.errors import ModelError
 from clinical_backend.images.sources import ImageRequest
@@ -134,7 +135,6 @@ def _precisions(
     is_rare = np.isin(truth, columns)
     if not is_rare.any() or is_rare.all():
         return ""
-    shares = [np.exp(each - each.max(axis=1, keepdims=True)) for each in (after, before)]
-    scores = [(each / each.sum(axis=1, keepdims=True))[:, columns].sum(axis=1) for each in shares]
+    scores = [softmax(each, axis=1)[:, columns].sum(axis=1) for each in (after, before)]
     now, earlier = (average_precision(is_rare, each) or 0.0 for each in scores)
     return f"; average precision of the rare classes {now:.2f}, of the present one {earlier:.2f}"

@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import file_sha256
-from clinical_backend.learner.backbones.folders import DESCRIPTIONS, WEIGHTS, conversion_needed
+from clinical_backend.learner.backbones.folders import DESCRIPTIONS, conversion_needed, whole_network
 from clinical_backend.learner.backbones.networks import create_body
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import make_folder
@@ -87,12 +87,10 @@ def download_folder(repository: str, folder: Path) -> None:
 
 
 def _weights(name: str, files: list[str]) -> str:
-    for each in WEIGHTS:
-        if each in files:
-            return each
     found = [each for each in files if each.endswith(".safetensors") and "/" not in each]
-    if len(found) == 1:
-        return found[0]
+    whole = whole_network(found)
+    if whole is not None:
+        return whole
     if found:
         raise ModelError(
             f"The repository {name} holds its weights in {len(found)} files.", "Choose one that has them in one file."

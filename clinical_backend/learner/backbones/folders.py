@@ -15,14 +15,15 @@ from clinical_backend.learner.backbones.base import Layout, Normalisation, side_
 from clinical_backend.learner.backbones.transformers_models import describe_transformers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["DESCRIPTIONS", "WEIGHTS", "NetworkFolder", "conversion_needed", "read_folder"]
+__all__ = ["DESCRIPTIONS", "NetworkFolder", "conversion_needed", "read_folder", "whole_network"]
 
 DESCRIPTIONS = ("config.json", "open_clip_config.json", "preprocessor_config.json")
 """Files that describe a network, by their names on the hub."""
 
-WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+_WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 """Files that hold one, by their names on the hub; the first that is there is taken."""
 
 _UNSAFE = {".bin", ".pt", ".pth", ".ckpt", ".tar", ".pkl", ".npz", ".h5", ".msgpack"}
@@ -100,13 +101,16 @@ def conversion_needed(where: str, file: str) -> ModelError:
     )
 
 
+def whole_network(files: Sequence[str]) -> str | None:
+    """Return which of some safetensors files holds a whole network; ``None`` where that cannot be told."""
+    return next((name for name in _WEIGHTS if name in files), files[0] if len(files) == 1 else None)
+
+
 def _weights(folder: Path) -> Path:
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
+    found = [path.name for path in sorted(folder.glob("*.safetensors"))]
+    whole = whole_network(found)
+    if whole is not None:
+        return folder / whole
     if found:
         raise ModelError(
             f"The folder {folder} holds {len(found)} safetensors files.",

@@ -198,12 +198,20 @@ def _timm_name(name: str) -> str:
     return name
 
 
-def _parts(named: dict[str, torch.Tensor], attention: str, kind: str) -> list[torch.Tensor | None]:
-    """Take out query, key and value of a block."""
+def _taken_out(named: dict[str, torch.Tensor]) -> list[tuple[str, str, list[torch.Tensor | None]]]:
+    """Take query, key and value of each block out, and return them with the block's name and their kind."""
+    blocks = [found.groups() for name in named if (found := _QUERY.match(name))]
     spellings = (("query", "q"), ("key", "k"), ("value", "v"))
     return [
-        next((named.pop(f"{attention}.{each}.{kind}") for each in both if f"{attention}.{each}.{kind}" in named), None)
-        for both in spellings
+        (
+            block,
+            kind,
+            [
+                next((named.pop(name) for each in both if (name := f"{block}.{each}.{kind}") in named), None)
+                for both in spellings
+            ],
+        )
+        for block, kind in blocks
     ]
 
 
@@ -211,10 +219,8 @@ def _joined(named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Join query, key and value of each block into one, and those of SigLIP's pooling as timm has them."""
     import torch  # noqa: PLC0415 - a description is read without it
 
-    for match in [found for name in named if (found := _QUERY.match(name))]:
-        attention, kind = match.groups()
-        parts = [part for part in _parts(named, attention, kind) if part is not None]
-        named[f"{attention}.qkv.{kind}"] = torch.cat(parts)
+    for attention, kind, parts in _taken_out(named):
+        named[f"{attention}.qkv.{kind}"] = torch.cat([part for part in parts if part is not None])
     for name in [name for name in named if re.search(r"\.mlp\.gate_proj\.", name)]:
         up = named.pop(name.replace("gate_proj", "up_proj"))
         named[name.replace("gate_proj", "fc1")] = torch.cat([named.pop(name), up])
@@ -230,9 +236,7 @@ def _joined_dinov3(named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Join query, key and value as timm has them in DINOv3, where keys have no bias."""
     import torch  # noqa: PLC0415 - a description is read without it
 
-    for match in [found for name in named if (found := _QUERY.match(name))]:
-        attention, kind = match.groups()
-        query, key, value = _parts(named, attention, kind)
+    for attention, kind, (query, key, value) in _taken_out(named):
         assert query is not None
         assert value is not None
         if key is None:
