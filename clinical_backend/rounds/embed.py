@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["BatchEmbedder", "Embedded", "embed_new", "images_to_embed"]
+__all__ = ["BatchEmbedder", "Embedded", "embed_new"]
 
 logger = logging.getLogger(__name__)
 

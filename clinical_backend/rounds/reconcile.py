@@ -20,7 +20,6 @@ from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
 from clinical_backend.rounds.due import STILL_TO_READ, request_if_changed
-from clinical_backend.rounds.embed import images_to_embed
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
@@ -239,7 +238,7 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
     logger.info("Project %d: round %d begins, because %s", project.id, row.number, row.request)
     try:
         with log_context(round=row.number):
-            run_round(project, row)
+            goes_on = run_round(project, row)
     except RoundAbandonedError as error:
         logger.warning("Project %d, round %d: %s", project.id, row.number, error)
     except (InstallationError, OtherModelError) as error:
@@ -261,7 +260,7 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
         _fail(project, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
         clear_up(project)
-        if any(image.attempts == 0 for image in images_to_embed(project)):
+        if goes_on:
             project.stores.projects.request_round(project.id, STILL_TO_READ)
         return True
     return False

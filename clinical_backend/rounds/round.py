@@ -32,11 +32,11 @@ from clinical_backend.strategy.preannotation import confidence, preannotations
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
-from clinical_backend.workspace.known_images import still_to_read, without_copies
+from clinical_backend.workspace.known_images import may_try, still_to_read, without_copies
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
@@ -60,7 +60,7 @@ _SECOND_READINGS = 2
 """Keeps their draws apart from those of the audit, which are made of the same seed and round."""
 
 
-def run_round(project: ProjectWorkspace, row: Round) -> None:
+def run_round(project: ProjectWorkspace, row: Round) -> bool:
     """Run one round of a project from end to end. Until its last step readers keep the old queue.
 
     Parameters
@@ -69,6 +69,11 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
         The project.
     row
         The round, as begun in the database.
+
+    Returns
+    -------
+    bool
+        Whether there are images that it had no time for, and that may be read at once.
 
     Raises
     ------
@@ -91,7 +96,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(project)
         images = stores.images.all(project.id)
-        waiting = _waiting(images, set(snapshot.pool) - set(pool.tasks.tolist()))
+        waiting, goes_on = _waiting(images, snapshot, inputs)
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
@@ -188,6 +193,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> None:
         choice.acquisition,
         choice.reason,
     )
+    return goes_on
 
 
 def _second_readings(
@@ -272,9 +278,16 @@ def _reason(project: ProjectWorkspace) -> str:
     return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
 
 
-def _waiting(images: Mapping[int, KnownImage], without_feature: Collection[int]) -> int:
-    """Return how many of these tasks lack a feature only because nobody had the time to make it."""
-    return sum(images[task].attempts == 0 for task in without_feature if task in images)
+def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Inputs) -> tuple[int, bool]:
+    """Return how many tasks of the pool lack a feature only because nobody had the time to make it.
+
+    And whether one of them, or of the labelled tasks, may be tried at once.
+    """
+    pool = set(snapshot.pool) - set(inputs.pool.tasks.tolist())
+    labelled = set(snapshot.labels.seen) - set(inputs.labelled.tasks.tolist())
+    untried = {task for task in pool | labelled if task in images and images[task].attempts == 0}
+    now = time.time()
+    return len(untried & pool), any(may_try(images[task], now) for task in untried)
 
 
 def _notes_on_waiting(images: Mapping[int, KnownImage], waiting: int) -> list[str]:
