@@ -44,12 +44,12 @@ __all__ = ["BatchEmbedder", "Embedded", "embed_new"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 128
+"""Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
+measured."""
 _FIRST_SECONDS = 120.0
 """For the first queue of a project, which readers wait for; later rounds go on."""
 _FIRST_IMAGES = 512
 """So many are read for it, however long that takes: of fewer, a diverse order shows a reader little of a project."""
-"""Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
-measured."""
 
 
 def embed_new(
@@ -59,7 +59,8 @@ def embed_new(
 ) -> int:
     """Fetch, decode and embed the images that have no feature yet, as far as the time for them goes.
 
-    The first queue of a project waits two minutes for them, in random order, later ones EMBED_SECONDS.
+    The first queue of a project waits two minutes for them, later ones EMBED_SECONDS. They are read in random order: a
+    round draws its audit from what is read by then, and imports often come class by class.
 
     Where the settings name a cluster, many new images are embedded there; what comes of them is kept from here. An
     image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
@@ -83,12 +84,12 @@ def embed_new(
     """
     settings, features = project.workspace.settings, project.workspace.features
     waiting = images_to_embed(project)
+    np.random.default_rng(settings.seed).shuffle(waiting)
     progress(0, len(waiting))
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
     soon = math.inf
     if _has_no_queue(project) and len(waiting) > _FIRST_IMAGES:
         soon = time.monotonic() + _FIRST_SECONDS
-        np.random.default_rng(settings.seed).shuffle(waiting)  # imports often come class by class
 
     def go_on(start: int) -> bool:
         return not patience.is_over and (start < _FIRST_IMAGES or time.monotonic() < soon)

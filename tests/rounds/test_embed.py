@@ -104,6 +104,17 @@ def test_the_first_queue_waits_for_some_images_and_later_ones_go_on_with_the_res
     assert embedding.images_to_embed(workspace.project(1)) == []
 
 
+def test_a_later_round_that_has_no_time_for_all_images_reads_some_of_each_part_of_the_project(workspace, monkeypatch):
+    workspace.stores.projects.change(1, published_version="clinical-1")
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(1, 41)}, complete=True)
+    monkeypatch.setattr(embedding, "_BATCH", 20)
+    over = iter([False])
+    monkeypatch.setattr(embedding.Patience, "is_over", property(lambda _: next(over, True)))
+    assert embed(workspace) == 20
+    read = features_of(workspace, range(1, 41)).tasks
+    assert 5 <= np.count_nonzero(read > 20) <= 15
+
+
 def test_a_small_project_is_read_whole_for_its_first_queue(workspace, monkeypatch):
     monkeypatch.setattr(embedding, "_FIRST_SECONDS", -1.0)
     workspace.stores.images.synchronise(1, {task: picture(task) for task in range(1, 41)}, complete=True)
