@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "read_audit"]
 
 _UNCOVERED = 0.05
-"""Share of a project's tasks that may be newer than the draws that the estimates rest on. To begin anew with each
-import would lose all draws; how many tasks are left out is said beside the figures."""
+"""Share of a project's tasks that may be newer than the draws that the estimates rest on, or readable only since. To
+begin anew with each import would lose all draws; how many tasks are left out is said beside the figures."""
+
+_NO_DRAWS = {"audit_labels": 0, "audit_rare": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Audit:
         Numbers of the first and last round whose draws count; ``None`` without any.
     newer
         Tasks that came later, which all this does not cover.
+    passed_over
+        Labels of random draws that tell nothing, since many images that are in the pool now could not be read then.
     """
 
     left: Remaining
@@ -50,6 +54,7 @@ class Audit:
     counts: LabelCounts
     rounds: tuple[int, int] | None
     newer: int
+    passed_over: int = 0
 
 
 def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequence[LedgerEntry] | None = None) -> Audit:
@@ -67,21 +72,44 @@ def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequenc
     labels, rounds = project.stores.labels, project.stores.rounds
     ledger = labels.ledger(project.id) if ledger is None else ledger
     open_ = labels.open_tasks(project.id)
-    audited = {entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None}
-    drawing = [
+    audited = [entry.round_number for entry in ledger if entry.draw is Draw.AUDIT and entry.round_number is not None]
+    known = [
         (row, row.report.newest_task)
-        for row in rounds.with_numbers(project.id, audited)
+        for row in rounds.with_numbers(project.id, set(audited))
         if row.report.newest_task is not None
     ]
+    drawing = [(row, newest) for row, newest in known if _drew_from_all(project, row, newest, ledger)]
+    of_some = {row.number for row, _ in known} - {row.number for row, _ in drawing}
+    passed_over = sum(number in of_some for number in audited)
     if not drawing:
-        return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0)
+        return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0, passed_over)
     first, newest = _first_usable(project, drawing, tasks=open_ + len(ledger))
     counts = LabelCounts([entry for entry in ledger if entry.task_id <= newest], target)
     pool = labels.open_tasks(project.id, up_to=newest)
     queues = rounds.with_numbers(project.id, counts.rounds)
-    yields = [counts.yield_of(row, pool) for row in queues if row.number >= first.number]
+    yields = [
+        replace(counts.yield_of(row, pool), **(_NO_DRAWS if row.number in of_some else {}))
+        for row in queues
+        if row.number >= first.number
+    ]
     newer = open_ + len(ledger) - pool - len(counts)
-    return Audit(remaining(pool, yields), pool, yields, counts, (first.number, drawing[-1][0].number), newer)
+    rounds_between = (first.number, drawing[-1][0].number)
+    return Audit(remaining(pool, yields), pool, yields, counts, rounds_between, newer, passed_over)
+
+
+def _drew_from_all(project: ProjectWorkspace, row: Round, newest: int, ledger: Sequence[LedgerEntry]) -> bool:
+    """Tell whether a round drew from nearly all of what is its pool by now.
+
+    Images that it had no time for are missing at random. Those of a host that was slow or away are not: once they can
+    be read, its draws tell nothing of them.
+    """
+    counts = row.report.counts
+    unread = counts.unreadable + counts.held_back
+    if unread <= _UNCOVERED * counts.pool:
+        return True
+    since = sum(entry.task_id <= newest and (entry.round_number or 0) >= row.number for entry in ledger)
+    by_now = project.stores.labels.open_tasks(project.id, up_to=newest) + since
+    return by_now - (counts.pool - unread) <= _UNCOVERED * counts.pool
 
 
 def _first_usable(project: ProjectWorkspace, rounds: Sequence[tuple[Round, int]], *, tasks: int) -> tuple[Round, int]:

@@ -96,7 +96,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(project)
         images = stores.images.all(project.id)
-        waiting, goes_on = _waiting(images, snapshot, inputs)
+        waiting, held_back, goes_on = _waiting(images, snapshot, inputs)
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
@@ -149,6 +149,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             pool=len(snapshot.pool),
             unreadable=unreadable,
             waiting=waiting,
+            held_back=held_back,
             copies=len(copies),
             skipped=len(snapshot.labels.skipped),
             labelled=len(snapshot.labels.classes),
@@ -278,8 +279,8 @@ def _reason(project: ProjectWorkspace) -> str:
     return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
 
 
-def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Inputs) -> tuple[int, bool]:
-    """Return how many tasks of the pool lack a feature only because nobody had the time to make it.
+def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Inputs) -> tuple[int, int, bool]:
+    """Return how many tasks of the pool lack a feature only because nobody had the time, and how many for their host.
 
     And whether one of them, or of the labelled tasks, may be tried at once.
     """
@@ -287,7 +288,8 @@ def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Input
     labelled = set(snapshot.labels.seen) - set(inputs.labelled.tasks.tolist())
     untried = {task for task in pool | labelled if task in images and images[task].attempts == 0}
     now = time.time()
-    return len(untried & pool), any(may_try(images[task], now) for task in untried)
+    held_back = sum(images[task].problem is not None for task in untried & pool)
+    return len(untried & pool), held_back, any(may_try(images[task], now) for task in untried)
 
 
 def _notes_on_waiting(images: Mapping[int, KnownImage], waiting: int) -> list[str]:

@@ -151,7 +151,11 @@ def _with_estimates(project: ProjectWorkspace, known: Findings, ledger: Sequence
 
 
 def _not_covered(audit: Audit) -> str:
-    return f"; {audit.newer} tasks that came later are not covered" if audit.newer else ""
+    text = f"; {audit.newer} tasks that came later are not covered" if audit.newer else ""
+    if audit.passed_over:
+        labels = "1 audit label tells" if audit.passed_over == 1 else f"{audit.passed_over} audit labels tell"
+        text += f"; {labels} nothing, since many images of the pool could not be read when they were drawn"
+    return text
 
 
 def _origins(ledger: Sequence[LedgerEntry], target: Sequence[str]) -> dict[Origin, tuple[int, int]]:

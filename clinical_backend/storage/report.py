@@ -105,6 +105,8 @@ class Counts:
         Without an answer; copies of others are left out.
     unreadable, waiting
         Of the pool: whose image cannot be read, and whose image no round has had the time for.
+    held_back
+        Of the waiting ones, those of a host that is slow or away.
     copies
         Whose image is an exact copy of an answered or queued one.
     skipped
@@ -126,6 +128,7 @@ class Counts:
     pool: int = 0
     unreadable: int = 0
     waiting: int = 0
+    held_back: int = 0
     copies: int = 0
     skipped: int = 0
     labelled: int = 0

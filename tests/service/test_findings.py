@@ -6,7 +6,7 @@ import pytest
 
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.service.findings import read_findings
-from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}
@@ -18,7 +18,7 @@ def project(workspace):
     return workspace.project(1)
 
 
-def fill(project, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
+def fill(project, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0, counts=None):
     """Enter a project whose rounds queued 50 tasks each, 10 of them by audit."""
     with project.stores.database.write() as session:
         session.get(Project, 1).published_version = "v2"
@@ -31,7 +31,7 @@ def fill(project, tasks=1000, rounds=(1, 2), newest=1000, unreadable=0):
                 state=RoundState.PUBLISHED,
                 started_at=100.0 * number,
                 finished_at=100.0 * number + 50,
-                report=RoundReport(target=("rare",), newest_task=newest),
+                report=RoundReport(target=("rare",), newest_task=newest, counts=(counts or {}).get(number, Counts())),
             )
             for number in rounds
         )
@@ -183,6 +183,43 @@ def test_after_an_import_only_the_draws_since_count(project):
     found = read_findings(project)
     assert "From 20 labels of tasks drawn at random in rounds 2 to 2" in found.methods["left"]
     assert "not covered" not in found.methods["left"]
+
+
+@pytest.mark.parametrize(
+    ("then", "unread_now", "counted"),
+    [
+        ({"held_back": 300, "waiting": 300}, 0, 20),
+        ({"unreadable": 300}, 0, 20),
+        ({"unreadable": 300}, 300, 30),
+        ({"unreadable": 30}, 0, 30),
+        ({"waiting": 300}, 0, 30),
+    ],
+    ids=["a slow host", "a host that was away", "damaged files", "a few", "no time, in random order"],
+)
+def test_draws_tell_nothing_of_images_that_could_be_read_only_later(project, then, unread_now, counted):
+    fill(project, rounds=(1, 2, 3), unreadable=unread_now, counts={1: Counts(pool=1000, **then)})
+    label(
+        project, *(entry for number in (1, 2, 3) for entry in queue(number, 300 + 100 * number, 5, 0, 100.0 * number))
+    )
+    found = read_findings(project)
+    assert found.audit_labels == 30
+    assert f"From {counted} labels of tasks drawn at random" in found.methods["left"]
+    assert ("10 audit labels tell nothing" in found.methods["left"]) == (counted == 20)
+
+
+def test_draws_from_some_images_between_others_are_passed_over_and_where_there_are_no_others_it_is_said(project):
+    some = Counts(pool=1000, held_back=300)
+    fill(project, rounds=(1, 2, 3), counts={2: some})
+    label(
+        project, *(entry for number in (1, 2, 3) for entry in queue(number, 300 + 100 * number, 5, 0, 100.0 * number))
+    )
+    assert "From 20 labels of tasks drawn at random in rounds 1 to 3" in read_findings(project).methods["left"]
+    with project.stores.database.write() as session:
+        for row in session.query(Round):
+            row.report = RoundReport(target=("rare",), newest_task=1000, counts=some)
+    found = read_findings(project)
+    assert found.missing == 20
+    assert "30 audit labels tell nothing, since many images" in found.methods["left"]
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends(project):

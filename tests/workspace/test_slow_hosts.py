@@ -74,6 +74,7 @@ def test_a_round_publishes_what_is_read_and_says_what_waits_and_later_ones_go_on
     counts = latest(workspace).report.counts
     assert counts.waiting >= 30
     assert counts.unreadable + counts.waiting == 40
+    assert counts.held_back == counts.waiting
     host = f"127.0.0.1:{pictures.port}"
     assert f"{host} is slow: 0 of 40 images are read; later rounds go on." in latest(workspace).report.notes
     reconcile(workspace.project(1), look=True)
