@@ -288,7 +288,7 @@ def test_estimates_have_their_interval_and_their_method(web, stores, rich):
     assert "3 rare of 33" in text
 
 
-def test_the_origins_of_labels_are_shown_where_there_are_several(web, stores, rich):
+def test_the_origins_of_labels_are_shown_unless_all_are_from_queues(web, stores, rich):
     text = web.get("/projects/1").text
     assert re.search(r"from queues</th><td class=\"n\">8</td><td class=\"n\">3</td>", text)
     assert re.search(r"past the queue</th><td class=\"n\">1</td><td class=\"n\">1</td>", text)
@@ -296,6 +296,9 @@ def test_the_origins_of_labels_are_shown_where_there_are_several(web, stores, ri
     stores.labels.replace(1, [row for row in labels_of(stores) if row.origin is Origin.QUEUE])
     assert len(stores.labels.all(1)) == 8
     assert "Where the labels came from" not in web.get("/projects/1").text
+    imported = {"project_id": 1, "label": "b", "origin": Origin.IMPORTED, "labelled_at": 1.0}
+    stores.labels.replace(1, [TaskLabel(task_id=task, **imported) for task in (1, 2)])
+    assert re.search(r"imported</th><td class=\"n\">2</td><td class=\"n\">2</td>", web.get("/projects/1").text)
 
 
 def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich):
