@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project
 
 __all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers"]
-
-logger = logging.getLogger(__name__)
 
 _IMPORT_SECONDS = 60.0
 """An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
@@ -78,12 +76,13 @@ def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingSc
             "It is asked again soon.",
         )
     others: Collection[int] = ()
+    refused = None
     if project.skip_queue == "REQUEUE_FOR_OTHERS":  # REQUEUE_FOR_ME gives a skip back to its own reader, and last
         try:
             others = client.user_ids()
         except LabelStudioRefusedError as error:
-            logger.warning("Project %d: skipped tasks are not offered again: %s", project.id, error)
-    return read_labels(scheme, tasks, stars=stars, offered_again=others)
+            refused = error.problem
+    return replace(read_labels(scheme, tasks, stars=stars, offered_again=others), users_refused=refused)
 
 
 class _Reading:

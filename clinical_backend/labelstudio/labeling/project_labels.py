@@ -106,6 +106,8 @@ class Labels:
         Reader and class of each reader's answer, the first one first, where two readers or more gave a class.
     last_answers
         When each reader answered last, in seconds since the epoch.
+    users_refused
+        Why Label Studio does not tell who else there is, where the project offers what one reader skipped to others.
     """
 
     classes: dict[int, str] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Labels:
     changed: dict[int, float] = field(default_factory=dict)
     read_twice: dict[int, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     last_answers: dict[int, float] = field(default_factory=dict)
+    users_refused: str | None = None
 
     @property
     def seen(self) -> dict[int, str]:
@@ -173,6 +176,12 @@ class Labels:
             note(
                 f"{starred} starred, and stars do not steer.",
                 "Tag what to look for, or set STARS to true if your readers star exemplars.",
+            )
+        if self.users_refused is not None and self.skipped:
+            note(
+                "The project offers skipped tasks to other readers, and Label Studio does not tell this token who they"
+                f" are ({self.users_refused.removesuffix('.')}). Left out of the queue: {_some(self.skipped)}.",
+                "Use the token of a user who may list the organisation's users.",
             )
         if self.corrected:
             note(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clinical_backend.errors import LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
 from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
@@ -409,6 +409,23 @@ def test_what_a_reader_skipped_is_unanswered_only_where_label_studio_serves_it_t
         second.annotate(task, {"diagnosis": ["common"]})
     assert len(served) >= 2
     assert (skipped.id not in labels.answered) is (skipped.id in served) is (treatment == "REQUEUE_FOR_OTHERS")
+
+
+def test_skips_that_nobody_is_offered_since_users_are_not_listed_are_said(scheme):
+    class Strict:
+        def annotated_tasks(self, _):
+            return [AnnotatedTask(id=1, annotations=[{"id": 1, "completed_by": 1} | answer(skipped=skipped)])]
+
+        def user_ids(self):
+            raise LabelStudioRefusedError("Label Studio refuses (403).", "Ask an administrator.")
+
+    fields = {"id": 1, "created_at": "2026-01-01T00:00:00Z", "skip_queue": "REQUEUE_FOR_OTHERS"}
+    project = Project.model_validate(fields)
+    skipped = True
+    (said,) = fetch_labels(Strict(), project, scheme).messages
+    assert "(Label Studio refuses (403)). Left out of the queue: 1 task (1)." in said
+    skipped = False
+    assert "token" not in " ".join(fetch_labels(Strict(), project, scheme).messages)
 
 
 def by(reader, minute, item):
