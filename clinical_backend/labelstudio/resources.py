@@ -124,7 +124,10 @@ class Prediction(_Record):
 
 
 class Backend(_Record):
-    """The entry of an ML backend in a project. ``state`` is ``CO`` where Label Studio reaches it."""
+    """The entry of an ML backend in a project. ``state`` is ``CO`` where Label Studio reaches it.
+
+    ``extra_params`` is whatever JSON somebody wrote there.
+    """
 
     id: int
     url: str
@@ -134,7 +137,7 @@ class Backend(_Record):
     is_interactive: bool = False
     auth_method: Text = "NONE"
     basic_auth_user: Text = ""
-    extra_params: dict[str, Any] | str | None = None
+    extra_params: Any = None
     model_version: Text = ""
     project: int
 

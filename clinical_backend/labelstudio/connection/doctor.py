@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import (
     ClinicalError,
     InstallationError,
+    InvalidArgumentError,
     LabelingConfigError,
     LabelStudioError,
     LabelStudioUnauthorizedError,
 )
 from clinical_backend.labelstudio.connection.checks import CheckResult, Place, Present, Status, Wanted
-from clinical_backend.labelstudio.connection.entry import check_entry, enter_backend
+from clinical_backend.labelstudio.connection.entry import check_entry, enter_backend, entries_of
 from clinical_backend.labelstudio.connection.published_queue import check_queue
 from clinical_backend.labelstudio.connection.serving import check_serving
 from clinical_backend.labelstudio.connection.webhook import check_webhook, correct_webhook
+from clinical_backend.labelstudio.contract import SetupRequest
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Change
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.resources import Project
+    from clinical_backend.labelstudio.resources import Backend, Project
 
 __all__ = ["Labeling", "check_connection", "diagnose"]
 
@@ -140,12 +142,23 @@ def _connection(
     except LabelStudioError as error:  # what stands without them is checked all the same
         yield CheckResult.failed("label studio", error)
     present = Present(project, hooks, entries, client.model_versions(project.id))
+    yield from _extra_params(project.id, entries or (), wanted)
     found = [result.unless_left(left) for result in check_connection(present, wanted)]
     yield from (result for result in found if result.check != "queue")
     if not client.count_open(project.id):
         yield CheckResult("queue", Status.OK, "No task is left to be queued: each is answered.")
     else:
         yield from [result for result in found if result.check == "queue"] or [_open_tasks(client, project, wanted)]
+
+
+def _extra_params(project_id: int, entries: Sequence[Backend], wanted: Wanted) -> Iterator[CheckResult]:
+    """Check that the options that stand at the backend's entry can be read."""
+    for entry in entries_of(entries, wanted.backend_url)[:1]:
+        try:
+            SetupRequest.model_validate({"project": project_id, "extra_params": entry.extra_params}).options()
+        except InvalidArgumentError as error:
+            message = "Extra params of the backend in Label Studio are no JSON object: the earlier options hold."
+            yield CheckResult("extra params", Status.WARNING, message, error.cure)
 
 
 def _check_ways(present: Present, wanted: Wanted) -> Iterator[CheckResult]:

@@ -188,6 +188,17 @@ def test_no_backend(healthy, findings_of, client):
     assert only(findings_of(healthy), "backend", Status.ERROR, "no backend at")
 
 
+@pytest.mark.parametrize("extra", ['{"queue_size": ', "[1]", [1], 5])
+def test_extra_params_that_are_no_object(healthy, findings_of, client, extra):
+    (entry,) = client.backends(healthy.id)
+    address = f"api/ml/{entry.id}"
+    client.session.request("PATCH", address, json={"project": healthy.id, "url": entry.url, "extra_params": extra})
+    findings = findings_of(healthy)
+    client.session.request("PATCH", address, json={"project": healthy.id, "url": entry.url, "extra_params": None})
+    assert only(findings, "extra params", Status.WARNING, "no JSON object: the earlier options hold")
+    assert ailing(findings_of(healthy)) == {}
+
+
 def test_a_backend_that_is_entered_twice(healthy, findings_of, client, backend):
     client.add_backend(healthy.id, backend.url + "/")
     assert only(findings_of(healthy), "backend", Status.WARNING, "2 times")
