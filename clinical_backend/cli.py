@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -50,6 +51,7 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Run a command; an error of ours is one line with its cure, and exit code 1."""
+    _print_anything()
     try:
         app()
     except ClinicalError as error:
@@ -57,6 +59,12 @@ def main() -> None:
         sys.exit(1)
     finally:
         _flush()
+
+
+def _print_anything() -> None:
+    """Escape what the encoding of the terminal, or of a pipe, has no sign for, such as a class in another script."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:

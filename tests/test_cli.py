@@ -4,6 +4,7 @@ import pty
 import sys
 from contextlib import closing, redirect_stdout
 from importlib.metadata import version
+from io import BytesIO, TextIOWrapper
 
 import pytest
 import uvicorn
@@ -254,10 +255,23 @@ def test_colours_are_for_terminals_that_want_them(project, monkeypatch, variable
         monkeypatch.setenv(name, value)
     assert "\x1b" not in run("status", "--project", "4").stdout
     ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as terminal, redirect_stdout(terminal):
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal, redirect_stdout(terminal):
         terminal_commands.say("✗ wrong", leading=1, mood="error")
     assert ("\x1b[31m" in os.read(ours, 1000).decode()) == coloured
     os.close(ours)
+
+
+def test_what_the_encoding_of_a_terminal_has_no_sign_for_is_escaped(project, monkeypatch):
+    project.projects.change(4, title="血液", problem="✗ wrong")
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(sys, "argv", ["clinical", "status", "--project", "4"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    shown = written.getvalue().decode("latin-1")
+    assert r"'\u8840\u6db2' looks for rare" in shown
+    assert r"\u2717 wrong" in shown
 
 
 def test_the_version_is_that_of_the_package():
