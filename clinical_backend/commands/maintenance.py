@@ -21,10 +21,12 @@ def backup(
     """Write a copy of a folder to the standard output, as a tar archive, while it is in use: clinical backup > FILE."""
     from clinical_backend.errors import InvalidArgumentError
     from clinical_backend.storage.backup import write_backup
+    from clinical_backend.system.permissions import keep_archive_private
 
     settings = read_settings()
     if sys.stdout.isatty():
         raise InvalidArgumentError("FOLDER", "the archive would go to the screen.", "Write: clinical backup > FILE.tar")
+    keep_archive_private(sys.stdout.fileno(), folder or settings.model_dir)
     write_backup(folder or settings.model_dir, sys.stdout.buffer)
     if folder is None and settings.database_url is not None:
         print("These are the files alone: the database is copied by pg_dump, before them.", file=sys.stderr)

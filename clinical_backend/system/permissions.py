@@ -18,7 +18,7 @@ from clinical_backend.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["file_mode", "keep_private", "make_file", "make_folder", "private_umask"]
+__all__ = ["file_mode", "keep_archive_private", "keep_private", "make_file", "make_folder", "private_umask"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,21 @@ def keep_private(folder: Path) -> None:
                 for entry in (*folders, *files):
                     _tighten(Path(parent) / entry, others)
             _tighten(folder / name, others)  # last: should this be cut off, the next start goes on with it
+
+
+def keep_archive_private(descriptor: int, folder: Path) -> None:
+    """Take from others what they may do with an open file that a folder is copied to; a pipe is left as it is.
+
+    Whoever opened it, as a shell does by its own umask, may not have thought of what would be in it.
+    """
+    status = os.fstat(descriptor)
+    others = status.st_mode & 0o777 & ~_folder_mode(folder)
+    if not stat.S_ISREG(status.st_mode) or not others:
+        return
+    try:
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~others)
+    except OSError as error:
+        logger.warning("Others may read the archive: its rights cannot be changed (%s)", error.strerror)
 
 
 def _require_rights(folder: Path) -> None:

@@ -143,6 +143,17 @@ def test_an_archive_that_cannot_be_written_is_said_to_be_no_backup(tmp_path):
         write_backup(tmp_path, full)
 
 
+def test_others_may_not_read_an_archive_that_a_shell_opened_for_all(monkeypatch, tmp_path):
+    folder = tmp_path / "data"
+    open_database(load_settings(model_dir=folder)).close()
+    with (tmp_path / "backup.tar").open("w", encoding="utf-8") as archive:
+        (tmp_path / "backup.tar").chmod(0o644)
+        monkeypatch.setattr(sys, "stdout", archive)
+        maintenance.backup(folder)
+    assert (tmp_path / "backup.tar").stat().st_mode & 0o777 == 0o600
+    assert tarfile.is_tarfile(tmp_path / "backup.tar")
+
+
 def test_an_archive_is_not_written_to_a_screen(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(InvalidArgumentError, match="clinical backup > FILE"):

@@ -12,7 +12,13 @@ from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.system.files import write_aside
-from clinical_backend.system.permissions import file_mode, keep_private, make_folder, private_umask
+from clinical_backend.system.permissions import (
+    file_mode,
+    keep_archive_private,
+    keep_private,
+    make_folder,
+    private_umask,
+)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct, autouse=True)
@@ -90,6 +96,21 @@ def test_a_folder_of_everybodys_is_left_to_everybody_but_for_what_is_ours(tmp_pa
 def test_a_database_elsewhere_is_its_users_alone_too(tmp_path):
     Database(f"sqlite:///{tmp_path / 'state.db'}").close()
     assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("shared", "mode"), [(False, 0o600), (True, 0o660)], ids=["one user's", "a group's"])
+def test_an_archive_of_a_folder_is_no_more_open_than_the_folder(tmp_path, shared, mode):
+    folder = tmp_path / "model-dir"
+    folder.mkdir()
+    folder.chmod(0o2770 if shared else 0o755)
+    with (tmp_path / "backup.tar").open("wb") as archive:
+        os.fchmod(archive.fileno(), 0o664)
+        keep_archive_private(archive.fileno(), folder)
+        assert stat.S_IMODE(os.fstat(archive.fileno()).st_mode) == mode
+    reading, writing = os.pipe()
+    keep_archive_private(writing, folder)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_rights_that_cannot_be_taken_away_are_said(tmp_path, monkeypatch, caplog):
