@@ -157,7 +157,7 @@ def test_status_is_six_lines_for_a_lead(project):
         "Found": "4 rare cases, 3 of them in 11 labels from queues; random order: known after 20 more labels of random"
         " draws",
         "Queue": "9 of 12 tasks left of round 1, just now",
-        "Model": "recognises 3 of 4 rare (75%) that it did not learn from",
+        "Model": "recognises 3 of 4 rare (19% to 99%) that it did not learn from",
         "Needs attention": "nothing",
     }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
-from clinical_backend.web.pages.templating import ago, figure, number, percent
+from clinical_backend.web.pages.templating import ago, figure, number, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def _model(status: ProjectStatus) -> str:
     shares = [
         (evaluation.classes[place], evaluation.confusion[place][place], evaluation.support[place]) for place in rare
     ]
-    recalls = [f"{right} of {of} {name} ({percent(right / of)})" for name, right, of in shares]
+    recalls = [f"{right} of {of} {name} ({share(right, of)})" for name, right, of in shares]
     if not recalls:
         return f"judged by {_count(sum(evaluation.support), 'label')}; none of them is of a rare class"
     return f"recognises {', '.join(recalls)} that it did not learn from"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Interval"]
+from scipy.special import betaincinv
+
+__all__ = ["Interval", "interval_of_share"]
+
+_LEVEL = 0.95  # the usual 95 % of intervals
+_LEAST = 20
+"""Cases of a share before it is stated: with 20, the interval still reaches 23 points to each side of a half."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95 % interval, or a one-sided 95 % bound without one.
+    """An estimate with its 95 % interval; where the evidence carries none, a one-sided bound or the interval alone.
 
     Attributes
     ----------
     estimate
-        The likeliest value for a person to plan with (a median); ``None`` where the evidence carries only a bound.
+        The likeliest value for a person to plan with (a median); ``None`` where the evidence carries none.
     low, high
         Ends, which belong to it; ``None`` where it is not bounded on that side.
     """
@@ -22,3 +28,17 @@ class Interval:
     estimate: float | None
     low: float | None
     high: float | None
+
+
+def interval_of_share(hits: int, cases: int) -> Interval:
+    """Return a share with its 95 % interval (Clopper and Pearson 1934); of fewer than 20 cases without an estimate.
+
+    Parameters
+    ----------
+    hits, cases
+        How many there are, of how many, at least 1.
+    """
+    beyond = (1 - _LEVEL) / 2
+    low = float(betaincinv(hits, cases - hits + 1, beyond)) if hits else 0.0
+    high = float(betaincinv(hits + 1, cases - hits, 1 - beyond)) if hits < cases else 1.0
+    return Interval(hits / cases if cases >= _LEAST else None, low, high)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.web.pages.settings_form import orders
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: tuple[Callable[..., str], ...] = (ago, coefficient, duration, figure, moment, number, percent)
+    filters: tuple[Callable[..., str], ...] = (ago, coefficient, duration, figure, moment, number, percent, share)
     environment.filters.update({one.__name__: one for one in filters})
     environment.globals["acquisitions"] = orders()
     environment.globals["static"] = _static_addresses().__getitem__
@@ -74,6 +75,14 @@ def coefficient(value: float) -> str:
 def percent(value: float) -> str:
     """Write a share, with a digit after the point below 10 %."""
     return f"{value:.1%}" if 0 < value < 0.0995 else f"{value:.0%}"
+
+
+def share(hits: int, cases: int) -> str:
+    """Write a share as far as its cases carry it: the range that it lies in while they are few."""
+    found = interval_of_share(hits, cases)
+    if found.estimate is None and found.low is not None and found.high is not None:
+        return f"{percent(found.low)} to {percent(found.high)}"
+    return percent(hits / cases)
 
 
 def duration(seconds: float) -> str:

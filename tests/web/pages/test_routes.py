@@ -304,8 +304,9 @@ def test_the_origins_of_labels_are_shown_unless_all_are_from_queues(web, stores,
 def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich):
     text = web.get("/projects/1/model").text
     assert "5 folds" in text
-    shown = r'<span class="rare">b</span>.*\n.*88% <span class="hint">7 of 8</span></td><td class="n">78% .*7 of 9<'
-    assert re.search(shown, text)
+    assert '95% <span class="hint">40 of 42</span>' in text
+    recall, precision = r'47% to 100% <span class="hint">7 of 8</span></td>', "40% to 97% .*7 of 9<"
+    assert re.search(rf'<span class="rare">b</span>.*\n.*{recall}<td class="n">{precision}', text)
     assert "It is drawn once 20 tasks" in text
 
 
