@@ -102,7 +102,9 @@ class Publisher:
         self._client = client
         self._require = require
 
-    def publish(self, project_id: int, version: str, items: Sequence[QueueItem]) -> Published:
+    def publish(
+        self, project_id: int, version: str, items: Sequence[QueueItem], ready: Callable[[], None] = lambda: None
+    ) -> Published:
         """Make a queue the one that readers are served from.
 
         All its predictions are imported and counted before the project is switched to them, so no reader
@@ -117,6 +119,8 @@ class Publisher:
             Name of this round's predictions, different from all earlier ones'.
         items
             The queue, in order. With none there is nothing to switch to: the old queue stays.
+        ready
+            Called when all is in, right before the switch.
 
         Raises
         ------
@@ -133,6 +137,7 @@ class Publisher:
             return Published(version, tuple(item.task_id for item in items), (), self._client.server_time())
         kept = self._import(project_id, version, items)
         self._require()
+        ready()
         self._client.update_project(project_id, model_version=version)
         switched_at = self._client.server_time()
         task_ids = tuple(item.task_id for item in kept)

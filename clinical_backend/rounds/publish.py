@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,16 @@ from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.strategy.reasons import UNLED_REASON, reason_for_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.publisher import Published, Publisher
-    from clinical_backend.storage.report import Asked
+    from clinical_backend.storage.report import Asked, RoundReport
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.tasks import RankedTask
 
-__all__ = ["publish"]
+__all__ = ["as_published", "publish"]
 
 
 def publish(
@@ -31,6 +32,8 @@ def publish(
     ranked: Sequence[RankedTask],
     ticked: Mapping[int, str],
     second: Mapping[int, Asked] | None = None,
+    *,
+    ready: Callable[[], None] = lambda: None,
 ) -> Published:
     """Store the queue, import it, and switch Label Studio to it.
 
@@ -40,6 +43,8 @@ def publish(
         The class that is ticked when a reader opens the task, by task; see :mod:`preannotation`.
     second
         By their places in the whole queue, tasks that are read again, without anything of the earlier answer.
+    ready
+        Called right before the switch.
 
     Returns
     -------
@@ -80,7 +85,25 @@ def publish(
         QueueItem(one.task_id, text_result(scheme, UNLED_REASON), queue_score(place)) for place, one in second.items()
     ]
     items.sort(key=lambda item: item.score)
-    return publisher.publish(row.project_id, row.version, items)
+    return publisher.publish(row.project_id, row.version, items, ready)
+
+
+def as_published(report: RoundReport, published: Published, skipped: Collection[int]) -> RoundReport:
+    """Return a round's report with the counts of what readers are served: tasks may have been deleted meanwhile.
+
+    Parameters
+    ----------
+    skipped
+        Tasks that a reader skipped.
+    """
+    queue = set(published.task_ids) - {one.task_id for one in report.second_look.asked}
+    counts = replace(
+        report.counts,
+        queue=len(queue),
+        skipped_in_queue=len(queue.intersection(skipped)),
+        second_readings=len(published.task_ids) - len(queue),
+    )
+    return replace(report, counts=counts)
 
 
 def _preannotation(scheme: LabelingScheme, class_name: str | None) -> list[dict[str, object]]:

@@ -73,9 +73,35 @@ def reconcile(project: ProjectWorkspace, *, look: bool) -> None:
 
 def _recover(project: ProjectWorkspace) -> None:
     """Make rounds due again that were cut off: holding the lease, nobody else can be at them."""
-    if project.stores.rounds.abandon_running(project.id):
+    switched = _note_switch(project)
+    if switched is not None and project.stores.rounds.abandon_running(project.id) and not switched:
         logger.warning("Project %d: a round was cut off; it is run again", project.id)
         project.stores.projects.request_round(project.id, "the last round was cut off", delay=0)
+
+
+def _note_switch(project: ProjectWorkspace) -> bool | None:
+    """Publish a round that was cut off after the switch, since readers have its queue; tell whether one was.
+
+    Run again, it would leave the labels that come from its queue without their draws. ``None`` while Label Studio does
+    not tell what readers have.
+    """
+    rounds = project.stores.rounds
+    prepared = rounds.cut_off_at_the_switch(project.id)
+    if not prepared:
+        return False
+    try:
+        served = project.client.project(project.id).model_version
+    except ClinicalError as error:
+        logger.warning("Project %d: what readers have cannot be told yet: %s", project.id, error)
+        return None
+    row = next((row for row in prepared if row.version == served), None)
+    if row is None:
+        return False
+    counts = row.report.counts
+    aside = counts.skipped_in_queue + counts.second_readings
+    rounds.publish(row, row.report, counts.queue + counts.second_readings, row.switched_at, aside=aside)
+    logger.info("Project %d: readers have the queue of round %d, which was cut off then", project.id, row.number)
+    return True
 
 
 def _attend(project: ProjectWorkspace, *, look: bool) -> None:
@@ -268,6 +294,8 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
 
 def _fail(project: ProjectWorkspace, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
+    if _note_switch(project):
+        return
     stores = project.stores
     failures = stores.rounds.fail(round_id, project.id, problem, state=RoundState.FAILED)
     delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))

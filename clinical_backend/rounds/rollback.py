@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.publish import as_published, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, kept_rounds
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
@@ -120,15 +120,6 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
-    project.require_alone()
-    published = publish(
-        stores,
-        Publisher(project.client, project.stores.database.require_fence),
-        snapshot.scheme,
-        row,
-        ranked,
-        ticked,
-    )
     report = replace(
         earlier.report,
         questions=questions_of_round(project, snapshot),
@@ -139,8 +130,8 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
             pool=len(waiting),
             labelled=len(snapshot.labels.classes),
             unread=len(snapshot.labels.unread),
-            queue=len(published.task_ids),
-            skipped_in_queue=len(snapshot.labels.skipped.intersection(published.task_ids)),
+            queue=len(ranked),
+            skipped_in_queue=len(snapshot.labels.skipped.intersection(task.task_id for task in ranked)),
             second_readings=0,
         ),
         promotion=PromotionReport(True, row.request),
@@ -150,7 +141,17 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         doubtful_labels=snapshot.labels.messages,
         notes=snapshot.labels.messages,
     )
-    return snapshot, published, report
+    project.require_alone()
+    published = publish(
+        stores,
+        Publisher(project.client, project.stores.database.require_fence),
+        snapshot.scheme,
+        row,
+        ranked,
+        ticked,
+        ready=lambda: stores.rounds.prepare(row, report, project.client.server_time()),
+    )
+    return snapshot, published, as_published(report, published, snapshot.labels.skipped)
 
 
 def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:

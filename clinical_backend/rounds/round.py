@@ -18,7 +18,7 @@ from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
-from clinical_backend.rounds.publish import publish
+from clinical_backend.rounds.publish import as_published, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
@@ -134,52 +134,60 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         second = _second_readings(project, snapshot, row, suspects, ordinary=len(ranked))
         among = _places(second, len(ranked), settings.seed, row.number)
         require_unchanged(project)
-        publisher = Publisher(project.client, stores.database.require_fence)
-        published = publish(stores, publisher, snapshot.scheme, row, ranked, ticked, among)
-        queue = [task for task in published.task_ids if task not in {one.task_id for one in second.asked}]
-    report = RoundReport(
-        acquisition=choice.acquisition,
-        reason=choice.reason,
-        class_control=snapshot.scheme.class_control,
-        not_learnt=snapshot.scheme.not_learnt,
-        target=snapshot.target.classes,
-        questions=questions_of_round(project, snapshot),
-        newest_task=snapshot.newest_task,
-        counts=Counts(
-            pool=len(snapshot.pool),
-            unreadable=unreadable,
-            waiting=waiting,
-            held_back=held_back,
-            copies=len(copies),
-            skipped=len(snapshot.labels.skipped),
-            labelled=len(snapshot.labels.classes),
-            unread=len(snapshot.labels.unread),
-            exemplars=snapshot.target.exemplars,
-            query=len(inputs.query),
-            embedded=embedded,
-            queue=len(queue),
-            skipped_in_queue=len(snapshot.labels.skipped.intersection(queue)),
-            second_readings=len(published.task_ids) - len(queue),
-        ),
-        second_look=second,
-        measurements=fitted.measurements,
-        promotion=promotion.report,
-        evaluation=evaluation,
-        chances=chances,
-        features=adaptation,
-        preannotations=answering,
-        preannotation=Preannotation.of(
-            mode, confident.tasks, {name: asdict(one) for name, one in confident.proofs.items()}
-        ),
-        seconds=stages.seconds,
-        doubtful_labels=snapshot.labels.messages,
-        notes=(
-            *snapshot.labels.messages,
-            *(str(group) for group in [group_notice(project)] if group is not None),
-            *_notes_on_images(project, unreadable, len(copies)),
-            *_notes_on_waiting(images, waiting),
-        ),
-    )
+        report = RoundReport(
+            acquisition=choice.acquisition,
+            reason=choice.reason,
+            class_control=snapshot.scheme.class_control,
+            not_learnt=snapshot.scheme.not_learnt,
+            target=snapshot.target.classes,
+            questions=questions_of_round(project, snapshot),
+            newest_task=snapshot.newest_task,
+            counts=Counts(
+                pool=len(snapshot.pool),
+                unreadable=unreadable,
+                waiting=waiting,
+                held_back=held_back,
+                copies=len(copies),
+                skipped=len(snapshot.labels.skipped),
+                labelled=len(snapshot.labels.classes),
+                unread=len(snapshot.labels.unread),
+                exemplars=snapshot.target.exemplars,
+                query=len(inputs.query),
+                embedded=embedded,
+                queue=len(ranked),
+                skipped_in_queue=len(snapshot.labels.skipped.intersection(task.task_id for task in ranked)),
+                second_readings=len(second.asked),
+            ),
+            second_look=second,
+            measurements=fitted.measurements,
+            promotion=promotion.report,
+            evaluation=evaluation,
+            chances=chances,
+            features=adaptation,
+            preannotations=answering,
+            preannotation=Preannotation.of(
+                mode, confident.tasks, {name: asdict(one) for name, one in confident.proofs.items()}
+            ),
+            seconds=stages.seconds,
+            doubtful_labels=snapshot.labels.messages,
+            notes=(
+                *snapshot.labels.messages,
+                *(str(group) for group in [group_notice(project)] if group is not None),
+                *_notes_on_images(project, unreadable, len(copies)),
+                *_notes_on_waiting(images, waiting),
+            ),
+        )
+        published = publish(
+            stores,
+            Publisher(project.client, stores.database.require_fence),
+            snapshot.scheme,
+            row,
+            ranked,
+            ticked,
+            among,
+            ready=lambda: stores.rounds.prepare(row, report, project.client.server_time()),
+        )
+    report = replace(as_published(report, published, snapshot.labels.skipped), seconds=stages.seconds)
     stores.labels.suspect(project.id, [SuspectedLabel(project_id=project.id, **asdict(one)) for one in suspects])
     aside = report.counts.skipped_in_queue + report.counts.second_readings
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
@@ -189,7 +197,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project.id,
         row.number,
-        len(queue),
+        report.counts.queue,
         row.version,
         choice.acquisition,
         choice.reason,

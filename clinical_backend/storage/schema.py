@@ -160,7 +160,7 @@ class Round(Base):
     started_at: Mapped[float]
     finished_at: Mapped[float | None] = mapped_column(default=None)
     switched_at: Mapped[float | None] = mapped_column(default=None)
-    """When readers got its queue, by Label Studio's clock; ``None`` where that is not known."""
+    """When readers got its queue, or were about to, by Label Studio's clock; ``None`` where that is not known."""
     error: Mapped[str | None] = mapped_column(default=None)
     report: Mapped[RoundReport] = mapped_column(default=RoundReport)
 

@@ -1,4 +1,5 @@
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.learner.checkpoint import load_checkpoint
-from clinical_backend.origins import Origin
+from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.sync import synchronise
@@ -14,6 +15,7 @@ from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState, TaskImage
 from clinical_backend.workspace.lock import leased_project
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
@@ -427,6 +429,62 @@ def test_an_audit_draw_that_is_labelled_while_the_next_round_runs_keeps_its_draw
         task: (draw, 1) for task, draw in draws.items()
     }
     assert read_findings(workspace.project(1)).audit_labels == 5
+
+
+class Killed(BaseException):
+    """Ends a round as a signal does, which nothing of it can answer."""
+
+
+@pytest.mark.parametrize("end", [Killed(), AWAY_DATABASE], ids=["killed", "the database is away"])
+def test_a_round_that_was_cut_off_after_the_switch_is_the_one_that_readers_have(workspace, studio, monkeypatch, end):
+    workspace.settings = workspace.settings.model_copy(update={"audit_share": 0.5})
+    reconcile(workspace.project(1), look=True)
+    for task in studio.queue()[:4]:
+        studio.annotate(task, "dark")
+
+    def fail(*_arguments, **_named):
+        raise end
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(workspace.stores.rounds, "publish", fail)
+        reconcile(workspace.project(1), look=True)
+    cut_off = latest(workspace)
+    assert (cut_off.number, cut_off.state, cut_off.version) == (2, RoundState.RUNNING, studio.model_version)
+    draws = {queued.task_id: queued.draw for queued in workspace.stores.rounds.queue(cut_off.id)}
+    studio.faults["project"] = AWAY
+    reconcile(workspace.project(1), look=False)
+    assert latest(workspace).state is RoundState.RUNNING
+    studio.faults.clear()
+    for task in studio.queue():
+        studio.annotate(task, "dark")
+    reconcile(workspace.project(1), look=False)
+    assert (latest(workspace).number, latest(workspace).state) == (2, RoundState.PUBLISHED)
+    assert row(workspace).published_version == studio.model_version == cut_off.version
+    assert row(workspace).queue_left == latest(workspace).report.counts.queue == len(draws)
+    reconcile(workspace.project(1), look=True)
+    ledger = workspace.stores.labels.all(1)
+    assert {task: (ledger[task].draw, ledger[task].round_number) for task in draws} == {
+        task: (draw, 2) for task, draw in draws.items()
+    }
+    assert Draw.AUDIT in draws.values()
+
+
+def test_a_round_that_was_cut_off_before_the_switch_is_run_again(workspace, studio):
+    def kill():
+        raise Killed
+
+    reconcile(workspace.project(1), look=True)
+    workspace.stores.projects.request_round(1, "a test", delay=0)
+    studio.meanwhile["update_project"] = kill
+    with pytest.raises(Killed):
+        reconcile(workspace.project(1), look=False)
+    cut_off = latest(workspace)
+    assert cut_off.report.counts.queue == 10
+    reconcile(workspace.project(1), look=False)
+    again, before, _ = workspace.stores.rounds.history(1)
+    assert (again.state, before.state, before.id) == (RoundState.PUBLISHED, RoundState.ABANDONED, cut_off.id)
+    assert (before.report, before.switched_at) == (RoundReport(), None)
+    assert again.version == studio.model_version
 
 
 def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workspace, studio):

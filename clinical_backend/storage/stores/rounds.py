@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["RoundStore"]
 
 
+_CUT_OFF = "The process that ran this round died, or gave no sign of life for too long."
+
+
 class RoundStore:
     """Reads and changes the rows of rounds and their queues."""
 
@@ -82,6 +85,17 @@ class RoundStore:
         with self._database.write() as session:
             session.add_all(queue)
 
+    def prepare(self, row: Round, report: RoundReport, at: float) -> None:
+        """Note what is to be kept of a round right before readers get its queue, in case that is the last it can do."""
+        with self._database.write() as session:
+            session.execute(update(Round).where(Round.id == row.id).values(report=report, switched_at=at))
+
+    def cut_off_at_the_switch(self, project_id: int) -> list[Round]:
+        """Return rounds that prepared to be published, and neither were nor failed; call it while holding the lease."""
+        prepared = (Round.state == RoundState.RUNNING, Round.switched_at.is_not(None))
+        with self._database.read() as session:
+            return list(session.scalars(select(Round).where(Round.project_id == project_id, *prepared)))
+
     def publish(
         self, row: Round, report: RoundReport, size: int, switched_at: float | None = None, *, aside: int = 0
     ) -> None:
@@ -121,9 +135,7 @@ class RoundStore:
         """
         with self._database.write() as session:
             project = locked_project(session, project_id)
-            session.execute(
-                update(Round).where(Round.id == round_id).values(state=state, finished_at=time.time(), error=problem)
-            )
+            session.execute(update(Round).where(Round.id == round_id).values(_ended(state, problem)))
             if project is None:
                 return 1
             project.problem = problem
@@ -132,9 +144,8 @@ class RoundStore:
 
     def call_off(self, round_id: int, problem: str) -> None:
         """Note why a round that was not requested failed: nothing is due for that."""
-        failed = {"state": RoundState.FAILED, "finished_at": time.time(), "error": problem}
         with self._database.write() as session:
-            session.execute(update(Round).where(Round.id == round_id).values(failed))
+            session.execute(update(Round).where(Round.id == round_id).values(_ended(RoundState.FAILED, problem)))
 
     def abandon_running(self, project_id: int) -> int:
         """Mark rounds as abandoned whose process died or stood still; call it only while holding the project's lease.
@@ -145,13 +156,9 @@ class RoundStore:
             How many there were.
         """
         with self._database.write() as session:
-            dead = session.scalars(
-                select(Round).where(Round.project_id == project_id, Round.state == RoundState.RUNNING)
-            ).all()
-            for row in dead:
-                row.state, row.finished_at = RoundState.ABANDONED, time.time()
-                row.error = "The process that ran this round died, or gave no sign of life for too long."
-            return len(dead)
+            running = update(Round).where(Round.project_id == project_id, Round.state == RoundState.RUNNING)
+            dead = session.scalars(running.values(_ended(RoundState.ABANDONED, _CUT_OFF)).returning(Round.id))
+            return len(dead.all())
 
     def versions(self, project_id: int) -> dict[str, RoundState]:
         """Return the version of every round of a project, with what became of the round."""
@@ -269,6 +276,12 @@ def _with_queue(project_id: int) -> Select[Round]:
     """Return the rounds of a project whose queue was published."""
     queued = select(QueuedTask.round_id).where(QueuedTask.round_id == Round.id).exists()
     return select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED, queued)
+
+
+def _ended(state: RoundState, problem: str) -> dict[str, Any]:
+    """Return what is noted of a round that ended without a queue."""
+    ended = {"state": state, "finished_at": time.time(), "error": problem}
+    return ended | {"report": RoundReport(), "switched_at": None}
 
 
 def _begin(session: Session, project_id: int, reason: str) -> Round:
