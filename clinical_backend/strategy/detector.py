@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier.semi_supervised import fit_with_pool
+from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +31,16 @@ class Detector:
     Attributes
     ----------
     classifier
-        Of the labelled classes and of those that only a tag stands for.
+        Of the labelled classes and of those that only a tag stands for: it ranks, rare ones before common ones.
     rare_columns
         Its outputs that belong to the target.
+    of_classes
+        Of the same classes: it says which class an image has.
     """
 
     classifier: LinearClassifier
     rare_columns: tuple[int, ...]
+    of_classes: LinearClassifier
 
     def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return P(rare), shape (n,), float32, as if all classes were equally frequent."""
@@ -75,7 +78,8 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
     classes = tuple(sorted(set(groups)))
     codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    classifier = fit_with_pool(
+    examples = PoolExamples.of(
         np.stack(rows), codes, classes, inputs.pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
     )
-    return Detector(classifier, columns)
+    of_rare = examples.fit_rare()
+    return Detector(of_rare, columns, examples.joined(examples.fit(), of_rare))

@@ -124,8 +124,8 @@ def fit(
         return Fit(None, known, (), sees_target=False, reason=reason, detector=detector)
     columns = {name: column for column, name in enumerate(known)}
     codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
-    if detector is not None and set(known) <= set(detector.classifier.classes):
-        classifier = detector.classifier.among(known)
+    if detector is not None and set(known) <= set(detector.of_classes.classes):
+        classifier = detector.of_classes.among(known)
     else:
         classifier = linear.fit(labelled.features, codes, known, seed=seed)
     rare = tuple(name for name in target.classes if name in known)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.learner.classifier.folds import deal_folds
-from clinical_backend.learner.classifier.semi_supervised import fit_with_pool
+from clinical_backend.learner.classifier.linear import one_thread
+from clinical_backend.learner.classifier.semi_supervised import PoolExamples
+from clinical_backend.learner.classifier.whitening import half_whitening
 from clinical_backend.strategy.groups import group_codes
 
 if TYPE_CHECKING:
@@ -94,12 +96,20 @@ def _mean_log_rank(
     seed: int,
 ) -> float:
     ranks: list[float] = []
+    with one_thread():
+        whitening = half_whitening(np.concatenate([rare, common, learnt, ranked]), seed=seed)
     for out, rare_kept, common_kept, learnt_kept in splits:
         seen, others = rare[rare_kept], common[common_kept]
         codes = np.repeat([0, 1], [len(seen), len(others)])
-        classifier = fit_with_pool(
-            np.concatenate([seen, others]), codes, ("rare", "common"), learnt[learnt_kept], rare=[0], seed=seed
-        )
+        classifier = PoolExamples.of(
+            np.concatenate([seen, others]),
+            codes,
+            ("rare", "common"),
+            learnt[learnt_kept],
+            rare=[0],
+            seed=seed,
+            whitening=whitening,
+        ).fit_rare()
         held_out = classifier.probabilities(rare[out])[:, 0]
         scores = np.sort(classifier.probabilities(ranked)[:, 0])
         ranks += list(len(scores) - np.searchsorted(scores, held_out, side="right") + 1.0)

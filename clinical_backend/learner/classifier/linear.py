@@ -30,6 +30,7 @@ __all__ = [
     "LOGIT_VARIANCE",
     "LinearClassifier",
     "fit",
+    "one_thread",
     "out_of_fold_logits",
     "out_of_fold_probabilities",
 ]
@@ -149,21 +150,23 @@ class _Coordinates:
     rows: NDArray[np.float32]  # (n, min(n, d)): ((x / length − centre) / scale) basis
     centre: NDArray[np.float32]  # (d,)
     scale: float
-    basis: NDArray[np.float32] | None  # (d, min(n, d)); None for the identity
+    basis: NDArray[np.float32] | None  # (d, min(n, d)), whitening included; None for the identity
 
     @classmethod
-    def of(cls, features: NDArray[np.float32]) -> _Coordinates:
+    def of(cls, features: NDArray[np.float32], whitening: NDArray[np.float32] | None = None) -> _Coordinates:
         unit = features / _lengths(features)
         centre = unit.mean(axis=0)
         unit -= centre
+        if whitening is not None:
+            unit = unit @ whitening
         scale = float(np.sqrt(np.mean(unit**2)))
         if scale < 1e-9:  # all examples look the same
             scale = 1.0
         unit /= scale
         if len(unit) >= unit.shape[1]:
-            return cls(unit, centre, scale, None)
+            return cls(unit, centre, scale, whitening)
         basis, triangle = np.linalg.qr(unit.T)
-        return cls(np.ascontiguousarray(triangle.T), centre, scale, basis)
+        return cls(np.ascontiguousarray(triangle.T), centre, scale, basis if whitening is None else whitening @ basis)
 
     def unfold(
         self, weights: NDArray[np.float32], bias: NDArray[np.float32]
@@ -181,6 +184,7 @@ def fit(
     *,
     seed: int = 0,
     logit_variance: float = LOGIT_VARIANCE,
+    whitening: NDArray[np.float32] | None = None,
 ) -> LinearClassifier:
     """Learn a classifier.
 
@@ -198,6 +202,9 @@ def fit(
         Of the solver. The present one draws nothing: the same input gives the same classifier.
     logit_variance
         Variance of a logit under the prior; less is smoother.
+    whitening
+        A symmetric matrix of shape (d, d) that features of unit length are multiplied with before they are scaled: it
+        gives the weights another prior, and the classifier takes features as they are all the same.
 
     Raises
     ------
@@ -207,8 +214,8 @@ def fit(
         When fewer than two classes have examples.
     """
     rows, indices = checked_examples(features, labels, classes)
-    with _one_thread():
-        coordinates = _Coordinates.of(rows)
+    with one_thread():
+        coordinates = _Coordinates.of(rows, whitening)
         solution = _solve(
             coordinates.rows,
             indices,
@@ -282,7 +289,7 @@ def out_of_fold_logits(
     rows, indices = checked_examples(features, labels, classes)
     fold_of = deal_folds(indices, min(folds, len(rows)), seed, groups)
     logits = np.full((len(rows), len(classes)), -np.inf, dtype=np.float32)
-    with _one_thread():
+    with one_thread():
         # Centre and scale use no label, so they may be shared by the folds.
         coordinates = _Coordinates.of(rows).rows
         for fold in np.unique(fold_of):
@@ -342,7 +349,7 @@ def _solve(
     return directions, bias
 
 
-def _one_thread() -> threadpool_limits:
+def one_thread() -> threadpool_limits:
     """Keep linear algebra to one thread: with products this small, others only spin and wait."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 (comes with scikit-learn)
 

@@ -10,20 +10,22 @@ Lee, ICML workshop 2013.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_features
-from clinical_backend.learner.classifier.linear import LinearClassifier, fit
+from clinical_backend.learner.classifier.linear import LinearClassifier, fit, one_thread
+from clinical_backend.learner.classifier.whitening import half_whitening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["OTHER", "fit_with_pool"]
+__all__ = ["OTHER", "PoolExamples"]
 
 OTHER = "(other)"
 """The class of what is not rare, while no common class has a label."""
@@ -35,73 +37,149 @@ _LOGIT_VARIANCE = 10.0  # the loosest of where LOGIT_VARIANCE changed nothing; n
 _LEAST_WEIGHT = 10.0  # of all examples, as of ten labels: the prior must not drown a single exemplar; a convention
 
 
-def fit_with_pool(
-    features: ArrayLike,
-    labels: ArrayLike,
-    classes: Sequence[str],
-    pool: ArrayLike,
-    *,
-    rare: Sequence[int],
-    trust: float = 1.0,
-    seed: int = 0,
-) -> LinearClassifier:
-    """Learn from labels and from the pool, every class weighing the same.
+@dataclass(frozen=True, slots=True)
+class PoolExamples:
+    """Labels, and a sample of the pool under the classes that it most likely has.
 
-    With n labels of common classes, a share of trust · 100 / (100 + n) of the weight of each common class is the
-    pool's. It needs no label of a common class, and one of a rare class.
-
-    Parameters
+    Attributes
     ----------
-    features
-        Of the labelled images, shape (n, d).
-    labels
-        Their class indices, shape (n,).
+    rows
+        Features, shape (n, d), float32.
+    indices
+        Class indices, shape (n,).
     classes
-        Names of the classes.
-    pool
-        Features of the unlabelled images, shape (m, d), m ≥ 1. A sample of 1,000 is taken.
+        Names of the given classes, and ``OTHER`` behind them where no common class has a label.
     rare
         Indices of the rare classes.
-    trust
-        In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
+    weights
+        Of the examples, shape (n,).
+    whitening
+        That of the labelled images and of the pool.
     seed
-        Of the sample.
-
-    Returns
-    -------
-    LinearClassifier
-        Of the given classes, and of ``OTHER`` behind them where no common class has a label.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When there is no label of a rare class, or the pool is empty, or a shape is wrong.
+        Of what is drawn.
     """
-    rows, sampled = checked_features(features, None), checked_features(pool, None)
-    indices = np.asarray(labels, dtype=np.intp)
-    is_rare = np.isin(indices, rare)
-    if not is_rare.any():
-        raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
-    if not len(sampled):
-        raise InvalidArgumentError("pool", "it is empty.", "Learn from the labels alone.")
-    if len(sampled) > _SAMPLE:
-        sampled = sampled[np.random.default_rng(seed).choice(len(sampled), _SAMPLE, replace=False)]
-    names = tuple(classes)
-    guesses: NDArray[np.intp]
-    if is_rare.all():
-        guesses = np.full(len(sampled), len(names), dtype=np.intp)
-        names = (*names, OTHER)
-    else:
-        guesses = _likeliest_common(rows, indices, classes, sampled, rare=rare, seed=seed)
-    weights = _weights(indices, guesses, set(rare), trust)
-    return fit(
-        np.concatenate([rows, sampled]),
-        np.concatenate([indices, guesses]),
-        names,
-        weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
-        logit_variance=_LOGIT_VARIANCE,
-        seed=seed,
-    )
+
+    rows: NDArray[np.float32]
+    indices: NDArray[np.intp]
+    classes: tuple[str, ...]
+    rare: tuple[int, ...]
+    weights: NDArray[np.float64]
+    whitening: NDArray[np.float32]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        features: ArrayLike,
+        labels: ArrayLike,
+        classes: Sequence[str],
+        pool: ArrayLike,
+        *,
+        rare: Sequence[int],
+        trust: float = 1.0,
+        seed: int = 0,
+        whitening: NDArray[np.float32] | None = None,
+    ) -> PoolExamples:
+        """Join the pool to the labels.
+
+        With n labels of common classes, a share of trust · 100 / (100 + n) of the weight of each common class is the
+        pool's. It needs no label of a common class, and one of a rare class.
+
+        Parameters
+        ----------
+        features
+            Of the labelled images, shape (n, d).
+        labels
+            Their class indices, shape (n,).
+        classes
+            Names of the classes.
+        pool
+            Features of the unlabelled images, shape (m, d), m ≥ 1. A sample of 1,000 is taken.
+        rare
+            Indices of the rare classes.
+        trust
+            In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
+        seed
+            Of the sample.
+        whitening
+            Where it is known already; by default that of the labelled images and of the pool.
+
+        Raises
+        ------
+        InvalidArgumentError
+            When there is no label of a rare class, or the pool is empty, or a shape is wrong.
+        """
+        rows, sampled = checked_features(features, None), checked_features(pool, None)
+        indices = np.asarray(labels, dtype=np.intp)
+        is_rare = np.isin(indices, rare)
+        if not is_rare.any():
+            raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
+        if not len(sampled):
+            raise InvalidArgumentError("pool", "it is empty.", "Learn from the labels alone.")
+        if whitening is None:
+            with one_thread():
+                whitening = half_whitening(np.concatenate([rows, sampled]), seed=seed)
+        if len(sampled) > _SAMPLE:
+            sampled = sampled[np.random.default_rng(seed).choice(len(sampled), _SAMPLE, replace=False)]
+        names = tuple(classes)
+        guesses: NDArray[np.intp]
+        if is_rare.all():
+            guesses = np.full(len(sampled), len(names), dtype=np.intp)
+            names = (*names, OTHER)
+        else:
+            guesses = _likeliest_common(rows, indices, classes, sampled, rare=rare, seed=seed)
+        weights = _weights(indices, guesses, set(rare), trust)
+        return cls(
+            np.concatenate([rows, sampled]),
+            np.concatenate([indices, guesses]),
+            names,
+            tuple(rare),
+            weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
+            whitening,
+            seed,
+        )
+
+    def fit(self) -> LinearClassifier:
+        """Learn to tell all classes apart, every class weighing the same."""
+        return self._fit(None)
+
+    def fit_rare(self) -> LinearClassifier:
+        """Learn to tell the rare classes from the common ones: on whitened features.
+
+        It ranks rare cases higher than ``fit`` does, and tells common classes apart worse (docs/features.md).
+        """
+        return self._fit(self.whitening)
+
+    def _fit(self, whitening: NDArray[np.float32] | None) -> LinearClassifier:
+        return fit(
+            self.rows,
+            self.indices,
+            self.classes,
+            self.weights,
+            logit_variance=_LOGIT_VARIANCE,
+            seed=self.seed,
+            whitening=whitening,
+        )
+
+    def joined(self, every: LinearClassifier, of_rare: LinearClassifier) -> LinearClassifier:
+        """Return the classifier that tells common classes apart as ``fit``, and rare ones from them by both together.
+
+        A rare class has the sum of its logits, each above the mean of the common classes' logits.
+        """
+        known = np.unique(self.indices)
+        is_rare = np.isin(known, self.rare)
+        common, rare = known[~is_rare], known[is_rare]
+        weights, bias = _above(every, common)
+        more_weights, more_bias = _above(of_rare, common)
+        weights[:, rare] += more_weights[:, rare]
+        bias[rare] += more_bias[rare]
+        return LinearClassifier(every.classes, weights, bias, every.counts)
+
+
+def _above(classifier: LinearClassifier, common: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights and biases of logits above the mean of those of the common classes."""
+    weights = classifier.weights - classifier.weights[:, common].mean(axis=1, keepdims=True)
+    return weights, classifier.bias - classifier.bias[common].mean()
 
 
 def _likeliest_common(

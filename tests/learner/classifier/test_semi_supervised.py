@@ -5,7 +5,7 @@ import pytest
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.linear import fit
-from clinical_backend.learner.classifier.semi_supervised import OTHER, fit_with_pool
+from clinical_backend.learner.classifier.semi_supervised import OTHER, PoolExamples
 from clinical_backend.learner.evaluation.metrics import average_precision
 
 
@@ -22,8 +22,8 @@ def learn(cells, labelled, **changes):
     features, classes = cells
     pool = np.setdiff1d(np.arange(600), labelled)
     given = {"rare": [2], "seed": 0} | changes
-    classifier = fit_with_pool(features[labelled], classes[labelled], ("a", "b", "rare"), features[pool], **given)
-    return classifier, pool
+    examples = PoolExamples.of(features[labelled], classes[labelled], ("a", "b", "rare"), features[pool], **given)
+    return examples.fit(), pool
 
 
 def precision(cells, classifier, pool):
@@ -57,9 +57,9 @@ def test_the_pool_gives_way_to_labels(cells):
     apart = []
     for labelled in (few, many):
         with_pool, _ = learn(cells, labelled)
-        other = fit_with_pool(
+        other = PoolExamples.of(
             features[labelled], classes[labelled], ("a", "b", "rare"), np.zeros((50, 24), np.float32), rare=[2]
-        )
+        ).fit()
         apart.append(np.abs(with_pool.probabilities(features) - other.probabilities(features)).mean())
     assert apart[1] < apart[0]
 
@@ -86,8 +86,10 @@ def test_a_pool_of_any_size_will_do(cells, pool):
     features, classes = cells
     rare = rare_cases(cells, 2)
     sample = np.random.default_rng(0).normal(size=(pool, 24)).astype(np.float32)
-    classifier = fit_with_pool(features[rare], classes[rare], ("a", "b", "rare"), sample, rare=[2])
-    assert np.isfinite(classifier.probabilities(features)).all()
+    examples = PoolExamples.of(features[rare], classes[rare], ("a", "b", "rare"), sample, rare=[2])
+    every, of_rare = examples.fit(), examples.fit_rare()
+    for classifier in (every, of_rare, examples.joined(every, of_rare)):
+        assert np.isfinite(classifier.probabilities(features)).all()
 
 
 def test_what_it_cannot_learn_from_is_refused(cells):
@@ -95,7 +97,7 @@ def test_what_it_cannot_learn_from_is_refused(cells):
     with pytest.raises(InvalidArgumentError, match="none is of a rare class"):
         learn(cells, np.flatnonzero(classes == 0)[:5])
     with pytest.raises(InvalidArgumentError, match="pool"):
-        fit_with_pool(features[:2], [2, 2], ("a", "b", "rare"), features[:0], rare=[2])
+        PoolExamples.of(features[:2], [2, 2], ("a", "b", "rare"), features[:0], rare=[2])
 
 
 def test_a_classifier_that_chooses_among_some_classes_shares_out_their_probability(cells):
