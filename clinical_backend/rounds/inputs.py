@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["choose_inputs", "inputs_of"]
 
 
 def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
-    """Return the features to work with, and why: joined ones only where the labels at hand say they are better."""
+    """Return the features to work with, and why: as the labels at hand tell where there is an adapted network."""
     every = [inputs_of(project, snapshot, one) for one in project.representations()]
     frozen = every[0]
     if len(every) == 1:
@@ -28,8 +28,7 @@ def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs
         or len(frozen.query) != len(joined.query)
     ):
         return frozen, "frozen: some images have no adapted feature yet"
-    better, reason = adapted_is_better(frozen, joined, seed=project.workspace.settings.seed)
-    return (joined, f"frozen and adapted: {reason}") if better else (frozen, f"frozen: {reason}")
+    return choose_representation(frozen, joined, seed=project.workspace.settings.seed)
 
 
 def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation) -> Inputs:

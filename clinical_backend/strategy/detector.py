@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
+from clinical_backend.strategy.whitening import whitening_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,7 @@ __all__ = ["Detector", "fit_detector"]
 
 _UNLABELLED_EXEMPLAR = "(exemplar)"
 _COUNTER_EXEMPLAR = "(counter-exemplar)"
+_SAMPLE = 100  # images that tell how much longer joined features are: all by the same ratio, but for rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,31 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
     classes = tuple(sorted(set(groups)))
     codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    examples = PoolExamples.of(
-        np.stack(rows), codes, classes, inputs.pool.features, rare=columns, trust=1.0 - target.doubt, seed=seed
-    )
-    of_rare = examples.fit_rare()
-    return Detector(of_rare, columns, examples.joined(examples.fit(), of_rare))
+    learn = partial(_learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, seed=seed)
+    of_rare, of_classes = learn(inputs)
+    if inputs.with_frozen:
+        pool = inputs.pool.features
+        frozen = inputs.first_part()
+        width = frozen.pool.features.shape[1]
+        ratio = float(np.mean(np.linalg.norm(pool[:_SAMPLE], axis=1) / np.linalg.norm(pool[:_SAMPLE, :width], axis=1)))
+        alone = [one.of_joined(pool.shape[1], ratio) for one in learn(frozen)]
+        of_rare, of_classes = of_rare.mean_with(alone[0]), of_classes.mean_with(alone[1])
+    return Detector(of_rare, columns, of_classes)
+
+
+def _learn(
+    rows: NDArray[np.float32],
+    codes: NDArray[np.intp],
+    classes: tuple[str, ...],
+    columns: tuple[int, ...],
+    inputs: Inputs,
+    *,
+    trust: float,
+    seed: int,
+) -> tuple[LinearClassifier, LinearClassifier]:
+    """Return what ranks rare cases, and what says which class an image has, from the features of these inputs."""
+    pool = inputs.pool
+    width = pool.features.shape[1]
+    examples = PoolExamples.of(rows[:, :width], codes, classes, pool.features, rare=columns, trust=trust, seed=seed)
+    of_rare = examples.fit(whitening_of([pool, inputs.labelled, inputs.query]))
+    return of_rare, examples.joined(examples.fit(), of_rare)

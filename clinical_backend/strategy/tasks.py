@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.origins import Draw
@@ -36,6 +37,10 @@ class FeaturedTasks:
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+    def first_part(self) -> FeaturedTasks:
+        """Return the same tasks with the first part of joined features alone."""
+        return FeaturedTasks(self.tasks, np.ascontiguousarray(self.features[:, : self.parts[0]]))
 
     def none(self) -> FeaturedTasks:
         """Return no tasks, of the same representation."""
@@ -90,6 +95,9 @@ class Inputs:
         What the queue is to turn to, and away from.
     groups
         What stands for the patient or study, by task.
+    with_frozen
+        Whether what is learnt from joined features is averaged with what their first part, the frozen features, tells
+        alone.
     """
 
     key: str
@@ -98,6 +106,18 @@ class Inputs:
     query: FeaturedTasks
     counter_exemplars: FeaturedTasks
     groups: Mapping[int, str] = field(default_factory=dict)
+    with_frozen: bool = False
+
+    def first_part(self) -> Inputs:
+        """Return the same tasks with the first part of joined features alone."""
+        return Inputs(
+            self.key,
+            self.pool.first_part(),
+            self.labelled.first_part(),
+            self.query.first_part(),
+            self.counter_exemplars.first_part(),
+            self.groups,
+        )
 
     @classmethod
     def of(

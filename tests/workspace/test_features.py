@@ -1,7 +1,5 @@
 """Features of a network that is adapted to the project, joined with the frozen ones where that helps."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -15,8 +13,6 @@ from clinical_backend.learner.classifier.linear import LinearClassifier, fit
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import RoundReport
-from clinical_backend.strategy.representation import adapted_is_better
-from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
 from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures
@@ -109,42 +105,6 @@ def test_a_damaged_network_leaves_the_frozen_features(project, monkeypatch):
 
     monkeypatch.setattr(project.project(1), "adapted", damaged)
     assert len(project.project(1).representations()) == 1
-
-
-def points(apart, count, generator):
-    frozen = generator.normal(size=(count, 8)).astype(np.float32)
-    joined = np.hstack([frozen, (generator.normal(size=(count, 2)) + apart).astype(np.float32)])
-    return frozen, joined
-
-
-def is_better(rare, common, pool):
-    edges = np.cumsum([0, len(rare[0]), len(common[0]), len(pool[0])])
-    tasks = [np.arange(*edge) for edge in pairwise(edges)]
-    sides = [
-        [FeaturedTasks(*part) for part in zip(tasks, side, strict=True)]
-        for side in zip(rare, common, pool, strict=True)
-    ]
-    return adapted_is_better(*(Inputs.of(common, pool, rare) for rare, common, pool in sides), seed=0)
-
-
-def test_what_tells_held_out_cases_apart_is_accepted_and_noise_is_not():
-    generator = np.random.default_rng(0)
-    common, pool = points(0, 10, generator), points(0, 400, generator)
-    better, reason = is_better(points(6, 9, generator), common, pool)
-    assert better, reason
-    frozen = generator.normal(size=(9, 8)).astype(np.float32) + 4
-    rare = (frozen, np.hstack([frozen, 40 * generator.normal(size=(9, 2)).astype(np.float32)]))
-    noisy = (pool[0], np.hstack([pool[0], 40 * generator.normal(size=(400, 2)).astype(np.float32)]))
-    common = (common[0], np.hstack([common[0], 40 * generator.normal(size=(10, 2)).astype(np.float32)]))
-    assert not is_better(rare, common, noisy)[0]
-
-
-@pytest.mark.parametrize("rare", [0, 2])
-def test_with_too_few_labels_to_judge_features_are_joined(rare):
-    generator = np.random.default_rng(0)
-    better, reason = is_better(points(9, rare, generator), points(0, 3, generator), points(0, 50, generator))
-    assert better
-    assert "too few" in reason
 
 
 def test_adaptation_is_due_once_there_are_images_enough(project, monkeypatch):

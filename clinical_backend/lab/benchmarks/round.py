@@ -17,7 +17,7 @@ from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.order import rank
-from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.target import find_target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.workspace.features import join
@@ -53,22 +53,22 @@ def _measure(size: int, seed: int) -> tuple[float, float, float]:
     codes = generator.choice(8, size + _LABELS, p=[0.01, 0.01, *[0.98 / 6] * 6])
     codes[:60] = generator.integers(0, 2, 60)
     frozen, adapted = (_points(codes, dimension, generator) for dimension in (_FROZEN, _ADAPTED))
-    joined = join(frozen, adapted)
+    joined, parts = join(frozen, adapted), (_FROZEN, _ADAPTED)
     tasks = np.arange(len(codes))
     labels = {int(task): _CLASSES[codes[task]] for task in tasks[:_LABELS]}
     target = find_target(labels, list(range(5)), (), (), _CLASSES)
     settings = load_settings(label_studio_api_key="none")
     query = np.asarray(target.query)
 
-    def inputs_of(features: NDArray[np.float32]) -> Inputs:
+    def inputs_of(features: NDArray[np.float32], parts: tuple[int, ...] = ()) -> Inputs:
         labelled, pool, sought = (
-            FeaturedTasks(chosen, features[chosen]) for chosen in (tasks[:_LABELS], tasks[_LABELS:], query)
+            FeaturedTasks(chosen, features[chosen], parts) for chosen in (tasks[:_LABELS], tasks[_LABELS:], query)
         )
         return Inputs.of(labelled, pool, sought)
 
-    alone, inputs = inputs_of(frozen), inputs_of(joined)
+    alone, together = inputs_of(frozen), inputs_of(joined, parts)
     started = time.perf_counter()
-    adapted_is_better(alone, inputs, seed=seed)
+    inputs, _ = choose_representation(alone, together, seed=seed)
     checked = time.perf_counter()
     fitted = fit(inputs, labels, _CLASSES, target, seed=seed)
     fit_ended = time.perf_counter()

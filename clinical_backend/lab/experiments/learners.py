@@ -10,7 +10,7 @@ import numpy as np
 
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, save_finetuned
 from clinical_backend.learner.finetuning.options import FinetuningOptions
-from clinical_backend.strategy.representation import adapted_is_better
+from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
@@ -31,9 +31,12 @@ class Learner(Protocol):
     ----------
     parts
         Lengths of the parts that joined features consist of; empty where none are joined.
+    with_frozen
+        As in the inputs of a round, of what was learnt last.
     """
 
     parts: tuple[int, ...]
+    with_frozen: bool
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -75,6 +78,7 @@ class FixedFeatures:
     def __init__(self, *representations: NDArray[np.float32], parts: tuple[int, ...] = ()) -> None:
         self._representations = representations
         self.parts = parts
+        self.with_frozen = False
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -84,13 +88,14 @@ class FixedFeatures:
             return self._representations[0], None
         known, rare = np.unique(np.asarray(list(labels), dtype=np.int64)), np.asarray(query, dtype=np.int64)
 
-        def inputs_of(features: NDArray[np.float32]) -> Inputs:
-            labelled, others, sought = (FeaturedTasks(tasks, features[tasks]) for tasks in (known, pool, rare))
+        def inputs_of(features: NDArray[np.float32], parts: tuple[int, ...]) -> Inputs:
+            labelled, others, sought = (FeaturedTasks(tasks, features[tasks], parts) for tasks in (known, pool, rare))
             return Inputs.of(labelled, others, sought)
 
-        frozen, joined = map(inputs_of, self._representations)
-        better, _ = adapted_is_better(frozen, joined, seed=seed)
-        return self._representations[int(better)], None
+        frozen, joined = map(inputs_of, self._representations, ((), self.parts))
+        chosen, _ = choose_representation(frozen, joined, seed=seed)
+        self.with_frozen = chosen.with_frozen
+        return self._representations[int(chosen is not frozen)], None
 
 
 class ResNetLearner:
@@ -105,6 +110,7 @@ class ResNetLearner:
     """
 
     parts: tuple[int, ...] = ()
+    with_frozen = False
 
     def __init__(self, images: NDArray[np.uint8], wanted: NDArray[np.int64]) -> None:
         self._images = images
@@ -140,6 +146,7 @@ class FinetunedLearner:
     """
 
     parts: tuple[int, ...] = ()
+    with_frozen = False
 
     def __init__(
         self,

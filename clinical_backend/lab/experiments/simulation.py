@@ -108,7 +108,7 @@ def simulate(
             FeaturedTasks(tasks, features[tasks], parts)
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
-        inputs = Inputs.of(labelled, pool, query)
+        inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen)
         if strategy == LIVE:
             fitted = fit(inputs, project.labels, data.classes, target, seed=seed)
         else:

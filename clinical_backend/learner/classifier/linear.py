@@ -97,6 +97,26 @@ class LinearClassifier:
         columns = [self.classes.index(name) for name in classes]
         return LinearClassifier(tuple(classes), self.weights[:, columns], self.bias[columns], self.counts[columns])
 
+    def of_joined(self, width: int, ratio: float) -> LinearClassifier:
+        """Return the same classifier for features that begin with those that it learnt.
+
+        Parameters
+        ----------
+        width
+            Length of the joined features.
+        ratio
+            Of the joined features' length to that of the part that it learnt, as vectors.
+        """
+        weights = np.zeros((width, len(self.classes)), dtype=np.float32)
+        weights[: self.dimension] = np.float32(ratio) * self.weights
+        return LinearClassifier(self.classes, weights, self.bias, self.counts)
+
+    def mean_with(self, other: LinearClassifier) -> LinearClassifier:
+        """Return the classifier whose logits are the mean of those of both, which know the same classes."""
+        half = np.float32(0.5)
+        weights, bias = half * (self.weights + other.weights), half * (self.bias + other.bias)
+        return LinearClassifier(self.classes, weights, bias, self.counts)
+
     def probabilities(self, features: ArrayLike) -> NDArray[np.float32]:
         """Return the softmax of the logits, shape (n, C), float32.
 

@@ -17,8 +17,7 @@ import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_features
-from clinical_backend.learner.classifier.linear import LinearClassifier, fit, one_thread
-from clinical_backend.learner.classifier.whitening import half_whitening
+from clinical_backend.learner.classifier.linear import LinearClassifier, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +52,6 @@ class PoolExamples:
         Indices of the rare classes.
     weights
         Of the examples, shape (n,).
-    whitening
-        That of the labelled images and of the pool.
     seed
         Of what is drawn.
     """
@@ -64,7 +61,6 @@ class PoolExamples:
     classes: tuple[str, ...]
     rare: tuple[int, ...]
     weights: NDArray[np.float64]
-    whitening: NDArray[np.float32]
     seed: int
 
     @classmethod
@@ -78,7 +74,6 @@ class PoolExamples:
         rare: Sequence[int],
         trust: float = 1.0,
         seed: int = 0,
-        whitening: NDArray[np.float32] | None = None,
     ) -> PoolExamples:
         """Join the pool to the labels.
 
@@ -101,8 +96,6 @@ class PoolExamples:
             In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
         seed
             Of the sample.
-        whitening
-            Where it is known already; by default that of the labelled images and of the pool.
 
         Raises
         ------
@@ -116,9 +109,6 @@ class PoolExamples:
             raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
         if not len(sampled):
             raise InvalidArgumentError("pool", "it is empty.", "Learn from the labels alone.")
-        if whitening is None:
-            with one_thread():
-                whitening = half_whitening(np.concatenate([rows, sampled]), seed=seed)
         if len(sampled) > _SAMPLE:
             sampled = sampled[np.random.default_rng(seed).choice(len(sampled), _SAMPLE, replace=False)]
         names = tuple(classes)
@@ -135,22 +125,18 @@ class PoolExamples:
             names,
             tuple(rare),
             weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
-            whitening,
             seed,
         )
 
-    def fit(self) -> LinearClassifier:
-        """Learn to tell all classes apart, every class weighing the same."""
-        return self._fit(None)
+    def fit(self, whitening: NDArray[np.float32] | None = None) -> LinearClassifier:
+        """Learn to tell the classes apart, every class weighing the same.
 
-    def fit_rare(self) -> LinearClassifier:
-        """Learn to tell the rare classes from the common ones: on whitened features.
-
-        It ranks rare cases higher than ``fit`` does, and tells common classes apart worse (docs/features.md).
+        Parameters
+        ----------
+        whitening
+            That of the pool: rare cases are ranked higher with it, and common classes told apart worse
+            (docs/features.md).
         """
-        return self._fit(self.whitening)
-
-    def _fit(self, whitening: NDArray[np.float32] | None) -> LinearClassifier:
         return fit(
             self.rows,
             self.indices,
@@ -162,7 +148,7 @@ class PoolExamples:
         )
 
     def joined(self, every: LinearClassifier, of_rare: LinearClassifier) -> LinearClassifier:
-        """Return the classifier that tells common classes apart as ``fit``, and rare ones from them by both together.
+        """Return the classifier that tells common classes apart as the first, and rare ones from them as both together.
 
         A rare class has the sum of its logits, each above the mean of the common classes' logits.
         """

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.classifier.linear import one_thread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,11 +20,11 @@ __all__ = ["half_whitening"]
 _EXPONENT = -0.25
 """Of the variances: −½ would make them all equal. From 0 to −¼ the pool's average precision by five exemplars rises on
 cells, skin (.14 to .18) and ultrasound and falls on X-rays (.56 to .50); at −.35 it falls on all (docs/features.md)."""
-_SAMPLE = 3000  # in 1,280 dimensions the covariance shrinks by 1 % then; of 1,000 by 3 %
+_LEAST_RATIO = 1e-9  # of a variance to the largest: below it is rounding
 _LEAST_VARIANCE = 1e-12  # in all, of features of unit length: below it, all images look the same
 
 
-def half_whitening(features: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.float32]:
+def half_whitening(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the symmetric matrix by which the standard deviations of features become their square roots.
 
     Σ^(−1/4) of the covariance Σ of features of unit length, which is estimated with oracle approximating shrinkage
@@ -31,9 +33,7 @@ def half_whitening(features: NDArray[np.float32], *, seed: int = 0) -> NDArray[n
     Parameters
     ----------
     features
-        Of all images at hand, shape (n, d). A sample of 3,000 is taken.
-    seed
-        Of the sample.
+        Of all images at hand, or of a sample, shape (n, d).
 
     Returns
     -------
@@ -42,14 +42,13 @@ def half_whitening(features: NDArray[np.float32], *, seed: int = 0) -> NDArray[n
     """
     from sklearn.covariance import OAS  # noqa: PLC0415 (slow to import)
 
-    if len(features) > _SAMPLE:
-        features = features[np.random.default_rng(seed).choice(len(features), _SAMPLE, replace=False)]
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.where(lengths > 0, lengths, np.float32(1.0))
     unit -= unit.mean(axis=0)
     if np.einsum("ij,ij->", unit, unit) < _LEAST_VARIANCE * len(unit):
         return np.eye(unit.shape[1], dtype=np.float32)
-    covariance = OAS(store_precision=False, assume_centered=True).fit(unit).covariance_
-    variances, directions = np.linalg.eigh(covariance)
-    scales = (np.maximum(variances, variances[-1] * 1e-9) / variances[-1]) ** _EXPONENT
-    return np.ascontiguousarray((directions * scales) @ directions.T, dtype=np.float32)
+    with one_thread():
+        covariance = OAS(store_precision=False, assume_centered=True).fit(unit).covariance_
+        variances, directions = np.linalg.eigh(covariance)
+        scales = (np.maximum(variances, variances[-1] * _LEAST_RATIO) / variances[-1]) ** _EXPONENT
+        return np.ascontiguousarray((directions * scales) @ directions.T, dtype=np.float32)

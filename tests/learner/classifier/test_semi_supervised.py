@@ -6,6 +6,7 @@ import pytest
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.classifier.semi_supervised import OTHER, PoolExamples
+from clinical_backend.learner.classifier.whitening import half_whitening
 from clinical_backend.learner.evaluation.metrics import average_precision
 
 
@@ -87,7 +88,7 @@ def test_a_pool_of_any_size_will_do(cells, pool):
     rare = rare_cases(cells, 2)
     sample = np.random.default_rng(0).normal(size=(pool, 24)).astype(np.float32)
     examples = PoolExamples.of(features[rare], classes[rare], ("a", "b", "rare"), sample, rare=[2])
-    every, of_rare = examples.fit(), examples.fit_rare()
+    every, of_rare = examples.fit(), examples.fit(half_whitening(np.concatenate([features[rare], sample])))
     for classifier in (every, of_rare, examples.joined(every, of_rare)):
         assert np.isfinite(classifier.probabilities(features)).all()
 

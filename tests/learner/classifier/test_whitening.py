@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
@@ -14,11 +15,11 @@ LOUD = np.repeat([6.0, 1.0], [4, 20])
 """Deviations of 24 features: four of them drown the others."""
 
 
-def drawn(count, seed=0):
+def drawn(count: int, seed: int = 0) -> NDArray[np.float32]:
     return (np.random.default_rng(seed).normal(size=(count, 24)) * LOUD).astype(np.float32)
 
 
-def unit(features):
+def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
@@ -61,7 +62,7 @@ def test_rare_cases_that_differ_in_quiet_features_are_found():
     exemplars = np.flatnonzero(classes)[:5]
     pool = np.setdiff1d(np.arange(2000), exemplars)
     examples = PoolExamples.of(features[exemplars], np.ones(5, np.intp), ("common", "rare"), features[pool], rare=[1])
-    every, of_rare = examples.fit(), examples.fit_rare()
+    every, of_rare = examples.fit(), examples.fit(half_whitening(features))
     plain, whitened = (
         average_precision(classes[pool] == 1, one.probabilities(features[pool])[:, 1]) for one in (every, of_rare)
     )
@@ -73,7 +74,7 @@ def test_rare_cases_that_differ_in_quiet_features_are_found():
 def test_common_classes_are_told_apart_as_without_whitening():
     features, classes = drawn(300), np.arange(300) % 3
     examples = PoolExamples.of(features[:60], classes[:60], ("a", "b", "rare"), features[60:], rare=[2])
-    every, of_rare = examples.fit(), examples.fit_rare()
+    every, of_rare = examples.fit(), examples.fit(half_whitening(features))
     joined = examples.joined(every, of_rare)
     alone = every.among(("a", "b")).probabilities(features)
     assert np.allclose(joined.among(("a", "b")).probabilities(features), alone, atol=1e-4)
