@@ -173,7 +173,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             notes=(
                 *snapshot.labels.messages,
                 *(str(group) for group in [group_notice(project)] if group is not None),
-                *_notes_on_images(project, unreadable, len(copies)),
+                *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(images, waiting),
             ),
         )
@@ -274,10 +274,14 @@ class _Stages:
         self._rounds.progress(self._row.id, self._stage, done, total)
 
 
-def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int) -> list[str]:
+def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int, near_copies: int) -> list[str]:
     notes = [f"{unreadable} images cannot be read. {_reason(project)}"] if unreadable else []
     if copies:
         notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
+    if near_copies:
+        notes.append(
+            f"{near_copies} images look like answered or queued ones that were saved again, and come behind all others."
+        )
     return notes
 
 

@@ -37,6 +37,8 @@ class Choice:
         For people.
     explores
         Share of the queue that a diverse order fills instead, since seeking the target yields little.
+    near_copies
+        Tasks that come behind all others: near-copies of answered or queued ones, as far as the order met them.
     """
 
     acquisition: str
@@ -44,6 +46,7 @@ class Choice:
     conditioned: bool
     reason: str
     explores: float = 0.0
+    near_copies: int = 0
 
 
 def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -> Choice:

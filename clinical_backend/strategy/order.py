@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
+from clinical_backend.strategy.copies import CopiesLast, NearCopies
 from clinical_backend.strategy.cosine import centred_cosine
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
@@ -51,6 +53,7 @@ def rank(
         A diverse order keeps away from what is labelled. The queue holds at most GROUP_CAP tasks of a group: the random
         draws come first, then the order is walked through, and tasks of a full group are passed over. Tasks of a group
         that has GROUP_CAP labelled ones come after all others: a second view of a lesion that is known tells little.
+        So do near-copies of answered and of queued tasks; the random draws are made as if there were none.
     round_number
         Together with SEED it fixes the random draws.
     skipped
@@ -77,9 +80,9 @@ def rank(
         return choice, []
     pick = _Picker(choice, fit, inputs, settings.seed)
     wanted = size - len(audit)
-    capped = partial(_within_caps, codes=codes, cap=cap)
     sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
     known = _is_known(pool, inputs, cap)
+    capped = CopiesLast(partial(_within_caps, codes=codes, cap=cap), known, NearCopies(inputs))
     picks = capped(partial(_known_last, pick, rest, known), rest, wanted, taken=audit)
     sources = [sought] * len(picks)
     if explored := int(choice.explores * len(picks)):
@@ -89,7 +92,7 @@ def rank(
         found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
-    return choice, _explain(order, draws, fit, inputs)
+    return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs)
 
 
 def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:

@@ -1,9 +1,12 @@
+import base64
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.learner.checkpoint import load_checkpoint
@@ -19,7 +22,7 @@ from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState, TaskImage
 from clinical_backend.workspace.lock import leased_project
 from tests.rounds.fake_label_studio import CONFIG, NOT_FOUND, FakeLabelStudio
-from tests.small_workspace import AnotherNetwork, picture, reopened
+from tests.small_workspace import AnotherNetwork, MeanColours, picture, reopened
 from tests.storage.started import start_round
 
 AWAY = LabelStudioUnavailableError("Label Studio does not answer.", "Start it.")
@@ -561,6 +564,44 @@ def test_copies_of_answered_images_and_of_each_other_are_not_queued_and_their_nu
     report = latest(workspace).report
     assert (report.counts.copies, report.counts.pool) == (2, 27)
     assert "2 images are exact copies of answered or queued ones, and are not queued." in report.notes
+
+
+class Blocks(MeanColours):
+    """Another stand-in: the mean of each of 64 blocks of an image, since near-copies are told by many numbers."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.dimension = 64
+
+    def _forward(self, batch):
+        self.embedded += len(batch)
+        blocks = batch.astype(np.float32).reshape(len(batch), 8, 4, 8, 4, 3).mean(axis=(2, 4, 5))
+        return blocks.reshape(len(batch), 64) - 128
+
+
+def pattern(seed, kind="PNG", **options):
+    """Return an image of 8 by 8 grey blocks as a data: URL."""
+    grey = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    stream = BytesIO()
+    Image.fromarray(np.kron(grey, np.ones((8, 8), dtype=np.uint8))).convert("RGB").save(stream, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def test_images_that_were_saved_again_come_behind_all_others_and_their_number_is_said(workspace, studio):
+    studio.uris = {n: pattern(n) for n in range(1, 31)}
+    for task, original in ((7, 1), (20, 21), (22, 23)):  # copies of an answered image, and of two that are open
+        studio.uris[task] = pattern(original, "JPEG", quality=75)
+    studio.annotate(1, "red", exemplar=True)
+    settings = {"queue_size": 26, "audit_share": 0.0}
+    workspace = reopened(workspace, backbone=Blocks(workspace.settings.model_dir))
+    workspace.settings = workspace.settings.model_copy(update=settings)
+    reconcile(workspace.project(1), look=True)
+    queue, report = studio.queue(), latest(workspace).report
+    assert 7 not in queue
+    assert [len({*pair} & {*queue}) for pair in ((20, 21), (22, 23))] == [1, 1]
+    assert len(queue) == 26
+    assert report.counts.copies == 0
+    assert any(note.startswith("3 images look like answered or queued ones") for note in report.notes)
 
 
 def test_copies_alone_make_no_round_due(workspace, studio):

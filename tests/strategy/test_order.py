@@ -262,3 +262,46 @@ def test_a_cap_that_leaves_too_few_tasks_makes_a_shorter_queue(cells):
     groups = {int(task): f"patient {task % 4}" for task in cells.tasks}
     _, queue = order(cells, (0, 1), (0, 1), queue_size=20, groups=groups)
     assert sorted(groups[task.task_id] for task in queue) == [f"patient {number}" for number in range(4)]
+
+
+@pytest.fixture
+def cells_saved_twice(cells):
+    """Return the same with copies of the ten rare cells, as they are when an image is saved again, in the last rows."""
+    cells.features[70:] = cells.features[:10] + 0.05 * np.random.default_rng(1).normal(size=(10, 16))
+    return cells
+
+
+@pytest.mark.parametrize("setting", ["auto", "p_rare", "flqmi"])
+def test_a_picture_that_was_saved_twice_takes_one_place_and_none_beside_an_answered_twin(cells_saved_twice, setting):
+    given = {"rows": (0, 1, 50, 51), "exemplars": (0, 1), "acquisition": setting, "audit_share": 0.0}
+    choice, queue = order(cells_saved_twice, **given)
+    pictures = [task.task_id - 70 if task.task_id >= 170 else task.task_id for task in queue]
+    assert len(set(pictures)) == 20
+    assert not {100, 101} & set(pictures)
+    assert set(pictures) >= set(range(102, 110))
+    assert choice.near_copies >= 10
+    choice, everything = order(cells_saved_twice, **given, queue_size=80)
+    assert len({task.task_id for task in everything}) == 76
+    assert {task.task_id for task in everything[-choice.near_copies :]} >= {170, 171}
+
+
+def test_random_draws_know_nothing_of_copies_and_what_seeks_gives_way_to_them(cells_saved_twice):
+    drawn = set()
+    for number in range(60):
+        _, queue = order(cells_saved_twice, (0, 1), (0, 1), audit_share=0.3, number=number, acquisition="p_rare")
+        audit = {task.task_id for task in queue if task.draw is Draw.AUDIT}
+        rest = {task.task_id for task in queue} - audit
+        assert not {task + 70 for task in audit} & rest
+        assert not {task - 70 for task in audit} & rest
+        drawn |= audit
+    assert drawn >= set(range(170, 180))
+
+
+def test_what_explores_takes_no_copies_of_what_seeks(cells_saved_twice):
+    missed = range(20, 50)
+    choice, queue = order(cells_saved_twice, (0, *missed), (0,), targeted=missed, audit_share=0.1)
+    assert choice.explores > 0
+    sought = {task.task_id for task in queue if task.draw is Draw.TARGET}
+    explored = {task.task_id for task in queue if task.draw is Draw.DIVERSE}
+    assert explored
+    assert not {task + 70 for task in sought if task < 110} & (sought | explored)
