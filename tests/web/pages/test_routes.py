@@ -301,6 +301,14 @@ def test_the_origins_of_labels_are_shown_unless_all_are_from_queues(web, stores,
     assert re.search(r"imported</th><td class=\"n\">2</td><td class=\"n\">2</td>", web.get("/projects/1").text)
 
 
+def test_which_features_take_part_is_said_with_its_figures_once_a_network_is_adapted(web, stores, filled):
+    decision = "frozen: the adapted network ranks worse (log rank 2.10, 1.90 without it)"
+    stores.rounds.publish(start_round(stores, 1), RoundReport(reason="two exemplars", features=decision), 3)
+    assert decision not in web.get("/projects/1").text
+    stores.projects.change(1, adaptation="A network is adapted to 600 images, in 90 s.")
+    assert f"Features: {decision}." in web.get("/projects/1").text
+
+
 def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich):
     text = web.get("/projects/1/model").text
     assert "5 folds" in text
