@@ -84,13 +84,19 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
     learn = partial(_learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, seed=seed)
     of_rare, of_classes = learn(inputs)
     if inputs.with_frozen:
-        pool = inputs.pool.features
+        width = inputs.pool.features.shape[1]
         frozen = inputs.first_part()
-        width = frozen.pool.features.shape[1]
-        ratio = float(np.mean(np.linalg.norm(pool[:_SAMPLE], axis=1) / np.linalg.norm(pool[:_SAMPLE, :width], axis=1)))
-        alone = [one.of_joined(pool.shape[1], ratio) for one in learn(frozen)]
+        ratio = _ratio_of_lengths(inputs.pool.features[:_SAMPLE], frozen.pool.features[:_SAMPLE])
+        alone = [one.of_joined(width, ratio) for one in learn(frozen)]
         of_rare, of_classes = of_rare.mean_with(alone[0]), of_classes.mean_with(alone[1])
     return Detector(of_rare, columns, of_classes)
+
+
+def _ratio_of_lengths(joined: NDArray[np.float32], first: NDArray[np.float32]) -> float:
+    """Return how much longer joined features are than their first part; 1 where all images are black."""
+    lengths = np.linalg.norm(first, axis=1)
+    told = lengths > 0
+    return float(np.median(np.linalg.norm(joined[told], axis=1) / lengths[told])) if told.any() else 1.0
 
 
 def _learn(

@@ -92,3 +92,13 @@ def test_a_detector_of_both_has_the_mean_of_their_log_odds():
 
     mean = (log_odds(frozen, frozen.pool.features) + log_odds(joined, joined.pool.features)) / 2
     assert np.allclose(log_odds(both, joined.pool.features), mean, atol=1e-3)
+
+
+def test_black_images_of_which_no_feature_tells_anything_are_borne():
+    frozen, joined = project(frozen=1.0, adapted=1.0)
+    for one in (frozen, joined):
+        one.pool.features[:200] = 0
+    labels = dict.fromkeys(frozen.labelled.tasks.tolist(), "common")
+    target = Target((), tuple(frozen.query.tasks.tolist()), 12, (), "test")
+    detector = fit_detector(replace(joined, with_frozen=True), labels, target, seed=0)
+    assert np.isfinite(detector.rare_probability(joined.pool.features)).all()
