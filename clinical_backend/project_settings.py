@@ -65,18 +65,6 @@ class ProjectSettings(BaseModel):
         title="Order of the queue",
         description="What puts a task first. Automatic is what found most in the measurements of the documentation.",
     )
-    goal: Literal["find", "both"] = Field(
-        default="find",
-        title="What the labels are for",
-        description="With the automatic order: half of a queue for the classifier finds a quarter fewer rare cases, and"
-        " where there are many classes, tells them apart a little better.",
-        json_schema_extra={
-            "choices": {
-                "find": "to find the rare cases",
-                "both": "half to find them, half to teach the classifier the classes that it confuses",
-            }
-        },
-    )
     queue_size: int = Field(
         default=200,
         ge=1,

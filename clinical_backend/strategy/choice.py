@@ -17,9 +17,6 @@ __all__ = ["Choice", "choose_acquisition"]
 _EXPLORED_IN_DOUBT = 0.5
 """Of the doubt: on ultrasound with one exemplar it lifted the mean from 12.2 to 13.6 of 24 cases after 100 labels, and
 changed nothing elsewhere (docs/finding-power.md)."""
-_TAUGHT = {"find": 0.0, "both": 0.5}
-"""Share of the queue that teaches the classifier, by the goal. With 0.9 balanced accuracy was no higher than with 0.5
-on cells and skin, and .004 on X-rays (docs/finding-power.md)."""
 _LEAST_EXPLORED = 0.005
 """Of a queue of 200 one task: less explores nothing, and need not be told."""
 
@@ -40,8 +37,6 @@ class Choice:
         For people.
     explores
         Share of the queue that a diverse order fills instead, since seeking the target yields little.
-    teaches
-        Share of the queue that goes to what the classifier can hardly decide instead, as the goal says.
     near_copies
         Tasks that come behind all others: near-copies of answered or queued ones, as far as the order met them.
     """
@@ -51,11 +46,10 @@ class Choice:
     conditioned: bool
     reason: str
     explores: float = 0.0
-    teaches: float = 0.0
     near_copies: int = 0
 
 
-def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, *, goal: str = "find") -> Choice:
+def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -> Choice:
     """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
 
     Parameters
@@ -64,8 +58,6 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, *
         ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
     inputs
         What has features.
-    goal
-        GOAL: what labels are for where ``auto`` seeks the target, and a classifier knows two classes.
     """
     if setting != "auto":
         wanted = ACQUISITIONS[setting]
@@ -84,10 +76,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, *
     reason = (
         f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
     )
-    teaches = _TAUGHT[goal] if setting == "auto" and fit.classifier is not None else 0.0
-    explores = _EXPLORED_IN_DOUBT * target.doubt * (1 - teaches) if setting == "auto" else 0.0
+    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
-    if teaches:
-        reason += f"; {teaches:.0%} of the queue teaches the classifier what it can hardly decide"
-    return Choice("quality_diversity", False, False, reason, explores, teaches)
+    return Choice("quality_diversity", False, False, reason, explores)

@@ -75,7 +75,7 @@ def rank(
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
-    choice = choose_acquisition(settings.acquisition, target, fit, inputs, goal=settings.goal)
+    choice = choose_acquisition(settings.acquisition, target, fit, inputs)
     if not size:
         return choice, []
     pick = _Picker(choice, fit, inputs, settings.seed)
@@ -83,14 +83,14 @@ def rank(
     sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
     known = _is_known(pool, inputs, cap)
     capped = CopiesLast(partial(_within_caps, codes=codes, cap=cap), known, NearCopies(inputs))
-    aside = [(pick.diverse, int(choice.explores * wanted)), (pick.undecided, int(choice.teaches * wanted))]
-    take = partial(_take, known=known, capped=capped)
-    picks = take(pick, rest, wanted - sum(count for _, count in aside), taken=audit)
-    other = np.empty(0, dtype=np.int64)
-    for chosen_by, count in aside:
-        taken = np.concatenate([audit, picks, other])
-        other = np.concatenate([other, take(chosen_by, np.setdiff1d(rest, taken), count, taken=taken)])
-    picks, sources = _spread(picks, other, sought)
+    picks = capped(partial(_known_last, pick, rest, known), rest, wanted, taken=audit)
+    sources = [sought] * len(picks)
+    if explored := int(choice.explores * len(picks)):
+        kept = picks[: len(picks) - explored]
+        others = np.setdiff1d(rest, kept)
+        explore = partial(_known_last, pick.diverse, others, known)
+        found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
+        picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
     return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs)
 
@@ -109,21 +109,6 @@ def _is_known(pool: FeaturedTasks, inputs: Inputs, cap: int) -> NDArray[np.bool_
     labelled = Counter(groups[task] for task in inputs.labelled.tasks.tolist() if task in groups)
     full = {group for group, count in labelled.items() if count >= cap}
     return np.array([groups.get(task) in full for task in pool.tasks.tolist()], dtype=np.bool_)
-
-
-def _take(
-    order: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
-    places: NDArray[np.int64],
-    wanted: int,
-    *,
-    known: NDArray[np.bool_],
-    capped: CopiesLast,
-    taken: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Take so many of an order, those of known groups and near-copies last, as far as the caps of groups allow."""
-    if not wanted:
-        return places[:0]
-    return capped(partial(_known_last, order, places, known), places, wanted, taken=taken)
 
 
 def _known_last(
@@ -170,13 +155,6 @@ class _Picker:
             conditioning=Embedding(against.features - centre) if self._choice.conditioned else None,
             seed=self._seed,
         )
-        return places[selection.indices]
-
-    def undecided(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-        """Return those of these places between whose two likeliest classes the classifier decides by the least."""
-        features = self._inputs.pool.features[places]
-        chances = self._fit.probabilities(features)
-        selection = select("margin", Embedding(features), None, budget, probabilities=chances, seed=self._seed)
         return places[selection.indices]
 
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy as np
 from clinical_backend.learner.classifier.folds import deal_folds
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.groups import group_codes
-from clinical_backend.strategy.kept_whitening import whitening_of
+from clinical_backend.strategy.whitening import whitening_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

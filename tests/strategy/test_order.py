@@ -185,26 +185,6 @@ def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
     assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
 
 
-@pytest.mark.parametrize(("goal", "taught"), [("find", 0), ("both", 10)])
-def test_a_share_of_the_queue_goes_to_what_the_classifier_can_hardly_decide(cells, goal, taught):
-    choice, queue = order(cells, (0, 1, *range(40, 60)), (0, 1), audit_share=0.0, goal=goal)
-    assert Counter(task.draw for task in queue)[Draw.DIVERSE] == taught
-    assert len({task.task_id for task in queue}) == 20
-    assert ("teaches" in choice.reason) == (taught > 0)
-    sought = [task for task in queue if task.draw is Draw.TARGET]
-    assert {task.task_id for task in sought[:2]} < set(range(102, 110))
-    _, unsure = order(cells, (0, 1, *range(40, 60)), (0, 1), audit_share=0.0, acquisition="entropy")
-    rest = [task.task_id for task in unsure if task not in sought]
-    taught_by = [task.task_id for task in queue if task.draw is Draw.DIVERSE]
-    assert taught_by[: taught // 2] == [task for task in rest if task in taught_by][: taught // 2]
-
-
-def test_a_goal_waits_for_a_classifier_and_gives_way_to_a_named_acquisition(cells):
-    assert Draw.DIVERSE not in {task.draw for task in order(cells, (0,), (0,), audit_share=0.0, goal="both")[1]}
-    named = order(cells, (0, 1, 40, 41), (0, 1), audit_share=0.0, goal="both", acquisition="p_rare")[1]
-    assert {task.draw for task in named} == {Draw.TARGET}
-
-
 def test_without_a_target_no_class_is_sought_for_its_share(cells):
     choice, queue = order(cells, (0, *range(40, 70)), (), audit_share=0.0)
     assert choice.acquisition == "coreset"

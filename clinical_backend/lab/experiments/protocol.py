@@ -54,8 +54,6 @@ class Protocol:
         Labels between two rounds.
     audit_share
         Share of the queue that is drawn at random.
-    goal
-        As the setting of that name.
     """
 
     dataset: str
@@ -72,7 +70,6 @@ class Protocol:
     labels: int = 300
     batch: int = 20
     audit_share: float = 0.0
-    goal: str = "find"
 
 
 _BLOOD = Protocol("bloodmnist", rare_count=2)
@@ -106,7 +103,6 @@ PROTOCOLS = {
     "blood-slip-named": replace(_BLOOD, slips=1, named=True),
     "blood-warm": replace(_BLOOD, initial=100, batch=50),
     "blood-other": replace(_BLOOD, rare_classes=("erythroblast", "monocyte")),
-    "blood-both": replace(_BLOOD, goal="both"),
     "blood-binary": replace(_BLOOD, rare_classes=("immature granulocyte",), rare_count=1),
     "chest": _CHEST,
     "chest-1%": replace(_CHEST, rare_share=0.01),
@@ -117,7 +113,6 @@ PROTOCOLS = {
     "chest-slip": replace(_CHEST, slips=1),
     "chest-slip-named": replace(_CHEST, slips=1, named=True),
     "chest-warm": replace(_CHEST, initial=100, batch=50),
-    "chest-both": replace(_CHEST, goal="both"),
     "chest-distil": replace(
         _CHEST, rare_classes=("PNEUMONIA",), rare_share=0.01, exemplars=2, initial=200, batch=20, labels=100
     ),
@@ -129,7 +124,6 @@ PROTOCOLS = {
     "skin-three": replace(_SKIN, rare_classes=("df", "vasc", "bcc"), rare_share=0.03),
     "skin-tiny": replace(_SKIN, rare_classes=("vasc",), rare_share=0.0025),
     "skin-shipped": replace(_SKIN, audit_share=0.1, batch=10),
-    "skin-both": replace(_SKIN, goal="both"),
     "skin-slip": replace(_SKIN, slips=1),
     "skin-slip-named": replace(_SKIN, slips=1, named=True),
     "trust": _TRUST,

@@ -86,9 +86,7 @@ def simulate(
     witness
         Called with each queue of the live round, before it is labelled.
     """
-    settings = load_settings(
-        seed=seed, audit_share=protocol.audit_share, goal=protocol.goal, label_studio_api_key="none"
-    )
+    settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
     project = _Project(protocol, drawn, data)
     outcome = Outcome(project.rare_left(), classes_found={name: [] for name in drawn.rare_classes})
     coverage = None if frozen is None else ClassCoverage(frozen, project.rare_cases())
