@@ -294,9 +294,10 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
 
 def _fail(project: ProjectWorkspace, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
-    if _note_switch(project):
-        return
     stores = project.stores
+    prepared = any(row.id == round_id for row in stores.rounds.cut_off_at_the_switch(project.id))
+    if prepared and _note_switch(project) is not False:
+        return  # readers have its queue, or the next look tells whether they do
     failures = stores.rounds.fail(round_id, project.id, problem, state=RoundState.FAILED)
     delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))
     stores.projects.request_round(project.id, "the last round failed", delay=delay)

@@ -91,7 +91,9 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
     try:
         snapshot, published, report = _publish(project, row, earlier)
     except ClinicalError as error:
-        rounds.call_off(row.id, str(error))
+        # After the switch readers may have its queue: the next look tells.
+        if all(one.id != row.id for one in rounds.cut_off_at_the_switch(project.id)):
+            rounds.call_off(row.id, str(error))
         raise
     aside = report.counts.skipped_in_queue
     rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)

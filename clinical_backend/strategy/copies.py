@@ -42,6 +42,8 @@ the four sets, 0.84 among 50 of their images. Where they vary in fewer than four
 is far nearer to its neighbours than to its tenth nearest without being a copy, and nothing is told."""
 _BLOCK, _AT_ONCE = 4096, 512
 """So many images are compared with so many at once: 30 MB, whatever the sizes of pool and queue."""
+_LOOKED_AT = 1000
+"""Places of a queue whose copies are sought: of a million images two minutes. The default queue has 200."""
 _TIMES = 8
 """An order is asked again so often at most; what is left then keeps its place. Where each of 7,470
 lesions was there twice, a queue of 200 took four times."""
@@ -70,11 +72,14 @@ class NearCopies:
     """
 
     def __init__(self, inputs: Inputs) -> None:
-        pool, labelled, query = inputs.pool, inputs.labelled, inputs.query
+        pool, labelled = inputs.pool, inputs.labelled
         width = pool.parts[0] if pool.parts else pool.features.shape[1]
-        unlabelled = ~np.isin(query.tasks, labelled.tasks)
         self._pool = pool.features[:, :width]
-        self._sets = (self._pool, labelled.features[:, :width], query.features[unlabelled, :width])
+        tagged = [
+            one.features[~np.isin(one.tasks, labelled.tasks), :width]
+            for one in (inputs.query, inputs.counter_exemplars)
+        ]
+        self._sets = (self._pool, labelled.features[:, :width], *tagged)
         self._usual = self._usual_distance()
 
     def of(self, places: NDArray[np.int64]) -> list[Copies]:
@@ -199,10 +204,11 @@ class CopiesLast:
 
     def _met_copies(self, picks: NDArray[np.int64], taken: NDArray[np.int64]) -> bool:
         """Note the near-copies of tasks that are taken or picked, and tell whether one of them was picked."""
-        fresh = picks[~self._last[picks]].tolist()
-        self._look_up([*taken.tolist(), *fresh])
+        fresh = picks[~self._last[picks]][:_LOOKED_AT].tolist()
+        stand = taken[:_LOOKED_AT].tolist()
+        self._look_up([*stand, *fresh])
         standing = set(taken.tolist())
-        self._put_last(frozenset[int]().union(*(self._seen[place].pool for place in standing)) - standing)
+        self._put_last(frozenset[int]().union(*(self._seen[place].pool for place in stand)) - standing)
         met = False
         for place in fresh:
             copies = self._seen[place]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
-from clinical_backend.strategy.whitening import whitening_of
+from clinical_backend.strategy.kept_whitening import whitening_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

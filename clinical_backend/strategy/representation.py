@@ -10,7 +10,7 @@ import numpy as np
 from clinical_backend.learner.classifier.folds import deal_folds
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.groups import group_codes
-from clinical_backend.strategy.whitening import whitening_of
+from clinical_backend.strategy.kept_whitening import whitening_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,9 +61,9 @@ def choose_representation(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple
     if frozen.groups:
         folds = deal_folds(np.zeros(len(rare), dtype=np.intp), _FOLDS, seed, of_rare)
         ranked = ranked[~np.isin(of_pool[ranked], of_pool[learnt])]
-    if len(np.unique(folds)) < 2 or not len(ranked):
-        return both, "frozen and adapted: too few patients to judge the adapted network"
     splits = _splits(folds, of_rare, of_common, of_pool[learnt])
+    if len(splits) < 2 or not len(ranked) or not all(learnt_kept.any() for *_, learnt_kept in splits):
+        return both, "frozen and adapted: too few patients to judge the adapted network"
     alone, with_it = (_held_out_scores(one, common, learnt, ranked, splits, seed) for one in (frozen, joined))
     held_out = [int(out.sum()) for out, *_ in splits]
     without, mean, full = (

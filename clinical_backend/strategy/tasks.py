@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.origins import Draw
@@ -40,7 +39,7 @@ class FeaturedTasks:
 
     def first_part(self) -> FeaturedTasks:
         """Return the same tasks with the first part of joined features alone."""
-        return FeaturedTasks(self.tasks, np.ascontiguousarray(self.features[:, : self.parts[0]]))
+        return FeaturedTasks(self.tasks, self.features[:, : self.parts[0]])
 
     def none(self) -> FeaturedTasks:
         """Return no tasks, of the same representation."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
+from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds import round as round_module
@@ -470,6 +471,29 @@ def test_a_round_that_was_cut_off_after_the_switch_is_the_one_that_readers_have(
         task: (draw, 2) for task, draw in draws.items()
     }
     assert Draw.AUDIT in draws.values()
+
+
+def test_a_round_stays_that_of_readers_where_label_studio_goes_away_right_after_the_switch(
+    workspace, studio, monkeypatch
+):
+    reconcile(workspace.project(1), look=True)
+    for task in studio.queue()[:4]:
+        studio.annotate(task, "dark")
+    publish = Publisher.publish
+
+    def switched(*arguments, **named):
+        publish(*arguments, **named)
+        studio.faults["project"] = AWAY
+        raise AWAY
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "publish", switched)
+        reconcile(workspace.project(1), look=True)
+    assert (latest(workspace).number, latest(workspace).state) == (2, RoundState.RUNNING)
+    studio.faults.clear()
+    reconcile(workspace.project(1), look=False)
+    assert (latest(workspace).number, latest(workspace).state) == (2, RoundState.PUBLISHED)
+    assert row(workspace).published_version == studio.model_version == latest(workspace).version
 
 
 def test_a_round_that_was_cut_off_before_the_switch_is_run_again(workspace, studio):

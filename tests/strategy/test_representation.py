@@ -77,6 +77,15 @@ def test_patients_too_few_to_judge_by_leave_both():
     assert "too few patients" in reason
 
 
+def test_a_pool_of_the_patients_of_rare_cases_leaves_both():
+    generator = np.random.default_rng(0)
+    sides = inputs(points(generator, 6), points(generator, 4), points(generator, 2))
+    patients = {task: f"p{task % 2}" for task in range(12)}
+    chosen, reason = choose_representation(*(replace(one, groups=patients) for one in sides), seed=0)
+    assert chosen.with_frozen
+    assert "too few patients" in reason
+
+
 def test_a_detector_of_both_has_the_mean_of_their_log_odds():
     frozen, joined = project(frozen=1.0, adapted=1.0)
     labels = {int(task): "common" for task in frozen.labelled.tasks} | {

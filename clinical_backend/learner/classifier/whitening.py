@@ -21,7 +21,7 @@ _EXPONENT = -0.25
 """Of the variances: −½ would make them all equal. From 0 to −¼ the pool's average precision by five exemplars rises on
 cells, skin (.14 to .18) and ultrasound and falls on X-rays (.56 to .50); at −.35 it falls on all (docs/features.md)."""
 _LEAST_RATIO = 1e-9  # of a variance to the largest: below it is rounding
-_LEAST_VARIANCE = 1e-12  # in all, of features of unit length: below it, all images look the same
+_LEAST_VARIANCE = 1e-9  # in all, of features of unit length: below it is the rounding of float32
 
 
 def half_whitening(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def half_whitening(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.where(lengths > 0, lengths, np.float32(1.0))
-    unit -= unit.mean(axis=0)
+    unit -= unit.mean(axis=0, dtype=np.float64).astype(np.float32)
     if np.einsum("ij,ij->", unit, unit) < _LEAST_VARIANCE * len(unit):
         return np.eye(unit.shape[1], dtype=np.float32)
     with one_thread():

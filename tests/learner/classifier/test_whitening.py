@@ -42,6 +42,8 @@ def test_it_is_symmetric_and_loses_no_direction(count, seed):
 def test_images_that_all_look_the_same_are_left_as_they_are():
     assert np.array_equal(half_whitening(np.ones((9, 5), np.float32)), np.eye(5))
     assert np.array_equal(half_whitening(np.zeros((9, 5), np.float32)), np.eye(5))
+    same = np.repeat(drawn(1), 3000, axis=0)
+    assert np.array_equal(half_whitening(same), np.eye(24))
 
 
 @pytest.mark.parametrize("count", [10, 300])

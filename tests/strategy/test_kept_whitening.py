@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from clinical_backend.learner.classifier import whitening as pure
-from clinical_backend.strategy import whitening as module
+from clinical_backend.strategy import kept_whitening as module
+from clinical_backend.strategy.kept_whitening import whitening_of
 from clinical_backend.strategy.tasks import FeaturedTasks
-from clinical_backend.strategy.whitening import whitening_of
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ __all__ = ["whitening_of"]
 
 _SAMPLE = 3000  # in 1,280 dimensions the covariance shrinks by 1 % then; of 1,000 by 3 %
 _KEPT = 6
-"""Matrices of 6.5 MB in 1,280 dimensions: of three projects with adapted features, or six without."""
+"""Matrices of 6.5 MB in 1,280 dimensions: of two projects with adapted features, or six without."""
 _SCATTER = np.uint64(0x9E3779B97F4A7C15)
 """2⁶⁴ divided by the golden ratio: multiplied with it, ids that follow each other lie far apart (Knuth 1973, 6.4)."""
 
