@@ -91,8 +91,7 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
     try:
         snapshot, published, report = _publish(project, row, earlier)
     except ClinicalError as error:
-        # After the switch readers may have its queue: the next look tells.
-        if all(one.id != row.id for one in rounds.cut_off_at_the_switch(project.id)):
+        if not _may_be_served(project, row):
             rounds.call_off(row.id, str(error))
         raise
     aside = report.counts.skipped_in_queue
@@ -100,6 +99,16 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
     try_to_settle(project, snapshot.project)
     clear_up(project)
     return row
+
+
+def _may_be_served(project: ProjectWorkspace, row: Round) -> bool:
+    """Tell whether readers may have the queue of a rollback that failed: then the next look at the project tells."""
+    if all(one.id != row.id for one in project.stores.rounds.cut_off_at_the_switch(project.id)):
+        return False
+    try:
+        return project.client.project(project.id).model_version == row.version
+    except ClinicalError:
+        return True
 
 
 def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:

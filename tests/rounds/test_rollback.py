@@ -4,6 +4,7 @@ import pytest
 from clinical_backend.errors import LabelStudioUnavailableError, ModelError, StorageError
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw
 from clinical_backend.rounds import rollback as rollback_module
@@ -164,6 +165,27 @@ def test_what_fails_leaves_queue_and_model_as_they_are_and_no_round_due(workspac
     assert (project.published_version, project.request, project.problem) == (second.version, None, None)
     assert latest.state is RoundState.FAILED
     assert latest.error
+
+
+def test_a_rollback_that_readers_may_have_is_told_by_the_next_look(workspace, studio, monkeypatch):
+    first = run(workspace, studio, 1, 2, 51, 52)
+    run(workspace, studio, 3)
+    publish = Publisher.publish
+
+    def switched(*arguments, **named):
+        publish(*arguments, **named)
+        studio.faults["project"] = LabelStudioUnavailableError("Away.", "Wait.")
+        raise LabelStudioUnavailableError("Away.", "Wait.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "publish", switched)
+        with pytest.raises(LabelStudioUnavailableError):
+            roll_back(workspace.project(1), first.number)
+    assert workspace.stores.rounds.latest(1).state is RoundState.RUNNING
+    studio.faults.clear()
+    reconcile(workspace.project(1), look=False)
+    latest = workspace.stores.rounds.latest(1)
+    assert (latest.number, latest.state, latest.version) == (3, RoundState.PUBLISHED, studio.model_version)
 
 
 def test_a_running_round_is_waited_for_and_then_named(workspace, studio, monkeypatch):
