@@ -63,9 +63,8 @@ def test_a_backend_killed_in_mid_round_redoes_it(client, own_backend, make_cells
     [
         (REQUESTS["publish"], {"status": 500, "reaches": True}),
         (r"PATCH /api/projects/\d+/$", {"status": 401}),
-        (r"PATCH /api/projects/\d+/$", {"status": None, "reaches": True}),
     ],
-    ids=["500 to the import", "401 to the switch", "nothing to the switch"],
+    ids=["500 to the import", "401 to the switch"],
 )
 def test_label_studio_failing_half_way_through_publishing_is_told_and_the_round_is_run_again(
     client, own_backend, make_cells, proxy, request_, what
@@ -82,6 +81,21 @@ def test_label_studio_failing_half_way_through_publishing_is_told_and_the_round_
     loop.settle()
     assert loop.status()["problem"] is None
     assert client.project(loop.id).model_version == loop.status()["published_version"]
+    assert_whole(loop)
+
+
+def test_a_queue_whose_switch_got_no_answer_is_published_since_readers_have_it(client, own_backend, make_cells, proxy):
+    loop = Loop(client, own_backend, make_cells(30))
+    loop.connect()
+    before = loop.status()["published_version"]
+    with proxy.fault(r"PATCH /api/projects/\d+/$", status=None, reaches=True) as fault:
+        loop.tag(2)
+        wait_until(lambda: loop.status()["published_version"] != before, "the round that was switched to", 120)
+        assert fault.met.is_set()
+        assert client.project(loop.id).model_version == loop.status()["published_version"]
+        assert RoundState.FAILED not in {row.state for row in loop.stores.rounds.history(loop.id)}
+        assert_whole(loop)
+    loop.settle()
     assert_whole(loop)
 
 
