@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv
 
-from clinical_backend.findings.interval import Interval
+from clinical_backend.findings.interval import Interval, upper_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +119,7 @@ def agreement(cases: Sequence[Sequence[str]], *, seed: int = 0) -> Agreement:
     if disagreements >= LEAST_DISAGREEMENTS:
         stated = _interval(alpha, _alphas(counts, drawn))
     else:
-        most = _upper_share(disagreements, len(paired))
+        most = upper_share(disagreements, len(paired), _ERROR)
         observed = disagreements / len(paired)
         # Disputed cases weigh the same where all have two readings; α falls with them in proportion.
         per_dispute = (1 - alpha) / observed if observed else 1 / _expected(counts, times)
@@ -142,7 +141,7 @@ def _of_class(counts: NDArray[np.int64], times: NDArray[np.int64], drawn: NDArra
     if (disputes := int(times[mixed].sum())) < LEAST_DISAGREEMENTS:
         # Each dispute takes one reading of the class out of agreement; the cases in which it was given are the trials.
         named = int(times[own > 0].sum())
-        most = _upper_share(disputes, named)
+        most = upper_share(disputes, named, _ERROR)
         return Interval(None, (1 - most) / (1 - most + most / 2), None)
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = (drawn @ together) / (drawn @ own)
@@ -174,8 +173,3 @@ def _interval(estimate: float, resampled: NDArray[np.float64]) -> Interval:
     known = resampled[~np.isnan(resampled)]
     low, high = np.quantile(known, [_ERROR / 2, 1 - _ERROR / 2])
     return Interval(estimate, float(low), float(high))
-
-
-def _upper_share(count: int, cases: int) -> float:
-    """Return the one-sided 95 % upper bound of a share (Clopper and Pearson 1934)."""
-    return float(betaincinv(count + 1, cases - count, 1 - _ERROR)) if count < cases else 1.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from scipy.special import betaincinv
 
-__all__ = ["Interval", "interval_of_share"]
+__all__ = ["Interval", "interval_of_share", "lower_share", "upper_share"]
 
-_LEVEL = 0.95  # the usual 95 % of intervals
+_ERROR = 0.05  # the usual 95 % of intervals
 _LEAST = 20
 """Cases of a share before it is stated: with 20, the interval still reaches 23 points to each side of a half."""
 
@@ -38,7 +38,15 @@ def interval_of_share(hits: int, cases: int) -> Interval:
     hits, cases
         How many there are, of how many, at least 1.
     """
-    beyond = (1 - _LEVEL) / 2
-    low = float(betaincinv(hits, cases - hits + 1, beyond)) if hits else 0.0
-    high = float(betaincinv(hits + 1, cases - hits, 1 - beyond)) if hits < cases else 1.0
+    low, high = (bound(hits, cases, _ERROR / 2) for bound in (lower_share, upper_share))
     return Interval(hits / cases if cases >= _LEAST else None, low, high)
+
+
+def lower_share(hits: int, cases: int, error: float) -> float:
+    """Return the one-sided lower bound of a share, which errs with this probability (Clopper and Pearson 1934)."""
+    return float(betaincinv(hits, cases - hits + 1, error)) if hits else 0.0
+
+
+def upper_share(hits: int, cases: int, error: float) -> float:
+    """Return the one-sided upper bound of a share, which errs with this probability (Clopper and Pearson 1934)."""
+    return float(betaincinv(hits + 1, cases - hits, 1 - error)) if hits < cases else 1.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import betaincinv
 
+from clinical_backend.findings.interval import lower_share
 from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.strategy.tasks import Inputs, RankedTask
 
-__all__ = ["Confidence", "Proof", "confidence", "is_notable", "lower_bound", "preannotations", "prove"]
+__all__ = ["Confidence", "Proof", "confidence", "is_notable", "preannotations", "prove"]
 
 _LEAST_PRECISION = 0.95
 """Readers believe a tick: more than one wrong one in twenty would cost more than the ticks save."""
@@ -172,15 +172,10 @@ def prove(probabilities: NDArray[np.floating[Any]], codes: NDArray[np.intp], col
         above = order[int(np.ceil(share * len(order))) - 1]
         inside = own >= above
         labels, right = int(inside.sum()), int(hits[inside].sum())
-        precision = lower_bound(right, labels, _ERROR / len(_SHARES))
+        precision = lower_share(right, labels, _ERROR / len(_SHARES))
         if precision >= _LEAST_PRECISION:
             return Proof(float(above), labels, right, precision)
     return None
-
-
-def lower_bound(right: int, count: int, error: float = _ERROR) -> float:
-    """Return the one-sided lower bound of a share (Clopper and Pearson 1934)."""
-    return float(betaincinv(right, count - right + 1, error)) if right else 0.0
 
 
 def is_notable(score: float | None, chance_high: float | None = None) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from clinical_backend.findings.interval import lower_share
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.origins import Draw
@@ -17,7 +18,6 @@ from clinical_backend.strategy.preannotation import (
     Confidence,
     confidence,
     is_notable,
-    lower_bound,
     preannotations,
     prove,
 )
@@ -42,10 +42,10 @@ def test_nothing_is_ticked_by_default_and_never_a_random_draw():
 
 @pytest.mark.parametrize(("right", "count"), [(59, 59), (58, 59), (92, 93), (0, 5), (3, 4)])
 def test_the_bound_is_that_of_clopper_and_pearson(right, count):
-    found = lower_bound(right, count)
+    found = lower_share(right, count, 0.05)
     # At the bound, so many hits or more have a chance of exactly 5 %.
     assert binom.sf(right - 1, count, found) == pytest.approx(0.05, abs=1e-6) if right else found == 0
-    assert (lower_bound(59, 59) >= 0.95) > (lower_bound(58, 58) >= 0.95)
+    assert (lower_share(59, 59, 0.05) >= 0.95) > (lower_share(58, 58, 0.05) >= 0.95)
 
 
 def held(count, wrong=(), sure=0.9):
