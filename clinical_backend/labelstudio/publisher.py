@@ -103,7 +103,11 @@ class Publisher:
         self._require = require
 
     def publish(
-        self, project_id: int, version: str, items: Sequence[QueueItem], ready: Callable[[], None] = lambda: None
+        self,
+        project_id: int,
+        version: str,
+        items: Sequence[QueueItem],
+        ready: Callable[[Sequence[int]], None] = lambda _: None,
     ) -> Published:
         """Make a queue the one that readers are served from.
 
@@ -120,7 +124,7 @@ class Publisher:
         items
             The queue, in order. With none there is nothing to switch to: the old queue stays.
         ready
-            Called when all is in, right before the switch.
+            Called when all is in, right before the switch, with the tasks of the queue.
 
         Raises
         ------
@@ -136,11 +140,11 @@ class Publisher:
         if current == version and version in self._client.model_versions(project_id):
             return Published(version, tuple(item.task_id for item in items), (), self._client.server_time())
         kept = self._import(project_id, version, items)
+        task_ids = tuple(item.task_id for item in kept)
         self._require()
-        ready()
+        ready(task_ids)
         self._client.update_project(project_id, model_version=version)
         switched_at = self._client.server_time()
-        task_ids = tuple(item.task_id for item in kept)
         held = frozenset(task_ids)
         dropped = tuple(item.task_id for item in items if item.task_id not in held)
         return Published(version, task_ids, dropped, switched_at)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Round
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["as_published", "publish"]
+__all__ = ["as_served", "find_switched", "publish"]
 
 
 def publish(
@@ -33,7 +34,7 @@ def publish(
     ticked: Mapping[int, str],
     second: Mapping[int, Asked] | None = None,
     *,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[Sequence[int]], None] = lambda _: None,
 ) -> Published:
     """Store the queue, import it, and switch Label Studio to it.
 
@@ -44,7 +45,7 @@ def publish(
     second
         By their places in the whole queue, tasks that are read again, without anything of the earlier answer.
     ready
-        Called right before the switch.
+        Called right before the switch, with the tasks that readers are going to be served.
 
     Returns
     -------
@@ -88,22 +89,47 @@ def publish(
     return publisher.publish(row.project_id, row.version, items, ready)
 
 
-def as_published(report: RoundReport, published: Published, skipped: Collection[int]) -> RoundReport:
+def as_served(report: RoundReport, tasks: Sequence[int], skipped: Collection[int]) -> RoundReport:
     """Return a round's report with the counts of what readers are served: tasks may have been deleted meanwhile.
 
     Parameters
     ----------
+    tasks
+        What readers are served.
     skipped
         Tasks that a reader skipped.
     """
-    queue = set(published.task_ids) - {one.task_id for one in report.second_look.asked}
+    queue = set(tasks) - {one.task_id for one in report.second_look.asked}
     counts = replace(
         report.counts,
         queue=len(queue),
         skipped_in_queue=len(queue.intersection(skipped)),
-        second_readings=len(published.task_ids) - len(queue),
+        second_readings=len(tasks) - len(queue),
     )
     return replace(report, counts=counts)
+
+
+def find_switched(project: ProjectWorkspace, round_id: int | None = None) -> Round | None:
+    """Return the round that was cut off after the switch, whose queue readers have; ``None`` where there is none.
+
+    Call it while holding the lease.
+
+    Parameters
+    ----------
+    round_id
+        Asks of that round alone.
+
+    Raises
+    ------
+    LabelStudioError
+        While Label Studio does not tell what readers have.
+    """
+    prepared = project.stores.rounds.cut_off_at_the_switch(project.id)
+    asked = [row for row in prepared if round_id in (None, row.id)]
+    if not asked:
+        return None
+    served = project.client.project(project.id).model_version
+    return next((row for row in asked if row.version == served), None)
 
 
 def _preannotation(scheme: LabelingScheme, class_name: str | None) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import (
     ClinicalError,
     InstallationError,
+    LabelStudioError,
     NotConnectedError,
     OtherModelError,
     ProjectBusyError,
@@ -20,6 +21,7 @@ from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
 from clinical_backend.rounds.due import STILL_TO_READ, request_if_changed
+from clinical_backend.rounds.publish import find_switched
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
@@ -79,27 +81,23 @@ def _recover(project: ProjectWorkspace) -> None:
         project.stores.projects.request_round(project.id, "the last round was cut off", delay=0)
 
 
-def _note_switch(project: ProjectWorkspace) -> bool | None:
-    """Publish a round that was cut off after the switch, since readers have its queue; tell whether one was.
+def _note_switch(project: ProjectWorkspace, round_id: int | None = None) -> bool | None:
+    """Publish the round, or that one, that was cut off after the switch, since readers have it; tell whether one was.
 
     Run again, it would leave the labels that come from its queue without their draws. ``None`` while Label Studio does
     not tell what readers have.
     """
-    rounds = project.stores.rounds
-    prepared = rounds.cut_off_at_the_switch(project.id)
-    if not prepared:
-        return False
     try:
-        served = project.client.project(project.id).model_version
-    except ClinicalError as error:
+        row = find_switched(project, round_id)
+    except LabelStudioError as error:
         logger.warning("Project %d: what readers have cannot be told yet: %s", project.id, error)
         return None
-    row = next((row for row in prepared if row.version == served), None)
     if row is None:
         return False
     counts = row.report.counts
     aside = counts.skipped_in_queue + counts.second_readings
-    rounds.publish(row, row.report, counts.queue + counts.second_readings, row.switched_at, aside=aside)
+    size = counts.queue + counts.second_readings
+    project.stores.rounds.publish(row, row.report, size, row.switched_at, aside=aside)
     logger.info("Project %d: readers have the queue of round %d, which was cut off then", project.id, row.number)
     return True
 
@@ -295,8 +293,7 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
 def _fail(project: ProjectWorkspace, round_id: int, problem: str) -> None:
     """Keep the old queue, and try again after a wait that doubles with each failure in a row."""
     stores = project.stores
-    prepared = any(row.id == round_id for row in stores.rounds.cut_off_at_the_switch(project.id))
-    if prepared and _note_switch(project) is not False:
+    if _note_switch(project, round_id) is not False:
         return  # readers have its queue, or the next look tells whether they do
     failures = stores.rounds.fail(round_id, project.id, problem, state=RoundState.FAILED)
     delay = min(LONGEST_WAIT, _FIRST_RETRY * 2.0 ** (failures - 1))

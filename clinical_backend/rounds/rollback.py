@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import ClinicalError, ProjectBusyError, StorageError
+from clinical_backend.errors import ClinicalError, LabelStudioError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.rounds.publish import as_published, publish
+from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, kept_rounds
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
@@ -103,11 +104,9 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
 
 def _may_be_served(project: ProjectWorkspace, row: Round) -> bool:
     """Tell whether readers may have the queue of a rollback that failed: then the next look at the project tells."""
-    if all(one.id != row.id for one in project.stores.rounds.cut_off_at_the_switch(project.id)):
-        return False
     try:
-        return project.client.project(project.id).model_version == row.version
-    except ClinicalError:
+        return find_switched(project, row.id) is not None
+    except LabelStudioError:
         return True
 
 
@@ -141,9 +140,6 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
             pool=len(waiting),
             labelled=len(snapshot.labels.classes),
             unread=len(snapshot.labels.unread),
-            queue=len(ranked),
-            skipped_in_queue=len(snapshot.labels.skipped.intersection(task.task_id for task in ranked)),
-            second_readings=0,
         ),
         promotion=PromotionReport(True, row.request),
         preannotation=replace(proven, mode=mode),
@@ -152,6 +148,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         doubtful_labels=snapshot.labels.messages,
         notes=snapshot.labels.messages,
     )
+    served = partial(as_served, skipped=snapshot.labels.skipped)
     project.require_alone()
     published = publish(
         stores,
@@ -160,9 +157,9 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         row,
         ranked,
         ticked,
-        ready=lambda: stores.rounds.prepare(row, report, project.client.server_time()),
+        ready=lambda tasks: stores.rounds.prepare(row, served(report, tasks), project.client.server_time()),
     )
-    return snapshot, published, as_published(report, published, snapshot.labels.skipped)
+    return snapshot, published, served(report, published.task_ids)
 
 
 def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:

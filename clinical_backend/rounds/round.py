@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
-from clinical_backend.rounds.publish import as_published, publish
+from clinical_backend.rounds.publish import as_served, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
@@ -154,9 +155,6 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 exemplars=snapshot.target.exemplars,
                 query=len(inputs.query),
                 embedded=embedded,
-                queue=len(ranked),
-                skipped_in_queue=len(snapshot.labels.skipped.intersection(task.task_id for task in ranked)),
-                second_readings=len(second.asked),
             ),
             second_look=second,
             measurements=fitted.measurements,
@@ -177,6 +175,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *_notes_on_waiting(images, waiting),
             ),
         )
+        served = partial(as_served, skipped=snapshot.labels.skipped)
         published = publish(
             stores,
             Publisher(project.client, stores.database.require_fence),
@@ -185,9 +184,9 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             ranked,
             ticked,
             among,
-            ready=lambda: stores.rounds.prepare(row, report, project.client.server_time()),
+            ready=lambda tasks: stores.rounds.prepare(row, served(report, tasks), project.client.server_time()),
         )
-    report = replace(as_published(report, published, snapshot.labels.skipped), seconds=stages.seconds)
+    report = replace(served(report, published.task_ids), seconds=stages.seconds)
     stores.labels.suspect(project.id, [SuspectedLabel(project_id=project.id, **asdict(one)) for one in suspects])
     aside = report.counts.skipped_in_queue + report.counts.second_readings
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
