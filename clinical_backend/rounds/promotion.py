@@ -112,7 +112,7 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
         return Promotion(PromotionReport(True, obstacle or ""), inputs, fitted, candidate)
     takes = published.metadata.backbone
     same = takes == inputs.key
-    earlier = inputs if same else _both(inputs_of(project, snapshot, keys[takes]))
+    earlier = inputs if same else inputs_of(project, snapshot, keys[takes]).both()
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     rare, labels = int(truth.sum()), len(truth)
     if min(rare, labels - rare) < _LEAST_CASES:
@@ -136,11 +136,6 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
     reason = f"kept but not published, since it is worse: {figures}"
     logger.warning("Project %d, round %d: the new classifier is %s", project.id, row.number, reason)
     return Promotion(replace(report, promoted=False, reason=reason), earlier, going_on, published, candidate)
-
-
-def _both(inputs: Inputs) -> Inputs:
-    """Return inputs of which, if they are joined, the first part takes part alone as well: nothing else was chosen."""
-    return replace(inputs, with_frozen=len(inputs.pool.parts) > 1)
 
 
 def _obstacle(

@@ -72,14 +72,11 @@ class NearCopies:
     """
 
     def __init__(self, inputs: Inputs) -> None:
-        pool, labelled = inputs.pool, inputs.labelled
-        width = pool.parts[0] if pool.parts else pool.features.shape[1]
-        self._pool = pool.features[:, :width]
-        tagged = [
-            one.features[~np.isin(one.tasks, labelled.tasks), :width]
-            for one in (inputs.query, inputs.counter_exemplars)
-        ]
-        self._sets = (self._pool, labelled.features[:, :width], *tagged)
+        frozen = inputs.first_part()
+        others = (frozen.query, frozen.counter_exemplars)
+        tagged = [one.features[~np.isin(one.tasks, frozen.labelled.tasks)] for one in others]
+        self._pool = frozen.pool.features
+        self._sets = (self._pool, frozen.labelled.features, *tagged)
         self._usual = self._usual_distance()
 
     def of(self, places: NDArray[np.int64]) -> list[Copies]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +45,7 @@ def choose_representation(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple
     tuple
         What to work with and the reason, for people.
     """
-    both = replace(joined, with_frozen=len(joined.pool.parts) > 1)
+    both = joined.both()
     rare, labelled, pool = frozen.query.tasks, frozen.labelled.tasks, frozen.pool.tasks
     if len(rare) < _LEAST_RARE or not len(pool):
         return both, f"frozen and adapted: {len(rare)} rare labels are too few to judge the adapted network"

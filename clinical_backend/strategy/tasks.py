@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class FeaturedTasks:
         return len(self.tasks)
 
     def first_part(self) -> FeaturedTasks:
-        """Return the same tasks with the first part of joined features alone."""
-        return FeaturedTasks(self.tasks, self.features[:, : self.parts[0]])
+        """Return the same tasks with the first part of joined features alone; themselves where none are joined."""
+        return FeaturedTasks(self.tasks, self.features[:, : self.parts[0]]) if self.parts else self
 
     def none(self) -> FeaturedTasks:
         """Return no tasks, of the same representation."""
@@ -107,8 +107,12 @@ class Inputs:
     groups: Mapping[int, str] = field(default_factory=dict)
     with_frozen: bool = False
 
+    def both(self) -> Inputs:
+        """Return the same, of which the first part takes part alone as well, where features are joined."""
+        return replace(self, with_frozen=len(self.pool.parts) > 1)
+
     def first_part(self) -> Inputs:
-        """Return the same tasks with the first part of joined features alone."""
+        """Return the same tasks with the first part of joined features alone; the same where none are joined."""
         return Inputs(
             self.key,
             self.pool.first_part(),

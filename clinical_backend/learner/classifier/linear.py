@@ -30,6 +30,7 @@ __all__ = [
     "LOGIT_VARIANCE",
     "LinearClassifier",
     "fit",
+    "lengths",
     "one_thread",
     "out_of_fold_logits",
     "out_of_fold_probabilities",
@@ -79,7 +80,7 @@ class LinearClassifier:
             When the features have another shape or are not finite.
         """
         rows = checked_features(features, self.dimension)
-        logits: NDArray[np.float32] = (rows @ self.weights) / _lengths(rows) + self.bias
+        logits: NDArray[np.float32] = (rows @ self.weights) / lengths(rows) + self.bias
         return logits
 
     def among(self, classes: Sequence[str]) -> LinearClassifier:
@@ -174,7 +175,7 @@ class _Coordinates:
 
     @classmethod
     def of(cls, features: NDArray[np.float32], whitening: NDArray[np.float32] | None = None) -> _Coordinates:
-        unit = features / _lengths(features)
+        unit = features / lengths(features)
         centre = unit.mean(axis=0)
         unit -= centre
         if whitening is not None:
@@ -376,10 +377,10 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the Euclidean length of each row, shape (n, 1); 1 for a row of zeros."""
-    lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return np.where(lengths > 0, lengths, np.float32(1.0))
+    found: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.where(found > 0, found, np.float32(1.0))
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

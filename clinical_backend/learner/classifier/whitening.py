@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier.linear import one_thread
+from clinical_backend.learner.classifier.linear import lengths, one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +42,7 @@ def half_whitening(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     from sklearn.covariance import OAS  # noqa: PLC0415 (slow to import)
 
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.where(lengths > 0, lengths, np.float32(1.0))
+    unit = features / lengths(features)
     unit -= unit.mean(axis=0, dtype=np.float64).astype(np.float32)
     if np.einsum("ij,ij->", unit, unit) < _LEAST_VARIANCE * len(unit):
         return np.eye(unit.shape[1], dtype=np.float32)
