@@ -159,6 +159,18 @@ class ProjectSettings(BaseModel):
         description="Which control of the labeling config holds the classes. Without a choice, the first that can be"
         " learnt.",
     )
+    empty_answer: Literal["auto", "no finding", "not answered"] = Field(
+        default="auto",
+        title="Empty answers",
+        description="What an answer says in which none of several findings is ticked.",
+        json_schema_extra={
+            "choices": {
+                "auto": "no finding, unless the labeling config has a choice for that or requires an answer",
+                "no finding": "that there is no finding",
+                "not answered": "nothing: the task is not learnt from",
+            }
+        },
+    )
     group_field: str | None = Field(
         default=None,
         max_length=200,

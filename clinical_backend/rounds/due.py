@@ -114,7 +114,9 @@ def request_if_changed(project: ProjectWorkspace, remote: Project) -> None:
     known = stores.images.all(project.id)
     reason = "tasks were added or deleted" if len(known) != remote.task_number else reason_to_go_on(known)
     if reason is None:
-        scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+        scheme = read_scheme(
+            remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer
+        )
         labels = fetch_labels(project.client, remote, scheme, stars=settings.stars)
         reason = _compare_labels(project, labels, settings.start_training_each_n_updates)
         published = stores.rounds.published(project.id)

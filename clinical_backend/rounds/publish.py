@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from clinical_backend.labelstudio.labeling.scheme import choice_result, text_result
+from clinical_backend.labelstudio.labeling.regions import choice_result, text_result
 from clinical_backend.labelstudio.publisher import QueueItem, queue_score
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.strategy.reasons import UNLED_REASON, reason_for_reader

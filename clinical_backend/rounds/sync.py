@@ -92,7 +92,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     remote = client.project(project.id)
     # Also one that is refused: its page shows which controls there are to choose from.
     stores.projects.change(project.id, label_config=remote.label_config)
-    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
     _synchronise_tasks(project, remote, scheme, settings.group_field)
     labels = fetch_labels(client, remote, scheme, stars=settings.stars)
     for message in labels.messages:

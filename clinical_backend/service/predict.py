@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
-from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
+from clinical_backend.labelstudio.labeling.regions import choice_result
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.finetuned import finetuned_in_use
 
@@ -59,7 +60,7 @@ def predict(
         When the labeling config cannot be learnt from.
     """
     settings = project.settings
-    scheme = read_scheme(label_config, settings.exemplar_control, settings.class_control)
+    scheme = read_scheme(label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
     row = project.row
     published = row.published_version if row else None
     version = on_demand_version(published) if published else UNPUBLISHED_VERSION

@@ -26,7 +26,7 @@ def scheme_of(project: ProjectWorkspace) -> LabelingScheme | None:
     if row is None or row.label_config is None:
         return None
     settings = project.settings
-    return read_scheme(row.label_config, settings.exemplar_control, settings.class_control)
+    return read_scheme(row.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
 
 
 def classes_of(project: ProjectWorkspace) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from clinical_backend.errors import (
 )
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
-from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
+from clinical_backend.labelstudio.labeling.regions import choice_result
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.publisher import (
     QUEUE_SCORE_LIMIT,
     Publisher,

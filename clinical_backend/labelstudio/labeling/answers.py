@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+    from clinical_backend.labelstudio.labeling.several_findings import SeveralFindings
     from clinical_backend.labelstudio.resources import Annotation
 
 __all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "why_unread"]
@@ -30,6 +31,7 @@ class Why(StrEnum):
     OTHER_FORM = "what it holds for the control of the classes is no choice"
     UNKNOWN = "it names a class that the labeling config does not have"
     SEVERAL = "it names several classes"
+    CONTRADICTORY = "it says that there is no finding, and names one"
     NO_CLASS = "it names no class"
     EMPTY = "it is empty"
     WITHHELD = "Label Studio fails in giving it (status 500), since it holds what is no text"
@@ -47,6 +49,10 @@ _PROBLEMS = {
     Why.OTHER_FORM: (
         "{tasks} no class: what stands there for {control} is no choice.",
         'Import the answers again with "value": {{"choices": ["…"]}}.',
+    ),
+    Why.CONTRADICTORY: (
+        "{tasks} an answer that contradicts itself: {named}.",
+        "Let the readers correct these answers.",
     ),
     Why.NO_CLASS: ("{tasks} no class chosen.", _ASK_AGAIN),
     Why.EMPTY: ("{tasks} an empty answer.", _ASK_AGAIN),
@@ -97,27 +103,59 @@ def chosen(annotation: Annotation, control: str | None, known: Sequence[str] = (
 
 
 def class_of(scheme: LabelingScheme, annotation: Annotation) -> str | None:
-    """Return the class that an answer names; ``None`` where it names none, several, or one that is unknown."""
+    """Return the label that an answer gives: its class, or its findings; ``None`` where none can be read from it.
+
+    Of classes that exclude each other it names one; with none, several, or one that is unknown there is no label.
+    """
+    if scheme.several is not None:
+        label = _label_of_several(scheme, scheme.several, annotation)
+        return label if isinstance(label, str) else None
     names = chosen(annotation, scheme.class_control, scheme.classes)
     return names[0] if len(names) == 1 and names[0] in scheme.classes else None
 
 
 def why_unread(scheme: LabelingScheme, annotation: Annotation) -> Unread:
     """Return why :func:`class_of` reads no class from an answer."""
+    if scheme.several is not None:
+        label = _label_of_several(scheme, scheme.several, annotation)
+        return label if isinstance(label, Unread) else Unread(Why.EMPTY)
     names = chosen(annotation, scheme.class_control, scheme.classes)
     if names:
         why = Why.UNKNOWN if len(names) == 1 else Why.SEVERAL
         return Unread(why, ", ".join(names) + _meant(scheme, names))
     if any(True for _ in _values(annotation, scheme.class_control)):
         return Unread(Why.OTHER_FORM, scheme.class_control)
+    return _elsewhere(scheme, annotation) or Unread(Why.NO_CLASS if annotation.result else Why.EMPTY)
+
+
+def _elsewhere(scheme: LabelingScheme, annotation: Annotation) -> Unread | None:
+    """Return which other control an answer chooses in, if that tells why it has no class."""
     controls = [name for region in annotation.result if isinstance(name := region.get("from_name"), str)]
     foreign = next((name for name in controls if name not in scheme.controls), None)
     if foreign is not None:
         return Unread(Why.OTHER_CONTROL, foreign)
     other = next((name for name in controls if name in scheme.not_learnt), None)
-    if other is not None:
-        return Unread(Why.NOT_LEARNT, other)
-    return Unread(Why.NO_CLASS if annotation.result else Why.EMPTY)
+    return None if other is None else Unread(Why.NOT_LEARNT, other)
+
+
+def _label_of_several(scheme: LabelingScheme, several: SeveralFindings, annotation: Annotation) -> str | Unread:
+    """Return the label of an answer that may name several findings, or why it has none."""
+    held: dict[str, list[Any]] = {}
+    for control in several.controls:
+        for value in _values(annotation, control):
+            chosen_here = value.get("choices", value.get("taxonomy")) if isinstance(value, dict) else None
+            if chosen_here is None:
+                return Unread(Why.OTHER_FORM, control)
+            held.setdefault(control, []).extend(chosen_here if isinstance(chosen_here, list) else [chosen_here])
+    if not held and (elsewhere := _elsewhere(scheme, annotation)) is not None and elsewhere.why is Why.OTHER_CONTROL:
+        return elsewhere
+    try:
+        label = several.label_of(held)
+    except LookupError as error:
+        return Unread(Why.UNKNOWN, str(error.args[0]))
+    except ValueError as error:
+        return Unread(Why.CONTRADICTORY, str(error))
+    return label if label is not None else Unread(Why.NO_CLASS if annotation.result else Why.EMPTY)
 
 
 def problems_of(unread: Mapping[int, Unread], class_control: str) -> Iterator[tuple[str, str]]:

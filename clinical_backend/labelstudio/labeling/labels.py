@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, why_unread
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
+from clinical_backend.multilabel import completed, majority
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class _Reading:
         self._tagged: dict[int, tuple[str | None, float | None]] = {}
         self._unknown: Counter[str] = Counter()
         self._idle_stars = 0
+        self._stands_for: dict[int, frozenset[str]] = {}
         self._sources: dict[int, Source] = {}
         self._more, self._less, self._skipped, self._conflicting = (set[int]() for _ in range(4))
         self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
@@ -128,6 +130,7 @@ class _Reading:
             changed=self._changed,
             read_twice=self._read_twice,
             last_answers=self._last_answers,
+            stands_for=self._stands_for,
         )
 
     def withhold(self, task: AnnotatedTask) -> None:
@@ -159,17 +162,23 @@ class _Reading:
             self._read_twice[task.id] = answers
         imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
         heard = self._class_of(task.id, readers or imported or valid, valid)
-        if task.id not in self._disagreed and task.id not in self._disputed:
+        # Of several findings, an exemplar stands for those that readers agree on.
+        if self._scheme.several is not None or task.id not in {*self._disagreed, *self._disputed}:
             self._tags_of(task.id, heard)
 
     def _class_of(self, task_id: int, heard: Sequence[Annotation], valid: Sequence[Annotation]) -> Sequence[Annotation]:
         """Settle the class of a task, and return the answers whose tags count: not those that a star overruled."""
         scheme = self._scheme
         machine = [annotation for annotation in valid if annotation not in heard]
+        if self._is_empty(heard):
+            self._empty.add(task_id)
+            return heard
         leaders = _leaders(scheme, heard, self._unknown)
         answers = _answers(scheme, heard)
         if len({name for _, name in answers}) > 1:
             starred = self._starred_classes(heard)
+            if scheme.several is not None and len(starred) == 1:
+                leaders = (completed(leaders[0], starred[0]),)
             if len(leaders) > 1 and len(starred) == 1 and starred[0] in leaders:
                 leaders = starred
                 heard = [each for each in heard if class_of(scheme, each) == starred[0]]
@@ -184,12 +193,14 @@ class _Reading:
             by_reader = self._sources[heard[0].id] is Source.READER
             if by_reader and {name for _, name in _answers(scheme, machine)} - {leaders[0]}:
                 self._corrected.add(task_id)
-        elif all(self._sources[each.id] is Source.MODEL and not each.result for each in heard):
-            self._empty.add(task_id)
         else:
             reasons = [why_unread(scheme, each) for each in heard]
             self._unread[task_id] = min(reasons, key=lambda reason: list(Why).index(reason.why))
         return heard
+
+    def _is_empty(self, heard: Sequence[Annotation]) -> bool:
+        """Tell whether these are accepted predictions that say nothing, as those of a queue are."""
+        return all(self._sources[each.id] is Source.MODEL and not each.result for each in heard)
 
     def _starred_classes(self, heard: Sequence[Annotation]) -> tuple[str, ...]:
         if not self._stars:
@@ -200,7 +211,8 @@ class _Reading:
         scheme = self._scheme
         tags = {tag for annotation in heard for tag in chosen(annotation, scheme.exemplar_control)}
         starred = [each for each in heard if each.ground_truth and self._sources[each.id] is Source.READER]
-        wanted, unwanted = scheme.more_value in tags, scheme.less_value in tags
+        named = frozenset(scheme.stands_for[tag] for tag in tags if tag in scheme.stands_for)
+        wanted, unwanted = scheme.more_value in tags or bool(named), scheme.less_value in tags
         if starred and not self._stars:
             self._idle_stars += 0 if wanted or unwanted else len(starred)
         elif starred and unwanted and not wanted:
@@ -211,6 +223,8 @@ class _Reading:
             self._conflicting.add(task_id)
         elif wanted or unwanted:
             (self._more if wanted else self._less).add(task_id)
+            if wanted and named:
+                self._stands_for[task_id] = named
             self._tagged[task_id] = _tagger(scheme, heard)
 
 
@@ -284,7 +298,7 @@ def _answers(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple
 
 def _tagger(scheme: LabelingScheme, annotations: Sequence[Annotation]) -> tuple[str | None, float | None]:
     """Return who tagged first, or starred, and when."""
-    tags = {scheme.more_value, scheme.less_value} - {None}
+    tags = {scheme.more_value, scheme.less_value, *scheme.stands_for} - {None}
     tagging = [
         annotation
         for annotation in annotations
@@ -302,7 +316,10 @@ def _reader(annotation: Annotation) -> str | None:
 
 
 def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown: Counter[str]) -> tuple[str, ...]:
-    """Return the classes with most votes, in the order of the config, and count the unknown ones."""
+    """Return the classes with most votes, in the order of the config, and count the unknown ones.
+
+    Of several findings each is voted on by itself, so that there is one label.
+    """
     votes: Counter[str] = Counter()
     for annotation in annotations:
         name = class_of(scheme, annotation)
@@ -310,5 +327,7 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
             votes[name] += 1
         elif (unread := why_unread(scheme, annotation)).why in {Why.UNKNOWN, Why.SEVERAL}:
             unknown[printable(unread.detail)] += 1
+    if scheme.several is not None:
+        return (majority([*votes.elements()]),) if votes else ()
     most = max(votes.values(), default=0)
     return tuple(name for name in scheme.classes if most and votes[name] == most)

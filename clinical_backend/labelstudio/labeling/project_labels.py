@@ -66,8 +66,8 @@ class Labels:
     Attributes
     ----------
     classes
-        The class of each task on which readers agree; where no reader answered, that of an import, and without one that
-        of an accepted prediction.
+        The label of each task: the class on which readers agree, or what most of them say of each of several findings.
+        Where no reader answered, it is that of an import, and without one that of an accepted prediction.
     exemplars, counter_exemplars
         Tasks tagged "more like this" (or starred, where stars steer) and "not like this", ascending.
     skipped
@@ -106,6 +106,8 @@ class Labels:
         Reader and class of each reader's answer, the first one first, where two readers or more gave a class.
     last_answers
         When each reader answered last, in seconds since the epoch.
+    stands_for
+        The findings that the tag of an exemplar names, where it names some.
     users_refused
         Why Label Studio does not tell who else there is, where the project offers what one reader skipped to others.
     """
@@ -131,6 +133,7 @@ class Labels:
     read_twice: dict[int, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     last_answers: dict[int, float] = field(default_factory=dict)
     users_refused: str | None = None
+    stands_for: dict[int, frozenset[str]] = field(default_factory=dict)
 
     @property
     def seen(self) -> dict[int, str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
-from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.errors import LabelingConfigError
 from clinical_backend.labelstudio.labeling.fields import ImageValue
+from clinical_backend.labelstudio.labeling.several_findings import Form, several_findings
 from clinical_backend.labelstudio.labeling.tags import (
     EXAMPLE,
     ClassControl,
@@ -24,20 +25,20 @@ from clinical_backend.labelstudio.labeling.tags import (
 from clinical_backend.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from xml.etree.ElementTree import Element
+
+    from clinical_backend.labelstudio.labeling.several_findings import EmptyAnswer, SeveralFindings
 
 __all__ = [
     "LESS_LIKE_THIS",
     "MORE_LIKE_THIS",
     "REASON_CONTROL",
     "LabelingScheme",
-    "choice_result",
     "class_controls",
     "has_reason_control",
     "nearest_classes",
     "read_scheme",
-    "text_result",
     "with_exemplar_control",
 ]
 
@@ -65,7 +66,7 @@ class LabelingScheme:
         Name of the ``Choices`` that holds the classes.
     classes
         The classes as they stand in annotations, in the order of the config: a choice's ``alias`` where it
-        has one, else its ``value``.
+        has one, else its ``value``. Where an image may have several of them, the findings.
     exemplar_control
         Name of the ``Choices`` that tags exemplars; ``None`` where there is none.
     more_value, less_value
@@ -79,6 +80,10 @@ class LabelingScheme:
         Names of all controls, repeated ones left out.
     displayed
         What readers are shown of a class that has an alias, and the class.
+    several
+        How readers say which findings an image has; ``None`` where it has one class.
+    stands_for
+        Choices of the exemplar control that name a finding, and the finding.
     """
 
     image_name: str
@@ -92,6 +97,8 @@ class LabelingScheme:
     not_learnt: tuple[str, ...] = ()
     controls: frozenset[str] = field(default=frozenset(), compare=False)
     displayed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    several: SeveralFindings | None = None
+    stands_for: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_value(self) -> ImageValue:
@@ -106,13 +113,22 @@ class LabelingScheme:
     def learnt(self) -> str:
         """Which control is learnt, and which are not, as a sentence."""
         text = f"Readers choose one of {len(self.classes)} classes in {self.class_control!r}"
+        if self.several is not None:
+            controls = listed(sorted(self.several.controls))
+            text = f"Readers say which of {len(self.classes)} findings an image has in {controls}"
+            if self.several.form is not Form.QUESTIONS:
+                said = "says that there is none" if self.several.empty_is_none else "says nothing"
+                text += f" (an empty answer {said})"
         if self.not_learnt:
             text += f", which is learnt; {listed(self.not_learnt)} {'is' if len(self.not_learnt) == 1 else 'are'} not"
         return f"{text}."
 
 
 def read_scheme(
-    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
+    label_config: str,
+    exemplar_control: str = "exemplar",
+    class_control: str | None = None,
+    empty_answer: EmptyAnswer = "auto",
 ) -> LabelingScheme:
     """Find the classes and the exemplar control in a labeling config.
 
@@ -128,8 +144,13 @@ def read_scheme(
         ("not like this") tags counter-exemplars, or failing that the second; the first other one tags
         exemplars.
     class_control
-        Name of the ``Choices`` that holds the classes; by default the first one on an ``Image`` with
-        ``choice="single"`` (the default) that is about the whole image and has the same classes for all tasks.
+        Name of the control that holds the classes; by default the first ``Choices`` on an ``Image`` with
+        ``choice="single"`` (the default) that is about the whole image and has the same classes for all tasks. Where
+        all such ask yes or no, each asks for a finding. Without any, the first ``Choices`` of which several may be
+        ticked, and else the first ``Taxonomy``.
+    empty_answer
+        What an answer says that ticks none of several findings. ``auto``: that there is none, unless the config has a
+        choice for that, or requires an answer.
 
     Raises
     ------
@@ -141,8 +162,9 @@ def read_scheme(
     control, others = _class_control(tags, exemplar_control, class_control or None)
     name, image_name = control.name, control.element.get("toName", "")
     image_field = _field(tags.images[image_name])
-    classes = choices_of(control.element)
-    if len(classes) < 2:
+    several = several_findings(control, () if class_control else others, empty_answer)
+    classes = choices_of(control.element) if several is None else several.names
+    if several is None and len(classes) < 2:
         raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
     tagging = next((element for element in tags.controls if element.get("name") == exemplar_control), None)
     if tagging is not None and (
@@ -152,7 +174,10 @@ def read_scheme(
             f"The control {exemplar_control!r} is no Choices on the image {image_name!r}.",
             "Rename it, or name another control in EXEMPLAR_CONTROL.",
         )
-    more, less = (None, None) if tagging is None else _steering(choices_of(tagging))
+    tags_of_exemplars = () if tagging is None else choices_of(tagging)
+    stands_for = _stands_for(tags_of_exemplars, classes)
+    more, less = _steering(tags_of_exemplars, stands_for)
+    learnt = {name} if several is None else several.controls
     return LabelingScheme(
         image_name,
         image_field,
@@ -162,9 +187,11 @@ def read_scheme(
         more,
         less,
         _reason_control(tags, name, image_name),
-        not_learnt=tuple(other.name for other in others if other.holds_classes),
+        not_learnt=tuple(other.name for other in others if other.holds_classes and other.name not in learnt),
         controls=tags.control_names,
         displayed=_displayed(control.element),
+        several=several,
+        stands_for=stands_for,
     )
 
 
@@ -226,51 +253,6 @@ def with_exemplar_control(
     return extended
 
 
-def choice_result(scheme: LabelingScheme, class_name: str) -> list[dict[str, Any]]:
-    """Return the regions of a prediction that chooses a class; without a score, which would be read as a confidence.
-
-    Parameters
-    ----------
-    scheme
-        Of the project.
-    class_name
-        One of ``scheme.classes``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        When the class is unknown: Label Studio would refuse the whole import.
-    """
-    if class_name not in scheme.classes:
-        raise InvalidArgumentError(
-            "class_name",
-            f"the labeling config has no class {class_name!r}.",
-            f"Use one of: {', '.join(scheme.classes)}.",
-        )
-    return [
-        {
-            "from_name": scheme.class_control,
-            "to_name": scheme.image_name,
-            "type": "choices",
-            "value": {"choices": [class_name]},
-        }
-    ]
-
-
-def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
-    """Return the regions of a prediction that writes a text into the reason control; none where there is none."""
-    if scheme.reason_control is None:
-        return []
-    return [
-        {
-            "from_name": scheme.reason_control,
-            "to_name": scheme.image_name,
-            "type": "textarea",
-            "value": {"text": [text]},
-        }
-    ]
-
-
 def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tuple[ClassControl, list[ClassControl]]:
     """Return the control that holds the classes, and the others on images."""
     controls = tags.class_controls(exemplar_control)
@@ -280,7 +262,8 @@ def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tup
         if not fit:
             refusal = expected[0].refusal if expected else None
             raise refusal or tags.without_classes(exemplar_control)
-        found = fit[0]
+        single = [control for control in fit if not control.allows_several]
+        found = (single or sorted(fit, key=lambda control: control.element.tag))[0]
     else:
         named = next((control for control in controls if control.name == chosen), None)
         if named is None or named.refusal is not None:
@@ -358,9 +341,24 @@ def _field(image: Element) -> str:
     return value.fields[0] if value.is_field else value.text
 
 
-def _steering(values: tuple[str, ...]) -> tuple[str | None, str | None]:
-    less = next((value for value in values if _NEGATIVE.match(value)), None)
-    more = next((value for value in values if value != less), None)
-    if less is None and len(values) > 1:
-        less = values[1]
-    return more, less
+def _steering(values: Sequence[str], naming: Collection[str]) -> tuple[str | None, str | None]:
+    less = next((value for value in values if _NEGATIVE.match(value) and value not in naming), None)
+    plain = [value for value in values if value != less and value not in naming]
+    if less is None and len(plain) > 1:
+        less = plain[1]
+    return plain[0] if plain else None, less
+
+
+def _stands_for(values: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Return which tags name a class: as such, or at their end, as in "more like this: nodule"."""
+    found = {}
+    for value in values:
+        text = " ".join(value.split()).casefold()
+        named = [name for name in classes if _ends_with(text, " ".join(name.split()).casefold())]
+        if named and not _NEGATIVE.match(value):
+            found[value] = max(named, key=len)
+    return found
+
+
+def _ends_with(text: str, name: str) -> bool:
+    return text == name or (text.endswith(name) and not text[-len(name) - 1].isalnum())

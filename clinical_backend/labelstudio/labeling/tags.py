@@ -29,13 +29,14 @@ _ADD = (
     '<Choice value="a"/><Choice value="b"/></Choices>.'
 )
 _SINGLE = frozenset({"single", "single-radio"})
+_SEVERAL = "multiple"
 _VARIABLE = re.compile(r"\$[\w\[\].{}]", re.ASCII)
 
-_HOLD_CLASSES = frozenset({"Choices", "Taxonomy", "Rating"})
+_LEARNT = frozenset({"Choices", "Taxonomy"})
+_HOLD_CLASSES = frozenset({*_LEARNT, "Rating"})
 """Tags of which a person may expect that they are learnt."""
 
 _HOLD = {
-    "Taxonomy": "paths through a tree",
     "Rating": "numbers of stars",
     "Number": "numbers",
     "DateTime": "dates",
@@ -69,6 +70,12 @@ class ClassControl:
     def holds_classes(self) -> bool:
         """Whether a person may expect that it is learnt."""
         return self.element.tag in _HOLD_CLASSES
+
+    @property
+    def allows_several(self) -> bool:
+        """Whether an answer may choose several of its values."""
+        choice = attributes_of(self.element).get("choice", "single").strip().lower()
+        return self.element.tag == "Taxonomy" or choice == _SEVERAL
 
 
 class Tags:
@@ -224,7 +231,7 @@ def choices_of(control: Element) -> tuple[str, ...]:
 def _is_control(element: Element) -> bool:
     if not isinstance(element.tag, str) or not element.get("name"):
         return False
-    known = element.tag in {"Choices", *_HOLD} or element.tag.endswith("Labels")
+    known = element.tag in {*_LEARNT, *_HOLD} or element.tag.endswith("Labels")
     return "toname" in attributes_of(element) or known
 
 
@@ -232,9 +239,10 @@ def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | N
     """Return why the classes of images cannot be learnt from a control, as its kind goes."""
     tag, flags = str(element.tag), attributes_of(element)
     add = _ADD.format(image=about.partition(",")[0] or "image")
-    if tag != "Choices" and tag.lower() == "choices":
-        return _other_case(tag, "Choices")
-    if tag != "Choices":
+    for proper in sorted(_LEARNT):
+        if tag != proper and tag.lower() == proper.lower():
+            return _other_case(tag, proper)
+    if tag not in _LEARNT:
         held = _HOLD.get(tag, "regions of the image")
         return LabelingConfigError(f"The answers of the {printable(tag)} {name!r} are {held}, no classes.", add)
     problem = cure = ""
@@ -246,16 +254,16 @@ def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | N
         cure = 'Give it toName="image", the name of the Image.'
     elif "," in about:
         problem, cure = f"is about several tags (toName={about!r}).", f"Give it one Image. Or: {add}"
-    elif flags.get("choice", "single").strip().lower() not in _SINGLE:
-        problem = "allows several classes per image."
-        cure = f'Set choice="single": the classifier learns one class per image. Or: {add}'
+    elif tag == "Choices" and flags.get("choice", "single").strip().lower() not in {*_SINGLE, _SEVERAL}:
+        problem = f"has choice={printable(flags['choice'])!r}, which Label Studio does not know."
+        cure = f'Set choice="single" for one class per image, or choice="multiple" for several findings. Or: {add}'
     elif flags.get("allownested", "").strip().lower() == "true":
         problem = "nests its classes (allowNested): its answers are paths."
         cure = f"Take allowNested away and list the classes on one level. Or: {add}"
-    elif element.get("value"):
+    elif tag == "Choices" and element.get("value"):
         problem = "takes its classes from the data of each task."
         cure = f"List them as Choice tags: a classifier needs the same classes for all tasks. Or: {add}"
-    return LabelingConfigError(f"The Choices {name!r} {problem}", cure) if problem else None
+    return LabelingConfigError(f"The {tag} {name!r} {problem}", cure) if problem else None
 
 
 def _other_case(written: str, proper: str) -> LabelingConfigError:

@@ -49,7 +49,7 @@ def settle(project: ProjectWorkspace, remote: Project) -> None:
     unmarked = [task for task in wanted if task not in rows or rows[task].state is ReadingState.ASKED]
     if not open_ and not unmarked:
         return
-    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control)
+    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
     found = {task.id: task for task in project.client.tasks_with_answers(project.id, {*open_, *unmarked})}
     missing = {*open_, *unmarked}.difference(found)
     unreadable = project.client.existing_tasks(project.id, missing) if missing else frozenset()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError, LabelingConfigError
+from clinical_backend.labelstudio.labeling.regions import choice_result, text_result
 from clinical_backend.labelstudio.labeling.scheme import (
     LabelingScheme,
-    choice_result,
     class_controls,
     has_reason_control,
     read_scheme,
-    text_result,
     with_exemplar_control,
 )
 
@@ -121,7 +120,7 @@ def test_the_exemplar_control_may_have_another_name():
         (view('<Image value="$image"/>', CLASSES), "no Image"),
         (view(IMAGE), "no Choices"),
         (view(IMAGE, EXEMPLARS), "no Choices"),
-        (view(IMAGE, choices("a", "b", attributes='choice="multiple"')), "several classes"),
+        (view(IMAGE, choices("a", "b", attributes='choice="many"')), "choice='many'"),
         (view(IMAGE, choices("a", "b", attributes='perRegion="true"')), r"'diagnosis' is about regions \(perRegion\)"),
         (view(IMAGE, choices("a", "b", attributes='peritem="true"')), r"about items of a list \(peritem\)"),
         (view(IMAGE, choices("a", "b", attributes='allowNested="true"')), "allowNested"),
@@ -131,7 +130,9 @@ def test_the_exemplar_control_may_have_another_name():
             view(IMAGE, IMAGE.replace('"image"', '"two"'), choices("a", "b").replace('"image"', '"image,two"')),
             "several",
         ),
-        (view(IMAGE, '<Taxonomy name="t" toName="image"><Choice value="a"/></Taxonomy>'), "Taxonomy 't' are paths"),
+        (view(IMAGE, '<Taxonomy name="t" toName="image"/>'), "Taxonomy 't' names no finding"),
+        (view(IMAGE, '<Taxonomy name="t" toName="image" apiUrl="https://x"/>'), "or from elsewhere"),
+        (view(IMAGE, '<taxonomy name="t" toName="image"><Choice value="a"/></taxonomy>'), "writes the tag <taxonomy>"),
         (view(IMAGE, '<Rating name="t" toName="image"/>'), "Rating 't' are numbers of stars"),
         (view(IMAGE, '<Number name="t" toName="image"/>'), "Number 't' are numbers"),
         (view(IMAGE, '<RectangleLabels name="r" toName="image"><Label value="L"/></RectangleLabels>'), "are regions"),
@@ -219,6 +220,7 @@ def test_a_class_keeps_the_spaces_that_answers_have_and_an_alias_hides_a_dollar(
 
 QUALITY = choices("good", "poor", name="quality")
 FINDINGS = choices("oedema", "mass", name="findings", attributes='choice="multiple"')
+REGIONS = choices("a", "b", name="regions", attributes='perRegion="true"')
 
 
 def test_which_control_is_learnt_is_said_and_chosen():
@@ -230,7 +232,7 @@ def test_which_control_is_learnt_is_said_and_chosen():
     )
     chosen = read_scheme(config, class_control="diagnosis")
     assert (chosen.classes, chosen.not_learnt) == (("a", "b"), ("quality", "findings", "stars"))
-    assert class_controls(config) == ("quality", "diagnosis")
+    assert class_controls(config) == ("quality", "diagnosis", "findings")
     assert read_scheme(view(IMAGE, CLASSES, EXEMPLARS)).learnt == "Readers choose one of 2 classes in 'diagnosis'."
 
 
@@ -238,14 +240,14 @@ def test_which_control_is_learnt_is_said_and_chosen():
     ("name", "problem"),
     [
         ("diagnose", "no control 'diagnose' on an Image"),
-        ("findings", "'findings' allows several classes"),
+        ("regions", "'regions' is about regions"),
         ("exemplar", "tags exemplars"),
     ],
 )
 def test_a_control_that_cannot_be_learnt_is_refused_with_the_names_of_those_that_can(name, problem):
     with pytest.raises(LabelingConfigError, match=problem) as refusal:
-        read_scheme(view(IMAGE, QUALITY, CLASSES, FINDINGS, EXEMPLARS), class_control=name)
-    assert "'quality' and 'diagnosis'" in refusal.value.cure
+        read_scheme(view(IMAGE, QUALITY, CLASSES, FINDINGS, REGIONS, EXEMPLARS), class_control=name)
+    assert "'quality', 'diagnosis' and 'findings'" in refusal.value.cure
 
 
 def test_a_control_that_cannot_be_learnt_does_not_stand_in_the_way_of_one_that_can():

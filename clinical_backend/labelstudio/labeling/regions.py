@@ -1,0 +1,55 @@
+"""Regions of predictions, in Label Studio's own form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.labelstudio.labeling.several_findings import region
+from clinical_backend.multilabel import as_words, findings_of, is_multilabel, unknown_of
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+
+__all__ = ["choice_result", "text_result"]
+
+
+def choice_result(scheme: LabelingScheme, label: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that gives a label; without a score, which would be read as a confidence.
+
+    Parameters
+    ----------
+    scheme
+        Of the project.
+    label
+        One of ``scheme.classes``, or a label of several findings where the config asks for these.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When it does not fit the config: Label Studio would refuse the whole import.
+    """
+    strange = (findings_of(label) | unknown_of(label)) - set(scheme.classes)
+    if strange or is_multilabel(label) is (scheme.several is None):
+        raise InvalidArgumentError(
+            "label",
+            f"the labeling config has no {as_words(label)!r}.",
+            f"Use of {', '.join(scheme.classes)}.",
+        )
+    if scheme.several is not None:
+        return scheme.several.regions(label, scheme.image_name)
+    return [region(scheme.class_control, scheme.image_name, "choices", [label])]
+
+
+def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that writes a text into the reason control; none where there is none."""
+    if scheme.reason_control is None:
+        return []
+    return [
+        {
+            "from_name": scheme.reason_control,
+            "to_name": scheme.image_name,
+            "type": "textarea",
+            "value": {"text": [text]},
+        }
+    ]
