@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "listed", "printable", "read_json", "storable", "storable_json"]
+__all__ = ["counted", "joined", "listed", "printable", "read_json", "storable", "storable_json"]
 
 _LONE = re.compile("[\ud800-\udfff\0]")
 _SUSPECT = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
@@ -75,6 +75,11 @@ def listed(names: Sequence[str], most: int = _MOST) -> str:
     if len(names) > most:
         parts.append(f"{len(names) - most} more")
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: with commas, the last one after "and"."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _written_out(match: re.Match[str]) -> str:

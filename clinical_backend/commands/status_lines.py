@@ -95,6 +95,10 @@ def _queue(status: ProjectStatus) -> str:
 
 def _model(status: ProjectStatus) -> str:
     found, evaluation = status.found, status.report.evaluation
+    if evaluation is not None and evaluation.findings:
+        sought = [one for one in evaluation.findings if one.name in found.target and one.average_precision is not None]
+        told = [f"{one.name} {one.average_precision:.2f} ({_count(one.present, 'case')})" for one in sought]
+        return f"average precision of {', '.join(told)}" if told else "too few labels of what is looked for"
     if evaluation is None:
         return "too few labels to judge one"
     rare = [

@@ -9,19 +9,28 @@ Cicchetti and Feinstein, Journal of Clinical Epidemiology 43, 1990). α alone hi
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.findings.interval import Interval, upper_share
+from clinical_backend.multilabel import findings_of, says
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["LEAST_CASES", "LEAST_DISAGREEMENTS", "LEAST_READINGS", "Agreement", "agreement", "nominal_alpha"]
+__all__ = [
+    "LEAST_CASES",
+    "LEAST_DISAGREEMENTS",
+    "LEAST_READINGS",
+    "Agreement",
+    "agreement",
+    "agreement_on_findings",
+    "nominal_alpha",
+]
 
 LEAST_CASES = 20
 """Below so many cases read twice nothing is said of α: even where none is disputed, up to 14 % of others may be."""
@@ -32,6 +41,7 @@ LEAST_DISAGREEMENTS = 5
 LEAST_READINGS = 10
 """Below so many readings of a class its agreement is not stated."""
 
+_THERE, _ABSENT = "there", "absent"
 _RESAMPLES = 2000
 """Beyond each end of a 95 % interval lie 50 of them."""
 _ERROR = 0.05  # the usual 95 % of intervals and bounds
@@ -129,6 +139,31 @@ def agreement(cases: Sequence[Sequence[str]], *, seed: int = 0) -> Agreement:
         if readings[name] >= LEAST_READINGS:
             by_class[name] = _of_class(counts, times, drawn, column)
     return Agreement(len(paired), disagreements, stated, 0, by_class, readings)
+
+
+def agreement_on_findings(cases: Sequence[Sequence[str]], *, seed: int = 0) -> Agreement:
+    """Return how far readers agree on labels of several findings.
+
+    α and disputes are of the labels as a whole; by class stands how far they agree that a finding is there, each of the
+    cases of which two readers or more say something of it.
+
+    Parameters
+    ----------
+    cases
+        The labels that the readers of each case gave.
+    seed
+        Of the resamples.
+    """
+    whole = agreement(cases, seed=seed)
+    findings = sorted({name for case in cases for label in case for name in findings_of(label)})
+    by_class, readings = {}, {}
+    for name in findings:
+        told = [[said for label in case if (said := says(label, name)) is not None] for case in cases]
+        found = agreement([[_THERE if said else _ABSENT for said in case] for case in told], seed=seed)
+        readings[name] = found.readings.get(_THERE, 0)
+        if _THERE in found.by_class:
+            by_class[name] = found.by_class[_THERE]
+    return replace(whole, by_class=by_class, readings=readings)
 
 
 def _of_class(counts: NDArray[np.int64], times: NDArray[np.int64], drawn: NDArray[np.int64], column: int) -> Interval:

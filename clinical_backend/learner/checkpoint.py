@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,11 @@ def save_checkpoint(
     ModelError
         When the folder cannot be written.
     """
-    description = {"classes": list(classifier.classes), "metadata": asdict(metadata)}
+    description = {
+        "classes": list(classifier.classes),
+        "independent": classifier.independent,
+        "metadata": asdict(metadata),
+    }
     _KIND.save(folder, description, {"tensors": safetensors.numpy.save(_tensors(classifier, held_out))})
 
 
@@ -95,12 +100,14 @@ def _load(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata, HeldOut |
     with _KIND.opened(folder) as artifact:
         tensors = safetensors.numpy.load(artifact.read("tensors"))
         classes = tuple(artifact.description["classes"])
-        classifier = _classifier(classes, tensors, "")
+        independent = bool(artifact.description.get("independent", False))
+        read = partial(_classifier, classes, tensors, independent)
+        classifier = read("")
         metadata = CheckpointMetadata(**artifact.description["metadata"])
         if f"{_HELD_OUT}tasks" not in tensors:
             return classifier, metadata, None
         tasks, probabilities = tensors[f"{_HELD_OUT}tasks"], tensors[f"{_HELD_OUT}probabilities"]
-        return classifier, metadata, HeldOut(tasks, probabilities, _classifier(classes, tensors, _HELD_OUT))
+        return classifier, metadata, HeldOut(tasks, probabilities, read(_HELD_OUT))
 
 
 def _tensors(classifier: LinearClassifier, held_out: HeldOut | None) -> dict[str, NDArray[Any]]:
@@ -111,5 +118,8 @@ def _tensors(classifier: LinearClassifier, held_out: HeldOut | None) -> dict[str
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def _classifier(classes: tuple[str, ...], tensors: Mapping[str, NDArray[Any]], prefix: str) -> LinearClassifier:
-    return LinearClassifier(classes=classes, **{name: tensors[f"{prefix}{name}"] for name in _TENSORS})
+def _classifier(
+    classes: tuple[str, ...], tensors: Mapping[str, NDArray[Any]], independent: bool, prefix: str
+) -> LinearClassifier:
+    weights, bias, counts = (tensors[f"{prefix}{name}"] for name in _TENSORS)
+    return LinearClassifier(classes, weights, bias, counts, independent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
+from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class LabelCounts:
     """Counts labels by round, and by what was open when a round drew."""
 
     def __init__(self, ledger: Sequence[LedgerEntry], target: Sequence[str]) -> None:
-        self._rare = np.array([entry.label in target for entry in ledger], dtype=bool)
+        self._rare = np.array([has_any(entry.label, target) for entry in ledger], dtype=bool)
         self._audit = np.array([entry.draw is Draw.AUDIT for entry in ledger], dtype=bool)
         self._queued = np.array([entry.draw is not None for entry in ledger], dtype=bool)
         self._round = np.array([entry.round_number or 0 for entry in ledger], dtype=np.int64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.findings.chance import USED, Judged, calibrate, missing_labels
+from clinical_backend.multilabel import has_any
 from clinical_backend.rounds.audit import read_audit
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def with_chances(
     if scores is None:
         return list(ranked), "No chance is given while nothing is known of the target."
     known = _same_target(project, target, project.stores.labels.judged_scores(project.id, USED))
-    rare = np.array([one.label in target for one in known], dtype=bool)
+    rare = np.array([has_any(one.label, target) for one in known], dtype=bool)
     judged = Judged(np.array([one.score for one in known], dtype=np.float64), rare)
     calibration = calibrate(scores, read_audit(project, target).left, judged)
     if calibration is None:
@@ -96,7 +97,7 @@ def read_reliability(project: ProjectWorkspace) -> list[ChanceBin]:
     """
     target = project.stores.rounds.published_report(project.id).target
     known = _same_target(project, target, project.stores.labels.judged_scores(project.id, _READ))
-    stated = sorted((one.chance, one.label in target) for one in known if one.chance is not None)
+    stated = sorted((one.chance, has_any(one.label, target)) for one in known if one.chance is not None)
     number = min(_BINS, len(stated) // _BIN)
     parts = [stated[len(stated) * n // number : len(stated) * (n + 1) // number] for n in range(number)]
     return [

@@ -11,10 +11,12 @@ import numpy as np
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.learner.evaluation.comparison import Comparison, compare
+from clinical_backend.learner.evaluation.finding_comparison import better_of_each
+from clinical_backend.multilabel import has_any
 from clinical_backend.rounds.inputs import inputs_of
 from clinical_backend.storage.report import PromotionReport
-from clinical_backend.strategy.detector import fit_detector
 from clinical_backend.strategy.fit import Fit, judgement
+from clinical_backend.strategy.several_fit import fit_labels, said
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 CANDIDATE = "candidate"
 """Folder, within that of a version, of a classifier that was not promoted."""
+
+_SIDES = ("candidate", "published")
 
 _LEAST_CASES = 5
 """Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
@@ -112,6 +116,8 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
         return Promotion(PromotionReport(True, obstacle or ""), inputs, fitted, candidate)
     takes = published.metadata.backbone
     same = takes == inputs.key
+    if same and candidate.classifier.independent:
+        return _by_finding(project, snapshot, inputs, fitted, candidate, published)
     earlier = inputs if same else inputs_of(project, snapshot, keys[takes]).both()
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     rare, labels = int(truth.sum()), len(truth)
@@ -126,8 +132,10 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
     going_on = _fit_of(published, fitted, truth, found)
     if going_on is not None and not same:
         seed = project.workspace.settings.seed
-        detector = fit_detector(earlier, snapshot.labels.classes, snapshot.target, seed=seed)
-        going_on = replace(going_on, detector=detector)
+        again = fit_labels(
+            earlier, snapshot.labels.classes, snapshot.scheme.classes, snapshot.target, seed=seed, judge=False
+        )
+        going_on = replace(going_on, detector=again.detector, by_target=again.by_target)
     report = PromotionReport(
         True, f"not worse beyond chance: {figures}", rare, labels, found.candidate, found.published
     )
@@ -148,7 +156,8 @@ def _obstacle(
         return "none was published before"
     if candidate.held_out is None or published.held_out is None:
         return "too few rare labels to compare it with the published one"
-    if not set(published.classifier.classes) <= set(snapshot.scheme.classes):
+    other_kind = published.classifier.independent is not candidate.classifier.independent
+    if other_kind or not set(published.classifier.classes) <= set(snapshot.scheme.classes):
         return "the labeling config lost classes of the published one"
     if published.metadata.backbone not in keys:
         return "the published one takes features of another backbone"
@@ -186,7 +195,7 @@ def _judged(
     tasks, first, second = np.intersect1d(inputs.labelled.tasks, earlier.labelled.tasks, return_indices=True)
     fair = published.held_out.may_evaluate(tasks, groups)
     tasks, first, second = tasks[fair], first[fair], second[fair]
-    truth = np.array([fitted.labels[task] in rare for task in tasks.tolist()], dtype=bool)
+    truth = np.array([has_any(fitted.labels[task], rare) for task in tasks.tolist()], dtype=bool)
     now = candidate.held_out.rare_probability(tasks, inputs.labelled.features[first], rare)
     before = published.held_out.rare_probability(tasks, earlier.labelled.features[second], rare)
     return truth, now, before
@@ -202,4 +211,46 @@ def _fit_of(published: Model, fitted: Fit, truth: NDArray[np.bool_], found: Comp
     if not rare:
         return None
     sees, reason, measurements = judgement(found.published, float(truth.mean()))
-    return Fit(published.classifier, classes, rare, sees, reason, measurements, fitted.labels, fitted.detector)
+    learnt = published.classifier, classes, rare, sees, reason, measurements, fitted.labels, fitted.detector
+    return Fit(*learnt, by_target=fitted.by_target)
+
+
+def _by_finding(
+    project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs, fitted: Fit, candidate: Model, published: Model
+) -> Promotion:
+    """Publish each of several findings as the round learnt it, or as it was published where that is better."""
+    assert candidate.held_out is not None
+    assert published.held_out is not None
+    labelled = inputs.labelled
+    fair = published.held_out.may_evaluate(labelled.tasks, snapshot.groups)
+    tasks, features = labelled.tasks[fair], labelled.features[fair]
+    given = said(fitted.labels, tasks, candidate.classifier.classes)
+    classifier, held_out, found = better_of_each(
+        candidate.held_out,
+        published.held_out,
+        tasks,
+        features,
+        given,
+        least=_LEAST_CASES,
+        seed=project.workspace.settings.seed,
+    )
+    worse = [name for name, one in found.items() if one.worse]
+    figures = "; ".join(
+        f"average precision of {name} {one.candidate:.2f}, of the one of round {published.metadata.round} "
+        f"{one.published:.2f}"
+        for name, one in found.items()
+        if one.worse or name in fitted.rare_classes
+    )
+    rare = sum(has_any(fitted.labels[task], fitted.rare_classes) for task in tasks.tolist())
+    sought = [found[name] for name in fitted.rare_classes if name in found]
+    now, before = (float(np.mean([getattr(one, side) for one in sought])) if sought else None for side in _SIDES)
+    if not found:
+        reason = "too few labels of each finding to compare it with the published one"
+    elif worse:
+        reason = f"{', '.join(worse)} stays as published before, since the new one is worse: {figures}"
+        logger.warning("Project %d: %s", project.id, reason)
+    else:
+        reason = f"no finding is worse beyond chance: {figures}" if figures else "no finding is worse beyond chance"
+    report = PromotionReport(True, reason, rare, len(tasks), now, before)
+    model = replace(candidate, classifier=classifier, held_out=held_out)
+    return Promotion(report, inputs, replace(fitted, classifier=classifier, held_out=held_out), model)

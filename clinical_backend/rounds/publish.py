@@ -70,6 +70,7 @@ def publish(
                 chance_high=task.chance_high,
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,
+                targets=list(task.targets) or None,
             )
             for place, task in placed
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.labeling.scheme import nearest_classes
+from clinical_backend.multilabel import findings_of, has_any
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.storage.report import Kind, Question
 from clinical_backend.workspace.controls import classes_of
@@ -99,7 +100,7 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
     except ClinicalError:  # the project's problem says so
         rare_classes = ()
     tagged = stores.labels.tagged_or_disputed(project.id)
-    exemplars = [one.task_id for one in tagged if one.steer > 0 and one.label not in row.declined]
+    exemplars = [one.task_id for one in tagged if one.steer > 0 and not has_any(one.label or "", row.declined)]
     classes = classes_of(project)
     changed = [
         Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")
@@ -171,8 +172,8 @@ def _also(labels: Labels, target: Target, named: Sequence[str], declined: Collec
 def _by_class(labels: Labels, tasks: Iterable[int]) -> list[tuple[str, list[int]]]:
     grouped: dict[str, list[int]] = defaultdict(list)
     for task in tasks:
-        if task in labels.classes:
-            grouped[labels.classes[task]].append(task)
+        for name in findings_of(labels.classes[task]) if task in labels.classes else ():
+            grouped[name].append(task)
     return sorted(grouped.items())
 
 

@@ -24,12 +24,12 @@ from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
-from clinical_backend.storage.report import Counts, Evaluation, Preannotation, RoundReport
+from clinical_backend.storage.report import Counts, Evaluation, FindingMeasures, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
-from clinical_backend.strategy.evaluation import evaluate_labels
-from clinical_backend.strategy.fit import fit
+from clinical_backend.strategy.evaluation import evaluate_findings, evaluate_labels
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.preannotation import confidence, preannotations
+from clinical_backend.strategy.several_fit import fit_labels
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
@@ -101,7 +101,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
-        fitted = fit(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
+        fitted = fit_labels(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
         promotion = promote(project, snapshot, row, inputs, fitted)
         promotion.keep(project, row)
@@ -241,6 +241,11 @@ def _evaluation(held_out: HeldOut | None, inputs: Inputs, snapshot: Snapshot) ->
     if held_out is None:
         return None
     labels, target = snapshot.labels.seen, snapshot.target.classes
+    if held_out.reference.independent:
+        scores, together = evaluate_findings(held_out, inputs, labels)
+        method = _METHOD.format(count=len(inputs.labelled))
+        counts = tuple(tuple(int(count) for count in row) for row in together)
+        return Evaluation((), (), (), method, tuple(FindingMeasures(**asdict(one)) for one in scores), counts)
     measured = evaluate_labels(held_out, inputs, labels, target)
     return Evaluation(
         classes=tuple(one.name for one in measured.classes),

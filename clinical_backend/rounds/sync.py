@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
+from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.second_readings.candidates import note_double_readings
@@ -112,8 +113,9 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         settings.rare_classes,
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
-        disputed=labels.disputed,
+        disputed={task: disputed([name for _, name in answers]) for task, answers in labels.disputed.items()},
         declined=known.declined if known else (),
+        stands_for=labels.stands_for,
     )
     groups = stores.images.groups(project.id)
     return Snapshot(settings, remote, scheme, labels, pool, max(tasks, default=0), target, groups)

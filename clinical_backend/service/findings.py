@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.findings.evidence import LEAST_RARE
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.yields import prevalence, times_random
+from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.audit import Audit, read_audit
 
@@ -96,12 +97,12 @@ def read_findings(project: ProjectWorkspace) -> Findings:
     known = Findings(
         target=target,
         labels=len(ledger),
-        found=sum(entry.label in target for entry in ledger),
+        found=sum(has_any(entry.label, target) for entry in ledger),
         origins=_origins(ledger, target),
         second_readings=sum(entry.readings > 1 for entry in ledger),
-        curve=_curve([entry.label in target for entry in ledger if entry.draw is not None]),
+        curve=_curve([has_any(entry.label, target) for entry in ledger if entry.draw is not None]),
         audit_labels=sum(entry.draw is Draw.AUDIT for entry in ledger),
-        audit_rare=sum(entry.draw is Draw.AUDIT and entry.label in target for entry in ledger),
+        audit_rare=sum(entry.draw is Draw.AUDIT and has_any(entry.label, target) for entry in ledger),
         pool=pool,
     )
     return _with_estimates(project, known, ledger)
@@ -159,7 +160,7 @@ def _not_covered(audit: Audit) -> str:
 
 
 def _origins(ledger: Sequence[LedgerEntry], target: Sequence[str]) -> dict[Origin, tuple[int, int]]:
-    rare = {origin: [entry.label in target for entry in ledger if entry.origin is origin] for origin in Origin}
+    rare = {origin: [has_any(entry.label, target) for entry in ledger if entry.origin is origin] for origin in Origin}
     return {origin: (len(one), sum(one)) for origin, one in rare.items() if one}
 
 

@@ -11,6 +11,7 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.regions import choice_result
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
+from clinical_backend.multilabel import pack
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.finetuned import finetuned_in_use
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 logger = logging.getLogger(__name__)
+
+_THERE = 0.5
+"""From this probability on a finding is predicted: more likely there than not."""
 
 
 def predict(
@@ -112,6 +116,8 @@ def _predictions(
     if model is None or not tasks:
         return predictions
     classifier, representation = model
+    if classifier.independent is not (scheme.several is not None):
+        return predictions  # the labeling config asks for labels of another kind since the round
     deadline = time.monotonic() + project.settings.predict_seconds
     requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
     waiting = list(range(len(tasks)))
@@ -134,6 +140,10 @@ def _predictions(
 def _prediction(
     scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32], version: str
 ) -> Prediction:
+    if scheme.several is not None:
+        there = [name for name, one in zip(classes, probabilities, strict=True) if one >= _THERE]
+        label = pack(name for name in there if name in scheme.classes)
+        return Prediction(result=choice_result(scheme, label), model_version=version)
     name = classes[int(probabilities.argmax())]
     known = name in scheme.classes  # a class may have been removed since the round
     return Prediction(result=choice_result(scheme, name) if known else [], model_version=version)

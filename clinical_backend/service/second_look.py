@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clinical_backend.multilabel import as_words
 from clinical_backend.strategy.suspects import Suspect
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_second_look(project: ProjectWorkspace, limit: int = 100) -> list[Second
 
 
 def _reason(row: SuspectedLabel) -> str:
-    found = [f"Labelled {row.label!r}."]
+    found = [f"Labelled {as_words(row.label)!r}."]
     if row.rare_probability is not None:
         found.append("Classifiers that had not seen this label call it rare.")
     if row.nearest_exemplar is not None and row.similarity is not None:

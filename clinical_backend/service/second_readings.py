@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.findings.agreement import Agreement, agreement
+from clinical_backend.findings.agreement import Agreement, agreement, agreement_on_findings
+from clinical_backend.multilabel import is_multilabel
 from clinical_backend.storage.schema import ReadingState
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreemen
         asked = row.suspicion is not None or row.by_lead
         kind = "ordinary" if row.at_random else "doubtful" if asked else "unasked"
         groups[kind].append([name for _, name in row.answers])
-    return Agreements(**{kind: agreement(cases, seed=seed) for kind, cases in groups.items()})
+    several = any(is_multilabel(label) for cases in groups.values() for case in cases for label in case)
+    measure = agreement_on_findings if several else agreement
+    return Agreements(**{kind: measure(cases, seed=seed) for kind, cases in groups.items()})
 
 
 def report_second_look(project: ProjectWorkspace, *, seed: int = 0) -> dict[str, Any]:

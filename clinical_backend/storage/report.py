@@ -220,6 +220,21 @@ class PromotionReport:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingMeasures:
+    """Measures of one of several findings on the labels that say something of it, as the strategy took them.
+
+    ``present`` of ``labels`` give it; its probabilities are ``predicted`` on average, near that share if they hold.
+    """
+
+    name: str
+    present: int
+    labels: int
+    average_precision: float | None
+    recall_at_specificity: float | None
+    predicted: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Measures of a classifier on labelled tasks, each judged by a training that had not seen it.
 
@@ -233,12 +248,18 @@ class Evaluation:
         Labelled tasks by class.
     method
         In one sentence.
+    findings
+        Where an image may have several findings: measures of each, in place of all that is of classes.
+    together
+        Labelled tasks that have both of two findings, F × F.
     """
 
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     support: tuple[int, ...]
     method: str
+    findings: tuple[FindingMeasures, ...] = ()
+    together: tuple[tuple[int, ...], ...] = ()
 
     def called(self, name: str) -> tuple[int, int] | None:
         """Return how often the class was right of how often it was the most likely one; ``None`` where it never was."""

@@ -186,6 +186,8 @@ class QueuedTask(Base):
     """Ends of its interval."""
     nearest_exemplar: Mapped[int | None] = mapped_column(default=None)
     similarity: Mapped[float | None] = mapped_column(default=None)
+    targets: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
+    """Which of several findings it is sought for; ``None`` where one order seeks all that is looked for."""
 
 
 class TaskImage(Base):
@@ -232,7 +234,8 @@ class TaskLabel(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     label: Mapped[str | None] = mapped_column(default=None)
-    """The class; ``None`` where the task was skipped or the readers disagree."""
+    """The class, or several findings (:mod:`clinical_backend.multilabel`); ``None`` where the task was skipped or the
+    readers disagree."""
     steer: Mapped[int] = mapped_column(default=0)
     """1 for an exemplar, −1 for a counter-exemplar, else 0."""
     origin: Mapped[Origin] = mapped_column(default=Origin.PAST_QUEUE, server_default="PAST_QUEUE")

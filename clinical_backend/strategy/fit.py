@@ -55,6 +55,10 @@ class Fit:
         Tells the target from the rest of the pool; ``None`` while nothing is known of the target.
     held_out
         What a later classifier is compared with; ``None`` where too few labels judge this one.
+    inputs
+        What it learnt from, where it is that of one of several findings.
+    by_target
+        Where an image may have several findings: for each that is looked for, what tells it from its absence.
     """
 
     classifier: linear.LinearClassifier | None
@@ -66,6 +70,8 @@ class Fit:
     labels: Mapping[int, str] = field(default_factory=dict)
     detector: Detector | None = None
     held_out: HeldOut | None = None
+    inputs: Inputs | None = None
+    by_target: Mapping[str, Fit] = field(default_factory=dict)
 
     @property
     def rare_columns(self) -> list[int]:
@@ -77,7 +83,14 @@ class Fit:
         return None if self.classifier is None else self.classifier.probabilities(features)
 
     def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return P(rare), shape (n,), by the detector; ``None`` without one."""
+        """Return P(rare), shape (n,), by the detector; ``None`` without one.
+
+        Of several detectors it is that of the likeliest target.
+        """
+        of_each = [found for one in self.by_target.values() if (found := one.rare_probability(features)) is not None]
+        if of_each:
+            likeliest: NDArray[np.float32] = np.max(of_each, axis=0)
+            return likeliest
         return None if self.detector is None else self.detector.rare_probability(features)
 
     def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:

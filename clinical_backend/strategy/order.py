@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
+from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
 from clinical_backend.strategy.copies import CopiesLast, NearCopies
 from clinical_backend.strategy.cosine import centred_cosine
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
+from clinical_backend.strategy.several_order import deal
 from clinical_backend.strategy.tasks import RankedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -75,10 +77,11 @@ def rank(
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
-    choice = choose_acquisition(settings.acquisition, target, fit, inputs)
+    seekers = _seekers(settings, target, fit, inputs)
+    pick = seekers[0] if len(seekers) == 1 else _Dealer(seekers)
+    choice = pick.choice
     if not size:
         return choice, []
-    pick = _Picker(choice, fit, inputs, settings.seed)
     wanted = size - len(audit)
     sought = Draw.TARGET if ACQUISITIONS[choice.acquisition].is_targeted else Draw.DIVERSE
     known = _is_known(pool, inputs, cap)
@@ -92,7 +95,8 @@ def rank(
         found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
-    return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs)
+    ranked = _explain(order, draws, fit, inputs, pick.serves if isinstance(pick, _Dealer) else {})
+    return replace(choice, near_copies=capped.count), ranked
 
 
 def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
@@ -123,10 +127,28 @@ def _known_last(
     return first if budget <= len(new) else np.concatenate([first, order(old, budget - len(new))])
 
 
+def _seekers(settings: Settings, target: Target, fit: Fit, inputs: Inputs) -> list[_Picker]:
+    """Return what orders the pool: one for all that is looked for, or one for each of several findings.
+
+    Findings of which no case is known are left to the others' orders, and to variety.
+    """
+    found = []
+    for name, fitted in fit.by_target.items():
+        if fitted.inputs is None:
+            continue
+        choice = choose_acquisition(settings.acquisition, target.alone(name), fitted, fitted.inputs)
+        if ACQUISITIONS[choice.acquisition].is_targeted:
+            found.append(_Picker(choice, fitted, fitted.inputs, settings.seed, name))
+    if found:
+        return found
+    return [_Picker(choose_acquisition(settings.acquisition, target, fit, inputs), fit, inputs, settings.seed)]
+
+
 class _Picker:
     """Orders some of the pool by what was chosen."""
 
-    def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int) -> None:
+    def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int, target: str = "") -> None:
+        self.choice, self.target = choice, target
         self._choice, self._fit, self._inputs, self._seed = choice, fit, inputs, seed
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
@@ -161,6 +183,32 @@ class _Picker:
         """Return those of these places that differ most from each other and from what is labelled."""
         pool, labelled = self._inputs.pool, self._inputs.labelled
         return places[diverse_order(pool.features[places], labelled.features, budget, parts=pool.parts)]
+
+
+class _Dealer:
+    """Orders some of the pool for several targets, each of which has an order of its own."""
+
+    def __init__(self, pickers: Sequence[_Picker]) -> None:
+        self._pickers = pickers
+        self.serves: dict[int, tuple[str, ...]] = {}
+        first = pickers[0].choice
+        self.choice = replace(
+            first,
+            conditioned=any(one.choice.conditioned for one in pickers),
+            reason="; ".join(f"{one.target}: {one.choice.reason}" for one in pickers),
+            explores=float(np.mean([one.choice.explores for one in pickers])),
+        )
+
+    def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return the best of these places in the pool, dealt out to the targets."""
+        orders = {one.target: one(places, budget).tolist() for one in self._pickers}
+        picks, serves = deal(orders, budget)
+        self.serves.update(zip(picks.tolist(), serves, strict=True))
+        return picks
+
+    def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places that differ most from each other and from what is labelled."""
+        return self._pickers[0].diverse(places, budget)
 
 
 def _within_caps(
@@ -203,7 +251,13 @@ def _interleave(
     return np.asarray([task for task, _ in mixed], dtype=np.int64), [draw for _, draw in mixed]
 
 
-def _explain(order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs) -> list[RankedTask]:
+def _explain(
+    order: NDArray[np.int64],
+    draws: list[Draw],
+    fit: Fit,
+    inputs: Inputs,
+    serves: Mapping[int, tuple[str, ...]],
+) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
     pool, query = inputs.pool, inputs.query
     queued = pool.features[order]
@@ -213,7 +267,9 @@ def _explain(order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inpu
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
-        if probabilities is not None:
+        if probabilities is not None and fit.by_target:
+            predicted = pack(name for name, one in zip(fit.classes, probabilities[row], strict=True) if one >= 0.5)
+        elif probabilities is not None:
             best = int(probabilities[row].argmax())
             predicted, probability = fit.classes[best], float(probabilities[row, best])
         if rare_probabilities is not None:
@@ -224,5 +280,16 @@ def _explain(order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inpu
             column = int(similarity[row].argmax())
             nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
         task_id = int(pool.tasks[index])
-        ranked.append(RankedTask(task_id, draw, predicted, probability, rare_probability, nearest, likeness))
+        ranked.append(
+            RankedTask(
+                task_id,
+                draw,
+                predicted,
+                probability,
+                rare_probability,
+                nearest,
+                likeness,
+                targets=serves.get(int(index), ()) if draw is Draw.TARGET else (),
+            )
+        )
     return ranked

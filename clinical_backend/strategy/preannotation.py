@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinical_backend.findings.interval import lower_share
+from clinical_backend.multilabel import findings_of
 from clinical_backend.origins import Draw
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def preannotations(
         return {}
     open_to_it = [task for task in ranked if task.draw is not Draw.AUDIT]
     chosen = {task.task_id: task.predicted if mode == "all" else confident.get(task.task_id) for task in open_to_it}
-    return {task: name for task, name in chosen.items() if name is not None and name in classes}
+    return {task: name for task, name in chosen.items() if name is not None and findings_of(name) <= set(classes)}
 
 
 def confidence(
@@ -119,8 +120,13 @@ def confidence(
         Labelled tasks that may prove something: readers gave their class without being shown one.
     target
         The classes that are looked for: never ticked.
+
+    Returns
+    -------
+    Confidence
+        None where an image may have several findings: a label of all of them is not proven by that of each.
     """
-    if held_out is None:
+    if held_out is None or held_out.reference.independent:
         return Confidence()
     classes, labelled, groups = held_out.reference.classes, inputs.labelled, inputs.groups
     usable = held_out.may_evaluate(labelled.tasks, groups)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from clinical_backend.origins import Draw
+from clinical_backend.text import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
 
@@ -18,6 +22,10 @@ class Placed(Protocol):
     @property
     def draw(self) -> Draw:
         """Why it stands there."""
+
+    @property
+    def targets(self) -> Sequence[str] | None:
+        """Of several findings those that it is sought for."""
 
     @property
     def nearest_exemplar(self) -> int | None:
@@ -57,7 +65,7 @@ def reason_of(task: Placed, *, with_chance: bool = True) -> str:
         return "Drawn at random, for an honest count of the rare cases."
     if task.draw is Draw.DIVERSE:
         return "Unlike what is labelled: variety, while nothing is known of the target."
-    found = []
+    found = [f"Sought for {joined(task.targets)}."] if task.targets else []
     if with_chance and (chance := chance_of(task)):
         found.append(f"The chance that it is rare is {chance}.")
     if task.nearest_exemplar is not None and task.similarity is not None:

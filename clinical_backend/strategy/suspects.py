@@ -8,7 +8,7 @@ exemplar explains it, and decides between equals; pooled with the probability it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +82,8 @@ def find_suspects(
     floored
         Whether the floor holds; to measure the order, all labels of common classes are wanted.
     """
+    if fitted.by_target:
+        return _of_several(fitted, settled=settled, floored=floored)
     if fitted.held_out is None:
         return []
     tasks = fitted.held_out.tasks
@@ -105,6 +107,19 @@ def find_suspects(
         )
         for row in order
     ]
+
+
+def _of_several(fitted: Fit, *, settled: Collection[int], floored: bool) -> list[Suspect]:
+    """Return the labels that lack one of several findings which their case may show; each at its most suspicious."""
+    found: dict[int, Suspect] = {}
+    for name, one in fitted.by_target.items():
+        if one.inputs is None:
+            continue
+        for suspect in find_suspects(one.inputs, one, (name,), settled=settled, floored=floored):
+            known = found.get(suspect.task_id)
+            if known is None or known.suspicion < suspect.suspicion:
+                found[suspect.task_id] = replace(suspect, label=fitted.labels[suspect.task_id])
+    return sorted(found.values(), key=lambda suspect: -suspect.suspicion)[:_KEPT]
 
 
 def _nearest_exemplar(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import betainc, betaincinv
+
+from clinical_backend.multilabel import findings_of, is_multilabel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,6 +65,10 @@ class Target:
         The same of all other labels but the exemplars': what an order that seeks nothing meets.
     met
         These other labels, by class.
+    queries
+        By class, the tasks of the query set that stand for it, where an image may have several findings.
+    hits_of
+        By class, how many of the labels that were sought are of it, likewise.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +82,25 @@ class Target:
     chance_hits: int = 0
     passed_over: tuple[int, ...] = ()
     met: Mapping[str, int] = field(default_factory=dict)
+    queries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    hits_of: Mapping[str, int] = field(default_factory=dict)
+
+    def alone(self, name: str) -> Target:
+        """Return what one of several findings is sought by: its own query set, and its part of the labels sought.
+
+        These are dealt out evenly (:func:`clinical_backend.strategy.several_targets.deal`).
+        """
+        sought = -(-self.sought // len(self.classes))
+        return replace(
+            self,
+            classes=(name,),
+            query=self.queries[name],
+            sought=sought,
+            hits=min(self.hits_of.get(name, 0), sought),
+            chance_hits=self.met.get(name, 0),
+            queries={},
+            hits_of={},
+        )
 
     @property
     def doubt(self) -> float:
@@ -99,8 +124,9 @@ def find_target(
     classes: Sequence[str],
     *,
     targeted: Collection[int] = (),
-    disputed: Collection[int] = (),
+    disputed: Mapping[int, Collection[str]] | None = None,
     declined: Collection[str] = (),
+    stands_for: Mapping[int, Collection[str]] | None = None,
 ) -> Target:
     """Decide what to look for: what the lead named; where nobody named anything, what readers tagged.
 
@@ -120,23 +146,38 @@ def find_target(
     targeted
         Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
     disputed
-        Tasks whose class readers do not agree on: none is in the query set.
+        What readers do not agree on, by task: it stands for none of that.
     declined
         Classes of which the lead said that they are not looked for: no tag means them.
+    stands_for
+        By exemplar, the findings that its tag names. Without, it stands for all that it has.
     """
+    named_by_tag, disputed = stands_for or {}, disputed or {}
+    found_in = {task: findings_of(label) for task, label in labels.items()}
+    meant = {task: frozenset(named_by_tag.get(task, ()) or found_in.get(task, ())) for task in exemplars}
     sought = set(targeted) | set(exemplars)
-    counts = Counter(name for task, name in labels.items() if task not in sought)
-    tags = Counter(labels[task] for task in exemplars if labels.get(task) in set(classes) - set(declined))
+    unsought = [task for task in labels if task not in sought]
+    counts = Counter(name for task in unsought for name in found_in[task])
+    tags = Counter(name for task in exemplars for name in meant[task] & set(classes) - set(declined))
     named = tuple(name for name in classes if name in rare_classes)
-    targets = named or _meant(tags, counts, classes)
-    steering = [task for task in exemplars if labels.get(task, "") in ("", *targets)]
+    targets = named or _meant(tags, counts, classes, len(unsought))
+    steering = [task for task in exemplars if task not in labels or meant[task] & set(targets)]
     # A class that is common among the labels would drown what the reader pointed at.
-    enough = not named and counts.total() >= _ENOUGH_TO_CALL_COMMON
-    members = [name for name in targets if not enough or counts[name] <= _DROWNING_SHARE * counts.total()]
-    found = [task for task, name in labels.items() if name in members and task not in exemplars]
-    blocked = {*counter_exemplars, *disputed}
-    query = tuple(task for task in [*steering, *found] if task not in blocked)[:_QUERY_LIMIT]
-    tried = [labels[task] for task in targeted if task in labels]
+    enough = not named and len(unsought) >= _ENOUGH_TO_CALL_COMMON
+    members = {name for name in targets if not enough or counts[name] <= _DROWNING_SHARE * len(unsought)}
+    tried = [found_in[task] for task in targeted if task in labels]
+    several = any(map(is_multilabel, labels.values()))
+    queries = {}
+    for name in targets:
+        tagged = [task for task in steering if name in meant[task] or task not in labels]
+        found = [task for task, names in found_in.items() if name in names & members and task not in exemplars]
+        kept = [
+            task for task in [*tagged, *found] if task not in counter_exemplars and name not in disputed.get(task, ())
+        ]
+        queries[name] = tuple(kept[:_QUERY_LIMIT])
+    unnamed = [task for task in steering if task not in labels and task not in counter_exemplars]
+    standing = {*unnamed, *(task for query in queries.values() for task in query)}
+    query = tuple(task for task in dict.fromkeys([*steering, *labels]) if task in standing)[:_QUERY_LIMIT]
     return Target(
         targets,
         query,
@@ -144,15 +185,17 @@ def find_target(
         tuple(counter_exemplars),
         _reason(named, len(steering), with_cases=bool(query)),
         sought=len(tried),
-        hits=sum(name in targets for name in tried),
-        unsought=counts.total(),
-        chance_hits=sum(counts[name] for name in targets),
+        hits=sum(not names.isdisjoint(targets) for names in tried),
+        unsought=len(unsought),
+        chance_hits=sum(not found_in[task].isdisjoint(targets) for task in unsought),
         passed_over=tuple(task for task in exemplars if task not in steering),
         met=counts,
+        queries=queries if several else {},
+        hits_of={name: sum(name in names for names in tried) for name in targets} if several else {},
     )
 
 
-def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str]) -> tuple[str, ...]:
+def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str], labels: int) -> tuple[str, ...]:
     """Return the classes that tags mean: all of them but the common ones, which came by a slip.
 
     A class is common if its share is above the greater of 5 % and three times that of the rarest class whose tags are
@@ -168,7 +211,7 @@ def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str]) -> 
     def is_meant(name: str) -> bool:
         if rarest is None or name == rarest:
             return name in tags
-        common = _probability_of_common(counts[name], counts[rarest], counts.total(), len(classes))
+        common = _probability_of_common(counts[name], counts[rarest], labels, len(classes))
         odds = 1 / _ODDS if name in firm else _ODDS
         return name in tags and odds * common < 1.0 - common
 

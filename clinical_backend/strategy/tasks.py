@@ -64,6 +64,8 @@ class RankedTask:
         The task of the query set that it is most like, and the cosine of their centred features.
     chance, chance_low, chance_high
         The chance that it is rare, with its interval; ``None`` while too little is known to say.
+    targets
+        Of several findings those that it is sought for; none where one order seeks them all.
     """
 
     task_id: int
@@ -76,6 +78,7 @@ class RankedTask:
     chance: float | None = None
     chance_low: float | None = None
     chance_high: float | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.evaluation.network_gain import LEAST_OF_A_CLASS, cross_fitted, gain, hold_out
 from clinical_backend.learner.finetuning.network import load_finetuned, save_finetuned
 from clinical_backend.learner.finetuning.options import FinetuningOptions
+from clinical_backend.multilabel import is_multilabel
 from clinical_backend.origins import Origin
 from clinical_backend.strategy.groups import group_codes
 from clinical_backend.training.notes import Notes, failure_noted
@@ -148,6 +149,10 @@ def _wait(project: ProjectWorkspace) -> str | None:
 
 def _too_few(labels: Iterable[str]) -> str | None:
     counts = Counter(labels)
+    if any(map(is_multilabel, counts)):
+        return (
+            "Fine-tuning learns one class per image: where an image may have several findings, the head learns alone."
+        )
     if counts.total() < _LEAST_LABELS:
         return f"Fine-tuning waits for {_LEAST_LABELS} labelled images; there are {counts.total()}."
     if len(counts) < 2:

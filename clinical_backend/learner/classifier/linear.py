@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
@@ -59,12 +60,15 @@ class LinearClassifier:
         Shape (C,), float32; −∞ for a class without an example, whose probability is 0.
     counts
         Number of examples by class that it learnt from, shape (C,), int64.
+    independent
+        Whether an image may have several of the classes: each has a probability of its own then.
     """
 
     classes: tuple[str, ...]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     counts: NDArray[np.int64]
+    independent: bool = False
 
     @property
     def dimension(self) -> int:
@@ -96,7 +100,8 @@ class LinearClassifier:
                 "classes", f"the classifier does not know {unknown[0]!r}.", f"Choose of {', '.join(self.classes)}."
             )
         columns = [self.classes.index(name) for name in classes]
-        return LinearClassifier(tuple(classes), self.weights[:, columns], self.bias[columns], self.counts[columns])
+        kept = self.weights[:, columns], self.bias[columns], self.counts[columns]
+        return LinearClassifier(tuple(classes), *kept, self.independent)
 
     def of_joined(self, width: int, ratio: float) -> LinearClassifier:
         """Return the same classifier for features that begin with those that it learnt.
@@ -119,16 +124,17 @@ class LinearClassifier:
         return LinearClassifier(self.classes, weights, bias, self.counts)
 
     def probabilities(self, features: ArrayLike) -> NDArray[np.float32]:
-        """Return the softmax of the logits, shape (n, C), float32.
+        """Return the softmax of the logits, or of each the logistic function, shape (n, C), float32.
 
-        The classes count as equally frequent, since training weighs them so.
+        Classes that exclude each other count as equally frequent, since training weighs them so.
 
         Raises
         ------
         InvalidArgumentError
             When the features have another shape or are not finite.
         """
-        return _softmax(self.logits(features))
+        logits = self.logits(features)
+        return expit(logits) if self.independent else _softmax(logits)
 
     def residuals(self, features: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return softmax − onehot, the gradient of the cross-entropy with respect to the logits.

@@ -67,10 +67,14 @@ class HeldOut:
         tasks, features
             As in :meth:`probabilities_of`.
         rare
-            Names of the rare classes; one that was not learnt has no probability.
+            Names of the rare classes; one that was not learnt has no probability. Where an image may have several, it
+            is that of the likeliest.
         """
         columns = [index for index, name in enumerate(self.reference.classes) if name in rare]
-        rare_probability: NDArray[np.float32] = self.probabilities_of(tasks, features)[:, columns].sum(axis=1)
+        of_each = self.probabilities_of(tasks, features)[:, columns]
+        rare_probability: NDArray[np.float32] = (
+            of_each.max(axis=1, initial=0.0) if self.reference.independent else of_each.sum(axis=1)
+        )
         return rare_probability
 
     def may_evaluate(self, tasks: NDArray[np.int64], groups: Mapping[int, str]) -> NDArray[np.bool_]:

@@ -196,7 +196,8 @@ def load_finetuned(folder: Path) -> FinetunedNetwork:
 
 def _head(artifact: Artifact) -> LinearClassifier:
     tensors = safetensors.numpy.load(artifact.read("head"))
-    return LinearClassifier(tuple(artifact.description["classes"]), **{name: tensors[name] for name in _HEAD})
+    weights, bias, counts = (tensors[name] for name in _HEAD)
+    return LinearClassifier(tuple(artifact.description["classes"]), weights, bias, counts)
 
 
 def _spec(architecture: str, weights: Path, digest: str, image_size: int) -> BackboneSpec:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select
 
+from clinical_backend.multilabel import findings_of
 from clinical_backend.origins import Draw, LedgerEntry, Origin
 from clinical_backend.storage.schema import (
     LabelCheck,
@@ -146,12 +147,17 @@ class LabelStore:
             return list(session.scalars(query.order_by(TaskLabel.task_id)))
 
     def cases(self, project_id: int) -> dict[str, tuple[int, int]]:
-        """Return of each class with a label how many there are, and the first task."""
+        """Return of each class or finding that a label gives how many there are, and the first task."""
         query = select(TaskLabel.label, func.count(), func.min(TaskLabel.task_id))
         chosen = query.where(TaskLabel.project_id == project_id, TaskLabel.label.is_not(None))
         with self._database.read() as session:
-            rows = session.execute(chosen.group_by(TaskLabel.label))
-            return {label: (count, task) for label, count, task in rows if label is not None}
+            rows = session.execute(chosen.group_by(TaskLabel.label)).all()
+        cases: dict[str, tuple[int, int]] = {}
+        for label, count, task in rows:
+            for name in findings_of(label or ""):
+                before, first = cases.get(name, (0, task))
+                cases[name] = (before + count, min(first, task))
+        return cases
 
     def suspect(self, project_id: int, labels: Sequence[SuspectedLabel]) -> None:
         """Store the labels that deserve a second look in place of all earlier ones."""

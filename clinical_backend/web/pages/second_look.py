@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from clinical_backend.errors import SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.multilabel import as_words, pack
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.service.second_readings import Outcome, Why, read_again, read_agreements
 from clinical_backend.storage.schema import ReadingState
@@ -17,7 +18,8 @@ from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import Site, ThisSite
-from clinical_backend.workspace.controls import classes_of
+from clinical_backend.workspace.controls import classes_of, scheme_of
+from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["router"]
 
@@ -82,7 +84,9 @@ def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
             flash = Flash(f"Task {right} has no class by now.", wrong=True)
         else:
             store.check(project_id, right, label, label, blind=False)
-            flash = Flash(f"Task {right} was right as {label}. It is not asked about again while it is of this class.")
+            flash = Flash(
+                f"Task {right} was right as {as_words(label)}. It is not asked about again while it is of this class."
+            )
     elif again is not None:
         store.uncheck(project_id, again)
         flash = Flash(f"Task {again} counts as not looked at again.")
@@ -114,6 +118,7 @@ def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Pas
         left=max(0, len(cases) - passed),
         passed=passed,
         classes=classes_of(site.workspace.project(project_id)),
+        several=_has_several(site.workspace.project(project_id)),
     )
 
 
@@ -121,16 +126,31 @@ def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Pas
 def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
     """Take a reading of our own page. The label stays: who reads here is not known, and Label Studio is the truth."""
     site.project(project_id)
-    task, answer = _task(form.get("task")), str(form.get("answer", ""))
+    task, answer = _task(form.get("task")), _answer(site.workspace.project(project_id), form)
     passed = _task(form.get("passed")) or 0
     row = site.stores.labels.all(project_id, [task]).get(task) if task is not None else None
-    if task is None or row is None or row.label is None or answer not in classes_of(site.workspace.project(project_id)):
+    if task is None or row is None or row.label is None or answer is None:
         flash = Flash("Nothing was noted: the task, or the class, is not there any more.", wrong=True)
     else:
         site.stores.second_readings.check(project_id, task, row.label, answer, blind=True)
         flash = Flash("Noted.")
     query = f"?passed={min(passed, 1000)}" if passed else ""
     return site.back(request, f"/projects/{project_id}/second-look/read{query}", flash)
+
+
+def _has_several(project: ProjectWorkspace) -> bool:
+    scheme = scheme_of(project)
+    return scheme is not None and scheme.several is not None
+
+
+def _answer(project: ProjectWorkspace, form: Form) -> str | None:
+    """Return the label that a reading gives: a class, or what is ticked of several findings; ``None`` for none."""
+    classes = classes_of(project)
+    if classes and _has_several(project):
+        ticked = [str(name) for name in form.getlist("finding")]
+        return pack(ticked) if set(ticked) <= set(classes) else None
+    answer = str(form.get("answer", ""))
+    return answer if answer in classes else None
 
 
 def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tuple[str, int]]) -> Flash:

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clinical_backend.findings.interval import interval_of_share
+from clinical_backend.multilabel import as_words, has_any
 from clinical_backend.web.pages.settings_form import orders
 
 if TYPE_CHECKING:
@@ -50,7 +51,18 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: tuple[Callable[..., str], ...] = (ago, coefficient, duration, figure, moment, number, percent, share)
+    filters: tuple[Callable[..., str | bool], ...] = (
+        ago,
+        as_words,
+        coefficient,
+        duration,
+        figure,
+        has_any,
+        moment,
+        number,
+        percent,
+        share,
+    )
     environment.filters.update({one.__name__: one for one in filters})
     environment.globals["acquisitions"] = orders()
     environment.globals["static"] = _static_addresses().__getitem__
