@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 from clinical_backend.errors import ClinicalError
+from clinical_backend.lab.experiments.mosaics import mosaics
+from clinical_backend.multilabel import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +32,9 @@ _DATA_FOLDERS = ("data", "../shared/data")
 _DOWNLOAD_SECONDS = 20.0
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 _HELD_OUT = 0.3
+_MOSAICS = "mosaics:"
+_THERE = frozenset({"1", "1.0", "true", "True", "yes"})
+"""What stands in a column of a finding that is there; all else, uncertain ones too, counts as absent."""
 MEDMNIST_CLASSES = {
     "bloodmnist": (
         "basophil",
@@ -67,6 +72,9 @@ class LabelledImages:
         Class index of each, shape (n,).
     held_out
         Which images serve to test classifiers and are never in a pool, shape (n,), bool.
+    shows
+        Where an image may have several findings: which classes each shows, shape (n, C), bool. ``labels`` are then
+        numbers of their combinations.
     """
 
     name: str
@@ -74,6 +82,31 @@ class LabelledImages:
     images: Sequence[NDArray[np.uint8] | bytes]
     labels: NDArray[np.int64]
     held_out: NDArray[np.bool_]
+    shows: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of_findings(
+        cls,
+        name: str,
+        findings: tuple[str, ...],
+        images: Sequence[NDArray[np.uint8] | bytes],
+        shows: NDArray[np.bool_],
+        held_out: NDArray[np.bool_],
+    ) -> LabelledImages:
+        """Return a set whose images may have several findings."""
+        _, combinations = np.unique(shows, axis=0, return_inverse=True)
+        return cls(name, findings, images, combinations.ravel().astype(np.int64), held_out, shows)
+
+    def members(self, name: str) -> NDArray[np.bool_]:
+        """Return which images are of a class, or show a finding, shape (n,)."""
+        code = self.classes.index(name)
+        return self.labels == code if self.shows is None else self.shows[:, code]
+
+    def label(self, index: int) -> str:
+        """Return what a reader says of an image: its class, or its findings."""
+        if self.shows is None:
+            return self.classes[int(self.labels[index])]
+        return pack(name for name, there in zip(self.classes, self.shows[index], strict=True) if there)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,10 +125,11 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
     name
         A path, or the name of a set of MedMNIST or of a file in the data folder. A folder or a zip archive
         holds a folder per class, under `train` and `test` where it is split; a table (CSV) has the columns
-        image and label, and split where it is split, with paths beside it; an archive (npz) is as MedMNIST
+        image and label, and split where it is split, with paths beside it; one with the column image and a column of 0
+        and 1 for each finding, likewise; an archive (npz) is as MedMNIST
         makes it; a zip archive with a table of the columns image_id, dx and lesion_id is as HAM10000, of which the
         first image of each lesion is taken: two views of one would stand in training and test. A set that is not
-        split has 30 % of each class held out.
+        split has 30 % of each class held out. ``mosaics:`` and rare classes are mosaics of four cells of BloodMNIST.
     cache
         Where a downloaded set is kept.
     seed
@@ -106,6 +140,8 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
     DataError
         When there is no such set, or it is empty or damaged.
     """
+    if name.startswith(_MOSAICS):
+        return _mosaics(name, cache, seed)
     path = _found(name, cache)
     try:
         if path.is_dir():
@@ -129,7 +165,7 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
             f"The labelled set {path.name} cannot be read ({type(error).__name__}).",
             "Give a folder per class, a CSV with the columns image and label, or an npz of MedMNIST.",
         ) from None
-    if len(set(found.labels[~found.held_out].tolist())) < 2:
+    if found.shows is None and len(set(found.labels[~found.held_out].tolist())) < 2:
         raise DataError(
             f"The labelled set {path.name} has fewer than two classes.",
             "Give images of at least two classes, each in a folder named after its class.",
@@ -216,11 +252,27 @@ def _of_lesions(name: str, archive: zipfile.ZipFile, table: str, names: list[str
     )
 
 
+def _mosaics(name: str, cache: Path, seed: int) -> LabelledImages:
+    cells = load_images("bloodmnist", cache=cache)
+    rare = name.removeprefix(_MOSAICS).split(",")
+    if unknown := [one for one in rare if one not in cells.classes]:
+        raise DataError(f"BloodMNIST has no class {unknown[0]!r}.", f"Choose of: {', '.join(cells.classes)}.")
+    pixels = [image for image in cells.images if not isinstance(image, bytes)]
+    codes = [cells.classes.index(one) for one in rare]
+    made, shows, held_out = mosaics(pixels, cells.labels, cells.held_out, codes, seed=seed)
+    return LabelledImages.of_findings(f"mosaics-{len(rare)}", cells.classes, made, shows, held_out)
+
+
 def _of_table(path: Path, seed: int) -> LabelledImages:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     images = [(path.parent / row["image"]).read_bytes() for row in rows]
     tested = [row["split"] == "test" for row in rows] if rows and "split" in rows[0] else None
+    if rows and "label" not in rows[0]:
+        findings = tuple(column for column in rows[0] if column not in {"image", "split"})
+        shows = np.array([[row[name].strip() in _THERE for name in findings] for row in rows], dtype=np.bool_)
+        held_out = _held_out(np.zeros(len(rows), dtype=np.int64), seed) if tested is None else np.array(tested)
+        return LabelledImages.of_findings(path.stem, findings, images, shows, held_out)
     return _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
 
 

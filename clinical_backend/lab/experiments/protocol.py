@@ -90,6 +90,14 @@ _TRUST = Protocol(
 in the pool, 20 labels in one go, and the 624 test images of the same X-rays. Its query set, the misclassified of 20
 validation images of each class, held no common one; here none can be in it. The live round, which knows no query set
 beside exemplars, goes by the 5 rare labels."""
+_RARE_CELLS = ("basophil", "immature granulocyte", "erythroblast", "monocyte", "eosinophil")
+"""Of unequal difficulty, the hard ones first."""
+
+
+def _of_mosaics(*rare: str, **changes: Any) -> Protocol:
+    return Protocol(f"mosaics:{','.join(rare)}", rare_classes=rare, rare_share=0.02 * len(rare), named=True, **changes)
+
+
 _BREAST = Protocol("breastmnist", rare_classes=("malignant",), rare_share=0.05, labels=100)
 
 PROTOCOLS = {
@@ -127,6 +135,10 @@ PROTOCOLS = {
     "skin-slip": replace(_SKIN, slips=1),
     "skin-slip-named": replace(_SKIN, slips=1, named=True),
     "trust": _TRUST,
+    "mosaic": _of_mosaics(*_RARE_CELLS[:2], labels=100),
+    "mosaic-first": replace(_of_mosaics(*_RARE_CELLS[:2], labels=50), rare_classes=(_RARE_CELLS[0],), rare_share=0.02),
+    "mosaic-second": replace(_of_mosaics(*_RARE_CELLS[:2], labels=50), rare_classes=(_RARE_CELLS[1],), rare_share=0.02),
+    "mosaic-five": _of_mosaics(*_RARE_CELLS, labels=250),
     "breast": _BREAST,
     "breast-one": replace(_BREAST, exemplars=1),
     "breast-cold": replace(_BREAST, exemplars=0),
@@ -190,22 +202,27 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
             f"the set {data.name} has no class {unknown[0]!r}.",
             f"Choose of: {', '.join(data.classes)}.",
         )
-    codes = [data.classes.index(name) for name in rare_classes]
-    common = available[~np.isin(data.labels[available], codes)]
+    members_of = {name: data.members(name)[available] for name in rare_classes}
+    common = available[~np.logical_or.reduce([*members_of.values()])]
     common_share = 1.0 - protocol.rare_share
     if common_share <= 0:
         raise InvalidArgumentError("rare_share", f"{protocol.rare_share:.0%} leave nothing common.", "Give less.")
-    beside = protocol.slips * len(codes) + protocol.common
+    beside = protocol.slips * len(rare_classes) + protocol.common
     size = min(protocol.pool, int((len(common) - beside) / common_share))
-    of_each = max(1, round(protocol.rare_share * size / len(codes)))
-    exemplars, members, validation = [], [], []
-    for code in codes:
-        cases = generator.permutation(available[data.labels[available] == code])
+    of_each = max(1, round(protocol.rare_share * size / len(rare_classes)))
+    exemplars: list[NDArray[np.int64]] = []
+    members: list[NDArray[np.int64]] = []
+    validation: list[NDArray[np.int64]] = []
+    for name in rare_classes:
+        of_class = available[members_of[name]]
+        if data.shows is not None:  # a case of two findings stands in the project once
+            of_class = np.setdiff1d(of_class, np.concatenate([*members, *exemplars, np.empty(0, dtype=np.int64)]))
+        cases = generator.permutation(of_class)
         if len(cases) < protocol.exemplars + of_each + protocol.validation:
             raise InvalidArgumentError(
                 "rare_share",
                 f"{of_each} cases, {protocol.exemplars} exemplars and {protocol.validation} images for validation of "
-                f"{data.classes[code]!r} are wanted and {len(cases)} are there.",
+                f"{name!r} are wanted and {len(cases)} are there.",
                 "Take a smaller pool, a smaller share or fewer exemplars.",
             )
         members.append(cases[:of_each])
@@ -213,8 +230,8 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
         validation.append(cases[len(cases) - protocol.validation :])
     cases, of_common = generator.permutation(common), round(common_share * size)
     members.append(cases[:of_common])
-    exemplars.append(cases[of_common : of_common + protocol.slips * len(codes)])
-    labelled = cases[of_common + protocol.slips * len(codes) : of_common + beside]
+    exemplars.append(cases[of_common : of_common + protocol.slips * len(rare_classes)])
+    labelled = cases[of_common + protocol.slips * len(rare_classes) : of_common + beside]
     pool = generator.permutation(np.concatenate(members))
     initial = np.concatenate([pool[: protocol.initial], labelled])
     return Draw(
@@ -228,5 +245,5 @@ def draw(protocol: Protocol, data: LabelledImages, seed: int) -> Draw:
 
 
 def _smallest(data: LabelledImages, count: int) -> tuple[str, ...]:
-    counts = np.bincount(data.labels[~data.held_out], minlength=len(data.classes))
+    counts = np.array([np.sum(data.members(name) & ~data.held_out) for name in data.classes])
     return tuple(data.classes[code] for code in np.argsort(counts, kind="stable")[:count])

@@ -11,9 +11,9 @@ import numpy as np
 
 from clinical_backend.lab.experiments.coverage import ClassCoverage
 from clinical_backend.lab.experiments.strategies import LIVE, Situation, order
-from clinical_backend.learner.evaluation.metrics import evaluate
+from clinical_backend.learner.evaluation.metrics import average_precision, evaluate, recall_at_specificity
 from clinical_backend.settings import load_settings
-from clinical_backend.strategy.fit import Fit, fit
+from clinical_backend.strategy.several_fit import fit_labels
 from clinical_backend.strategy.target import find_target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.datasets import LabelledImages
     from clinical_backend.lab.experiments.learners import Learner
     from clinical_backend.lab.experiments.protocol import Draw, Protocol
+    from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
@@ -110,9 +111,10 @@ def simulate(
         )
         inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen)
         if strategy == LIVE:
-            fitted = fit(inputs, project.labels, data.classes, target, seed=seed)
+            fitted = fit_labels(inputs, project.labels, data.classes, target, seed=seed)
         else:
-            fitted = fit(Inputs.of(labelled), project.labels, data.classes, target, seed=seed, judge=False)
+            alone = inputs if data.shows is not None else Inputs.of(labelled)
+            fitted = fit_labels(alone, project.labels, data.classes, target, seed=seed, judge=False)
         if own is not None:
             fitted = replace(fitted, classifier=own)
         if strategy != LIVE and len(drawn.validation):
@@ -143,8 +145,9 @@ class _Project:
     def __init__(self, protocol: Protocol, drawn: Draw, data: LabelledImages) -> None:
         self._drawn = drawn
         self._tags_first_cases = not protocol.exemplars
-        self._names = [data.classes[code] for code in data.labels]
-        self.is_rare = np.isin(data.labels, [data.classes.index(name) for name in drawn.rare_classes])
+        self._names = [data.label(index) for index in range(len(data))]
+        self._members = {name: data.members(name) for name in drawn.rare_classes}
+        self.is_rare = np.logical_or.reduce([*self._members.values()])
         self.labels = {int(task): self._names[task] for task in [*drawn.exemplars, *drawn.initial]}
         self.exemplars = [int(task) for task in drawn.exemplars]
         self.targeted: set[int] = set()
@@ -155,8 +158,7 @@ class _Project:
 
     def rare_cases(self) -> list[NDArray[np.int64]]:
         """Return the cases of each rare class that the project holds, labelled or not."""
-        names = np.asarray(self.classes_of(self._drawn.pool))
-        return [self._drawn.pool[names == name] for name in self._drawn.rare_classes]
+        return [self._drawn.pool[of_class[self._drawn.pool]] for of_class in self._members.values()]
 
     def classes_of(self, tasks: NDArray[np.int64]) -> list[str]:
         """Return what the reader would answer."""
@@ -180,18 +182,19 @@ class _Project:
         )
 
     def rare_left(self) -> int:
-        """Return how many rare cases are in the pool."""
-        return int(self.is_rare[self.pool()].sum())
+        """Return how many rare cases are in the pool; one of two findings counts twice."""
+        return sum(int(of_class[self.pool()].sum()) for of_class in self._members.values())
 
     def annotate(self, task: int, outcome: Outcome, *, sought: bool) -> None:
         """Label a task by the truth, and tag it if it is the first case of its class that anyone met."""
-        name = self.labels[task] = self._names[task]
+        self.labels[task] = self._names[task]
         if sought:
             self.targeted.add(task)
         for rare, found in outcome.classes_found.items():
-            found.append((found[-1] if found else 0) + (rare == name))
+            found.append((found[-1] if found else 0) + bool(self._members[rare][task]))
         outcome.found.append(sum(found[-1] for found in outcome.classes_found.values()))
-        if self.is_rare[task] and self._tags_first_cases and outcome.classes_found[name][-1] == 1:
+        firsts = [rare for rare, found in outcome.classes_found.items() if self._members[rare][task] and found[-1] == 1]
+        if firsts and self._tags_first_cases:
             self.exemplars.append(task)
 
 
@@ -204,6 +207,8 @@ def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], d
     known = fitted.probabilities(features[drawn.test])
     if known is None:
         return {}
+    if data.shows is not None:
+        return _measure_findings(fitted, data, known, drawn)
     probabilities = np.zeros((len(known), len(data.classes)))
     probabilities[:, [data.classes.index(name) for name in fitted.classes]] = known
     found = evaluate(data.labels[drawn.test], probabilities, data.classes, rare=drawn.rare_classes)
@@ -214,4 +219,23 @@ def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], d
         "rare_accuracy": float(np.mean(recalls)) if recalls else None,
         "balanced_accuracy": found.balanced_accuracy,
         "accuracy": found.accuracy,
+    }
+
+
+def _measure_findings(
+    fitted: Fit, data: LabelledImages, known: NDArray[np.float32], drawn: Draw
+) -> dict[str, float | None]:
+    """Return the same of several findings: means over the rare ones that the classifier knows."""
+    of_each = [
+        (data.members(name)[drawn.test], known[:, fitted.classes.index(name)])
+        for name in drawn.rare_classes
+        if name in fitted.classes
+    ]
+    if not of_each:
+        return {}
+    return {
+        "average_precision": float(np.mean([average_precision(truth, scores) or 0.0 for truth, scores in of_each])),
+        "recall_at_specificity": float(
+            np.mean([recall_at_specificity(truth, scores) or 0.0 for truth, scores in of_each])
+        ),
     }

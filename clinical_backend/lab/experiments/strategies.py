@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import entr
 
 from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.baselines import Known, direct, galaxy, positive_first
+from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.order import rank
+from clinical_backend.strategy.several_order import deal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +31,7 @@ __all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
 LIVE = "auto"
 _PLAIN = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 
+_WITHOUT_LABELS = frozenset({"random", "coreset", "typiclust"})
 _FALLBACKS = {"pfma": "flqmi", "galaxy": "random", "direct": "random"}
 """What baselines that no project may choose begin with, until a classifier knows what they go by."""
 
@@ -93,6 +97,8 @@ def order(
     seeks = np.full(budget, bool(situation.target.query))
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
+    if situation.fitted.by_target and strategy not in _WITHOUT_LABELS:
+        return _of_several(strategy, situation, budget), seeks, strategy
     name, way = _feasible(strategy, situation)
     if name in _FALLBACKS:
         return _baseline(name, situation, budget), seeks, name
@@ -117,6 +123,27 @@ def _feasible(strategy: str, situation: Situation) -> tuple[str, str]:
     if way == "features" and not len(situation.inputs.query):
         name, way = "random", ""
     return name, way
+
+
+def _of_several(strategy: str, situation: Situation, budget: int) -> NDArray[np.int64]:
+    """Order by binary relevance: uncertainty summed over all findings, all else finding by finding and dealt out."""
+    fitted, pool = situation.fitted, situation.inputs.pool
+    if strategy == "entropy" and fitted.classifier is not None:
+        believed = fitted.classifier.probabilities(pool.features).astype(np.float64)
+        return np.argsort(-_entropies(believed).sum(axis=1), kind="stable")[:budget]
+    orders = {}
+    for name, one in fitted.by_target.items():
+        assert one.inputs is not None
+        classes = [name if has_any(label, [name]) else "" for label in situation.classes]
+        alone = replace(situation, target=situation.target.alone(name), fitted=one, inputs=one.inputs, classes=classes)
+        orders[name] = order(strategy, alone, budget)[0].tolist()
+    return deal(orders, budget)[0]
+
+
+def _entropies(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entropy of each event, in nats."""
+    entropies: NDArray[np.float64] = entr(probabilities) + entr(1.0 - probabilities)
+    return entropies
 
 
 def _selected(name: str, way: str, situation: Situation, budget: int) -> NDArray[np.int64]:
