@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Round
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["Audit", "read_audit"]
+__all__ = ["Audit", "Draws", "read_audit", "read_draws"]
 
 _UNCOVERED = 0.05
 """Share of a project's tasks that may be newer than the draws that the estimates rest on, or readable only since. To
@@ -70,6 +70,59 @@ def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequenc
     ledger
         The labels of the project, where they are at hand.
     """
+    return read_draws(project, ledger).audit(target)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What was drawn at random, whatever is looked for: what several findings share.
+
+    Each finding's draws are hypergeometric whatever the queue prefers, so its interval holds as it would alone; that
+    of all together is not claimed.
+
+    Attributes
+    ----------
+    ledger
+        Labels of tasks that were there when the first of these draws was made.
+    pool, newer, passed_over
+        As those of :class:`Audit`.
+    queues
+        Rounds whose queues have labels, from the first whose draws count on.
+    of_some
+        Numbers of those whose draws tell nothing.
+    rounds
+        As that of :class:`Audit`.
+    """
+
+    ledger: Sequence[LedgerEntry]
+    pool: int
+    queues: Sequence[Round]
+    of_some: frozenset[int]
+    rounds: tuple[int, int] | None
+    newer: int
+    passed_over: int
+
+    def audit(self, target: Sequence[str]) -> Audit:
+        """Return what they tell of these classes or findings together."""
+        counts = LabelCounts(self.ledger, target)
+        yields = [
+            replace(counts.yield_of(row, self.pool), **(_NO_DRAWS if row.number in self.of_some else {}))
+            for row in self.queues
+        ]
+        left = remaining(self.pool, yields)
+        return Audit(left, self.pool, yields, counts, self.rounds, self.newer, self.passed_over)
+
+
+def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None = None) -> Draws:
+    """Return the random draws of a project and the labels that count beside them.
+
+    Parameters
+    ----------
+    project
+        The project.
+    ledger
+        The labels of the project, where they are at hand.
+    """
     labels, rounds = project.stores.labels, project.stores.rounds
     ledger = labels.ledger(project.id) if ledger is None else ledger
     open_ = labels.open_tasks(project.id)
@@ -83,19 +136,15 @@ def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequenc
     of_some = {row.number for row, _ in known} - {row.number for row, _ in drawing}
     passed_over = sum(number in of_some for number in audited)
     if not drawing:
-        return Audit(remaining(open_, []), open_, [], LabelCounts(ledger, target), None, 0, passed_over)
+        return Draws(ledger, open_, (), frozenset(of_some), None, 0, passed_over)
     first, newest = _first_usable(project, drawing, tasks=open_ + len(ledger))
-    counts = LabelCounts([entry for entry in ledger if entry.task_id <= newest], target)
+    counted = [entry for entry in ledger if entry.task_id <= newest]
     pool = labels.open_tasks(project.id, up_to=newest)
-    queues = rounds.with_numbers(project.id, counts.rounds)
-    yields = [
-        replace(counts.yield_of(row, pool), **(_NO_DRAWS if row.number in of_some else {}))
-        for row in queues
-        if row.number >= first.number
-    ]
-    newer = open_ + len(ledger) - pool - len(counts)
+    served = {entry.round_number or 0 for entry in counted if entry.draw is not None}
+    queues = [row for row in rounds.with_numbers(project.id, served) if row.number >= first.number]
+    newer = open_ + len(ledger) - pool - len(counted)
     rounds_between = (first.number, drawing[-1][0].number)
-    return Audit(remaining(pool, yields), pool, yields, counts, rounds_between, newer, passed_over)
+    return Draws(counted, pool, queues, frozenset(of_some), rounds_between, newer, passed_over)
 
 
 def _drew_from_all(project: ProjectWorkspace, row: Round, newest: int, ledger: Sequence[LedgerEntry]) -> bool:
@@ -132,11 +181,6 @@ class LabelCounts:
 
     def __len__(self) -> int:
         return len(self._rare)
-
-    @property
-    def rounds(self) -> set[int]:
-        """Numbers of the rounds whose queues have labels."""
-        return set(self._round[self._queued].tolist())
 
     @property
     def found(self) -> int:

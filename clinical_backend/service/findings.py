@@ -10,13 +10,14 @@ from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.yields import prevalence, times_random
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw, Origin
-from clinical_backend.rounds.audit import Audit, read_audit
+from clinical_backend.rounds.audit import read_draws
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.findings.interval import Interval
     from clinical_backend.origins import LedgerEntry
+    from clinical_backend.rounds.audit import Audit, Draws
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Findings", "read_findings"]
@@ -28,6 +29,8 @@ _NO_TARGET = (
 _NOTHING_FOUND = "The queue has found no rare case yet."
 _CURVE_POINTS = 500
 """About one a pixel of the chart: more are not seen, and a page grows with them."""
+_MOST_TOLD = 12
+"""Targets that have figures of their own: a table that fits on a page."""
 _SHARE = 0.9
 """Of the rare cases, the one that the figure is named by."""
 
@@ -64,6 +67,8 @@ class Findings:
         Further labels until 90 % of the rare cases are found.
     methods
         By the name of each figure: its method in one sentence, or what is missing until it can be said.
+    of_each
+        Where several classes or findings are looked for: the same of each by itself.
     """
 
     target: tuple[str, ...] = ()
@@ -81,6 +86,7 @@ class Findings:
     pool: int = 0
     labels_to_90_percent: Interval | None = None
     methods: dict[str, str] = field(default_factory=dict)
+    of_each: dict[str, Findings] = field(default_factory=dict)
 
 
 def read_findings(project: ProjectWorkspace) -> Findings:
@@ -94,7 +100,16 @@ def read_findings(project: ProjectWorkspace) -> Findings:
     target = project.stores.rounds.published_report(project.id).target
     ledger = project.stores.labels.ledger(project.id)
     pool = project.stores.labels.open_tasks(project.id)
-    known = Findings(
+    draws = read_draws(project, ledger) if target else None
+    found = _with_estimates(_counted(target, ledger, pool), draws)
+    if len(target) < 2:
+        return found
+    names = target[:_MOST_TOLD]
+    return replace(found, of_each={name: _with_estimates(_counted((name,), ledger, pool), draws) for name in names})
+
+
+def _counted(target: tuple[str, ...], ledger: Sequence[LedgerEntry], pool: int) -> Findings:
+    return Findings(
         target=target,
         labels=len(ledger),
         found=sum(has_any(entry.label, target) for entry in ledger),
@@ -105,13 +120,12 @@ def read_findings(project: ProjectWorkspace) -> Findings:
         audit_rare=sum(entry.draw is Draw.AUDIT and has_any(entry.label, target) for entry in ledger),
         pool=pool,
     )
-    return _with_estimates(project, known, ledger)
 
 
-def _with_estimates(project: ProjectWorkspace, known: Findings, ledger: Sequence[LedgerEntry]) -> Findings:
-    if not known.target:
+def _with_estimates(known: Findings, draws: Draws | None) -> Findings:
+    if draws is None:
         return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
-    audit = read_audit(project, known.target, ledger)
+    audit = draws.audit(known.target)
     left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
     if evidence.missing:
         more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"
