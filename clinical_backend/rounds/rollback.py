@@ -163,7 +163,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
 
 
 def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
-    known = queued.predicted in scheme.classes  # a class may have been removed since
+    known = queued.predicted is not None and scheme.has(queued.predicted)  # a class may have been removed since
     return RankedTask(
         queued.task_id,
         queued.draw,
@@ -175,4 +175,5 @@ def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
         queued.chance,
         queued.chance_low,
         queued.chance_high,
+        tuple(queued.targets or ()),
     )

@@ -129,7 +129,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             evidence=_unled(project),
             target=snapshot.target.classes,
         )
-        if mode == "all" and fitted.classifier is not None:
+        if mode == "all" and fitted.classifier is not None and not fitted.classifier.independent:
             ranked, answering = with_finetuned_predictions(project, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
         second = _second_readings(project, snapshot, row, suspects, ordinary=len(ranked))

@@ -121,7 +121,7 @@ def _predictions(
     deadline = time.monotonic() + project.settings.predict_seconds
     requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
     waiting = list(range(len(tasks)))
-    finetuned = finetuned_in_use(project, classifier.classes)
+    finetuned = None if classifier.independent else finetuned_in_use(project, classifier.classes)
     if finetuned is not None:
         answered = project.look_up(finetuned.probabilities, requests, deadline).by_place
         for place, probabilities in answered.items():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.labelstudio.labeling.several_findings import region
-from clinical_backend.multilabel import as_words, findings_of, is_multilabel, unknown_of
+from clinical_backend.multilabel import as_words
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
@@ -29,8 +29,7 @@ def choice_result(scheme: LabelingScheme, label: str) -> list[dict[str, Any]]:
     InvalidArgumentError
         When it does not fit the config: Label Studio would refuse the whole import.
     """
-    strange = (findings_of(label) | unknown_of(label)) - set(scheme.classes)
-    if strange or is_multilabel(label) is (scheme.several is None):
+    if not scheme.has(label):
         raise InvalidArgumentError(
             "label",
             f"the labeling config has no {as_words(label)!r}.",

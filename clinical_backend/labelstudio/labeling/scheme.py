@@ -22,6 +22,7 @@ from clinical_backend.labelstudio.labeling.tags import (
     is_for_other_tools,
     parse,
 )
+from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
 from clinical_backend.text import listed
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ class LabelingScheme:
     def address_of(self, data: Mapping[str, Any]) -> str:
         """Return the address of the image in a task's data, as Label Studio's page resolves it; empty for none."""
         return self.image_value.address(data)
+
+    def has(self, label: str) -> bool:
+        """Tell whether a label is one of its classes, or says something of its findings alone."""
+        named = findings_of(label) | unknown_of(label)
+        return named <= set(self.classes) and is_multilabel(label) is (self.several is not None)
 
     @property
     def learnt(self) -> str:

@@ -209,3 +209,27 @@ def test_a_tree_that_names_a_path_twice_is_refused():
             '<Taxonomy name="t" toName="image"><Choice value="a"><Choice value="b"/><Choice value="b"/></Choice>'
             "</Taxonomy>"
         )
+
+
+@pytest.mark.parametrize(
+    ("tags", "label"),
+    [
+        (ticked(*FINDINGS), pack(["mass", "nodule"])),
+        (ticked("No finding", *FINDINGS), pack([])),
+        (questions(*FINDINGS), pack(["mass"], ["nodule"])),
+        (TREE, pack(["opacity", "nodule", "device", "device / other"])),
+    ],
+    ids=["choices", "no finding", "questions", "tree"],
+)
+def test_label_studio_takes_predictions_of_every_form_and_readers_answers_read_the_same(client, tags, label):
+    project = client.create_project("findings", f"<View>{IMAGE}{tags}</View>")
+    (task,) = client.import_tasks(project.id, [{"data": {"image": "https://images.example/1.png"}}])
+    scheme = read_scheme(client.project(project.id).label_config)
+    regions = choice_result(scheme, label)
+    client.import_predictions(
+        project.id, [{"task": task, "result": regions, "score": 0.0, "model_version": "clinical-1"}]
+    )
+    assert client.model_versions(project.id) == {"clinical-1": 1}
+    client.session.request("POST", f"api/tasks/{task}/annotations/", json={"result": regions, "lead_time": 90.0})
+    labels = read_labels(scheme, client.annotated_tasks(project.id))
+    assert labels.classes == {task: label}
