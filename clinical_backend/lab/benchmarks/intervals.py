@@ -49,6 +49,8 @@ _ROWS: dict[str, dict[str, Any]] = {
     "the same, their draws lost": {"late": _LATE, "lost": True},
     "drawn, half of the rare cases 10 times harder to meet": {"hard": _HARD},
     "the same, 1 to 5 rounds": {"hard": _HARD, "rounds": _EARLY},
+    "drawn, the queue seeks another finding too": {"beside": True},
+    "the same, 1 to 5 rounds (another finding)": {"beside": True, "rounds": _EARLY},
 }
 _DRAWN = tuple(range(6))  # rare audit labels, as the table of docs/findings.md has them
 
@@ -183,6 +185,7 @@ def draw_case(
     rounds: tuple[int, int] = (3, 21),
     late: float = 0.0,
     lost: bool = False,
+    beside: bool = False,
 ) -> Case:
     """Simulate a project of 1,000 to 20,000 tasks with queues of 50 to 200.
 
@@ -200,6 +203,8 @@ def draw_case(
         Least number of rounds, and the first number that is too many.
     late
         Share of each queue's labels that arrive while the next round runs, on a pool from before them.
+    beside
+        Whether the queue seeks another finding too, of its own frequency and met in its own way; some cases have both.
     lost
         Whether these are compared with the queue of that round alone: in it, or from no queue.
     """
@@ -213,6 +218,9 @@ def draw_case(
     rates = np.ones(tasks)
     rates[:rare] = preference
     rates[: rare // 2] /= hard
+    if beside:
+        others = generator.choice(tasks, generator.binomial(tasks, _log_uniform(generator, 0.005, 0.1)), replace=False)
+        rates[others] = np.maximum(rates[others], _log_uniform(generator, 1, 50))
     # A race without memory: whoever is in front of those that still wait was so from the start.
     project = _Project(np.argsort(generator.exponential(1 / rates)), round(audit * size), generator)
     on_time = size - round(late * size)
