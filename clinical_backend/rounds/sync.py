@@ -112,6 +112,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         settings.rare_classes,
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
+        for_classifier=[entry.task_id for entry in ledger if entry.draw is Draw.MARGIN],
         disputed=labels.disputed,
         declined=known.declined if known else (),
     )

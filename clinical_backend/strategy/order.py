@@ -75,7 +75,7 @@ def rank(
     audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
-    choice = choose_acquisition(settings.acquisition, target, fit, inputs)
+    choice = choose_acquisition(settings.acquisition, target, fit, inputs, settings.goal)
     if not size:
         return choice, []
     pick = _Picker(choice, fit, inputs, settings.seed)
@@ -84,13 +84,16 @@ def rank(
     known = _is_known(pool, inputs, cap)
     capped = CopiesLast(partial(_within_caps, codes=codes, cap=cap), known, NearCopies(inputs))
     picks = capped(partial(_known_last, pick, rest, known), rest, wanted, taken=audit)
+    teaching = int(choice.teaches * len(picks))
+    exploring = int(choice.explores * (len(picks) - teaching))
+    picks = picks[: len(picks) - teaching - exploring]
     sources = [sought] * len(picks)
-    if explored := int(choice.explores * len(picks)):
-        kept = picks[: len(picks) - explored]
-        others = np.setdiff1d(rest, kept)
-        explore = partial(_known_last, pick.diverse, others, known)
-        found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
-        picks, sources = _spread(kept, found, sought)
+    for count, another, draw in ((exploring, pick.diverse, Draw.DIVERSE), (teaching, pick.unsure, Draw.MARGIN)):
+        if count:
+            others = np.setdiff1d(rest, picks)
+            ordered = partial(_known_last, another, others, known)
+            found = capped(ordered, others, count, taken=np.concatenate([audit, picks]))
+            picks, sources = _spread(picks, sources, found, draw)
     order, draws = _interleave(picks, sources, audit, generator)
     return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs)
 
@@ -157,6 +160,26 @@ class _Picker:
         )
         return places[selection.indices]
 
+    def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places between whose two likeliest classes the classifier hardly decides, varied.
+
+        As for what is probably rare, with one less the margin in place of P(rare).
+        """
+        pool = self._inputs.pool.features
+        probabilities = self._fit.probabilities(pool[places])
+        assert probabilities is not None
+        top = np.partition(probabilities, -2, axis=1)
+        return places[
+            select(
+                "quality_diversity",
+                Embedding(pool[places] - pool.mean(axis=0, keepdims=True)),
+                None,
+                budget,
+                probabilities=1.0 - (top[:, -1] - top[:, -2]),
+                weight=_QUALITY_WEIGHT,
+            ).indices
+        ]
+
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
         pool, labelled = self._inputs.pool, self._inputs.labelled
@@ -181,14 +204,17 @@ def _within_caps(
     return picks[:wanted]
 
 
-def _spread(kept: NDArray[np.int64], explored: NDArray[np.int64], sought: Draw) -> tuple[NDArray[np.int64], list[Draw]]:
-    """Spread what explores evenly over what seeks the target."""
-    places = np.arange(len(kept) + len(explored))
-    share = len(explored) / max(1, len(places))
-    exploring = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
+def _spread(
+    kept: NDArray[np.int64], sources: Sequence[Draw], others: NDArray[np.int64], draw: Draw
+) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread other picks, all of one draw, evenly over what is kept."""
+    places = np.arange(len(kept) + len(others))
+    share = len(others) / max(1, len(places))
+    is_other = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
     mixed = np.empty(len(places), dtype=np.int64)
-    mixed[~exploring], mixed[exploring] = kept, explored
-    return mixed, [Draw.DIVERSE if explores else sought for explores in exploring]
+    mixed[~is_other], mixed[is_other] = kept, others
+    of_kept = iter(sources)
+    return mixed, [draw if other else next(of_kept) for other in is_other]
 
 
 def _interleave(

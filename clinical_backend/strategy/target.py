@@ -60,7 +60,8 @@ class Target:
     sought, hits
         How many labels were given because a round sought the target, and how many of them are of its classes.
     unsought, chance_hits
-        The same of all other labels but the exemplars': what an order that seeks nothing meets.
+        The same of the other labels, but for the exemplars' and those for the classifier: what an order that seeks
+        nothing meets.
     met
         These other labels, by class.
     """
@@ -99,6 +100,7 @@ def find_target(
     classes: Sequence[str],
     *,
     targeted: Collection[int] = (),
+    for_classifier: Collection[int] = (),
     disputed: Collection[int] = (),
     declined: Collection[str] = (),
 ) -> Target:
@@ -119,13 +121,15 @@ def find_target(
         Classes of the labeling config.
     targeted
         Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
+    for_classifier
+        Tasks that were labelled because the classifier was unsure of them: nor do they, or whether seeking pays.
     disputed
         Tasks whose class readers do not agree on: none is in the query set.
     declined
         Classes of which the lead said that they are not looked for: no tag means them.
     """
-    sought = set(targeted) | set(exemplars)
-    counts = Counter(name for task, name in labels.items() if task not in sought)
+    chosen = {*targeted, *for_classifier, *exemplars}
+    counts = Counter(name for task, name in labels.items() if task not in chosen)
     tags = Counter(labels[task] for task in exemplars if labels.get(task) in set(classes) - set(declined))
     named = tuple(name for name in classes if name in rare_classes)
     targets = named or _meant(tags, counts, classes)
