@@ -9,11 +9,16 @@ __all__ = ["Draw", "LedgerEntry", "Origin"]
 
 
 class Draw(StrEnum):
-    """Why a task stands in a queue: sought for the target, for variety, or drawn at random for the audit."""
+    """Why a task stands in a queue."""
 
     TARGET = "target"
+    """Sought for the target."""
     DIVERSE = "diverse"
+    """For variety."""
+    MARGIN = "margin"
+    """For the classifier, to which two classes are about as likely: neither sought nor met by chance."""
     AUDIT = "audit"
+    """Drawn at random."""
 
 
 class Origin(StrEnum):

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from clinical_backend.text import read_json
 
-__all__ = ["Names", "Preannotate", "ProjectOptions", "ProjectSettings"]
+__all__ = ["Goal", "Names", "Preannotate", "ProjectOptions", "ProjectSettings"]
 
 Seconds = Annotated[float, Field(gt=0)]
 Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
@@ -48,6 +48,7 @@ def _split(value: object) -> object:
     return value
 
 
+Goal = Literal["rare", "classifier"]
 Acquisition = Annotated[str, BeforeValidator(_acquisition)]
 Preannotate = Annotated[Literal["off", "confident", "all"], BeforeValidator(_mode)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -64,6 +65,17 @@ class ProjectSettings(BaseModel):
         default="auto",
         title="Order of the queue",
         description="What puts a task first. Automatic is what found most in the measurements of the documentation.",
+    )
+    goal: Goal = Field(
+        default="rare",
+        title="What the labels are for",
+        description="Holds with the automatic order, once a finding is looked for.",
+        json_schema_extra={
+            "choices": {
+                "rare": "to find rare cases: as many as can be found",
+                "classifier": "to find rare cases, and for a classifier of all classes: half of the queue",
+            }
+        },
     )
     queue_size: int = Field(
         default=200,

@@ -27,7 +27,14 @@ def simulate(
     sets: Annotated[
         list[str], typer.Argument(help="Settings by name, or labelled sets: a folder per class, zip, CSV or npz.")
     ],
-    strategy: Annotated[list[str] | None, typer.Option(help="What to compare; every one if none is given.")] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to compare; every one if none is given. auto is the live round, auto@classifier the same with "
+            "GOAL=classifier, NAME@features a function on features, NAME@distil on gradients, NAME@learned on the "
+            "similarity that the live round's detector learns."
+        ),
+    ] = None,
     learner: Annotated[
         list[str] | None,
         typer.Option(help="Which features: frozen (default), adapted, joined, live, finetuned or resnet18."),
@@ -40,6 +47,9 @@ def simulate(
     labels: Annotated[int | None, typer.Option(help="Labels that the simulated reader gives.")] = None,
     batch: Annotated[int | None, typer.Option(help="Labels between two rounds.")] = None,
     audit_share: Annotated[float | None, typer.Option(help="Share of the queue drawn at random.")] = None,
+    label_noise: Annotated[
+        float | None, typer.Option(help="Share of the labels that are of another class.", min=0.0, max=1.0)
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How often, each with another draw.", min=1)] = 5,
     folder: Annotated[Path, typer.Option(help="Where results go; what is there is not run again.")] = Path(
         "simulation"
@@ -61,6 +71,7 @@ def simulate(
         "labels": labels,
         "batch": batch,
         "audit_share": audit_share,
+        "label_noise": label_noise,
     }
     settings, cache = load_settings(), Path(".cache") / "experiments"
     run_simulation(

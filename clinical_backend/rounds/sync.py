@@ -113,6 +113,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         settings.rare_classes,
         scheme.classes,
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
+        for_classifier=[entry.task_id for entry in ledger if entry.draw is Draw.MARGIN],
         disputed={task: disputed([name for _, name in answers]) for task, answers in labels.disputed.items()},
         declined=known.declined if known else (),
         stands_for=labels.stands_for,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.acquisition import ACQUISITIONS
 
 if TYPE_CHECKING:
+    from clinical_backend.project_settings import Goal
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import Inputs
@@ -17,6 +18,8 @@ __all__ = ["Choice", "choose_acquisition"]
 _EXPLORED_IN_DOUBT = 0.5
 """Of the doubt: on ultrasound with one exemplar it lifted the mean from 12.2 to 13.6 of 24 cases after 100 labels, and
 changed nothing elsewhere (docs/finding-power.md)."""
+_FOR_CLASSIFIER = 0.5
+"""Of the queue, where the lead wants a classifier as well: what it costs and gives is in docs/finding-power.md."""
 _LEAST_EXPLORED = 0.005
 """Of a queue of 200 one task: less explores nothing, and need not be told."""
 
@@ -36,7 +39,9 @@ class Choice:
     reason
         For people.
     explores
-        Share of the queue that a diverse order fills instead, since seeking the target yields little.
+        Share of what seeks the target that a diverse order fills instead, since seeking yields little.
+    teaches
+        Share of the queue that goes to what the classifier is unsure of instead, since the lead wants one as well.
     near_copies
         Tasks that come behind all others: near-copies of answered or queued ones, as far as the order met them.
     """
@@ -46,10 +51,11 @@ class Choice:
     conditioned: bool
     reason: str
     explores: float = 0.0
+    teaches: float = 0.0
     near_copies: int = 0
 
 
-def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -> Choice:
+def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, goal: Goal = "rare") -> Choice:
     """Choose by stages: diverse while nothing is known, then what is probably rare, and varied.
 
     Parameters
@@ -58,6 +64,8 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -
         ACQUISITION: ``auto`` follows the stages; another name holds wherever it can work.
     inputs
         What has features.
+    goal
+        GOAL, which the stages follow.
     """
     if setting != "auto":
         wanted = ACQUISITIONS[setting]
@@ -79,4 +87,8 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs) -
     explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
     if explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
-    return Choice("quality_diversity", False, False, reason, explores)
+    tells_apart = fit.classifier is not None and set(fit.classes) > set(fit.rare_classes)
+    teaches = _FOR_CLASSIFIER if setting == "auto" and goal == "classifier" and tells_apart else 0.0
+    if teaches:
+        reason += f"; {teaches:.0%} of the queue goes to what the classifier is unsure of, as GOAL asks"
+    return Choice("quality_diversity", False, False, reason, explores, teaches)

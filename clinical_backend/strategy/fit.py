@@ -134,7 +134,7 @@ def fit(
     known = tuple(name for name in classes if counts[name])
     if len(known) < 2:
         reason = "no label yet" if not known else f"only {known[0]!r} is labelled yet"
-        return Fit(None, known, (), sees_target=False, reason=reason, detector=detector)
+        return Fit(None, known, (), sees_target=False, reason=reason, labels=dict(labels), detector=detector)
     columns = {name: column for column, name in enumerate(known)}
     codes = np.asarray([columns[labels[int(task)]] for task in labelled.tasks])
     if detector is not None and set(known) <= set(detector.of_classes.classes):

@@ -87,13 +87,16 @@ def rank(
     known = _is_known(pool, inputs, cap)
     capped = CopiesLast(partial(_within_caps, codes=codes, cap=cap), known, NearCopies(inputs))
     picks = capped(partial(_known_last, pick, rest, known), rest, wanted, taken=audit)
+    teaching = int(choice.teaches * len(picks))
+    exploring = int(choice.explores * (len(picks) - teaching))
+    picks = picks[: len(picks) - teaching - exploring]
     sources = [sought] * len(picks)
-    if explored := int(choice.explores * len(picks)):
-        kept = picks[: len(picks) - explored]
-        others = np.setdiff1d(rest, kept)
-        explore = partial(_known_last, pick.diverse, others, known)
-        found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
-        picks, sources = _spread(kept, found, sought)
+    for count, another, draw in ((exploring, pick.diverse, Draw.DIVERSE), (teaching, pick.unsure, Draw.MARGIN)):
+        if count:
+            others = np.setdiff1d(rest, picks)
+            ordered = partial(_known_last, another, others, known)
+            found = capped(ordered, others, count, taken=np.concatenate([audit, picks]))
+            picks, sources = _spread(picks, sources, found, draw)
     order, draws = _interleave(picks, sources, audit, generator)
     ranked = _explain(order, draws, fit, inputs, pick.serves if isinstance(pick, _Dealer) else {})
     return replace(choice, near_copies=capped.count), ranked
@@ -136,12 +139,13 @@ def _seekers(settings: Settings, target: Target, fit: Fit, inputs: Inputs) -> li
     for name, fitted in fit.by_target.items():
         if fitted.inputs is None:
             continue
-        choice = choose_acquisition(settings.acquisition, target.alone(name), fitted, fitted.inputs)
+        choice = choose_acquisition(settings.acquisition, target.alone(name), fitted, fitted.inputs, settings.goal)
         if ACQUISITIONS[choice.acquisition].is_targeted:
             found.append(_Picker(choice, fitted, fitted.inputs, settings.seed, name))
     if found:
         return found
-    return [_Picker(choose_acquisition(settings.acquisition, target, fit, inputs), fit, inputs, settings.seed)]
+    choice = choose_acquisition(settings.acquisition, target, fit, inputs, settings.goal)
+    return [_Picker(choice, fit, inputs, settings.seed)]
 
 
 class _Picker:
@@ -179,6 +183,30 @@ class _Picker:
         )
         return places[selection.indices]
 
+    def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places between whose two likeliest classes the classifier hardly decides, varied.
+
+        As for what is probably rare, with one less the margin in place of P(rare).
+        """
+        return self.varied(places, self.unsureness(places), budget)
+
+    def unsureness(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return one less the margin between the two likeliest classes of each of these places, shape (n,)."""
+        probabilities = self._fit.probabilities(self._inputs.pool.features[places])
+        assert probabilities is not None
+        top = np.partition(probabilities, -2, axis=1)
+        unsureness: NDArray[np.float32] = 1.0 - (top[:, -1] - top[:, -2])
+        return unsureness
+
+    def varied(self, places: NDArray[np.int64], quality: NDArray[np.float32], budget: int) -> NDArray[np.int64]:
+        """Return those of these places that are of high quality, and varied."""
+        pool = self._inputs.pool.features
+        embedding = Embedding(pool[places] - pool.mean(axis=0, keepdims=True))
+        found = select(
+            "quality_diversity", embedding, None, budget, probabilities=quality, weight=_QUALITY_WEIGHT
+        ).indices
+        return places[found]
+
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
         pool, labelled = self._inputs.pool, self._inputs.labelled
@@ -206,6 +234,11 @@ class _Dealer:
         self.serves.update(zip(picks.tolist(), serves, strict=True))
         return picks
 
+    def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+        """Return those of these places of which it is hardly decided whether they show one of the targets, varied."""
+        of_each = [one.unsureness(places) for one in self._pickers]
+        return self._pickers[0].varied(places, np.max(of_each, axis=0), budget)
+
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
         return self._pickers[0].diverse(places, budget)
@@ -229,14 +262,17 @@ def _within_caps(
     return picks[:wanted]
 
 
-def _spread(kept: NDArray[np.int64], explored: NDArray[np.int64], sought: Draw) -> tuple[NDArray[np.int64], list[Draw]]:
-    """Spread what explores evenly over what seeks the target."""
-    places = np.arange(len(kept) + len(explored))
-    share = len(explored) / max(1, len(places))
-    exploring = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
+def _spread(
+    kept: NDArray[np.int64], sources: Sequence[Draw], others: NDArray[np.int64], draw: Draw
+) -> tuple[NDArray[np.int64], list[Draw]]:
+    """Spread other picks, all of one draw, evenly over what is kept."""
+    places = np.arange(len(kept) + len(others))
+    share = len(others) / max(1, len(places))
+    is_other = np.floor((places + 1) * share + 1e-9) > np.floor(places * share + 1e-9)
     mixed = np.empty(len(places), dtype=np.int64)
-    mixed[~exploring], mixed[exploring] = kept, explored
-    return mixed, [Draw.DIVERSE if explores else sought for explores in exploring]
+    mixed[~is_other], mixed[is_other] = kept, others
+    of_kept = iter(sources)
+    return mixed, [draw if other else next(of_kept) for other in is_other]
 
 
 def _interleave(

@@ -65,6 +65,8 @@ def reason_of(task: Placed, *, with_chance: bool = True) -> str:
         return "Drawn at random, for an honest count of the rare cases."
     if task.draw is Draw.DIVERSE:
         return "Unlike what is labelled: variety, while nothing is known of the target."
+    if task.draw is Draw.MARGIN:
+        return "Two classes look about equally likely here: its label teaches the classifier to tell them apart."
     found = [f"Sought for {joined(task.targets)}."] if task.targets else []
     if with_chance and (chance := chance_of(task)):
         found.append(f"The chance that it is rare is {chance}.")

@@ -62,7 +62,8 @@ class Target:
     sought, hits
         How many labels were given because a round sought the target, and how many of them are of its classes.
     unsought, chance_hits
-        The same of all other labels but the exemplars': what an order that seeks nothing meets.
+        The same of the other labels, but for the exemplars' and those for the classifier: what an order that seeks
+        nothing meets.
     met
         These other labels, by class.
     queries
@@ -124,6 +125,7 @@ def find_target(
     classes: Sequence[str],
     *,
     targeted: Collection[int] = (),
+    for_classifier: Collection[int] = (),
     disputed: Mapping[int, Collection[str]] | None = None,
     declined: Collection[str] = (),
     stands_for: Mapping[int, Collection[str]] | None = None,
@@ -145,6 +147,8 @@ def find_target(
         Classes of the labeling config.
     targeted
         Tasks that were labelled because a round sought the target: they do not tell how frequent a class is.
+    for_classifier
+        Tasks that were labelled because the classifier was unsure of them: nor do they, or whether seeking pays.
     disputed
         What readers do not agree on, by task: it stands for none of that.
     declined
@@ -155,8 +159,8 @@ def find_target(
     named_by_tag, disputed = stands_for or {}, disputed or {}
     found_in = {task: findings_of(label) for task, label in labels.items()}
     meant = {task: frozenset(named_by_tag.get(task, ()) or found_in.get(task, ())) for task in exemplars}
-    sought = set(targeted) | set(exemplars)
-    unsought = [task for task in labels if task not in sought]
+    chosen = {*targeted, *for_classifier, *exemplars}
+    unsought = [task for task in labels if task not in chosen]
     counts = Counter(name for task in unsought for name in found_in[task])
     tags = Counter(name for task in exemplars for name in meant[task] & set(classes) - set(declined))
     named = tuple(name for name in classes if name in rare_classes)

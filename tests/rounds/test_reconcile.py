@@ -514,6 +514,21 @@ def test_a_round_that_was_cut_off_before_the_switch_is_run_again(workspace, stud
     assert again.version == studio.model_version
 
 
+def test_labels_for_the_classifier_count_neither_as_sought_nor_as_met_by_chance(workspace, studio):
+    workspace.settings = workspace.settings.model_copy(update={"goal": "classifier", "rare_classes": ("red",)})
+    for task in (1, 2, 10, 11):
+        studio.annotate(task, "red" if task in RED else "dark")
+    reconcile(workspace.project(1), look=True)
+    draws = [queued.draw for queued in workspace.stores.rounds.queue(latest(workspace).id)]
+    assert set(draws) == {Draw.TARGET, Draw.MARGIN, Draw.AUDIT}
+    assert draws.count(Draw.MARGIN) == 4
+    for task in studio.queue():
+        studio.annotate(task, "red" if task in RED else "dark")
+    target = synchronise(workspace.project(1)).target
+    assert [entry.draw for entry in workspace.stores.labels.all(1).values()].count(Draw.MARGIN) == 4
+    assert (target.sought, target.unsought) == (draws.count(Draw.TARGET), 4 + draws.count(Draw.AUDIT))
+
+
 def test_imported_and_accepted_labels_are_no_merit_of_the_queue(workspace, studio):
     reconcile(workspace.project(1), look=True)
     first, second, third, *_ = studio.queue()

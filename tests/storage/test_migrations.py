@@ -75,6 +75,10 @@ def test_the_migrated_tables_are_those_of_the_models(database, engine):
     assert Base.metadata.tables.keys() | {"alembic_version"} == set(inspect(engine).get_table_names())
 
 
+def test_every_draw_fits_the_columns_of_the_first_release():
+    assert max(map(len, Draw.__members__)) <= 7
+
+
 def test_a_database_of_the_last_release_keeps_its_rows(url, engine):
     run(engine, UNVERSIONED)
     for _ in range(2):

@@ -185,6 +185,47 @@ def test_where_seeking_yields_nothing_half_of_the_queue_explores(cells):
     assert all(Draw.DIVERSE in sources[start : start + 4] for start in range(0, len(sources) - 4, 4))
 
 
+def test_half_of_the_queue_goes_to_what_the_classifier_is_unsure_of_where_the_lead_wants_one(cells):
+    given = {"rows": (0, 1, *range(40, 50)), "exemplars": (0, 1), "audit_share": 0.1}
+    choice, queue = order(cells, **given, goal="classifier")
+    counts = Counter(task.draw for task in queue)
+    assert counts == {Draw.AUDIT: 2, Draw.TARGET: 9, Draw.MARGIN: 9}
+    assert "GOAL" in choice.reason
+    assert len({task.task_id for task in queue}) == 20
+    _, sought = order(cells, **given)
+    assert {task.draw for task in sought} == {Draw.TARGET, Draw.AUDIT}
+    first = [task.task_id for task in sought if task.draw is Draw.TARGET][:9]
+    assert [task.task_id for task in queue if task.draw is Draw.TARGET] == first
+    others = [task for task in queue if task.draw is not Draw.AUDIT]
+    assert all(Draw.MARGIN in {task.draw for task in pair} for pair in zip(others[::2], others[1::2], strict=False))
+
+
+def test_what_is_for_the_classifier_is_of_the_smallest_margins(cells):
+    given = {"rows": (0, 1, 2, *range(40, 50)), "exemplars": (0, 1), "audit_share": 0.0}
+    _, everything = order(cells, **given, queue_size=80)
+    _, queue = order(cells, **given, goal="classifier")
+    unsure = [task.probability for task in queue if task.draw is Draw.MARGIN]  # of the likelier of two classes
+    assert max(unsure) < np.median([task.probability for task in everything])
+
+
+def test_where_seeking_yields_nothing_what_is_not_for_the_classifier_explores(cells):
+    missed = range(40, 70)
+    given = {"rows": (0, *missed), "exemplars": (0,), "targeted": missed, "audit_share": 0.1}
+    _, queue = order(cells, **given, goal="classifier")
+    assert Counter(task.draw for task in queue) == {Draw.AUDIT: 2, Draw.MARGIN: 9, Draw.DIVERSE: 4, Draw.TARGET: 5}
+
+
+@pytest.mark.parametrize("rows", [(), (0, 1)])
+def test_nothing_is_for_a_classifier_that_knows_no_common_class_yet(cells, rows):
+    wanted, usual = (order(cells, rows, rows, goal=goal)[1] for goal in ("classifier", "rare"))
+    assert wanted == usual
+
+
+def test_a_named_acquisition_does_not_follow_the_goal(cells):
+    given = {"rows": (0, 1, *range(40, 50)), "exemplars": (0, 1), "acquisition": "p_rare"}
+    assert order(cells, **given, goal="classifier") == order(cells, **given)
+
+
 def test_without_a_target_no_class_is_sought_for_its_share(cells):
     choice, queue = order(cells, (0, *range(40, 70)), (), audit_share=0.0)
     assert choice.acquisition == "coreset"

@@ -156,6 +156,17 @@ def test_seeking_is_doubted_as_long_as_it_yields_little():
     assert doubt(2, 38, 1, 199) < 0.1 < 0.5 < doubt(2, 38, 20, 180)
 
 
+def test_labels_for_the_classifier_tell_neither_how_frequent_a_class_is_nor_whether_seeking_pays():
+    labels = dict.fromkeys(range(1, 11), "a") | dict.fromkeys(range(11, 51), "b")
+    given = {"targeted": range(2, 4), "for_classifier": range(4, 31)}
+    target = find_target(labels, (1,), (), (), CLASSES, **given)
+    assert (target.sought, target.hits) == (2, 2)
+    assert (target.unsought, target.chance_hits, target.met) == (20, 0, {"b": 20})
+    assert target.query == tuple(range(1, 11))
+    usual = find_target(labels, (1,), (), (), CLASSES, targeted=range(2, 4))
+    assert (usual.unsought, usual.chance_hits) == (47, 7)
+
+
 def test_no_class_is_made_the_target_by_its_share_alone():
     labels = dict.fromkeys(range(1, 100), "a") | {100: "b"}
     target = find_target(labels, (), (), (), CLASSES)

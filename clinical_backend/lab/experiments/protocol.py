@@ -54,6 +54,8 @@ class Protocol:
         Labels between two rounds.
     audit_share
         Share of the queue that is drawn at random.
+    label_noise
+        Share of the labels, but for the exemplars', that are of another class, any of them alike.
     """
 
     dataset: str
@@ -70,6 +72,7 @@ class Protocol:
     labels: int = 300
     batch: int = 20
     audit_share: float = 0.0
+    label_noise: float = 0.0
 
 
 _BLOOD = Protocol("bloodmnist", rare_count=2)
@@ -110,6 +113,7 @@ PROTOCOLS = {
     "blood-slip": replace(_BLOOD, slips=1),
     "blood-slip-named": replace(_BLOOD, slips=1, named=True),
     "blood-warm": replace(_BLOOD, initial=100, batch=50),
+    "blood-tiny": replace(_BLOOD, rare_share=0.002),
     "blood-other": replace(_BLOOD, rare_classes=("erythroblast", "monocyte")),
     "blood-binary": replace(_BLOOD, rare_classes=("immature granulocyte",), rare_count=1),
     "chest": _CHEST,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.lab.experiments.coverage import ClassCoverage
-from clinical_backend.lab.experiments.strategies import LIVE, Situation, order
+from clinical_backend.lab.experiments.strategies import Situation, is_live, needs_detector, order
 from clinical_backend.learner.evaluation.metrics import average_precision, evaluate, recall_at_specificity
+from clinical_backend.multilabel import findings_of
+from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.several_fit import fit_labels
 from clinical_backend.strategy.target import find_target
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from clinical_backend.lab.experiments.datasets import LabelledImages
     from clinical_backend.lab.experiments.learners import Learner
-    from clinical_backend.lab.experiments.protocol import Draw, Protocol
+    from clinical_backend.lab.experiments.protocol import Draw as Drawn
+    from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.tasks import RankedTask
 
@@ -32,6 +35,8 @@ __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
 CHECKPOINTS = (50, 100, 200, 300)
 """Labels after which the classifier is measured, beside the start and the end."""
+_NOISE = 1
+"""Tells these random numbers from the others of a seed."""
 
 
 @dataclass
@@ -64,7 +69,7 @@ class Outcome:
 
 def simulate(
     protocol: Protocol,
-    drawn: Draw,
+    drawn: Drawn,
     data: LabelledImages,
     learner: Learner,
     strategy: str,
@@ -76,7 +81,8 @@ def simulate(
     """Run the rounds of one project with the code of the live round: target, fit, rank.
 
     The reader tags the exemplars at the start; where there are none, the first case of each rare class
-    that is met. Where the lead names the rare classes, they are looked for from their first case on.
+    that is met. Where the lead names the rare classes, they are looked for from their first case on. What is found is
+    told by the truth, also where the reader answers another class (``label_noise``).
 
     Parameters
     ----------
@@ -88,7 +94,7 @@ def simulate(
         Called with each queue of the live round, before it is labelled.
     """
     settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
-    project = _Project(protocol, drawn, data)
+    project = _Project(protocol, drawn, data, seed)
     outcome = Outcome(project.rare_left(), classes_found={name: [] for name in drawn.rare_classes})
     coverage = None if frozen is None else ClassCoverage(frozen, project.rare_cases())
     checkpoints = {0, protocol.labels, *(stop for stop in CHECKPOINTS if stop < protocol.labels)}
@@ -101,7 +107,8 @@ def simulate(
             (),
             drawn.rare_classes if protocol.named else (),
             data.classes,
-            targeted=project.targeted,
+            targeted=project.drawn_as(Draw.TARGET),
+            for_classifier=project.drawn_as(Draw.MARGIN),
         )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
@@ -110,14 +117,11 @@ def simulate(
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
         inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen)
-        if strategy == LIVE:
-            fitted = fit_labels(inputs, project.labels, data.classes, target, seed=seed)
-        else:
-            alone = inputs if data.shows is not None else Inputs.of(labelled)
-            fitted = fit_labels(alone, project.labels, data.classes, target, seed=seed, judge=False)
+        seen = inputs if needs_detector(strategy) or data.shows is not None else Inputs.of(labelled)
+        fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
         if own is not None:
             fitted = replace(fitted, classifier=own)
-        if strategy != LIVE and len(drawn.validation):
+        if not is_live(strategy) and len(drawn.validation):
             inputs, fitted = project.turned_to_errors(inputs, fitted, features)
         seconds = time.perf_counter() - started
         given = len(outcome.found)
@@ -129,28 +133,34 @@ def simulate(
             break
         batch = min(protocol.batch, min(stop for stop in checkpoints if stop > given) - given)
         rare = project.is_rare[pool.tasks]
-        situation = Situation(settings, target, fitted, inputs, number, rare, project.classes_of(pool.tasks))
+        situation = Situation(settings, target, fitted, inputs, number, rare, project.answers_to(pool.tasks))
         started = time.perf_counter()
-        places, seeks, chosen = order(strategy, situation, batch, witness)
+        places, draws, chosen = order(strategy, situation, batch, witness)
         outcome.seconds.append(round(seconds + time.perf_counter() - started, 4))
         outcome.chosen.append(chosen)
-        for task, sought in zip(pool.tasks[places].tolist(), seeks.tolist(), strict=False):
-            project.annotate(task, outcome, sought=sought)
+        for task, draw in zip(pool.tasks[places].tolist(), draws, strict=False):
+            project.annotate(task, outcome, draw)
     return outcome
 
 
 class _Project:
     """What a simulated project holds, and what its reader knows."""
 
-    def __init__(self, protocol: Protocol, drawn: Draw, data: LabelledImages) -> None:
+    def __init__(self, protocol: Protocol, drawn: Drawn, data: LabelledImages, seed: int) -> None:
         self._drawn = drawn
         self._tags_first_cases = not protocol.exemplars
         self._names = [data.label(index) for index in range(len(data))]
         self._members = {name: data.members(name) for name in drawn.rare_classes}
         self.is_rare = np.logical_or.reduce([*self._members.values()])
-        self.labels = {int(task): self._names[task] for task in [*drawn.exemplars, *drawn.initial]}
+        self._answers = self._names if data.shows is not None else _answers(data, protocol.label_noise, seed)
+        self.labels = {int(task): self._names[task] for task in drawn.exemplars}
+        self.labels |= {int(task): self._answers[task] for task in drawn.initial}
         self.exemplars = [int(task) for task in drawn.exemplars]
-        self.targeted: set[int] = set()
+        self._draws: dict[int, Draw] = {}
+
+    def drawn_as(self, draw: Draw) -> list[int]:
+        """Return the tasks that were labelled for this reason."""
+        return [task for task, reason in self._draws.items() if reason is draw]
 
     def pool(self) -> list[int]:
         """Return the tasks without a label."""
@@ -161,8 +171,12 @@ class _Project:
         return [self._drawn.pool[of_class[self._drawn.pool]] for of_class in self._members.values()]
 
     def classes_of(self, tasks: NDArray[np.int64]) -> list[str]:
-        """Return what the reader would answer."""
+        """Return the classes that tasks are of."""
         return [self._names[task] for task in tasks]
+
+    def answers_to(self, tasks: NDArray[np.int64]) -> list[str]:
+        """Return what the reader would answer."""
+        return [self._answers[task] for task in tasks]
 
     def turned_to_errors(self, inputs: Inputs, fitted: Fit, features: NDArray[np.float32]) -> tuple[Inputs, Fit]:
         """Have the validation images that the classifier gets wrong for the query set, if there are any."""
@@ -185,24 +199,32 @@ class _Project:
         """Return how many rare cases are in the pool; one of two findings counts twice."""
         return sum(int(of_class[self.pool()].sum()) for of_class in self._members.values())
 
-    def annotate(self, task: int, outcome: Outcome, *, sought: bool) -> None:
-        """Label a task by the truth, and tag it if it is the first case of its class that anyone met."""
-        self.labels[task] = self._names[task]
-        if sought:
-            self.targeted.add(task)
+    def annotate(self, task: int, outcome: Outcome, draw: Draw) -> None:
+        """Label a task, and tag it if it is the first case of a rare class that anyone saw to be one."""
+        answer = self.labels[task] = self._answers[task]
+        self._draws[task] = draw
         for rare, found in outcome.classes_found.items():
             found.append((found[-1] if found else 0) + bool(self._members[rare][task]))
         outcome.found.append(sum(found[-1] for found in outcome.classes_found.values()))
-        firsts = [rare for rare, found in outcome.classes_found.items() if self._members[rare][task] and found[-1] == 1]
-        if firsts and self._tags_first_cases:
+        known = frozenset[str]().union(*(findings_of(self.labels[exemplar]) for exemplar in self.exemplars))
+        seen = [rare for rare, of_class in self._members.items() if of_class[task] and rare in findings_of(answer)]
+        if self._tags_first_cases and not known.issuperset(seen):
             self.exemplars.append(task)
+
+
+def _answers(data: LabelledImages, noise: float, seed: int) -> list[str]:
+    """Return what the reader answers to each image: with this probability another class, any of them alike."""
+    generator = np.random.default_rng([seed, _NOISE])
+    others = generator.integers(1, len(data.classes), len(data.labels))
+    wrong = generator.random(len(data.labels)) < noise
+    return [data.classes[code] for code in np.where(wrong, (data.labels + others) % len(data.classes), data.labels)]
 
 
 def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:
     return np.asarray(list(tasks), dtype=np.int64)
 
 
-def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Draw) -> dict[str, float | None]:
+def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Drawn) -> dict[str, float | None]:
     """Return the classifier's measures on the held-out images; a class that it never saw has probability 0."""
     known = fitted.probabilities(features[drawn.test])
     if known is None:
@@ -223,7 +245,7 @@ def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], d
 
 
 def _measure_findings(
-    fitted: Fit, data: LabelledImages, known: NDArray[np.float32], drawn: Draw
+    fitted: Fit, data: LabelledImages, known: NDArray[np.float32], drawn: Drawn
 ) -> dict[str, float | None]:
     """Return the same of several findings: means over the rare ones that the classifier knows."""
     of_each = [

@@ -11,8 +11,10 @@ from scipy.special import entr
 from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.baselines import Known, direct, galaxy, positive_first
+from clinical_backend.learner.classifier.linear import lengths
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw
+from clinical_backend.strategy.kept_whitening import whitening_of
 from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.several_order import deal
 
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clinical_backend.project_settings import Goal
     from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import Inputs, RankedTask
 
-__all__ = ["LIVE", "STRATEGIES", "Situation", "order"]
+__all__ = ["LIVE", "STRATEGIES", "Situation", "is_live", "learned_embeddings", "needs_detector", "order"]
 
 LIVE = "auto"
+_FOR_CLASSIFIER = "auto@classifier"
 _PLAIN = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 
 _WITHOUT_LABELS = frozenset({"random", "coreset", "typiclust"})
@@ -37,14 +41,18 @@ _FALLBACKS = {"pfma": "flqmi", "galaxy": "random", "direct": "random"}
 
 STRATEGIES = (
     LIVE,
+    _FOR_CLASSIFIER,
     "oracle",
     *_FALLBACKS,
     *(name for name in ACQUISITIONS if name not in FUNCTIONS),
     *(f"{name}@features" for name in _PLAIN),
     *(f"{name}@distil" for name in _PLAIN),
+    *(f"{name}@learned" for name in _PLAIN),
+    "p_rare@learned",
 )
-"""``auto`` is the live round. ``NAME@features`` is an SMI function on features, ``NAME@distil`` as DISTIL runs
-it: on gradients under the most likely labels, whatever the classifier is worth. ``oracle`` knows the truth."""
+"""``auto`` is the live round, ``auto@classifier`` the same with GOAL=classifier. ``NAME@features`` is an SMI function
+on features, ``NAME@distil`` as DISTIL runs it: on gradients under the most likely labels, whatever the classifier is
+worth. ``NAME@learned`` goes by what the live round's detector learnt. ``oracle`` knows the truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,23 @@ class Situation:
     classes: Sequence[str]
 
 
+def needs_detector(strategy: str) -> bool:
+    """Tell whether a strategy goes by the detector of the live round, which learns from the pool as well."""
+    return is_live(strategy) or strategy.endswith("@learned")
+
+
+def is_live(strategy: str) -> bool:
+    """Tell whether a strategy is the live round's own."""
+    return strategy in {LIVE, _FOR_CLASSIFIER}
+
+
 def order(
     strategy: str,
     situation: Situation,
     budget: int,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
-    """Return the places in the pool of the next ``budget`` tasks, which of them seek the target, and what chose them.
+) -> tuple[NDArray[np.int64], list[Draw], str]:
+    """Return the places in the pool of the next ``budget`` tasks, why each is there, and what chose them.
 
     A strategy that needs a classifier goes by the exemplars (FLQMI on features) while there is none that
     knows rare and common classes; one that seeks no class is random until then.
@@ -92,17 +110,18 @@ def order(
         raise InvalidArgumentError(
             "strategy", f"there is no strategy {strategy!r}.", f"Choose one of {', '.join(STRATEGIES)}."
         )
-    if strategy == LIVE:
-        return _live(situation, budget, witness)
-    seeks = np.full(budget, bool(situation.target.query))
+    if is_live(strategy):
+        goal: Goal = "classifier" if strategy == _FOR_CLASSIFIER else "rare"
+        return _live(situation, budget, witness, goal=goal)
+    draws = [Draw.TARGET if situation.target.query else Draw.DIVERSE] * budget
     if strategy == "oracle":
-        return np.argsort(~situation.rare, kind="stable")[:budget], seeks, strategy
+        return np.argsort(~situation.rare, kind="stable")[:budget], draws, strategy
     if situation.fitted.by_target and strategy not in _WITHOUT_LABELS:
-        return _of_several(strategy, situation, budget), seeks, strategy
+        return _of_several(strategy, situation, budget), draws, strategy
     name, way = _feasible(strategy, situation)
     if name in _FALLBACKS:
-        return _baseline(name, situation, budget), seeks, name
-    return _selected(name, way, situation, budget), seeks, f"{name}@{way}" if way else name
+        return _baseline(name, situation, budget), draws, name
+    return _selected(name, way, situation, budget), draws, f"{name}@{way}" if way else name
 
 
 def _feasible(strategy: str, situation: Situation) -> tuple[str, str]:
@@ -115,6 +134,8 @@ def _feasible(strategy: str, situation: Situation) -> tuple[str, str]:
             return name, ""
         name = _FALLBACKS[name]
     wanted = ACQUISITIONS[name]
+    if way == "learned":
+        return (name, way) if fitted.detector is not None else ("random", "")
     way = way or ("features" if wanted.needs_query else "")
     if (wanted.of_rare or way) and not (believes and (wanted.of_rare or way == "distil")):
         name, way = (name if way == "features" else "flqmi"), "features"
@@ -157,16 +178,47 @@ def _selected(name: str, way: str, situation: Situation, budget: int) -> NDArray
         assert fitted.classifier is not None
         embedding = Embedding(pool.features, residuals=fitted.classifier.residuals(pool.features))
         query = Embedding(tagged.features, residuals=fitted.query_residuals(tagged))
+    of_rare = way == "learned" and name == "p_rare"
+    if way == "learned":
+        embedding, query = learned_embeddings(fitted, inputs)
     return select(
         name,
         embedding,
         query,
         budget=budget,
-        probabilities=fitted.probabilities(pool.features),
-        rare_classes=fitted.rare_columns or None,
+        similarity="cosine" if way == "learned" else "rescaled",
+        probabilities=(fitted.rare_probability if of_rare else fitted.probabilities)(pool.features),
+        rare_classes=None if of_rare else fitted.rare_columns or None,
         labelled=Embedding(labelled.features) if len(labelled) else None,
         seed=_seed(situation),
     ).indices
+
+
+def learned_embeddings(fitted: Fit, inputs: Inputs) -> tuple[Embedding, Embedding]:
+    """Return pool and query set so embedded that their cosines are the similarity that the detector learnt.
+
+    s(a, x) = Σ_c √(P_c(a) P_c(x)) · (1 + k(a, x)) / 2, in [0, 1]: how far the detector believes both to be of one class
+    (Bhattacharyya's coefficient), times the rescaled cosine k of half-whitened features, in which it learnt. Of a
+    labelled exemplar P is 1 for its class, so it draws those that are believed to be of that class alone. The two
+    factors are those of a gradient embedding, of which the first may be any vector.
+    """
+    detector, pool, query = fitted.detector, inputs.pool, inputs.query
+    assert detector is not None
+    classes = detector.classifier.classes
+    whitening = whitening_of([pool, inputs.labelled, query])
+    centre = (pool.features / lengths(pool.features)).mean(axis=0)
+
+    def embedding(features: NDArray[np.float32], beliefs: NDArray[np.float32]) -> Embedding:
+        whitened = (features / lengths(features) - centre) @ whitening
+        return Embedding(whitened / lengths(whitened), residuals=np.sqrt(beliefs))
+
+    beliefs = detector.classifier.probabilities(query.features)
+    for row, task in enumerate(query.tasks.tolist()):
+        if (label := fitted.labels.get(task)) in classes:
+            beliefs[row] = np.arange(len(classes)) == classes.index(label)
+    return embedding(pool.features, detector.classifier.probabilities(pool.features)), embedding(
+        query.features, beliefs
+    )
 
 
 def _baseline(name: str, situation: Situation, budget: int) -> NDArray[np.int64]:
@@ -190,10 +242,14 @@ def _seed(situation: Situation) -> int:
 
 
 def _live(
-    situation: Situation, budget: int, witness: Callable[[Situation, Sequence[RankedTask]], None] | None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+    situation: Situation,
+    budget: int,
+    witness: Callable[[Situation, Sequence[RankedTask]], None] | None,
+    *,
+    goal: Goal,
+) -> tuple[NDArray[np.int64], list[Draw], str]:
     choice, ranked = rank(
-        situation.settings.model_copy(update={"queue_size": budget}),
+        situation.settings.model_copy(update={"queue_size": budget, "goal": goal}),
         situation.inputs,
         situation.target,
         situation.fitted,
@@ -203,4 +259,4 @@ def _live(
         witness(situation, ranked)
     places = {int(task): place for place, task in enumerate(situation.inputs.pool.tasks)}
     order = np.asarray([places[item.task_id] for item in ranked], dtype=np.int64)
-    return order, np.asarray([item.draw is Draw.TARGET for item in ranked]), choice.acquisition
+    return order, [item.draw for item in ranked], choice.acquisition

@@ -105,6 +105,29 @@ def test_misclassified_validation_images_are_the_query_set(labelled: Labelled, m
     assert np.all(residuals[:, fitted.classes.index("rare")] < 0)  # under their true labels
 
 
+@pytest.mark.parametrize("exemplars", [0, 2])
+def test_noise_flips_answers_but_not_exemplars_and_finds_are_told_by_the_truth(labelled: Labelled, exemplars: int):
+    def found(noise: float) -> list[int]:
+        return run(labelled, "oracle", exemplars=exemplars, label_noise=noise, labels=10, batch=10).found
+
+    assert found(1.0) == found(0.0) == list(range(1, 11))
+
+
+def test_noise_makes_a_share_of_the_answers_wrong(labelled: Labelled):
+    clean, noisy = (run(labelled, "random", label_noise=noise).measured[60] for noise in (0.0, 0.6))
+
+    assert (noisy["balanced_accuracy"] or 0) < (clean["balanced_accuracy"] or 0) - 0.1
+
+
+def test_a_goal_of_a_classifier_takes_labels_from_the_search(labelled: Labelled):
+    data, features = labelled
+    blurred = (features + 2 * np.random.default_rng(0).normal(size=features.shape)).astype(np.float32)
+    taught, found = (run((data, blurred), name) for name in ("auto@classifier", "auto"))
+
+    assert taught.found != found.found
+    assert taught.found[:20] == found.found[:20]  # no common class is known before
+
+
 def test_a_pool_is_read_to_its_end(labelled: Labelled):
     outcome = run(labelled, "random", pool=40, labels=300)
 
