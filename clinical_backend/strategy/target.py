@@ -68,8 +68,6 @@ class Target:
         These other labels, by class.
     queries
         By class, the tasks of the query set that stand for it, where an image may have several findings.
-    hits_of
-        By class, how many of the labels that were sought are of it, likewise.
     """
 
     classes: tuple[str, ...]
@@ -84,24 +82,14 @@ class Target:
     passed_over: tuple[int, ...] = ()
     met: Mapping[str, int] = field(default_factory=dict)
     queries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    hits_of: Mapping[str, int] = field(default_factory=dict)
 
     def alone(self, name: str) -> Target:
-        """Return what one of several findings is sought by: its own query set, and its part of the labels sought.
+        """Return what one of several findings is sought by: its own query set.
 
-        These are dealt out evenly (:func:`clinical_backend.strategy.several_targets.deal`).
+        Whether seeking is in vain is asked of all of them together: each gets a part of the queue alone, and would pass
+        for hopeless at a yield that is a multiple of what random order meets.
         """
-        sought = -(-self.sought // len(self.classes))
-        return replace(
-            self,
-            classes=(name,),
-            query=self.queries[name],
-            sought=sought,
-            hits=min(self.hits_of.get(name, 0), sought),
-            chance_hits=self.met.get(name, 0),
-            queries={},
-            hits_of={},
-        )
+        return replace(self, classes=(name,), query=self.queries[name], queries={})
 
     @property
     def doubt(self) -> float:
@@ -195,7 +183,6 @@ def find_target(
         passed_over=tuple(task for task in exemplars if task not in steering),
         met=counts,
         queries=queries if several else {},
-        hits_of={name: sum(name in names for names in tried) for name in targets} if several else {},
     )
 
 
