@@ -73,7 +73,7 @@ class ProjectSettings(BaseModel):
         json_schema_extra={
             "choices": {
                 "rare": "to find rare cases: as many as can be found",
-                "classifier": "to find rare cases, and for a classifier of all classes: half of the queue",
+                "classifier": "to find rare cases, and for a classifier of all classes: a quarter of the queue",
             }
         },
     )

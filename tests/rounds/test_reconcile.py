@@ -521,11 +521,11 @@ def test_labels_for_the_classifier_count_neither_as_sought_nor_as_met_by_chance(
     reconcile(workspace.project(1), look=True)
     draws = [queued.draw for queued in workspace.stores.rounds.queue(latest(workspace).id)]
     assert set(draws) == {Draw.TARGET, Draw.MARGIN, Draw.AUDIT}
-    assert draws.count(Draw.MARGIN) == 4
+    assert draws.count(Draw.MARGIN) == 2
     for task in studio.queue():
         studio.annotate(task, "red" if task in RED else "dark")
     target = synchronise(workspace.project(1)).target
-    assert [entry.draw for entry in workspace.stores.labels.all(1).values()].count(Draw.MARGIN) == 4
+    assert [entry.draw for entry in workspace.stores.labels.all(1).values()].count(Draw.MARGIN) == 2
     assert (target.sought, target.unsought) == (draws.count(Draw.TARGET), 4 + draws.count(Draw.AUDIT))
 
 
