@@ -9,11 +9,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["centred_cosine"]
+__all__ = ["centre_of", "centred_cosine"]
+
+
+def centre_of(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of features, shape (1, d); without any, zeros."""
+    return features.mean(axis=0, keepdims=True) if len(features) else np.zeros((1, features.shape[1]), np.float32)
 
 
 def centred_cosine(
-    left: NDArray[np.float32], right: NDArray[np.float32], pool: NDArray[np.float32]
+    left: NDArray[np.float32], right: NDArray[np.float32], centre: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the cosine of each left with each right feature, shape (l, r), around the mean of the pool.
 
@@ -21,10 +26,9 @@ def centred_cosine(
 
     Parameters
     ----------
-    left, right, pool
-        Shapes (l, d), (r, d) and (p, d), p ≥ 1.
+    left, right, centre
+        Shapes (l, d), (r, d) and (1, d).
     """
-    centre = pool.mean(axis=0, keepdims=True)
     first, second = left - centre, right - centre
     norms = np.linalg.norm(first, axis=1)[:, None] * np.linalg.norm(second, axis=1)[None, :]
     cosine: NDArray[np.float32] = first @ second.T / np.maximum(norms, 1e-12)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
+from clinical_backend.acquisition.baselines.quality_diversity import contenders, quality_diversity
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
 from clinical_backend.strategy.copies import CopiesLast, NearCopies
-from clinical_backend.strategy.cosine import centred_cosine
+from clinical_backend.strategy.cosine import centre_of, centred_cosine
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
 from clinical_backend.strategy.tasks import RankedTask
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -72,7 +74,8 @@ def rank(
     size = min(settings.queue_size + len(passed_over) - len(surplus), len(pool))
     codes = group_codes(pool.tasks.tolist(), inputs.groups)
     cap = settings.group_cap
-    audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
+    drawn = generator.permutation(len(pool))
+    audit = within_cap(drawn, codes, cap, most=round(settings.audit_share * size))
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
     choice = choose_acquisition(settings.acquisition, target, fit, inputs)
@@ -92,7 +95,7 @@ def rank(
         found = capped(explore, others, explored, taken=np.concatenate([audit, kept]))
         picks, sources = _spread(kept, found, sought)
     order, draws = _interleave(picks, sources, audit, generator)
-    return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs)
+    return replace(choice, near_copies=capped.count), _explain(order, draws, fit, inputs, pick.centre)
 
 
 def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
@@ -129,27 +132,40 @@ class _Picker:
     def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int) -> None:
         self._choice, self._fit, self._inputs, self._seed = choice, fit, inputs, seed
 
+    @cached_property
+    def centre(self) -> NDArray[np.float32]:
+        """The mean of the pool, shape (1, d)."""
+        return centre_of(self._inputs.pool.features)
+
+    @cached_property
+    def _rarity(self) -> NDArray[np.float32] | None:
+        """P(rare) of all of the pool, which each of several orders needs, shape (n,)."""
+        note_progress()
+        return self._fit.rare_probability(self._inputs.pool.features)
+
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, in order."""
         if self._choice.acquisition == "coreset":
             return self.diverse(places, budget)
-        fit, pool, tagged = self._fit, self._inputs.pool.features, self._inputs.query
+        fit, pool, tagged, centre = self._fit, self._inputs.pool.features, self._inputs.query, self.centre
+        of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and self._rarity is not None
+        if of_rare and self._choice.acquisition == quality_diversity.name:
+            assert self._rarity is not None
+            places = places[contenders(self._rarity[places], budget, weight=_QUALITY_WEIGHT)]
         features = pool[places]
         # Post-ReLU features all point one way; around their mean they differ.
-        centre = pool.mean(axis=0, keepdims=True)
         embedding = Embedding(features - centre)
         query = Embedding(tagged.features - centre) if len(tagged) else None
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
             query = Embedding(query.features, residuals=fit.query_residuals(tagged))
         against = self._inputs.counter_exemplars
-        of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and fit.detector is not None
         selection = select(
             self._choice.acquisition,
             embedding,
             query,
             budget,
-            probabilities=(fit.rare_probability if of_rare else fit.probabilities)(features),
+            probabilities=fit.probabilities(features) if not of_rare or self._rarity is None else self._rarity[places],
             rare_classes=None if of_rare else fit.rare_columns or None,
             weight=_QUALITY_WEIGHT,
             conditioning=Embedding(against.features - centre) if self._choice.conditioned else None,
@@ -203,13 +219,15 @@ def _interleave(
     return np.asarray([task for task, _ in mixed], dtype=np.int64), [draw for _, draw in mixed]
 
 
-def _explain(order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs) -> list[RankedTask]:
+def _explain(
+    order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs, centre: NDArray[np.float32]
+) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
     pool, query = inputs.pool, inputs.query
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)
-    similarity = centred_cosine(queued, query.features, pool.features) if len(query) else None
+    similarity = centred_cosine(queued, query.features, centre) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None

@@ -299,9 +299,8 @@ class ProjectWorkspace:
     def digests(self, tasks: Iterable[int] | None = None) -> dict[int, str]:
         """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
         wanted = None if tasks is None else list(tasks)
-        images = self.stores.images.all(self.id, wanted)
-        order = images if wanted is None else wanted
-        return {task: digest for task in order if task in images and (digest := images[task].digest) is not None}
+        digests = self.stores.images.digests(self.id, wanted)
+        return digests if wanted is None else {task: digests[task] for task in wanted if task in digests}
 
     def features_of(self, representation: Representation, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""

@@ -42,6 +42,8 @@ LOGIT_VARIANCE = 3.0  # the middle of where nothing changes (above), on a logari
 _TOLERANCE = 3e-4
 _ROUGH_TOLERANCE = 3e-3
 _MAX_ITERATIONS = 1000  # only a bound: it warns where it is met
+_ROWS = 16_384
+"""Of a block: what is computed of it beside takes 21 MB in 1,280 dimensions, instead of a quarter of all features."""
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,11 @@ class LinearClassifier:
         InvalidArgumentError
             When the features have another shape or are not finite.
         """
-        rows = checked_features(features, self.dimension)
+        rows = np.asarray(features)
+        if rows.ndim == 2 and len(rows) > _ROWS:
+            parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
+            return np.concatenate([self.logits(part) for part in parts])
+        rows = checked_features(rows, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / lengths(rows) + self.bias
         return logits
 
