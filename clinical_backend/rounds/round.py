@@ -272,14 +272,22 @@ class _Stages:
 
 
 def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int, near_copies: int) -> list[str]:
-    notes = [f"{unreadable} images cannot be read. {_reason(project)}"] if unreadable else []
-    if copies:
+    notes = [f"{_images(unreadable)} cannot be read. {_reason(project)}"] if unreadable else []
+    if copies == 1:
+        notes.append("1 image is an exact copy of an answered or queued one, and is not queued.")
+    elif copies:
         notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
-    if near_copies:
+    if near_copies == 1:
+        notes.append("1 image looks like an answered or queued one that was saved again, and comes behind all others.")
+    elif near_copies:
         notes.append(
             f"{near_copies} images look like answered or queued ones that were saved again, and come behind all others."
         )
     return notes
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _reason(project: ProjectWorkspace) -> str:
@@ -305,7 +313,7 @@ def _waiting(project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs) -> t
 def _notes_on_waiting(project: ProjectWorkspace, waiting: int) -> list[str]:
     if not waiting:
         return []
-    features = f"The features of {waiting} images are still to be made by this backbone; later rounds go on."
+    features = f"The features of {_images(waiting)} are still to be made by this backbone; later rounds go on."
     return still_to_read(project.stores.images.all(project.id).values()) or [features]
 
 

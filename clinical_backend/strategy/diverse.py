@@ -8,9 +8,10 @@ import numpy as np
 
 from clinical_backend.acquisition.compiled.farthest import View, farthest_first
 from clinical_backend.acquisition.embedding import Embedding
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,7 +27,12 @@ _BLOCK = 16_384
 
 
 def diverse_order(
-    pool: NDArray[np.float32], labelled: NDArray[np.float32], budget: int, *, parts: Sequence[int] = ()
+    pool: NDArray[np.float32],
+    labelled: NDArray[np.float32],
+    budget: int,
+    *,
+    parts: Sequence[int] = (),
+    among: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Pick tasks farthest-first, in the leading principal components of the features.
 
@@ -43,30 +49,35 @@ def diverse_order(
         How many tasks to pick.
     parts
         Lengths of the parts that the features are joined of, the frozen ones first; empty for one.
+    among
+        Places in the pool that may be picked, as if there were no others, shape (m,); by default all.
 
     Returns
     -------
     NDArray
-        min(budget, n) places in the pool, in order.
+        min(budget, m) places in the pool, in order.
     """
-    if not len(pool):
+    places = np.arange(len(pool)) if among is None else among
+    if not len(places):
         return np.empty(0, dtype=np.int64)
     widths = dict.fromkeys([*parts[:1], pool.shape[1]])
-    views = [_view(pool[:, :width], labelled[:, :width]) for width in widths]
-    return farthest_first(views, min(budget, len(pool))).indices
+    views = [_view(pool[:, :width], labelled[:, :width], places) for width in widths]
+    return places[farthest_first(views, min(budget, len(places))).indices]
 
 
-def _view(pool: NDArray[np.float32], labelled: NDArray[np.float32]) -> View:
-    centre = pool.mean(axis=0, keepdims=True)
-    sample = pool[:: max(1, len(pool) // _TELLING)] - centre
+def _view(pool: NDArray[np.float32], labelled: NDArray[np.float32], places: NDArray[np.int64]) -> View:
+    total = np.zeros(pool.shape[1], dtype=np.float64)
+    for block in _blocks(places):
+        total += pool[block].sum(axis=0, dtype=np.float32)
+    centre = (total / len(places)).astype(np.float32)[None, :]
+    sample = pool[places[:: max(1, len(places) // _TELLING)]] - centre
     _, directions = np.linalg.eigh((sample.T @ sample).astype(np.float64))
     leading = np.ascontiguousarray(directions[:, ::-1][:, :_COMPONENTS].astype(np.float32))
-    return View(Embedding(_along(pool, centre, leading)), Embedding((labelled - centre) @ leading))
+    along = np.concatenate([(pool[block] - centre) @ leading for block in _blocks(places)])
+    return View(Embedding(along), Embedding((labelled - centre) @ leading))
 
 
-def _along(rows: NDArray[np.float32], centre: NDArray[np.float32], leading: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the coordinates of rows in some directions from a centre."""
-    found = np.empty((len(rows), leading.shape[1]), dtype=np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        found[start : start + _BLOCK] = (rows[start : start + _BLOCK] - centre) @ leading
-    return found
+def _blocks(places: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(places), _BLOCK):
+        note_progress()
+        yield places[start : start + _BLOCK]

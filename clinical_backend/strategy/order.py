@@ -176,7 +176,7 @@ class _Picker:
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
         pool, labelled = self._inputs.pool, self._inputs.labelled
-        return places[diverse_order(pool.features[places], labelled.features, budget, parts=pool.parts)]
+        return diverse_order(pool.features, labelled.features, budget, parts=pool.parts, among=places)
 
 
 def _within_caps(

@@ -19,6 +19,7 @@ import numpy as np
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,8 +84,11 @@ class LinearClassifier:
         """
         rows = np.asarray(features)
         if rows.ndim == 2 and len(rows) > _ROWS:
-            parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
-            return np.concatenate([self.logits(part) for part in parts])
+            found = np.empty((len(rows), len(self.classes)), dtype=np.float32)
+            for start in range(0, len(rows), _ROWS):
+                note_progress()
+                found[start : start + _ROWS] = self.logits(rows[start : start + _ROWS])
+            return found
         rows = checked_features(rows, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / lengths(rows) + self.bias
         return logits
