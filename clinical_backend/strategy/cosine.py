@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["centre_of", "centred_cosine"]
 
+_TELLING = 100_000
+"""Features of which the mean is known to 0.3 % of their spread; of fewer than twice as many all count."""
 _BLOCK = 16_384  # rows that float32 adds up with no loss that matters
 
 
 def centre_of(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of features, shape (1, d); without any, zeros."""
+    """Return the mean of features, shape (1, d), of very many as a sample tells it; without any, zeros."""
+    some = features[:: max(1, len(features) // _TELLING)]
     total = np.zeros(features.shape[1], dtype=np.float64)
-    for start in range(0, len(features), _BLOCK):
-        total += features[start : start + _BLOCK].sum(axis=0, dtype=np.float32)
-    return (total / max(1, len(features))).astype(np.float32)[None, :]
+    for start in range(0, len(some), _BLOCK):
+        total += some[start : start + _BLOCK].astype(np.float32, copy=False).sum(axis=0)
+    return (total / max(1, len(some))).astype(np.float32)[None, :]
 
 
 def centred_cosine(
