@@ -33,11 +33,15 @@ def bench_loop() -> None:
 
 
 @bench.command("round")
-def bench_round() -> None:
+def bench_round(
+    tasks: Annotated[list[int] | None, typer.Option(help="How many tasks; may be given several times.")] = None,
+    repeats: Annotated[int, typer.Option(help="Runs that the median is of.", min=1)] = 5,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Without an adapted network.")] = False,
+) -> None:
     """Time check, fit and rank of a round, features cached, by the number of tasks."""
     from clinical_backend.lab.benchmarks.round import main as run
 
-    run()
+    run(tasks or (1000, 10_000, 50_000), repeats, frozen=frozen)
 
 
 @bench.command("embedding")

@@ -217,7 +217,8 @@ def _compare_published(
     left = sum(queued.task_id not in seen for queued in queue)
     stores.projects.change(project.id, queue_left=left)
     now = time.time()
-    pool, _ = without_copies(known, (task for task in known if task not in labels.answered), labels.answered)
+    digests = {task: image.digest for task, image in known.items() if image.digest is not None}
+    pool, _ = without_copies(digests, (task for task in known if task not in labels.answered), labels.answered)
     fresh = sum(task not in labels.skipped and may_try(known[task], now) for task in pool)
     size = len(queue) - published.report.counts.skipped_in_queue
     if left or fresh:

@@ -189,13 +189,13 @@ def images_to_embed(project: ProjectWorkspace) -> list[KnownImage]:
     Damaged features count as lacking, and those of another backbone.
     """
     features = project.workspace.features
-    known = list(project.stores.images.all(project.id).values())
-    digests = [image.digest for image in known if image.digest is not None]
-    kept = set(features.store.positions(digests))
+    images, digests = project.stores.images, project.digests()
+    kept = set(features.store.positions(digests.values()))
     if features.thumbnails is not None:
-        kept.intersection_update(features.thumbnails.positions(digests))
+        kept.intersection_update(features.thumbnails.positions(digests.values()))
+    lacking = [task for task in images.tasks(project.id) if digests.get(task) not in kept]
     now = time.time()
-    return [image for image in known if image.digest not in kept and may_try(image, now)]
+    return [image for image in images.all(project.id, lacking).values() if may_try(image, now)]
 
 
 def _has_no_queue(project: ProjectWorkspace) -> bool:

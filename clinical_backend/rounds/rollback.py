@@ -113,7 +113,7 @@ def _may_be_served(project: ProjectWorkspace, row: Round) -> bool:
 def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
     stores = project.stores
     snapshot = synchronise(project)
-    pool, _ = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
+    pool, _ = without_copies(stores.images.digests(project.id), snapshot.pool, snapshot.labels.answered)
     waiting = set(pool)
     ranked = [
         _ranked(queued, snapshot.scheme) for queued in stores.rounds.queue(earlier.id) if queued.task_id in waiting

@@ -37,13 +37,12 @@ from clinical_backend.workspace.known_images import may_try, still_to_read, with
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
-    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.strategy.suspects import Suspect
     from clinical_backend.strategy.tasks import Inputs
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -90,14 +89,13 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         settings = snapshot.settings
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
-        pooled, copies = without_copies(stores.images.all(project.id), snapshot.pool, snapshot.labels.answered)
+        pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
         inputs, adaptation = choose_inputs(project, snapshot)
         pool = inputs.pool
         if snapshot.pool and not len(pool) and not len(inputs.labelled):
             raise _unreadable(project)
-        images = stores.images.all(project.id)
-        waiting, held_back, goes_on = _waiting(images, snapshot, inputs)
+        waiting, held_back, goes_on = _waiting(project, snapshot, inputs)
         unreadable = len(snapshot.pool) - len(pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
@@ -172,7 +170,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *snapshot.labels.messages,
                 *(str(group) for group in [group_notice(project)] if group is not None),
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
-                *_notes_on_waiting(images, waiting),
+                *_notes_on_waiting(project, waiting),
             ),
         )
         served = partial(as_served, skipped=snapshot.labels.skipped)
@@ -279,14 +277,22 @@ class _Stages:
 
 
 def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int, near_copies: int) -> list[str]:
-    notes = [f"{unreadable} images cannot be read. {_reason(project)}"] if unreadable else []
-    if copies:
+    notes = [f"{_images(unreadable)} cannot be read. {_reason(project)}"] if unreadable else []
+    if copies == 1:
+        notes.append("1 image is an exact copy of an answered or queued one, and is not queued.")
+    elif copies:
         notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
-    if near_copies:
+    if near_copies == 1:
+        notes.append("1 image looks like an answered or queued one that was saved again, and comes behind all others.")
+    elif near_copies:
         notes.append(
             f"{near_copies} images look like answered or queued ones that were saved again, and come behind all others."
         )
     return notes
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _reason(project: ProjectWorkspace) -> str:
@@ -295,24 +301,25 @@ def _reason(project: ProjectWorkspace) -> str:
     return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
 
 
-def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Inputs) -> tuple[int, int, bool]:
+def _waiting(project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs) -> tuple[int, int, bool]:
     """Return how many tasks of the pool lack a feature only because nobody had the time, and how many for their host.
 
     And whether one of them, or of the labelled tasks, may be tried at once.
     """
     pool = set(snapshot.pool) - set(inputs.pool.tasks.tolist())
     labelled = set(snapshot.labels.seen) - set(inputs.labelled.tasks.tolist())
-    untried = {task for task in pool | labelled if task in images and images[task].attempts == 0}
+    images = project.stores.images.all(project.id, pool | labelled)
+    untried = {task for task, image in images.items() if image.attempts == 0}
     now = time.time()
     held_back = sum(images[task].problem is not None for task in untried & pool)
     return len(untried & pool), held_back, any(may_try(images[task], now) for task in untried)
 
 
-def _notes_on_waiting(images: Mapping[int, KnownImage], waiting: int) -> list[str]:
+def _notes_on_waiting(project: ProjectWorkspace, waiting: int) -> list[str]:
     if not waiting:
         return []
-    features = f"The features of {waiting} images are still to be made by this backbone; later rounds go on."
-    return still_to_read(images.values()) or [features]
+    features = f"The features of {_images(waiting)} are still to be made by this backbone; later rounds go on."
+    return still_to_read(project.stores.images.all(project.id).values()) or [features]
 
 
 def _unreadable(project: ProjectWorkspace) -> ImageError:

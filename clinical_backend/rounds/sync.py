@@ -103,7 +103,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     read_again = note_double_readings(project, labels)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
-    tasks = stores.images.all(project.id)
+    tasks = stores.images.tasks(project.id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     known = stores.projects.get(project.id)
     target = find_target(
@@ -119,7 +119,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         stands_for=labels.stands_for,
     )
     groups = stores.images.groups(project.id)
-    return Snapshot(settings, remote, scheme, labels, pool, max(tasks, default=0), target, groups)
+    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups)
 
 
 def _synchronise_tasks(
@@ -127,7 +127,7 @@ def _synchronise_tasks(
 ) -> None:
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
     client, stores = project.client, project.stores
-    known = stores.images.all(project.id)
+    known = stores.images.tasks(project.id)
     row = stores.projects.get(project.id)
     recently = row is not None and 0 <= time.time() - row.listed_at < _LIST_ALL_AFTER
     salt = identity_of(stores.database)
@@ -143,10 +143,11 @@ def _synchronise_tasks(
 
     if known and recently and row is not None and row.grouped_by == group_field:
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
-        newest = max(known)
+        newest = known[-1]
         tasks = client.tasks(project.id, after_id=newest - 1)
         uris = _addresses(tasks, scheme)
-        if uris.get(newest) == known[newest].uri and len(known | uris) == remote.task_number:
+        same = all(uris.get(newest) == image.uri for image in stores.images.all(project.id, [newest]).values())
+        if same and len(uris.keys() | known) == remote.task_number:
             take_over(tasks, complete=False)
             return
     take_over(client.tasks(project.id), complete=True)

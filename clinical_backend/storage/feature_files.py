@@ -17,6 +17,7 @@ from clinical_backend.storage.rows import RowFile, checksum, unwritable
 from clinical_backend.storage.schema import Feature
 from clinical_backend.storage.statements import in_parts
 from clinical_backend.system.permissions import file_mode, make_folder
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,11 @@ __all__ = ["FeatureStore"]
 
 logger = logging.getLogger(__name__)
 
+_MANY = 5000
+"""Features whose entries are read part by part, in ten statements; of more, if that is half of all or more, all entries
+are read by one."""
+_JUST_NOW = 60.0
+"""Seconds: a round reads the features of a million images within so many of the check, which takes 10."""
 _LOCK_SECONDS = 60.0
 """Longest wait for another writer: longer than it takes to end one that is stopped on this machine."""
 
@@ -68,6 +74,7 @@ class FeatureStore:
             make_folder(folder)
         except OSError as error:
             raise unwritable(self._path, error) from error
+        self._last_check: tuple[tuple[int, ...], float, dict[str, int]] | None = None
         self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
 
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
@@ -78,14 +85,20 @@ class FeatureStore:
         StorageError
             When index or file cannot be read.
         """
-        found, damaged = self._checked(digests)
+        wanted = set(digests)
+        if (known := self._just_checked(wanted)) is not None:
+            return known
+        mark = self._file.mark()
+        found, damaged = self._checked(wanted)
         if damaged:
             self._forget(damaged)
+        if len(found) > _MANY and (self._last_check is None or len(found) >= len(self._last_check[2])):
+            self._last_check = mark, time.monotonic(), found
         return found
 
     def damaged(self, digests: Iterable[str]) -> list[str]:
         """Return the images whose row was changed or lost on disk, and leave all as it is."""
-        return list(self._checked(digests)[1])
+        return list(self._checked(set(digests))[1])
 
     def examine(self, seconds: float) -> tuple[int, int, int]:
         """Check rows for at most so long, and leave them as they are.
@@ -103,7 +116,7 @@ class FeatureStore:
             if time.monotonic() > deadline:
                 break
             checked += len(part)
-            wrong += len(part) - len(self._checked(part)[0])
+            wrong += len(part) - len(self._checked(set(part))[0])
         return len(digests), checked, wrong
 
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
@@ -146,19 +159,35 @@ class FeatureStore:
                     session.execute(delete(Feature).where(self._ours, Feature.digest.in_(part)))
                 session.execute(insert(Feature), entries)
 
+    def _just_checked(self, digests: set[str]) -> dict[str, int] | None:
+        """Return the rows of images where all of them were found whole just now.
+
+        A round asks twice for the same images: whether they have features, and for these, part by part.
+        """
+        if self._last_check is None or len(digests) <= _MANY:
+            return None
+        mark, checked_at, found = self._last_check
+        if time.monotonic() - checked_at > _JUST_NOW or self._file.mark() != mark:
+            self._last_check = None
+            return None
+        return {digest: found[digest] for digest in digests} if digests <= found.keys() else None
+
     @property
     def _ours(self) -> Any:  # noqa: ANN401 - a condition, as SQLAlchemy has it
         return Feature.backbone == self._backbone
 
-    def _checked(self, digests: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+    def _checked(self, digests: set[str]) -> tuple[dict[str, int], dict[str, int]]:
         """Return the rows that are whole, and those that are not, in the order of the images."""
-        entries = self._entries(sorted(set(digests)))
+        entries = self._entries(sorted(digests))
         count = self._file.count()
         found: dict[str, int] = {}
         damaged: dict[str, int] = {}
         unvouched: dict[str, tuple[int, int]] = {}
         ordered = sorted((position, digest) for digest, (position, _) in entries.items() if 0 <= position < count)
-        for (position, digest), row in zip(ordered, self._file.each([at for at, _ in ordered]), strict=True):
+        rows = self._file.each(np.array([at for at, _ in ordered], dtype=np.int64))
+        for number, ((position, digest), row) in enumerate(zip(ordered, rows, strict=True)):
+            if not number % _MANY:
+                note_progress()
             expected = entries[digest][1]
             actual = None if row is None else checksum(digest, row)
             if row is not None and actual is not None and expected is None and self._is_finite(row):
@@ -176,8 +205,13 @@ class FeatureStore:
         columns = select(Feature.digest, Feature.position, Feature.checksum).where(self._ours)
         entries: dict[str, tuple[int, int | None]] = {}
         with self._database.read() as session:
+            connection = session.connection()
+            if len(digests) > _MANY and len(digests) >= self._file.count() // 2:
+                wanted = set(digests)
+                every = connection.execute(columns.order_by(Feature.digest))
+                return {digest: (at, expected) for digest, at, expected in every if digest in wanted}
             for part in in_parts(digests):
-                rows = session.execute(columns.where(Feature.digest.in_(part)))
+                rows = connection.execute(columns.where(Feature.digest.in_(part)))
                 entries.update((digest, (position, expected)) for digest, position, expected in rows)
         return entries
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.errors import StorageError
 from clinical_backend.system.permissions import make_file
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,6 +60,14 @@ class RowFile:
         except OSError as error:
             raise _unreadable(self._path, error) from None
 
+    def mark(self) -> tuple[int, ...]:
+        """Return what changes where the file is written to or replaced: inode, size and time of change."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def read(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the bytes of rows, shape (n, row_bytes).
 
@@ -70,13 +79,17 @@ class RowFile:
         wanted = np.asarray(positions, dtype=np.int64)
         found = np.empty((len(wanted), self._row_bytes), dtype=np.uint8)
         order = np.argsort(wanted, kind="stable")
-        for place, row in enumerate(self.each(wanted[order])):
-            if row is None:
-                raise StorageError(
-                    f"A row of {self._path} cannot be read: the file was cut short, or its disk fails.",
-                    "The next round makes it anew; see that the disk of MODEL_DIR is sound.",
-                )
-            found[order[place]] = np.frombuffer(row, dtype=np.uint8)
+        with self._opened(len(wanted)) as descriptor:
+            for places, first in self._runs(wanted[order]):
+                note_progress()
+                count = places.stop - places.start
+                block = self._whole_rows(descriptor, first, count)
+                if len(block) < count * self._row_bytes:
+                    raise StorageError(
+                        f"A row of {self._path} cannot be read: the file was cut short, or its disk fails.",
+                        "The next round makes it anew; see that the disk of MODEL_DIR is sound.",
+                    )
+                found[order[places]] = np.frombuffer(block, dtype=np.uint8).reshape(count, self._row_bytes)
         return found
 
     def each(self, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[memoryview | None]:
@@ -93,23 +106,9 @@ class RowFile:
             When the file cannot be opened.
         """
         wanted = np.asarray(positions, dtype=np.int64)
-        if not len(wanted):
-            return
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            yield from (None for _ in wanted)
-            return
-        except OSError as error:
-            raise _unreadable(self._path, error) from None
-        try:
-            most = max(1, _BLOCK_BYTES // self._row_bytes)
-            starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)
-            for start, stop in zip(starts, [*starts[1:], len(wanted)], strict=True):
-                for first in range(start, stop, most):
-                    yield from self._block(descriptor, int(wanted[first]), min(most, stop - first))
-        finally:
-            os.close(descriptor)
+        with self._opened(len(wanted)) as descriptor:
+            for places, first in self._runs(wanted):
+                yield from self._block(descriptor, first, places.stop - places.start)
 
     def append(self, rows: bytes) -> int:
         """Write rows behind the others, flushed to disk, and return the position of the first.
@@ -134,8 +133,45 @@ class RowFile:
             raise unwritable(self._path, error) from None
         return start
 
-    def _block(self, descriptor: int, first: int, count: int) -> Iterator[memoryview | None]:
+    @contextmanager
+    def _opened(self, wanted: int) -> Iterator[int | None]:
+        """Give a descriptor to read from; ``None`` where there is no file, or nothing is wanted."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC) if wanted else None
+        except FileNotFoundError:
+            descriptor = None
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _runs(self, wanted: NDArray[np.int64]) -> Iterator[tuple[slice, int]]:
+        """Yield rows that lie side by side, a block at most: places among those wanted, and the first position."""
+        if not len(wanted):
+            return
+        most = max(1, _BLOCK_BYTES // self._row_bytes)
+        starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(wanted)], strict=True):
+            for first in range(start, stop, most):
+                yield slice(first, min(first + most, stop)), int(wanted[first])
+
+    def _whole_rows(self, descriptor: int | None, first: int, count: int) -> bytes:
+        """Return the bytes of rows, fewer where they cannot be read."""
+        if descriptor is None:
+            return b""
+        try:
+            return _read_whole(descriptor, count * self._row_bytes, first * self._row_bytes)
+        except OSError:
+            return b""
+
+    def _block(self, descriptor: int | None, first: int, count: int) -> Iterator[memoryview | None]:
         length = self._row_bytes
+        if descriptor is None:
+            yield from (None for _ in range(count))
+            return
         try:
             block = memoryview(_read_whole(descriptor, count * length, first * length))
         except OSError:

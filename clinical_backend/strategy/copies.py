@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clinical_backend.system.pulse import note_progress
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Protocol, TypeAlias
 
     from numpy.typing import NDArray
@@ -44,6 +46,18 @@ _BLOCK, _AT_ONCE = 4096, 512
 """So many images are compared with so many at once: 30 MB, whatever the sizes of pool and queue."""
 _LOOKED_AT = 1000
 """Places of a queue whose copies are sought: of a million images two minutes. The default queue has 200."""
+_MANY = 20_000
+"""Images from which on a few directions are looked at first. It takes the time of comparing 64 images with all, and a
+decomposition: of fewer images not worth it."""
+_DIRECTIONS = 64
+"""They hold most of what varies, so that few images are near in them and far in all 1,280."""
+_TELLING = 4000
+"""Images of which the directions are learnt: any directions would do, and these are near the best."""
+_STEPS = 3
+"""After so many the directions hold what the leading ones do, to some per cent (Halko, Martinsson and Tropp, SIAM
+Review 2011, section 4.5)."""
+_ROUNDED = 1.001
+"""Of a squared distance, in float32: what rounding hides must not pass for far."""
 _TIMES = 8
 """An order is asked again so often at most; what is left then keeps its place. Where each of 7,470
 lesions was there twice, a queue of 200 took four times."""
@@ -78,6 +92,7 @@ class NearCopies:
         self._pool = frozen.pool.features
         self._sets = (self._pool, frozen.labelled.features, *tagged)
         self._usual = self._usual_distance()
+        self._short: _Short | None = None
 
     def of(self, places: NDArray[np.int64]) -> list[Copies]:
         """Return the near-copies of each of some tasks.
@@ -85,13 +100,47 @@ class NearCopies:
         Parameters
         ----------
         places
-            In the pool, shape (b,). The time is that of b comparisons with all images.
+            In the pool, shape (b,). The time is that of b comparisons with all images; of many images, of comparisons
+            in a few dimensions, and in all of those that have a near one.
         """
-        if not self._usual or not len(places):
-            return [Copies(frozenset(), answered=False)] * len(places)
-        return [
-            copies for start in range(0, len(places), _AT_ONCE) for copies in self._of(places[start : start + _AT_ONCE])
-        ]
+        found = [Copies(frozenset(), answered=False)] * len(places)
+        if not self._usual:
+            return found
+        near = np.flatnonzero(self._may_have(places)) if sum(map(len, self._sets)) > _MANY else np.arange(len(places))
+        for start in range(0, len(near), _AT_ONCE):
+            part = near[start : start + _AT_ONCE]
+            for place, copies in zip(part.tolist(), self._of(places[part]), strict=True):
+                found[place] = copies
+        return found
+
+    def _may_have(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell of which of some tasks another image is nearer than near-copies are as a rule, shape (b,).
+
+        Distances in some directions, at right angles, are never longer than in all: so only what is near there is
+        compared in all.
+        """
+        if self._short is None:
+            self._short = _Short.of(self._pool, self._blocks())
+        limit = _SHARE * self._usual
+        found = np.zeros(len(places), dtype=np.bool_)
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            rows, others = self._short.within(part, limit)
+            for row in np.unique(rows):
+                against = others[rows == row]
+                differences = self._at(against) - self._pool[part[row]]
+                found[start + row] = bool((_squares(differences) < limit).any())
+        return found
+
+    def _at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features at places of the pool, and beyond it of answered tasks."""
+        rows = np.empty((len(places), self._pool.shape[1]), dtype=np.float32)
+        start = 0
+        for features in self._sets:
+            inside = (places >= start) & (places < start + len(features))
+            rows[inside] = features[places[inside] - start]
+            start += len(features)
+        return rows
 
     def _of(self, places: NDArray[np.int64]) -> Iterator[Copies]:
         distances, nearest = self._nearest(places)
@@ -115,11 +164,12 @@ class NearCopies:
 
         Places beyond the pool are those of answered tasks.
         """
-        some = self._pool[places]
+        some = self._pool[places].astype(np.float32, copy=False)
         squares = _squares(some)[:, None]
         distances = np.empty((len(some), 0), dtype=np.float32)
         nearest = np.empty((len(some), 0), dtype=np.int64)
         for start, block in self._blocks():
+            note_progress()
             products = some @ block.T
             products *= -2
             products += _squares(block)
@@ -138,8 +188,65 @@ class NearCopies:
         start = 0
         for features in self._sets:
             for first in range(0, len(features), _BLOCK):
-                yield start + first, features[first : first + _BLOCK]
+                yield start + first, features[first : first + _BLOCK].astype(np.float32, copy=False)
             start += len(features)
+
+
+class _Short:
+    """All images in a few directions.
+
+    Parameters
+    ----------
+    rows
+        Shape (n, e): their coordinates in e directions at right angles.
+    """
+
+    def __init__(self, rows: NDArray[np.float32]) -> None:
+        self._rows = rows
+        self._squares = _squares(rows)
+
+    @classmethod
+    def of(cls, pool: NDArray[np.float32], blocks: Iterable[tuple[int, NDArray[np.float32]]]) -> _Short:
+        """Return them in the directions in which the pool varies most, as a sample of it shows."""
+        sample = pool[:: max(1, len(pool) // _TELLING)].astype(np.float32, copy=False)
+        centre = sample.mean(axis=0, keepdims=True)
+        centred = sample - centre
+        leading = np.random.default_rng(0).standard_normal((centred.shape[1], _DIRECTIONS), dtype=np.float32)
+        for _ in range(_STEPS):  # of subspace iteration, which needs no decomposition of a large matrix
+            leading = np.linalg.qr(centred.T @ (centred @ leading))[0]
+        parts = []
+        for _, block in blocks:
+            note_progress()
+            parts.append((block - centre) @ leading)
+        return cls(np.concatenate(parts))
+
+    def within(self, places: NDArray[np.int64], limit: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pairs of images, of these places and of all others, that are nearer in the directions than a limit.
+
+        Parameters
+        ----------
+        limit
+            Of the squared distance.
+
+        Returns
+        -------
+        tuple
+            Which of the places, and which other image, shapes (p,).
+        """
+        some, bound = self._rows[places], np.float32(limit * _ROUNDED)
+        rows, others = [], []
+        for start in range(0, len(self._rows), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            products = some @ self._rows[block].T
+            products *= -2
+            products += self._squares[block]
+            row, other = np.nonzero(products < (bound - self._squares[places])[:, None])
+            rows.append(row)
+            others.append(other + start)
+        note_progress()
+        row, other = np.concatenate(rows), np.concatenate(others)
+        different = places[row] != other
+        return row[different], other[different]
 
 
 def _least(distances: NDArray[np.float32]) -> NDArray[np.intp]:

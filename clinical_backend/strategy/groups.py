@@ -47,7 +47,12 @@ def group_codes(tasks: Sequence[int], groups: Mapping[int, str]) -> NDArray[np.i
 
 
 def within_cap(
-    order: Iterable[int], codes: NDArray[np.int64], cap: int, *, taken: Iterable[int] = ()
+    order: Iterable[int],
+    codes: NDArray[np.int64],
+    cap: int,
+    *,
+    taken: Iterable[int] = (),
+    most: int | None = None,
 ) -> NDArray[np.int64]:
     """Return those of an order that stay when it is walked through and full groups are passed over.
 
@@ -61,10 +66,14 @@ def within_cap(
         Most of one group.
     taken
         Positions that count towards it already.
+    most
+        So many are wanted at most; by default all that stay.
     """
     held = Counter(codes[list(taken)].tolist())
-    kept = []
+    kept: list[int] = []
     for place in order:
+        if len(kept) == most:
+            break
         code = int(codes[place])
         if held[code] < cap:
             held[code] += 1

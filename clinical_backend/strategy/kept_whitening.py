@@ -51,7 +51,7 @@ def whitening_of(tasks: Sequence[FeaturedTasks]) -> NDArray[np.float32]:
         chosen[(chosen >= low) & (chosen < low + len(part))] - low for part, low in zip(tasks, edges, strict=False)
     ]
     rows = np.concatenate([part.features[places] for part, places in zip(tasks, within, strict=True)])
-    rows = np.ascontiguousarray(rows[np.argsort(ids[chosen], kind="stable")])
+    rows = np.ascontiguousarray(rows[np.argsort(ids[chosen], kind="stable")], dtype=np.float32)
     key = hashlib.blake2b(rows.tobytes(), digest_size=16).digest() + str(rows.shape).encode()
     with _lock:
         if key in _known:

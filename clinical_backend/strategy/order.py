@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
+from clinical_backend.acquisition.baselines.quality_diversity import contenders, quality_diversity
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
 from clinical_backend.strategy.copies import CopiesLast, NearCopies
-from clinical_backend.strategy.cosine import centred_cosine
+from clinical_backend.strategy.cosine import centre_of, centred_cosine
 from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
 from clinical_backend.strategy.several_order import deal
 from clinical_backend.strategy.tasks import RankedTask
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -74,7 +76,8 @@ def rank(
     size = min(settings.queue_size + len(passed_over) - len(surplus), len(pool))
     codes = group_codes(pool.tasks.tolist(), inputs.groups)
     cap = settings.group_cap
-    audit = within_cap(generator.permutation(len(pool)), codes, cap)[: round(settings.audit_share * size)]
+    drawn = generator.permutation(len(pool))
+    audit = within_cap(drawn, codes, cap, most=round(settings.audit_share * size))
     full = [code for code, count in Counter(codes[audit].tolist()).items() if count >= cap]
     rest = np.setdiff1d(np.flatnonzero(~np.isin(codes, full)), np.concatenate([audit, surplus]))
     seekers = _seekers(settings, target, fit, inputs)
@@ -98,7 +101,7 @@ def rank(
             found = capped(ordered, others, count, taken=np.concatenate([audit, picks]))
             picks, sources = _spread(picks, sources, found, draw)
     order, draws = _interleave(picks, sources, audit, generator)
-    ranked = _explain(order, draws, fit, inputs, pick.serves if isinstance(pick, _Dealer) else {})
+    ranked = _explain(order, draws, fit, inputs, pick)
     return replace(choice, near_copies=capped.count), ranked
 
 
@@ -153,29 +156,43 @@ class _Picker:
 
     def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int, target: str = "") -> None:
         self.choice, self.target = choice, target
+        self.serves: dict[int, tuple[str, ...]] = {}
         self._choice, self._fit, self._inputs, self._seed = choice, fit, inputs, seed
+
+    @cached_property
+    def centre(self) -> NDArray[np.float32]:
+        """The mean of the pool, shape (1, d)."""
+        return centre_of(self._inputs.pool.features)
+
+    @cached_property
+    def _rarity(self) -> NDArray[np.float32] | None:
+        """P(rare) of all of the pool, which each of several orders needs, shape (n,)."""
+        note_progress()
+        return self._fit.rare_probability(self._inputs.pool.features)
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, in order."""
         if self._choice.acquisition == "coreset":
             return self.diverse(places, budget)
-        fit, pool, tagged = self._fit, self._inputs.pool.features, self._inputs.query
+        fit, pool, tagged, centre = self._fit, self._inputs.pool.features, self._inputs.query, self.centre
+        of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and self._rarity is not None
+        if of_rare and self._choice.acquisition == quality_diversity.name:
+            assert self._rarity is not None
+            places = places[contenders(self._rarity[places], budget, weight=_QUALITY_WEIGHT)]
         features = pool[places]
         # Post-ReLU features all point one way; around their mean they differ.
-        centre = pool.mean(axis=0, keepdims=True)
         embedding = Embedding(features - centre)
         query = Embedding(tagged.features - centre) if len(tagged) else None
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
             query = Embedding(query.features, residuals=fit.query_residuals(tagged))
         against = self._inputs.counter_exemplars
-        of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and fit.detector is not None
         selection = select(
             self._choice.acquisition,
             embedding,
             query,
             budget,
-            probabilities=(fit.rare_probability if of_rare else fit.probabilities)(features),
+            probabilities=fit.probabilities(features) if not of_rare or self._rarity is None else self._rarity[places],
             rare_classes=None if of_rare else fit.rare_columns or None,
             weight=_QUALITY_WEIGHT,
             conditioning=Embedding(against.features - centre) if self._choice.conditioned else None,
@@ -201,7 +218,7 @@ class _Picker:
     def varied(self, places: NDArray[np.int64], quality: NDArray[np.float32], budget: int) -> NDArray[np.int64]:
         """Return those of these places that are of high quality, and varied."""
         pool = self._inputs.pool.features
-        embedding = Embedding(pool[places] - pool.mean(axis=0, keepdims=True))
+        embedding = Embedding(pool[places] - self.centre)
         found = select(
             "quality_diversity", embedding, None, budget, probabilities=quality, weight=_QUALITY_WEIGHT
         ).indices
@@ -210,7 +227,7 @@ class _Picker:
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places that differ most from each other and from what is labelled."""
         pool, labelled = self._inputs.pool, self._inputs.labelled
-        return places[diverse_order(pool.features[places], labelled.features, budget, parts=pool.parts)]
+        return diverse_order(pool.features, labelled.features, budget, parts=pool.parts, among=places)
 
 
 class _Dealer:
@@ -226,6 +243,11 @@ class _Dealer:
             reason="; ".join(f"{one.target}: {one.choice.reason}" for one in pickers),
             explores=float(np.mean([one.choice.explores for one in pickers])),
         )
+
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """The mean of the pool, shape (1, d)."""
+        return self._pickers[0].centre
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, dealt out to the targets."""
@@ -288,18 +310,14 @@ def _interleave(
 
 
 def _explain(
-    order: NDArray[np.int64],
-    draws: list[Draw],
-    fit: Fit,
-    inputs: Inputs,
-    serves: Mapping[int, tuple[str, ...]],
+    order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs, pick: _Picker | _Dealer
 ) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
     pool, query = inputs.pool, inputs.query
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)
-    similarity = centred_cosine(queued, query.features, pool.features) if len(query) else None
+    similarity = centred_cosine(queued, query.features, pick.centre) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
@@ -325,7 +343,7 @@ def _explain(
                 rare_probability,
                 nearest,
                 likeness,
-                targets=serves.get(int(index), ()) if draw is Draw.TARGET else (),
+                targets=pick.serves.get(int(index), ()) if draw is Draw.TARGET else (),
             )
         )
     return ranked

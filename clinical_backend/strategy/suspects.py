@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.strategy.cosine import centred_cosine
+from clinical_backend.strategy.cosine import centre_of, centred_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -129,7 +129,7 @@ def _nearest_exemplar(
     if len(inputs.query) < 2:
         return None, None
     around = inputs.pool.features if len(inputs.pool) else features
-    cosine = centred_cosine(features, inputs.query.features, around).astype(np.float64)
+    cosine = centred_cosine(features, inputs.query.features, centre_of(around)).astype(np.float64)
     cosine[tasks[:, None] == inputs.query.tasks[None, :]] = -np.inf
     best = cosine.argmax(axis=1)
     return inputs.query.tasks[best], cosine[np.arange(len(tasks)), best]

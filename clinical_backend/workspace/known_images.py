@@ -73,7 +73,7 @@ def still_to_read(images: Iterable[KnownImage]) -> list[str]:
 
 
 def without_copies(
-    images: Mapping[int, KnownImage], pool: Iterable[int], answered: Iterable[int]
+    digests: Mapping[int, str], pool: Iterable[int], answered: Iterable[int]
 ) -> tuple[list[int], list[int]]:
     """Split tasks into those that are worth a place in a queue, and exact copies of others.
 
@@ -81,8 +81,8 @@ def without_copies(
 
     Parameters
     ----------
-    images
-        The project's images by task.
+    digests
+        What identifies the image of each task that was read.
     pool
         Tasks that may be queued, in the order in which they are kept.
     answered
@@ -93,16 +93,16 @@ def without_copies(
     tuple
         The tasks that stay, and the copies. An image that was not read yet counts as no copy.
     """
-    seen = {image.digest for task in answered if (image := images.get(task)) is not None}
+    seen = {digests[task] for task in answered if task in digests}
     kept, copies = [], []
     for task in pool:
-        image = images.get(task)
-        digest = None if image is None else image.digest
-        if digest is None or digest not in seen:
-            seen.add(digest)
-            kept.append(task)
-        else:
+        digest = digests.get(task)
+        if digest in seen:
             copies.append(task)
+            continue
+        kept.append(task)
+        if digest is not None:
+            seen.add(digest)
     return kept, copies
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.acquisition.baselines.quality_diversity import contenders
 from tests.acquisition.oracle import embeddings, unit, vectors
 
 POOL = Embedding(np.random.default_rng(0).standard_normal((4, 3)))
@@ -121,3 +122,15 @@ def test_quality_diversity_picks_zero_probabilities_last():
     selection = select("quality_diversity", pool, None, 30, probabilities=belief)
     assert set(selection.indices[:2].tolist()) == {3, 9}
     assert sorted(selection.indices.tolist()) == list(range(30))
+
+
+@pytest.mark.parametrize("budget", [0, 8, 60, 80])
+def test_quality_diversity_picks_the_same_from_its_contenders_alone(budget):
+    generator = np.random.default_rng(3)
+    pool = Embedding(generator.standard_normal((60, 5)))
+    belief = generator.uniform(size=60) ** 4
+    places = contenders(belief, budget, weight=2.0)
+    assert len(places) == 60 if budget in {0, 60, 80} else budget <= len(places) < 60
+    picks = select("quality_diversity", pool, None, budget, probabilities=belief, weight=2.0).indices
+    alone = select("quality_diversity", pool.take(places), None, budget, probabilities=belief[places], weight=2.0)
+    assert picks.tolist() == places[alone.indices].tolist()

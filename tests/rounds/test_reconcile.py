@@ -115,7 +115,7 @@ def test_an_unreadable_image_alone_makes_no_round_due_until_it_may_be_tried_agai
     studio.uris = {1: picture(250), 2: picture(3), 3: "data:image/png;base64,AAAA"}
     reconcile(workspace.project(1), look=True)
     assert latest(workspace).report.counts.unreadable == 1
-    assert "1 images cannot be read" in latest(workspace).report.notes[0]
+    assert latest(workspace).report.notes[0].startswith("1 image cannot be read. ")
     studio.annotate(1, "red")
     studio.annotate(2, "dark")
     reconcile(workspace.project(1), look=True)

@@ -14,6 +14,7 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.opening import open_database
 from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import QueuedTask, RoundState, TaskLabel
+from clinical_backend.storage.stores import images
 from clinical_backend.storage.stores.stores import Stores
 from tests.disks import full_disk, read_only
 from tests.storage import processes
@@ -119,7 +120,7 @@ def test_a_forgotten_project_leaves_nothing(stores):
     assert (stores.images.all(1), stores.labels.all(1)) == ({}, {})
 
 
-def test_images_follow_the_tasks_of_label_studio(stores):
+def test_images_follow_the_tasks_of_label_studio(stores, monkeypatch):
     stores.projects.register(1)
     many = {task: f"a{task}" for task in range(1, 1501)}
     stores.images.synchronise(1, many, complete=True)
@@ -135,6 +136,10 @@ def test_images_follow_the_tasks_of_label_studio(stores):
         1,
     )
     assert set(stores.images.all(1, [1, 2000, 4])) == {1, 2000}
+    assert stores.images.tasks(1) == [1, 2, 3, 2000]
+    assert stores.images.digests(1) == stores.images.digests(1, [2000, 1, 2]) == {1: "digest"}
+    monkeypatch.setattr(images, "_MANY", 1)
+    assert stores.images.all(1, [2, 2000, 4]) == {task: known[task] for task in (2, 2000)}
 
 
 def test_a_file_that_is_no_database_is_refused_with_a_cure(tmp_path):

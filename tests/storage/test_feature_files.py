@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import StorageError
+from clinical_backend.storage import feature_files
 from clinical_backend.storage.feature_files import FeatureStore
 from tests.disks import full_disk, read_only
 from tests.storage import processes
@@ -228,3 +229,31 @@ def test_damage_that_cannot_be_noted_hinders_no_reader(database, tmp_path, monke
     assert "not forgotten yet" in caplog.text
     features.add(["a"], np.zeros((1, 3), dtype=np.float32))
     assert set(features.positions("abc")) == {"a", "b", "c"}
+
+
+def test_many_features_are_found_by_one_look_at_the_whole_index(database, tmp_path, monkeypatch):
+    features = features_in(database, tmp_path)
+    names = [f"{number:03}" for number in range(50)]
+    features.add(names, np.arange(150, dtype=np.float32).reshape(50, 3))
+    expected = features.positions([*names, "none"])
+    monkeypatch.setattr(feature_files, "_MANY", 10)
+    assert features.positions([*names[:40], "none"]) == {name: expected[name] for name in names[:40]}
+
+
+def test_what_was_checked_just_now_is_not_checked_again_unless_the_file_was_touched(database, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "_MANY", 1)
+    features = features_in(database, tmp_path)
+    features.add(["a", "b", "c"], np.arange(9, dtype=np.float32).reshape(3, 3))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    checks = []
+    check = FeatureStore._checked
+    monkeypatch.setattr(FeatureStore, "_checked", lambda self, digests: checks.append(digests) or check(self, digests))
+    whole = features.positions(["a", "b", "c"])
+    assert features.positions(["c", "a"]) == {"a": whole["a"], "c": whole["c"]}
+    assert len(checks) == 1
+    assert features.positions(["a", "d"]) == {"a": 0}  # nobody looked whether there is a d
+    assert len(checks) == 2
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    assert features.positions(["a", "c"]) == {"c": 2}

@@ -155,3 +155,16 @@ def test_nothing_is_lost_or_taken_twice(seed, wanted, twins):
     assert len(picks) == len(set(picks)) == min(wanted, len(pool))
     kinds = [place if place < 40 else (place - 40) % max(1, twins) for place in picks]
     assert len(set(kinds)) >= min(wanted, 39)
+
+
+def test_of_many_images_a_look_in_few_directions_finds_the_same(monkeypatch):
+    pool = images(200) * np.linspace(0.2, 3, 32, dtype=np.float32)
+    pool = np.concatenate([pool, saved_again(pool[:9]), pool[20:21]])
+    labelled, query = saved_again(pool[30:32], 2), saved_again(pool[40:41], 3)
+    expected = near(pool, labelled, query)
+    assert sum(bool(copies.pool) for copies in expected) >= 18
+    assert sum(copies.answered for copies in expected) == 3
+    monkeypatch.setattr(copies_module, "_MANY", 0)
+    monkeypatch.setattr(copies_module, "_DIRECTIONS", 4)
+    monkeypatch.setattr(copies_module, "_BLOCK", 50)
+    assert near(pool, labelled, query) == expected

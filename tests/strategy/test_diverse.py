@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.acquisition import Embedding, select
+from clinical_backend.strategy import diverse
 from clinical_backend.strategy.diverse import diverse_order
 
 
@@ -32,3 +33,12 @@ def test_it_picks_every_task_once_and_no_more_than_there_are():
     pool = np.zeros((5, 4), dtype=np.float32)
     assert sorted(diverse_order(pool, pool[:0], 9, parts=(2, 2)).tolist()) == [0, 1, 2, 3, 4]
     assert diverse_order(pool[:0], pool[:0], 3).tolist() == []
+
+
+def test_of_many_tasks_a_sample_tells_the_components_and_all_are_ordered(monkeypatch):
+    scales = np.r_[np.linspace(9, 5, 16), np.full(14, 0.01)].astype(np.float32)
+    pool = cells(300, 30) * scales
+    expected = diverse_order(pool, pool[:0], 20).tolist()
+    monkeypatch.setattr(diverse, "_TELLING", 100)
+    monkeypatch.setattr(diverse, "_BLOCK", 7)
+    assert diverse_order(pool, pool[:0], 20).tolist() == expected

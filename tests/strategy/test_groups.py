@@ -62,6 +62,7 @@ def test_a_walk_passes_over_full_groups_in_order(groups, cap, data):
     assert kept == sorted(kept, key=order.index)
     counts = np.bincount(codes[kept], minlength=7)
     assert np.array_equal(counts, np.minimum(np.bincount(codes, minlength=7), cap))
+    assert within_cap(order, codes, cap, most=2).tolist() == kept[:2]
 
 
 def test_a_key_hides_its_patient_and_tells_patients_apart():

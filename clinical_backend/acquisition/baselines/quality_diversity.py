@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from clinical_backend.acquisition.declaration import acquisition
 from clinical_backend.acquisition.request import Selection
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clinical_backend.acquisition.request import Request
 
-__all__ = ["quality_diversity"]
+__all__ = ["contenders", "quality_diversity"]
 
 _LEAST = 1e-12
 """Keeps the logarithm finite; float32 gives probabilities below 1e-7 no meaning."""
@@ -39,12 +41,8 @@ def quality_diversity(request: Request) -> Selection:
     Chen, Zhang and Zhou, "Fast Greedy MAP Inference for Determinantal Point Process", NeurIPS 2018.
     """
     assert request.probabilities is not None
-    belief = request.probabilities.astype(np.float64)
-    quality = request.weight * np.log(np.maximum(belief, _LEAST))
-    place = len(quality) - request.budget
-    reach = np.log1p(1 / request.lambda_) + 1e-6
-    rows = np.flatnonzero(quality >= np.partition(quality, place)[place] - reach)
-    quality = quality[rows]
+    rows = contenders(request.probabilities, request.budget, weight=request.weight, lambda_=request.lambda_)
+    quality = _quality(request.probabilities[rows], request.weight)
     indices, gains = np.empty(request.budget, np.int64), np.empty(request.budget)
     with Workers() as workers:
         everything = Directions(request.pool, "pool", workers)
@@ -62,3 +60,28 @@ def quality_diversity(request: Request) -> Selection:
             variance, _ = volume.add(pick)
             indices[step], gains[step] = rows[pick], np.log(variance) + quality[pick]
     return Selection(indices, gains)
+
+
+def contenders(
+    belief: NDArray[np.floating[Any]], budget: int, *, weight: float = 1.0, lambda_: float = 1.0
+) -> NDArray[np.int64]:
+    """Return the points that quality × diversity may pick, in order: it picks the same from them alone.
+
+    Parameters
+    ----------
+    belief
+        P(rare) of each point, shape (n,).
+    budget, weight, lambda_
+        As for `select`.
+    """
+    if not 0 < budget < len(belief):
+        return np.arange(len(belief))
+    quality = _quality(belief, weight)
+    place = len(quality) - budget
+    reach = np.log1p(1 / lambda_) + 1e-6
+    return np.flatnonzero(quality >= np.partition(quality, place)[place] - reach)
+
+
+def _quality(belief: NDArray[np.floating[Any]], weight: float) -> NDArray[np.float64]:
+    quality: NDArray[np.float64] = weight * np.log(np.maximum(belief.astype(np.float64), _LEAST))
+    return quality

@@ -20,6 +20,7 @@ from scipy.special import expit
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
+from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,8 @@ LOGIT_VARIANCE = 3.0  # the middle of where nothing changes (above), on a logari
 _TOLERANCE = 3e-4
 _ROUGH_TOLERANCE = 3e-3
 _MAX_ITERATIONS = 1000  # only a bound: it warns where it is met
+_ROWS = 16_384
+"""Of a block: what is computed of it beside takes 21 MB in 1,280 dimensions, instead of a quarter of all features."""
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +86,14 @@ class LinearClassifier:
         InvalidArgumentError
             When the features have another shape or are not finite.
         """
-        rows = checked_features(features, self.dimension)
+        rows = np.asarray(features)
+        if rows.ndim == 2 and len(rows) > _ROWS:
+            found = np.empty((len(rows), len(self.classes)), dtype=np.float32)
+            for start in range(0, len(rows), _ROWS):
+                note_progress()
+                found[start : start + _ROWS] = self.logits(rows[start : start + _ROWS])
+            return found
+        rows = checked_features(rows, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / lengths(rows) + self.bias
         return logits
 

@@ -102,15 +102,16 @@ class PoolExamples:
         InvalidArgumentError
             When there is no label of a rare class, or the pool is empty, or a shape is wrong.
         """
-        rows, sampled = checked_features(features, None), checked_features(pool, None)
+        rows, unlabelled = checked_features(features, None), np.asarray(pool)
         indices = np.asarray(labels, dtype=np.intp)
         is_rare = np.isin(indices, rare)
         if not is_rare.any():
             raise InvalidArgumentError("labels", "none is of a rare class.", "Give an exemplar.")
-        if not len(sampled):
+        if not len(unlabelled):
             raise InvalidArgumentError("pool", "it is empty.", "Learn from the labels alone.")
-        if len(sampled) > _SAMPLE:
-            sampled = sampled[np.random.default_rng(seed).choice(len(sampled), _SAMPLE, replace=False)]
+        if len(unlabelled) > _SAMPLE:
+            unlabelled = unlabelled[np.random.default_rng(seed).choice(len(unlabelled), _SAMPLE, replace=False)]
+        sampled = checked_features(unlabelled, None)
         names = tuple(classes)
         guesses: NDArray[np.intp]
         if is_rare.all():

