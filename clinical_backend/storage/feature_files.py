@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 _MANY = 5000
 """Features whose entries are read part by part, in ten statements; of more, if that is half of all or more, all entries
 are read by one."""
-_JUST_NOW = 60.0
-"""Seconds: a round reads the features of a million images within so many of the check, which takes 10."""
+_JUST_NOW = 600.0
+"""Seconds: on cores that other work kept busy, a round read the last of a million features later than 60 seconds after
+the check, and checked them all again."""
 _LOCK_SECONDS = 60.0
 """Longest wait for another writer: longer than it takes to end one that is stopped on this machine."""
 
