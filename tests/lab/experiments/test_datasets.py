@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from clinical_backend.lab.experiments.datasets import DataError, load_images, medmnist_archive
+from clinical_backend.multilabel import pack
 
 
 def folder_of_classes(root: Path, *splits: str) -> Path:
@@ -75,6 +76,45 @@ def test_a_table_names_images_labels_and_the_split(tmp_path: Path):
     assert data.classes == ("no finding", "rare finding")
     assert data.labels.tolist() == [0, 1, 1]
     assert data.held_out.tolist() == [False, False, True]
+
+
+def test_a_table_with_a_column_for_each_finding_holds_several_of_an_image(tmp_path: Path):
+    folder_of_classes(tmp_path)
+    (tmp_path / "films.csv").write_text(
+        "image,effusion,nodule,split\nhealthy/1.png,0,0,train\nill/1.png,1,1,train\nill/2.png,0,1.0,test\n"
+    )
+
+    data = load_images(str(tmp_path / "films.csv"), cache=tmp_path)
+
+    assert data.classes == ("effusion", "nodule")
+    assert [data.label(index) for index in range(3)] == [pack([]), pack(["effusion", "nodule"]), pack(["nodule"])]
+    assert data.members("nodule").tolist() == [False, True, True]
+    assert data.held_out.tolist() == [False, False, True]
+
+
+def test_mosaics_are_named_by_their_rare_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(0)
+    codes = np.repeat(np.arange(8), 12)
+    arrays = {
+        f"{split}_{kind}": values
+        for split in ("train", "test")
+        for kind, values in (
+            ("images", generator.integers(0, 255, (96, 6, 6, 3), dtype=np.uint8)),
+            ("labels", codes[:, None]),
+        )
+    }
+    np.savez(tmp_path / "bloodmnist.npz", **arrays)
+    monkeypatch.setenv("CLINICAL_DATA", str(tmp_path))
+
+    data = load_images("mosaics:basophil,monocyte", cache=tmp_path)
+
+    assert data.images[0].shape == (12, 12, 3)
+    assert data.shows.shape == (len(data), 8)
+    assert 1 <= data.shows.sum(axis=1).min() <= data.shows.sum(axis=1).max() <= 4
+    for name in ("basophil", "monocyte"):
+        assert 0.02 < data.members(name).mean() < 0.03
+    with pytest.raises(DataError, match="no class 'unheard'"):
+        load_images("mosaics:unheard", cache=tmp_path)
 
 
 def test_an_archive_of_medmnist_keeps_its_test_split_and_names(tmp_path: Path):

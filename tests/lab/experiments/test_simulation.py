@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import Outcome, simulate
@@ -138,3 +139,28 @@ def test_a_pool_is_read_to_its_end(labelled: Labelled):
 def test_an_unknown_strategy_is_refused(labelled: Labelled):
     with pytest.raises(InvalidArgumentError, match="no strategy 'guess'"):
         run(labelled, "guess")
+
+
+def test_a_project_of_several_findings_finds_each_and_counts_a_case_of_two_for_both():
+    generator = np.random.default_rng(2)
+    shows = np.zeros((700, 3), dtype=np.bool_)
+    shows[:, 0] = generator.random(700) < 0.5
+    shows[:40, 1] = True
+    shows[35:75, 2] = True
+    features = generator.normal(size=(700, 24)).astype(np.float32)
+    for column in range(3):
+        features[shows[:, column], 8 * column] += 6.0
+    held_out = np.arange(700) % 5 == 0
+    images = list(np.zeros((700, 2, 2), dtype=np.uint8))
+    data = LabelledImages.of_findings("films", ("common", "mass", "nodule"), images, shows, held_out)
+    protocol = Protocol("films", rare_classes=("mass", "nodule"), rare_share=0.06, pool=400, named=True, labels=40)
+
+    for strategy in ("auto", "p_rare", "entropy", "random"):
+        drawn = draw(protocol, data, 0)
+        found = simulate(protocol, drawn, data, FixedFeatures(features), strategy, seed=0)
+
+        assert set(found.classes_found) == {"mass", "nodule"}
+        assert found.found[-1] == sum(one[-1] for one in found.classes_found.values())
+        if strategy == "auto":
+            assert min(one[-1] for one in found.classes_found.values()) >= 8
+            assert found.measured[40]["average_precision"] > 0.8
