@@ -39,6 +39,9 @@ _QUERY_LIMIT = 200
 """What each round compares all of the pool with: beyond it the time grows, and cases of a class repeat each other."""
 _LEAST_YIELD = 0.1
 """Whatever random order meets, seeking is not in vain where one label in ten is of the target."""
+_EXPECTED_RARE, _EXPECTED_LABELS = 0.5, 50.0
+"""What is known of the share of the target before labels tell: one in a hundred, worth fifty labels. Without it, few
+labels that were not sought made a yield of one in ten look vain on findings of 2 % (docs/finding-power.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Target:
         """
         if not self.sought:
             return 0.0
-        chance = (self.chance_hits + 0.5) / (self.unsought + 1)
+        chance = (self.chance_hits + _EXPECTED_RARE) / (self.unsought + _EXPECTED_LABELS)
         return float(betainc(1 + self.hits, 1 + self.sought - self.hits, min(_LEAST_YIELD, 2 * chance)))
 
 

@@ -149,7 +149,8 @@ def test_seeking_is_doubted_as_long_as_it_yields_little():
         return find_target(labels, (0,), (), (), CLASSES, targeted=range(1, hits + misses + 1)).doubt
 
     assert doubt(0, 0, 0, 50) == 0.0
-    assert doubt(0, 20) > 0.8
+    assert doubt(0, 200) > 0.9 > 0.4 > doubt(0, 20)  # of a finding of one in a hundred, none in twenty tells little
+    assert doubt(0, 20, 2, 38) > 0.6  # and much of one in twenty
     assert doubt(0, 40) > doubt(1, 39) > doubt(4, 36) > doubt(10, 30)
     assert doubt(10, 30) < 0.01
     # Two in forty are much where one in two hundred is what other labels meet, and nothing where one in ten is.
