@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
@@ -17,8 +18,11 @@ __all__ = ["choose_inputs", "inputs_of"]
 
 def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
     """Return the features to work with, and why: as the labels at hand tell where there is an adapted network."""
-    every = [inputs_of(project, snapshot, one) for one in project.representations()]
+    representations = project.representations()
+    every = [inputs_of(project, snapshot, one) for one in representations]
     frozen = every[0]
+    if isinstance(representations[0], PooledStudies):
+        return frozen, "pooled: mean and largest values of the features of each task's images"
     if len(every) == 1:
         return frozen, "frozen"
     joined = every[1]
@@ -31,7 +35,7 @@ def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs
     return choose_representation(frozen, joined, seed=project.workspace.settings.seed)
 
 
-def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation) -> Inputs:
+def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation | PooledStudies) -> Inputs:
     """Return the features of one representation."""
     pool, labelled, query, counter_exemplars = (
         project.features_of(representation, tasks)

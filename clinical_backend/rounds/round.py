@@ -33,7 +33,13 @@ from clinical_backend.strategy.preannotation import confidence, preannotations
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
-from clinical_backend.workspace.known_images import may_try, still_to_read, without_copies
+from clinical_backend.workspace.known_images import (
+    every_image,
+    may_try,
+    notes_on_studies,
+    still_to_read,
+    without_copies,
+)
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
@@ -171,8 +177,9 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             notes=(
                 *snapshot.labels.messages,
                 *(str(group) for group in [group_notice(project)] if group is not None),
+                *notes_on_studies(project),
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
-                *_notes_on_waiting(images, waiting),
+                *_notes_on_waiting(project, waiting),
             ),
         )
         served = partial(as_served, skipped=snapshot.labels.skipped)
@@ -285,9 +292,9 @@ def _notes_on_images(project: ProjectWorkspace, unreadable: int, copies: int, ne
 
 
 def _reason(project: ProjectWorkspace) -> str:
-    images = project.stores.images.all(project.id).values()
-    tried = (image.problem for image in images if image.problem and not image.is_waiting)
-    return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
+    tasks = project.stores.images.all(project.id).values()
+    tried = (image.problem for image in tasks if image.problem and not image.is_waiting)
+    return " ".join([next(tried, "They were not tried yet."), *still_to_read(every_image(project))])
 
 
 def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Inputs) -> tuple[int, int, bool]:
@@ -303,11 +310,11 @@ def _waiting(images: Mapping[int, KnownImage], snapshot: Snapshot, inputs: Input
     return len(untried & pool), held_back, any(may_try(images[task], now) for task in untried)
 
 
-def _notes_on_waiting(images: Mapping[int, KnownImage], waiting: int) -> list[str]:
+def _notes_on_waiting(project: ProjectWorkspace, waiting: int) -> list[str]:
     if not waiting:
         return []
     features = f"The features of {waiting} images are still to be made by this backbone; later rounds go on."
-    return still_to_read(images.values()) or [features]
+    return still_to_read(every_image(project)) or [features]
 
 
 def _unreadable(project: ProjectWorkspace) -> ImageError:

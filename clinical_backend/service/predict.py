@@ -10,8 +10,10 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.scheme import choice_result, read_scheme
+from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.finetuned import finetuned_in_use
+from clinical_backend.workspace.study_features import PooledStudies, look_up_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +114,8 @@ def _predictions(
         return predictions
     classifier, representation = model
     deadline = time.monotonic() + project.settings.predict_seconds
-    requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
+    shown = [(task.id, scheme.images_of(task.data, project.workspace.settings.images_per_task)) for task in tasks]
+    requests = [ImageRequest(task, address_of_images(images)) for task, images in shown]
     waiting = list(range(len(tasks)))
     finetuned = finetuned_in_use(project, classifier.classes)
     if finetuned is not None:
@@ -120,7 +123,12 @@ def _predictions(
         for place, probabilities in answered.items():
             predictions[place] = _prediction(scheme, finetuned.classes, probabilities, version)
         waiting = [place for place in waiting if place not in answered]
-    found = project.look_up(representation, [requests[place] for place in waiting], deadline).by_place
+    if isinstance(representation, PooledStudies):
+        found = look_up_studies(
+            project.stores, project.id, representation, [shown[place] for place in waiting], deadline
+        )
+    else:
+        found = project.look_up(representation, [requests[place] for place in waiting], deadline).by_place
     for place, vector in found.items():
         by_head = classifier.probabilities(vector[None])[0]
         predictions[waiting[place]] = _prediction(scheme, classifier.classes, by_head, version)

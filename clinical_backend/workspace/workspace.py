@@ -34,6 +34,7 @@ from clinical_backend.workspace.components import (
 )
 from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures, ImageFeatures, Representation
 from clinical_backend.workspace.finetuning_record import Finetuned, read_record
+from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -267,8 +268,13 @@ class ProjectWorkspace:
             self._finetuned = Finetuned(record.network, head.classes, probabilities)
         return self._finetuned
 
-    def representations(self) -> list[Representation]:
-        """Return what its images can be represented by: frozen, and joined where a network is adapted to them."""
+    def representations(self) -> list[Representation | PooledStudies]:
+        """Return what its tasks can be represented by: frozen features, and joined where a network is adapted to them.
+
+        Where tasks have several images, by what is made of the frozen features of these.
+        """
+        if self.stores.studies.any(self.id):
+            return [self._pooled()]
         key, features = self.workspace.backbone.key, self.workspace.features
         frozen = Representation(key, features)
         try:
@@ -280,7 +286,13 @@ class ProjectWorkspace:
             return [frozen]
         return [frozen, Representation(f"{key}+{adapted.backbone.key}", features, adapted)]
 
-    def published_model(self, version: str) -> tuple[LinearClassifier, Representation] | None:
+    def _pooled(self) -> PooledStudies:
+        backbone = self.workspace.backbone
+        key = f"{backbone.key}+pooled"
+        store = self.workspace.feature_store(key, 2 * backbone.dimension)
+        return PooledStudies(key, self.workspace.features, store, (backbone.dimension, backbone.dimension))
+
+    def published_model(self, version: str) -> tuple[LinearClassifier, Representation | PooledStudies] | None:
         """Return the model of a version, with the representation that it takes; ``None`` where it cannot be used."""
         folder = self.checkpoint_folder(version)
         if not folder.is_dir():
@@ -298,13 +310,12 @@ class ProjectWorkspace:
 
     def digests(self, tasks: Iterable[int] | None = None) -> dict[int, str]:
         """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
-        wanted = None if tasks is None else list(tasks)
-        images = self.stores.images.all(self.id, wanted)
-        order = images if wanted is None else wanted
-        return {task: digest for task in order if task in images and (digest := images[task].digest) is not None}
+        return self.stores.images.digests(self.id, tasks)
 
-    def features_of(self, representation: Representation, tasks: Iterable[int]) -> FeaturedTasks:
+    def features_of(self, representation: Representation | PooledStudies, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
+        if isinstance(representation, PooledStudies):
+            return representation.features_of(self.stores, self.id, tasks)
         digests = self.digests(tasks)
         found = representation.look_up(list(digests.values()))
         own = representation.adapted

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from clinical_backend.storage.schema import TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.study import STUDY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +26,11 @@ __all__ = ["ImageStore", "KnownImage"]
 
 @dataclass(frozen=True, slots=True)
 class KnownImage:
-    """The image of one task: its address, its content's sha256 once read, or why it could not be read."""
+    """The image of one task: its address, its content's sha256 once read, or why it could not be read.
+
+    An image of a study has its place among all that the task shows, their number, and the name of its view. The task
+    itself stands for all of them together, and has no place.
+    """
 
     task_id: int
     uri: str
@@ -33,6 +38,14 @@ class KnownImage:
     problem: str | None
     attempts: int
     tried_at: float | None
+    position: int | None = None
+    total: int = 1
+    view: str = ""
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it stands for several images together."""
+        return self.uri.startswith(STUDY)
 
     @property
     def is_waiting(self) -> bool:
@@ -60,6 +73,13 @@ class ImageStore:
         """Return the images of a project by task, of all its tasks or of some."""
         with self._database.read() as session:
             return _known(session, project_id, task_ids)
+
+    def digests(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
+        """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
+        wanted = None if task_ids is None else list(task_ids)
+        images = self.all(project_id, wanted)
+        order = images if wanted is None else wanted
+        return {task: digest for task in order if task in images and (digest := images[task].digest) is not None}
 
     def groups(self, project_id: int) -> dict[int, str]:
         """Return what stands for the patient or study of each task that names one."""
@@ -158,7 +178,7 @@ class ImageStore:
     def longest_unseen(self, project_id: int, before: float, limit: int) -> list[tuple[KnownImage, str | None]]:
         """Return images whose bytes were not looked at since a moment, with their marks, the longest unseen first.
 
-        Those whose address is their content are left out.
+        Those whose address is their content are left out, and studies.
         """
         seen = func.coalesce(TaskImage.looked_at, 0.0)
         query = (
@@ -168,6 +188,7 @@ class ImageStore:
                 TaskImage.digest.is_not(None),
                 seen < before,
                 TaskImage.uri.not_like("data:%"),
+                TaskImage.uri.not_like(f"{STUDY}%"),
             )
             .order_by(seen, TaskImage.task_id)
             .limit(limit)
