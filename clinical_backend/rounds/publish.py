@@ -70,6 +70,9 @@ def publish(
                 chance_high=task.chance_high,
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,
+                image=task.image,
+                images=task.images,
+                view=task.view,
             )
             for place, task in placed
         ]

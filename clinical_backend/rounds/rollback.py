@@ -175,4 +175,7 @@ def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
         queued.chance,
         queued.chance_low,
         queued.chance_high,
+        queued.image,
+        queued.images,
+        queued.view,
     )

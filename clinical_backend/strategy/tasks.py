@@ -64,6 +64,9 @@ class RankedTask:
         The task of the query set that it is most like, and the cosine of their centred features.
     chance, chance_low, chance_high
         The chance that it is rare, with its interval; ``None`` while too little is known to say.
+    image, images, view
+        Place, from 0, of the image that stands for a task with several, how many these are, and the name of its view;
+        ``None`` where no single one does.
     """
 
     task_id: int
@@ -76,6 +79,9 @@ class RankedTask:
     chance: float | None = None
     chance_low: float | None = None
     chance_high: float | None = None
+    image: int | None = None
+    images: int | None = None
+    view: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Inputs:
     with_frozen
         Whether what is learnt from joined features is averaged with what their first part, the frozen features, tells
         alone.
+    images
+        Place, from 0, of the image that stands for each task with several; empty where no single one does.
     """
 
     key: str
@@ -106,6 +114,7 @@ class Inputs:
     counter_exemplars: FeaturedTasks
     groups: Mapping[int, str] = field(default_factory=dict)
     with_frozen: bool = False
+    images: Mapping[int, int] = field(default_factory=dict)
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
@@ -120,6 +129,7 @@ class Inputs:
             self.query.first_part(),
             self.counter_exemplars.first_part(),
             self.groups,
+            images=self.images,
         )
 
     @classmethod
