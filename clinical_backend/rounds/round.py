@@ -23,6 +23,7 @@ from clinical_backend.rounds.publish import as_served, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
+from clinical_backend.rounds.study_inputs import with_images
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Counts, Evaluation, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
@@ -124,7 +125,9 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             round_number=row.number,
             skipped=snapshot.labels.skipped,
         )
-        ranked, chances = with_chances(project, snapshot.target.classes, fitted, pool, ranked)
+        ranked, chances = with_chances(
+            project, snapshot.target.classes, fitted, pool, with_images(project, inputs, ranked)
+        )
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate
         confident = confidence(

@@ -13,7 +13,7 @@ from clinical_backend.labelstudio.labeling.scheme import choice_result, read_sch
 from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.finetuned import finetuned_in_use
-from clinical_backend.workspace.study_features import PooledStudies, look_up_studies
+from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies, look_up_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ def _predictions(
         for place, probabilities in answered.items():
             predictions[place] = _prediction(scheme, finetuned.classes, probabilities, version)
         waiting = [place for place in waiting if place not in answered]
-    if isinstance(representation, PooledStudies):
+    if isinstance(representation, PooledStudies | WitnessedStudies):
         found = look_up_studies(
             project.stores, project.id, representation, [shown[place] for place in waiting], deadline
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.origins import Draw
+    from clinical_backend.strategy.instances import Witnesses
 
 __all__ = ["FeaturedTasks", "Inputs", "RankedTask"]
 
@@ -105,6 +106,8 @@ class Inputs:
         alone.
     images
         Place, from 0, of the image that stands for each task with several; empty where no single one does.
+    witnesses
+        What found these images; ``None`` where no single one stands for a task.
     """
 
     key: str
@@ -115,6 +118,7 @@ class Inputs:
     groups: Mapping[int, str] = field(default_factory=dict)
     with_frozen: bool = False
     images: Mapping[int, int] = field(default_factory=dict)
+    witnesses: Witnesses | None = None
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
@@ -130,6 +134,7 @@ class Inputs:
             self.counter_exemplars.first_part(),
             self.groups,
             images=self.images,
+            witnesses=self.witnesses,
         )
 
     @classmethod

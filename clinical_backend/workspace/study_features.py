@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.images.sources import ImageRequest
-from clinical_backend.strategy.pooling import pooled
+from clinical_backend.strategy.instances import Instances, pooled
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
@@ -20,35 +21,14 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.feature_files import FeatureStore
     from clinical_backend.storage.stores.stores import Stores
+    from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.study import StudyImage
     from clinical_backend.workspace.features import ImageFeatures
 
-__all__ = ["Instances", "PooledStudies", "images_of", "look_up_studies", "read_instances"]
+__all__ = ["PooledStudies", "WitnessedStudies", "images_of", "look_up_studies", "read_instances"]
 
 _IMAGES = 4096
 """Features of images in memory at once: 21 MB in 1,280 dimensions, beside which the call of a file is nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instances:
-    """Features of the images of some tasks.
-
-    Attributes
-    ----------
-    tasks
-        Ids of the n tasks, shape (n,).
-    rows
-        Features of their images, those of a task together, shape (m, d), float32.
-    starts
-        Where each task begins among the rows, shape (n,).
-    positions
-        Place of each image among those that its task shows, shape (m,).
-    """
-
-    tasks: NDArray[np.int64]
-    rows: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    positions: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +54,7 @@ class PooledStudies:
 
     def represent(self, instances: Instances) -> NDArray[np.float32]:
         """Return the feature of each task, shape (n, 2 d)."""
-        return pooled(instances.rows, instances.starts)
+        return pooled(instances)
 
     def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
@@ -89,6 +69,53 @@ class PooledStudies:
         found = [task for task, digest in digests.items() if digest in kept]
         rows = self.store.read([kept[digests[task]] for task in found])
         return FeaturedTasks(np.array(found, dtype=np.int64), rows, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessedStudies:
+    """The feature of the image that stands for a task: of several, the one that a detector of images scores highest.
+
+    Attributes
+    ----------
+    key
+        Identifies the backbone and the detector.
+    images
+        The backbone's features of single images.
+    witnesses
+        What finds the image.
+    """
+
+    key: str
+    images: ImageFeatures
+    witnesses: Witnesses
+
+    @classmethod
+    def of(cls, backbone: str, images: ImageFeatures, witnesses: Witnesses) -> WitnessedStudies:
+        """Return what a detector of images makes of a backbone's features."""
+        detector = witnesses.detector
+        digest = hashlib.sha256(detector.weights.tobytes() + detector.bias.tobytes()).hexdigest()
+        return cls(f"{backbone}+witness-{digest[:16]}", images, witnesses)
+
+    def represent(self, instances: Instances) -> NDArray[np.float32]:
+        """Return the feature of each task, shape (n, d)."""
+        return instances.rows[self.witnesses.of(instances)]
+
+    def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
+        """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
+        return self.witnessed(stores, project_id, tasks)[0]
+
+    def witnessed(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> tuple[FeaturedTasks, dict[int, int]]:
+        """Return those of the tasks that have a feature, in their order, and the place of the image that it is of."""
+        found, rows = [], []
+        places: dict[int, int] = {}
+        for part in read_instances(self.images.store, images_of(stores, project_id, tasks)):
+            chosen = self.witnesses.of(part)
+            found.append(part.tasks)
+            rows.append(part.rows[chosen])
+            places.update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
+        if not found:
+            return FeaturedTasks(np.empty(0, dtype=np.int64), self.images.store.read([])), {}
+        return FeaturedTasks(np.concatenate(found), np.concatenate(rows)), places
 
 
 def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int, dict[int, str]]:
@@ -106,7 +133,7 @@ def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int
 def look_up_studies(
     stores: Stores,
     project_id: int,
-    representation: PooledStudies,
+    representation: PooledStudies | WitnessedStudies,
     tasks: Sequence[tuple[int | None, Sequence[StudyImage]]],
     deadline: float,
 ) -> dict[int, NDArray[np.float32]]:
