@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from clinical_backend.errors import SettingsError
 from clinical_backend.project_settings import Names, ProjectOptions, ProjectSettings
+from clinical_backend.study import IMAGES_PER_TASK
 from clinical_backend.system.secret_files import SecretFiles, is_secret
 
 __all__ = ["EVERY_ADDRESS", "Settings", "SettingsError", "load_settings"]
@@ -77,6 +78,8 @@ class Settings(BaseSettings, ProjectSettings):
     image_hosts
         Hosts, hosts with a port, and networks that images may come from although they are not public, separated
         by commas. Label Studio itself needs no entry.
+    images_per_task
+        How many images of a task with several are read; of more, evenly spaced ones.
     image_check_days
         Within so many days an image that was replaced under the same address is noticed; 0 never looks.
     reconcile_seconds
@@ -137,6 +140,7 @@ class Settings(BaseSettings, ProjectSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     local_files_document_root: Path | None = None
     image_hosts: Annotated[Names, NoDecode] = ()
+    images_per_task: int = Field(default=IMAGES_PER_TASK, ge=1, le=1000)
     image_check_days: float = Field(default=7.0, ge=0.0, le=3650.0)
     reconcile_seconds: float = Field(default=60.0, gt=0)
     predict_seconds: float = Field(default=60.0, gt=0)

@@ -39,10 +39,11 @@ _GUARDED_PATHS = ("/data/", "/tasks/", "/storage-data/")
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """An image to be fetched: its address as the task's data gives it, and the task."""
+    """An image to be fetched: its address as the task's data gives it, the task, and its place in a study."""
 
     task_id: int | None
     uri: str
+    position: int | None = None
 
 
 class ImageSource:

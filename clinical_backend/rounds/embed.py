@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +26,11 @@ from clinical_backend.workspace.components import (
     open_source,
 )
 from clinical_backend.workspace.features import thumbnail
-from clinical_backend.workspace.known_images import may_try
+from clinical_backend.workspace.known_images import may_try, settle_studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
+
+    Place: TypeAlias = tuple[int, int | None]
+    """A task, and the place of an image among those of a study."""
 
 __all__ = ["BatchEmbedder", "Embedded", "embed_new"]
 
@@ -83,8 +87,11 @@ def embed_new(
         When the cluster is wanted and fails. What it made until then is kept.
     """
     settings, features = project.workspace.settings, project.workspace.features
-    waiting = images_to_embed(project)
-    np.random.default_rng(settings.seed).shuffle(waiting)
+    _share(project)
+    tasks = _to_embed(project)
+    order = list(range(len(tasks)))
+    np.random.default_rng(settings.seed).shuffle(order)
+    waiting = [image for place in order for image in tasks[place]]
     progress(0, len(waiting))
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
     soon = math.inf
@@ -108,6 +115,7 @@ def embed_new(
             _keep(project, each)
             done += len(each.digests) + len(each.problems) + len(each.left)
             progress(done, len(waiting))
+    _share(project)
     return done
 
 
@@ -118,14 +126,14 @@ class Embedded:
     Attributes
     ----------
     digests, problems, left
-        By task: what identifies its image, or why it cannot be read, or why its host's images are left for later.
+        By image: what identifies it, or why it cannot be read, or why its host's images are left for later.
     features, thumbnails
         By digest: the feature, shape (d,), and the small pixels where they are wanted.
     """
 
-    digests: dict[int, str] = field(default_factory=dict)
-    problems: dict[int, str] = field(default_factory=dict)
-    left: dict[int, str] = field(default_factory=dict)
+    digests: dict[Place, str] = field(default_factory=dict)
+    problems: dict[Place, str] = field(default_factory=dict)
+    left: dict[Place, str] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -157,26 +165,27 @@ class BatchEmbedder:
 
     def __call__(self, batch: list[KnownImage]) -> Embedded:
         """Fetch, decode and embed some images."""
-        tasks: list[tuple[int, str]] = []
+        places: list[tuple[Place, str]] = []
 
         def contents() -> Iterator[bytes | ImageError]:
             # Images pass through one by one: 128 large files are more than memory should hold at once.
-            requests = [ImageRequest(image.task_id, image.uri) for image in batch]
+            requests = [ImageRequest(image.task_id, image.uri, image.position) for image in batch]
             for request, content in self._source.fetch_fairly(requests, self._patience):
                 assert request.task_id is not None
-                tasks.append((request.task_id, "" if isinstance(content, ImageError) else content_key(content)))
+                place = request.task_id, request.position
+                places.append((place, "" if isinstance(content, ImageError) else content_key(content)))
                 yield content
 
         done = Embedded()
-        for position, embedded in enumerate(self._embedder.embed_with_pixels(contents())):
-            task_id, digest = tasks[position]
+        for number, embedded in enumerate(self._embedder.embed_with_pixels(contents())):
+            place, digest = places[number]
             if isinstance(embedded, ImageLeftError):
                 if not self._patience.is_over:  # what the round has no time for is simply read by the next one
-                    done.left[task_id] = str(embedded)
+                    done.left[place] = str(embedded)
             elif isinstance(embedded, ImageError):
-                done.problems[task_id] = str(embedded)
+                done.problems[place] = str(embedded)
             else:
-                done.digests[task_id] = digest
+                done.digests[place] = digest
                 done.features[digest], pixels = embedded
                 if self._small:
                     done.thumbnails[digest] = thumbnail(pixels)
@@ -186,16 +195,38 @@ class BatchEmbedder:
 def images_to_embed(project: ProjectWorkspace) -> list[KnownImage]:
     """Return the images that lack a feature, or a thumbnail where they are kept, and may be tried now.
 
-    Damaged features count as lacking, and those of another backbone.
+    Damaged features count as lacking, and those of another backbone. Of a study the images follow each other.
     """
-    features = project.workspace.features
-    images, digests = project.stores.images, project.digests()
-    kept = set(features.store.positions(digests.values()))
+    return list(chain.from_iterable(_to_embed(project)))
+
+
+def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
+    """Return the images to embed, those of a task together."""
+    features, stores = project.workspace.features, project.stores
+    studies, digests = stores.studies.all(project.id), project.digests()
+    read = {*digests.values(), *(image.digest for images in studies.values() for image in images if image.digest)}
+    kept = set(features.store.positions(read))
     if features.thumbnails is not None:
-        kept.intersection_update(features.thumbnails.positions(digests.values()))
-    lacking = [task for task in images.tasks(project.id) if digests.get(task) not in kept]
+        kept.intersection_update(features.thumbnails.positions(read))
+    waiting = [task for task in stores.images.tasks(project.id) if task in studies or digests.get(task) not in kept]
     now = time.time()
-    return [image for image in images.all(project.id, lacking).values() if may_try(image, now)]
+    asked: set[str] = set()
+    wanted = []
+    for task, image in stores.images.all(project.id, waiting).items():
+        images = studies.get(task, [image])
+        lacking = [image for image in images if image.digest not in kept and may_try(image, now)]
+        if len(images) > 1:  # an image of several studies is read once
+            lacking = list({image.uri: image for image in lacking if image.uri not in asked}.values())
+            asked.update(image.uri for image in lacking)
+        if lacking:
+            wanted.append(lacking)
+    return wanted
+
+
+def _share(project: ProjectWorkspace) -> None:
+    """Bring studies in line with what is known of their images."""
+    project.stores.studies.share(project.id)
+    settle_studies(project)
 
 
 def _has_no_queue(project: ProjectWorkspace) -> bool:
@@ -205,9 +236,16 @@ def _has_no_queue(project: ProjectWorkspace) -> bool:
 
 def _keep(project: ProjectWorkspace, done: Embedded) -> None:
     project.workspace.features.keep(done.features, done.thumbnails)
-    images = project.stores.images
-    images.found(project.id, done.digests)
-    images.failed(project.id, done.problems)
-    images.left(project.id, done.left)
-    for task_id, problem in done.problems.items():
-        logger.warning("Project %d, task %d is left out: %s", project.id, task_id, problem)
+    stores = project.stores
+    for notes, of_task, of_image in (
+        (done.digests, stores.images.found, stores.studies.found),
+        (done.problems, stores.images.failed, stores.studies.failed),
+        (done.left, stores.images.left, stores.studies.left),
+    ):
+        of_task(project.id, {task: note for (task, at), note in notes.items() if at is None})
+        of_image(project.id, {(task, at): note for (task, at), note in notes.items() if at is not None})
+    for (task, at), problem in done.problems.items():
+        image = "" if at is None else f", image {at + 1}"
+        logger.warning("Project %d, task %d%s is left out: %s", project.id, task, image, problem)
+    noted = chain(done.digests, done.problems, done.left)
+    settle_studies(project, {task for task, at in noted if at is not None})

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.rounds.study_inputs import choose_study_inputs, inputs_of_images
 from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.features import Representation
-    from clinical_backend.workspace.workspace import ProjectWorkspace
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
 __all__ = ["choose_inputs", "inputs_of"]
 
 
 def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
-    """Return the features to work with, and why: as the labels at hand tell where there is an adapted network."""
+    """Return the features to work with, and why: as the labels at hand tell where there is a choice."""
+    first = project.representations()[0]
+    if isinstance(first, PooledStudies):
+        return choose_study_inputs(project, snapshot, inputs_of(project, snapshot, first))
     every = [inputs_of(project, snapshot, one) for one in project.representations()]
     frozen = every[0]
     if len(every) == 1:
@@ -31,8 +35,10 @@ def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs
     return choose_representation(frozen, joined, seed=project.workspace.settings.seed)
 
 
-def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation) -> Inputs:
+def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Represented) -> Inputs:
     """Return the features of one representation."""
+    if isinstance(representation, WitnessedStudies):
+        return inputs_of_images(project, snapshot, representation)
     pool, labelled, query, counter_exemplars = (
         project.features_of(representation, tasks)
         for tasks in (

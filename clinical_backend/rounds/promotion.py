@@ -17,6 +17,7 @@ from clinical_backend.rounds.inputs import inputs_of
 from clinical_backend.storage.report import PromotionReport
 from clinical_backend.strategy.fit import Fit, judgement
 from clinical_backend.strategy.several_fit import fit_labels, said
+from clinical_backend.workspace.witness_files import save_witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -89,12 +90,16 @@ class Promotion:
     def keep(self, project: ProjectWorkspace, row: Round) -> None:
         """Write the model under the version of a round, and beside it the candidate that was not promoted.
 
+        With it goes what finds the image that decides, where it takes features of that.
+
         Raises
         ------
         ModelError
             When the folder cannot be written.
         """
         folder = project.checkpoint_folder(row.version)
+        if self.model is not None and self.inputs.witnesses is not None:
+            save_witnesses(folder, self.inputs.key, self.inputs.witnesses, row.number)
         for path, model in ((folder / CANDIDATE, self.candidate), (folder, self.model)):
             if model is not None:
                 save_checkpoint(path, model.classifier, model.metadata, model.held_out)

@@ -71,6 +71,9 @@ def publish(
                 nearest_exemplar=task.nearest_exemplar,
                 similarity=task.similarity,
                 targets=list(task.targets) or None,
+                image=task.image,
+                images=task.images,
+                view=task.view,
             )
             for place, task in placed
         ]

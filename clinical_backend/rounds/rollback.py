@@ -20,6 +20,7 @@ from clinical_backend.strategy.preannotation import preannotations
 from clinical_backend.strategy.tasks import RankedTask
 from clinical_backend.workspace.known_images import without_copies
 from clinical_backend.workspace.lock import leased_project
+from clinical_backend.workspace.witness_files import copy_witnesses
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
@@ -128,6 +129,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         classifier, metadata = load_checkpoint(folder)
         kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
+        copy_witnesses(folder, kept)
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
     report = replace(
@@ -176,4 +178,7 @@ def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
         queued.chance_low,
         queued.chance_high,
         tuple(queued.targets or ()),
+        queued.image,
+        queued.images,
+        queued.view,
     )

@@ -23,6 +23,7 @@ from clinical_backend.rounds.publish import as_served, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
+from clinical_backend.rounds.study_inputs import with_images
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Counts, Evaluation, FindingMeasures, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
@@ -33,7 +34,13 @@ from clinical_backend.strategy.several_fit import fit_labels
 from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
-from clinical_backend.workspace.known_images import may_try, still_to_read, without_copies
+from clinical_backend.workspace.known_images import (
+    every_image,
+    may_try,
+    notes_on_studies,
+    still_to_read,
+    without_copies,
+)
 from clinical_backend.workspace.notices import group_notice
 
 if TYPE_CHECKING:
@@ -116,7 +123,9 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             round_number=row.number,
             skipped=snapshot.labels.skipped,
         )
-        ranked, chances = with_chances(project, snapshot.target.classes, fitted, pool, ranked)
+        ranked, chances = with_chances(
+            project, snapshot.target.classes, fitted, pool, with_images(project, inputs, ranked)
+        )
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate
         confident = confidence(
@@ -169,6 +178,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             notes=(
                 *snapshot.labels.messages,
                 *(str(group) for group in [group_notice(project)] if group is not None),
+                *notes_on_studies(project),
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
             ),
@@ -296,9 +306,9 @@ def _images(count: int) -> str:
 
 
 def _reason(project: ProjectWorkspace) -> str:
-    images = project.stores.images.all(project.id).values()
-    tried = (image.problem for image in images if image.problem and not image.is_waiting)
-    return " ".join([next(tried, "They were not tried yet."), *still_to_read(images)])
+    tasks = project.stores.images.all(project.id).values()
+    tried = (image.problem for image in tasks if image.problem and not image.is_waiting)
+    return " ".join([next(tried, "They were not tried yet."), *still_to_read(every_image(project))])
 
 
 def _waiting(project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs) -> tuple[int, int, bool]:
@@ -319,7 +329,7 @@ def _notes_on_waiting(project: ProjectWorkspace, waiting: int) -> list[str]:
     if not waiting:
         return []
     features = f"The features of {_images(waiting)} are still to be made by this backbone; later rounds go on."
-    return still_to_read(project.stores.images.all(project.id).values()) or [features]
+    return still_to_read(every_image(project)) or [features]
 
 
 def _unreadable(project: ProjectWorkspace) -> ImageError:

@@ -17,6 +17,7 @@ from clinical_backend.rounds.second_readings.candidates import note_double_readi
 from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
+from clinical_backend.study import address_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.settings import Settings
+    from clinical_backend.study import StudyImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Snapshot", "synchronise"]
@@ -131,21 +133,24 @@ def _synchronise_tasks(
     row = stores.projects.get(project.id)
     recently = row is not None and 0 <= time.time() - row.listed_at < _LIST_ALL_AFTER
     salt = identity_of(stores.database)
+    limit = project.workspace.settings.images_per_task
 
     def take_over(tasks: Sequence[Task], *, complete: bool) -> None:
-        uris = _addresses(tasks, scheme)
+        images = _images(tasks, scheme, limit)
+        uris = _addresses(images)
         groups = {
             task.id: group_key(lookup(task.data, group_field.removeprefix("$")), salt) if group_field else None
             for task in tasks
         }
         stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
+        stores.studies.synchronise(project.id, images, complete=complete)
         stores.images.without_address(project.id, _reasons([task for task in tasks if not uris[task.id]], scheme))
 
     if known and recently and row is not None and row.grouped_by == group_field:
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
         newest = known[-1]
         tasks = client.tasks(project.id, after_id=newest - 1)
-        uris = _addresses(tasks, scheme)
+        uris = _addresses(_images(tasks, scheme, limit))
         same = all(uris.get(newest) == image.uri for image in stores.images.all(project.id, [newest]).values())
         if same and len(uris.keys() | known) == remote.task_number:
             take_over(tasks, complete=False)
@@ -154,10 +159,14 @@ def _synchronise_tasks(
     stores.projects.change(project.id, listed_at=time.time(), grouped_by=group_field)
 
 
-def _addresses(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
-    return {task.id: scheme.address_of(task.data) for task in tasks}
+def _images(tasks: Iterable[Task], scheme: LabelingScheme, limit: int) -> dict[int, tuple[StudyImage, ...]]:
+    return {task.id: scheme.images_of(task.data, limit) for task in tasks}
+
+
+def _addresses(images: Mapping[int, Sequence[StudyImage]]) -> dict[int, str]:
+    return {task: address_of_images(shown) for task, shown in images.items()}
 
 
 def _reasons(tasks: Iterable[Task], scheme: LabelingScheme) -> dict[int, str]:
     """Return why tasks have no address of an image."""
-    return {task.id: _WITHHELD if task.withheld else " ".join(scheme.image_value.problem(task.data)) for task in tasks}
+    return {task.id: _WITHHELD if task.withheld else " ".join(scheme.problem_of(task.data)) for task in tasks}

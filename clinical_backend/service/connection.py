@@ -72,7 +72,12 @@ def examine(
                 results += examine_project(opened.project(project_id), client, read)
             else:
                 wanted = Wanted(settings.public_url, settings.basic_auth)
-                labeling = Labeling(settings.exemplar_control, settings.class_control, stars=settings.stars)
+                labeling = Labeling(
+                    settings.exemplar_control,
+                    settings.class_control,
+                    stars=settings.stars,
+                    images_per_task=settings.images_per_task,
+                )
                 results += diagnose(client, project_id, wanted, labeling, read_image=read)
         results += examine_clock(client)
     except ClinicalError as error:

@@ -12,8 +12,10 @@ from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.regions import choice_result
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.multilabel import pack
+from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.finetuned import finetuned_in_use
+from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies, look_up_studies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +121,8 @@ def _predictions(
     if classifier.independent is not (scheme.several is not None):
         return predictions  # the labeling config asks for labels of another kind since the round
     deadline = time.monotonic() + project.settings.predict_seconds
-    requests = [ImageRequest(task.id, scheme.address_of(task.data)) for task in tasks]
+    shown = [(task.id, scheme.images_of(task.data, project.workspace.settings.images_per_task)) for task in tasks]
+    requests = [ImageRequest(task, address_of_images(images)) for task, images in shown]
     waiting = list(range(len(tasks)))
     finetuned = None if classifier.independent else finetuned_in_use(project, classifier.classes)
     if finetuned is not None:
@@ -127,7 +130,12 @@ def _predictions(
         for place, probabilities in answered.items():
             predictions[place] = _prediction(scheme, finetuned.classes, probabilities, version)
         waiting = [place for place in waiting if place not in answered]
-    found = project.look_up(representation, [requests[place] for place in waiting], deadline).by_place
+    if isinstance(representation, PooledStudies | WitnessedStudies):
+        found = look_up_studies(
+            project.stores, project.id, representation, [shown[place] for place in waiting], deadline
+        )
+    else:
+        found = project.look_up(representation, [requests[place] for place in waiting], deadline).by_place
     for place, vector in found.items():
         by_head = classifier.probabilities(vector[None])[0]
         predictions[waiting[place]] = _prediction(scheme, classifier.classes, by_head, version)

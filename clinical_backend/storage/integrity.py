@@ -16,6 +16,7 @@ from clinical_backend.storage.schema import (
     Base,
     Feature,
     QueuedTask,
+    StudyImageRow,
     SuspectedLabel,
     TaskImage,
     TaskLabel,
@@ -44,7 +45,7 @@ _STEPS_BETWEEN_LOOKS = 100_000
 _MOST_PROBLEMS = 3
 """That are told: the cure is the same for one as for many."""
 
-_REBUILT = {table.__tablename__ for table in (Feature, TaskImage, TaskLabel, SuspectedLabel)}
+_REBUILT = {table.__tablename__ for table in (Feature, TaskImage, StudyImageRow, TaskLabel, SuspectedLabel)}
 """Tables whose rows the next round makes anew, from Label Studio and from the images."""
 
 _SHARES = {

@@ -27,6 +27,7 @@ __all__ = [
     "Round",
     "RoundState",
     "SecondReading",
+    "StudyImageRow",
     "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
@@ -188,10 +189,19 @@ class QueuedTask(Base):
     similarity: Mapped[float | None] = mapped_column(default=None)
     targets: Mapped[list[Any] | None] = mapped_column(StoredJSON(none_as_null=True), default=None)
     """Which of several findings it is sought for; ``None`` where one order seeks all that is looked for."""
+    image: Mapped[int | None] = mapped_column(default=None)
+    """Place of the image that decided, from 0; ``None`` where the task has one, or all of them decide together."""
+    images: Mapped[int | None] = mapped_column(default=None)
+    """How many images the task shows, where one decided."""
+    view: Mapped[str | None] = mapped_column(default=None)
+    """Name of the view that the image which decided is of."""
 
 
 class TaskImage(Base):
-    """The image of a task: its address, and the content that was found there."""
+    """The image of a task: its address, and the content that was found there.
+
+    Of a task with several, the address is what stands for theirs, and the digest is made of theirs.
+    """
 
     __tablename__ = "task_images"
 
@@ -211,6 +221,27 @@ class TaskImage(Base):
     """What tells without reading them that they are the same, as the host gave it: an ETag, a date, a file's time."""
     replaced_at: Mapped[float | None] = mapped_column(default=None)
     """When other bytes were last found at the same address."""
+
+
+class StudyImageRow(Base):
+    """One of the images of a task that has several, and the content that was found at its address."""
+
+    __tablename__ = "study_images"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Place among all that the task shows, from 0."""
+    total: Mapped[int]
+    """How many these are, also where not all are read."""
+    view: Mapped[str]
+    """Name of the ``Image`` tag that shows it; empty where the labeling config has one alone."""
+    uri: Mapped[str]
+    digest: Mapped[str | None] = mapped_column(default=None)
+    """sha256 of the bytes; ``None`` until they were read."""
+    problem: Mapped[str | None] = mapped_column(default=None)
+    attempts: Mapped[int] = mapped_column(default=0)
+    tried_at: Mapped[float | None] = mapped_column(default=None)
 
 
 class Feature(Base):

@@ -10,7 +10,7 @@ from clinical_backend.text import joined
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["UNLED_REASON", "chance_of", "reason_for_reader", "reason_of"]
+__all__ = ["UNLED_REASON", "chance_of", "deciding_image", "reason_for_reader", "reason_of"]
 
 UNLED_REASON = "One of those that everybody is to read without a hint."
 """What a reader is told of random draws and of second readings alike, so that the latter cannot be told apart."""
@@ -34,6 +34,18 @@ class Placed(Protocol):
     @property
     def similarity(self) -> float | None:
         """The cosine of their centred features."""
+
+    @property
+    def image(self) -> int | None:
+        """Place, from 0, of the image that decided among those of the task; ``None`` where no single one did."""
+
+    @property
+    def images(self) -> int | None:
+        """How many images the task shows, where one decided."""
+
+    @property
+    def view(self) -> str | None:
+        """Name of the view of that image, if it has one."""
 
     @property
     def chance(self) -> float | None:
@@ -72,7 +84,17 @@ def reason_of(task: Placed, *, with_chance: bool = True) -> str:
         found.append(f"The chance that it is rare is {chance}.")
     if task.nearest_exemplar is not None and task.similarity is not None:
         found.append(f"Most like task {task.nearest_exemplar} (similarity {task.similarity:.2f}).")
+    if decides := deciding_image(task):
+        found.append(f"{decides[0].upper()}{decides[1:]} decides.")
     return " ".join(found) or "Chosen for the target."
+
+
+def deciding_image(task: Placed) -> str | None:
+    """Name the image that put a task with several into the queue; ``None`` where no single one did."""
+    if task.draw is not Draw.TARGET or task.image is None:
+        return None
+    view = f" ({task.view})" if task.view else ""
+    return f"image {task.image + 1} of {task.images}{view}"
 
 
 def chance_of(task: Placed) -> str | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.origins import Draw
+    from clinical_backend.strategy.instances import Witnesses
 
 __all__ = ["FeaturedTasks", "Inputs", "RankedTask"]
 
@@ -67,6 +68,9 @@ class RankedTask:
         The chance that it is rare, with its interval; ``None`` while too little is known to say.
     targets
         Of several findings those that it is sought for; none where one order seeks them all.
+    image, images, view
+        Place, from 0, of the image that stands for a task with several, how many these are, and the name of its view;
+        ``None`` where no single one does.
     """
 
     task_id: int
@@ -80,6 +84,9 @@ class RankedTask:
     chance_low: float | None = None
     chance_high: float | None = None
     targets: tuple[str, ...] = ()
+    image: int | None = None
+    images: int | None = None
+    view: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,10 @@ class Inputs:
     with_frozen
         Whether what is learnt from joined features is averaged with what their first part, the frozen features, tells
         alone.
+    images
+        Place, from 0, of the image that stands for each task with several; empty where no single one does.
+    witnesses
+        What found these images; ``None`` where no single one stands for a task.
     """
 
     key: str
@@ -110,6 +121,8 @@ class Inputs:
     counter_exemplars: FeaturedTasks
     groups: Mapping[int, str] = field(default_factory=dict)
     with_frozen: bool = False
+    images: Mapping[int, int] = field(default_factory=dict)
+    witnesses: Witnesses | None = None
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
@@ -124,6 +137,8 @@ class Inputs:
             self.query.first_part(),
             self.counter_exemplars.first_part(),
             self.groups,
+            images=self.images,
+            witnesses=self.witnesses,
         )
 
     @classmethod

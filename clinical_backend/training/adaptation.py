@@ -39,8 +39,8 @@ _GROWTH = 1.5  # a convention: so the work of all adaptations is at most three t
 
 def adaptation_is_due(project: ProjectWorkspace) -> bool:
     """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
-    if project.settings.adaptation == "off":
-        return False
+    if project.settings.adaptation == "off" or project.stores.studies.any(project.id):
+        return False  # of studies the frozen features alone are used
     images = len(_digests(project))
     if images < LEAST_IMAGES:
         return False

@@ -68,6 +68,11 @@ def try_backbone(
         When the backbone cannot be loaded, is the present one, or the project's images were not read yet.
     """
     present = project.workspace
+    if present.stores.studies.any(project.id):
+        raise ModelError(
+            "A backbone is tried on tasks of one image, and tasks of this project have several.",
+            "Try it on another project, or set BACKBONE: the next round makes all features anew.",
+        )
     settings = present.settings.model_copy(update={"backbone": backbone, "image_size": image_size, "adaptation": "off"})
     other = Workspace(settings, present.stores.database, client=present.client, source=present.source)
     if other.spec.key == present.spec.key:

@@ -62,6 +62,8 @@ logger = logging.getLogger(__name__)
 _LEAST_LABELS = 50
 """From so many labelled images on a project's backbone is fine-tuned: ten of each of five classes; not measured."""
 
+_OF_STUDIES = "Fine-tuning learns from tasks of one image, and tasks of this project have several: the head answers."
+
 _GROWTH = 1.2  # a convention: so the work of all fine-tunings is at most six times that of the last
 
 
@@ -109,6 +111,8 @@ def finetune_project(project: ProjectWorkspace) -> str:
             f"Project {project.id} asks for no fine-tuning.",
             "Set TRAINING=finetune, or training in the extra parameters of the project's backend.",
         )
+    if project.stores.studies.any(project.id):
+        raise ModelError(_OF_STUDIES, "Set TRAINING=head for this project.")
     folder = project.finetuning_folder
     try:
         with failure_noted("fine-tuning", partial(note_finetuning, project)), training_lock(folder):
@@ -132,6 +136,8 @@ def note_finetuning(project: ProjectWorkspace, message: str) -> None:
 
 def _wait(project: ProjectWorkspace) -> str | None:
     """Return what a fine-tuning waits for, for people; ``None`` where it is due."""
+    if project.stores.studies.any(project.id):
+        return _OF_STUDIES
     labelled = labelled_images(project)
     reason = _too_few(image.label for image in labelled)
     if reason is not None:

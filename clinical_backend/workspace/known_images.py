@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import host_of
 from clinical_backend.learner.backbones.embedder import content_key
+from clinical_backend.storage.stores.studies import digest_of_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["may_try", "recheck_images", "still_to_read", "without_copies"]
+__all__ = [
+    "every_image",
+    "may_try",
+    "notes_on_studies",
+    "recheck_images",
+    "settle_studies",
+    "still_to_read",
+    "without_copies",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +66,30 @@ def may_try(image: KnownImage, now: float) -> bool:
     return now - image.tried_at >= wait
 
 
+def every_image(project: ProjectWorkspace) -> list[KnownImage]:
+    """Return the images of a project one by one, those of studies too."""
+    stores = project.stores
+    studies = stores.studies.all(project.id)
+    tasks = stores.images.all(project.id).items()
+    return [one for task, image in tasks for one in studies.get(task, (image,))]
+
+
+def notes_on_studies(project: ProjectWorkspace) -> list[str]:
+    """Say of which tasks with several images not all are used, for people."""
+    stores, limit = project.stores, project.workspace.settings.images_per_task
+    notes = []
+    tasks, images = stores.studies.partly_read(project.id)
+    if tasks:
+        notes.append(f"{images} images cannot be read in {tasks} tasks that show others, which are used without them.")
+    sampled = stores.studies.sampled(project.id)
+    if sampled:
+        notes.append(
+            f"{sampled} tasks show more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are"
+            " used, the first and the last among them."
+        )
+    return notes
+
+
 def still_to_read(images: Iterable[KnownImage]) -> list[str]:
     """Say of each host, for people, how many images wait for a later round, if any do."""
     by_host: dict[str, list[KnownImage]] = {}
@@ -70,6 +103,43 @@ def still_to_read(images: Iterable[KnownImage]) -> list[str]:
             slow = " is slow" if any(image.problem for image in waiting) else ""
             notes.append(f"{host}{slow}: {read} of {len(known)} images are read; later rounds go on.")
     return notes
+
+
+def settle_studies(project: ProjectWorkspace, tasks: Iterable[int] | None = None) -> None:
+    """Say of studies what their images tell: what identifies them together, or why none of them can be read.
+
+    A study counts as read once each of its images was tried, be it in vain: it goes on with the others.
+
+    Parameters
+    ----------
+    tasks
+        Those that may have changed; all by default.
+    """
+    stores = project.stores
+    studies = stores.studies.all(project.id, tasks)
+    if not studies:
+        return
+    known = stores.images.all(project.id, studies)
+    found: dict[int, str] = {}
+    failed: dict[int, str] = {}
+    left: dict[int, str] = {}
+    for task, images in studies.items():
+        if task not in known:
+            continue
+        untried = [image for image in images if image.is_waiting]
+        digest = None if untried else digest_of_study(images)
+        problem = next((image.problem for image in images if image.problem), None)
+        if untried:
+            reasons = [image.problem for image in untried if image.problem]
+            if reasons and known[task].problem != reasons[0]:
+                left[task] = reasons[0]
+        elif digest is not None and digest != known[task].digest:
+            found[task] = digest
+        elif digest is None and problem is not None and known[task].problem != problem:
+            failed[task] = f"None of its {len(images)} images can be read: {problem}"
+    stores.images.found(project.id, found)
+    stores.images.failed(project.id, failed)
+    stores.images.left(project.id, left)
 
 
 def without_copies(

@@ -34,10 +34,13 @@ from clinical_backend.workspace.components import (
 )
 from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures, ImageFeatures, Representation
 from clinical_backend.workspace.finetuning_record import Finetuned, read_record
+from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
+from clinical_backend.workspace.witness_files import load_witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
     from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Project as ProjectRow
     from clinical_backend.workspace.features import Vectors
+
+    Represented: TypeAlias = Representation | PooledStudies | WitnessedStudies
 
 __all__ = ["ProjectWorkspace", "Workspace", "open_workspace"]
 
@@ -272,8 +277,13 @@ class ProjectWorkspace:
             self._finetuned = Finetuned(record.network, head.classes, probabilities)
         return self._finetuned
 
-    def representations(self) -> list[Representation]:
-        """Return what its images can be represented by: frozen, and joined where a network is adapted to them."""
+    def representations(self) -> list[Represented]:
+        """Return what its tasks can be represented by: frozen features, and joined where a network is adapted to them.
+
+        Where tasks have several images, by what is made of the frozen features of these.
+        """
+        if self.stores.studies.any(self.id):
+            return self._of_studies()
         key, features = self.workspace.backbone.key, self.workspace.features
         frozen = Representation(key, features)
         try:
@@ -285,7 +295,23 @@ class ProjectWorkspace:
             return [frozen]
         return [frozen, Representation(f"{key}+{adapted.backbone.key}", features, adapted)]
 
-    def published_model(self, version: str) -> tuple[LinearClassifier, Representation] | None:
+    def _of_studies(self) -> list[Represented]:
+        """Return what tasks of several images can be represented by: all together, or the one that decides."""
+        backbone, features = self.workspace.backbone, self.workspace.features
+        key = f"{backbone.key}+pooled"
+        store = self.workspace.feature_store(key, 2 * backbone.dimension)
+        pooled = PooledStudies(key, features, store, (backbone.dimension, backbone.dimension))
+        row = self.row
+        if row is None or row.published_version is None:
+            return [pooled]
+        try:
+            found = load_witnesses(self.checkpoint_folder(row.published_version), backbone.key, features)
+        except ModelError as error:
+            logger.warning("Project %d goes on with all images of its tasks together: %s", self.id, error)
+            return [pooled]
+        return [pooled] if found is None else [pooled, found]
+
+    def published_model(self, version: str) -> tuple[LinearClassifier, Represented] | None:
         """Return the model of a version, with the representation that it takes; ``None`` where it cannot be used."""
         folder = self.checkpoint_folder(version)
         if not folder.is_dir():
@@ -307,8 +333,10 @@ class ProjectWorkspace:
         digests = self.stores.images.digests(self.id, wanted)
         return digests if wanted is None else {task: digests[task] for task in wanted if task in digests}
 
-    def features_of(self, representation: Representation, tasks: Iterable[int]) -> FeaturedTasks:
+    def features_of(self, representation: Represented, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
+        if isinstance(representation, PooledStudies | WitnessedStudies):
+            return representation.features_of(self.stores, self.id, tasks)
         digests = self.digests(tasks)
         own = representation.adapted
         parts = () if own is None else (self.workspace.backbone.dimension, own.backbone.dimension)

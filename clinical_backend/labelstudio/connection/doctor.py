@@ -26,6 +26,7 @@ from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 from clinical_backend.labelstudio.releases import NEWEST_TESTED, is_newer_than_tested, require_supported
+from clinical_backend.study import IMAGES_PER_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -65,12 +66,15 @@ class Labeling:
         Whether stars steer.
     named
         Classes that are looked for by name, so that no tag is needed.
+    images_per_task
+        How many images of a task are read.
     """
 
     exemplar_control: str = "exemplar"
     class_control: str | None = None
     stars: bool = False
     named: Sequence[str] = ()
+    images_per_task: int = IMAGES_PER_TASK
 
 
 def diagnose(
@@ -280,17 +284,24 @@ def _images(
         scheme = read_scheme(project.label_config, labeling.exemplar_control, labeling.class_control)
     except LabelingConfigError:
         return
+    shown = []
     for task in tasks:
         if task.withheld:  # the notices tell of it
             continue
-        uri = scheme.address_of(task.data)
-        if not uri:
-            problem, cure = scheme.image_value.problem(task.data)
+        images = scheme.images_of(task.data, labeling.images_per_task)
+        if not images:
+            problem, cure = scheme.problem_of(task.data)
             yield CheckResult("images", Status.ERROR, f"Task {task.id} has no address of an image. {problem}", cure)
             return
+        shown.append(images)
         try:
-            read_image(uri, task.id)
+            for image in (images[0], images[-1])[: len(images)]:
+                read_image(image.uri, task.id)
         except ClinicalError as error:
             yield CheckResult("images", Status.ERROR, f"Task {task.id}: {error.problem}", error.cure)
             return
-    yield CheckResult("images", Status.OK, f"The images of the first {len(tasks)} tasks can be read.")
+    read = f"The images of the first {len(tasks)} tasks can be read."
+    if most := max((images[0].total for images in shown if len(images) > 1), default=0):
+        read = f"The first and last images of the first {len(tasks)} tasks can be read. {scheme.shown}"
+        read += f" They show up to {most}; of each at most {labeling.images_per_task} are read (IMAGES_PER_TASK)."
+    yield CheckResult("images", Status.OK, read)

@@ -80,7 +80,8 @@ class ImageValue:
         for name in self.fields:
             found = lookup(data, name)
             if isinstance(found, list) and len(found) != 1:
-                return f"The field {name!r} holds a list of {len(found)}.", "Import one image per task."
+                cure = 'Import whole addresses in the list, and show them with valueList="$images".'
+                return f"The field {name!r} holds a list of {len(found)}, with text around it.", cure
         named = " and ".join(map(repr, missing or self.fields))
         there = ", ".join(map(repr, sorted(map(str, data))[:_NAMED_FIELDS])) or "none"
         cure = (

@@ -22,6 +22,7 @@ from clinical_backend.labelstudio.labeling.tags import (
     is_for_other_tools,
     parse,
 )
+from clinical_backend.labelstudio.labeling.views import View, images_of, problem_of, read_view
 from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
 from clinical_backend.text import listed
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from clinical_backend.labelstudio.labeling.several_findings import EmptyAnswer, SeveralFindings
+    from clinical_backend.study import StudyImage
 
 __all__ = [
     "LESS_LIKE_THIS",
@@ -59,10 +61,10 @@ class LabelingScheme:
     Attributes
     ----------
     image_name
-        Name of the ``Image`` tag.
+        Name of the ``Image`` tag that the class control is about.
     image_field
         Field of a task's data that holds the image's address, such as ``image`` or ``case.image``; text around fields
-        as the labeling config writes it, such as ``https://host/$id``. See :meth:`address_of`.
+        as the labeling config writes it, such as ``https://host/$id``. See :meth:`images_of`.
     class_control
         Name of the ``Choices`` that holds the classes.
     classes
@@ -85,6 +87,9 @@ class LabelingScheme:
         How readers say which findings an image has; ``None`` where it has one class.
     stands_for
         Choices of the exemplar control that name a finding, and the finding.
+    views
+        All ``Image`` tags in the order of the config, where there are several, or one shows a list: a task shows the
+        images of all of them.
     """
 
     image_name: str
@@ -100,15 +105,37 @@ class LabelingScheme:
     displayed: Mapping[str, str] = field(default_factory=dict, compare=False)
     several: SeveralFindings | None = None
     stands_for: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[View, ...] = ()
+
+    def images_of(self, data: Mapping[str, Any], limit: int) -> tuple[StudyImage, ...]:
+        """Return the images of a task's data with their addresses, as Label Studio's page resolves them.
+
+        Parameters
+        ----------
+        data
+            Of a task.
+        limit
+            IMAGES_PER_TASK: of more images, evenly spaced ones are taken.
+        """
+        return images_of(self._views, data, limit)
+
+    def problem_of(self, data: Mapping[str, Any]) -> tuple[str, str]:
+        """Return why a task's data has no address of an image, and what to do; the values are not named."""
+        return problem_of(self._views, data)
 
     @property
-    def image_value(self) -> ImageValue:
-        """Where the image's address stands in a task's data."""
-        return ImageValue(self.image_field if "$" in self.image_field else f"${self.image_field}")
+    def _views(self) -> tuple[View, ...]:
+        text = self.image_field if "$" in self.image_field else f"${self.image_field}"
+        return self.views or (View(self.image_name, ImageValue(text)),)
 
-    def address_of(self, data: Mapping[str, Any]) -> str:
-        """Return the address of the image in a task's data, as Label Studio's page resolves it; empty for none."""
-        return self.image_value.address(data)
+    @property
+    def shown(self) -> str:
+        """What a task shows, as a sentence."""
+        if len(self.views) > 1:
+            return f"Each task shows the {len(self.views)} images {listed([view.name for view in self.views])}."
+        if any(view.is_list for view in self.views):
+            return f"Each task shows the list of images in {self.image_field!r}."
+        return "Each task shows one image."
 
     def has(self, label: str) -> bool:
         """Tell whether a label is one of its classes, or says something of its findings alone."""
@@ -167,7 +194,9 @@ def read_scheme(
     tags.require_image()
     control, others = _class_control(tags, exemplar_control, class_control or None)
     name, image_name = control.name, control.element.get("toName", "")
-    image_field = _field(tags.images[image_name])
+    views = tuple(read_view(each, element) for each, element in tags.images.items())
+    value = next(view.value for view in views if view.name == image_name)
+    image_field = value.fields[0] if value.is_field else value.text
     several = several_findings(control, () if class_control else others, empty_answer)
     classes = choices_of(control.element) if several is None else several.names
     if several is None and len(classes) < 2:
@@ -198,6 +227,7 @@ def read_scheme(
         displayed=_displayed(control.element),
         several=several,
         stands_for=stands_for,
+        views=views if len(views) > 1 or views[0].is_list else (),
     )
 
 
@@ -325,26 +355,6 @@ def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
     hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
     of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
     return hidden and of_class and "whenchoicevalue" not in flags
-
-
-def _field(image: Element) -> str:
-    flags = attributes_of(image)
-    if flags.get("valuelist"):
-        raise LabelingConfigError(
-            "The Image shows a list of images per task (valueList).",
-            'Import one image per task, and show it with value="$image".',
-        )
-    value = ImageValue(image.get("value", "").strip())
-    if not value.fields:
-        raise LabelingConfigError(
-            "The Image does not take its address from a field of the task.", 'Use value="$image".'
-        )
-    if "{" in value.text or "}" in value.text:
-        raise LabelingConfigError(
-            f"The Image takes its address from {value.text!r}, as inside a Repeater.",
-            'Import one image per task, and show it with value="$image".',
-        )
-    return value.fields[0] if value.is_field else value.text
 
 
 def _steering(values: Sequence[str], naming: Collection[str]) -> tuple[str | None, str | None]:

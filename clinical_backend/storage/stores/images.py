@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from clinical_backend.storage.schema import TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.study import STUDY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,11 @@ _MANY = 5000
 
 
 class KnownImage(NamedTuple):
-    """The image of one task: its address, its content's sha256 once read, or why it could not be read."""
+    """The image of one task: its address, its content's sha256 once read, or why it could not be read.
+
+    An image of a study has its place among all that the task shows, their number, and the name of its view. The task
+    itself stands for all of them together, and has no place.
+    """
 
     task_id: int
     uri: str
@@ -36,6 +41,14 @@ class KnownImage(NamedTuple):
     problem: str | None
     attempts: int
     tried_at: float | None
+    position: int | None = None
+    total: int = 1
+    view: str = ""
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it stands for several images together."""
+        return self.uri.startswith(STUDY)
 
     @property
     def is_waiting(self) -> bool:
@@ -174,7 +187,7 @@ class ImageStore:
     def longest_unseen(self, project_id: int, before: float, limit: int) -> list[tuple[KnownImage, str | None]]:
         """Return images whose bytes were not looked at since a moment, with their marks, the longest unseen first.
 
-        Those whose address is their content are left out.
+        Those whose address is their content are left out, and studies.
         """
         seen = func.coalesce(TaskImage.looked_at, 0.0)
         query = (
@@ -184,6 +197,7 @@ class ImageStore:
                 TaskImage.digest.is_not(None),
                 seen < before,
                 TaskImage.uri.not_like("data:%"),
+                TaskImage.uri.not_like(f"{STUDY}%"),
             )
             .order_by(seen, TaskImage.task_id)
             .limit(limit)

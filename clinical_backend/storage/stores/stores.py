@@ -10,6 +10,7 @@ from clinical_backend.storage.stores.leases import LeaseStore
 from clinical_backend.storage.stores.projects import ProjectStore
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.storage.stores.second_readings import SecondReadingStore
+from clinical_backend.storage.stores.studies import StudyStore
 from clinical_backend.storage.stores.troubles import TroubleStore
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Stores:
         self.projects = ProjectStore(database)
         self.rounds = RoundStore(database)
         self.images = ImageStore(database)
+        self.studies = StudyStore(database)
         self.labels = LabelStore(database)
         self.troubles = TroubleStore(database)
         self.leases = LeaseStore(database)

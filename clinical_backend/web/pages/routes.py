@@ -58,6 +58,7 @@ _ORIGINS = {
 }
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
+Position = Annotated[int | None, Query(ge=0, le=1_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,17 @@ def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNum
     tasks = [
         (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
     ]
-    return site.page(request, "queue.html", project=project, here="queue", round=published, tasks=tasks, pages=pages)
+    studies = site.stores.studies.all(project_id, [row.task_id for row in rows])
+    return site.page(
+        request,
+        "queue.html",
+        project=project,
+        here="queue",
+        round=published,
+        tasks=tasks,
+        pages=pages,
+        studies=studies,
+    )
 
 
 @router.get("/projects/{project_id}/exemplars")
@@ -196,10 +207,12 @@ def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Respons
 
 
 @router.get("/projects/{project_id}/images/{task_id}.webp")
-async def image(site: ThisSite, project_id: ProjectId, task_id: ProjectId, large: bool = False) -> Response:
-    """Show the image of a task of the project, small, or large enough to read it."""
-    known = await run_sync(site.stores.images.all, project_id, [task_id])
-    return await run_sync(_image, site, known.get(task_id), large, limiter=site.previewing)
+async def image(
+    site: ThisSite, project_id: ProjectId, task_id: ProjectId, large: bool = False, at: Position = None
+) -> Response:
+    """Show the image of a task of the project, small, or large enough to read it; of several one, by its place."""
+    known = await run_sync(_known_image, site, project_id, task_id, at)
+    return await run_sync(_image, site, known, large, limiter=site.previewing)
 
 
 def overview(site: Site, request: Request, project_id: int) -> Response:
@@ -291,10 +304,21 @@ def _found(site: Site, project_id: int) -> dict[str, Any]:
     return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
 
 
+def _known_image(site: Site, project_id: int, task_id: int, at: int | None) -> KnownImage | None:
+    """Return a task's image; of several the one at a place, or else the first that was read."""
+    known = site.stores.images.all(project_id, [task_id]).get(task_id)
+    if known is None or not known.is_study:
+        return known if at in {None, 0} else None
+    images = site.stores.studies.all(project_id, [task_id]).get(task_id, [])
+    if at is None:
+        return next((image for image in images if image.digest is not None), images[0] if images else known)
+    return next((image for image in images if image.position == at), None)
+
+
 def _image(site: Site, known: KnownImage | None, large: bool) -> Response:
     if known is None:
         return Response(
-            placeholder("The project has no such task."), 404, {"Cache-Control": "no-store"}, "image/svg+xml"
+            placeholder("The project has no such image."), 404, {"Cache-Control": "no-store"}, "image/svg+xml"
         )
     try:
         content = site.previews.read(known, large=large)

@@ -109,12 +109,14 @@ def reading(request: Request, site: ThisSite, project_id: ProjectId, passed: Pas
     """Show a case to be read again, without the answer that it has."""
     project = site.project(project_id)
     cases = _cases(site, project_id)
+    task = cases[passed] if passed < len(cases) else None
     return site.page(
         request,
         "reading.html",
         project=project,
         here="second-look",
-        task=cases[passed] if passed < len(cases) else None,
+        task=task,
+        studies={} if task is None else site.stores.studies.all(project_id, [task]),
         left=max(0, len(cases) - passed),
         passed=passed,
         classes=classes_of(site.workspace.project(project_id)),

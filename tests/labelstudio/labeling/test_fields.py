@@ -53,7 +53,7 @@ def test_an_address_is_resolved_as_the_page_resolves_it(value, address):
     ("value", "data", "problem", "cure"),
     [
         ("$scan", {"image": "a"}, "no text in the field 'scan'", "the task has the fields 'image'"),
-        ("$images", {"images": ["a", "b"]}, "holds a list of 2", "one image per task"),
+        ("https://host/$images", {"images": ["a", "b"]}, "holds a list of 2, with text around", "valueList"),
         ("$image-url", {"image-url": "a"}, "no text in the field 'image'", "rename the field 'image-url'"),
         ("$a/$b", {"a": "x"}, "no text in the field 'b'", "Import tasks with it"),
         ("$a", {"a": 5}, "no text in the field 'a'", "Import tasks with it"),

@@ -157,7 +157,7 @@ def test_the_exemplar_control_may_have_another_name():
             ),
             "nests",
         ),
-        (view('<Image name="image" valueList="$images"/>', CLASSES), "valueList"),
+        (view('<Image name="image" valueList="https://host/$images"/>', CLASSES), "more than one field"),
         (view('<Image name="image" value="scan.png"/>', CLASSES), "from a field"),
         (view('<Image name="image"/>', CLASSES), "from a field"),
         (view(IMAGE, CLASSES, '<TextArea name="exemplar" toName="image"/>'), "no Choices on the image"),

@@ -1,0 +1,94 @@
+"""What a round learns from where tasks have several images: all of them together, or the one that decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.strategy.bags import Bags, common_tasks, sampled_tasks
+from clinical_backend.strategy.instances import Instances
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
+from clinical_backend.workspace.study_features import WitnessedStudies, images_of, read_instances
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["choose_study_inputs", "with_images"]
+
+_SAMPLED_IMAGES = 16_000
+"""Of the sample of the pool, at most: 82 MB in 1,280 dimensions."""
+
+
+def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: Inputs) -> tuple[Inputs, str]:
+    """Return the features to work with, and why: of all images of each task, or of the one that decides.
+
+    Parameters
+    ----------
+    pooled
+        Features of all images of each task together.
+    """
+    together = "mean and largest values of the features of each task's images"
+    if not len(pooled.query) or not len(pooled.pool):
+        return pooled, together
+    settings = project.workspace.settings
+    bags = Bags(
+        _read(project, pooled.query.tasks.tolist()),
+        _read(project, common_tasks(pooled)),
+        _read(project, sampled_tasks(pooled.pool, settings.seed)),
+        settings.seed,
+    )
+    witnesses, reason = bags.choose(pooled)
+    if witnesses is None:
+        return pooled, f"{together} ({reason})"
+    found = WitnessedStudies.of(project.workspace.backbone.key, project.workspace.features, witnesses)
+    return inputs_of_images(project, snapshot, found), f"the image that decides in each task ({reason})"
+
+
+def inputs_of_images(project: ProjectWorkspace, snapshot: Snapshot, found: WitnessedStudies) -> Inputs:
+    """Return features of the image that stands for each task, in one pass over the images of all."""
+    target = snapshot.target
+    wanted = {*snapshot.pool, *snapshot.labels.seen, *target.query, *target.counter_exemplars}
+    every, images = found.witnessed(project.stores, project.id, sorted(wanted))
+    places = {task: place for place, task in enumerate(every.tasks.tolist())}
+
+    def of(tasks: Iterable[int]) -> FeaturedTasks:
+        rows = [places[task] for task in tasks if task in places]
+        return FeaturedTasks(every.tasks[rows], every.features[rows])
+
+    pool, labelled = of(snapshot.pool), of(snapshot.labels.seen)
+    query, against = of(target.query), of(target.counter_exemplars)
+    return Inputs(found.key, pool, labelled, query, against, snapshot.groups, images=images, witnesses=found.witnesses)
+
+
+def with_images(project: ProjectWorkspace, inputs: Inputs, ranked: Sequence[RankedTask]) -> list[RankedTask]:
+    """Return a queue in which each task of several images names the one that stands for it, where one does."""
+    if not inputs.images:
+        return list(ranked)
+    studies = project.stores.studies.all(project.id, [task.task_id for task in ranked])
+    named = []
+    for task in ranked:
+        place = inputs.images.get(task.task_id)
+        image = next((one for one in studies.get(task.task_id, ()) if one.position == place), None)
+        if image is not None:
+            task = replace(task, image=image.position, images=image.total, view=image.view or None)  # noqa: PLW2901
+        named.append(task)
+    return named
+
+
+def _read(project: ProjectWorkspace, tasks: Iterable[int]) -> Instances:
+    """Return the images of tasks, of as many tasks as there are memory for."""
+    images = images_of(project.stores, project.id, tasks)
+    counts = np.cumsum([len(shown) for shown in images.values()])
+    some = dict(islice(images.items(), int(np.searchsorted(counts, _SAMPLED_IMAGES, side="right"))))
+    parts = list(read_instances(project.workspace.features.store, some))
+    dimension = project.workspace.backbone.dimension
+    nothing = np.empty(0, dtype=np.int64)
+    empty = Instances(nothing, np.empty((0, dimension), dtype=np.float32), nothing, nothing)
+    return Instances.joined(parts) if parts else empty

@@ -1,0 +1,125 @@
+"""Tasks as their images: which of them tell what a task is, and features of a task made of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.learner.adaptation.network import join_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.classifier.linear import LinearClassifier
+
+__all__ = ["Instances", "Witnesses", "pooled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Features of the images of some tasks.
+
+    Attributes
+    ----------
+    tasks
+        Ids of the n tasks, shape (n,).
+    rows
+        Features of their images, those of a task together, shape (m, d), float32.
+    starts
+        Where each task begins among the rows, shape (n,), ascending; none is empty.
+    positions
+        Place of each image among those that its task shows, shape (m,).
+    """
+
+    tasks: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many images each task has, shape (n,)."""
+        return np.diff(self.starts, append=len(self.rows))
+
+    def among(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Instances:
+        """Return some of the tasks, by their places or a mask."""
+        chosen = np.arange(len(self))[places]
+        counts = self.counts[chosen]
+        starts = np.cumsum(counts) - counts
+        within = np.arange(counts.sum()) - np.repeat(starts, counts)
+        rows = np.repeat(self.starts[chosen], counts) + within
+        return Instances(self.tasks[chosen], self.rows[rows], starts, self.positions[rows])
+
+    def largest(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the row of each task's image with the largest score, the first of several: shape (n,).
+
+        Parameters
+        ----------
+        scores
+            Of all images, shape (m,).
+        """
+        best = np.maximum.reduceat(scores, self.starts)
+        hit = np.flatnonzero(scores == np.repeat(best, self.counts))
+        return hit[np.searchsorted(hit, self.starts)]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Instances]) -> Instances:
+        """Return the tasks of several parts together."""
+        offsets = np.cumsum([0, *(len(part.rows) for part in parts)])
+        return cls(
+            np.concatenate([part.tasks for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=False)]),
+            np.concatenate([part.positions for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What finds the image that decides.
+
+    Attributes
+    ----------
+    detector
+        Of images: its first class is rare.
+    rows
+        Which of its images stands for each rare task that it learnt from, by the others: place by task.
+    """
+
+    detector: LinearClassifier
+    rows: dict[int, int]
+
+    def scores(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how much more likely rare than common each image is, as log-odds, shape (m,)."""
+        logits = self.detector.logits(rows)
+        scores: NDArray[np.float32] = logits[:, 0] - logits[:, 1:].max(axis=1)
+        return scores
+
+    def of(self, instances: Instances) -> NDArray[np.int64]:
+        """Return the row of the image that stands for each task, shape (n,)."""
+        rows = instances.largest(self.scores(instances.rows))
+        for place, task in enumerate(instances.tasks.tolist()):
+            if task in self.rows:
+                start = instances.starts[place]
+                own = instances.positions[start : start + instances.counts[place]]
+                found = np.flatnonzero(own == self.rows[task])
+                if len(found):
+                    rows[place] = start + found[0]
+        return rows
+
+
+def pooled(instances: Instances) -> NDArray[np.float32]:
+    """Return mean and largest value of the features of each task's images, joined, shape (n, 2 d), float32.
+
+    The mean tells what most images show; the largest values, what one of them shows strongly.
+    """
+    rows, starts = instances.rows, instances.starts
+    mean = np.add.reduceat(rows, starts, axis=0) / instances.counts[:, None]
+    return join_features([mean.astype(np.float32), np.maximum.reduceat(rows, starts, axis=0)])

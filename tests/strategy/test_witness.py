@@ -1,0 +1,112 @@
+"""Which image decides: found among others that nobody points at."""
+
+import numpy as np
+import pytest
+
+from clinical_backend.strategy.bags import Bags, common_tasks, sampled_tasks
+from clinical_backend.strategy.instances import Instances, pooled
+from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
+from clinical_backend.strategy.witness import learn_witnesses
+
+D = 24
+
+
+@pytest.fixture(scope="module")
+def kinds():
+    """Return the middles of six common kinds of images and of a rare one."""
+    return np.random.default_rng(0).normal(size=(7, D)).astype(np.float32)
+
+
+def bags_of(kinds, count, images, *, rare, seed, first=0, every=False):
+    """Return tasks of common images, of which one or every one is rare, and the place of the rare one."""
+    generator = np.random.default_rng(seed)
+    kind = generator.integers(6, size=(count, images))
+    places = generator.integers(images, size=count)
+    if rare:
+        kind[np.arange(count), places] = 6
+    if every:
+        kind[:] = 6
+    rows = kinds[kind] + 0.5 * generator.normal(size=(count, images, D))
+    return (
+        Instances(
+            np.arange(first, first + count),
+            rows.reshape(-1, D).astype(np.float32),
+            np.arange(count) * images,
+            np.tile(np.arange(images), count),
+        ),
+        places,
+    )
+
+
+def test_the_image_that_rare_tasks_have_in_common_is_found_among_sixteen(kinds):
+    rare, places = bags_of(kinds, 6, 16, rare=True, seed=1)
+    pool, _ = bags_of(kinds, 200, 16, rare=False, seed=2, first=100)
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0)
+    assert [found.rows[task] for task in range(6)] == places.tolist()
+    unseen, where = bags_of(kinds, 50, 16, rare=True, seed=3, first=1000)
+    assert np.mean(unseen.positions[found.of(unseen)] == where) > 0.9
+    common = found.scores(pool.rows)[found.of(pool)]
+    assert np.quantile(common, 0.95) < np.median(found.scores(unseen.rows)[found.of(unseen)])
+
+
+def test_common_tasks_rule_out_what_they_show_too(kinds):
+    rare, places = bags_of(kinds, 4, 8, rare=True, seed=1)
+    decoy = np.full(D, 3.0, dtype=np.float32)
+    rare.rows[rare.starts + (places + 1) % 8] = decoy
+    pool, _ = bags_of(kinds, 200, 8, rare=False, seed=2, first=100)
+    common, _ = bags_of(kinds, 20, 8, rare=False, seed=4, first=500)
+    common.rows[common.starts] = decoy
+    assert [*learn_witnesses(rare, common, pool, seed=0).rows.values()] == places.tolist()
+
+
+def test_one_rare_task_is_told_by_what_the_pool_lacks(kinds):
+    rare, places = bags_of(kinds, 1, 16, rare=True, seed=1)
+    pool, _ = bags_of(kinds, 200, 16, rare=False, seed=2, first=100)
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0)
+    assert found.rows == {0: places[0]}
+
+
+def test_tasks_of_one_image_stand_for_themselves(kinds):
+    rare, _ = bags_of(kinds, 5, 1, rare=True, seed=1)
+    pool, _ = bags_of(kinds, 50, 1, rare=False, seed=2, first=100)
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0)
+    assert found.of(pool).tolist() == list(range(50))
+    assert set(found.rows.values()) == {0}
+
+
+def test_images_that_are_all_alike_are_no_fault(kinds):
+    rare, _ = bags_of(kinds, 3, 4, rare=True, seed=1)
+    rare.rows[:] = 1.0
+    pool, _ = bags_of(kinds, 10, 4, rare=False, seed=2, first=100)
+    pool.rows[:] = 1.0
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0)
+    assert np.isfinite(found.scores(pool.rows)).all()
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_one_image_stands_for_a_task_where_labels_do_not_speak_against_it(kinds, every):
+    rare, _ = bags_of(kinds, 9, 16, rare=True, seed=1, every=every)
+    common, _ = bags_of(kinds, 20, 16, rare=False, seed=4, first=500)
+    pool, _ = bags_of(kinds, 300, 16, rare=False, seed=2, first=1000)
+    parts = (D, D)
+    tasks = [FeaturedTasks(one.tasks, pooled(one), parts) for one in (rare, common, pool)]
+    labelled = FeaturedTasks(
+        np.concatenate([tasks[0].tasks, tasks[1].tasks]), np.concatenate([tasks[0].features, tasks[1].features]), parts
+    )
+    inputs = Inputs.of(labelled, tasks[2], tasks[0])
+    assert common_tasks(inputs) == common.tasks.tolist()
+    assert sorted(sampled_tasks(tasks[2], 0)) == pool.tasks.tolist()
+    witnesses, reason = Bags(rare, common, pool, 0).choose(inputs)
+    assert witnesses is not None
+    assert "log rank" in reason
+
+
+def test_some_of_the_tasks_keep_their_images(kinds):
+    pool, _ = bags_of(kinds, 10, 4, rare=False, seed=2)
+    some = pool.among(np.array([7, 2]))
+    assert some.tasks.tolist() == [7, 2]
+    assert np.array_equal(some.rows[:4], pool.rows[28:32])
+    assert some.starts.tolist() == [0, 4]
+    again = Instances.joined([some, pool.among(np.array([1]))])
+    assert np.array_equal(again.rows[8:], pool.rows[4:8])
+    assert again.starts.tolist() == [0, 4, 8]
