@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
+    from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["fit_labels", "said"]
 
@@ -95,16 +95,12 @@ def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target,
     labelled, query = inputs.labelled, inputs.query
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
     stand = np.isin(query.tasks, target.queries.get(name, ()))
-    return replace(inputs, labelled=_those(labelled, told), query=_those(query, stand))
+    return replace(inputs, labelled=labelled.those(told), query=query.those(stand))
 
 
 def _of_finding(labels: Mapping[int, str], name: str) -> dict[int, str]:
     answers = {task: says(label, name) for task, label in labels.items()}
     return {task: name if there else _ABSENT for task, there in answers.items() if there is not None}
-
-
-def _those(tasks: FeaturedTasks, chosen: NDArray[np.bool_]) -> FeaturedTasks:
-    return replace(tasks, tasks=tasks.tasks[chosen], features=tasks.features[chosen])
 
 
 def _means(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -43,6 +43,10 @@ class FeaturedTasks:
         """Return the same tasks with the first part of joined features alone; themselves where none are joined."""
         return FeaturedTasks(self.tasks, self.features[:, : self.parts[0]]) if self.parts else self
 
+    def those(self, chosen: NDArray[np.bool_]) -> FeaturedTasks:
+        """Return some of them; ``chosen`` tells which, shape (n,)."""
+        return replace(self, tasks=self.tasks[chosen], features=self.features[chosen])
+
     def none(self) -> FeaturedTasks:
         """Return no tasks, of the same representation."""
         return FeaturedTasks(self.tasks[:0], self.features[:0], self.parts)

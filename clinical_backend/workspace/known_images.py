@@ -80,7 +80,13 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
     notes = []
     tasks, images = stores.studies.partly_read(project.id)
     if tasks:
-        notes.append(f"{images} images cannot be read in {tasks} tasks that show others, which are used without them.")
+        unread = "1 image cannot be read" if images == 1 else f"{images} images cannot be read"
+        used = (
+            "1 task that shows others, which is used"
+            if tasks == 1
+            else f"{tasks} tasks that show others, which are used"
+        )
+        notes.append(f"{unread} in {used} without {'it' if images == 1 else 'them'}.")
     sampled = stores.studies.sampled(project.id)
     if sampled:
         notes.append(

@@ -125,8 +125,11 @@ def test_a_study_with_some_unreadable_images_is_used_with_the_others_and_says_so
     assert known[8].problem.startswith("None of its")
     report = workspace.stores.rounds.published(1).report
     assert report.counts.unreadable == 1
-    assert any(note.startswith("2 images cannot be read in 1 tasks that show others") for note in report.notes)
-    assert any(note.startswith("1 images cannot be read. None of its") for note in report.notes)
+    assert any(
+        note.startswith("2 images cannot be read in 1 task that shows others, which is used without them.")
+        for note in report.notes
+    )
+    assert any(note.startswith("1 image cannot be read. None of its") for note in report.notes)
 
 
 def test_an_image_of_a_study_that_becomes_readable_joins_the_others(workspace, studio):

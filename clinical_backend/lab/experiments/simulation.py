@@ -117,7 +117,7 @@ def simulate(
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
         inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen)
-        seen = inputs if needs_detector(strategy) or data.shows is not None else Inputs.of(labelled)
+        seen = inputs if needs_detector(strategy) else Inputs.of(labelled)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
         if own is not None:
             fitted = replace(fitted, classifier=own)

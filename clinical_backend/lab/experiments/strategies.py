@@ -155,8 +155,11 @@ def _of_several(strategy: str, situation: Situation, budget: int) -> NDArray[np.
     orders = {}
     for name, one in fitted.by_target.items():
         assert one.inputs is not None
+        query = situation.inputs.query
+        stands = query.those(np.isin(query.tasks, situation.target.queries[name]))
+        inputs = replace(situation.inputs, labelled=one.inputs.labelled, query=stands)
         classes = [name if has_any(label, [name]) else "" for label in situation.classes]
-        alone = replace(situation, target=situation.target.alone(name), fitted=one, inputs=one.inputs, classes=classes)
+        alone = replace(situation, target=situation.target.alone(name), fitted=one, inputs=inputs, classes=classes)
         orders[name] = order(strategy, alone, budget)[0].tolist()
     return deal(orders, budget)[0]
 

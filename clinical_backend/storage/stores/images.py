@@ -242,7 +242,7 @@ class ImageStore:
 
 def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:
     rows = _rows(session, select(*_COLUMNS), project_id, task_ids)
-    return {image.task_id: image for image in map(KnownImage._make, rows)}
+    return {row[0]: KnownImage(*row) for row in rows}
 
 
 def _rows(
