@@ -8,7 +8,7 @@ import os
 import socket
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -67,6 +67,8 @@ class LabelledImages:
         Class index of each, shape (n,).
     held_out
         Which images serve to test classifiers and are never in a pool, shape (n,), bool.
+    studies
+        Which study each belongs to, shape (n,); ``None`` where each image is a task of its own.
     """
 
     name: str
@@ -74,6 +76,7 @@ class LabelledImages:
     images: Sequence[NDArray[np.uint8] | bytes]
     labels: NDArray[np.int64]
     held_out: NDArray[np.bool_]
+    studies: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +95,8 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
     name
         A path, or the name of a set of MedMNIST or of a file in the data folder. A folder or a zip archive
         holds a folder per class, under `train` and `test` where it is split; a table (CSV) has the columns
-        image and label, and split where it is split, with paths beside it; an archive (npz) is as MedMNIST
+        image and label, and split where it is split, with paths beside it, and study where several images are one
+        task, whose class is the rarest of theirs; an archive (npz) is as MedMNIST
         makes it; a zip archive with a table of the columns image_id, dx and lesion_id is as HAM10000, of which the
         first image of each lesion is taken: two views of one would stand in training and test. A set that is not
         split has 30 % of each class held out.
@@ -221,7 +225,15 @@ def _of_table(path: Path, seed: int) -> LabelledImages:
         rows = list(csv.DictReader(file))
     images = [(path.parent / row["image"]).read_bytes() for row in rows]
     tested = [row["split"] == "test" for row in rows] if rows and "split" in rows[0] else None
-    return _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
+    found = _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
+    if not rows or "study" not in rows[0]:
+        return found
+    studies = np.array([row["study"] for row in rows])
+    if tested is None:  # of a study all images, or none
+        names = np.unique(studies)
+        out = names[np.random.default_rng(seed).permutation(len(names))[: round(_HELD_OUT * len(names))]]
+        found = replace(found, held_out=np.isin(studies, out))
+    return replace(found, studies=studies)
 
 
 def _of_medmnist(path: Path, seed: int) -> LabelledImages:
