@@ -37,7 +37,10 @@ def simulate(
     ] = None,
     learner: Annotated[
         list[str] | None,
-        typer.Option(help="Which features: frozen (default), adapted, joined, live, finetuned or resnet18."),
+        typer.Option(
+            help="Which features: frozen (default), adapted, joined, live, finetuned or resnet18; of tasks with "
+            "several images frozen, mean, pooled or witness."
+        ),
     ] = None,
     rare: Annotated[list[str] | None, typer.Option(help="Rare classes; by default the smallest class.")] = None,
     share: Annotated[float | None, typer.Option(help="Share of the pool that the rare classes have together.")] = None,

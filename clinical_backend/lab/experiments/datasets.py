@@ -8,7 +8,7 @@ import os
 import socket
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -75,6 +75,8 @@ class LabelledImages:
     shows
         Where an image may have several findings: which classes each shows, shape (n, C), bool. ``labels`` are then
         numbers of their combinations.
+    studies
+        Which study each belongs to, shape (n,); ``None`` where each image is a task of its own.
     """
 
     name: str
@@ -83,6 +85,7 @@ class LabelledImages:
     labels: NDArray[np.int64]
     held_out: NDArray[np.bool_]
     shows: NDArray[np.bool_] | None = None
+    studies: NDArray[np.str_] | None = None
 
     @classmethod
     def of_findings(
@@ -125,8 +128,9 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
     name
         A path, or the name of a set of MedMNIST or of a file in the data folder. A folder or a zip archive
         holds a folder per class, under `train` and `test` where it is split; a table (CSV) has the columns
-        image and label, and split where it is split, with paths beside it; one with the column image and a column of 0
-        and 1 for each finding, likewise; an archive (npz) is as MedMNIST
+        image and label, and split where it is split, with paths beside it, and study where several images are one
+        task, whose class is the rarest of theirs; one with the column image and a column of 0 and 1 for each finding,
+        likewise split; an archive (npz) is as MedMNIST
         makes it; a zip archive with a table of the columns image_id, dx and lesion_id is as HAM10000, of which the
         first image of each lesion is taken: two views of one would stand in training and test. A set that is not
         split has 30 % of each class held out. ``mosaics:`` and rare classes are mosaics of four cells of BloodMNIST.
@@ -273,7 +277,15 @@ def _of_table(path: Path, seed: int) -> LabelledImages:
         shows = np.array([[row[name].strip() in _THERE for name in findings] for row in rows], dtype=np.bool_)
         held_out = _held_out(np.zeros(len(rows), dtype=np.int64), seed) if tested is None else np.array(tested)
         return LabelledImages.of_findings(path.stem, findings, images, shows, held_out)
-    return _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
+    found = _assemble(path.stem, images, [row["label"] for row in rows], tested, seed)
+    if not rows or "study" not in rows[0]:
+        return found
+    studies = np.array([row["study"] for row in rows])
+    if tested is None:  # of a study all images, or none
+        names = np.unique(studies)
+        out = names[np.random.default_rng(seed).permutation(len(names))[: round(_HELD_OUT * len(names))]]
+        found = replace(found, held_out=np.isin(studies, out))
+    return replace(found, studies=studies)
 
 
 def _of_medmnist(path: Path, seed: int) -> LabelledImages:

@@ -56,6 +56,10 @@ class Protocol:
         Share of the queue that is drawn at random.
     label_noise
         Share of the labels, but for the exemplars', that are of another class, any of them alike.
+    images
+        Images of each task. Of more than one, tasks are bags that are drawn from the set: it holds single images.
+    rare_images
+        How many images of a rare task are of its rare class.
     """
 
     dataset: str
@@ -73,6 +77,8 @@ class Protocol:
     batch: int = 20
     audit_share: float = 0.0
     label_noise: float = 0.0
+    images: int = 1
+    rare_images: int = 1
 
 
 _BLOOD = Protocol("bloodmnist", rare_count=2)
@@ -94,13 +100,14 @@ in the pool, 20 labels in one go, and the 624 test images of the same X-rays. It
 validation images of each class, held no common one; here none can be in it. The live round, which knows no query set
 beside exemplars, goes by the 5 rare labels."""
 _RARE_CELLS = ("monocyte", "eosinophil", "platelet", "lymphocyte", "basophil")
-"""From what the features of a mosaic show well to what they hardly show (docs/labeling.md)."""
+"""From what the features of a mosaic show well to what they hardly show (docs/finding-power.md)."""
 
 
 def _of_mosaics(*rare: str, **changes: Any) -> Protocol:
     return Protocol(f"mosaics:{','.join(rare)}", rare_classes=rare, rare_share=0.02 * len(rare), named=True, **changes)
 
 
+_BAGS = Protocol("bloodmnist", rare_share=0.05, pool=2000, exemplars=10, labels=100, images=16)
 _BREAST = Protocol("breastmnist", rare_classes=("malignant",), rare_share=0.05, labels=100)
 
 PROTOCOLS = {
@@ -116,6 +123,11 @@ PROTOCOLS = {
     "blood-tiny": replace(_BLOOD, rare_share=0.002),
     "blood-other": replace(_BLOOD, rare_classes=("erythroblast", "monocyte")),
     "blood-binary": replace(_BLOOD, rare_classes=("immature granulocyte",), rare_count=1),
+    "bags": _BAGS,
+    "bags-five": replace(_BAGS, exemplars=5),
+    "bags-2%": replace(_BAGS, rare_share=0.02),
+    "bags-other": replace(_BAGS, rare_classes=("erythroblast",)),
+    "bags-all": replace(_BAGS, rare_images=16, rare_share=0.02),
     "chest": _CHEST,
     "chest-1%": replace(_CHEST, rare_share=0.01),
     "chest-5%": replace(_CHEST, rare_share=0.05),

@@ -21,6 +21,7 @@ from clinical_backend.lab.experiments.features import opened
 from clinical_backend.lab.experiments.learners import FinetunedLearner, FixedFeatures, ResNetLearner
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import simulate
+from clinical_backend.lab.experiments.studies import STUDY_LEARNERS, StudyLearner, studies_of, tasks_of
 from clinical_backend.learner.backbones.preprocessing import to_square
 from clinical_backend.workspace.features import join
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEARNERS", "Run", "learner_of", "read_results", "run_all"]
 
-LEARNERS = ("frozen", "adapted", "joined", "live", "finetuned", "resnet18")
+LEARNERS = ("frozen", "adapted", "joined", "live", "finetuned", "resnet18", *STUDY_LEARNERS[1:])
 
 _RESNET_SIZE = 28  # pixels, as in the papers
 
@@ -56,7 +57,8 @@ class Run:
     learner
         Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say
         (frozen ones for a pool that the live round adapts no network to); or those of a network that is trained
-        on the labels of each round: the backbone ``finetuned``, or the papers' ``resnet18`` from scratch.
+        on the labels of each round: the backbone ``finetuned``, or the papers' ``resnet18`` from scratch. Of tasks
+        with several images ``frozen`` ones as the labels at hand say, their ``mean``, ``pooled``, or the ``witness``.
     features
         Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
@@ -82,8 +84,11 @@ class Run:
     @property
     def configuration(self) -> dict[str, Any]:
         """All that decides the outcome, as JSON."""
+        protocol = asdict(self.protocol)
+        if self.protocol.images == 1:  # results of earlier versions are of these
+            protocol = {name: value for name, value in protocol.items() if name not in {"images", "rare_images"}}
         return {
-            "protocol": asdict(self.protocol),
+            "protocol": protocol,
             "strategy": self.strategy,
             "seed": self.seed,
             "learner": self.learner,
@@ -210,9 +215,15 @@ def _squares(name: str, data_cache: Path, size: int) -> NDArray[np.uint8]:
 
 def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     data = _data(run.protocol.dataset, data_cache)
-    drawn = draw(run.protocol, data, run.seed)
-    learner, frozen = learner_of(run, drawn, data_cache), _loaded(run.features[0])
-    outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen)
+    studies = studies_of(run.protocol, data, run.seed)
+    if studies is None:
+        drawn = draw(run.protocol, data, run.seed)
+        learner, frozen = learner_of(run, drawn, data_cache), _loaded(run.features[0])
+        outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen)
+    else:
+        drawn = draw(tasks_of(run.protocol, studies), studies.data, run.seed)
+        by_image = StudyLearner(studies, _loaded(run.features[0]), run.learner)
+        outcome = simulate(run.protocol, drawn, studies.data, by_image, run.strategy, seed=run.seed)
     result = {
         "key": run.key,
         "name": run.name,

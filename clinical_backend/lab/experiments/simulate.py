@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from clinical_backend.lab.experiments.features import adapted_features_of_set, f
 from clinical_backend.lab.experiments.protocol import draw
 from clinical_backend.lab.experiments.runs import LEARNERS, Run, run_all
 from clinical_backend.lab.experiments.strategies import STRATEGIES
+from clinical_backend.lab.experiments.studies import STUDY_LEARNERS, studies_of
 from clinical_backend.lab.experiments.summary import markdown
 from clinical_backend.lab.plotting import pyplot
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
@@ -137,6 +138,9 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
                 sets[protocol.dataset] = data, features_of_set(data, backbone, plan.cache / "features", update)
     for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
         data, frozen = sets[protocol.dataset]
+        if studies_of(protocol, data, seed) is not None:
+            yield from _runs_of_studies(plan, Run(name, protocol, "", seed, "", (str(frozen),), backbone.key, spec))
+            continue
         drawn = draw(protocol, data, seed)
         pool = np.setdiff1d(drawn.pool, drawn.exemplars)
         paths: dict[str, tuple[str, ...]] = {"frozen": (str(frozen),)}
@@ -154,6 +158,16 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
         for learner, strategy in product(plan.learners, plan.strategies):
             made_by = backbone.key if len(paths[learner]) == 1 else f"{backbone.key}+{key}"
             yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by, spec)
+
+
+def _runs_of_studies(plan: Plan, run: Run) -> Iterator[Run]:
+    """Yield what is to be run of tasks with several images, of which frozen features alone are made."""
+    for learner, strategy in product(plan.learners, plan.strategies):
+        if learner not in STUDY_LEARNERS:
+            raise InvalidArgumentError(
+                "learner", f"tasks of several images have no {learner!r}.", f"Choose of {', '.join(STUDY_LEARNERS)}."
+            )
+        yield replace(run, strategy=strategy, learner=learner)
 
 
 @contextmanager

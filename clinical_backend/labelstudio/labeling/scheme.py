@@ -22,7 +22,7 @@ from clinical_backend.labelstudio.labeling.tags import (
     is_for_other_tools,
     parse,
 )
-from clinical_backend.labelstudio.labeling.views import View, images_of, problem_of, read_view
+from clinical_backend.labelstudio.labeling.views import View, images_of, problem_of, read_views
 from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
 from clinical_backend.text import listed
 
@@ -194,7 +194,7 @@ def read_scheme(
     tags.require_image()
     control, others = _class_control(tags, exemplar_control, class_control or None)
     name, image_name = control.name, control.element.get("toName", "")
-    views = tuple(read_view(each, element) for each, element in tags.images.items())
+    views = read_views(tags.images, image_name)
     value = next(view.value for view in views if view.name == image_name)
     image_field = value.fields[0] if value.is_field else value.text
     several = several_findings(control, () if class_control else others, empty_answer)

@@ -122,7 +122,7 @@ class Tags:
         if self.repeats:
             raise LabelingConfigError(
                 "The labeling config repeats its Image for a list of images in each task (Repeater).",
-                f"Import one image per task. {EXAMPLE}",
+                f'Show the list with <Image name="image" valueList="$images"/>. {EXAMPLE}',
             )
         written = [str(element.tag) for element in self._elements if str(element.tag).lower() == "image"]
         if written and "Image" not in written:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from xml.etree.ElementTree import Element
 
-__all__ = ["View", "images_of", "problem_of", "read_view"]
+__all__ = ["View", "images_of", "problem_of", "read_views"]
 
 _NO_ADDRESS = "\0"  # which no text of a task holds
 
@@ -67,14 +67,34 @@ class View:
         return found if isinstance(found, list) else None
 
 
-def read_view(name: str, image: Element) -> View:
-    """Return what an ``Image`` tag shows.
+def read_views(images: Mapping[str, Element], needed: str) -> tuple[View, ...]:
+    """Return what the ``Image`` tags of a labeling config show, in its order.
+
+    Another one than the needed that takes nothing from the task, such as a legend, is none of the task's images.
+
+    Parameters
+    ----------
+    images
+        The tags by name.
+    needed
+        Name of the one that the class control is about.
 
     Raises
     ------
     LabelingConfigError
-        When it does not take its addresses from a field of the task.
+        When that one does not take its addresses from a field of the task.
     """
+    views = []
+    for name, image in images.items():
+        try:
+            views.append(_view(name, image))
+        except LabelingConfigError:
+            if name == needed:
+                raise
+    return tuple(views)
+
+
+def _view(name: str, image: Element) -> View:
     flags = attributes_of(image)
     value_list = flags.get("valuelist", "").strip()
     value = ImageValue(value_list or flags.get("value", "").strip())

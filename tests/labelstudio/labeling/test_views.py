@@ -84,6 +84,9 @@ def test_what_a_task_shows_is_said(images, sentence):
     assert scheme_of(images).shown == sentence
 
 
-def test_one_of_several_image_tags_that_shows_no_field_is_refused():
+def test_an_image_that_is_the_same_for_all_tasks_is_none_of_theirs():
+    legend = '<Image name="legend" value="legend.png"/>'
+    assert scheme_of(legend, ONE) == scheme_of(ONE)
+    assert shown(legend + ONE, {"image": "a.png"}) == [(0, "", "a.png")]
     with pytest.raises(LabelingConfigError, match="from a field"):
-        scheme_of(ONE, '<Image name="legend" value="legend.png"/>')
+        scheme_of(ONE.replace("image", "other"), legend.replace("legend", "image", 1))
