@@ -12,6 +12,8 @@ from clinical_backend.lab.demo.run import DemoProject
 from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
 from tests.end_to_end.conftest import Loop, wait_until
 
+pytestmark = pytest.mark.timeout(1800)  # as other rounds on busy cores
+
 IMAGES = 4
 CONFIG = with_exemplar_control(
     '<View><Image name="image" valueList="$images"/><Choices name="diagnosis" toName="image" choice="single">'
