@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.labelstudio.labeling.tags import attributes_of, choices_of
-from clinical_backend.multilabel import findings_of, pack, says
+from clinical_backend.multilabel import findings_of, pack, says, unknown_of
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class SeveralFindings:
         if self.form is Form.TREE:
             paths = [self.paths[name] for name in ticked]
             ticked = [list(path) for path in paths if not any(path == other[: len(path)] != other for other in paths)]
-        if not ticked and self.no_finding is not None:
+        if not ticked and self.no_finding is not None and not unknown_of(label):
             ticked = [list(self.paths[self.no_finding])] if self.form is Form.TREE else [self.no_finding]
         kind = "taxonomy" if self.form is Form.TREE else "choices"
         return [region(self.control, image_name, kind, ticked)] if ticked else []
