@@ -14,7 +14,7 @@ from clinical_backend.multilabel import findings_of, pack, says, unknown_of
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from xml.etree.ElementTree import Element
 
     from clinical_backend.labelstudio.labeling.tags import ClassControl
@@ -145,6 +145,12 @@ class SeveralFindings:
             ticked = [list(self.paths[self.no_finding])] if self.form is Form.TREE else [self.no_finding]
         kind = "taxonomy" if self.form is Form.TREE else "choices"
         return [region(self.control, image_name, kind, ticked)] if ticked else []
+
+    def implied(self, names: Collection[str]) -> frozenset[str]:
+        """Return some of the findings and, in a tree, what they are a kind of."""
+        paths = [self.paths[name] for name in names if name in self.paths]
+        above = {path[:length] for path in paths for length in range(1, len(path))}
+        return frozenset({*names, *(name for name, path in self.paths.items() if path in above)})
 
     def _finding_of(self, item: object) -> frozenset[str]:
         """Return the findings that one choice of an answer says are there."""
