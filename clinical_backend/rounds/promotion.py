@@ -217,7 +217,7 @@ def _fit_of(published: Model, fitted: Fit, truth: NDArray[np.bool_], found: Comp
         return None
     sees, reason, measurements = judgement(found.published, float(truth.mean()))
     learnt = published.classifier, classes, rare, sees, reason, measurements, fitted.labels, fitted.detector
-    return Fit(*learnt, by_target=fitted.by_target)
+    return Fit(*learnt, by_target=fitted.by_target, findings=fitted.findings)
 
 
 def _by_finding(

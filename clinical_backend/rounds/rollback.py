@@ -131,7 +131,8 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
         copy_witnesses(folder, kept)
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
-    ticked = preannotations(mode, ranked, proven.classes, snapshot.scheme.classes)
+    confident = {task: label for task, label in proven.classes.items() if snapshot.scheme.has(label)}
+    ticked = preannotations(mode, ranked, confident, snapshot.scheme.classes)
     report = replace(
         earlier.report,
         questions=questions_of_round(project, snapshot),

@@ -98,6 +98,7 @@ def examine_project(
             stars=own.stars,
             named=named,
             images_per_task=own.images_per_task,
+            empty_answer=own.empty_answer,
         ),
         known=[*questions, *notices(project)],
         left=Drift.of(row).left if row else (),

@@ -77,6 +77,7 @@ def examine(
                     settings.class_control,
                     stars=settings.stars,
                     images_per_task=settings.images_per_task,
+                    empty_answer=settings.empty_answer,
                 )
                 results += diagnose(client, project_id, wanted, labeling, read_image=read)
         results += examine_clock(client)

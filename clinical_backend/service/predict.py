@@ -150,7 +150,8 @@ def _prediction(
 ) -> Prediction:
     if scheme.several is not None:
         there = [name for name, one in zip(classes, probabilities, strict=True) if one >= _THERE]
-        label = pack(name for name in there if name in scheme.classes)
+        # Of a finding that was not learnt nothing is said: "no" would be a guess that a reader may follow.
+        label = pack((name for name in there if name in scheme.classes), set(scheme.classes) - set(classes))
         return Prediction(result=choice_result(scheme, label), model_version=version)
     name = classes[int(probabilities.argmax())]
     known = name in scheme.classes  # a class may have been removed since the round

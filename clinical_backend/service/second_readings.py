@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.findings.agreement import Agreement, agreement, agreement_on_findings
-from clinical_backend.multilabel import is_multilabel
+from clinical_backend.multilabel import disputed, is_multilabel, unknown_of
 from clinical_backend.storage.schema import ReadingState
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
         else Why.UNASKED
     )
     first = answers[0][1] if answers else row.label
-    agreed = all(name == first for _, name in answers)
+    agreed = not disputed([name for _, name in answers])
     # The ledger of the last round may not know the second answer yet.
     unsettled = not agreed and label.label == first and label.readings <= row.readings
     return ReadAgain(
@@ -168,25 +168,26 @@ def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
         first,
         tuple(answers),
         why,
-        Outcome.OPEN if unsettled else _outcome(first, label.label, agreed=agreed),
+        Outcome.OPEN if unsettled else _outcome(first, label.label, [name for _, name in answers]),
         label.label,
         row.read_at or row.asked_at,
     )
 
 
 def _of_check(check: LabelCheck, label: TaskLabel) -> ReadAgain:
-    agreed = check.answer == check.label
+    agreed = not disputed([check.label, check.answer])
     answers = ((None, check.label), (None, check.answer)) if check.blind else ((None, check.label),)
     why = Why.PAGE if check.blind else Why.WORD
     # A class that nobody changed since another one was given here is still to be looked at.
     still = label.label == check.label and not agreed
-    outcome = Outcome.OPEN if still else _outcome(check.label, label.label, agreed=agreed)
+    outcome = Outcome.OPEN if still else _outcome(check.label, label.label, [check.label, check.answer])
     return ReadAgain(check.task_id, check.label, answers, why, outcome, label.label, check.checked_at)
 
 
-def _outcome(first: str, now: str | None, *, agreed: bool) -> Outcome:
-    if now is None:
+def _outcome(first: str, now: str | None, answers: Sequence[str]) -> Outcome:
+    at_odds = disputed(answers)
+    if now is None or at_odds & unknown_of(now):  # of several findings, the label says nothing of those in a tie
         return Outcome.OPEN
-    if now != first:
+    if disputed([first, now]):
         return Outcome.CHANGED
-    return Outcome.RIGHT if agreed else Outcome.KEPT
+    return Outcome.KEPT if at_odds else Outcome.RIGHT

@@ -59,6 +59,9 @@ class Fit:
         What it learnt from, where it is that of one of several findings.
     by_target
         Where an image may have several findings: for each that is looked for, what tells it from its absence.
+    findings
+        Where an image may have several: those of the labeling config. Of one that the classifier has not learnt nothing
+        is predicted.
     """
 
     classifier: linear.LinearClassifier | None
@@ -72,6 +75,12 @@ class Fit:
     held_out: HeldOut | None = None
     inputs: Inputs | None = None
     by_target: Mapping[str, Fit] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+
+    @property
+    def tells_findings(self) -> bool:
+        """Whether the classifier gives each of several findings a probability of its own."""
+        return self.classifier is not None and self.classifier.independent
 
     @property
     def rare_columns(self) -> list[int]:

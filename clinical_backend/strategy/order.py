@@ -242,6 +242,7 @@ class _Dealer:
             conditioned=any(one.choice.conditioned for one in pickers),
             reason="; ".join(f"{one.target}: {one.choice.reason}" for one in pickers),
             explores=float(np.mean([one.choice.explores for one in pickers])),
+            teaches=max(one.choice.teaches for one in pickers),
         )
 
     @property
@@ -258,7 +259,7 @@ class _Dealer:
 
     def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places of which it is hardly decided whether they show one of the targets, varied."""
-        of_each = [one.unsureness(places) for one in self._pickers]
+        of_each = [one.unsureness(places) for one in self._pickers if one.choice.teaches]
         return self._pickers[0].varied(places, np.max(of_each, axis=0), budget)
 
     def diverse(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
@@ -321,8 +322,9 @@ def _explain(
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
-        if probabilities is not None and fit.by_target:
-            predicted = pack(name for name, one in zip(fit.classes, probabilities[row], strict=True) if one >= 0.5)
+        if probabilities is not None and fit.tells_findings:
+            there = [name for name, one in zip(fit.classes, probabilities[row], strict=True) if one >= 0.5]
+            predicted = pack(there, set(fit.findings) - set(fit.classes))
         elif probabilities is not None:
             best = int(probabilities[row].argmax())
             predicted, probability = fit.classes[best], float(probabilities[row, best])

@@ -81,6 +81,7 @@ def fit_labels(
         labels=dict(labels),
         held_out=held_out,
         by_target=by_target,
+        findings=classes,
     )
 
 
@@ -94,7 +95,7 @@ def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target,
     """Return what one of several findings is learnt from: the labels that say something of it, and its query set."""
     labelled, query = inputs.labelled, inputs.query
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
-    stand = np.isin(query.tasks, target.queries.get(name, ()))
+    stand = np.isin(query.tasks, target.alone(name).query)
     return replace(inputs, labelled=labelled.those(told), query=query.those(stand))
 
 

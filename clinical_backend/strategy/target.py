@@ -90,9 +90,10 @@ class Target:
         """Return what one of several findings is sought by: its own query set.
 
         Whether seeking is in vain is asked of all of them together: each gets a part of the queue alone, and would pass
-        for hopeless at a yield that is a multiple of what random order meets.
+        for hopeless at a yield that is a multiple of what random order meets. While nobody has looked at any image, and
+        all labels are a model's own, there is one query set for all.
         """
-        return replace(self, classes=(name,), query=self.queries[name], queries={})
+        return replace(self, classes=(name,), query=self.queries.get(name, self.query), queries={})
 
     @property
     def doubt(self) -> float:

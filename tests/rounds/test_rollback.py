@@ -8,6 +8,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw
 from clinical_backend.rounds import rollback as rollback_module
+from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
@@ -15,6 +16,7 @@ from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import RoundState
+from clinical_backend.strategy.preannotation import Confidence
 from clinical_backend.versions import on_demand_version
 from clinical_backend.workspace.lock import leased_project
 from tests.rounds.fake_label_studio import FakeLabelStudio
@@ -93,6 +95,21 @@ def test_a_queue_that_ticked_everything_comes_back_by_the_rules_of_today(workspa
     again = {item["task"] for item in studio.predictions[row.version] if item["result"]}
     assert again == ((ticked - {3}) if mode == "all" else set())
     assert workspace.stores.rounds.latest(1).report.preannotation.mode == mode
+
+
+def test_what_was_proven_of_classes_is_not_ticked_where_the_config_asks_for_findings_by_now(
+    workspace, studio, monkeypatch
+):
+    workspace.settings = workspace.settings.model_copy(update={"preannotate": "confident"})
+    proven = Confidence(dict.fromkeys(range(1, 61), "dark"))
+    with monkeypatch.context() as patch:
+        patch.setattr(round_module, "confidence", lambda *_, **__: proven)
+        first = run(workspace, studio, 1, 2, 51, 52)
+    assert any(item["result"] for item in studio.predictions[first.version])
+    run(workspace, studio, 3)
+    studio.config = studio.config.replace('choice="single"', 'choice="multiple"')
+    row = roll_back(workspace.project(1), first.number)
+    assert not any(item["result"] for item in studio.predictions[row.version])
 
 
 def test_where_a_task_has_several_readers_none_is_led(workspace, studio):

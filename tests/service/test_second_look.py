@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from clinical_backend.multilabel import pack
+from clinical_backend.service.second_readings import Outcome, read_again
 from clinical_backend.storage.report import Evaluation
+from clinical_backend.storage.schema import ReadingState, SecondReading, TaskLabel
 from clinical_backend.strategy.evaluation import evaluate_labels
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.suspects import find_suspects
@@ -108,3 +112,26 @@ def test_a_patient_is_judged_by_none_who_saw_it():
     assert not np.allclose(grouped.held_out.probabilities, alone.held_out.probabilities)
     unseen = dict(groups) | {999: groups[1]}
     assert grouped.held_out.may_evaluate(np.array([999]), unseen).tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("second", "now", "outcome"),
+    [
+        (pack(["mass", "nodule"]), pack(["mass"], ["nodule"]), Outcome.OPEN),
+        (pack(["mass", "nodule"]), pack(["mass", "nodule"]), Outcome.CHANGED),
+        (pack(["mass", "nodule"]), pack(["mass"]), Outcome.KEPT),
+        (pack(["mass"], ["nodule"]), pack(["mass"]), Outcome.RIGHT),
+    ],
+)
+def test_what_comes_of_a_second_reading_of_findings_is_told_finding_by_finding(second, now, outcome):
+    answers = [["7", pack(["mass"])], ["8", second]]
+    fields = {"label": pack(["mass"]), "readings": 1, "asked_at": 1.0, "read_at": 2.0, "answers": answers}
+    row = SecondReading(project_id=1, task_id=1, state=ReadingState.READ, by_lead=True, **fields)
+    label = TaskLabel(project_id=1, task_id=1, label=now, readings=2)
+    rows, labels = {1: row}, {1: label}
+    stores = SimpleNamespace(
+        second_readings=SimpleNamespace(all=lambda _: rows, checks=lambda _: {}),
+        labels=SimpleNamespace(all=lambda *_: labels),
+    )
+    (found,) = read_again(SimpleNamespace(id=1, stores=stores))
+    assert found.outcome is outcome

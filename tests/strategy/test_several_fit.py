@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from clinical_backend.multilabel import findings_of, has_any, pack, says
+from clinical_backend.multilabel import findings_of, has_any, is_multilabel, pack, says, unknown_of
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.evaluation import evaluate_findings
@@ -181,3 +181,47 @@ def test_one_class_an_image_is_fitted_as_ever(films):
     assert not fitted.by_target
     assert not fitted.classifier.independent
     assert not target.queries
+
+
+def test_without_a_target_what_the_model_says_is_a_label_of_findings(films):
+    known, _ = start(films)
+    target, inputs, _, fitted = round_of(films, known, named=())
+    _, ranked = rank(load_settings(queue_size=20), inputs, target, fitted, round_number=1)
+    assert all(is_multilabel(task.predicted) for task in ranked)
+
+
+def test_of_a_finding_that_was_not_learnt_nothing_is_predicted(films):
+    known, exemplars = start(films)
+    rest = [task for task in known if "nodule" not in findings_of(films[1][task])]
+    masses = [task for task in exemplars if task in rest]
+    target, inputs, _, fitted = round_of(films, rest, masses, named=("mass",))
+    _, ranked = rank(load_settings(queue_size=20), inputs, target, fitted, round_number=1)
+    assert all(unknown_of(task.predicted) == {"nodule"} for task in ranked)
+
+
+def test_a_classifier_is_taught_also_while_one_of_several_targets_has_no_label(films):
+    labels = films[1]
+    known, exemplars = start(films)
+    nodules = [task for task in exemplars if "mass" not in findings_of(labels[task])]
+    target, inputs, _, fitted = round_of(
+        films,
+        known,
+        exemplars,
+        changed={task: pack([]) for task in nodules},
+        stands_for={task: {"nodule"} for task in nodules},
+    )
+    assert fitted.by_target["nodule"].classifier is None
+    settings = load_settings(queue_size=20, goal="classifier")
+    _, ranked = rank(settings, inputs, target, fitted, round_number=1)
+    assert any(task.draw is Draw.MARGIN for task in ranked)
+
+
+def test_labels_that_nobody_looked_at_are_learnt_from_where_findings_are_named(films):
+    known, _ = start(films)
+    every, labels = films
+    target = find_target({}, (), (), ("mass", "nodule"), FINDINGS)
+    given = {task: labels[task] for task in known}
+    inputs = Inputs.of(EMPTY, every)
+    fitted = fit_labels(inputs, given, FINDINGS, target, seed=0)
+    _, ranked = rank(load_settings(queue_size=20), inputs, target, fitted, round_number=1)
+    assert len(ranked) == 20

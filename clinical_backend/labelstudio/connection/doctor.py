@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.connection.checks import Change
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+    from clinical_backend.labelstudio.labeling.several_findings import EmptyAnswer
     from clinical_backend.labelstudio.resources import Backend, Project
 
 __all__ = ["Labeling", "check_connection", "diagnose"]
@@ -68,6 +69,8 @@ class Labeling:
         Classes that are looked for by name, so that no tag is needed.
     images_per_task
         How many images of a task are read.
+    empty_answer
+        What an answer says that ticks none of several findings.
     """
 
     exemplar_control: str = "exemplar"
@@ -75,6 +78,11 @@ class Labeling:
     stars: bool = False
     named: Sequence[str] = ()
     images_per_task: int = IMAGES_PER_TASK
+    empty_answer: EmptyAnswer = "auto"
+
+    def scheme_of(self, project: Project) -> LabelingScheme:
+        """Return what the labeling config of a project asks; raises a :class:`LabelingConfigError`."""
+        return read_scheme(project.label_config, self.exemplar_control, self.class_control, self.empty_answer)
 
 
 def diagnose(
@@ -207,7 +215,7 @@ def _labeling(
     labeling: Labeling,
 ) -> Iterator[CheckResult]:
     try:
-        scheme = read_scheme(project.label_config, labeling.exemplar_control, labeling.class_control)
+        scheme = labeling.scheme_of(project)
     except LabelingConfigError as error:
         yield CheckResult.failed("labeling config", error)
         return
@@ -281,7 +289,7 @@ def _images(
     if read_image is None:
         return
     try:
-        scheme = read_scheme(project.label_config, labeling.exemplar_control, labeling.class_control)
+        scheme = labeling.scheme_of(project)
     except LabelingConfigError:
         return
     shown = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, why_unread
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
-from clinical_backend.multilabel import completed, majority
+from clinical_backend.multilabel import completed, disputed, majority, unknown_of
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
@@ -175,28 +175,35 @@ class _Reading:
             return heard
         leaders = _leaders(scheme, heard, self._unknown)
         answers = _answers(scheme, heard)
-        if len({name for _, name in answers}) > 1:
+        if unsettled := disputed([name for _, name in answers]):
             starred = self._starred_classes(heard)
             if scheme.several is not None and len(starred) == 1:
-                leaders = (completed(leaders[0], starred[0]),)
+                voted, leaders = leaders[0], (completed(leaders[0], starred[0]),)
+                unsettled -= unknown_of(voted) - unknown_of(leaders[0])
             if len(leaders) > 1 and len(starred) == 1 and starred[0] in leaders:
                 leaders = starred
                 heard = [each for each in heard if class_of(scheme, each) == starred[0]]
-            else:
+            elif unsettled:
                 self._disputed[task_id] = answers
-                if starred and set(starred) != set(leaders):
+                if self._contradict(starred, leaders):
                     self._contradicted.add(task_id)
         if len(leaders) > 1:
             self._disagreed[task_id] = leaders
         elif leaders:
             self._classes[task_id] = leaders[0]
             by_reader = self._sources[heard[0].id] is Source.READER
-            if by_reader and {name for _, name in _answers(scheme, machine)} - {leaders[0]}:
+            if by_reader and any(disputed([leaders[0], name]) for _, name in _answers(scheme, machine)):
                 self._corrected.add(task_id)
         else:
             reasons = [why_unread(scheme, each) for each in heard]
             self._unread[task_id] = min(reasons, key=lambda reason: list(Why).index(reason.why))
         return heard
+
+    def _contradict(self, starred: Sequence[str], leaders: Sequence[str]) -> bool:
+        """Tell whether stars say something else than most readers; who says nothing of a finding denies it not."""
+        if self._scheme.several is None:
+            return bool(starred) and set(starred) != set(leaders)
+        return any(disputed([star, leaders[0]]) for star in starred)
 
     def _is_empty(self, heard: Sequence[Annotation]) -> bool:
         """Tell whether these are accepted predictions that say nothing, as those of a queue are."""

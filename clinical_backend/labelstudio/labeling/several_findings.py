@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.labelstudio.labeling.tags import attributes_of, choices_of
-from clinical_backend.multilabel import findings_of, pack, says
+from clinical_backend.multilabel import findings_of, pack, says, unknown_of
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from xml.etree.ElementTree import Element
 
     from clinical_backend.labelstudio.labeling.tags import ClassControl
@@ -141,10 +141,16 @@ class SeveralFindings:
         if self.form is Form.TREE:
             paths = [self.paths[name] for name in ticked]
             ticked = [list(path) for path in paths if not any(path == other[: len(path)] != other for other in paths)]
-        if not ticked and self.no_finding is not None:
+        if not ticked and self.no_finding is not None and not unknown_of(label):
             ticked = [list(self.paths[self.no_finding])] if self.form is Form.TREE else [self.no_finding]
         kind = "taxonomy" if self.form is Form.TREE else "choices"
         return [region(self.control, image_name, kind, ticked)] if ticked else []
+
+    def implied(self, names: Collection[str]) -> frozenset[str]:
+        """Return some of the findings and, in a tree, what they are a kind of."""
+        paths = [self.paths[name] for name in names if name in self.paths]
+        above = {path[:length] for path in paths for length in range(1, len(path))}
+        return frozenset({*names, *(name for name, path in self.paths.items() if path in above)})
 
     def _finding_of(self, item: object) -> frozenset[str]:
         """Return the findings that one choice of an answer says are there."""

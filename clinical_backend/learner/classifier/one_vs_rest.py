@@ -130,7 +130,7 @@ def calibrated(
     for column in range(margins.shape[1]):
         known = np.isfinite(margins[:, column])
         codes = says[~np.isnan(says[:, column]), column]
-        if known.any():
+        if len(np.unique(says[known, column])) == 2:  # else all cases of a kind are of one group
             slope, offset = _platt(margins[known, column].astype(np.float64), says[known, column] > 0)
         else:
             slope, offset = 1.0, float(np.log((codes.sum() + 1) / (len(codes) - codes.sum() + 1)))

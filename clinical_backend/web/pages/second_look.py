@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from clinical_backend.errors import SettingsError
+from clinical_backend.errors import ClinicalError, SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.multilabel import as_words, pack
 from clinical_backend.service.second_look import read_second_look
@@ -20,6 +20,9 @@ from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of, scheme_of
 from clinical_backend.workspace.workspace import ProjectWorkspace
+
+if TYPE_CHECKING:
+    from clinical_backend.labelstudio.labeling.several_findings import SeveralFindings
 
 __all__ = ["router"]
 
@@ -141,18 +144,25 @@ def read(request: Request, site: ThisSite, project_id: ProjectId, form: Form) ->
 
 
 def _has_several(project: ProjectWorkspace) -> bool:
-    scheme = scheme_of(project)
-    return scheme is not None and scheme.several is not None
+    return _findings(project) is not None
+
+
+def _findings(project: ProjectWorkspace) -> SeveralFindings | None:
+    try:
+        scheme = scheme_of(project)
+    except ClinicalError:  # the project's problem says what is wrong with it
+        return None
+    return None if scheme is None else scheme.several
 
 
 def _answer(project: ProjectWorkspace, form: Form) -> str | None:
     """Return the label that a reading gives: a class, or what is ticked of several findings; ``None`` for none."""
-    classes = classes_of(project)
-    if classes and _has_several(project):
-        ticked = [str(name) for name in form.getlist("finding")]
-        return pack(ticked) if set(ticked) <= set(classes) else None
+    several = _findings(project)
+    if several is not None:
+        ticked = {str(name) for name in form.getlist("finding")}
+        return pack(several.implied(ticked)) if ticked <= set(several.names) else None
     answer = str(form.get("answer", ""))
-    return answer if answer in classes else None
+    return answer if answer in classes_of(project) else None
 
 
 def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tuple[str, int]]) -> Flash:

@@ -151,11 +151,18 @@ def test_a_project_that_is_not_there(client, backend):
 
 
 def test_an_unsupported_labeling_config(client, backend, findings_of):
-    config = label_config().replace('choice="single"', 'choice="multiple"')
-    project = client.create_project("several classes", config)
+    config = label_config().replace('choice="single"', 'choice="single" allowNested="true"')
+    project = client.create_project("nested classes", config)
     found = ailing(findings_of(project))
     assert found["labeling config"][0] is Status.ERROR
-    assert "several classes" in found["labeling config"][1]
+    assert "allowNested" in found["labeling config"][1]
+
+
+@pytest.mark.parametrize(("setting", "told"), [("auto", "says that there is none"), ("not answered", "says nothing")])
+def test_what_an_empty_answer_says_is_told_as_it_is_set(setting, told):
+    config = label_config().replace('choice="single"', 'choice="multiple"')
+    project = SimpleNamespace(label_config=config)
+    assert told in Labeling(empty_answer=setting).scheme_of(project).learnt
 
 
 def test_what_the_lead_is_asked(healthy, findings_of):

@@ -169,7 +169,26 @@ def test_each_finding_is_voted_on_by_itself_and_a_tie_says_nothing_of_it():
 
 def test_a_star_settles_a_tie_where_stars_steer():
     answers = [answer(1, findings=["mass", "nodule"], starred=True), answer(2, findings=["mass"])]
-    assert labels_of(TICKED, answers, stars=True).classes == {1: pack(["mass", "nodule"])}
+    labels = labels_of(TICKED, answers, stars=True)
+    assert labels.classes == {1: pack(["mass", "nodule"])}
+    assert (labels.disputed, labels.contradicted_stars) == ({}, set())
+
+
+def test_who_says_nothing_of_a_finding_disputes_and_corrects_nobody():
+    scheme = scheme_of(questions(*FINDINGS))
+    half, whole = {"mass": ["yes"]}, {"effusion": ["no"], "mass": ["yes"], "nodule": ["yes"]}
+    imported = answer(**half) | {"import_id": 1}
+    labels = labels_of(
+        scheme,
+        [answer(1, **half), answer(2, **whole)],
+        [imported, answer(2, **whole)],
+        [imported, answer(2, **(whole | {"mass": ["no"]}))],
+        [answer(1, **half, starred=True), answer(2, **whole), answer(3, **(whole | {"nodule": ["no"]}))],
+        stars=True,
+    )
+    assert set(labels.disputed) == {4}
+    assert labels.corrected == {3}
+    assert labels.contradicted_stars == set()
 
 
 def test_a_tag_may_name_the_finding_that_a_case_stands_for():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.classifier.one_vs_rest import (
     calibrated,
     fit_findings,
@@ -95,3 +96,14 @@ def test_a_finding_that_a_training_does_worse_stays_as_it_was(examples):
     np.testing.assert_array_equal(mixed.weights[:, 1], good.weights[:, 1])
     np.testing.assert_array_equal(mixed.weights[:, 0], bad.weights[:, 0])
     np.testing.assert_array_equal(held_out.probabilities[:, 1], of_good[:, 1])
+
+
+def test_a_finding_whose_cases_are_all_of_one_group_keeps_its_slope():
+    classifier = LinearClassifier(
+        ("a",), np.ones((1, 1), np.float32), np.zeros(1, np.float32), np.array([2]), independent=True
+    )
+    margins = np.array([[-np.inf], [-np.inf], *([[-1.0]] * 30)], dtype=np.float32)
+    says = np.array([[1.0], [1.0], *([[0.0]] * 30)], dtype=np.float32)
+    found, probabilities = calibrated(classifier, margins, says)
+    assert found.weights[0, 0] == pytest.approx(1.0)
+    assert not np.isnan(probabilities).any()

@@ -16,6 +16,7 @@ from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
+from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
@@ -690,6 +691,30 @@ def test_a_case_is_read_here_without_its_answer_and_both_are_shown_after(web, st
     assert stores.labels.all(1)[2].label == "a"
     for wrong in ({"task": "2", "answer": "c"}, {"task": "7777", "answer": "a"}, {}):
         assert "Nothing was noted" in send(web, "second-look/read", "/second-look/read", **wrong)
+
+
+TREE = (
+    '<View><Image name="image" value="$image"/><Taxonomy name="d" toName="image"><Choice value="opacity">'
+    '<Choice value="nodule"/><Choice value="mass"/></Choice></Taxonomy></View>'
+)
+
+
+def test_a_reading_of_findings_implies_what_they_are_a_kind_of_and_no_page_shows_stored_labels(web, stores, filled):
+    stores.projects.change(1, label_config=TREE)
+    before, after = pack(["nodule", "opacity"]), pack(["mass", "opacity"])
+    stores.labels.replace(1, [TaskLabel(project_id=1, task_id=2, label=before, origin=Origin.QUEUE, labelled_at=1.0)])
+    answer = {"task": "2", "answer": "findings", "finding": "nodule", "passed": "0"}
+    assert "Noted." in send(web, "second-look/read", "/second-look/read", **answer)
+    assert stores.second_readings.checks(1)[2].answer == before
+    stores.labels.replace(1, [TaskLabel(project_id=1, task_id=2, label=after, origin=Origin.QUEUE, labelled_at=1.0)])
+    text = web.get("/projects/1/second-look").text
+    assert "changed to <b>mass, opacity</b>" in text
+    assert "findings&#34;" not in text
+
+
+def test_the_page_for_reading_opens_while_the_labeling_config_is_refused(web, stores, filled):
+    stores.projects.change(1, label_config="<View/>")
+    assert web.get("/projects/1/second-look/read").status_code == 200
 
 
 def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is_of(web, stores, rich):
