@@ -331,7 +331,8 @@ def _explain(
         if rare_probabilities is not None:
             rare_probability = float(rare_probabilities[row])
         elif probabilities is not None and fit.rare_columns:
-            rare_probability = float(probabilities[row, fit.rare_columns].sum())
+            of_each = probabilities[row, fit.rare_columns]
+            rare_probability = float(of_each.max() if fit.by_target else of_each.sum())
         if similarity is not None:
             column = int(similarity[row].argmax())
             nearest, likeness = int(query.tasks[column]), float(similarity[row, column])

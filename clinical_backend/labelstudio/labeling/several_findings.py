@@ -28,9 +28,11 @@ _NO_FINDING = re.compile(
     r"(no|without)\s+(significant\s+|acute\s+)?(findings?|abnormalit(y|ies))|none(\s+of\s+these)?|normal|unremarkable",
     re.IGNORECASE,
 )
-_YES = frozenset({"yes", "present", "positive", "true", "1"})
-_NO = frozenset({"no", "absent", "negative", "false", "0"})
-_UNCERTAIN = frozenset({"uncertain", "unsure", "unclear", "equivocal", "indeterminate", "maybe", "possible", "-1"})
+_YES = frozenset({"yes", "present", "positive", "true", "1", "1.0"})
+_NO = frozenset({"no", "absent", "negative", "false", "0", "0.0"})
+_UNCERTAIN = frozenset(
+    {"uncertain", "unsure", "unclear", "equivocal", "indeterminate", "maybe", "possible", "-1", "-1.0"}
+)
 _PATH = " / "
 
 

@@ -127,6 +127,12 @@ def test_a_question_for_each_finding_is_answered_yes_no_or_uncertain():
     assert set(labels.unread) == {3}
 
 
+def test_the_numbers_of_chest_film_sets_are_answers_too():
+    scheme = scheme_of(questions("effusion", "mass", values=("1.0", "0.0", "-1.0")))
+    labels = labels_of(scheme, [answer(effusion=["1.0"], mass=["-1.0"])])
+    assert labels.classes == {1: pack(["effusion"], ["mass"])}
+
+
 def test_questions_are_findings_only_where_all_controls_ask_them():
     assert scheme_of(questions("effusion", "mass"), choices("view", "ap", "pa")).several is None
     assert scheme_of(questions("effusion")).several is None
