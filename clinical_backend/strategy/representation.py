@@ -84,8 +84,9 @@ def choose_representation(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple
 def choose_witnesses(pooled: Inputs, represent: Callable[[frozenset[int]], Inputs], *, seed: int) -> tuple[bool, str]:
     """Choose by the labels at hand whether one image stands for each task, or all of them together do.
 
-    One does, unless all together rank held-out rare cases better by more than a standard error, judged as in
-    :func:`choose_representation`: where every image tells, so does one, and where one does, all together hide it.
+    One does where it ranks held-out rare cases better than all together by more than a standard error, judged as in
+    :func:`choose_representation`: a wrong choice of images finds less than all together do (docs/studies.md). Fewer
+    than three rare labels cannot judge, and one stands for each task.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def choose_witnesses(pooled: Inputs, represent: Callable[[frozenset[int]], Input
         for each in ([pooled] * len(splits), of_folds)
     )
     figures = f"log rank of held-out rare cases {one.mean():.2f}, by all images together {together.mean():.2f}"
-    return not _is_lower(together, one), figures
+    return _is_lower(one, together), figures
 
 
 def _is_lower(ranks: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
