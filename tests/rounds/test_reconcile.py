@@ -192,7 +192,7 @@ def test_memory_that_does_not_suffice_is_told_with_a_cure_and_the_round_is_tried
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(round_module, "fit", devour)
+        patched.setattr(round_module, "fit_labels", devour)
         workspace.stores.projects.request_round(1, "test")
         reconcile(workspace.project(1), look=False)
     assert (studio.queue(), latest(workspace).state) == (served, RoundState.FAILED)
