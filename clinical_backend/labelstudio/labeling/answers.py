@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.several_findings import SeveralFindings
     from clinical_backend.labelstudio.resources import Annotation
 
-__all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "why_unread"]
+__all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "strange_findings", "why_unread"]
 
 _PATH = " / "
 _SERVED_NO_MORE = "Nobody is served these tasks, and nothing is learnt from them."
@@ -138,8 +138,14 @@ def _elsewhere(scheme: LabelingScheme, annotation: Annotation) -> Unread | None:
     return None if other is None else Unread(Why.NOT_LEARNT, other)
 
 
-def _label_of_several(scheme: LabelingScheme, several: SeveralFindings, annotation: Annotation) -> str | Unread:
-    """Return the label of an answer that may name several findings, or why it has none."""
+def strange_findings(scheme: LabelingScheme, annotation: Annotation) -> tuple[str, ...]:
+    """Return the findings that an answer names beside others, and that the labeling config does not have."""
+    held = None if scheme.several is None else _held(scheme.several, annotation)
+    return scheme.several.strange_in(held) if scheme.several is not None and isinstance(held, dict) else ()
+
+
+def _held(several: SeveralFindings, annotation: Annotation) -> dict[str, list[Any]] | Unread:
+    """Return what an answer chooses in each control that asks for findings, or which of them holds no choice."""
     held: dict[str, list[Any]] = {}
     for control in several.controls:
         for value in _values(annotation, control):
@@ -147,6 +153,14 @@ def _label_of_several(scheme: LabelingScheme, several: SeveralFindings, annotati
             if chosen_here is None:
                 return Unread(Why.OTHER_FORM, control)
             held.setdefault(control, []).extend(chosen_here if isinstance(chosen_here, list) else [chosen_here])
+    return held
+
+
+def _label_of_several(scheme: LabelingScheme, several: SeveralFindings, annotation: Annotation) -> str | Unread:
+    """Return the label of an answer that may name several findings, or why it has none."""
+    held = _held(several, annotation)
+    if isinstance(held, Unread):
+        return held
     if not held and (elsewhere := _elsewhere(scheme, annotation)) is not None and elsewhere.why is Why.OTHER_CONTROL:
         return elsewhere
     try:

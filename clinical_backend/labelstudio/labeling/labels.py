@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
-from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, why_unread
+from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, strange_findings, why_unread
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
 from clinical_backend.multilabel import completed, disputed, majority, unknown_of
 from clinical_backend.text import printable
@@ -332,6 +332,7 @@ def _leaders(scheme: LabelingScheme, annotations: Sequence[Annotation], unknown:
         name = class_of(scheme, annotation)
         if name is not None:
             votes[name] += 1
+            unknown.update(map(printable, strange_findings(scheme, annotation)))
         elif (unread := why_unread(scheme, annotation)).why in {Why.UNKNOWN, Why.SEVERAL}:
             unknown[printable(unread.detail)] += 1
     if scheme.several is not None:

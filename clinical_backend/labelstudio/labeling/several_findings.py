@@ -94,6 +94,9 @@ class SeveralFindings:
     def label_of(self, held: Mapping[str, Sequence[Any]]) -> str | None:
         """Return the label of what an answer holds; ``None`` where it says nothing of any finding.
 
+        Where it names a finding that the config does not have (any more), that may be one of the others by another
+        name: those that are not ticked are then unknown, and those that are stay.
+
         Parameters
         ----------
         held
@@ -102,25 +105,30 @@ class SeveralFindings:
         Raises
         ------
         LookupError
-            When it names what the config does not have; the text is the name.
+            When it names nothing but what the config does not have; the text is the name.
         ValueError
             When it says that there is no finding, and names one.
         """
         if self.form is Form.QUESTIONS:
             return self._label_of_questions(held)
         named = held.get(self.control, ())
-        present: set[str] = set()
-        denied = False
-        for item in named:
-            found = self._finding_of(item)
-            if self.no_finding in found:
-                denied = True
-            present.update(found - {self.no_finding})
-        if denied and present:
-            raise ValueError(", ".join([str(self.no_finding), *sorted(present)]))
+        ticked = frozenset[str]().union(*(self._findings_of(item) for item in named))
+        present, strange = ticked - {self.no_finding}, self.strange_in(held)
+        if self.no_finding in ticked and (present or strange):
+            raise ValueError(", ".join([str(self.no_finding), *sorted(present), *strange]))
+        if strange and not present:
+            raise LookupError(strange[0])
         if not named and not self.empty_is_none:
             return None
-        return pack(present)
+        return pack(present, self.names if strange else ())
+
+    def strange_in(self, held: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+        """Return what an answer names that the config does not have, where one control asks for all findings."""
+        if self.form is Form.QUESTIONS:
+            return ()
+        known = {*self.paths.values()} or {(name,) for name in self._choices}
+        paths = [_path_of(item) if self.paths else _path_of(item)[-1:] for item in held.get(self.control, ())]
+        return tuple(_PATH.join(path) for path in paths if path not in known)
 
     def regions(self, label: str, image_name: str) -> list[dict[str, Any]]:
         """Return the regions of a prediction that says what a label says.
@@ -154,18 +162,18 @@ class SeveralFindings:
         above = {path[:length] for path in paths for length in range(1, len(path))}
         return frozenset({*names, *(name for name, path in self.paths.items() if path in above)})
 
-    def _finding_of(self, item: object) -> frozenset[str]:
-        """Return the findings that one choice of an answer says are there."""
-        path = tuple(str(part) for part in item) if isinstance(item, list) else (str(item),)
+    @property
+    def _choices(self) -> frozenset[str]:
+        return frozenset(self.names) | ({self.no_finding} if self.no_finding is not None else frozenset())
+
+    def _findings_of(self, item: object) -> frozenset[str]:
+        """Return the findings that one choice of an answer says are there, as far as the config has them."""
+        path = _path_of(item)
         if self.form is Form.CHOICES:
-            name = path[-1]
-            if name not in self.names and name != self.no_finding:
-                raise LookupError(_PATH.join(path))
-            return frozenset({name})
+            return frozenset({path[-1]}) & self._choices
         nodes = {node: name for name, node in self.paths.items()}
-        if path not in nodes:
-            raise LookupError(_PATH.join(path))
-        return frozenset(nodes[path[:length]] for length in range(1, len(path) + 1))
+        above = (path[:length] for length in range(1, len(path) + 1))
+        return frozenset(nodes[node] for node in above if node in nodes)
 
     def _label_of_questions(self, held: Mapping[str, Sequence[Any]]) -> str | None:
         present, unknown = [], []
@@ -264,6 +272,10 @@ def _nodes_of(control: ClassControl) -> dict[str, tuple[str, ...]]:
 def region(control: str, image_name: str, kind: str, values: list[Any]) -> dict[str, Any]:
     """Return a region of a prediction that chooses in a control."""
     return {"from_name": control, "to_name": image_name, "type": kind, "value": {kind: values}}
+
+
+def _path_of(item: object) -> tuple[str, ...]:
+    return tuple(str(part) for part in item) if isinstance(item, list) and item else (str(item),)
 
 
 def _paths(element: Element, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from clinical_backend.labelstudio.labeling.regions import choice_result
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.labeling.several_findings import Form
 from clinical_backend.labelstudio.resources import AnnotatedTask
-from clinical_backend.multilabel import pack
+from clinical_backend.multilabel import pack, says
 
 IMAGE = '<Image name="image" value="$image"/>'
 FINDINGS = ("effusion", "mass", "nodule")
@@ -144,18 +144,23 @@ def test_a_tick_in_a_tree_implies_what_it_is_a_kind_of():
     names = ("opacity", "nodule", "mass", "device", "tube", "device / other", "fracture", "rib", "fracture / other")
     assert (scheme.classes, scheme.several.form) == (names, Form.TREE)
     path = [["opacity", "nodule"], ["device", "other"]]
-    labels = labels_of(
-        scheme, [answer(kind="taxonomy", findings=path)], [answer(kind="taxonomy", findings=[["opacity", "rib"]])]
-    )
+    labels = labels_of(scheme, [answer(kind="taxonomy", findings=path)], [answer(kind="taxonomy", findings=[["rib"]])])
     assert labels.classes == {1: pack(["opacity", "nodule", "device", "device / other"])}
     assert labels.unread[2].why is Why.UNKNOWN
     [region] = choice_result(scheme, labels.classes[1])
     assert (region["type"], region["value"]) == ("taxonomy", {"taxonomy": path})
 
 
-def test_a_finding_that_the_config_does_not_have_is_told_and_nothing_is_guessed():
-    labels = labels_of(TICKED, [answer(findings=["mass", "unheard"])])
-    assert (labels.classes, labels.unknown_classes) == ({}, {"unheard": 1})
+def test_a_finding_that_the_config_does_not_have_is_told_and_what_else_is_ticked_stays():
+    labels = labels_of(TICKED, [answer(findings=["mass", "unheard"])], [answer(findings=["None"])])
+    # Any of the others may be meant by it, under another name: nothing is said of them.
+    assert labels.classes == {1: pack(["mass"], ["effusion", "nodule"])}
+    assert labels.unknown_classes == {"unheard": 1, "None": 1}
+    assert labels.unread[2].why is Why.UNKNOWN
+    tree = scheme_of(TREE)
+    moved = labels_of(tree, [answer(kind="taxonomy", findings=[["opacity", "rib"]])])
+    assert says(moved.classes[1], "opacity") is True
+    assert says(moved.classes[1], "rib") is None
 
 
 def test_answers_of_a_control_that_the_config_does_not_have_are_no_empty_answers():
