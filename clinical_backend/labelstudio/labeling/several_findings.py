@@ -69,7 +69,7 @@ class SeveralFindings:
     names
         The findings, in the order of the config; where each has its own control, the controls' names.
     no_finding
-        The choice that says that there is none; ``None`` where the config has no such choice.
+        The choice, or the control, that says that there is none; ``None`` where the config has no such thing.
     empty_is_none
         Whether an answer that ticks nothing says that there is no finding; else it says nothing.
     questions
@@ -142,10 +142,13 @@ class SeveralFindings:
         """
         present = findings_of(label)
         if self.form is Form.QUESTIONS:
+            answers = {name: says(label, name) for name in self.names}
+            if self.no_finding is not None and (present or None not in answers.values()):
+                answers[self.no_finding] = not present
             return [
-                region(name, image_name, "choices", [one.yes if says(label, name) else one.no])
+                region(name, image_name, "choices", [one.yes if answers[name] else one.no])
                 for name, one in self.questions.items()
-                if says(label, name) is not None
+                if answers.get(name) is not None
             ]
         ticked: list[Any] = [name for name in self.names if name in present]
         if self.form is Form.TREE:
@@ -187,7 +190,12 @@ class SeveralFindings:
                 present.append(name)
             elif question.no not in answers:
                 unknown.append(name)
-        return None if len(unknown) == len(self.questions) else pack(present, unknown)
+        if self.no_finding in present:
+            if len(present) > 1:
+                raise ValueError(", ".join(present))
+            return pack([])
+        unknown = [name for name in unknown if name != self.no_finding]
+        return None if len(unknown) == len(self.names) else pack(present, unknown)
 
 
 def is_no_finding(name: str) -> bool:
@@ -233,7 +241,9 @@ def several_findings(
         questions = {one.name: found for one in asked if (found := _question_of(choices_of(one.element))) is not None}
         if len(questions) < 2 or len(questions) < len(asked):
             return None
-        return SeveralFindings(Form.QUESTIONS, name, tuple(questions), questions=questions)
+        none = next((one for one in questions if is_no_finding(one.replace("_", " "))), None)
+        names = tuple(one for one in questions if one != none)
+        return SeveralFindings(Form.QUESTIONS, name, names, none, questions=questions)
     paths = _nodes_of(control) if element.tag == "Taxonomy" else {}
     named = tuple(paths) or choices_of(element)
     none = next((one for one in named if is_no_finding(one)), None)

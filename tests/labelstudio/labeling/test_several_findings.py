@@ -133,6 +133,24 @@ def test_the_numbers_of_chest_film_sets_are_answers_too():
     assert labels.classes == {1: pack(["effusion"], ["mass"])}
 
 
+def test_a_question_for_no_finding_answers_all_others():
+    scheme = scheme_of(questions("No_Finding", "effusion", "mass", values=("1", "0", "-1")))
+    assert scheme.classes == ("effusion", "mass")
+    labels = labels_of(
+        scheme,
+        [answer(No_Finding=["1"])],
+        [answer(No_Finding=["1"], mass=["1"])],
+        [answer(No_Finding=["0"], effusion=["1"])],
+        [answer(No_Finding=["0"])],
+    )
+    assert labels.classes == {1: pack([]), 3: pack(["effusion"], ["mass"])}
+    assert {task: one.why for task, one in labels.unread.items()} == {2: Why.CONTRADICTORY, 4: Why.NO_CLASS}
+    chosen = {one["from_name"]: one["value"]["choices"] for one in choice_result(scheme, pack([]))}
+    assert chosen == {"No_Finding": ["1"], "effusion": ["0"], "mass": ["0"]}
+    some = {one["from_name"]: one["value"]["choices"] for one in choice_result(scheme, pack(["mass"], ["effusion"]))}
+    assert some == {"No_Finding": ["0"], "mass": ["1"]}
+
+
 def test_questions_are_findings_only_where_all_controls_ask_them():
     assert scheme_of(questions("effusion", "mass"), choices("view", "ap", "pa")).several is None
     assert scheme_of(questions("effusion")).several is None
