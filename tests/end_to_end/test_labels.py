@@ -158,8 +158,7 @@ def test_what_a_project_loses_is_counted_and_a_task_that_is_no_text_stops_nothin
     foreign, text, path, empty, half, strange, several = sorted(set(loop.stores.images.all(loop.id)) - known)
     assert labels_of(loop) == {text: rare, path: rare}
     found = {(one.task_id, one.kind) for one in loop.stores.troubles.all(loop.id)}
-    assert found == {(task, TroubleKind.ANSWER) for task in (foreign, empty, half)} | {
-        (task, TroubleKind.IMAGE) for task in (strange, several)
-    }
+    assert found == {*((task, TroubleKind.ANSWER) for task in (foreign, empty, half)), (strange, TroubleKind.IMAGE)}
+    assert loop.stores.images.all(loop.id)[several].digest is not None
     assert set(loop.queue()) <= known
     assert "the answers are of 'category' (1)" in " ".join(loop.status()["round"]["notes"])

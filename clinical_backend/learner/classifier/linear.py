@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
@@ -144,7 +143,7 @@ class LinearClassifier:
             When the features have another shape or are not finite.
         """
         logits = self.logits(features)
-        return expit(logits) if self.independent else _softmax(logits)
+        return np.exp(-np.logaddexp(0, -logits)) if self.independent else _softmax(logits)
 
     def residuals(self, features: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return softmax − onehot, the gradient of the cross-entropy with respect to the logits.
