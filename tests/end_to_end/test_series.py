@@ -54,7 +54,7 @@ def test_a_project_of_lists_is_connected_queued_and_predicted(series, client):
     assert all(image.digest for image in known.values())
     assert {len(images) for images in series.stores.studies.all(series.id).values()} == {IMAGES}
     notes = series.status()["round"]["notes"]
-    assert any(note.startswith("1 images cannot be read in 1 tasks that show others") for note in notes)
+    assert any(note.startswith("1 image cannot be read in 1 task that shows others") for note in notes)
     tagged = series.tag(2)
     series.wait_for_round(1, exemplars=2)
     series.settle()
