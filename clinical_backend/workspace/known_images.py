@@ -90,7 +90,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
     sampled = stores.studies.sampled(project.id)
     if sampled:
         notes.append(
-            f"{sampled} tasks show more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are"
+            f"{'1 task shows' if sampled == 1 else f'{sampled} tasks show'} more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are"
             " used, the first and the last among them."
         )
     return notes

@@ -150,7 +150,7 @@ def test_of_many_images_evenly_spaced_ones_are_read_and_that_is_said(workspace, 
     run(workspace)
     assert [image.position for image in workspace.stores.studies.all(1)[7]] == [0, 333, 666, 999]
     notes = workspace.stores.rounds.published(1).report.notes
-    assert any(note.startswith("1 tasks show more than 4 images (IMAGES_PER_TASK)") for note in notes)
+    assert any(note.startswith("1 task shows more than 4 images (IMAGES_PER_TASK)") for note in notes)
 
 
 def test_a_study_that_shows_other_images_is_read_anew_and_keeps_what_it_knew(workspace, studio):
