@@ -89,9 +89,10 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
         notes.append(f"{unread} in {used} without {'it' if images == 1 else 'them'}.")
     sampled = stores.studies.sampled(project.id)
     if sampled:
+        shown = "1 task shows" if sampled == 1 else f"{sampled} tasks show"
         notes.append(
-            f"{'1 task shows' if sampled == 1 else f'{sampled} tasks show'} more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are"
-            " used, the first and the last among them."
+            f"{shown} more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are used, the first"
+            " and the last among them."
         )
     return notes
 
