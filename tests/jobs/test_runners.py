@@ -118,5 +118,5 @@ def test_the_round_of_a_killed_worker_is_run_again(running):
     start_round(running.stores, 4, "in the hands of a worker that dies")
     running.kill_worker()
     wait_for(lambda: states(running, 4)[1:3] == [RoundState.ABANDONED, RoundState.FAILED])
-    (again,) = running.stores.rounds.with_numbers(4, {3})  # on a busy machine another one may follow by now
+    again = [*reversed(running.stores.rounds.history(4))][2]  # on a busy machine another one may follow by now
     assert again.request == "the last round was cut off"
