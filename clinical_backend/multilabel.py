@@ -22,12 +22,15 @@ __all__ = [
     "is_multilabel",
     "majority",
     "pack",
+    "predicted",
     "says",
     "unknown_of",
 ]
 
 _PRESENT = '{"findings":'
 _NONE = "no finding"
+_LIKELY = 0.5
+"""From this probability on a finding is predicted: more likely there than not."""
 _KEPT = 65_536  # different combinations that are read once: far more than readers come upon
 
 
@@ -83,6 +86,22 @@ def as_words(label: str | None) -> str:
     present, unknown = _unpacked(label)
     words = ", ".join(sorted(present)) or _NONE
     return f"{words} (uncertain: {', '.join(sorted(unknown))})" if unknown else words
+
+
+def predicted(classes: Sequence[str], probabilities: Iterable[float], findings: Collection[str]) -> str:
+    """Return the label of what is more likely there than not.
+
+    Of a finding that was not learnt nothing is said: "no" would be a guess that a reader may follow.
+
+    Parameters
+    ----------
+    classes, probabilities
+        What was learnt, and how likely each of it is there.
+    findings
+        Those of the labeling config.
+    """
+    likely = [name for name, one in zip(classes, probabilities, strict=True) if one >= _LIKELY]
+    return pack((name for name in likely if name in findings), set(findings) - set(classes))
 
 
 def majority(labels: Sequence[str]) -> str:

@@ -13,7 +13,9 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
+
+    from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 
 _PATH = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
@@ -21,6 +23,15 @@ needs_chromium = [
     pytest.mark.skipif(_PATH is None, reason="no Chromium on the PATH: run `apt-get install chromium`"),
     pytest.mark.timeout(1200),
 ]
+
+
+def sign_in(page: Page, label_studio: LabelStudioServer) -> None:
+    """Log the administrator of a Label Studio in."""
+    page.goto(f"{label_studio.url}/user/login/")
+    page.fill("input[name=email]", label_studio.account.email)
+    page.fill("input[name=password]", label_studio.account.password)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_url("**/")
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import Event
 from clinical_backend.labelstudio.labeling.labels import fetch_labels
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.storage.schema import ReadingState
+from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.known_images import may_try, without_copies
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def request_if_changed(project: ProjectWorkspace, remote: Project) -> None:
     known = stores.images.all(project.id)
     reason = "tasks were added or deleted" if len(known) != remote.task_number else reason_to_go_on(known)
     if reason is None:
-        scheme = read_scheme(
-            remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer
-        )
+        scheme = read_as_set(remote.label_config, settings)
         labels = fetch_labels(project.client, remote, scheme, stars=settings.stars)
         reason = _compare_labels(project, labels, settings.start_training_each_n_updates)
         published = stores.rounds.published(project.id)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
-from clinical_backend.labelstudio.labeling.scheme import LabelingScheme, read_scheme
 from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
@@ -18,10 +17,12 @@ from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.study import address_of_images
+from clinical_backend.workspace.controls import read_as_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.settings import Settings
@@ -95,7 +96,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     remote = client.project(project.id)
     # Also one that is refused: its page shows which controls there are to choose from.
     stores.projects.change(project.id, label_config=remote.label_config)
-    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
+    scheme = read_as_set(remote.label_config, settings)
     _synchronise_tasks(project, remote, scheme, settings.group_field)
     labels = fetch_labels(client, remote, scheme, stars=settings.stars)
     for message in labels.messages:

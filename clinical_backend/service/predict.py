@@ -10,10 +10,10 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.regions import choice_result
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.multilabel import pack
+from clinical_backend.multilabel import predicted
 from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
+from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.finetuned import finetuned_in_use
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies, look_up_studies
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 logger = logging.getLogger(__name__)
-
-_THERE = 0.5
-"""From this probability on a finding is predicted: more likely there than not."""
 
 
 def predict(
@@ -66,7 +63,7 @@ def predict(
         When the labeling config cannot be learnt from.
     """
     settings = project.settings
-    scheme = read_scheme(label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
+    scheme = read_as_set(label_config, settings)
     row = project.row
     published = row.published_version if row else None
     version = on_demand_version(published) if published else UNPUBLISHED_VERSION
@@ -149,9 +146,7 @@ def _prediction(
     scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32], version: str
 ) -> Prediction:
     if scheme.several is not None:
-        there = [name for name, one in zip(classes, probabilities, strict=True) if one >= _THERE]
-        # Of a finding that was not learnt nothing is said: "no" would be a guess that a reader may follow.
-        label = pack((name for name in there if name in scheme.classes), set(scheme.classes) - set(classes))
+        label = predicted(classes, probabilities, scheme.classes)
         return Prediction(result=choice_result(scheme, label), model_version=version)
     name = classes[int(probabilities.argmax())]
     known = name in scheme.classes  # a class may have been removed since the round

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, inspect, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clinical_backend.storage.schema import Project
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from sqlalchemy import inspect
-from sqlalchemy.dialects import postgresql, sqlite
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
+    from sqlalchemy import Connection, Update
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.schema import Base
 
-__all__ = ["in_parts", "in_transactions", "insert_if_missing", "request_all"]
+__all__ = ["in_parts", "in_transactions", "insert_if_missing", "request_all", "set_columns"]
 
 Value = TypeVar("Value")
 
@@ -45,6 +41,36 @@ def in_transactions(rows: Sequence[Value]) -> Iterator[Sequence[Value]]:
     A part takes some 50 ms.
     """
     return in_parts(rows, _ROWS)
+
+
+def set_columns(
+    write: Callable[[], AbstractContextManager[Session]],
+    changed: Update,
+    keys: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    **same: Any,
+) -> None:
+    """Set columns of some rows, part by part, in one order, lest two writers wait for each other.
+
+    Parameters
+    ----------
+    write
+        Begins a transaction.
+    changed
+        Names the rows by bound parameters; those that are gone meanwhile are passed over.
+    keys
+        Names of these parameters.
+    rows
+        A value for each of them, and for each column that differs from row to row.
+    same
+        Columns that are the same for all.
+    """
+    if not rows:
+        return
+    values = {name: bindparam(name) for name in rows[0] if name not in keys} | same
+    for part in in_transactions(sorted(rows, key=itemgetter(*keys))):
+        with write() as session:
+            session.connection().execute(changed.values(values), list(part))
 
 
 def insert_if_missing(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:

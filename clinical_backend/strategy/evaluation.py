@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.classifier.one_vs_rest import LEAST_HELD_OUT
 from clinical_backend.learner.evaluation.metrics import average_precision, evaluate, recall_at_specificity
 from clinical_backend.strategy.several_fit import said
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.tasks import Inputs
 
 __all__ = ["FindingScores", "evaluate_findings", "evaluate_labels"]
-
-_LEAST = 2
-"""Labels with a finding, and as many without: with fewer, none could be held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def evaluate_findings(
     for column, name in enumerate(findings):
         told = ~np.isnan(given[:, column])
         truth, believed = given[told, column] > 0, probabilities[told, column]
-        judged = min(truth.sum(), (~truth).sum()) >= _LEAST
+        judged = min(truth.sum(), (~truth).sum()) >= LEAST_HELD_OUT
         scores.append(
             FindingScores(
                 name,

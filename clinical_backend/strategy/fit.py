@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
-__all__ = ["Fit", "fit", "judgement"]
+__all__ = ["FOLDS", "Fit", "fit", "judgement"]
 
-_FOLDS = 5
+FOLDS = 5
 """The usual number: what is judged learnt from four fifths of the labels, close to all of them."""
 _USEFUL_LIFT = 0.1
 """Share of the way from chance to perfect average precision from which on the classifier is believed."""
@@ -187,7 +187,7 @@ def _hold_out(
     labelled = inputs.labelled
     together = group_codes(labelled.tasks.tolist(), inputs.groups) if inputs.groups else None
     probabilities = out_of_fold_probabilities(
-        labelled.features, codes, classes, folds=_FOLDS, seed=seed, groups=together
+        labelled.features, codes, classes, folds=FOLDS, seed=seed, groups=together
     )
     reference = learnt or linear.fit(labelled.features, codes, classes, seed=seed)
     return HeldOut(labelled.tasks, probabilities, reference)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend import multilabel
 from clinical_backend.acquisition import ACQUISITIONS, Embedding, select
 from clinical_backend.acquisition.baselines.quality_diversity import contenders, quality_diversity
-from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.choice import Choice, choose_acquisition
 from clinical_backend.strategy.copies import CopiesLast, NearCopies
@@ -323,8 +323,7 @@ def _explain(
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
         if probabilities is not None and fit.tells_findings:
-            there = [name for name, one in zip(fit.classes, probabilities[row], strict=True) if one >= 0.5]
-            predicted = pack(there, set(fit.findings) - set(fit.classes))
+            predicted = multilabel.predicted(fit.classes, probabilities[row], fit.findings)
         elif probabilities is not None:
             best = int(probabilities[row].argmax())
             predicted, probability = fit.classes[best], float(probabilities[row, best])

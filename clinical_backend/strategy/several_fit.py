@@ -15,7 +15,7 @@ from clinical_backend.learner.classifier.one_vs_rest import (
 )
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.multilabel import is_multilabel, says
-from clinical_backend.strategy.fit import Fit, fit
+from clinical_backend.strategy.fit import FOLDS, Fit, fit
 from clinical_backend.strategy.groups import group_codes
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["fit_labels", "said"]
 
 _ABSENT = "(absent)"
-_FOLDS = 5  # as for one class
 
 
 def fit_labels(
@@ -66,7 +65,7 @@ def fit_labels(
     if judge:
         together = group_codes(labelled.tasks.tolist(), inputs.groups) if inputs.groups else None
         given = said(labels, labelled.tasks, known)
-        margins = out_of_fold_margins(labelled.features, given, folds=_FOLDS, seed=seed, groups=together)
+        margins = out_of_fold_margins(labelled.features, given, folds=FOLDS, seed=seed, groups=together)
         classifier, probabilities = calibrated(classifier, margins, given)
         unjudged = np.isnan(probabilities)
         probabilities[unjudged] = classifier.probabilities(labelled.features)[unjudged]

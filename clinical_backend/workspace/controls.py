@@ -9,9 +9,21 @@ from clinical_backend.labelstudio.labeling.scheme import class_controls, read_sc
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+    from clinical_backend.project_settings import ProjectSettings
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["classes_of", "learnable_controls", "learnt_of", "scheme_of"]
+__all__ = ["classes_of", "learnable_controls", "learnt_of", "read_as_set", "scheme_of"]
+
+
+def read_as_set(label_config: str, settings: ProjectSettings) -> LabelingScheme:
+    """Return what a labeling config asks, read as a project's settings say.
+
+    Raises
+    ------
+    LabelingConfigError
+        When it cannot be learnt from.
+    """
+    return read_scheme(label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
 
 
 def scheme_of(project: ProjectWorkspace) -> LabelingScheme | None:
@@ -25,8 +37,7 @@ def scheme_of(project: ProjectWorkspace) -> LabelingScheme | None:
     row = project.row
     if row is None or row.label_config is None:
         return None
-    settings = project.settings
-    return read_scheme(row.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
+    return read_as_set(row.label_config, project.settings)
 
 
 def classes_of(project: ProjectWorkspace) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.multilabel import as_words, findings_of, pack, says
 from clinical_backend.origins import Draw
 from clinical_backend.versions import on_demand_version
-from tests.chromium import chromium_browser, needs_chromium
+from tests.chromium import chromium_browser, needs_chromium, sign_in
 from tests.end_to_end.conftest import CREDENTIALS, Loop
 
 PATIENCE = 120_000.0
@@ -114,21 +114,16 @@ def test_retrieved_predictions_say_which_findings_there_are(loop):
     assert set().union(*chosen) <= {name for label in loop.demo.truth.values() for name in findings_of(label)}
 
 
-@pytest.mark.parametrize("marks", [needs_chromium], ids=[""])
-def test_a_reader_ticks_two_findings_and_tags_the_case_and_the_queue_and_the_page_follow(loop, label_studio, marks):
-    if any(mark.name == "skipif" and mark.args[0] for mark in marks):
-        pytest.skip("no Chromium on the PATH")
+@needs_chromium[0]
+@needs_chromium[1]
+def test_a_reader_ticks_two_findings_and_tags_the_case_and_the_queue_and_the_page_follow(loop, label_studio):
     task = next(row.task_id for row in queue_of(loop) if len(findings_of(loop.demo.truth[row.task_id])) == 2)
     names = sorted(findings_of(loop.demo.truth[task]))
     number = loop.status()["round"]["number"]
     with chromium_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1400, "height": 1200})
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("input[name=email]", label_studio.account.email)
-        page.fill("input[name=password]", label_studio.account.password)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_url("**/")
+        sign_in(page, label_studio)
         page.goto(f"{label_studio.url}/projects/{loop.id}/data?task={task}")
         for name in [*names, "more like this"]:
             page.locator(f'input[name="{name}"]').first.check(force=True)

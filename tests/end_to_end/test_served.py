@@ -10,7 +10,7 @@ from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
-from tests.chromium import chromium_browser, needs_chromium
+from tests.chromium import chromium_browser, needs_chromium, sign_in
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
 pytestmark = needs_chromium
@@ -31,11 +31,7 @@ def browser(label_studio):
     with chromium_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1400, "height": 1200})
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("input[name=email]", label_studio.account.email)
-        page.fill("input[name=password]", label_studio.account.password)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_url("**/")
+        sign_in(page, label_studio)
         yield page
 
 

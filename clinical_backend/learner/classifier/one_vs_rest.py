@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["calibrated", "fit_findings", "join_findings", "out_of_fold_margins"]
+__all__ = ["LEAST_HELD_OUT", "calibrated", "fit_findings", "join_findings", "out_of_fold_margins"]
 
-_LEAST = 2
+LEAST_HELD_OUT = 2
 """Cases with a finding, and as many without: of fewer, none is left when one is held out."""
 
 
@@ -96,7 +96,7 @@ def out_of_fold_margins(
     for column in range(says.shape[1]):
         known = ~np.isnan(says[:, column])
         codes = says[known, column].astype(np.intp)
-        if min(codes.sum(), len(codes) - codes.sum()) < _LEAST:
+        if min(codes.sum(), len(codes) - codes.sum()) < LEAST_HELD_OUT:
             continue
         together = None if groups is None else groups[known]
         logits = linear.out_of_fold_logits(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
 from clinical_backend.labelstudio.labeling.labels import readers_answers
-from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.storage.schema import ReadingState, SecondReading
+from clinical_backend.workspace.controls import read_as_set
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
@@ -49,7 +49,7 @@ def settle(project: ProjectWorkspace, remote: Project) -> None:
     unmarked = [task for task in wanted if task not in rows or rows[task].state is ReadingState.ASKED]
     if not open_ and not unmarked:
         return
-    scheme = read_scheme(remote.label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
+    scheme = read_as_set(remote.label_config, settings)
     found = {task.id: task for task in project.client.tasks_with_answers(project.id, {*open_, *unmarked})}
     missing = {*open_, *unmarked}.difference(found)
     unreadable = project.client.existing_tasks(project.id, missing) if missing else frozenset()

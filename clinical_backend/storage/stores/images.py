@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from clinical_backend.storage.schema import TaskImage
-from clinical_backend.storage.statements import in_parts, in_transactions
+from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.study import STUDY
 
@@ -231,13 +230,8 @@ class ImageStore:
 
     def _update(self, project_id: int, rows: list[dict[str, Any]], **same: Any) -> None:
         """Set columns of some tasks' images; rows of tasks that are gone meanwhile are passed over."""
-        if not rows:
-            return
         changed = update(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id == bindparam("task"))
-        values = {name: bindparam(name) for name in rows[0] if name != "task"} | same
-        for part in in_transactions(sorted(rows, key=itemgetter("task"))):
-            with self._database.write() as session:  # in one order, lest two writers wait for each other
-                session.connection().execute(changed.values(values), list(part))
+        set_columns(self._database.write, changed, ["task"], rows, **same)
 
 
 def _known(session: Session, project_id: int, task_ids: Iterable[int] | None) -> dict[int, KnownImage]:

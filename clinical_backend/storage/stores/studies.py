@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from clinical_backend.storage.schema import StudyImageRow, TaskImage
-from clinical_backend.storage.statements import in_parts, in_transactions
+from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.images import KnownImage
 from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.study import STUDY, StudyImage, digest_of_images
@@ -190,17 +189,12 @@ class StudyStore:
                 )
 
     def _update(self, project_id: int, rows: list[dict[str, Any]], **same: Any) -> None:
-        if not rows:
-            return
         changed = update(StudyImageRow).where(
             StudyImageRow.project_id == project_id,
             StudyImageRow.task_id == bindparam("task"),
             StudyImageRow.position == bindparam("at"),
         )
-        values = {name: bindparam(name) for name in rows[0] if name not in {"task", "at"}} | same
-        for part in in_transactions(sorted(rows, key=itemgetter("task", "at"))):
-            with self._database.write() as session:
-                session.connection().execute(changed.values(values), list(part))
+        set_columns(self._database.write, changed, ["task", "at"], rows, **same)
 
 
 def digest_of_study(images: Iterable[KnownImage]) -> str | None:
