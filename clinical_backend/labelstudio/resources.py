@@ -64,7 +64,6 @@ class Project(_Record):
     sampling: Text = ""
     created_at: datetime
     task_number: Count = 0
-    num_tasks_with_annotations: Count = 0
     maximum_annotations: Count = 1
     show_collab_predictions: bool = True
     evaluate_predictions_automatically: bool = False

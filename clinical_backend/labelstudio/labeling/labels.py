@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, strange_findings, why_unread
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
 from clinical_backend.multilabel import completed, disputed, majority, unknown_of
@@ -62,20 +62,8 @@ def read_labels(
 
 
 def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
-    """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them.
-
-    Raises
-    ------
-    LabelStudioUnavailableError
-        When Label Studio counts answers and lists none, as a busy one was seen to do after an import: without them,
-        what is labelled would be queued again.
-    """
+    """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them."""
     tasks = client.annotated_tasks(project.id)
-    if not tasks and project.num_tasks_with_annotations:
-        raise LabelStudioUnavailableError(
-            f"Label Studio counts {project.num_tasks_with_annotations} answered tasks and lists none of them.",
-            "It is asked again soon.",
-        )
     others: Collection[int] = ()
     refused = None
     if project.skip_queue == "REQUEUE_FOR_OTHERS":  # REQUEUE_FOR_ME gives a skip back to its own reader, and last

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
 from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
@@ -490,15 +490,3 @@ def test_labels_that_a_real_import_brings_and_predictions_that_are_accepted_are_
     }
     assert labels.first_answers[with_id].after_machine
     assert (labels.exemplars, labels.corrected) == ((), {with_id})
-
-
-def test_answers_that_are_counted_and_not_listed_are_no_absence_of_answers(scheme):
-    class Busy:
-        def annotated_tasks(self, _):
-            return []
-
-    fields = {"id": 1, "created_at": "2026-01-01T00:00:00Z"}
-    counted = Project.model_validate(fields | {"num_tasks_with_annotations": 2})
-    with pytest.raises(LabelStudioUnavailableError, match="counts 2 answered tasks and lists none"):
-        fetch_labels(Busy(), counted, scheme)
-    assert fetch_labels(Busy(), Project.model_validate(fields), scheme).classes == {}
