@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ArchiveError",
     "ClinicalError",
     "ClusterError",
     "ImageError",
@@ -113,6 +114,10 @@ class LabelingConfigError(LabelStudioError):
 
 class InstallationError(LabelStudioError):
     """Another installation of this backend serves the project: this one stands back."""
+
+
+class ArchiveError(ClinicalError):
+    """An archive of images cannot be read, or does not answer as one."""
 
 
 class ImageError(ClinicalError):

@@ -1,0 +1,191 @@
+"""What a DICOM file says of itself, as far as it may be known: no name, no date, no free text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom.uid import UID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydicom import Dataset
+
+__all__ = ["TAGS", "Header", "read_header"]
+
+TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
+    *("Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "Manufacturer"),
+    *("Rows", "Columns", "NumberOfFrames", "PatientAge", "PatientSex", "StudyDate", "PatientName"),
+    *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "BurnedInAnnotation", "ConversionType"),
+    *("ImageType", "MediaStorageSOPClassUID"),
+)
+"""The attributes that are read of a file or asked of an archive. The name is read to keep it out of the others."""
+
+_CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
+"""A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
+_MAKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,&+/-]{0,63}")
+_AGE = re.compile(r"(\d{3})([DWMY])")
+_LATERALITIES = {"L": "left", "R": "right", "B": "both"}
+_SEXES = {"F": "female", "M": "male", "O": "other"}
+_OLDEST = 90
+"""Ages above 89 are one group: the safe harbour of HIPAA, 45 CFR 164.514(b)(2)(i)(C)."""
+_SHORTEST_PART = 3  # of a name or a number: shorter ones stand in any word
+_FRAMES = 100_000
+"""More than any cine loop has: a greater number is a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A DICOM object.
+
+    Attributes
+    ----------
+    patient, study, series, instance
+        Identifiers as the file has them, empty where it lacks them. They never leave this machine.
+    fields
+        What a task may say of it, by the names of the task's fields.
+    year
+        Of the study; ``None`` where it is not known.
+    frames
+        How many images it holds.
+    order
+        Sorts the images of a series as they lie in the body, else by number.
+    left_out
+        Why it is not imported, for people; empty where it is.
+    secondary
+        Whether that is because it is a capture of a screen or a paper.
+    """
+
+    patient: str
+    study: str
+    series: str
+    instance: str
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    year: int | None = None
+    frames: int = 1
+    order: tuple[float, int] = (0.0, 0)
+    left_out: str = ""
+    secondary: bool = False
+
+
+def read_header(dataset: Dataset) -> Header:
+    """Return what may be known of a DICOM object; what is of no use or wrong in it is left out.
+
+    Parameters
+    ----------
+    dataset
+        With the attributes of :data:`TAGS`, as far as there are any.
+    """
+    left_out, secondary = _left_out(dataset)
+    frames = _whole(dataset.get("NumberOfFrames"))
+    return Header(
+        patient="\\".join(filter(None, (_text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")))),
+        study=_text(dataset, "StudyInstanceUID"),
+        series=_text(dataset, "SeriesInstanceUID"),
+        instance=_text(dataset, "SOPInstanceUID"),
+        fields=_fields(dataset),
+        year=_year(_text(dataset, "StudyDate")),
+        frames=frames if frames is not None and 1 <= frames <= _FRAMES else 1,
+        order=(_height(dataset), _whole(dataset.get("InstanceNumber")) or 0),
+        left_out=left_out,
+        secondary=secondary,
+    )
+
+
+def _left_out(dataset: Dataset) -> tuple[str, bool]:
+    """Return why an object is not imported, and whether it is for being a secondary capture."""
+    kind = UID(_text(dataset, "SOPClassUID") or _text(dataset, "MediaStorageSOPClassUID")).name
+    for words, reason in (
+        (("SR Storage", "Structured Report", " SR", "Key Object"), "a report"),
+        (("Presentation State",), "a presentation state"),
+        (("Encapsulated",), "a document"),
+        (("Directory",), "a directory of files"),
+        (("RT Plan", "RT Structure", "RT Beams", "RT Ion", "RT Brachy", "RT Treatment", "Waveform"), "no image"),
+        (("RT Dose", "Segmentation", "Registration"), "no picture of a patient but what was made of one"),
+    ):
+        if any(word in kind for word in words):
+            return reason, False
+    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
+        return "its pixels hold text that may name the patient (Burned In Annotation)", False
+    if _whole(dataset.get("Rows")) is None or _whole(dataset.get("Columns")) is None:
+        return "no image", False
+    if "Secondary Capture" in kind or _text(dataset, "ConversionType"):
+        return "a secondary capture, which often shows names", True
+    return "", False
+
+
+def _fields(dataset: Dataset) -> dict[str, str | int]:
+    """Return the allow-listed facts; a text that holds a part of the patient's name or number is none."""
+    laterality = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
+    found: dict[str, str | int | None] = {
+        "modality": _matching(_CODE, _text(dataset, "Modality")),
+        "body_part": _matching(_CODE, _text(dataset, "BodyPartExamined")),
+        "view": _matching(_CODE, _text(dataset, "ViewPosition")),
+        "laterality": _LATERALITIES.get(laterality.upper()),
+        "manufacturer": _matching(_MAKER, _text(dataset, "Manufacturer")),
+        "rows": _whole(dataset.get("Rows")),
+        "columns": _whole(dataset.get("Columns")),
+        "age": _decade(_text(dataset, "PatientAge")),
+        "sex": _SEXES.get(_text(dataset, "PatientSex").upper()),
+    }
+    secrets = _secrets(dataset)
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and not (isinstance(value, str) and any(secret in value.casefold() for secret in secrets))
+    }
+
+
+def _secrets(dataset: Dataset) -> set[str]:
+    """Return the parts of the patient's name and number, which no field may hold."""
+    texts = [_text(dataset, name) for name in ("PatientName", "PatientID")]
+    parts = {part for text in texts for part in re.split(r"[\s^=,.\\/]+", text.casefold())}
+    return {part for part in parts if len(part) >= _SHORTEST_PART}
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    try:
+        value = dataset.get(name)
+        return "" if value is None else str(value).strip().strip("\0")
+    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError):  # a value that cannot be read
+        return ""
+
+
+def _whole(value: Any) -> int | None:  # noqa: ANN401 - as the file has it
+    try:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if number >= 0 else None
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str | None:
+    return text if pattern.fullmatch(text) else None
+
+
+def _decade(age: str) -> str | None:
+    """Return the decade of an age of representation AS, such as ``063Y``."""
+    match = _AGE.fullmatch(age)
+    if match is None:
+        return None
+    years = int(match[1]) if match[2] == "Y" else 0 if match[2] in "DW" else int(match[1]) // 12
+    return f"{_OLDEST}+" if years >= _OLDEST else f"{years // 10 * 10}-{years // 10 * 10 + 9}"
+
+
+def _year(date: str) -> int | None:
+    return int(date[:4]) if re.fullmatch(r"(19|20)\d{6}", date) else None
+
+
+def _height(dataset: Dataset) -> float:
+    """Return how far along the normal of its plane an image lies, in millimetres (PS3.3, C.7.6.2)."""
+    try:
+        position = np.array([float(value) for value in dataset.ImagePositionPatient])
+        orientation = np.array([float(value) for value in dataset.ImageOrientationPatient])
+        height = float(np.dot(np.cross(orientation[:3], orientation[3:]), position))
+    except (AttributeError, ValueError, TypeError, LookupError):
+        return 0.0
+    return height if np.isfinite(height) else 0.0
