@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     Prepare: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
 
-__all__ = ["HEAD", "READ", "REFUSED", "serve"]
+__all__ = ["FRAME", "HEAD", "READ", "REFUSED", "serve"]
+
+FRAME = struct.Struct(">i")
+"""What comes before each image: the number of the frame, -1 for the one that stands for all."""
 
 HEAD = struct.Struct(">BII")
 """What a reply begins with: whether the image was read, and its height and width."""
@@ -49,10 +52,11 @@ def serve(pipe: Connection, memory: int) -> None:
     pipe.send_bytes(b"")  # ready
     while True:
         try:
+            (frame,) = FRAME.unpack(pipe.recv_bytes())
             data = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        pipe.send_bytes(_reply(data, prepare))
+        pipe.send_bytes(_reply(data, None if frame < 0 else frame, prepare))
 
 
 def _keep_memory() -> None:
@@ -63,9 +67,9 @@ def _keep_memory() -> None:
         allocator.mallopt(_TRIM_THRESHOLD, 128 * 2**20)
 
 
-def _reply(data: bytes, prepare: Prepare | None) -> bytes:
+def _reply(data: bytes, frame: int | None, prepare: Prepare | None) -> bytes:
     try:
-        image = decode(data)
+        image = decode(data, frame=frame)
         pixels = np.asarray(image) if prepare is None else prepare(image)
     except ImageError as error:
         return _refusal(error)

@@ -41,7 +41,7 @@ Image.MAX_IMAGE_PIXELS = 8 * PIXEL_LIMIT
 Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
 
 
-def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     """Return an image as 8-bit RGB, upright: three channels, 0 to 255 each.
 
     JPEG, PNG, TIFF, WebP, BMP, GIF and DICOM are read, told apart by their content. Of several frames or pages
@@ -57,6 +57,8 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     ----------
     data
         The encoded image.
+    frame
+        Of a DICOM file, the number of the frame that is wanted, from 0; other files are read as without it.
     pixel_limit
         Most pixels that the image may have. Checked before any pixel is decoded.
 
@@ -75,7 +77,7 @@ def decode(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     if data[128:132] == b"DICM" or data.startswith(_FIRST_TAGS):
         from clinical_backend.images.decoders.dicom import decode_dicom  # noqa: PLC0415 - takes long to load, rarely needed
 
-        return decode_dicom(data, pixel_limit=pixel_limit)
+        return decode_dicom(data, frame=frame, pixel_limit=pixel_limit)
     try:
         if data.startswith(tiff.SIGNATURES):
             return tiff.decode_tiff(data, pixel_limit=pixel_limit)

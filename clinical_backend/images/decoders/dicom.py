@@ -68,10 +68,10 @@ _READ = [
 ]
 
 
-def decode_dicom(data: bytes, *, pixel_limit: int) -> Image.Image:
+def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:
     """Return a DICOM image as 8-bit RGB.
 
-    Of n frames that with the number (n − 1) // 2, counted from 0, is taken. Grey values pass the modality LUT
+    Of n frames that with the number (n − 1) // 2, counted from 0, is taken, unless another is wanted. Grey values pass the modality LUT
     or rescale, then the first window, or the VOI LUT where there is no window; without either, their 0.1 and
     99.9 percentiles become 0 and 255. MONOCHROME1 is inverted. Padding is black. Palettes are looked up, YBR
     is converted, and colour with more than 8 bits keeps its high bits. Tags that a single-frame grey image can
@@ -81,6 +81,8 @@ def decode_dicom(data: bytes, *, pixel_limit: int) -> Image.Image:
     ----------
     data
         The file, with or without its preamble.
+    frame
+        The number of the frame that is wanted.
     pixel_limit
         Most pixels that a frame may have. Checked before any pixel is decoded.
 
@@ -99,7 +101,7 @@ def decode_dicom(data: bytes, *, pixel_limit: int) -> Image.Image:
         try:
             dataset = _read(data)
             _check(dataset, pixel_limit)
-            return Image.fromarray(_pixels(dataset)).convert("RGB")
+            return Image.fromarray(_pixels(dataset, _chosen(dataset, frame))).convert("RGB")
         except ImageError:
             raise
         except Exception as error:  # noqa: BLE001 - pydicom and its codecs raise errors of every kind
@@ -158,9 +160,18 @@ def _frames(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
-def _pixels(dataset: Dataset) -> NDArray[np.uint8]:
+def _chosen(dataset: Dataset, frame: int | None) -> int:
+    """Return the number of the frame to read."""
+    count = _frames(dataset)
+    if frame is None:
+        return (count - 1) // 2
+    if frame >= count:
+        raise ImageError(f"The DICOM file has {count} frames, and not number {frame + 1}.", "Export it again.")
+    return frame
+
+
+def _pixels(dataset: Dataset, frame: int) -> NDArray[np.uint8]:
     """Return grey levels of shape (rows, columns), or colours of shape (rows, columns, 3)."""
-    frame = (_frames(dataset) - 1) // 2
     stored = pixel_array(dataset, index=frame)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return looked_up(stored, dataset)

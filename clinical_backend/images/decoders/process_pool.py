@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.child import HEAD, REFUSED
+from clinical_backend.images.decoders.child import FRAME, HEAD, REFUSED
 from clinical_backend.images.decoders.decoding import PIXEL_LIMIT
 
 if TYPE_CHECKING:
@@ -63,8 +63,13 @@ class DecoderProcesses:
             self._children.put(child)
         weakref.finalize(self, _stop, every)
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, frame: int | None = None) -> NDArray[np.uint8]:
         """Return an image, decoded and prepared in a child; safe to call from several threads.
+
+        Parameters
+        ----------
+        data, frame
+            As for :func:`~clinical_backend.images.decoders.decoding.decode`.
 
         Returns
         -------
@@ -78,7 +83,7 @@ class DecoderProcesses:
         """
         child = self._children.get()
         try:
-            return child.decode(data)
+            return child.decode(data, frame)
         finally:
             self._children.put(child)
 
@@ -102,10 +107,11 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, frame: int | None) -> NDArray[np.uint8]:
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
+            pipe.send_bytes(FRAME.pack(-1 if frame is None else frame))
             pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self.stop()
