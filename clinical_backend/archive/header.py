@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,14 @@ def read_header(dataset: Dataset) -> Header:
     dataset
         With the attributes of :data:`TAGS`, as far as there are any.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom complains of quotes values
+        return _read(dataset)
+
+
+def _read(dataset: Dataset) -> Header:
     left_out, secondary = _left_out(dataset)
-    frames = _whole(dataset.get("NumberOfFrames"))
+    frames = _whole(_value(dataset, "NumberOfFrames"))
     return Header(
         patient="\\".join(filter(None, (_text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")))),
         study=_text(dataset, "StudyInstanceUID"),
@@ -90,7 +97,7 @@ def read_header(dataset: Dataset) -> Header:
         fields=_fields(dataset),
         year=_year(_text(dataset, "StudyDate")),
         frames=frames if frames is not None and 1 <= frames <= _FRAMES else 1,
-        order=(_height(dataset), _whole(dataset.get("InstanceNumber")) or 0),
+        order=(_height(dataset), _whole(_value(dataset, "InstanceNumber")) or 0),
         left_out=left_out,
         secondary=secondary,
     )
@@ -111,7 +118,7 @@ def _left_out(dataset: Dataset) -> tuple[str, bool]:
             return reason, False
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         return "its pixels hold text that may name the patient (Burned In Annotation)", False
-    if _whole(dataset.get("Rows")) is None or _whole(dataset.get("Columns")) is None:
+    if _whole(_value(dataset, "Rows")) is None or _whole(_value(dataset, "Columns")) is None:
         return "no image", False
     if "Secondary Capture" in kind or _text(dataset, "ConversionType"):
         return "a secondary capture, which often shows names", True
@@ -127,8 +134,8 @@ def _fields(dataset: Dataset) -> dict[str, str | int]:
         "view": _matching(_CODE, _text(dataset, "ViewPosition")),
         "laterality": _LATERALITIES.get(laterality.upper()),
         "manufacturer": _matching(_MAKER, _text(dataset, "Manufacturer")),
-        "rows": _whole(dataset.get("Rows")),
-        "columns": _whole(dataset.get("Columns")),
+        "rows": _whole(_value(dataset, "Rows")),
+        "columns": _whole(_value(dataset, "Columns")),
         "age": _decade(_text(dataset, "PatientAge")),
         "sex": _SEXES.get(_text(dataset, "PatientSex").upper()),
     }
@@ -147,12 +154,16 @@ def _secrets(dataset: Dataset) -> set[str]:
     return {part for part in parts if len(part) >= _SHORTEST_PART}
 
 
-def _text(dataset: Dataset, name: str) -> str:
+def _value(dataset: Dataset, name: str) -> Any:  # noqa: ANN401 - as the file has it
     try:
-        value = dataset.get(name)
-        return "" if value is None else str(value).strip().strip("\0")
-    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError):  # a value that cannot be read
-        return ""
+        return dataset.get(name)
+    except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on a value that is damaged
+        return None
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    value = _value(dataset, name)
+    return "" if value is None else str(value).strip().strip("\0")
 
 
 def _whole(value: Any) -> int | None:  # noqa: ANN401 - as the file has it

@@ -32,6 +32,7 @@ _OUR_FILES = (
     "clinical.sqlite3-seal",
     "clinical.sqlite3-changed",
     "database-id",
+    "pseudonym-key",
 )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "choose_rare",
     "decline",
     "drop_rare",
+    "group_by",
     "look_for",
     "named_classes",
     "read_options",
@@ -139,6 +140,19 @@ def drop_rare(project: ProjectWorkspace, name: str) -> None:
             row.page_options = row.page_options if elsewhere else page
 
     _change_target(project, change)
+
+
+def group_by(project: ProjectWorkspace, field: str) -> bool:
+    """Take a field of the tasks' data for the patient, unless a field is chosen already; return whether it is taken."""
+    if read_options(project)["group_field"].value:
+        return False
+
+    def change(row: Row) -> None:
+        row.page_options = row.page_options | {"group_field": field}
+
+    project.stores.projects.edit(project.id, change)
+    project.stores.projects.request_round(project.id, SETTINGS_CHANGED, delay=0.0)
+    return True
 
 
 def decline(project: ProjectWorkspace, name: str) -> None:

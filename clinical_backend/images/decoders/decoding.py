@@ -13,7 +13,7 @@ from clinical_backend.images.decoders import jpeg, png, tiff
 from clinical_backend.images.decoders.kinds import kind_of
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 
-__all__ = ["PIXEL_LIMIT", "decode"]
+__all__ = ["PIXEL_LIMIT", "decode", "is_dicom"]
 
 PIXEL_LIMIT = 64 * 2**20  # four times a mammogram's 4,096 × 3,328; 192 MiB as RGB
 
@@ -74,7 +74,7 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
     """
     if not data:
         raise ImageError("The image is empty.", "Upload the file again.")
-    if data[128:132] == b"DICM" or data.startswith(_FIRST_TAGS):
+    if is_dicom(data):
         from clinical_backend.images.decoders.dicom import decode_dicom  # noqa: PLC0415 - takes long to load, rarely needed
 
         return decode_dicom(data, frame=frame, pixel_limit=pixel_limit)
@@ -100,6 +100,11 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
             f"The image is damaged or of an unusual kind ({type(error).__name__}).",
             "Open it in an image viewer and save it again as PNG.",
         ) from None
+
+
+def is_dicom(data: bytes) -> bool:
+    """Tell by its beginning whether a file is DICOM."""
+    return data[128:132] == b"DICM" or data.startswith(_FIRST_TAGS)
 
 
 def _rgb(image: Image.Image, data: bytes) -> Image.Image:

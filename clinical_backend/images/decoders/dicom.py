@@ -71,11 +71,11 @@ _READ = [
 def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:
     """Return a DICOM image as 8-bit RGB.
 
-    Of n frames that with the number (n − 1) // 2, counted from 0, is taken, unless another is wanted. Grey values pass the modality LUT
-    or rescale, then the first window, or the VOI LUT where there is no window; without either, their 0.1 and
-    99.9 percentiles become 0 and 255. MONOCHROME1 is inverted. Padding is black. Palettes are looked up, YBR
-    is converted, and colour with more than 8 bits keeps its high bits. Tags that a single-frame grey image can
-    be read without may be missing. Overlays are not drawn. Only tags about pixels are read.
+    Of n frames that with the number (n − 1) // 2, counted from 0, is taken, unless another is wanted. Grey values
+    pass the modality LUT or rescale, then the first window, or the VOI LUT where there is no window; without either,
+    their 0.1 and 99.9 percentiles become 0 and 255. MONOCHROME1 is inverted. Padding is black. Palettes are looked up,
+    YBR is converted, and colour with more than 8 bits keeps its high bits. Tags that a single-frame grey image can be
+    read without may be missing. Overlays are not drawn. Only tags about pixels are read.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.client import LabelStudioClient
+from clinical_backend.labelstudio.project_import import ProjectImport
 from clinical_backend.labelstudio.resources import Prediction, Project, Task, Text
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ __all__ = ["LabelStudioAdmin", "NextTask"]
 
 _SLOW_SECONDS = 600.0
 """A project of 100,000 tasks takes minutes to import, or to delete."""
-_IMPORTS = 10
-"""Beside two clients that write all the time, one import in ten lost its annotations."""
 
 
 class NextTask(Task):
@@ -50,36 +49,12 @@ class LabelStudioAdmin(LabelStudioClient):
         self._send("DELETE", f"api/projects/{project_id}/", time_out=_SLOW_SECONDS)
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Import tasks, with their annotations if they bring any, and return their ids in order.
-
-        Raises
-        ------
-        LabelStudioUnavailableError
-            When Label Studio leaves the annotations out each time.
-        """
-        path, brought = f"api/projects/{project_id}/import", sum(len(task.get("annotations", ())) for task in tasks)
-        for _ in range(_IMPORTS):
-            reply = self.session.request(
-                "POST", path, params={"return_task_ids": "true"}, json=list(tasks), time_out=_SLOW_SECONDS
-            )
-            ids = [int(task_id) for task_id in reply["task_ids"]]
-            if reply["annotation_count"] == brought:
-                return ids
-            # On SQLite, Label Studio 1.23 repeats an import that found the database locked without its annotations.
-            for task_id in ids:
-                self.delete_task(task_id)
-        raise LabelStudioUnavailableError(
-            f"Label Studio imported tasks without their annotations, {_IMPORTS} times.",
-            "Import while nothing else writes to it, or run Label Studio on PostgreSQL.",
-        )
+        """Import tasks, with their annotations if they bring any, and return their ids in order."""
+        return ProjectImport(self, project_id).add_tasks(tasks)
 
     def serve_local_files(self, project_id: int, folder: str, title: str = "Images") -> None:
-        """Allow a project to show the files of a folder on Label Studio's machine.
-
-        Tasks then name them as ``/data/local-files/?d=<path below the document root>``.
-        """
-        body = {"project": project_id, "path": folder, "title": title, "use_blob_urls": False}
-        self._send("POST", "api/storages/localfiles", body)
+        """Allow a project to show the files of a folder on Label Studio's machine."""
+        ProjectImport(self, project_id).serve_folder(folder, title)
 
     def delete_task(self, task_id: int) -> None:
         """Delete a task with all its annotations."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ImageValue", "lookup"]
+__all__ = ["ImageValue", "filled", "lookup"]
 
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)", re.ASCII)
 """``parseValue`` of the page (``editor/src/utils/data.js`` in Label Studio 1.23)."""
@@ -39,6 +39,14 @@ def lookup(data: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - a task'
         else:
             return None
     return None if found is data else found
+
+
+def filled(path: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - a task's data holds anything
+    """Return data in which :func:`lookup` finds a value by a path of names."""
+    first, *rest = [step for step in path.split(".") if step]
+    for name in reversed(rest):
+        value = {name: value}
+    return {first: value}
 
 
 @dataclass(frozen=True, slots=True)

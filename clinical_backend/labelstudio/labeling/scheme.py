@@ -117,14 +117,15 @@ class LabelingScheme:
         limit
             IMAGES_PER_TASK: of more images, evenly spaced ones are taken.
         """
-        return images_of(self._views, data, limit)
+        return images_of(self.every_view, data, limit)
 
     def problem_of(self, data: Mapping[str, Any]) -> tuple[str, str]:
         """Return why a task's data has no address of an image, and what to do; the values are not named."""
-        return problem_of(self._views, data)
+        return problem_of(self.every_view, data)
 
     @property
-    def _views(self) -> tuple[View, ...]:
+    def every_view(self) -> tuple[View, ...]:
+        """The ``Image`` tags that a task's images are shown by, also where there is one alone."""
         text = self.image_field if "$" in self.image_field else f"${self.image_field}"
         return self.views or (View(self.image_name, ImageValue(text)),)
 

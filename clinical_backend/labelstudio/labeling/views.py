@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import LabelingConfigError
-from clinical_backend.labelstudio.labeling.fields import ImageValue, lookup
+from clinical_backend.labelstudio.labeling.fields import ImageValue, filled, lookup
 from clinical_backend.labelstudio.labeling.tags import attributes_of
 from clinical_backend.study import StudyImage, evenly_spaced
 
@@ -61,6 +61,22 @@ class View:
             f"The list in the field {name!r} holds {len(found)} items, none of which is an address.",
             "Import the addresses themselves, as a list of texts on one level.",
         )
+
+    def showing(self, addresses: Sequence[str]) -> dict[str, Any]:
+        """Return data of a task in which this tag finds addresses: all of a list, or the one that there is.
+
+        Raises
+        ------
+        LabelingConfigError
+            When its value is not one field.
+        """
+        path = self.value.fields[0]
+        if not self.value.is_field or "[" in path:
+            raise LabelingConfigError(
+                f"The Image takes its address from {self.value.text!r}, into which no import can write.",
+                'Use value="$image", or valueList="$images" for a list.',
+            )
+        return filled(path, list(addresses) if self.is_list else addresses[0])
 
     def _list(self, data: Mapping[str, Any]) -> list[Any] | None:
         found = lookup(data, self.value.fields[0]) if self.value.is_field else None

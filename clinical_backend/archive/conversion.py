@@ -1,0 +1,196 @@
+"""Tasks that point to DICOM or TIFF files, which no browser draws, are made to show pictures of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+
+from clinical_backend.archive.found import PassedOver
+from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.decoding import is_dicom
+from clinical_backend.images.decoders.tiff import SIGNATURES
+from clinical_backend.labelstudio.labeling.fields import lookup
+from clinical_backend.system.parallel import map_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from clinical_backend.archive.header import Header
+    from clinical_backend.archive.places import Place
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+    from clinical_backend.archive.rendering import PictureMaker
+    from clinical_backend.images.sources import ImageSource
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.labeling.views import View
+    from clinical_backend.labelstudio.resources import Task
+
+__all__ = ["ORIGINAL", "Converted", "Converter"]
+
+ORIGINAL = "original"
+"""Field of a task that keeps the addresses that it had."""
+
+_DRAWN = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
+
+
+@dataclass(slots=True)
+class Converted:
+    """What a conversion did.
+
+    Attributes
+    ----------
+    tasks, pictures
+        How many it changed and made.
+    passed_over
+        What it could not change.
+    """
+
+    tasks: int = 0
+    pictures: int = 0
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    task: Task
+    addresses: Mapping[str, bytes]
+    header: Header | None
+    refused: Sequence[PassedOver]
+
+
+class Converter:
+    """Makes pictures of the files that tasks show, and changes the tasks' addresses; answers stay as they are.
+
+    Parameters
+    ----------
+    client
+        Reads and changes the tasks.
+    images
+        Fetches the files.
+    place, maker
+        Keeps and makes the pictures.
+    pseudonyms
+        Makes the names of the pictures, and what stands for patients.
+    workers
+        How many tasks are worked at at a time.
+    """
+
+    def __init__(
+        self,
+        client: LabelStudioClient,
+        images: ImageSource,
+        place: Place,
+        maker: PictureMaker,
+        pseudonyms: Pseudonyms,
+        *,
+        workers: int = 4,
+    ) -> None:
+        self._client = client
+        self._images = images
+        self._place = place
+        self._maker = maker
+        self._pseudonyms = pseudonyms
+        self._workers = workers
+
+    def run(self, project_id: int, views: Sequence[View], progress: Callable[[int, int], None]) -> Converted:
+        """Change all tasks of a project that show a DICOM or TIFF file.
+
+        Parameters
+        ----------
+        views
+            The ``Image`` tags, each of a whole field.
+        progress
+            Is told how many of how many tasks were looked at.
+        """
+        done = Converted()
+        tasks = [task for task in self._client.tasks(project_id) if _undrawn(views, task.data)]
+        changes = map_in_order(
+            lambda task: self._pictures(task, views), tasks, workers=self._workers, look_ahead=2 * self._workers
+        )
+        for number, change in enumerate(changes, 1):
+            done.passed_over += change.refused
+            if change.addresses:
+                self._change(change, views)
+                done.tasks += 1
+                done.pictures += len(change.addresses)
+            progress(number, len(tasks))
+        return done
+
+    def _pictures(self, task: Task, views: Sequence[View]) -> _Change:
+        made: dict[str, bytes] = {}
+        refused: list[PassedOver] = []
+        header = None
+        for address in _undrawn(views, task.data):
+            try:
+                content = self._images.fetch(address, task.id)
+                if is_dicom(content):
+                    header = header or _header_of(content)
+                elif not content.startswith(SIGNATURES):
+                    continue
+                made[address] = self._maker.make(content)
+            except ImageError as error:
+                refused.append(PassedOver(f"task {task.id}", str(error)))
+        return _Change(task, made, header, refused)
+
+    def _change(self, change: _Change, views: Sequence[View]) -> None:
+        names = {address: f"{self._pseudonyms.of('address', address)}.png" for address in change.addresses}
+        kept = self._place.put({names[address]: content for address, content in change.addresses.items()})
+        new = {address: kept[name] for address, name in names.items()}
+        data = dict(change.task.data)
+        for name in {view.value.fields[0] for view in views}:
+            data |= _replaced(data, name, new)
+        data[ORIGINAL] = [*data.get(ORIGINAL, ()), *change.addresses]
+        if change.header is not None:
+            for name, value in self._facts(change.header).items():
+                data.setdefault(name, value)
+        self._client.update_task(change.task.id, data=data)
+
+    def _facts(self, header: Header) -> dict[str, Any]:
+        facts: dict[str, Any] = dict(header.fields)
+        for name, identifier in (("patient", header.patient), ("study", header.study)):
+            if identifier:
+                facts[name] = self._pseudonyms.of(name, identifier)
+        return facts
+
+
+def _undrawn(views: Sequence[View], data: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of a task that may not be drawn by a browser, by their endings."""
+    every = [address for view in views for address in view.addresses(data) if address]
+    return [
+        address
+        for address in dict.fromkeys(every)
+        if not address.startswith("data:") and not address.partition("?fileuri=")[0].lower().endswith(_DRAWN)
+    ]
+
+
+def _replaced(data: Mapping[str, Any], path: str, new: Mapping[str, str]) -> dict[str, Any]:
+    """Return the top field of a path, with new addresses in place of old ones below it."""
+    top = path if path in data else path.replace("[", ".").partition(".")[0]
+    if lookup(data, path) is None or top not in data:
+        return {}
+    return {top: _with(data[top], new)}
+
+
+def _with(value: Any, new: Mapping[str, str]) -> Any:  # noqa: ANN401 - a task's data holds anything
+    if isinstance(value, str):
+        return new.get(value.strip(), value)
+    if isinstance(value, list):
+        return [_with(one, new) for one in value]
+    if isinstance(value, dict):
+        return {name: _with(one, new) for name, one in value.items()}
+    return value
+
+
+def _header_of(content: bytes) -> Header | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return read_header(
+                pydicom.dcmread(BytesIO(content), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            )
+        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind; the picture was read all the same
+            return None

@@ -1,0 +1,163 @@
+"""DICOM files in folders, in ZIP archives, or alone."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import warnings
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pydicom
+
+from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from clinical_backend.archive.header import Header
+
+__all__ = ["SIZE_LIMIT", "DicomFiles"]
+
+SIZE_LIMIT = 2**30
+"""Bytes of an object: a breast tomosynthesis has some hundred MB. One that is larger is passed over."""
+_PREAMBLE = 132
+_INSIDE = "!/"  # between a ZIP archive's path and that of a file in it
+_DAMAGED = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError)
+
+# What pydicom complains of quotes values, which may be a patient's.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
+
+class DicomFiles:
+    """Finds DICOM files below paths, by their content; links to folders are not followed.
+
+    Parameters
+    ----------
+    paths
+        Folders, ZIP archives and files.
+    size_limit
+        Most bytes of one file.
+
+    Raises
+    ------
+    ArchiveError
+        When a path is not there.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, size_limit: int = SIZE_LIMIT) -> None:
+        for path in paths:
+            if not path.exists():
+                raise ArchiveError(f"There is no file or folder {str(path)!r}.", "Give the path of what to import.")
+        self._paths = tuple(paths)
+        self._size_limit = size_limit
+
+    def find(self) -> Iterator[Found | PassedOver]:
+        """Yield the DICOM objects below the paths, and what is passed over, in order of the paths."""
+        for path in self._paths:
+            for file in _files(path):
+                yield from self._of_file(file)
+
+    def read(self, found: Found) -> bytes:
+        """Return a whole file.
+
+        Raises
+        ------
+        ArchiveError
+            When it cannot be read any more, or is too large.
+        """
+        outer, _, inner = found.name.partition(_INSIDE)
+        try:
+            if inner and not Path(found.name).is_file():
+                with zipfile.ZipFile(outer) as archive, archive.open(inner) as member:
+                    data = member.read(self._size_limit + 1)
+            else:
+                with Path(found.name).open("rb") as file:
+                    data = file.read(self._size_limit + 1)
+        except _DAMAGED as error:
+            raise ArchiveError(
+                f"A file cannot be read any more ({type(error).__name__}).", "Run the import again."
+            ) from None
+        if len(data) > self._size_limit:
+            raise ArchiveError(self._too_large, "Import a smaller version of it.")
+        return data
+
+    @property
+    def _too_large(self) -> str:
+        return f"it has more than {self._size_limit / 2**20:.0f} MiB"
+
+    def _of_file(self, path: Path) -> Iterator[Found | PassedOver]:
+        name = str(path)
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                yield PassedOver(name, "no file")
+                return
+            with path.open("rb") as file:
+                if zipfile.is_zipfile(file):
+                    yield from self._of_archive(name)
+                    return
+                file.seek(0)
+                yield self._of(name, file, status.st_size)
+        except _DAMAGED as error:
+            yield PassedOver(name, f"it cannot be read ({type(error).__name__})")
+
+    def _of_archive(self, name: str) -> Iterator[Found | PassedOver]:
+        with zipfile.ZipFile(name) as archive:
+            for member in sorted(archive.infolist(), key=lambda one: one.filename):
+                if member.is_dir():
+                    continue
+                inside = f"{name}{_INSIDE}{member.filename}"
+                if member.flag_bits & 1:
+                    yield PassedOver(inside, "it is encrypted")
+                    continue
+                try:
+                    with archive.open(member) as file:
+                        yield self._of(inside, file, member.file_size)
+                except _DAMAGED as error:
+                    yield PassedOver(inside, f"it cannot be read ({type(error).__name__})")
+
+    def _of(self, name: str, file: IO[bytes], size: int) -> Found | PassedOver:
+        if size > self._size_limit:
+            return PassedOver(name, self._too_large)
+        header = _header(file)
+        if header is None:
+            return PassedOver(name, "no DICOM file")
+        return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()  # os.walk goes on in this order
+        for name in sorted(names):
+            yield Path(folder, name)
+
+
+def _header(file: IO[bytes]) -> Header | None:
+    """Return what a file says of itself; ``None`` where it is no DICOM file."""
+    start = file.read(_PREAMBLE)
+    marked = start[128:] == b"DICM"
+    if not marked and start[:2] not in {b"\x02\x00", b"\x08\x00"}:  # the first groups of a file without preamble
+        return None
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            dataset.MediaStorageSOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
+            header = read_header(dataset)
+            if not header.instance and not header.left_out:
+                file.seek(0)
+                header = replace(header, instance=hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
+        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
+            return None
+    return header if marked or header.instance or not header.left_out else None

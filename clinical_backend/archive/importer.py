@@ -1,0 +1,235 @@
+"""An import: pictures are made and put where readers see them, then tasks that show them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.plan import IDENTITY
+from clinical_backend.errors import ArchiveError, ImageError
+from clinical_backend.labelstudio.project_import import FILES_PER_UPLOAD
+from clinical_backend.system.parallel import map_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from clinical_backend.archive.found import Source
+    from clinical_backend.archive.places import Place
+    from clinical_backend.archive.plan import Picture, PlannedTask
+    from clinical_backend.archive.rendering import PictureMaker
+    from clinical_backend.labelstudio.client import LabelStudioClient
+    from clinical_backend.labelstudio.project_import import ProjectImport
+
+__all__ = ["Imported", "Importer", "count_reasons", "imported_tasks", "once_each"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 64 * 2**20
+"""Of the pictures of one request; Label Studio takes 250 MB."""
+_AHEAD = 2
+"""Tasks in hand for each thread: while one is stored, the next one is made."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes
+    ----------
+    tasks, pictures
+        How many it made.
+    there
+        How many tasks were there already.
+    passed_over
+        What was not imported.
+    """
+
+    tasks: int = 0
+    pictures: int = 0
+    there: int = 0
+    passed_over: list[PassedOver] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    task: PlannedTask
+    names: Sequence[str]
+    pictures: Mapping[str, bytes]
+    refused: Sequence[PassedOver]
+
+
+class Importer:
+    """Makes tasks of what a source holds.
+
+    Parameters
+    ----------
+    source
+        Holds the objects.
+    place
+        Keeps their pictures.
+    maker
+        Makes the pictures.
+    project
+        Gets the tasks.
+    workers
+        How many objects are read and decoded at a time.
+    """
+
+    def __init__(
+        self, source: Source, place: Place, maker: PictureMaker, project: ProjectImport, *, workers: int = 4
+    ) -> None:
+        self._source = source
+        self._place = place
+        self._maker = maker
+        self._project = project
+        self._workers = workers
+
+    def run(
+        self,
+        planned: Sequence[PlannedTask],
+        known: Mapping[str, Sequence[int]],
+        address: Callable[[Sequence[str]], dict[str, Any]],
+        progress: Callable[[int], None],
+    ) -> Imported:
+        """Make the tasks that are not there yet.
+
+        Parameters
+        ----------
+        planned
+            All tasks that the source gives.
+        known
+            Ids of the tasks that are there, by their identity, from :func:`imported_tasks`.
+        address
+            Makes of the addresses of a task's pictures the field, or the fields, that show them.
+        progress
+            Is told how many of the planned tasks are done, from time to time.
+        """
+        done = Imported()
+        wanted = [task for task in planned if task.identity not in known]
+        done.there = len(planned) - len(wanted)
+        progress(done.there)
+        kept = self._place.known() if wanted else {}
+        batch: list[_Made] = []
+        for made in map_in_order(
+            lambda task: self._make(task, kept), wanted, workers=self._workers, look_ahead=_AHEAD * self._workers
+        ):
+            done.passed_over += made.refused
+            if not made.names:
+                continue
+            batch.append(made)
+            if _is_full(batch):
+                self._store(batch, kept, address, done)
+                batch = []
+                progress(done.there + done.tasks)
+        self._store(batch, kept, address, done)
+        progress(len(planned))
+        return done
+
+    def _make(self, task: PlannedTask, kept: Mapping[str, str]) -> _Made:
+        """Make the pictures of a task; those that cannot be made are left out of it."""
+        names: list[str] = []
+        pictures: dict[str, bytes] = {}
+        refused: list[PassedOver] = []
+        last: tuple[Found, bytes | ArchiveError] | None = None
+        for picture in task.pictures:
+            name = picture.name
+            if name in kept:
+                names.append(name)
+                continue
+            if last is None or last[0] is not picture.found:
+                last = (picture.found, self._read(picture.found))
+            try:
+                pictures[name] = self._picture(picture, last[1])
+                names.append(name)
+            except (ArchiveError, ImageError) as error:
+                refused.append(PassedOver(picture.found.name, str(error)))
+        return _Made(task, names, pictures, refused)
+
+    def _read(self, found: Found) -> bytes | ArchiveError:
+        try:
+            return self._source.read(found)
+        except ArchiveError as error:
+            return error
+
+    def _picture(self, picture: Picture, content: bytes | ArchiveError) -> bytes:
+        if isinstance(content, ArchiveError):
+            raise content
+        return self._maker.make(content, picture.frame if picture.found.header.frames > 1 else None)
+
+    def _store(
+        self,
+        batch: Sequence[_Made],
+        kept: Mapping[str, str],
+        address: Callable[[Sequence[str]], dict[str, Any]],
+        done: Imported,
+    ) -> None:
+        if not batch:
+            return
+        new = {name: content for made in batch for name, content in made.pictures.items()}
+        addresses = {**kept, **self._put(new)}
+        tasks = []
+        for made in batch:
+            data = made.task.data | {IDENTITY: made.task.identity} | address([addresses[name] for name in made.names])
+            if made.task.total > len(made.names):
+                data["images_in_all"] = made.task.total
+            tasks.append({"data": data})
+        self._project.add_tasks(tasks)
+        done.tasks += len(tasks)
+        done.pictures += sum(len(made.names) for made in batch)
+        logger.info("Imported %d tasks with %d pictures", done.tasks, done.pictures)
+
+    def _put(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
+        names = list(pictures)
+        found: dict[str, str] = {}
+        for start in range(0, len(names), FILES_PER_UPLOAD):
+            some = names[start : start + FILES_PER_UPLOAD]
+            found |= self._place.put({name: pictures[name] for name in some})
+        return found
+
+
+def _is_full(batch: Sequence[_Made]) -> bool:
+    every = [content for made in batch for content in made.pictures.values()]
+    return len(every) >= FILES_PER_UPLOAD or len(batch) >= FILES_PER_UPLOAD or sum(map(len, every)) >= _MOST_BYTES
+
+
+def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list[int]]:
+    """Return the ids of the tasks that imports made, by identity, in ascending order."""
+    found: dict[str, list[int]] = {}
+    for task in client.tasks(project_id):
+        if isinstance(identity := task.data.get(IDENTITY), str):
+            found.setdefault(identity, []).append(task.id)
+    return found
+
+
+def once_each(found: Iterable[Found | PassedOver], secondary: bool) -> tuple[list[Found], list[PassedOver]]:
+    """Return the objects to import, each once, and what is passed over.
+
+    Parameters
+    ----------
+    found
+        What a source yields.
+    secondary
+        Whether secondary captures are imported.
+    """
+    objects: dict[str, Found] = {}
+    passed_over: list[PassedOver] = []
+    for one in found:
+        if isinstance(one, PassedOver):
+            passed_over.append(one)
+        elif one.header.left_out and not (secondary and one.header.secondary):
+            passed_over.append(PassedOver(one.name, one.header.left_out))
+        elif not one.header.instance:
+            passed_over.append(PassedOver(one.name, "it lacks its own identifier (SOP Instance UID)"))
+        elif one.header.instance in objects:
+            passed_over.append(PassedOver(one.name, "another file has the same identifier (SOP Instance UID)"))
+        else:
+            objects[one.header.instance] = one
+    return list(objects.values()), passed_over
+
+
+def count_reasons(passed_over: Iterable[PassedOver]) -> list[tuple[str, int]]:
+    """Return why things were passed over, and how many for each reason, the most frequent first."""
+    return Counter(one.reason for one in passed_over).most_common()

@@ -1,0 +1,119 @@
+"""Which tasks an import makes of what an archive holds: one for each image, or one for each series or study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from clinical_backend.study import evenly_spaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from clinical_backend.archive.found import Found
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+
+__all__ = ["IDENTITY", "Picture", "PlannedTask", "plan_tasks"]
+
+IDENTITY = "dicom"
+"""Field of a task that tells what it was imported from, as a keyed hash: an import that is run again finds it."""
+
+Grouping = Literal["series", "study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image that readers are to see.
+
+    Attributes
+    ----------
+    found, frame
+        An object of the archive, and the number of the frame, from 0.
+    name
+        Keyed hash of both, with the ending of its file.
+    """
+
+    found: Found
+    frame: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task to be made.
+
+    Attributes
+    ----------
+    identity
+        Keyed hash of what it shows, which stands in its field ``dicom``.
+    pictures
+        What it shows, in order.
+    data
+        Its other fields.
+    total
+        How many images there are, also where not all are shown.
+    """
+
+    identity: str
+    pictures: tuple[Picture, ...]
+    data: dict[str, Any]
+    total: int
+
+
+def plan_tasks(
+    objects: Iterable[Found],
+    pseudonyms: Pseudonyms,
+    *,
+    grouping: Grouping | None,
+    limit: int,
+    year: bool = False,
+) -> list[PlannedTask]:
+    """Return the tasks to be made of the objects of an archive, in the order of these.
+
+    Parameters
+    ----------
+    objects
+        Each once.
+    pseudonyms
+        Makes what stands for patients, studies and objects.
+    grouping
+        What makes a task of several images; without one each object is a task, of several frames the middle one.
+    limit
+        Most images of a task; of more, evenly spaced ones are taken, the first and the last among them.
+    year
+        Whether a task says in which year the study was made.
+    """
+    groups: dict[tuple[str, str], list[Found]] = {}
+    for one in objects:
+        header = one.header
+        group = {None: "", "series": header.series, "study": header.study}[grouping]
+        key = (grouping or "", group) if group else ("instance", header.instance)
+        groups.setdefault(key, []).append(one)
+    return [
+        _task(kind, identifier, members, pseudonyms, limit if grouping else 1, year)
+        for (kind, identifier), members in groups.items()
+    ]
+
+
+def _task(
+    kind: str, identifier: str, members: Sequence[Found], pseudonyms: Pseudonyms, limit: int, year: bool
+) -> PlannedTask:
+    ordered = sorted(members, key=lambda one: (one.header.series, *one.header.order, one.header.instance))
+    places = [(one, frame) for one in ordered for frame in range(one.header.frames)]
+    shown = [_picture(*places[at], pseudonyms) for at in _chosen(len(places), limit)]
+    header = shown[0].found.header
+    data: dict[str, Any] = dict(header.fields)
+    if year and header.year is not None:
+        data["year"] = header.year
+    for name, value in (("patient", header.patient), ("study", header.study)):
+        if value:
+            data[name] = pseudonyms.of(name, value)
+    return PlannedTask(pseudonyms.of(kind, identifier), tuple(shown), data, len(places))
+
+
+def _picture(found: Found, frame: int, pseudonyms: Pseudonyms) -> Picture:
+    return Picture(found, frame, f"{pseudonyms.of('picture', f'{found.header.instance} {frame}')}.png")
+
+
+def _chosen(count: int, limit: int) -> list[int]:
+    return [(count - 1) // 2] if limit == 1 else evenly_spaced(count, limit)  # as a decoder takes the middle frame

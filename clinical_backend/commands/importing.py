@@ -1,0 +1,245 @@
+"""The command that brings images of an archive into a project."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import closing, contextmanager
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clinical_backend.commands.shared import Project, opened_workspace, read_settings
+from clinical_backend.commands.terminal import say
+from clinical_backend.errors import ArchiveError, InvalidArgumentError, LabelingConfigError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from clinical_backend.archive.found import Found, PassedOver, Source
+    from clinical_backend.archive.places import Place
+    from clinical_backend.archive.plan import PlannedTask
+    from clinical_backend.archive.rendering import PictureMaker
+    from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
+    from clinical_backend.labelstudio.project_import import ProjectImport
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["import_images"]
+
+_PROCESSES = 2  # that decode; the archive, the disk and Label Studio are waited for meanwhile
+_NAMED_REASONS = 12  # fit on a screen; the report has all
+
+
+def import_images(
+    project: Project,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SOURCE]...", help="Folders, ZIP archives and files of DICOM.")
+    ] = None,
+    group: Annotated[
+        Literal["series", "study"],
+        typer.Option(help="What makes a task, where the labeling config shows a list of images."),
+    ] = "series",
+    to: Annotated[
+        Literal["auto", "uploads", "files"],
+        typer.Option(
+            help="Where pictures are kept: uploaded to Label Studio, or in files below LOCAL_FILES_DOCUMENT_ROOT, "
+            "which auto takes where it is set and Label Studio serves it."
+        ),
+    ] = "auto",
+    year: Annotated[bool, typer.Option("--year", help="Let tasks say in which year a study was made.")] = False,
+    secondary_captures: Annotated[
+        bool,
+        typer.Option("--secondary-captures", help="Import them too, although they often show names in their pixels."),
+    ] = False,
+    convert: Annotated[
+        bool,
+        typer.Option("--convert", help="Make pictures for the project's own tasks that point to DICOM or TIFF files."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be imported, and change nothing.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what was passed over, and why, to a CSV file; paths may name patients.")
+    ] = None,
+) -> None:
+    """Bring DICOM images into a project as pictures that readers see, without what names the patient.
+
+    Run it again to go on: nothing is imported twice.
+    """
+    if bool(sources) == convert:
+        raise InvalidArgumentError(
+            "SOURCE", "either there is something to import, or --convert.", "Give paths, or --convert alone."
+        )
+    with opened_workspace(read_settings()) as workspace:
+        view = workspace.project(project)
+        if convert:
+            passed_over = _convert(view, to)
+        else:
+            from clinical_backend.archive.files import DicomFiles
+
+            passed_over = _import(view, DicomFiles(sources or []), group, to, year, secondary_captures, dry_run)
+    _tell(passed_over, report)
+
+
+def _import(
+    project: ProjectWorkspace,
+    source: Source,
+    group: Literal["series", "study"],
+    to: str,
+    year: bool,
+    secondary: bool,
+    dry_run: bool,
+) -> list[PassedOver]:
+    from clinical_backend.archive.importer import Importer, imported_tasks, once_each
+    from clinical_backend.archive.plan import plan_tasks
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+    from clinical_backend.labelstudio.project_import import ProjectImport
+    from clinical_backend.workspace.project_options import group_by
+
+    settings, client = project.workspace.settings, project.workspace.client
+    scheme = _scheme(project)
+    listed = any(one.is_list for one in scheme.views)
+    with _bar("Looking") as show:
+        found, passed_over = once_each(_counted(source, show), secondary)
+    planned = plan_tasks(
+        found,
+        Pseudonyms(settings.model_dir),
+        grouping=group if listed else None,
+        limit=settings.images_per_task,
+        year=year,
+    )
+    known = imported_tasks(client, project.id)
+    new = sum(task.identity not in known for task in planned)
+    say(f"{len(found)} DICOM images: {len(planned)} tasks, {new} of them new.")
+    if dry_run:
+        _say_example(planned)
+        return passed_over
+    address, importing = _address(scheme), ProjectImport(client, project.id)
+    with _pictures() as maker, _bar("Importing") as show:
+        importer = Importer(source, _place(project, importing, to), maker, importing)
+        done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
+    doubles = importing.delete_doubles(imported_tasks(client, project.id))
+    if any("patient" in task.data for task in planned):
+        project.stores.projects.register(project.id)
+        if group_by(project, "patient"):
+            say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
+    say(
+        f"{done.tasks} tasks with {done.pictures} pictures are in Label Studio.",
+        mood="ok",
+        leading=len(str(done.tasks)),
+    )
+    if doubles:
+        say(f"{doubles} tasks of an import that was cut off were there twice, and are so no more.")
+    return passed_over + done.passed_over
+
+
+def _convert(project: ProjectWorkspace, to: str) -> list[PassedOver]:
+    from clinical_backend.archive.conversion import Converter
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+    from clinical_backend.labelstudio.project_import import ProjectImport
+    from clinical_backend.workspace.components import open_source
+
+    settings, client = project.workspace.settings, project.workspace.client
+    scheme = _scheme(project)
+    place = _place(project, ProjectImport(client, project.id), to)
+    pseudonyms = Pseudonyms(settings.model_dir)
+    with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
+        done = Converter(client, images, place, maker, pseudonyms).run(project.id, scheme.every_view, show)
+    say(f"{done.tasks} tasks show {done.pictures} pictures in place of files that no browser draws.")
+    return done.passed_over
+
+
+def _say_example(planned: Sequence[PlannedTask]) -> None:
+    """Show what Label Studio would get to know."""
+    if planned:
+        fields = ", ".join(f"{name}={value}" for name, value in planned[0].data.items())
+        say(f"Of the first one a task would say: {fields or 'nothing'}.")
+    say("Nothing was imported.")
+
+
+def _scheme(project: ProjectWorkspace) -> LabelingScheme:
+    from clinical_backend.workspace.controls import read_as_set
+
+    return read_as_set(project.workspace.client.project(project.id).label_config, project.settings)
+
+
+def _address(scheme: LabelingScheme) -> Callable[[Sequence[str]], dict[str, Any]]:
+    """Return what puts addresses into the field that the labeling config shows."""
+    views = scheme.every_view
+    if len(views) > 1:
+        raise LabelingConfigError(
+            f"The labeling config has {len(views)} Image tags, and which image belongs to which is not known.",
+            'Show the images of a task with one <Image name="image" valueList="$images"/>.',
+        )
+    return views[0].showing
+
+
+def _place(project: ProjectWorkspace, importing: ProjectImport, to: str) -> Place:
+    """Return where pictures are kept, after a look whether readers can see them there."""
+    from clinical_backend.archive.places import LocalFolder, Uploads
+    from clinical_backend.workspace.components import open_source
+
+    settings = project.workspace.settings
+    root = settings.local_files_document_root
+    if to == "uploads" or (to == "auto" and root is None):
+        return Uploads(importing)
+    if root is None:
+        raise SettingsError(
+            "LOCAL_FILES_DOCUMENT_ROOT is not set.",
+            "Set it to the folder that Label Studio serves, or use --to uploads.",
+        )
+    place = LocalFolder(root, project.id)
+    try:
+        with closing(
+            open_source(settings.model_copy(update={"local_files_document_root": None}), project.workspace.client)
+        ) as images:
+            place.open(importing, images)
+    except ArchiveError as error:
+        if to == "files":
+            raise
+        say(f"{error.problem} The pictures are uploaded instead.", mood="warning", leading=len(error.problem))
+        return Uploads(importing)
+    return place
+
+
+def _counted(source: Source, show: Callable[[int, int | None], None]) -> Iterator[Found | PassedOver]:
+    for number, one in enumerate(source.find(), 1):
+        show(number, None)
+        yield one
+
+
+@contextmanager
+def _pictures() -> Iterator[PictureMaker]:
+    from clinical_backend.archive.rendering import PictureMaker
+
+    with closing(PictureMaker(_PROCESSES)) as maker:
+        yield maker
+
+
+@contextmanager
+def _bar(words: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far a long work is, and how long it may still take."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tell(passed_over: Sequence[PassedOver], report: Path | None) -> None:
+    """Say why what was not imported was not, and write it to a file where one is wanted."""
+    from clinical_backend.archive.importer import count_reasons
+
+    if report is not None:
+        with report.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            table = csv.writer(file)
+            table.writerow(["file", "reason"])
+            table.writerows((one.name, one.reason) for one in passed_over)
+    if passed_over:
+        say(f"{len(passed_over)} passed over:", mood="warning", leading=len(str(len(passed_over))))
+        reasons = count_reasons(passed_over)
+        for reason, count in reasons[:_NAMED_REASONS]:
+            say(f"  {count}: {reason}")
+        if len(reasons) > _NAMED_REASONS:
+            say(f"  and {len(reasons) - _NAMED_REASONS} other reasons.")
+        if report is None:
+            say("Which ones: run it again with --report FILE.")

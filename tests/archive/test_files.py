@@ -1,0 +1,94 @@
+"""DICOM files are found by their content, wherever they lie, and what is not imported is named."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import pytest
+
+from clinical_backend.archive.files import DicomFiles
+from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.errors import ArchiveError
+from tests.archive.conftest import content, dicom
+
+
+def names(found):
+    return [one.name for one in found]
+
+
+def test_files_below_folders_and_inside_archives_are_found_in_order(write):
+    for name in ("b/2", "b/1.dcm", "a.dcm"):
+        write(name, dicom())
+    with zipfile.ZipFile(write.folder / "c.zip", "w") as archive:
+        archive.writestr("inner/5.dcm", content(dicom()))
+        archive.writestr("4.txt", "a note")
+    source = DicomFiles([write.folder])
+    found = list(source.find())
+    assert [(type(one), os.path.relpath(one.name, write.folder)) for one in found] == [
+        (Found, "a.dcm"),
+        (PassedOver, "c.zip!/4.txt"),
+        (Found, "c.zip!/inner/5.dcm"),
+        (Found, "b/1.dcm"),
+        (Found, "b/2"),
+    ]
+    for one in found:
+        if isinstance(one, Found):
+            assert source.read(one)[128:132] == b"DICM"
+
+
+def test_what_is_no_dicom_file_or_damaged_is_named_with_a_reason(write):
+    write("empty.dcm", b"")
+    write("note.dcm", b"no image at all")
+    write("cut.dcm", b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    write("bad.zip", b"PK\x03\x04" + b"\0" * 60)
+    (write.folder / "gone.dcm").symlink_to(write.folder / "nothing")
+    os.mkfifo(write.folder / "pipe.dcm")
+    found = list(DicomFiles([write.folder]).find())
+    assert len(found) == 6
+    assert all(isinstance(one, PassedOver) and one.reason for one in found)
+
+
+def test_an_encrypted_or_too_large_member_of_an_archive_is_passed_over(write):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.dcm", bytes(200_000))
+        archive.writestr("sealed.dcm", content(dicom()))
+    raw = bytearray(path.read_bytes())
+    for at in (raw.rfind(b"PK\x03\x04") + 6, raw.rfind(b"PK\x01\x02") + 8):
+        raw[at] |= 1
+    path.write_bytes(raw)
+    reasons = {one.name.rpartition("/")[2]: one.reason for one in DicomFiles([path], size_limit=100_000).find()}
+    assert reasons == {"bomb.dcm": "it has more than 0 MiB", "sealed.dcm": "it is encrypted"}
+
+
+def test_a_member_that_lies_about_its_size_is_not_read_beyond_the_limit(write):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.dcm", content(dicom()) + bytes(500_000))
+    source = DicomFiles([path], size_limit=1_000_000)
+    (found,) = source.find()
+    with pytest.raises(ArchiveError, match="more than"):
+        DicomFiles([path], size_limit=10_000).read(found)
+
+
+def test_an_object_without_identifier_is_known_by_its_content(write):
+    write("1.dcm", dicom(SOPInstanceUID=None))
+    (found,) = DicomFiles([write.folder]).find()
+    (again,) = DicomFiles([write.folder]).find()
+    assert found.header.instance == again.header.instance != ""
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ArchiveError, match="no file or folder"):
+        DicomFiles([tmp_path / "nothing"])
+
+
+def test_a_file_that_went_meanwhile_is_an_error_that_names_no_path(write):
+    path = write("Mustermann.dcm", dicom())
+    source = DicomFiles([path])
+    (found,) = source.find()
+    path.unlink()
+    with pytest.raises(ArchiveError) as refused:
+        source.read(found)
+    assert "Mustermann" not in str(refused.value)

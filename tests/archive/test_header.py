@@ -1,0 +1,110 @@
+"""A header says what may be known and nothing that names a patient."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset
+
+from clinical_backend.archive.header import TAGS, read_header
+from tests.archive.conftest import NUMBER, dicom
+
+
+def test_allowed_facts_are_read_and_nothing_else():
+    header = read_header(
+        dicom(BodyPartExamined="CHEST", ViewPosition="PA", ImageLaterality="L", StationName="ROOM-7", Rows=8)
+    )
+    assert header.fields == {
+        "modality": "CT",
+        "body_part": "CHEST",
+        "view": "PA",
+        "laterality": "left",
+        "manufacturer": "ACME Imaging",
+        "rows": 8,
+        "columns": 8,
+        "age": "50-59",
+        "sex": "female",
+    }
+    assert (header.patient, header.study, header.year, header.frames) == (NUMBER, "1.2.3", 2019, 1)
+
+
+@pytest.mark.parametrize(
+    ("age", "decade"),
+    [("000Y", "0-9"), ("011M", "0-9"), ("006W", "0-9"), ("030M", "0-9"), ("089Y", "80-89"), ("090Y", "90+"),
+     ("104Y", "90+"), ("54", None), ("1964", None), ("", None)],
+)  # fmt: skip
+def test_ages_are_told_in_decades_and_the_oldest_together(age, decade):
+    assert read_header(dicom(PatientAge=age)).fields.get("age") == decade
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Manufacturer", "Erika Mustermann"),
+        ("Manufacturer", "scanner of MUSTERMANN"),
+        ("Manufacturer", "<b>x</b>"),
+        ("BodyPartExamined", "MUSTERMANN"),
+        ("BodyPartExamined", "left breast, see letter of Dr. Jones"),
+        ("Modality", "PAT-4711-X"),
+        ("PatientSex", "Erika"),
+        ("ViewPosition", "1964-08-12"),
+    ],
+)
+def test_a_field_that_holds_the_name_or_free_text_is_left_out(name, value):
+    fields = read_header(dicom(**{name: value})).fields
+    assert value not in fields.values()
+    assert not any("mustermann" in str(one).lower() or "4711" in str(one) for one in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}, "a report"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1"}, "a presentation state"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "a document"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.5"}, "no image"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "no picture of a patient but what was made of one"),
+        ({"BurnedInAnnotation": "YES"}, "its pixels hold text that may name the patient (Burned In Annotation)"),
+        ({"Rows": None}, "no image"),
+    ],
+)
+def test_what_is_no_image_or_shows_names_is_left_out(tags, reason):
+    header = read_header(dicom(**tags))
+    assert (header.left_out, header.secondary) == (reason, False)
+
+
+@pytest.mark.parametrize("tags", [{"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, {"ConversionType": "WSD"}])
+def test_captures_of_a_screen_are_told_apart(tags):
+    header = read_header(dicom(**tags))
+    assert header.secondary
+    assert "secondary capture" in header.left_out
+
+
+def test_slices_are_ordered_along_the_body_and_else_by_their_number():
+    orientation = [1, 0, 0, 0, 1, 0]
+    low, high = (
+        read_header(dicom(ImagePositionPatient=[9, 9, z], ImageOrientationPatient=orientation, InstanceNumber=number))
+        for z, number in ((-3.5, 2), (4, 1))
+    )
+    assert low.order < high.order
+    first, second = (read_header(dicom(InstanceNumber=number)) for number in (2, 10))
+    assert first.order < second.order
+
+
+@given(st.dictionaries(st.sampled_from(TAGS), st.text(max_size=20)))
+def test_whatever_a_file_holds_a_header_is_read(values):
+    dataset = Dataset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, value in values.items():
+            with contextlib.suppress(ValueError, TypeError):
+                setattr(dataset, name, value)
+    header = read_header(dataset)
+    assert header.frames >= 1
+    assert set(header.fields) <= {
+        "modality", "body_part", "view", "laterality", "manufacturer", "rows", "columns", "age", "sex"
+    }  # fmt: skip
