@@ -358,3 +358,15 @@ def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_wi
     assert len(opened) == 1
     assert "✓ database: The SQLite database can be read and written" in said.stdout
     assert "✗ settings: The extra parameters of project 1 are wrong: queue_size" in said.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--convert", "films"]])
+def test_an_import_needs_something_to_import_or_a_conversion(capsys, monkeypatch, arguments):
+    assert "--convert alone" in fail(capsys, monkeypatch, "import", "--project", "1", *arguments)
+
+
+def test_an_import_of_a_path_that_is_not_there_is_refused(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
+    said = fail(capsys, monkeypatch, "import", "--project", "1", str(tmp_path / "nothing"))
+    assert "There is no file or folder" in said

@@ -73,7 +73,7 @@ def import_images(
         if convert:
             passed_over = _convert(view, to)
         else:
-            from clinical_backend.archive.files import DicomFiles
+            from clinical_backend.archive.dicom_files import DicomFiles
 
             passed_over = _import(view, DicomFiles(sources or []), group, to, year, secondary_captures, dry_run)
     _tell(passed_over, report)

@@ -90,3 +90,24 @@ def test_an_image_that_is_the_same_for_all_tasks_is_none_of_theirs():
     assert shown(legend + ONE, {"image": "a.png"}) == [(0, "", "a.png")]
     with pytest.raises(LabelingConfigError, match="from a field"):
         scheme_of(ONE.replace("image", "other"), legend.replace("legend", "image", 1))
+
+
+@pytest.mark.parametrize(
+    ("image", "data"),
+    [
+        (ONE, {"image": "a.png"}),
+        (LIST, {"images": ["a.png", "b.png"]}),
+        ('<Image name="image" value="$case.image"/>', {"case": {"image": "a.png"}}),
+    ],
+)
+def test_a_view_is_filled_so_that_it_finds_what_was_put(image, data):
+    (view,) = scheme_of(image).every_view
+    assert view.showing(["a.png", "b.png"]) == data
+    assert view.addresses(data) == (["a.png", "b.png"] if view.is_list else ["a.png"])
+
+
+@pytest.mark.parametrize("value", ["https://host/$id", "$images[0]"])
+def test_a_view_into_which_nothing_can_be_put_says_so(value):
+    (view,) = scheme_of(f'<Image name="image" value="{value}"/>').every_view
+    with pytest.raises(LabelingConfigError, match="no import can write"):
+        view.showing(["a.png"])

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from clinical_backend.archive.files import DicomFiles
+from clinical_backend.archive.dicom_files import DicomFiles
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.errors import ArchiveError
 from tests.archive.conftest import content, dicom

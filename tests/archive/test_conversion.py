@@ -1,0 +1,107 @@
+"""Tasks that point to DICOM or TIFF files get pictures; all else in them stays."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clinical_backend.archive.conversion import Converter
+from clinical_backend.archive.pseudonyms import Pseudonyms
+from clinical_backend.archive.rendering import PictureMaker
+from clinical_backend.errors import ImageError
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
+from clinical_backend.labelstudio.resources import Task
+from tests.archive.conftest import NUMBER, content, dicom
+
+CONFIG = (
+    '<View><Image name="image" {}/><Choices name="c" toName="image"><Choice value="a"/><Choice value="b"/></Choices>'
+    "</View>"
+)
+
+
+def tiff():
+    made = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)).save(made, "TIFF")
+    return made.getvalue()
+
+
+class Studio:
+    """Holds tasks and the files that they point to, and keeps what is put."""
+
+    def __init__(self, data, files):
+        self.data = dict(enumerate(data, 1))
+        self.files, self.kept = files, {}
+
+    def tasks(self, _):
+        return [Task(id=number, data=data) for number, data in self.data.items()]
+
+    def update_task(self, task_id, *, data):
+        self.data[task_id] = data
+
+    def fetch(self, address, _):
+        if address not in self.files:
+            raise ImageError("It is not there.", "Put it back.")
+        return self.files[address]
+
+    def put(self, pictures):
+        self.kept |= pictures
+        return {name: f"/data/upload/1/{name}" for name in pictures}
+
+
+@pytest.fixture(scope="module")
+def maker():
+    made = PictureMaker(1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def convert(maker, tmp_path):
+    """Return a function that converts tasks as a labeling config shows them, and returns what was done and is there."""
+
+    def run(image, data, files):
+        studio = Studio(data, files)
+        converter = Converter(studio, studio, studio, maker, Pseudonyms(tmp_path), workers=1)
+        done = converter.run(1, read_scheme(CONFIG.format(image)).every_view, lambda *_: None)
+        return done, studio
+
+    return run
+
+
+def test_an_address_inside_other_data_is_changed_and_the_rest_stays(convert):
+    data = [{"case": {"image": "/f/1.dcm", "site": "A"}, "note": "/f/1.dcm", "age": "old"}]
+    done, studio = convert('value="$case.image"', data, {"/f/1.dcm": content(dicom())})
+    (changed,) = studio.data.values()
+    assert changed["case"]["image"].startswith("/data/upload/1/")
+    assert (changed["case"]["site"], changed["note"], changed["age"]) == ("A", "/f/1.dcm", "old")
+    assert changed["original"] == ["/f/1.dcm"]
+    assert changed["modality"] == "CT"
+    assert NUMBER not in str(changed)
+    assert (done.tasks, done.pictures) == (1, 1)
+
+
+def test_in_a_list_only_what_no_browser_draws_is_changed_and_what_cannot_be_read_stays(convert):
+    data = [{"images": ["/f/1.dcm", "/f/2.png", "/f/3.tif", "/f/4.dcm"]}]
+    files = {"/f/1.dcm": content(dicom()), "/f/3.tif": tiff()}
+    done, studio = convert('valueList="$images"', data, files)
+    images = studio.data[1]["images"]
+    assert [address in data[0]["images"] for address in images] == [False, True, False, True]
+    assert [(one.name, one.reason) for one in done.passed_over] == [("task 1", "It is not there. Put it back.")]
+    assert studio.data[1]["original"] == ["/f/1.dcm", "/f/3.tif"]
+
+
+def test_a_file_without_ending_that_a_browser_draws_is_left_as_it_is(convert):
+    png = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(png, "PNG")
+    data = [{"image": "/storage/7"}]
+    done, studio = convert('value="$image"', data, {"/storage/7": png.getvalue()})
+    assert (studio.data[1], done.tasks) == (data[0], 0)
+
+
+def test_a_task_without_an_address_is_passed_by(convert):
+    done, studio = convert('value="$image"', [{"text": "none"}, {"image": 7}], {})
+    assert (done.tasks, done.passed_over) == (0, [])
+    assert studio.data[2] == {"image": 7}
