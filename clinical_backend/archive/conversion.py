@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import pydicom
-
 from clinical_backend.archive.found import PassedOver
-from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.archive.header import header_of
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import is_dicom
 from clinical_backend.images.decoders.tiff import SIGNATURES
@@ -128,7 +125,7 @@ class Converter:
             try:
                 content = self._images.fetch(address, task.id)
                 if is_dicom(content):
-                    header = header or _header_of(content)
+                    header = header or header_of(BytesIO(content))
                 elif not content.startswith(SIGNATURES):
                     continue
                 made[address] = self._maker.make(content)
@@ -183,14 +180,3 @@ def _with(value: Any, new: Mapping[str, str]) -> Any:  # noqa: ANN401 - a task's
     if isinstance(value, dict):
         return {name: _with(one, new) for name, one in value.items()}
     return value
-
-
-def _header_of(content: bytes) -> Header | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return read_header(
-                pydicom.dcmread(BytesIO(content), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-            )
-        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind; the picture was read all the same
-            return None

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import stat
-import warnings
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import pydicom
-
 from clinical_backend.archive.found import Found, PassedOver
-from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.archive.header import header_of
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from clinical_backend.archive.header import Header
-
 __all__ = ["SIZE_LIMIT", "DicomFiles"]
 
 SIZE_LIMIT = 2**30
 """Bytes of an object: a breast tomosynthesis has some hundred MB. One that is larger is passed over."""
-_PREAMBLE = 132
 _INSIDE = "!/"  # between a ZIP archive's path and that of a file in it
 _DAMAGED = (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError)
-
-# What pydicom complains of quotes values, which may be a patient's.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 class DicomFiles:
@@ -126,7 +114,7 @@ class DicomFiles:
     def _of(self, name: str, file: IO[bytes], size: int) -> Found | PassedOver:
         if size > self._size_limit:
             return PassedOver(name, self._too_large)
-        header = _header(file)
+        header = header_of(file)
         if header is None:
             return PassedOver(name, "no DICOM file")
         return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
@@ -140,24 +128,3 @@ def _files(path: Path) -> Iterator[Path]:
         folders.sort()  # os.walk goes on in this order
         for name in sorted(names):
             yield Path(folder, name)
-
-
-def _header(file: IO[bytes]) -> Header | None:
-    """Return what a file says of itself; ``None`` where it is no DICOM file."""
-    start = file.read(_PREAMBLE)
-    marked = start[128:] == b"DICM"
-    if not marked and start[:2] not in {b"\x02\x00", b"\x08\x00"}:  # the first groups of a file without preamble
-        return None
-    file.seek(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-            dataset.MediaStorageSOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
-            header = read_header(dataset)
-            if not header.instance and not header.left_out:
-                file.seek(0)
-                header = replace(header, instance=hashlib.file_digest(file, "sha256").hexdigest())  # type: ignore[arg-type]
-        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
-            return None
-    return header if marked or header.instance or not header.left_out else None

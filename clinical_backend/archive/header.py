@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 from pydicom.uid import UID
 
 if TYPE_CHECKING:
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["TAGS", "Header", "read_header"]
+__all__ = ["TAGS", "Header", "header_of", "read_header"]
+
+# What pydicom complains of quotes values, which may be a patient's.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
@@ -26,6 +32,8 @@ TAGS = (
 )
 """The attributes that are read of a file or asked of an archive. The name is read to keep it out of the others."""
 
+_PREAMBLE = 132
+_FIRST_GROUPS = {b"\x02\x00", b"\x08\x00"}  # of a file without preamble (PS3.5, 7.1)
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
 """A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
 _MAKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,&+/-]{0,63}")
@@ -71,6 +79,30 @@ class Header:
     order: tuple[float, int] = (0.0, 0)
     left_out: str = ""
     secondary: bool = False
+
+
+def header_of(file: IO[bytes]) -> Header | None:
+    """Return what a file says of itself; ``None`` where it is no DICOM file.
+
+    One that lacks its identifier has the sha256 of its content in its place.
+    """
+    start = file.read(_PREAMBLE)
+    marked = start[128:] == b"DICM"
+    if not marked and start[:2] not in _FIRST_GROUPS:
+        return None
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            dataset.MediaStorageSOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
+            header = read_header(dataset)
+        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
+            return None
+    if not header.instance and not header.left_out:
+        file.seek(0)
+        header = replace(header, instance=hashlib.sha256(file.read()).hexdigest())
+    return header if marked or header.instance or not header.left_out else None
 
 
 def read_header(dataset: Dataset) -> Header:

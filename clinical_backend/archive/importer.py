@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.header import header_of
 from clinical_backend.archive.plan import IDENTITY
 from clinical_backend.errors import ArchiveError, ImageError
 from clinical_backend.labelstudio.project_import import FILES_PER_UPLOAD
@@ -74,17 +76,27 @@ class Importer:
         Makes the pictures.
     project
         Gets the tasks.
+    secondary
+        Whether secondary captures are imported.
     workers
         How many objects are read and decoded at a time.
     """
 
     def __init__(
-        self, source: Source, place: Place, maker: PictureMaker, project: ProjectImport, *, workers: int = 4
+        self,
+        source: Source,
+        place: Place,
+        maker: PictureMaker,
+        project: ProjectImport,
+        *,
+        secondary: bool = False,
+        workers: int = 4,
     ) -> None:
         self._source = source
         self._place = place
         self._maker = maker
         self._project = project
+        self._secondary = secondary
         self._workers = workers
 
     def run(
@@ -149,10 +161,17 @@ class Importer:
         return _Made(task, names, pictures, refused)
 
     def _read(self, found: Found) -> bytes | ArchiveError:
+        """Read an object, and look at what it says itself: an archive may know less of it."""
         try:
-            return self._source.read(found)
+            content = self._source.read(found)
         except ArchiveError as error:
             return error
+        header = header_of(BytesIO(content))
+        if header is None:
+            return ArchiveError("It is no DICOM file.", "Import it anew into the archive.")
+        if header.left_out and not (self._secondary and header.secondary):
+            return ArchiveError(f"It is left out: {header.left_out}.", "")
+        return content
 
     def _picture(self, picture: Picture, content: bytes | ArchiveError) -> bytes:
         if isinstance(content, ArchiveError):

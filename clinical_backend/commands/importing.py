@@ -114,7 +114,7 @@ def _import(
         return passed_over
     address, importing = _address(scheme), ProjectImport(client, project.id)
     with _pictures() as maker, _bar("Importing") as show:
-        importer = Importer(source, _place(project, importing, to), maker, importing)
+        importer = Importer(source, _place(project, importing, to), maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
     doubles = importing.delete_doubles(imported_tasks(client, project.id))
     if any("patient" in task.data for task in planned):

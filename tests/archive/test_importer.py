@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from clinical_backend.archive.found import Found, PassedOver
-from clinical_backend.archive.header import Header
+from clinical_backend.archive.header import Header, header_of
 from clinical_backend.archive.importer import Importer, count_reasons, once_each
 from clinical_backend.archive.plan import plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
 from clinical_backend.errors import ArchiveError, ImageError
+from tests.archive.conftest import content, dicom
 
 
 def found(instance, **header):
@@ -26,19 +29,22 @@ class Source:
         self.reads.append(one.header.instance)
         if one.header.instance in self.gone:
             raise ArchiveError("It is gone.", "Run the import again.")
-        return one.header.instance.encode()
+        if one.header.instance == "1.9":
+            return content(dicom(SOPInstanceUID="1.9", BurnedInAnnotation="YES"))
+        return content(dicom(SOPInstanceUID=one.header.instance))
 
 
 class Maker:
     """Makes of content and frame a picture that tells both, but of what is damaged."""
 
-    def __init__(self, damaged=(), size=1):
-        self.damaged, self.size = damaged, size
+    def __init__(self, damaged=()):
+        self.damaged = damaged
 
     def make(self, data, frame=None):
-        if data.decode() in self.damaged:
+        instance = header_of(io.BytesIO(data)).instance
+        if instance in self.damaged:
             raise ImageError("It is damaged.", "Export it again.")
-        return b"%s frame %d" % (data, -1 if frame is None else frame) * self.size
+        return f"{instance} frame {-1 if frame is None else frame}".encode()
 
 
 class Place:
@@ -98,6 +104,14 @@ def test_a_task_with_an_image_that_cannot_be_read_is_made_of_the_others_and_that
 def test_of_nothing_that_can_be_read_no_task_is_made(run):
     done, place, project, _ = run([found("1")], maker=Maker(damaged={"1"}))
     assert (done.tasks, len(done.passed_over), place.requests, project.tasks) == (0, 1, [], [])
+
+
+def test_an_object_that_says_itself_what_the_archive_did_not_is_left_out(run):
+    done, place, project, _ = run([found("1.9"), found("1")], grouping=None)
+    assert [one.reason for one in done.passed_over] == [
+        "It is left out: its pixels hold text that may name the patient (Burned In Annotation)."
+    ]
+    assert (len(project.tasks), len(place.requests[0])) == (1, 1)
 
 
 def test_an_object_with_several_frames_is_read_once(run):
