@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from clinical_backend.archive.found import Found, PassedOver
-from clinical_backend.archive.header import header_of
+from clinical_backend.archive.header import described, header_of
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pydicom import Dataset
 
 __all__ = ["SIZE_LIMIT", "DicomFiles"]
 
@@ -60,21 +63,37 @@ class DicomFiles:
         ArchiveError
             When it cannot be read any more, or is too large.
         """
+        with self._open(found) as file:
+            data = file.read(self._size_limit + 1)
+        if len(data) > self._size_limit:
+            raise ArchiveError(f"It cannot be read: {self._too_large}.", "Import a smaller version of it.")
+        return data
+
+    def describe(self, found: Found) -> Dataset:
+        """Return all that a file says, without its pixels.
+
+        Raises
+        ------
+        ArchiveError
+            When it cannot be read any more, or is damaged.
+        """
+        with self._open(found) as file:
+            return described(file)
+
+    @contextmanager
+    def _open(self, found: Found) -> Iterator[IO[bytes]]:
         outer, _, inner = found.name.partition(_INSIDE)
         try:
             if inner and not Path(found.name).is_file():
                 with zipfile.ZipFile(outer) as archive, archive.open(inner) as member:
-                    data = member.read(self._size_limit + 1)
+                    yield member
             else:
                 with Path(found.name).open("rb") as file:
-                    data = file.read(self._size_limit + 1)
+                    yield file
         except _DAMAGED as error:
             raise ArchiveError(
                 f"A file cannot be read any more ({type(error).__name__}).", "Run the import again."
             ) from None
-        if len(data) > self._size_limit:
-            raise ArchiveError(self._too_large, "Import a smaller version of it.")
-        return data
 
     @property
     def _too_large(self) -> str:

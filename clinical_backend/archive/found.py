@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydicom import Dataset
+
     from clinical_backend.archive.header import Header
 
 __all__ = ["Found", "PassedOver", "Source"]
@@ -53,6 +55,15 @@ class Source(Protocol):
 
     def read(self, found: Found) -> bytes:
         """Return the whole object, at most the source's limit of bytes; safe to call from several threads.
+
+        Raises
+        ------
+        ArchiveError
+            When it cannot be had. The message names no patient.
+        """
+
+    def describe(self, found: Found) -> Dataset:
+        """Return all that an object says, without its pixels; patient data among it.
 
         Raises
         ------

@@ -13,12 +13,14 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
+from clinical_backend.errors import ArchiveError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydicom import Dataset
 
-__all__ = ["TAGS", "Header", "header_of", "read_header"]
+__all__ = ["TAGS", "Header", "described", "header_of", "read_header"]
 
 # What pydicom complains of quotes values, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -103,6 +105,22 @@ def header_of(file: IO[bytes]) -> Header | None:
         file.seek(0)
         header = replace(header, instance=hashlib.sha256(file.read()).hexdigest())
     return header if marked or header.instance or not header.left_out else None
+
+
+def described(file: IO[bytes]) -> Dataset:
+    """Return all that a file says, without its pixels.
+
+    Raises
+    ------
+    ArchiveError
+        When it is damaged.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return pydicom.dcmread(file, force=True, stop_before_pixels=True)
+        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
+            raise ArchiveError("A DICOM file is damaged.", "Leave it out.") from None
 
 
 def read_header(dataset: Dataset) -> Header:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from contextlib import closing, contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clinical_backend.commands.passed_over import tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ArchiveError, InvalidArgumentError, LabelingConfigError, SettingsError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["import_images"]
 
 _PROCESSES = 2  # that decode; the archive, the disk and Label Studio are waited for meanwhile
-_NAMED_REASONS = 12  # fit on a screen; the report has all
 
 
 def import_images(
@@ -76,7 +75,7 @@ def import_images(
             from clinical_backend.archive.dicom_files import DicomFiles
 
             passed_over = _import(view, DicomFiles(sources or []), group, to, year, secondary_captures, dry_run)
-    _tell(passed_over, report)
+    tell_passed_over(passed_over, report)
 
 
 def _import(
@@ -223,23 +222,3 @@ def _bar(words: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(*columns) as bar:
         task = bar.add_task(words, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _tell(passed_over: Sequence[PassedOver], report: Path | None) -> None:
-    """Say why what was not imported was not, and write it to a file where one is wanted."""
-    from clinical_backend.archive.importer import count_reasons
-
-    if report is not None:
-        with report.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            table = csv.writer(file)
-            table.writerow(["file", "reason"])
-            table.writerows((one.name, one.reason) for one in passed_over)
-    if passed_over:
-        say(f"{len(passed_over)} passed over:", mood="warning", leading=len(str(len(passed_over))))
-        reasons = count_reasons(passed_over)
-        for reason, count in reasons[:_NAMED_REASONS]:
-            say(f"  {count}: {reason}")
-        if len(reasons) > _NAMED_REASONS:
-            say(f"  and {len(reasons) - _NAMED_REASONS} other reasons.")
-        if report is None:
-            say("Which ones: run it again with --report FILE.")

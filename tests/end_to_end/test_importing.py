@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -20,6 +21,7 @@ from clinical_backend.labelstudio.project_import import ProjectImport
 from clinical_backend.settings import load_settings
 from clinical_backend.workspace.workspace import open_workspace
 from tests.archive.conftest import BIRTH, NAME, NUMBER, content, dicom
+from tests.archive.test_structured_report import groups_of
 from tests.chromium import chromium_browser, needs_chromium, sign_in
 from tests.conftest import label_config
 from tests.end_to_end.conftest import wait_until
@@ -34,16 +36,16 @@ LIST = (
 
 @pytest.fixture
 def command(label_studio, tmp_path):
-    """Return a function that runs `clinical import` for a project, and returns the running process."""
+    """Return a function that runs `clinical import`, or another command, for a project, and returns the process."""
     environment = os.environ | {
         "LABEL_STUDIO_URL": label_studio.url,
         "LABEL_STUDIO_API_KEY": label_studio.account.token,
         "MODEL_DIR": str(tmp_path / "model"),
     }
 
-    def run(project, *arguments, **settings):
+    def run(project, *arguments, verb="import", **settings):
         return subprocess.Popen(
-            [sys.executable, "-m", "clinical_backend", "import", "--project", str(project.id), *map(str, arguments)],
+            [sys.executable, "-m", "clinical_backend", verb, "--project", str(project.id), *map(str, arguments)],
             env=environment | {name: str(value) for name, value in settings.items()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,7 +187,7 @@ def test_tasks_of_one_object_are_made_one_again_unless_somebody_answered_them(cl
     said(command(project, archive))
     first, second = client.tasks(project.id)[:2]
     twice = ProjectImport(client, project.id).add_tasks([{"data": first.data}, {"data": second.data}])
-    SimulatedReader(client).annotate(twice[1], {"diagnosis": "rare"})
+    SimulatedReader(client).annotate(twice[1], {"diagnosis": ["rare"]})
     assert "1 tasks of an import that was cut off were there twice" in said(command(project, archive))
     assert {task.id for task in client.tasks(project.id)} >= {first.id, second.id, twice[1]}
     assert twice[0] not in {task.id for task in client.tasks(project.id)}
@@ -204,7 +206,7 @@ def test_tasks_that_point_to_files_no_browser_draws_show_pictures_and_keep_their
     client.serve_local_files(project.id, str(folder))
     before = [f"/data/local-files/?d=conversion/{name}" for name in ("1.dcm", "2.tif", "3.png", "4.dcm")]
     ids = client.import_tasks(project.id, [{"data": {"image": address, "site": "A"}} for address in before])
-    SimulatedReader(client).annotate(ids[0], {"diagnosis": "rare"})
+    SimulatedReader(client).annotate(ids[0], {"diagnosis": ["rare"]})
     output = said(command(project, "--convert"))
     assert "2 tasks show 2 pictures" in output
     assert "1 passed over" in output
@@ -236,3 +238,17 @@ def test_the_picture_is_drawn_in_a_browser(client, command, archive, label_studi
         shot = Image.open(io.BytesIO(drawn.screenshot())).convert("L").resize((64, 64))
     likeness = np.corrcoef(np.asarray(shot).ravel(), expected.ravel())[0, 1]
     assert likeness > 0.95
+
+
+def test_answers_go_back_as_reports_of_the_studies_that_they_are_about(client, command, archive, tmp_path):
+    project = client.create_project("reported", label_config(("clear", "rare"), exemplars=False))
+    said(command(project, archive))
+    SimulatedReader(client).annotate(client.tasks(project.id)[0].id, {"diagnosis": ["rare"]})
+    output = said(command(project, "--dicom-sr", tmp_path / "reports", archive, verb="export"))
+    assert "1 reports of 1 answered tasks" in output
+    (file,) = (tmp_path / "reports").iterdir()
+    report = pydicom.dcmread(file)
+    assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", NAME)
+    original = pydicom.dcmread(archive / "0.dcm")
+    assert groups_of(report) == [(["rare"], [original.SOPInstanceUID])]
+    assert not [secret for secret in (*NAME.split("^"), NUMBER) if secret in output]

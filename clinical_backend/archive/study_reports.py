@@ -1,0 +1,75 @@
+"""Reports of the studies of an archive, found again by the keyed hashes that their tasks carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.structured_report import Reported, make_report
+from clinical_backend.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from clinical_backend.archive.found import Source
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+
+__all__ = ["report_studies"]
+
+_MOST_IMAGES = 1000
+"""Of a task, that its report names: more than a series of slices has, so that no archive fills the memory; chosen."""
+
+
+def report_studies(
+    source: Source, pseudonyms: Pseudonyms, labels: Mapping[str, Sequence[str]], project: str
+) -> Iterator[bytes | PassedOver]:
+    """Yield a Structured Report of each study of which a task is answered, and what none can be made of.
+
+    Nothing that was kept ties tasks to an archive: the archive is searched, and what it holds is hashed again.
+
+    Parameters
+    ----------
+    source
+        Holds what the tasks were imported from.
+    pseudonyms
+        Those of the import.
+    labels
+        Classes or findings of each answered task, by its identity.
+    project
+        Title of the project.
+    """
+    studies: dict[str, dict[str, list[Found]]] = {}
+    for one, identity in _tasks_of(source.find(), pseudonyms, labels):
+        if one.header.study:
+            images = studies.setdefault(one.header.study, {}).setdefault(identity, [])
+            if len(images) < _MOST_IMAGES:
+                images.append(one)
+        else:
+            yield PassedOver(one.name, "it belongs to no study")
+    for tasks in studies.values():
+        try:
+            yield make_report(
+                [
+                    Reported(identity, labels[identity], [source.describe(one) for one in images])
+                    for identity, images in tasks.items()
+                ],
+                project,
+            )
+        except ArchiveError as error:
+            yield PassedOver(next(iter(tasks.values()))[0].name, str(error))
+
+
+def _tasks_of(
+    found: Iterable[Found | PassedOver], pseudonyms: Pseudonyms, labels: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Found, str]]:
+    """Yield each object once with the identity of every answered task that shows it."""
+    seen: set[str] = set()
+    for one in found:
+        if not isinstance(one, Found) or one.header.instance in seen:
+            continue
+        seen.add(one.header.instance)
+        header = one.header
+        for kind, identifier in (("instance", header.instance), ("series", header.series), ("study", header.study)):
+            identity = pseudonyms.of(kind, identifier)
+            if identity in labels:
+                yield one, identity

@@ -1,0 +1,94 @@
+"""Reports say what readers said of each task, name their images, and are read and found valid by other programs."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clinical_backend.archive.header import described
+from clinical_backend.archive.structured_report import Reported, make_report
+from clinical_backend.errors import ArchiveError
+from tests.archive.conftest import NAME, NUMBER, content, dicom
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+
+
+def image(**tags):
+    return described(io.BytesIO(content(dicom(**{"StudyInstanceUID": STUDY, **tags}))))
+
+
+def groups_of(report):
+    """Return labels and images of each task that a report names."""
+    (measured,) = (item for item in report.ContentSequence if item.ValueType == "CONTAINER")
+    found = []
+    for group in measured.ContentSequence:
+        codes = [item.ConceptCodeSequence[0] for item in group.ContentSequence if item.ValueType == "CODE"]
+        images = [
+            item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+            for item in group.ContentSequence
+            if item.ValueType == "IMAGE"
+        ]
+        found.append(([code.CodeMeaning for code in codes], images))
+    return found
+
+
+def test_a_report_names_patient_study_labels_and_images():
+    first, second, third = image(), image(), image()
+    tasks = [Reported("a1", ["rare finding", "Ödem"], [first]), Reported("b2", ["no finding"], [second, third])]
+    report = pydicom.dcmread(io.BytesIO(make_report(tasks, "Films")))
+    assert (report.PatientName, report.PatientID, report.StudyInstanceUID) == (NAME, NUMBER, STUDY)
+    assert groups_of(report) == [
+        (["rare finding", "Ödem"], [first.SOPInstanceUID]),
+        (["no finding"], [second.SOPInstanceUID, third.SOPInstanceUID]),
+    ]
+    assert report.Modality == "SR"
+
+
+def test_the_same_answers_have_the_same_identifiers_and_others_have_others():
+    shown = image()
+    same, again, other = (
+        pydicom.dcmread(io.BytesIO(make_report([Reported("a1", [label], [shown])], "Films")))
+        for label in ("a", "a", "b")
+    )
+    assert same.SOPInstanceUID == again.SOPInstanceUID != other.SOPInstanceUID
+    assert same.SeriesInstanceUID == other.SeriesInstanceUID
+
+
+def test_a_study_that_lacks_what_it_should_have_is_reported_all_the_same():
+    bare = image(PatientName=None, PatientID=None, StudyDate=None, PatientSex=None, PatientBirthDate=None)
+    report = pydicom.dcmread(io.BytesIO(make_report([Reported("a1", ["a"], [bare])], "Films")))
+    assert report.PatientID == ""
+
+
+def test_objects_without_a_class_are_refused_without_naming_the_patient():
+    nameless = image()
+    del nameless.SOPClassUID
+    with pytest.raises(ArchiveError) as refused:
+        make_report([Reported("a1", ["a"], [nameless])], "Films")
+    assert NUMBER not in str(refused.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=80).filter(str.strip), min_size=1, max_size=3, unique=True))
+def test_labels_of_any_script_and_length_are_written(labels):
+    report = pydicom.dcmread(io.BytesIO(make_report([Reported("a1", labels, [image()])], "Films")))
+    ((said, _),) = groups_of(report)
+    assert len(said) == len(labels)
+
+
+@pytest.mark.parametrize("program", ["dsrdump", "dciodvfy"])
+def test_other_programs_read_it_and_find_nothing_wrong(program, tmp_path):
+    # dicom-validator takes the standard from the network at its first start, so these stand for it.
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program} on the PATH: run `apt-get install dcmtk dicom3tools`")
+    file = tmp_path / "report.dcm"
+    file.write_bytes(make_report([Reported("a1", ["rare finding", "Ödem"], [image()])], "Films"))
+    done = subprocess.run([program, str(file)], capture_output=True, text=True, check=True)
+    assert "Error" not in done.stdout + done.stderr
+    assert program != "dsrdump" or '"rare finding"' in done.stdout

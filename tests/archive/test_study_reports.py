@@ -1,0 +1,65 @@
+"""Studies are found again by what their tasks carry, whatever made a task of them."""
+
+from __future__ import annotations
+
+import io
+
+import pydicom
+import pytest
+
+from clinical_backend.archive.dicom_files import DicomFiles
+from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.plan import plan_tasks
+from clinical_backend.archive.pseudonyms import Pseudonyms
+from clinical_backend.archive.study_reports import report_studies
+from tests.archive.conftest import dicom
+from tests.archive.test_structured_report import groups_of
+
+STUDIES = ("1.2.826.0.1.1", "1.2.826.0.1.2")
+
+
+@pytest.fixture
+def archive(write):
+    """Two studies: one of two series of two slices, one of a film."""
+    for number, (study, series) in enumerate([(0, 1), (0, 1), (0, 2), (1, 1)]):
+        tags = {"StudyInstanceUID": STUDIES[study], "SeriesInstanceUID": f"{STUDIES[study]}.{series}"}
+        write(f"{number}.dcm", dicom(SOPInstanceUID=f"1.2.826.0.2.{number}", InstanceNumber=number, **tags))
+    return DicomFiles([write.folder])
+
+
+def reports_of(archive, pseudonyms, labels):
+    made = list(report_studies(archive, pseudonyms, labels, "Films"))
+    return [one if isinstance(one, PassedOver) else pydicom.dcmread(io.BytesIO(one)) for one in made]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "shown"), [(None, [[1], [1], [1], [1]]), ("series", [[2], [1], [1]]), ("study", [[3], [1]])]
+)
+def test_each_task_is_reported_in_its_study_with_the_images_that_it_shows(archive, tmp_path, grouping, shown):
+    pseudonyms = Pseudonyms(tmp_path)
+    tasks = plan_tasks(
+        [one for one in archive.find() if isinstance(one, Found)], pseudonyms, grouping=grouping, limit=1
+    )
+    labels = {task.identity: [f"label {number}"] for number, task in enumerate(tasks)}
+    reports = reports_of(archive, pseudonyms, labels)
+    assert [report.StudyInstanceUID for report in reports] == list(STUDIES)
+    groups = [group for report in reports for group in groups_of(report)]
+    assert [said for said, _ in groups] == list(labels.values())
+    assert [[len(images)] for _, images in groups] == shown
+
+
+def test_what_is_not_answered_or_of_another_import_is_not_reported(archive, tmp_path):
+    pseudonyms, others = Pseudonyms(tmp_path / "ours"), Pseudonyms(tmp_path / "theirs")
+    instance = "1.2.826.0.2.3"
+    assert reports_of(archive, pseudonyms, {others.of("instance", instance): ["rare"]}) == []
+    (report,) = reports_of(archive, pseudonyms, {pseudonyms.of("instance", instance): ["rare"]})
+    assert groups_of(report) == [(["rare"], [instance])]
+
+
+def test_an_object_of_no_study_is_passed_over(write, tmp_path):
+    write("1.dcm", dicom(StudyInstanceUID=None, SOPInstanceUID="1.2.826.0.2.9"))
+    pseudonyms = Pseudonyms(tmp_path)
+    (passed,) = reports_of(
+        DicomFiles([write.folder]), pseudonyms, {pseudonyms.of("instance", "1.2.826.0.2.9"): ["rare"]}
+    )
+    assert passed.reason == "it belongs to no study"
