@@ -85,7 +85,13 @@ class ArchiveAccess:
             port = url.port
         except (httpx2.InvalidURL, ValueError):
             url, port = httpx2.URL(""), None
-        if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment or port == 0:
+        if (
+            url.scheme not in {"http", "https"}
+            or not url.host
+            or url.query
+            or url.fragment
+            or not 0 < (80 if port is None else port) < 2**16
+        ):
             raise ArchiveError(
                 "The address of the archive is not that of a DICOMweb root.", f"Give one such as {_EXAMPLE}."
             )
@@ -93,8 +99,6 @@ class ArchiveAccess:
             raise ArchiveError(
                 "The address of the archive holds a user or a password.", "Give them by --user and --password-file."
             )
-        if any(part in {".", ".."} for part in url.path.split("/")):
-            raise ArchiveError("The address of the archive holds dots for a path.", f"Give one such as {_EXAMPLE}.")
         return url.copy_with(path=url.path.rstrip("/"))
 
     def authentication(self) -> httpx2.Auth | None:

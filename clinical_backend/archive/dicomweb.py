@@ -37,10 +37,10 @@ _PAGE = 200
 _PAGE_BOUNDS = Bounds(size=16 * 2**20, seconds=60.0)
 """Orthanc writes some 5 KB of an object, so a page takes 1 MB; the rest is for archives that heed no limit. JSON that
 is made to be large takes up to 20 times as much memory. A minute is what a busy database takes; chosen."""
-_MOST_STUDIES = 200_000  # of some 500 bytes each while they are sorted
-_MOST_IN_SERIES = 50_000  # of some 2 KB each while they are sorted; a series of a CT has thousands
-_MOST = 2_000_000  # of some 100 bytes each, by which doubles are known
-"""So that an archive whose pages never end does not fill the memory; one import has thousands."""
+_MOST = {"studies": 200_000, "series": 50_000, "instances": 50_000}
+"""Entries of one search, so that an archive whose pages never end does not fill the memory. They are kept to be sorted:
+of a study some 500 bytes, of an object 2 KB; a series of a CT has thousands."""
+_MOST_OBJECTS = 2_000_000  # of an import, of some 100 bytes each, by which doubles are known
 
 _OBJECT_SIZE = 2**30
 """Bytes; a breast tomosynthesis has some hundred MB."""
@@ -57,7 +57,7 @@ _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _LONGEST_HEAD = 16_384  # of the part of an answer that holds the object; Orthanc's has 90 bytes
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)  # RFC 2046, 5.1.1
 
-_LONGER_THAN_A_UID = 65
+_LONGER_THAN_A_UID, _LONGEST_COUNT = 65, 12  # characters; DICOM's integers in text have 12 (PS3.5, 6.2)
 _NO_UID = "its identifier is no UID"
 
 Entry: TypeAlias = dict[str, Any]
@@ -155,7 +155,7 @@ class DicomWeb:
                     if digest in seen:
                         continue
                     seen.add(digest)
-                    self._refuse_endless(len(seen), _MOST, "objects")
+                    self._refuse_endless(len(seen), _MOST_OBJECTS, "instances")
                 yield one
 
     def read(self, found: Found) -> bytes:
@@ -216,7 +216,6 @@ class DicomWeb:
                 if filters.studies and uid not in filters.studies:
                     raise self._ignores("StudyInstanceUID")
                 places.setdefault(uid, _Place(uid, "", (_kept(entry, _OF_STUDY),), _count(entry, _SERIES_IN_STUDY)))
-                self._refuse_endless(len(places), _MOST_STUDIES, "studies")
         for uid in sorted(places):
             yield places.pop(uid)
 
@@ -259,7 +258,6 @@ class DicomWeb:
                 passed_over.append(PassedOver(name, header.left_out))
             else:
                 found[uid] = Found(name, header)
-            self._refuse_endless(len(found) + len(passed_over), _MOST_IN_SERIES, "objects of one series")
         return passed_over + sorted(found.values(), key=lambda one: (one.header.order, one.header.instance))
 
     def _pages(
@@ -283,6 +281,7 @@ class DicomWeb:
             fresh = {text_of(entry, key)[:_LONGER_THAN_A_UID]: entry for entry in entries}
             fresh = {uid: entry for uid, entry in fresh.items() if uid not in seen}
             seen.update(fresh)
+            self._refuse_endless(len(seen), _MOST[level], level)
             for entry in fresh.values():
                 if (name := ignored(asked, entry)) is not None:
                     raise self._ignores(name)
@@ -356,4 +355,4 @@ def _kept(entry: Entry, keywords: Sequence[str]) -> Entry:
 
 def _count(entry: Entry, keyword: str) -> int | None:
     text = text_of(entry, keyword)
-    return int(text) if text.isdecimal() and len(text) <= len(str(_MOST)) else None
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_COUNT else None

@@ -40,8 +40,8 @@ _LONGEST_WAIT_SECONDS = 10.0
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # what may pass, by the meaning of the status
 _STEP_SECONDS = 30.0  # for a connection, and for each piece of an answer; an archive may fetch from tape: chosen
 
-# Addresses hold identifiers and filters, which may be a patient's; the library logs them, and what the archive warns.
-for _name in ("dicomweb_client", "httpx2", "httpcore2"):
+# Addresses hold identifiers and filters, which may be a patient's; the libraries log them, and what the archive warns.
+for _name in ("dicomweb_client", "retrying", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
@@ -178,6 +178,8 @@ class Exchange:
             reason, cure = explain(error, self.root, proxied=True)
             if "authority" in reason:
                 cure = f"{cure} Or name the archive's own authority by --ca-file."
+            elif self.root.scheme == "https" and self._access.certificate is None:
+                cure = f"{cure} If it asks for a certificate, give --client-certificate."
             raise _TryAgainError(
                 ArchiveError(f"The archive at {self._host} cannot be reached: {reason}.", cure)
             ) from None
@@ -226,11 +228,14 @@ class Exchange:
                 f"Have its administrator let this user search (QIDO-RS) and retrieve (WADO-RS). {self._sign_in()}",
             )
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-            raise ArchiveError(f"{archive} does not have what is asked for (status {status}).", NOT_A_ROOT)
+            raise ArchiveError(
+                f"{archive} does not have what is asked for (status {status}).",
+                f"It may be deleted there. Where nothing at all is found, this is no DICOMweb root. {NOT_A_ROOT}",
+            )
         if not response.is_success:
             raise ArchiveError(
                 f"{archive} refuses the request (status {status}).",
-                "It may not know one of the filters, or be no DICOMweb root; its log says why.",
+                f"It may not know one of the filters, or be no DICOMweb root; its log says why. {NOT_A_ROOT}",
             )
         if "html" in response.headers.get("content-type", "").lower():
             raise ArchiveError(f"{archive} answers with a web page: this is not a DICOMweb root.", NOT_A_ROOT)
@@ -287,6 +292,11 @@ class _TimedTransport(httpx2.HTTPTransport):
         self._pool = httpcore2.HTTPProxy(str(way.url), proxy_auth=way.raw_auth, proxy_headers=way.headers.raw, **common)
 
 
+_READABLE = {"+": "%20", "%2A": "*", "%3F": "?", "%2C": ",", "%2F": "/", "%3A": ":"}
+"""The library writes forms of HTML. In a query, a space is not a plus, and the others may stand (RFC 3986, 3.4): for
+Orthanc 1.10 they have to."""
+
+
 class _Adapter(BaseAdapter):
     """Carries what the library asks through an exchange."""
 
@@ -298,13 +308,16 @@ class _Adapter(BaseAdapter):
     def send(self, request: PreparedRequest, *_: object, **__: object) -> Response:
         """Return the answer to a GET; the library's own time-out and headers, such as Host, count for nothing."""
         assert request.method == "GET"
-        answer = self._exchange.get(str(request.url), str(request.headers["Accept"]), self._bounds)
+        url = str(request.url)
+        for written, meant in _READABLE.items():
+            url = url.replace(written, meant)
+        answer = self._exchange.get(url, str(request.headers["Accept"]), self._bounds)
         response = Response()
         response.status_code = HTTPStatus.OK
         response.headers["Content-Type"] = answer.media_type
         response.raw = answer.body
         response.request = request
-        response.url = str(request.url)
+        response.url = url
         return response
 
     def close(self) -> None:

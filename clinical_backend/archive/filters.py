@@ -37,6 +37,7 @@ _OWN = {"StudyInstanceUID": "--study", "SeriesInstanceUID": "--series", "Modalit
 _MODALITY = re.compile(r"[A-Z0-9_ ]{1,16}")  # representation CS (PS3.5, 6.2)
 _LONGEST = 200  # of a value; an identifier has 64 characters
 _COMPARED = {"AS", "CS", "DA", "LO", "SH", "UI"}  # names, times and numbers match in ways of the archive's own
+_SEARCHED = _COMPARED | {"AE", "DS", "DT", "IS", "PN", "SL", "SS", "TM", "UL", "US"}
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def match_from(text: str) -> tuple[str, str]:
     name, sign, value = (part.strip() for part in text.partition("="))
     if re.fullmatch("[0-9A-Fa-f]{8}", name):
         name = keyword_for_tag(int(name, 16))
-    tag = tag_for_keyword(name)
-    if tag is None or dictionary_VR(tag) in {"SQ", "OB", "OW", "UN"}:
+    tag = tag_for_keyword(name) if name else None
+    if tag is None or dictionary_VR(tag) not in _SEARCHED:
         raise ArchiveError(
             f"The filter '{printable(name)}' is not an attribute of DICOM.", "Write it as --match PatientID=4711."
         )
