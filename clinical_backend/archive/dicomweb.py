@@ -207,8 +207,9 @@ class DicomWeb:
             questions = [{"ModalitiesInStudy": modality} for modality in sorted(set(filters.modalities))]
         places: dict[str, _Place] = {}
         for question in questions:
-            asked = {**filters.of_studies, **question}
-            for entry in self._pages("studies", asked, (*_OF_STUDY, _SERIES_IN_STUDY), "StudyInstanceUID"):
+            for entry in self._pages(
+                "studies", {**filters.of_studies, **question}, (*_OF_STUDY, _SERIES_IN_STUDY), "StudyInstanceUID"
+            ):
                 uid = text_of(entry, "StudyInstanceUID")
                 if not is_uid(uid):
                     yield PassedOver("a study", _NO_UID)
@@ -273,6 +274,8 @@ class DicomWeb:
         if place is not None and place.series:
             above["series_instance_uid"] = place.series
         enough = None if place is None else place.holds
+        # Series are told by their modality here, whatever an archive makes of that of a study.
+        heeded = {name: value for name, value in asked.items() if name != "ModalitiesInStudy"}
         seen: set[str] = set()
         offset = 0
         while True:
@@ -283,7 +286,7 @@ class DicomWeb:
             seen.update(fresh)
             self._refuse_endless(len(seen), _MOST[level], level)
             for entry in fresh.values():
-                if (name := ignored(asked, entry)) is not None:
+                if (name := ignored(heeded, entry)) is not None:
                     raise self._ignores(name)
                 yield entry
             if not fresh or (enough is not None and len(entries) < _PAGE and len(seen) >= enough):

@@ -20,7 +20,7 @@ __all__ = ["Filters", "ignored", "match_from"]
 
 _STUDY = frozenset(
     {
-        *("StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "ReferringPhysicianName"),
+        *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
         *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
         *("StudyID", "StudyDescription", "InstitutionName"),
     }
@@ -33,7 +33,12 @@ _SERIES = frozenset(
     }
 )
 """Attributes that all of a study or a series have in common (PS3.18, 10.6.1.2.3); any other is asked of the objects."""
-_OWN = {"StudyInstanceUID": "--study", "SeriesInstanceUID": "--series", "Modality": "--modality"}
+_OWN = {
+    "StudyInstanceUID": "--study",
+    "SeriesInstanceUID": "--series",
+    "Modality": "--modality",
+    "ModalitiesInStudy": "--modality",
+}
 _MODALITY = re.compile(r"[A-Z0-9_ ]{1,16}")  # representation CS (PS3.5, 6.2)
 _LONGEST = 200  # of a value; an identifier has 64 characters
 _COMPARED = {"AS", "CS", "DA", "LO", "SH", "UI"}  # names, times and numbers match in ways of the archive's own

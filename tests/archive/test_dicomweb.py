@@ -352,6 +352,16 @@ def test_an_archive_that_heeds_no_filter_imports_nothing(filters):
         list(source.find())
 
 
+def test_a_modality_is_heeded_where_the_archive_does_not():
+    archive = FalseArchive(entry(1, ModalitiesInStudy="CT", SeriesInstanceUID="1.7"), entry(2, SeriesInstanceUID="1.8"))
+    archive.entries[0]["00080060"]["Value"] = ["CT"]
+    archive.instead["instances"] = lambda request: answer(
+        request, archive.page(request, [entry(SeriesInstanceUID=request.path.split("/series/")[1].split("/")[0])])
+    )
+    with archive.open(filters=Filters(modalities=["MR"])) as source:
+        assert names(source.find()) == [f"{STUDY}/1.8/{SERIES}.1"]
+
+
 def test_what_only_the_study_says_is_known_of_the_object():
     archive = FalseArchive(entry(PatientSex="F"))
     short = {number: value for number, value in entry().items() if number not in {"00100020", "00080060"}}

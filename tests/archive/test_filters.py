@@ -28,7 +28,7 @@ def test_a_match_is_an_attribute_and_a_value(text, match):
     [
         *("", "PatientID", "PatientID=", "=4711", "Nonsense=1", "limit=1", "includefield=all", "99999999=1", "a&b=1"),
         *("PixelData=1", "ReferencedSeriesSequence=1", "PatientID=a\nb", f"PatientID={'x' * 300}"),
-        *("StudyInstanceUID=1.2", "SeriesInstanceUID=1.2", "Modality=MR"),
+        *("StudyInstanceUID=1.2", "SeriesInstanceUID=1.2", "Modality=MR", "ModalitiesInStudy=MR"),
     ],
 )
 def test_what_is_no_match_is_refused(text):

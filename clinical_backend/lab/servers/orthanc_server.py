@@ -80,7 +80,7 @@ class OrthancServer(Server):
         file = self._folder / "orthanc.json"
         file.write_text(json.dumps(settings))
         log = self._folder / "orthanc.log"
-        with log.open("ab") as output:
+        with log.open("wb") as output:  # what an earlier run wrote would be taken for an answer
             process = subprocess.Popen([binary, str(file)], stdout=output, stderr=output)  # noqa: S603 - our own
         self._run(process, lambda: "Orthanc has started" in log.read_text(errors="replace"), _START_SECONDS, log)
 
