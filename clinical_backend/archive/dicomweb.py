@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from dicomweb_client import DICOMwebClient
 from dicomweb_client.uri import URI
+from pydicom import Dataset
 
 from clinical_backend.archive.attributes import dataset_of, entry_of, is_uid, text_of, values_of
 from clinical_backend.archive.exchange import NOT_A_ROOT, Bounds, Exchange, library_session
@@ -51,6 +53,8 @@ _OF_STUDY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientSex", "Pat
 _OF_SERIES = ("Modality", "BodyPartExamined", "Laterality", "Manufacturer")
 """What some archives say of a study or a series only."""
 _SERIES_IN_STUDY, _OBJECTS_IN_SERIES = "NumberOfStudyRelatedSeries", "NumberOfSeriesRelatedInstances"
+
+_PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """As stored: without the last part, an archive has to unpack what is compressed (PS3.18, 8.7.3.5.2)."""
@@ -167,10 +171,7 @@ class DicomWeb:
             When the archive does not give it within the bounds, or gives something else. The message names no
             patient.
         """
-        header = found.header
-        if not all(map(is_uid, (header.study, header.series, header.instance))):
-            raise ArchiveError("An object is not named by UIDs.", "Leave it out.")
-        url = URI(str(self._exchange.root), header.study, header.series, header.instance)
+        url = URI(str(self._exchange.root), *_uids(found))
         answer = self._exchange.get(str(url), _ACCEPT, self._object_bounds)
         kind = answer.media_type.partition(";")[0].strip().lower()
         if kind == "multipart/related":
@@ -184,6 +185,32 @@ class DicomWeb:
                 f"It has more than {self._size_limit / 2**20:.0f} MiB.", "Import a smaller version of it."
             )
         return data
+
+    def describe(self, found: Found) -> Dataset:
+        """Return all that the archive says of an object, without its pixels; patient data among it.
+
+        Raises
+        ------
+        ArchiveError
+            As :meth:`read`.
+        """
+        uids = _uids(found)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                dataset = Dataset.from_json(self._client.retrieve_instance_metadata(*uids))
+            except ArchiveError:
+                raise
+            except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is no DICOM in JSON
+                dataset = Dataset()
+        if str(dataset.get("SOPInstanceUID")) != uids[-1]:
+            raise ArchiveError(
+                f"The archive at {self._host} does not say what the object is.", "See what its log says of it."
+            )
+        for keyword in _PIXELS & set(dataset.dir()):
+            delattr(dataset, keyword)
+        dataset.SpecificCharacterSet = "ISO_IR 192"  # of JSON (PS3.18, F.2.1), whatever the file has
+        return dataset
 
     def _wanted(self) -> Iterator[_Place | PassedOver]:
         """Yield the series that pass the filters."""
@@ -348,6 +375,20 @@ def _span(body: io.BytesIO, boundary: bytes) -> tuple[int, int] | None:
             return None
         end = re.compile(rb"\r\n" + line + rb"(--)?").search(view, head.end())
         return None if end is None or end[1] is None else (head.end(), end.start())
+
+
+def _uids(found: Found) -> tuple[str, str, str]:
+    """Return the UIDs of study, series and object.
+
+    Raises
+    ------
+    ArchiveError
+        When one is none: it would be a part of a path.
+    """
+    uids = found.header.study, found.header.series, found.header.instance
+    if not all(map(is_uid, uids)):
+        raise ArchiveError("An object is not named by UIDs.", "Leave it out.")
+    return uids
 
 
 def _kept(entry: Entry, keywords: Sequence[str]) -> Entry:

@@ -41,7 +41,7 @@ _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # what may pass, by
 _STEP_SECONDS = 30.0  # for a connection, and for each piece of an answer; an archive may fetch from tape: chosen
 
 # Addresses hold identifiers and filters, which may be a patient's; the libraries log them, and what the archive warns.
-for _name in ("dicomweb_client", "retrying", "httpx2", "httpcore2"):
+for _name in ("dicomweb_client", "retrying", "pydicom", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 

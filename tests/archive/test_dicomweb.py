@@ -121,6 +121,32 @@ def test_the_archive_says_of_an_object_what_its_file_says(orthanc):
 
 
 @needs_orthanc
+def test_all_that_an_object_says_is_told_without_its_pixels(orthanc):
+    with opened(orthanc) as source:
+        found = [one for one in source.find() if isinstance(one, Found)]
+        for one in found:
+            file = pydicom.dcmread(io.BytesIO(orthanc[1][one.header.instance]), force=True, stop_before_pixels=True)
+            said = source.describe(one)
+            assert "PixelData" not in said
+            for name in ("PatientName", "PatientID", "StudyDate", "AccessionNumber", "SOPClassUID", "Rows", "Modality"):
+                assert (said.get(name) or None) == (file.get(name) or None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{", b"[1]", b"[{}]", b'[{"00080018":{"vr":"UI","Value":["1.9"]}}]', b"[" * 10**6),
+        *(b'[{"00080018":{"vr":"SQ","Value":[1]}}]', b'[{"x":1}]'),
+    ],
+)
+def test_what_does_not_describe_the_object_is_refused(body):
+    archive = FalseArchive()
+    archive.instead["metadata"] = lambda request: reply(request, body)
+    with archive.open() as source, pytest.raises(ArchiveError, match="does not say"):
+        source.describe(next(source.find()))
+
+
+@needs_orthanc
 def test_what_is_no_picture_is_passed_over_with_its_reason(orthanc):
     with opened(orthanc) as source:
         reasons = {one.reason for one in source.find() if isinstance(one, PassedOver)}
@@ -323,6 +349,8 @@ def test_an_object_that_is_not_named_by_uids_is_not_read():
             wrong = Found("x", dataclasses.replace(found.header, **{name: "../.."}))
             with pytest.raises(ArchiveError):
                 source.read(wrong)
+            with pytest.raises(ArchiveError):
+                source.describe(wrong)
         assert len(archive.server.requests) == asked
 
 
