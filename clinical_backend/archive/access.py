@@ -99,7 +99,7 @@ class ArchiveAccess:
             raise ArchiveError(
                 "The address of the archive holds a user or a password.", "Give them by --user and --password-file."
             )
-        return url.copy_with(path=url.path.rstrip("/"))
+        return url.copy_with(raw_path=url.raw_path.rstrip(b"/"))  # without decoding it
 
     def authentication(self) -> httpx2.Auth | None:
         """Return what signs a request to the archive."""

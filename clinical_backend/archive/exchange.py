@@ -18,6 +18,7 @@ from requests.adapters import BaseAdapter
 from clinical_backend.errors import ArchiveError
 from clinical_backend.images.connections import TimedBackend, finished_by
 from clinical_backend.system.connectivity import explain, full_proxy_of
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     import ssl
@@ -283,10 +284,13 @@ class _TimedTransport(httpx2.HTTPTransport):
         if proxy is None:
             self._pool = httpcore2.ConnectionPool(**common)
             return
-        way = httpx2.Proxy(proxy)
-        if way.url.scheme not in {"http", "https"}:
+        try:
+            way = httpx2.Proxy(proxy)
+        except (ValueError, httpx2.InvalidURL):
+            way = None
+        if way is None or way.url.scheme not in {"http", "https"}:
             raise ArchiveError(
-                f"The proxy of the environment is one of {way.url.scheme}, which is not spoken here.",
+                "The proxy of the environment is none that is spoken to here.",
                 "Name one of HTTP, or add the archive's host to NO_PROXY.",
             )
         self._pool = httpcore2.HTTPProxy(str(way.url), proxy_auth=way.raw_auth, proxy_headers=way.headers.raw, **common)
@@ -308,9 +312,10 @@ class _Adapter(BaseAdapter):
     def send(self, request: PreparedRequest, *_: object, **__: object) -> Response:
         """Return the answer to a GET; the library's own time-out and headers, such as Host, count for nothing."""
         assert request.method == "GET"
-        url = str(request.url)
+        path, mark, query = str(request.url).partition("?")
         for written, meant in _READABLE.items():
-            url = url.replace(written, meant)
+            query = query.replace(written, meant)
+        url = f"{path}{mark}{query}"
         answer = self._exchange.get(url, str(request.headers["Accept"]), self._bounds)
         response = Response()
         response.status_code = HTTPStatus.OK
@@ -347,7 +352,7 @@ def _origin(response: httpx2.Response) -> str:
         url = response.url.join(response.headers.get("location", ""))
     except (httpx2.InvalidURL, ValueError):
         return "an address that is none"
-    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}" if url.host else "an address that is none"
+    return printable(f"{url.scheme}://{url.netloc.decode()}") if url.host else "an address that is none"
 
 
 def _retry_after(response: httpx2.Response) -> float:

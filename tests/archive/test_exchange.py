@@ -249,6 +249,21 @@ def test_the_archive_is_asked_through_the_proxy_of_the_environment(monkeypatch):
         assert server.logins == [httpx2.BasicAuth("me", "mine")._auth_header]
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://[::1"])
+def test_a_proxy_that_is_not_spoken_to_is_refused(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ArchiveError, match="NO_PROXY"):
+        Exchange(ArchiveAccess("http://archive.invalid/dicom-web"), parallel=1)
+
+
+def test_a_root_stays_as_it_was_given():
+    with serving(reply) as server:
+        with Exchange(ArchiveAccess(f"http://127.0.0.1:{server.port}/a+b%2Fc"), parallel=1) as one:
+            session = library_session(one, BOUNDS)
+            session.get(f"{one.root}/studies?PatientName=a+b%2Ac", headers={"Accept": "*/*"})
+        assert server.requests == [("/a+b%2Fc/studies?PatientName=a%20b*c", None)]
+
+
 def test_a_proxy_that_leads_nowhere_is_named_without_its_login(monkeypatch):
     with serving(reply) as server:
         port = server.port
