@@ -48,10 +48,13 @@ def certificate(folder: Path, *, host: str = "127.0.0.1", days: tuple[int, int] 
 
 
 @contextlib.contextmanager
-def serving_tls(handle: Handle, pem: Path) -> Iterator[str]:
-    """Run a server that speaks TLS and yield its address."""
+def serving_tls(handle: Handle, pem: Path, clients: Path | None = None) -> Iterator[str]:
+    """Run a server that speaks TLS, where need be only with clients of an authority, and yield its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
     with serving(handle) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.images.addresses import AddressGuard
 
-__all__ = ["GuardedTransport", "finished_by"]
+__all__ = ["GuardedTransport", "TimedBackend", "finished_by"]
 
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)  # httpx's own
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -67,10 +67,28 @@ class GuardedTransport(httpx2.HTTPTransport):
         )
 
 
+class TimedBackend(httpcore2.NetworkBackend):
+    """Connects as the system does, and heeds :func:`finished_by`."""
+
+    def __init__(self) -> None:
+        self._sockets = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Return a connection to a host, each of whose steps ends in time."""
+        return _Stream(self._sockets.connect_tcp(host, port, _remaining(timeout), local_address, socket_options))
+
+
 class _GuardedBackend(httpcore2.NetworkBackend):
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
-        self._sockets = httpcore2.SyncBackend()
+        self._sockets = TimedBackend()
 
     def connect_tcp(
         self,
@@ -87,9 +105,7 @@ class _GuardedBackend(httpcore2.NetworkBackend):
         failure: Exception = httpcore2.ConnectError("the host has no address")
         for address in addresses:
             try:
-                return _Stream(
-                    self._sockets.connect_tcp(address, port, _remaining(timeout), local_address, socket_options)
-                )
+                return self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure

@@ -118,6 +118,17 @@ def bench_second_look() -> None:
     run()
 
 
+@bench.command("import")
+def bench_import(
+    objects: Annotated[int, typer.Option(help="DICOM objects in the archive.", min=100)] = 5000,
+    repeats: Annotated[int, typer.Option(help="Runs that the mean is of.", min=1)] = 3,
+) -> None:
+    """Find and read the objects of an Orthanc by DICOMweb, beside a plain download of the same."""
+    from clinical_backend.lab.benchmarks.dicomweb import main as run
+
+    run(objects, repeats)
+
+
 @bench.command("dashboard")
 def bench_dashboard() -> None:
     """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""

@@ -18,7 +18,7 @@ from clinical_backend.errors import ClinicalError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CertificateFileError", "explain", "is_loopback", "proxy_of", "trusted_authorities"]
+__all__ = ["CertificateFileError", "explain", "full_proxy_of", "is_loopback", "proxy_of", "trusted_authorities"]
 
 _AUTHORITIES = (
     "Add its authority to those of this machine, or name a file of all that are to be trusted in SSL_CERT_FILE"
@@ -70,14 +70,19 @@ def trusted_authorities() -> ssl.SSLContext:
         ) from None
 
 
-def proxy_of(url: httpx2.URL) -> str | None:
-    """Return host and port of the proxy that the environment names for an address, without its login."""
+def full_proxy_of(url: httpx2.URL) -> str | None:
+    """Return the URL of the proxy that the environment names for an address, with its login: show it to nobody."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass(url.host):
         return None
-    parts = urlsplit(proxy if "://" in proxy else f"//{proxy}")
-    return parts.netloc.rpartition("@")[2] or proxy
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def proxy_of(url: httpx2.URL) -> str | None:
+    """Return host and port of the proxy that the environment names for an address, without its login."""
+    proxy = full_proxy_of(url)
+    return None if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2] or proxy
 
 
 def explain(error: Exception, url: httpx2.URL, *, proxied: bool) -> tuple[str, str]:
