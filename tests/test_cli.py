@@ -360,9 +360,19 @@ def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_wi
     assert "✗ settings: The extra parameters of project 1 are wrong: queue_size" in said.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["--convert", "films"]])
-def test_an_import_needs_something_to_import_or_a_conversion(capsys, monkeypatch, arguments):
-    assert "--convert alone" in fail(capsys, monkeypatch, "import", "--project", "1", *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (["import"], "Give paths, or --dicomweb"),
+        (["import", "films", "--dicomweb", "http://localhost:8042/dicom-web"], "Give paths, or --dicomweb"),
+        (["import", "--convert", "films"], "--convert alone"),
+        (["import", "--dicomweb", "pacs"], "Give one such as http://localhost:8042/dicom-web"),
+        (["export", "films"], "Name a folder, or give --store"),
+        (["export", ".", "--store"], "Name the archive by --dicomweb"),
+    ],
+)
+def test_an_import_or_export_that_cannot_be_meant_is_refused(capsys, monkeypatch, arguments, cure):
+    assert cure in fail(capsys, monkeypatch, arguments[0], "--project", "1", *arguments[1:])
 
 
 def test_an_import_of_a_path_that_is_not_there_is_refused(capsys, monkeypatch, tmp_path):

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
-from pathlib import Path  # noqa: TC003 - typer reads it
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clinical_backend.commands.archive_options import (
+    CaFile,
+    Certificate,
+    DicomWebUrl,
+    Key,
+    Match,
+    Modality,
+    PasswordFile,
+    Report,
+    Series,
+    Sources,
+    Study,
+    TokenFile,
+    User,
+    open_source,
+)
 from clinical_backend.commands.passed_over import tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import say
+from clinical_backend.commands.terminal import amount, say
 from clinical_backend.errors import ArchiveError, InvalidArgumentError, LabelingConfigError, SettingsError
 
 if TYPE_CHECKING:
@@ -31,9 +46,7 @@ _PROCESSES = 2  # that decode; the archive, the disk and Label Studio are waited
 
 def import_images(
     project: Project,
-    sources: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SOURCE]...", help="Folders, ZIP archives and files of DICOM.")
-    ] = None,
+    sources: Sources = None,
     group: Annotated[
         Literal["series", "study"],
         typer.Option(help="What makes a task, where the labeling config shows a list of images."),
@@ -55,26 +68,48 @@ def import_images(
         typer.Option("--convert", help="Make pictures for the project's own tasks that point to DICOM or TIFF files."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be imported, and change nothing.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write what was passed over, and why, to a CSV file; paths may name patients.")
-    ] = None,
+    report: Report = None,
+    dicomweb: DicomWebUrl = None,
+    study: Study = None,
+    series: Series = None,
+    modality: Modality = None,
+    match: Match = None,
+    user: User = "",
+    password_file: PasswordFile = None,
+    token_file: TokenFile = None,
+    client_certificate: Certificate = None,
+    client_key: Key = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Bring DICOM images into a project as pictures that readers see, without what names the patient.
 
     Run it again to go on: nothing is imported twice.
     """
-    if bool(sources) == convert:
-        raise InvalidArgumentError(
-            "SOURCE", "either there is something to import, or --convert.", "Give paths, or --convert alone."
-        )
-    with opened_workspace(read_settings()) as workspace:
-        view = workspace.project(project)
+    if convert and (sources or dicomweb):
+        raise InvalidArgumentError("SOURCE", "--convert takes the project's own tasks.", "Give --convert alone.")
+    with ExitStack() as opened:
         if convert:
-            passed_over = _convert(view, to)
+            workspace = opened.enter_context(opened_workspace(read_settings()))
+            passed_over = _convert(workspace.project(project), to)
         else:
-            from clinical_backend.archive.dicom_files import DicomFiles
-
-            passed_over = _import(view, DicomFiles(sources or []), group, to, year, secondary_captures, dry_run)
+            source = opened.enter_context(
+                open_source(
+                    sources,
+                    dicomweb,
+                    study=study,
+                    series=series,
+                    modality=modality,
+                    match=match,
+                    user=user,
+                    password_file=password_file,
+                    token_file=token_file,
+                    client_certificate=client_certificate,
+                    client_key=client_key,
+                    ca_file=ca_file,
+                )
+            )
+            workspace = opened.enter_context(opened_workspace(read_settings()))
+            passed_over = _import(workspace.project(project), source, group, to, year, secondary_captures, dry_run)
     tell_passed_over(passed_over, report)
 
 
@@ -107,7 +142,7 @@ def _import(
     )
     known = imported_tasks(client, project.id)
     new = sum(task.identity not in known for task in planned)
-    say(f"{len(found)} DICOM images: {len(planned)} tasks, {new} of them new.")
+    say(f"{amount(len(found), 'DICOM object')}: {amount(len(planned), 'task')}, {new:,} of them new.")
     if dry_run:
         _say_example(planned)
         return passed_over
@@ -121,12 +156,12 @@ def _import(
         if group_by(project, "patient"):
             say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
     say(
-        f"{done.tasks} tasks with {done.pictures} pictures are in Label Studio.",
+        f"Added to Label Studio: {amount(done.tasks, 'task')} with {amount(done.pictures, 'picture')}.",
         mood="ok",
-        leading=len(str(done.tasks)),
+        leading=len("Added to Label Studio:"),
     )
     if doubles:
-        say(f"{doubles} tasks of an import that was cut off were there twice, and are so no more.")
+        say(f"Made one again: {amount(doubles, 'task')} that an import which was cut off had left there twice.")
     return passed_over + done.passed_over
 
 
@@ -142,7 +177,9 @@ def _convert(project: ProjectWorkspace, to: str) -> list[PassedOver]:
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
         done = Converter(client, images, place, maker, pseudonyms).run(project.id, scheme.every_view, show)
-    say(f"{done.tasks} tasks show {done.pictures} pictures in place of files that no browser draws.")
+    say(
+        f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for files that no browser draws."
+    )
     return done.passed_over
 
 

@@ -96,7 +96,7 @@ def test_readers_are_shown_what_a_workstation_shows_and_patients_are_kept_apart(
     project = client.create_project("films from files", label_config(("clear", "rare"), exemplars=False))
     output = said(command(project, archive))
     tasks = client.tasks(project.id)
-    assert "6 tasks with 6 pictures are in Label Studio." in output
+    assert "Added to Label Studio: 6 tasks with 6 pictures." in output
     assert "1: a report" in output
     film, inverted = (picture(client, task.data["image"]).astype(int) for task in tasks[:2])
     expected = np.clip((gradient().astype(float) - 1000) / 2400, 0, 1) * 255
@@ -188,7 +188,7 @@ def test_tasks_of_one_object_are_made_one_again_unless_somebody_answered_them(cl
     first, second = client.tasks(project.id)[:2]
     twice = ProjectImport(client, project.id).add_tasks([{"data": first.data}, {"data": second.data}])
     SimulatedReader(client).annotate(twice[1], {"diagnosis": ["rare"]})
-    assert "1 tasks of an import that was cut off were there twice" in said(command(project, archive))
+    assert "Made one again: 1 task that" in said(command(project, archive))
     assert {task.id for task in client.tasks(project.id)} >= {first.id, second.id, twice[1]}
     assert twice[0] not in {task.id for task in client.tasks(project.id)}
 
@@ -208,7 +208,7 @@ def test_tasks_that_point_to_files_no_browser_draws_show_pictures_and_keep_their
     ids = client.import_tasks(project.id, [{"data": {"image": address, "site": "A"}} for address in before])
     SimulatedReader(client).annotate(ids[0], {"diagnosis": ["rare"]})
     output = said(command(project, "--convert"))
-    assert "2 tasks show 2 pictures" in output
+    assert "Changed: 2 tasks, with 2 pictures" in output
     assert "1 passed over" in output
     data = {task.id: task.data for task in client.tasks(project.id)}
     for task in ids[:2]:
@@ -217,7 +217,7 @@ def test_tasks_that_point_to_files_no_browser_draws_show_pictures_and_keep_their
     assert (data[ids[0]]["original"], data[ids[0]]["site"], data[ids[0]]["modality"]) == ([before[0]], "A", "CT")
     (answered,) = client.annotated_tasks(project.id)
     assert answered.id == ids[0]
-    assert "0 tasks show 0 pictures" in said(command(project, "--convert"))
+    assert "Changed: 0 tasks" in said(command(project, "--convert"))
 
 
 @needs_chromium[0]
@@ -245,7 +245,7 @@ def test_answers_go_back_as_reports_of_the_studies_that_they_are_about(client, c
     said(command(project, archive))
     SimulatedReader(client).annotate(client.tasks(project.id)[0].id, {"diagnosis": ["rare"]})
     output = said(command(project, "--dicom-sr", tmp_path / "reports", archive, verb="export"))
-    assert "1 reports of 1 answered tasks" in output
+    assert "1 report of 1 answered task" in output
     (file,) = (tmp_path / "reports").iterdir()
     report = pydicom.dcmread(file)
     assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", NAME)
