@@ -24,6 +24,7 @@ from clinical_backend.archive.exchange import NOT_A_ROOT, Bounds, Exchange, libr
 from clinical_backend.archive.filters import Filters, ignored
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.archive.stow import store_object
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -211,6 +212,16 @@ class DicomWeb:
             delattr(dataset, keyword)
         dataset.SpecificCharacterSet = "ISO_IR 192"  # of JSON (PS3.18, F.2.1), whatever the file has
         return dataset
+
+    def store(self, content: bytes) -> None:
+        """Give an object to the archive; one that is there already stays.
+
+        Raises
+        ------
+        ArchiveError
+            When the archive does not take it.
+        """
+        store_object(self._exchange, content)
 
     def _wanted(self) -> Iterator[_Place | PassedOver]:
         """Yield the series that pass the filters."""

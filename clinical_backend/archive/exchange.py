@@ -22,7 +22,7 @@ from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Any
 
@@ -148,6 +148,26 @@ class Exchange:
         ArchiveError
             When there is none within the bounds. The message names the host, and neither path nor query.
         """
+        return self._ask("GET", url, {"Accept": accept}, None, bounds)
+
+    def post(self, url: str, content: bytes, media_type: str, accept: str, bounds: Bounds) -> Answer:
+        """Send something that does no harm when it comes twice, and return the good answer.
+
+        Parameters
+        ----------
+        url, accept, bounds
+            As of :meth:`get`.
+        content, media_type
+            What is sent.
+
+        Raises
+        ------
+        ArchiveError
+            As :meth:`get`.
+        """
+        return self._ask("POST", url, {"Accept": accept, "Content-Type": media_type}, content, bounds)
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, bounds: Bounds) -> Answer:
         address = httpx2.URL(url)
         if (address.scheme, address.host, address.port) != (self.root.scheme, self.root.host, self.root.port):
             raise ArchiveError("An address outside the archive was to be asked.", "Report this as a fault.")
@@ -156,7 +176,8 @@ class Exchange:
             for attempt in range(_ATTEMPTS):
                 try:
                     with finished_by(deadline):
-                        return self._once(address, accept, bounds, deadline)
+                        request = self._http.build_request(method, address, headers=headers, content=content)
+                        return self._once(request, bounds, deadline)
                 except _TryAgainError as error:
                     wait = max(error.wait, _FIRST_WAIT_SECONDS * 4**attempt)
                     if attempt == _ATTEMPTS - 1 or time.monotonic() + wait > deadline:
@@ -164,8 +185,7 @@ class Exchange:
                     self._sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, url: httpx2.URL, accept: str, bounds: Bounds, deadline: float) -> Answer:
-        request = self._http.build_request("GET", url, headers={"Accept": accept})
+    def _once(self, request: httpx2.Request, bounds: Bounds, deadline: float) -> Answer:
         try:
             response = self._http.send(request, stream=True, follow_redirects=False)
             try:

@@ -177,9 +177,7 @@ def _convert(project: ProjectWorkspace, to: str) -> list[PassedOver]:
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
         done = Converter(client, images, place, maker, pseudonyms).run(project.id, scheme.every_view, show)
-    say(
-        f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws."
-    )
+    say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
     return done.passed_over
 
 
