@@ -9,7 +9,6 @@ it, and not its bytes, so these are taken from the answer here.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -24,11 +23,11 @@ from clinical_backend.archive.exchange import NOT_A_ROOT, Bounds, Exchange, libr
 from clinical_backend.archive.filters import Filters, ignored
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import TAGS, read_header
+from clinical_backend.archive.multipart import WRAPPING, only_part
 from clinical_backend.archive.stow import store_object
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -59,8 +58,6 @@ _PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """As stored: without the last part, an archive has to unpack what is compressed (PS3.18, 8.7.3.5.2)."""
-_LONGEST_HEAD = 16_384  # of the part of an answer that holds the object; Orthanc's has 90 bytes
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)  # RFC 2046, 5.1.1
 
 _LONGER_THAN_A_UID, _LONGEST_COUNT = 65, 12  # characters; DICOM's integers in text have 12 (PS3.5, 6.2)
 _NO_UID = "its identifier is no UID"
@@ -124,8 +121,7 @@ class DicomWeb:
         self._exchange = Exchange(access, parallel=parallel, sleep=sleep)
         self._host = self._exchange.root.host
         self._size_limit = size_limit
-        # The object stands between two lines of some hundred bytes.
-        self._object_bounds = Bounds(size_limit + 2 * _LONGEST_HEAD, seconds)
+        self._object_bounds = Bounds(size_limit + WRAPPING, seconds)
         self._client = DICOMwebClient(str(self._exchange.root), library_session(self._exchange, page_bounds))
         self._client.set_http_retry_params(retry=False)
 
@@ -176,7 +172,13 @@ class DicomWeb:
         answer = self._exchange.get(str(url), _ACCEPT, self._object_bounds)
         kind = answer.media_type.partition(";")[0].strip().lower()
         if kind == "multipart/related":
-            data = self._only_part(answer.media_type, answer.body)
+            part = only_part(answer.media_type, answer.body)
+            if part is None:
+                raise ArchiveError(
+                    f"The archive at {self._host} does not give the object whole and alone.",
+                    "See what its log says; run the import again.",
+                )
+            data = part
         elif kind == "application/dicom":  # against the standard, and as some archives do
             data = answer.body.getvalue()
         else:
@@ -348,21 +350,6 @@ class DicomWeb:
             )
         return entries
 
-    def _only_part(self, media_type: str, body: io.BytesIO) -> bytes:
-        """Return the one object of an answer in parts (RFC 2046, 5.1.1), held in memory once."""
-        found = _BOUNDARY.search(media_type)
-        span = None if found is None else _span(body, (found[1] or found[2]).encode())
-        if span is None:
-            raise ArchiveError(
-                f"The archive at {self._host} does not give the object whole and alone.",
-                "See what its log says; run the import again.",
-            )
-        start, stop = span
-        with body.getbuffer() as view:
-            view[: stop - start] = view[start:stop]
-        body.truncate(stop - start)
-        return body.getvalue()
-
     def _ignores(self, name: str) -> ArchiveError:
         return ArchiveError(
             f"The archive at {self._host} does not heed the filter {name}: it gives what was not asked for.",
@@ -375,17 +362,6 @@ class DicomWeb:
                 f"The archive at {self._host} lists more than {most:,} {what}.",
                 "Import it part by part, as by --match StudyDate=20200101-20201231.",
             )
-
-
-def _span(body: io.BytesIO, boundary: bytes) -> tuple[int, int] | None:
-    """Return where the only part of a body in parts begins and ends; ``None`` where it is cut off, or not alone."""
-    line = re.escape(b"--" + boundary)
-    with body.getbuffer() as view:
-        head = re.compile(rb"(?:\A|\r\n)" + line + rb"[ \t]*\r\n(?:.*\r\n)*?\r\n").search(view, 0, _LONGEST_HEAD)
-        if head is None:
-            return None
-        end = re.compile(rb"\r\n" + line + rb"(--)?").search(view, head.end())
-        return None if end is None or end[1] is None else (head.end(), end.start())
 
 
 def _uids(found: Found) -> tuple[str, str, str]:

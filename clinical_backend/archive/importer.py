@@ -169,6 +169,8 @@ class Importer:
         header = header_of(BytesIO(content))
         if header is None:
             return ArchiveError("It is no DICOM file.", "Import it anew into the archive.")
+        if header.instance != found.header.instance:
+            return ArchiveError("The archive gives another object than was asked for.", "See what its log says.")
         if header.left_out and not (self._secondary and header.secondary):
             return ArchiveError(f"It is left out: {header.left_out}.", "")
         return content

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 OBJECT = b"\0" * 128 + b"DICM" + bytes(range(256))
 BOUNDARY = "b0und'ary"
+PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
 
 def entry(number: int = 1, **attributes: Any) -> dict[str, Any]:
@@ -92,8 +93,7 @@ class FalseArchive:
         if kind in self.instead:
             self.instead[kind](request)
         elif kind == "object":
-            parts = f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"'
-            reply(request, in_parts(OBJECT), 200, **{"Content-Type": parts})
+            reply(request, in_parts(OBJECT), 200, **{"Content-Type": PARTS})
         else:
             answer(request, self.page(request, self.entries))
 

@@ -27,7 +27,7 @@ from clinical_backend.archive.header import TAGS, read_header
 from clinical_backend.errors import ArchiveError, ClinicalError
 from clinical_backend.lab.benchmarks.dicomweb import small_object
 from clinical_backend.lab.servers.orthanc_server import OrthancServer
-from tests.archive.false_archive import BOUNDARY, OBJECT, SERIES, STUDY, FalseArchive, answer, entry, in_parts
+from tests.archive.false_archive import OBJECT, PARTS, SERIES, STUDY, FalseArchive, answer, entry, in_parts
 from tests.images.servers import reply
 from tests.tls import certificate, serving_tls
 
@@ -447,63 +447,6 @@ class Pages:
         self.search_for_studies = lambda **_: [entry()]
         self.search_for_series = lambda **_: [entry()]
         self.search_for_instances = lambda **_: entries
-
-
-PARTS = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-
-
-def reading(body, kind=PARTS, **options):
-    archive = FalseArchive()
-    archive.instead["object"] = lambda request: reply(request, body, **{"Content-Type": kind})
-    with archive.open(**options) as source:
-        return source.read(next(source.find()))
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (in_parts(OBJECT), PARTS),
-        (in_parts(OBJECT)[2:], PARTS),
-        (b"preamble\r\nof two lines" + in_parts(OBJECT) + b"epilogue", PARTS),
-        (f"--{BOUNDARY}\r\n\r\n".encode() + OBJECT + f"\r\n--{BOUNDARY}--".encode(), PARTS),
-        (in_parts(OBJECT), PARTS.replace("multipart/related", "Multipart/Related").replace("boundary", "Boundary")),
-        (OBJECT, "application/dicom"),
-        (OBJECT, "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"),
-    ],
-)
-def test_an_object_is_taken_out_of_its_wrapping(body, kind):
-    assert reading(body, kind) == OBJECT
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (in_parts(OBJECT, OBJECT), PARTS),
-        (in_parts(OBJECT, end=""), PARTS),
-        (in_parts(OBJECT)[:-30], PARTS),
-        (in_parts(), PARTS),
-        (b"", PARTS),
-        (OBJECT, PARTS),
-        (in_parts(OBJECT), "multipart/related"),
-        (in_parts(OBJECT), 'multipart/related; boundary=""'),
-        (in_parts(OBJECT), "multipart/related; boundary=another"),
-        (f"--{BOUNDARY}\r\n".encode() + b"X: y\r\n" * 10_000 + b"\r\n" + OBJECT, PARTS),
-        (OBJECT, "image/png"),
-        (OBJECT, ""),
-        (b"<html>", "text/html"),
-    ],
-)
-def test_what_is_not_one_whole_object_is_refused(body, kind):
-    with pytest.raises(ArchiveError):
-        reading(body, kind)
-
-
-def test_an_object_above_the_limit_is_refused():
-    assert reading(in_parts(OBJECT), size_limit=len(OBJECT)) == OBJECT
-    with pytest.raises(ArchiveError, match="more than"):
-        reading(in_parts(OBJECT), size_limit=len(OBJECT) - 1)
-    with pytest.raises(ArchiveError, match="more than"):
-        reading(in_parts(bytes(10**6)), size_limit=1000)
 
 
 def test_no_more_requests_than_allowed_are_under_way():

@@ -22,8 +22,8 @@ def found(instance, **header):
 class Source:
     """Reads objects, but for those that are gone."""
 
-    def __init__(self, gone=()):
-        self.gone, self.reads = gone, []
+    def __init__(self, gone=(), instead=None):
+        self.gone, self.instead, self.reads = gone, instead or {}, []
 
     def read(self, one):
         self.reads.append(one.header.instance)
@@ -31,7 +31,7 @@ class Source:
             raise ArchiveError("It is gone.", "Run the import again.")
         if one.header.instance == "1.9":
             return content(dicom(SOPInstanceUID="1.9", BurnedInAnnotation="YES"))
-        return content(dicom(SOPInstanceUID=one.header.instance))
+        return content(dicom(SOPInstanceUID=self.instead.get(one.header.instance, one.header.instance)))
 
 
 class Maker:
@@ -112,6 +112,12 @@ def test_an_object_that_says_itself_what_the_archive_did_not_is_left_out(run):
         "It is left out: its pixels hold text that may name the patient (Burned In Annotation)."
     ]
     assert (len(project.tasks), len(place.requests[0])) == (1, 1)
+
+
+def test_another_object_than_was_asked_for_is_not_shown(run):
+    done, _, project, _ = run([found("1"), found("2")], source=Source(instead={"1": "3"}), grouping=None)
+    assert [one.name for one in done.passed_over] == ["/archive/1"]
+    assert len(project.tasks) == 1
 
 
 def test_an_object_with_several_frames_is_read_once(run):
