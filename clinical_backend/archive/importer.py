@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from clinical_backend.labelstudio.project_import import FILES_PER_UPLOAD
 from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from clinical_backend.archive.found import Source
     from clinical_backend.archive.places import Place
@@ -124,19 +125,19 @@ class Importer:
         done.there = len(planned) - len(wanted)
         progress(done.there)
         kept = self._place.known() if wanted else {}
-        batch: list[_Made] = []
-        for made in map_in_order(
+        made = map_in_order(
             lambda task: self._make(task, kept), wanted, workers=self._workers, look_ahead=_AHEAD * self._workers
-        ):
-            done.passed_over += made.refused
-            if not made.names:
-                continue
-            batch.append(made)
-            if _is_full(batch):
-                self._store(batch, kept, address, done)
-                batch = []
-                progress(done.there + done.tasks)
-        self._store(batch, kept, address, done)
+        )
+        # One batch is stored while the next one is made: both take about as long.
+        with ThreadPoolExecutor(1) as storing:
+            under_way: Future[None] | None = None
+            for batch in _batches(_noted(made, done)):
+                if under_way is not None:
+                    under_way.result()
+                    progress(done.there + done.tasks)
+                under_way = storing.submit(self._store, batch, kept, address, done)
+            if under_way is not None:
+                under_way.result()
         progress(len(planned))
         return done
 
@@ -187,8 +188,6 @@ class Importer:
         address: Callable[[Sequence[str]], dict[str, Any]],
         done: Imported,
     ) -> None:
-        if not batch:
-            return
         new = {name: content for made in batch for name, content in made.pictures.items()}
         addresses = {**kept, **self._put(new)}
         tasks = []
@@ -211,9 +210,25 @@ class Importer:
         return found
 
 
-def _is_full(batch: Sequence[_Made]) -> bool:
-    every = [content for made in batch for content in made.pictures.values()]
-    return len(every) >= FILES_PER_UPLOAD or len(batch) >= FILES_PER_UPLOAD or sum(map(len, every)) >= _MOST_BYTES
+def _noted(made: Iterable[_Made], done: Imported) -> Iterator[_Made]:
+    """Yield the tasks of which there is a picture, and note what was refused of all."""
+    for one in made:
+        done.passed_over += one.refused
+        if one.names:
+            yield one
+
+
+def _batches(made: Iterable[_Made]) -> Iterator[list[_Made]]:
+    """Yield tasks in batches of a few requests each."""
+    batch: list[_Made] = []
+    for one in made:
+        batch.append(one)
+        every = [content for task in batch for content in task.pictures.values()]
+        if max(len(batch), len(every)) >= FILES_PER_UPLOAD or sum(map(len, every)) >= _MOST_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list[int]]:
