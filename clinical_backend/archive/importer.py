@@ -199,7 +199,7 @@ class Importer:
         self._project.add_tasks(tasks)
         done.tasks += len(tasks)
         done.pictures += sum(len(made.names) for made in batch)
-        logger.info("Imported %d tasks with %d pictures", done.tasks, done.pictures)
+        logger.debug("Imported %d tasks with %d pictures", done.tasks, done.pictures)
 
     def _put(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
         names = list(pictures)

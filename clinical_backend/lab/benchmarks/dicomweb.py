@@ -1,4 +1,4 @@
-"""Objects a second, and memory, of finding and reading an Orthanc's objects, beside a plain download of the same.
+"""Objects a second, and memory, of importing an Orthanc's objects, beside a plain download of the same.
 
 ``clinical bench import``
 """
@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -26,6 +30,8 @@ from rich.table import Table
 from clinical_backend.archive.access import ArchiveAccess
 from clinical_backend.archive.dicomweb import DicomWeb
 from clinical_backend.archive.found import Found
+from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
+from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.orthanc_server import OrthancServer
 from clinical_backend.learner.backbones.base import available_cpus
 
@@ -41,6 +47,11 @@ _THREADS = 4  # as many as an archive is asked at a time by default
 _ROOT = "1.2.826.0.1.3680043.8.498.1"
 _HEADERS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*', "Accept-Encoding": "identity"}
 
+_CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="class" toName="image">'
+    '<Choice value="common"/><Choice value="rare"/></Choices></View>'
+)
+
 Measured = tuple[int, float, float]
 """How many objects were read, in how many seconds, and by how many MiB memory was higher at its peak than before."""
 
@@ -48,7 +59,11 @@ Measured = tuple[int, float, float]
 def main(objects: int, repeats: int) -> None:
     """Measure and print the table."""
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, OrthancServer(Path(folder) / "orthanc") as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        OrthancServer(Path(folder) / "orthanc") as server,
+        LabelStudioServer(Path(folder) / "label-studio", cache=Path(".cache")) as studio,
+    ):
         for number in range(objects):
             server.store(small_object(number))
         ways: dict[str, tuple[Callable[..., Measured], tuple[object, ...]]] = {
@@ -57,6 +72,11 @@ def main(objects: int, repeats: int) -> None:
             "find alone": (_find, (server.dicomweb,)),
             "find and read, one thread": (_import, (server.dicomweb, 1)),
             f"find and read, {_THREADS} threads": (_import, (server.dicomweb, _THREADS)),
+            "whole import, pictures uploaded": (_whole, (server.dicomweb, studio.url, studio.account.token, None)),
+            "whole import, pictures in files": (
+                _whole,
+                (server.dicomweb, studio.url, studio.account.token, studio.files),
+            ),
         }
         measured: dict[str, list[Measured]] = {name: [] for name in ways}
         for _ in range(repeats):
@@ -162,6 +182,25 @@ def _import(root: str, threads: int) -> Measured:
                 waiting = []
         done += sum(job.result() > 0 for job in waiting)
     return done, time.perf_counter() - began, _peak() - before
+
+
+def _whole(root: str, label_studio: str, token: str, files: Path | None) -> Measured:
+    """Run the command for a new project, from its start to its tasks; the memory is all that one process grew to."""
+    with tempfile.TemporaryDirectory() as folder, LabelStudioAdmin(label_studio, token) as client:
+        project = client.create_project("import", _CONFIG)
+        environment = os.environ | {
+            "LABEL_STUDIO_URL": label_studio,
+            "LABEL_STUDIO_API_KEY": token,
+            "MODEL_DIR": folder,
+            "LOCAL_FILES_DOCUMENT_ROOT": str(files or ""),
+        }
+        command = [sys.executable, "-m", "clinical_backend", "import", "--project", str(project.id), "--dicomweb", root]
+        began = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+        seconds = time.perf_counter() - began
+        done = client.project(project.id).task_number
+        client.delete_project(project.id)
+    return done, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def _peak() -> float:
