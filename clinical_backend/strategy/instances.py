@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.learner.adaptation.network import join_features
+from clinical_backend.learner.classifier.linear import lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
 
-__all__ = ["Instances", "Witnesses", "pooled"]
+__all__ = ["Instances", "Witnesses", "beside_mean", "pooled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,23 @@ class Witnesses:
                 if len(found):
                     rows[place] = start + found[0]
         return rows
+
+
+def beside_mean(instances: Instances, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the feature of one image of each task and the mean of all its images' features as one, shape (n, d).
+
+    The sum of both, each of unit length. Images differ more than means of several do, so that one image that decides
+    outweighs the others; where all of them show the same, or the image is a wrong one, the mean tells it.
+
+    Parameters
+    ----------
+    chosen
+        Row of the image of each task, shape (n,).
+    """
+    unit = instances.rows / lengths(instances.rows)
+    sums: NDArray[np.float32] = np.add.reduceat(unit, instances.starts, axis=0)  # of its length no more is asked
+    both: NDArray[np.float32] = unit[chosen] + sums / lengths(sums)
+    return both
 
 
 def pooled(instances: Instances) -> NDArray[np.float32]:
