@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,9 +128,13 @@ def beside_mean(instances: Instances, chosen: NDArray[np.int64]) -> NDArray[np.f
     chosen
         Row of the image of each task, shape (n,).
     """
-    unit = instances.rows / lengths(instances.rows)
-    sums: NDArray[np.float32] = np.add.reduceat(unit, instances.starts, axis=0)  # of its length no more is asked
-    both: NDArray[np.float32] = unit[chosen] + sums / lengths(sums)
+    rows, scales = instances.rows, 1 / lengths(instances.rows)[:, 0]
+    edges = [*instances.starts.tolist(), len(rows)]
+    # One product a task: reduceat of whole rows takes five times as long.
+    sums = np.empty((len(instances), rows.shape[1]), dtype=np.float32)
+    for place, (start, stop) in enumerate(pairwise(edges)):
+        sums[place] = scales[start:stop] @ rows[start:stop]
+    both: NDArray[np.float32] = rows[chosen] * scales[chosen, None] + sums / lengths(sums)
     return both
 
 

@@ -184,9 +184,10 @@ def read_instances(store: FeatureStore, images: Mapping[int, Mapping[int, str]])
     images
         Content of each image by its place, by task.
     """
+    # Asked for at once, many are checked once in a while alone.
+    known = store.positions(digest for shown in images.values() for digest in shown.values())
     for block in _blocks(images):
         note_progress()
-        known = store.positions(digest for task in block for digest in images[task].values())
         whole = [task for task in block if images[task] and all(one in known for one in images[task].values())]
         sizes = [len(images[task]) for task in whole]
         yield Instances(
