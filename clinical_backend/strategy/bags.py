@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["common_tasks", "sampled_tasks"]
 
 _SAMPLE = 800
-"""Of the pool: half of them say what common images look like, half are ranked among."""
+"""Of the pool: as fine as one in 800 are the ranks by which images are chosen."""
 _COMMON = 300
 """Common tasks that are learnt from, the last ones: more than a detector takes images of."""
 _SCATTER = np.uint64(0x9E3779B97F4A7C15)

@@ -41,12 +41,6 @@ _MOST_COMMON = 1500
 """Images of common tasks that a detector learns from, as many as of the pool."""
 _LEAST_COMMON = 5
 """Of fewer common tasks a share says too little."""
-_JUDGED = 12
-"""Choices that are judged again: with all of them no more was found (docs/studies.md)."""
-_RIDGE = 1.0
-"""Of the mean variance, added to each: with a third of it fewer were found (docs/studies.md)."""
-_LEAST_JUDGING = 20
-"""Of fewer tasks in each half of the pool's sample, a discriminant and a rank say too little; a convention."""
 _PLACES = 1 << 20
 """More than the places of the images of a task: keeps apart the images that a whitening is kept by."""
 
@@ -55,10 +49,8 @@ def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed
     """Find the images that make tasks rare, and learn to tell them.
 
     Each image of a rare task is tried as the one that decides: in every other rare task the most similar one joins it,
-    and each choice is made anew by the mean of the others until nothing changes. Of all choices those are kept by
-    which the rare tasks come before most of the pool and of the common tasks, each by the others' images alone; and of
-    these the one is taken by which they do so when a linear discriminant tells the others' images from the most similar
-    image of each common task. A common image that is merely like the rare one rules out what the mean lets pass.
+    and each choice is made anew by the mean of the others until nothing changes. Of all choices that one is taken by
+    which the rare tasks come before most of the pool and of the common tasks, each by the others' images alone.
 
     Parameters
     ----------
@@ -70,8 +62,8 @@ def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed
         Of what is drawn.
     """
     generator = np.random.default_rng(seed)
-    half = len(pool) // 2 or len(pool)
-    project = _Projection(pool.among(np.arange(half)).rows)
+    some = pool.among(np.arange(-(-len(pool) // 2)))  # the time of the decomposition grows with the images
+    project = _Projection(some.rows)
     chosen = _chosen(rare, common, pool, project, generator)
     against = common.rows
     if len(against) > _MOST_COMMON:
@@ -140,52 +132,15 @@ def _chosen(
 
 
 def _likeliest(choices: NDArray[np.intp], bags: list[NDArray[np.float32]], parts: _Parts) -> NDArray[np.intp]:
-    """Return the choice by which bags come before tasks of the pool, the first part, and common ones: shape (bags,)."""
+    """Return the choice by which bags come before most tasks of each part, by the others' images: shape (bags,)."""
     directions = _by_others(choices, bags)
     density = np.zeros(len(choices))
     for place, bag in enumerate(bags):
         own = (directions[:, place] @ bag.T).max(axis=1)
         for part in parts:
             density -= _log_share(own, directions[:, place], *part)
-    likely = choices[np.argsort(-density, kind="stable")[:_JUDGED]]
-    (others, pool), *common = parts
-    half = len(pool) // 2
-    if half < _LEAST_JUDGING:
-        likely = likely[:1]
-    first, second = pool.among(np.arange(half)), pool.among(np.arange(half, len(pool)))
-    edge = len(first.rows)
-    against, among = [(others[:edge], first), *common], [(others[edge:], second), *common]
-    apart = [_discriminated(choice, bags, against, among) for choice in likely] if len(likely) > 1 else [0.0]
-    likeliest: NDArray[np.intp] = likely[int(np.argmax(apart))]
+    likeliest: NDArray[np.intp] = choices[int(density.argmax())]
     return likeliest
-
-
-def _discriminated(choice: NDArray[np.intp], bags: list[NDArray[np.float32]], against: _Parts, among: _Parts) -> float:
-    """Return how far the rare tasks come before others, each by a discriminant of the others' images.
-
-    Parameters
-    ----------
-    choice
-        The image of each bag, shape (bags,).
-    against
-        Of each of these tasks the image that is most like the chosen ones is what these are told from.
-    among
-        Tasks that the rare ones are ranked among.
-
-    Returns
-    -------
-    float
-        Minus the sum of the logarithms of the shares that score higher.
-    """
-    chosen = _chosen_rows(choice[None], bags)[0]
-    total = chosen.sum(axis=0)
-    alike = np.concatenate([rows[instances.largest(rows @ total)] for rows, instances in against]).astype(np.float64)
-    covariance = np.cov(alike.T)
-    covariance[np.diag_indices_from(covariance)] += _RIDGE * np.trace(covariance) / len(covariance) + 1e-9
-    means = (total - chosen) / (len(bags) - 1) - alike.mean(axis=0)
-    directions = np.linalg.solve(covariance, means.T).T.astype(np.float32)
-    own = np.array([(bag @ direction).max() for bag, direction in zip(bags, directions, strict=True)])
-    return -float(sum(_log_share(own, directions, *part).sum() for part in among))
 
 
 def _settled(bags: list[NDArray[np.float32]]) -> NDArray[np.intp]:
