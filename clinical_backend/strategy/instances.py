@@ -12,7 +12,7 @@ from clinical_backend.learner.adaptation.network import join_features
 from clinical_backend.learner.classifier.linear import lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -129,11 +129,9 @@ def beside_mean(instances: Instances, chosen: NDArray[np.int64]) -> NDArray[np.f
         Row of the image of each task, shape (n,).
     """
     rows, scales = instances.rows, 1 / lengths(instances.rows)[:, 0]
-    edges = [*instances.starts.tolist(), len(rows)]
-    # One product a task: reduceat of whole rows takes five times as long.
     sums = np.empty((len(instances), rows.shape[1]), dtype=np.float32)
-    for place, (start, stop) in enumerate(pairwise(edges)):
-        sums[place] = scales[start:stop] @ rows[start:stop]
+    for place, shown in enumerate(_spans(instances)):
+        sums[place] = scales[shown] @ rows[shown]
     both: NDArray[np.float32] = rows[chosen] * scales[chosen, None] + sums / lengths(sums)
     return both
 
@@ -143,6 +141,13 @@ def pooled(instances: Instances) -> NDArray[np.float32]:
 
     The mean tells what most images show; the largest values, what one of them shows strongly.
     """
-    rows, starts = instances.rows, instances.starts
-    mean = np.add.reduceat(rows, starts, axis=0) / instances.counts[:, None]
-    return join_features([mean.astype(np.float32), np.maximum.reduceat(rows, starts, axis=0)])
+    mean, largest = (np.empty((len(instances), instances.rows.shape[1]), dtype=np.float32) for _ in range(2))
+    for place, shown in enumerate(_spans(instances)):
+        instances.rows[shown].mean(axis=0, out=mean[place])
+        instances.rows[shown].max(axis=0, out=largest[place])
+    return join_features([mean, largest])
+
+
+def _spans(instances: Instances) -> Iterator[slice]:
+    """Yield the rows of each task: one call for each is five times as fast as ``reduceat`` of whole rows."""
+    yield from (slice(start, stop) for start, stop in pairwise([*instances.starts.tolist(), len(instances.rows)]))
