@@ -37,8 +37,14 @@ def bench_round(
     tasks: Annotated[list[int] | None, typer.Option(help="How many tasks; may be given several times.")] = None,
     repeats: Annotated[int, typer.Option(help="Runs that the median is of.", min=1)] = 5,
     frozen: Annotated[bool, typer.Option("--frozen", help="Without an adapted network.")] = False,
+    images: Annotated[int, typer.Option(help="Images of each task; of several, one decides.", min=1)] = 1,
 ) -> None:
     """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    if images > 1:
+        from clinical_backend.lab.benchmarks.study_rounds import main as run_studies
+
+        run_studies(tasks or (1000, 10_000), images, repeats)
+        return
     from clinical_backend.lab.benchmarks.round import main as run
 
     run(tasks or (1000, 10_000, 50_000), repeats, frozen=frozen)

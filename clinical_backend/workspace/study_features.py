@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.images.sources import ImageRequest
-from clinical_backend.strategy.instances import Instances, pooled
+from clinical_backend.strategy.instances import Instances, beside_mean, pooled
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
@@ -73,7 +73,7 @@ class PooledStudies:
 
 @dataclass(frozen=True, slots=True)
 class WitnessedStudies:
-    """The feature of the image that stands for a task: of several, the one that a detector of images scores highest.
+    """The image that stands for a task, the one that a detector of images scores highest, beside the mean of all.
 
     Attributes
     ----------
@@ -94,11 +94,11 @@ class WitnessedStudies:
         """Return what a detector of images makes of a backbone's features."""
         detector = witnesses.detector
         digest = hashlib.sha256(detector.weights.tobytes() + detector.bias.tobytes()).hexdigest()
-        return cls(f"{backbone}+witness-{digest[:16]}", images, witnesses)
+        return cls(f"{backbone}+witness+mean-{digest[:16]}", images, witnesses)
 
     def represent(self, instances: Instances) -> NDArray[np.float32]:
         """Return the feature of each task, shape (n, d)."""
-        return instances.rows[self.witnesses.of(instances)]
+        return beside_mean(instances, self.witnesses.of(instances))
 
     def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
@@ -111,7 +111,7 @@ class WitnessedStudies:
         for part in read_instances(self.images.store, images_of(stores, project_id, tasks)):
             chosen = self.witnesses.of(part)
             found.append(part.tasks)
-            rows.append(part.rows[chosen])
+            rows.append(beside_mean(part, chosen))
             places.update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
         if not found:
             return FeaturedTasks(np.empty(0, dtype=np.int64), self.images.store.read([])), {}
@@ -184,9 +184,10 @@ def read_instances(store: FeatureStore, images: Mapping[int, Mapping[int, str]])
     images
         Content of each image by its place, by task.
     """
+    # Asked for at once, many are checked once in a while alone.
+    known = store.positions(digest for shown in images.values() for digest in shown.values())
     for block in _blocks(images):
         note_progress()
-        known = store.positions(digest for task in block for digest in images[task].values())
         whole = [task for task in block if images[task] and all(one in known for one in images[task].values())]
         sizes = [len(images[task]) for task in whole]
         yield Instances(

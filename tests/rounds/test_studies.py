@@ -10,8 +10,10 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.predict import predict
 from clinical_backend.service.status import read_status
+from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.schema import StudyImageRow
 from clinical_backend.strategy.reasons import reason_of
+from clinical_backend.workspace import study_features
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -63,6 +65,30 @@ def test_a_project_of_studies_is_read_learnt_from_and_queued(workspace, studio):
     assert decided == {task: (task % 3, 3, None) for task in (3, 4, 5)}
     sought = next(entry for entry in queue if entry.draw is Draw.TARGET and entry.task_id == 3)
     assert reason_of(sought).endswith("Image 1 of 3 decides.")
+
+
+def test_one_image_decides_however_many_rare_tasks_are_known(workspace, studio):
+    for task in (1, 2, 3):
+        studio.annotate(task, "red", exemplar=True)
+    for task in (58, 59, 60):
+        studio.annotate(task, "dark")
+    run(workspace)
+    published = workspace.stores.rounds.published(1)
+    assert published.report.features == "the image that decides in each task, beside the mean of all"
+    queue = workspace.stores.rounds.queue(published.id)
+    assert {entry.task_id: entry.image for entry in queue if entry.task_id <= 5} == {4: 1, 5: 2}
+
+
+def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, studio, monkeypatch):
+    studio.annotate(1, "red", exemplar=True)
+    run(workspace)
+    monkeypatch.setattr(study_features, "_IMAGES", 6)
+    asked = []
+    positions = FeatureStore.positions
+    monkeypatch.setattr(FeatureStore, "positions", lambda self, all_: positions(self, asked.append(1) or list(all_)))
+    store, wanted = workspace.features.store, study_features.images_of(workspace.stores, 1, studio.uris)
+    assert sum(len(part) for part in study_features.read_instances(store, wanted)) == 60
+    assert len(asked) == 1
 
 
 def test_before_anything_is_looked_for_all_images_of_a_task_stand_for_it(workspace, studio):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clinical_backend.strategy.bags import Bags, common_tasks, sampled_tasks
-from clinical_backend.strategy.instances import Instances, pooled
+from clinical_backend.strategy.bags import common_tasks, sampled_tasks
+from clinical_backend.strategy.instances import Instances, beside_mean
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
 
@@ -83,22 +83,33 @@ def test_images_that_are_all_alike_are_no_fault(kinds):
     assert np.isfinite(found.scores(pool.rows)).all()
 
 
-@pytest.mark.parametrize("every", [False, True])
-def test_one_image_stands_for_a_task_where_it_tells_more_than_all_together(kinds, every):
-    rare, _ = bags_of(kinds, 9, 16, rare=True, seed=1, every=every)
-    common, _ = bags_of(kinds, 20, 16, rare=False, seed=4, first=500)
-    pool, _ = bags_of(kinds, 300, 16, rare=False, seed=2, first=1000)
-    parts = (D, D)
-    tasks = [FeaturedTasks(one.tasks, pooled(one), parts) for one in (rare, common, pool)]
-    labelled = FeaturedTasks(
-        np.concatenate([tasks[0].tasks, tasks[1].tasks]), np.concatenate([tasks[0].features, tasks[1].features]), parts
+def test_labelled_common_tasks_and_a_sample_of_the_pool_are_learnt_from():
+    labelled, pool = (
+        FeaturedTasks(tasks, np.ones((len(tasks), 2), dtype=np.float32)) for tasks in (np.arange(9), np.arange(50, 60))
     )
-    inputs = Inputs.of(labelled, tasks[2], tasks[0])
-    assert common_tasks(inputs) == common.tasks.tolist()
-    assert sorted(sampled_tasks(tasks[2], 0)) == pool.tasks.tolist()
-    witnesses, reason = Bags(rare, common, pool, 0).choose(inputs)
-    assert (witnesses is None) == every
-    assert "log rank" in reason
+    query = labelled.those(np.arange(9) < 4)
+    assert common_tasks(Inputs.of(labelled, pool, query)) == [4, 5, 6, 7, 8]
+    assert sorted(sampled_tasks(pool, 0)) == pool.tasks.tolist()
+    assert sampled_tasks(pool, 0) != sampled_tasks(pool, 1)
+
+
+def test_the_image_that_decides_outweighs_the_mean_beside_it_and_where_all_do_the_mean_agrees(kinds):
+    pool, _ = bags_of(kinds, 40, 16, rare=False, seed=2, first=100)
+    rare, places = bags_of(kinds, 40, 16, rare=True, seed=1)
+    every, _ = bags_of(kinds, 40, 16, rare=True, seed=1, every=True)
+    towards = kinds[6] - kinds[:6].mean(axis=0)
+    of_common, of_one, of_all = (
+        beside_mean(part, part.starts + at) @ towards for part, at in ((pool, 0), (rare, places), (every, 0))
+    )
+    assert of_common.mean() < of_one.mean() < of_all.mean()
+    assert np.mean(of_one[:, None] > of_common) > 0.95
+    wrong = beside_mean(every, every.starts) @ towards
+    assert np.mean(wrong[:, None] > of_common) > 0.95
+
+
+def test_tasks_of_which_all_images_are_lost_have_no_row():
+    nothing = np.empty(0, dtype=np.int64)
+    assert beside_mean(Instances(nothing, np.empty((0, 3), np.float32), nothing, nothing), nothing).shape == (0, 3)
 
 
 def test_some_of_the_tasks_keep_their_images(kinds):

@@ -9,9 +9,10 @@ import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.datasets import LabelledImages
-from clinical_backend.strategy.bags import Bags, common_tasks, sampled_tasks
-from clinical_backend.strategy.instances import Instances, pooled
+from clinical_backend.strategy.bags import common_tasks, sampled_tasks
+from clinical_backend.strategy.instances import Instances, beside_mean, pooled
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
+from clinical_backend.strategy.witness import learn_witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["STUDY_LEARNERS", "StudyLearner", "StudySet", "studies_of"]
 
 STUDY_LEARNERS = ("frozen", "mean", "pooled", "witness")
-"""What a task with several images is learnt by: ``frozen`` is the live round, by the labels at hand."""
+"""What a task with several images is learnt by: ``frozen`` is the live round, ``witness`` the image that decides alone,
+``pooled`` what a round learns from while nothing is looked for."""
 
 _COMMON = "none of these"
 _TESTED = 300
@@ -160,22 +162,19 @@ class StudyLearner:
         known, rare = np.unique(np.asarray(list(labels), dtype=np.int64)), np.asarray(query, dtype=np.int64)
         if self._way in {"mean", "pooled"} or not len(rare) or not len(pool):
             return self._together, None
-        labelled, others, sought = (
-            FeaturedTasks(tasks, self._together[tasks], self.parts) for tasks in (known, pool, rare)
-        )
-        inputs = Inputs.of(labelled, others, sought)
-        common, sample = (
-            np.array(tasks, dtype=np.int64) for tasks in (common_tasks(inputs), sampled_tasks(others, seed))
-        )
-        bags = Bags(self._instances(rare), self._instances(common), self._instances(sample), seed)
-        witnesses = bags.learn() if self._way == "witness" else bags.choose(inputs)[0]
-        return (self._together if witnesses is None else self._witnessed(witnesses)), None
+        labelled, others, sought = (FeaturedTasks(tasks, self._together[tasks]) for tasks in (known, pool, rare))
+        common = common_tasks(Inputs.of(labelled, others, sought))
+        looked_at = (rare, np.array(common, dtype=np.int64), np.array(sampled_tasks(others, seed), dtype=np.int64))
+        return self._witnessed(learn_witnesses(*map(self._instances, looked_at), seed=seed)), None
 
     def _instances(self, tasks: NDArray[np.int64]) -> Instances:
         return self._studies.instances(self._features, tasks)
 
     def _witnessed(self, witnesses: Witnesses) -> NDArray[np.float32]:
-        return np.concatenate([part.rows[witnesses.of(part)] for part in self._studies.parts(self._features)])
+        found = ((part, witnesses.of(part)) for part in self._studies.parts(self._features))
+        if self._way == "witness":
+            return np.concatenate([part.rows[chosen] for part, chosen in found])
+        return np.concatenate([beside_mean(part, chosen) for part, chosen in found])
 
 
 def _mean(instances: Instances) -> NDArray[np.float32]:
