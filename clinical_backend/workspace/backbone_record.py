@@ -9,6 +9,8 @@ from clinical_backend.workspace.record_files import Record, load_record, save_re
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from clinical_backend.settings import Settings
+
 __all__ = [
     "BackboneChoice",
     "BackboneTrial",
@@ -17,6 +19,7 @@ __all__ = [
     "load_trial",
     "save_serving",
     "save_trial",
+    "serving_folder",
 ]
 
 _SERVING, _TRIAL = "serving.json", "trial.json"
@@ -67,6 +70,11 @@ class BackboneTrial(Record):
     choice: BackboneChoice
     state: Literal["running", "failed", "declined", "serving"]
     message: str
+
+
+def serving_folder(settings: Settings, project_id: int) -> Path:
+    """Return where is kept which backbone serves a project."""
+    return settings.model_dir / "serving" / str(project_id)
 
 
 def load_serving(folder: Path) -> ServingRecord | None:
