@@ -25,6 +25,7 @@ from clinical_backend.rounds.publish import find_switched
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
+from clinical_backend.rounds.serving import note_serving, with_serving_backbone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.workspace.known_images import recheck_images
@@ -60,6 +61,7 @@ def reconcile(project: ProjectWorkspace, *, look: bool) -> None:
         if project.row is None:
             return
         with leased_project(project):
+            project = with_serving_backbone(project)
             _recover(project)
             _attend(project, look=look)
         if look:
@@ -283,6 +285,7 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
         logger.exception("Project %d, round %d failed by a fault of the backend", project.id, row.number)
         _fail(project, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
+        note_serving(project)
         clear_up(project)
         if goes_on:
             project.stores.projects.request_round(project.id, STILL_TO_READ)

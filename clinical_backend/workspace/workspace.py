@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -26,7 +27,7 @@ from clinical_backend.workspace.study_features import PooledStudies, WitnessedSt
 from clinical_backend.workspace.witness_files import load_witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -251,11 +252,21 @@ class ProjectWorkspace:
         except ModelError as error:
             logger.error("Project %d predicts nothing until its next round: %s", self.id, error)
             return None
-        for representation in self.representations():
+        for representation in chain(self.representations(), self._replaced()):
             if representation.key == metadata.backbone:
                 return classifier, representation
         logger.warning("Project %d predicts nothing until its next round: the backbone was changed", self.id)
         return None
+
+    def _replaced(self) -> Iterator[Represented]:
+        """Yield what the backbone before the one that serves made, for the model that was published with it."""
+        served = load_serving(self.serving_folder)
+        if served is None or served.replaced is None:
+            return
+        try:
+            yield from self.workspace.with_backbone(served.replaced).project_as_set(self.id).representations()
+        except ModelError as error:
+            logger.warning("Project %d: the backbone before cannot be used: %s", self.id, error)
 
     def digests(self, tasks: Iterable[int] | None = None) -> dict[int, str]:
         """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
