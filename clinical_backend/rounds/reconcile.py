@@ -25,7 +25,7 @@ from clinical_backend.rounds.publish import find_switched
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
-from clinical_backend.rounds.serving import note_serving, with_serving_backbone
+from clinical_backend.rounds.serving_backbone import note_serving, with_serving_backbone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.workspace.known_images import recheck_images
