@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones.base import DEFAULT_BACKBONE, is_of
+from clinical_backend.learner.backbones.packaged import PACKAGED, packaged_spec
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.training.backbone_replacement import has_labels_to_compare, serve
 from clinical_backend.workspace.backbone_record import BackboneChoice, ServingRecord, load_serving, save_serving
 
 if TYPE_CHECKING:
-    from clinical_backend.workspace.workspace import ProjectWorkspace
+    from collections.abc import Iterator
+
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["note_serving", "with_serving_backbone"]
 
@@ -58,13 +61,21 @@ def _recognised(project: ProjectWorkspace) -> ServingRecord | None:
     if not folder.is_dir():
         return None
     _, metadata = load_checkpoint(folder)
-    for choice in (wanted.choice, BackboneChoice(DEFAULT_BACKBONE, None)):
-        key = wanted.with_backbone(choice).spec.key
+    for choice, key in _candidates(wanted):
         if is_of(key, metadata.backbone):
             record = ServingRecord(choice=choice, key=key)
             save_serving(project.serving_folder, record)
             return record
     return None
+
+
+def _candidates(wanted: Workspace) -> Iterator[tuple[BackboneChoice, str]]:
+    """Yield backbones that may have served, with their keys: that of the settings, and the defaults of all releases."""
+    yield wanted.choice, wanted.spec.key
+    for name in (DEFAULT_BACKBONE, *(architecture.removeprefix("tf_") for architecture in PACKAGED)):
+        spec = packaged_spec(name, None)
+        if spec is not None:
+            yield BackboneChoice(name, None), spec.key
 
 
 def _reason_to_change(project: ProjectWorkspace, served: ServingRecord) -> str | None:
