@@ -107,8 +107,9 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
 
     They are compared on all labels at hand, each label by classifiers that have not seen it: out of fold where
     it was learnt from, and else by the training as a whole. So labels that the published one never saw count as well
-    as those it learnt. Only a training is judged so (labels, features, labeling config), for which both
-    sides learn from labels alone; what the pool adds to the classifier is the same step on either side. The labels
+    as those it learnt. Only a training is judged so (labels, features, labeling config), for which both sides learn
+    from labels alone, of joined features and of their frozen part where the mean of both goes on; what the pool adds to
+    the classifier is the same step on either side. The labels
     themselves are believed: a mistake that readers make throughout is not seen.
     """
     candidate, published = _candidate(row, inputs, fitted), _published(project)
