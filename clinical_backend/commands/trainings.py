@@ -40,7 +40,7 @@ def finetune(
 
 def replace_backbone(
     project: Project,
-    force: Annotated[bool, typer.Option("--force", help="Use it even if the labels say that it is worse.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Use it at once, whatever the labels say.")] = False,
     background: Background = False,
 ) -> None:
     """Embed a project's images with the BACKBONE that is set, and use it unless the labels say that it is worse.

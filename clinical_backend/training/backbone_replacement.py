@@ -39,12 +39,12 @@ from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
 
     from numpy.typing import NDArray
 
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.strategy.tasks import FeaturedTasks
+    from clinical_backend.workspace.backbone_record import State
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
@@ -90,7 +90,7 @@ def replace_backbone(project: ProjectWorkspace, *, force: bool = False) -> str:
     Parameters
     ----------
     force
-        Whether it is to serve even if labels say that it is worse.
+        Whether it is to serve at once, whatever labels say; what has no feature yet is left to the rounds.
 
     Returns
     -------
@@ -102,10 +102,15 @@ def replace_backbone(project: ProjectWorkspace, *, force: bool = False) -> str:
     ClinicalError
         When the backbone cannot be loaded, or too many images cannot be read. The project goes on with what it has.
     """
-    folder = project.serving_folder
+    served, wanted = load_serving(project.serving_folder), project.workspace.configured
+    if served is None or served.choice == wanted.choice:
+        return f"{wanted.choice} serves project {project.id} already, or from its next round on."
+    if force:
+        return serve(project, "as it was told to, without asking the labels")
+    noted, locked = partial(note_replacement, project), training_lock(project.serving_folder)
     try:
-        with failure_noted("change of the backbone", partial(note_replacement, project)), training_lock(folder):
-            return _replace(project, force=force)
+        with failure_noted("change of the backbone", noted), locked:
+            return _replace(project, served)
     except Timeout:
         return "Another process is changing this project's backbone."
 
@@ -118,7 +123,7 @@ def note_replacement(project: ProjectWorkspace, message: str) -> None:
     ModelError
         When the folder cannot be written.
     """
-    _note(project, "failed", message)
+    _note_unless_serving(project, "failed", message)
 
 
 def serve(project: ProjectWorkspace, reason: str) -> str:
@@ -151,19 +156,15 @@ def has_labels_to_compare(project: ProjectWorkspace) -> bool:
     return len({has_any(label, rare) for label in _labels(project).values()}) == 2
 
 
-def _replace(project: ProjectWorkspace, *, force: bool) -> str:
-    served, wanted = load_serving(project.serving_folder), project.workspace.configured
-    if served is None or served.choice == wanted.choice:
-        return f"{wanted.choice} serves project {project.id} already, or from its next round on."
-    candidate = wanted.project_as_set(project.id)
+def _replace(project: ProjectWorkspace, served: ServingRecord) -> str:
+    wanted = project.workspace.configured
     if wanted.spec.key == served.key:
         return serve(project, "it is the same network by another name")
+    candidate = wanted.project_as_set(project.id)
     _embed(candidate, _goes_on(served.choice, wanted.choice))
-    verdict = None if force else _compared(project, candidate)
+    verdict = _compared(project, candidate)
     if load_serving(project.serving_folder) != served:
         return "The project's backbone was changed by another process meanwhile."
-    if verdict is None:
-        return serve(project, "as it was told to, without asking the labels")
     if not verdict.worse:
         return serve(project, verdict.reason)
     message = (
@@ -193,7 +194,7 @@ def _embed(candidate: ProjectWorkspace, state: str) -> None:
         When too many images cannot be read.
     """
     features = replace(candidate.workspace.features, thumbnails=None)  # the rounds keep these
-    write = partial(_note, candidate, "running")
+    write = partial(_note_unless_serving, candidate, "running")
     write(state)
     notes = Notes(lambda done: write(f"{state} {done}"))
 
@@ -268,6 +269,13 @@ def _labels(project: ProjectWorkspace) -> dict[int, str]:
     }
 
 
-def _note(project: ProjectWorkspace, state: Literal["running", "failed", "declined", "serving"], message: str) -> None:
+def _note_unless_serving(project: ProjectWorkspace, state: State, message: str) -> None:
+    """Note it unless somebody had the backbone serve meanwhile."""
+    served = load_serving(project.serving_folder)
+    if served is None or served.choice != project.workspace.configured.choice:
+        _note(project, state, message)
+
+
+def _note(project: ProjectWorkspace, state: State, message: str) -> None:
     choice = project.workspace.configured.choice
     save_trial(project.serving_folder, BackboneTrial(choice=choice, state=state, message=message))

@@ -15,12 +15,15 @@ __all__ = [
     "BackboneChoice",
     "BackboneTrial",
     "ServingRecord",
+    "State",
     "load_serving",
     "load_trial",
     "save_serving",
     "save_trial",
     "serving_folder",
 ]
+
+State = Literal["running", "failed", "declined", "serving"]
 
 _SERVING, _TRIAL = "serving.json", "trial.json"
 
@@ -68,7 +71,7 @@ class BackboneTrial(Record):
     """
 
     choice: BackboneChoice
-    state: Literal["running", "failed", "declined", "serving"]
+    state: State
     message: str
 
 

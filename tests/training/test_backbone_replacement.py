@@ -167,6 +167,37 @@ def test_what_is_worse_serves_where_somebody_says_so(changed):
     assert backbone_notice(workspace.project(1)) is None
 
 
+def test_one_that_is_to_serve_at_once_need_not_wait_for_its_features(changed, monkeypatch):
+    workspace = changed(Seeing)
+    look(workspace)
+    embed = backbone_replacement.embed_images
+
+    def meanwhile(features, images, progress):
+        replace_backbone(workspace.project(1), force=True)
+        return embed(features, images, progress)
+
+    monkeypatch.setattr(backbone_replacement, "embed_images", meanwhile)
+    assert replace_backbone(workspace.project(1)) == "The project's backbone was changed by another process meanwhile."
+    assert load_trial(workspace.project(1).serving_folder).state == "serving"
+    assert workspace.project(1).workspace is workspace
+
+
+def test_one_that_cannot_be_loaded_keeps_no_round_away(changed):
+    workspace = changed(Seeing)
+    look(workspace)
+    workspace.settings = workspace.settings.model_copy(update={"backbone": "no:such"})
+    del workspace.spec, workspace.backbone
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    assert look(workspace).number == 2
+    with pytest.raises(ModelError, match="'no:such' is not known"):
+        replace_backbone(workspace.project(1))
+    assert look(workspace).number == 2
+    assert (
+        "The last change of the backbone failed. The backbone 'no:such' is not known"
+        in backbone_notice(workspace.project(1)).message
+    )
+
+
 def test_setting_the_earlier_one_again_ends_it(changed, earlier):
     workspace = changed(Blind)
     look(workspace)
