@@ -120,7 +120,7 @@ def _attend(project: ProjectWorkspace, *, look: bool) -> None:
     if not _may_run(project) or isinstance(unwired, NotConnectedError):
         return
     due = stores.rounds.start(project.id)
-    if due is not None and not _run(project, due):
+    if due is not None and not _run(with_serving_backbone(project), due):  # a change may be what makes it due
         return
     row = stores.projects.get(project.id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong

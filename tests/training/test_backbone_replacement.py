@@ -129,6 +129,15 @@ def test_one_that_is_not_worse_serves_once_its_features_are_made(changed, caplog
     assert read_status(workspace.project(1)).to_json()["backbone"] == found
 
 
+def test_a_round_that_a_change_made_due_works_with_the_new_one(changed, fake_client):
+    workspace = changed(Seeing)
+    look(workspace)
+    workspace.stores.projects.request_round(1, "test", delay=0)
+    fake_client.meanwhile["webhooks"] = lambda: replace_backbone(workspace.project(1))
+    assert look(workspace).number == 2
+    assert published(workspace)[1].key == workspace.spec.key
+
+
 def test_predictions_go_on_until_the_round_after(changed):
     workspace = changed(Seeing)
     look(workspace)
