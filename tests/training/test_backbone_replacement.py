@@ -49,8 +49,15 @@ class Missing:
 
 
 @pytest.fixture
-def fake_client():
-    return FakeLabelStudio({n: picture(200 + n if n in RED else n, blue=n) for n in range(1, 61)})
+def fake_client(request):
+    """Return a Label Studio with 12 red images and 48 dark ones; by parameter with a dark one beside, or findings."""
+    made = FakeLabelStudio({n: picture(200 + n if n in RED else n, blue=n) for n in range(1, 61)})
+    if getattr(request, "param", None) == "studies":
+        made.config = CONFIG.replace('value="$image"', 'valueList="$image"')
+        made.data = {n: {"image": [uri, picture(n // 2, 50, 99 - n)]} for n, uri in made.uris.items()}
+    elif getattr(request, "param", None) == "findings":
+        made.config = CONFIG.replace('choice="single"', 'choice="multiple"')
+    return made
 
 
 @pytest.fixture
@@ -163,6 +170,17 @@ def test_one_that_is_worse_does_not_serve_and_that_is_said(changed, caplog):
     assert not replacement_is_due(project)
     assert read_status(project).backbone == found
     assert backbone_notice(project).message == found
+
+
+@pytest.mark.parametrize("fake_client", ["studies", "findings"], indirect=True)
+@pytest.mark.parametrize(("kind", "state"), [(Seeing, "serving"), (Blind, "declined")])
+def test_tasks_of_several_images_and_several_findings_are_compared_too(changed, kind, state):
+    workspace = changed(kind)
+    look(workspace)
+    found = replace_backbone(workspace.project(1))
+    assert "by 34 labels, 10 of them rare" in found
+    assert load_trial(workspace.project(1).serving_folder).state == state
+    assert workspace.project(1).workspace.choice == (LATER if state == "serving" else EARLIER)
 
 
 def test_what_is_worse_serves_where_somebody_says_so(changed):
