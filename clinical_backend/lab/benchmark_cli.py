@@ -118,6 +118,14 @@ def bench_second_look() -> None:
     run()
 
 
+@bench.command("replacement")
+def bench_replacement() -> None:
+    """Change the backbone of real images with few labels, and count how often these refuse the new one."""
+    from clinical_backend.lab.benchmarks.replacement import main as run
+
+    run()
+
+
 @bench.command("dashboard")
 def bench_dashboard() -> None:
     """Time the first paint of every page of a project with 100,000 tasks, in Chromium."""

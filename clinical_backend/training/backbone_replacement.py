@@ -12,16 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from filelock import Timeout
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.evaluation.comparison import LEAST_CASES, compare
 from clinical_backend.multilabel import has_any, is_multilabel
 from clinical_backend.origins import Origin
-from clinical_backend.strategy.several_fit import fit_labels
-from clinical_backend.strategy.target import Target
-from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.strategy.feature_comparison import compare_features
 from clinical_backend.training.backbone_trial import embed_images
 from clinical_backend.training.notes import Notes, failure_noted
 from clinical_backend.workspace.backbone_record import (
@@ -38,12 +34,7 @@ from clinical_backend.workspace.known_images import every_image
 from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
     from clinical_backend.storage.stores.images import KnownImage
-    from clinical_backend.strategy.tasks import FeaturedTasks
     from clinical_backend.workspace.backbone_record import State
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -231,32 +222,17 @@ def _compared(project: ProjectWorkspace, candidate: ProjectWorkspace) -> _Verdic
     """Judge both backbones by their frozen features of the labelled tasks that have those of both."""
     classes = classes_of(project)
     labels = {task: label for task, label in _labels(project).items() if is_multilabel(label) or label in classes}
+    rare = project.stores.rounds.published_report(project.id).target
     present, other = (one.features_of(one.representations()[0], labels) for one in (project, candidate))
-    common = np.intersect1d(present.tasks, other.tasks)
-    judged = [each.those(np.isin(each.tasks, common)) for each in (present, other)]
-    before, now = (_rare_probability(project, each, labels) for each in judged)
-    rare = project.stores.rounds.published_report(project.id).target
-    truth = np.array([has_any(labels[task], rare) for task in judged[0].tasks.tolist()], dtype=bool)
-    positives = int(truth.sum())
-    if before is None or now is None or min(positives, len(truth) - positives) < LEAST_CASES:
-        return _Verdict(False, f"{positives} rare labels of {len(truth)} are too few to compare the two by")
-    found = compare(truth, now, before, seed=project.workspace.settings.seed)
+    groups, seed = project.stores.images.groups(project.id), project.workspace.settings.seed
+    said = compare_features(other, present, labels, classes, rare, groups=groups, seed=seed)
+    if said.found is None:
+        return _Verdict(False, f"{said.rare} rare labels of {said.labels} are too few to compare the two by")
     figures = (
-        f"average precision of {', '.join(rare)} {found.candidate:.2f}, with {project.workspace.choice}"
-        f" {found.published:.2f}, by {len(truth)} labels, {positives} of them rare"
+        f"average precision of {', '.join(rare)} {said.found.candidate:.2f}, with {project.workspace.choice}"
+        f" {said.found.published:.2f}, by {said.labels} labels, {said.rare} of them rare"
     )
-    return _Verdict(found.worse, f"{'worse' if found.worse else 'not worse'} beyond chance ({figures})")
-
-
-def _rare_probability(
-    project: ProjectWorkspace, labelled: FeaturedTasks, labels: Mapping[int, str]
-) -> NDArray[np.float32] | None:
-    """Return P(rare) of labelled tasks, each by a classifier that had not seen it; ``None`` where too few can judge."""
-    rare = project.stores.rounds.published_report(project.id).target
-    target = Target(rare, (), 0, (), "as the published round")
-    inputs = Inputs.of(labelled, groups=project.stores.images.groups(project.id))
-    held_out = fit_labels(inputs, labels, classes_of(project), target, seed=project.workspace.settings.seed).held_out
-    return None if held_out is None else held_out.rare_probability(labelled.tasks, labelled.features, rare)
+    return _Verdict(said.found.worse, f"{'worse' if said.found.worse else 'not worse'} beyond chance ({figures})")
 
 
 def _labels(project: ProjectWorkspace) -> dict[int, str]:
