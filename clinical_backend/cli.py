@@ -17,7 +17,7 @@ from clinical_backend.commands.maintenance import backup, health
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
-from clinical_backend.commands.trainings import adapt, finetune
+from clinical_backend.commands.trainings import adapt, finetune, replace_backbone
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmark_cli import bench
 from clinical_backend.lab.simulation_cli import demo, simulate
@@ -42,6 +42,7 @@ for command in (
     rollback,
     backbones,
     try_backbone,
+    replace_backbone,
     backup,
     health,
     demo,

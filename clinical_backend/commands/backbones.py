@@ -31,7 +31,8 @@ def backbones(
         for preset in PRESETS:
             if name in preset.modalities:
                 _show(preset)
-    say("Set BACKBONE to a name. Its weights are downloaded once, at the next start, and images are embedded anew.")
+    say("Set BACKBONE to a name. Its weights are downloaded once, at the next start, and images are embedded anew,")
+    say("while each project goes on with the one before until the labels have compared the two.")
     say("FOLDER is the path of a folder with the converted file. All but the default were tried in their form, with")
     say("random weights, and not with their own. Sources and published figures: docs/backbones.md.")
 
@@ -58,7 +59,7 @@ def try_backbone(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         say(found)
-    say("Its features are kept: once BACKBONE (and IMAGE_SIZE) name it, the next round goes on with them at once.")
+    say("Its features are kept: once BACKBONE (and IMAGE_SIZE) name it, it is soon compared again and serves.")
 
 
 def _show(preset: Preset) -> None:

@@ -1,8 +1,11 @@
-"""Commands that let a network learn a project's images; the server starts them by itself."""
+"""Commands for what goes on beside the rounds of a project; the server starts them by itself."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from clinical_backend.commands.shared import Background, Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import say
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["adapt", "finetune"]
+__all__ = ["adapt", "finetune", "replace_backbone"]
 
 
 def adapt(
@@ -33,6 +36,20 @@ def finetune(
     from clinical_backend.training.finetuning import finetune_project
 
     _train(finetune_project, project, background=background)
+
+
+def replace_backbone(
+    project: Project,
+    force: Annotated[bool, typer.Option("--force", help="Use it at once, whatever the labels say.")] = False,
+    background: Background = False,
+) -> None:
+    """Embed a project's images with the BACKBONE that is set, and use it unless the labels say that it is worse.
+
+    The server does it by itself after BACKBONE or IMAGE_SIZE was changed; until then, the one before goes on.
+    """
+    from clinical_backend.training.backbone_replacement import replace_backbone as run
+
+    _train(partial(run, force=force), project, background=background)
 
 
 def _train(training: Callable[[ProjectWorkspace], str], project: int, *, background: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.supervisor import Listener, end_child, start_child
 from clinical_backend.training.adaptation import adaptation_is_due, note_adaptation
+from clinical_backend.training.backbone_replacement import note_replacement, replacement_is_due
 from clinical_backend.training.finetuning import finetuning_is_due, note_finetuning
 
 if TYPE_CHECKING:
@@ -51,13 +52,14 @@ class _Running:
 
 
 _KINDS = (
+    _Kind("replace-backbone", replacement_is_due, note_replacement),
     _Kind("adapt", adaptation_is_due, note_adaptation),
     _Kind("finetune", finetuning_is_due, note_finetuning),
 )
 
 
 class TrainingJobs:
-    """Starts the adaptation or the fine-tuning of a project when it is due.
+    """Starts the change of backbone, the adaptation or the fine-tuning of a project when it is due.
 
     The process reads its standard input and ends when that does, so it never outlives this one. It is ended if it is
     silent for WORKER_TIMEOUT_SECONDS: stopped, or hanging.

@@ -36,11 +36,13 @@ def prepare_workspace(settings: Settings) -> Workspace:
     """Return what the rounds of a process work with, and load and compile it, so that no reader waits for it."""
     os.nice(_NICENESS)
     workspace = open_workspace(settings)
-    try:
-        workspace.backbone  # noqa: B018 - made when first asked for
-    except ClinicalError as error:
-        logger.warning("The backbone is not ready: %s", error)
-    note_progress()
+    serving = {workspace.project(project_id).workspace for project_id in workspace.stores.projects.ids()}
+    for one in serving or {workspace}:  # not of one that is set and serves no project yet: it is made ready beside
+        try:
+            one.backbone  # noqa: B018 - made when first asked for
+        except ClinicalError as error:
+            logger.warning("The backbone is not ready: %s", error)
+        note_progress()
     warm_up()
     note_progress()
     fit(np.eye(4, dtype=np.float32), [0, 1, 0, 1], ("common", "rare"))

@@ -129,10 +129,18 @@ def bench_import(
     objects: Annotated[int, typer.Option(help="DICOM objects in the archive.", min=100)] = 5000,
     repeats: Annotated[int, typer.Option(help="Runs that the mean is of.", min=1)] = 3,
 ) -> None:
-    """Find and read the objects of an Orthanc by DICOMweb, beside a plain download of the same."""
+    """Import the objects of an Orthanc, beside a plain download of the same."""
     from clinical_backend.lab.benchmarks.dicomweb import main as run
 
     run(objects, repeats)
+
+
+@bench.command("replacement")
+def bench_replacement() -> None:
+    """Change the backbone of real images with few labels, and count how often these refuse the new one."""
+    from clinical_backend.lab.benchmarks.replacement import main as run
+
+    run()
 
 
 @bench.command("dashboard")

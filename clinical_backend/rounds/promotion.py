@@ -10,7 +10,7 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpoint, load_held_out, save_checkpoint
-from clinical_backend.learner.evaluation.comparison import Comparison, compare
+from clinical_backend.learner.evaluation.comparison import LEAST_CASES, Comparison, compare
 from clinical_backend.learner.evaluation.finding_comparison import better_of_each
 from clinical_backend.multilabel import has_any
 from clinical_backend.rounds.inputs import inputs_of
@@ -39,9 +39,6 @@ CANDIDATE = "candidate"
 """Folder, within that of a version, of a classifier that was not promoted."""
 
 _SIDES = ("candidate", "published")
-
-_LEAST_CASES = 5
-"""Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +107,9 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
 
     They are compared on all labels at hand, each label by classifiers that have not seen it: out of fold where
     it was learnt from, and else by the training as a whole. So labels that the published one never saw count as well
-    as those it learnt. Only a training is judged so (labels, features, labeling config), for which both
-    sides learn from labels alone; what the pool adds to the classifier is the same step on either side. The labels
+    as those it learnt. Only a training is judged so (labels, features, labeling config), for which both sides learn
+    from labels alone, of joined features and of their frozen part where the mean of both goes on; what the pool adds to
+    the classifier is the same step on either side. The labels
     themselves are believed: a mistake that readers make throughout is not seen.
     """
     candidate, published = _candidate(row, inputs, fitted), _published(project)
@@ -126,7 +124,7 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
     earlier = inputs if same else inputs_of(project, snapshot, keys[takes]).both()
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     rare, labels = int(truth.sum()), len(truth)
-    if min(rare, labels - rare) < _LEAST_CASES:
+    if min(rare, labels - rare) < LEAST_CASES:
         reason = f"{rare} rare labels are too few to compare it with the published one"
         return Promotion(PromotionReport(True, reason, rare, labels), inputs, fitted, candidate)
     found = compare(truth, now, before, seed=project.workspace.settings.seed)
@@ -236,7 +234,7 @@ def _by_finding(
         tasks,
         features,
         given,
-        least=_LEAST_CASES,
+        least=LEAST_CASES,
         seed=project.workspace.settings.seed,
     )
     worse = [name for name, one in found.items() if one.worse]

@@ -25,6 +25,7 @@ from clinical_backend.rounds.publish import find_switched
 from clinical_backend.rounds.retention import clear_up
 from clinical_backend.rounds.round import run_round
 from clinical_backend.rounds.second_readings.overlap import settle
+from clinical_backend.rounds.serving_backbone import note_serving, with_serving_backbone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.workspace.known_images import recheck_images
@@ -60,6 +61,7 @@ def reconcile(project: ProjectWorkspace, *, look: bool) -> None:
         if project.row is None:
             return
         with leased_project(project):
+            project = with_serving_backbone(project)
             _recover(project)
             _attend(project, look=look)
         if look:
@@ -118,7 +120,7 @@ def _attend(project: ProjectWorkspace, *, look: bool) -> None:
     if not _may_run(project) or isinstance(unwired, NotConnectedError):
         return
     due = stores.rounds.start(project.id)
-    if due is not None and not _run(project, due):
+    if due is not None and not _run(with_serving_backbone(project), due):  # a change may be what makes it due
         return
     row = stores.projects.get(project.id)
     if unwired is not None and row is not None and row.problem is None:  # a published round takes back what was wrong
@@ -283,6 +285,7 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
         logger.exception("Project %d, round %d failed by a fault of the backend", project.id, row.number)
         _fail(project, row.id, "The round failed by a fault of the backend. Its log says more.")
     else:
+        note_serving(project)
         clear_up(project)
         if goes_on:
             project.stores.projects.request_round(project.id, STILL_TO_READ)

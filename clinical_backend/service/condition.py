@@ -175,6 +175,8 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
         project = workspace.project(project_id)
         try:
             models += _published(project)
+            if project.workspace is not workspace:
+                stores.append((f"features of project {project_id}", project.workspace.features.store))
             if (adapted := project.adapted()) is not None:
                 stores.append((f"adapted features of project {project_id}", adapted.store))
             if (finetuned := project.finetuned()) is not None:

@@ -13,6 +13,7 @@ from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_readings import report_second_look
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
+from clinical_backend.training.backbone_replacement import replacement_state
 from clinical_backend.training.finetuning import finetuning_state
 from clinical_backend.workspace.controls import learnt_of
 from clinical_backend.workspace.notices import notices
@@ -128,6 +129,11 @@ class ProjectStatus:
         except ClinicalError as error:
             return str(error)
 
+    @property
+    def backbone(self) -> str | None:
+        """How it stands with the backbone, where it was changed."""
+        return replacement_state(self._workspace)
+
     def to_json(self) -> dict[str, Any]:
         """Return all that is known, for machines."""
         project = self.project
@@ -138,6 +144,7 @@ class ProjectStatus:
             "round_due": project.request,
             "adaptation": project.adaptation,
             "finetuning": self.finetuning,
+            "backbone": self.backbone,
             "problem": project.problem or self.stalled,
             "learnt": learnt_of(self._workspace),
             "standing_back": project.standing_back,

@@ -60,6 +60,11 @@ class FeatureStore:
         Length of a feature.
     dtype
         Type of its values.
+
+    Attributes
+    ----------
+    dimension
+        Length of a feature.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class FeatureStore:
     ) -> None:
         self._database = database
         self._backbone = backbone
-        self._dimension = dimension
+        self.dimension = dimension
         self._dtype = np.dtype(dtype)
         self._path = folder / f"{hashlib.sha256(backbone.encode()).hexdigest()[:16]}.rows"
         self._file = RowFile(self._path, self._dtype.itemsize * dimension)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.strategy.target import Target
-    from clinical_backend.strategy.tasks import Inputs
+    from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
-__all__ = ["Detector", "fit_detector"]
+__all__ = ["Detector", "fit_detector", "with_first_part"]
 
 _UNLABELLED_EXEMPLAR = "(exemplar)"
 _COUNTER_EXEMPLAR = "(counter-exemplar)"
@@ -84,12 +84,23 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
     learn = partial(_learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, seed=seed)
     of_rare, of_classes = learn(inputs)
     if inputs.with_frozen:
-        width = inputs.pool.features.shape[1]
-        frozen = inputs.first_part()
-        ratio = _ratio_of_lengths(inputs.pool.features[:_SAMPLE], frozen.pool.features[:_SAMPLE])
-        alone = [one.of_joined(width, ratio) for one in learn(frozen)]
-        of_rare, of_classes = of_rare.mean_with(alone[0]), of_classes.mean_with(alone[1])
+        alone = learn(inputs.first_part())
+        of_rare = with_first_part(of_rare, alone[0], inputs.pool)
+        of_classes = with_first_part(of_classes, alone[1], inputs.pool)
     return Detector(of_rare, columns, of_classes)
+
+
+def with_first_part(joined: LinearClassifier, first: LinearClassifier, tasks: FeaturedTasks) -> LinearClassifier:
+    """Return the mean of a classifier of joined features and one of their first part alone, for joined features.
+
+    Parameters
+    ----------
+    tasks
+        Some with joined features.
+    """
+    width = tasks.features.shape[1]
+    ratio = _ratio_of_lengths(tasks.features[:_SAMPLE], tasks.first_part().features[:_SAMPLE])
+    return joined.mean_with(first.of_joined(width, ratio))
 
 
 def _ratio_of_lengths(joined: NDArray[np.float32], first: NDArray[np.float32]) -> float:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from clinical_backend.learner.classifier import linear
-from clinical_backend.learner.classifier.linear import out_of_fold_probabilities
+from clinical_backend.learner.classifier.linear import out_of_fold_logits
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.learner.evaluation.metrics import average_precision
-from clinical_backend.strategy.detector import Detector, fit_detector
+from clinical_backend.strategy.detector import Detector, fit_detector, with_first_part
 from clinical_backend.strategy.groups import group_codes
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def fit(
     if detector is not None and set(known) <= set(detector.of_classes.classes):
         classifier = detector.of_classes.among(known)
     else:
-        classifier = linear.fit(labelled.features, codes, known, seed=seed)
+        classifier = _of_labels(inputs, codes, known, seed)
     rare = tuple(name for name in target.classes if name in known)
     if not judge:
         reason = "the classifier was not judged"
@@ -186,8 +187,23 @@ def _hold_out(
     """Cross-validate, no group split; ``learnt`` already learnt from all these labels, and from them alone."""
     labelled = inputs.labelled
     together = group_codes(labelled.tasks.tolist(), inputs.groups) if inputs.groups else None
-    probabilities = out_of_fold_probabilities(
-        labelled.features, codes, classes, folds=FOLDS, seed=seed, groups=together
-    )
-    reference = learnt or linear.fit(labelled.features, codes, classes, seed=seed)
-    return HeldOut(labelled.tasks, probabilities, reference)
+    logits = [
+        out_of_fold_logits(part.features, codes, classes, folds=FOLDS, seed=seed, groups=together)
+        for part in _parts(inputs)
+    ]
+    mean = np.mean(logits, axis=0, dtype=np.float32)  # −∞ in all of them, or in none: the folds are the same
+    return HeldOut(labelled.tasks, softmax(mean, axis=1), learnt or _of_labels(inputs, codes, classes, seed))
+
+
+def _of_labels(
+    inputs: Inputs, codes: NDArray[np.int64], classes: tuple[str, ...], seed: int
+) -> linear.LinearClassifier:
+    """Learn from labels alone what the detector learns from these inputs: of the first part, too, where it does."""
+    joined, *first = (linear.fit(part.features, codes, classes, seed=seed) for part in _parts(inputs))
+    return with_first_part(joined, first[0], inputs.labelled) if first else joined
+
+
+def _parts(inputs: Inputs) -> list[FeaturedTasks]:
+    """Return the labelled tasks with the features of each classifier whose mean goes on."""
+    labelled = inputs.labelled
+    return [labelled, labelled.first_part()] if inputs.with_frozen else [labelled]

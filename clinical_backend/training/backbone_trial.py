@@ -16,19 +16,21 @@ from clinical_backend.learner.classifier.linear import out_of_fold_logits
 from clinical_backend.learner.evaluation.metrics import average_precision
 from clinical_backend.learner.evaluation.network_gain import cross_fitted, gain
 from clinical_backend.strategy.groups import group_codes
+from clinical_backend.system.pulse import note_progress
 from clinical_backend.training.finetuning import labelled_images
 from clinical_backend.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.training.finetuning import LabelledImage
     from clinical_backend.workspace.features import ImageFeatures
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["try_backbone"]
+__all__ = ["embed_images", "try_backbone"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,20 +82,37 @@ def try_backbone(
     images = [image for image in present.stores.images.all(project.id).values() if image.digest is not None]
     if not images:
         raise ModelError(f"No image of project {project.id} was read yet.", "Start a round first.")
-    made = 0
-    for start in range(0, len(images), _BATCH):
-        progress(start, len(images))
-        batch = images[start : start + _BATCH]
-        requests = [ImageRequest(image.task_id, image.uri) for image in batch]
-        found = other.features.look_up([image.digest for image in batch], requests, time.monotonic() + _PATIENCE)
-        made += len(found.digests)
-    progress(len(images), len(images))
+    made = embed_images(other.features, images, progress)
     message = (
         f"{made} of {len(images)} images have features of {other.spec.architecture} at {other.spec.image_size} px. "
     )
     verdict = _compared(project, present.features, other.features)
     logger.info("Project %d: %s%s", project.id, message, verdict)
     return message + verdict
+
+
+def embed_images(features: ImageFeatures, images: Sequence[KnownImage], progress: Callable[[int, int], None]) -> int:
+    """Return how many of some images have a feature, once it was made of those that had none.
+
+    Parameters
+    ----------
+    features
+        What makes and keeps them.
+    images
+        Those that were read before; one that cannot be read now is passed over.
+    progress
+        Called with the number of images done and of all.
+    """
+    made = 0
+    for start in range(0, len(images), _BATCH):
+        progress(start, len(images))
+        note_progress()
+        batch = images[start : start + _BATCH]
+        requests = [ImageRequest(image.task_id, image.uri, image.position) for image in batch]
+        found = features.look_up([image.digest for image in batch], requests, time.monotonic() + _PATIENCE)
+        made += len(found.digests)
+    progress(len(images), len(images))
+    return made
 
 
 def _compared(project: ProjectWorkspace, present: ImageFeatures, other: ImageFeatures) -> str:

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.learner.adaptation.network import join_features
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from clinical_backend.learner.backbones.embedder import Embedder
     from clinical_backend.storage.feature_files import FeatureStore
 
-__all__ = ["THUMBNAIL", "AdaptedFeatures", "ImageFeatures", "Representation", "Vectors", "join", "thumbnail"]
+__all__ = [
+    "THUMBNAIL",
+    "AdaptedFeatures",
+    "ImageFeatures",
+    "Representation",
+    "Vectors",
+    "featured_tasks",
+    "join",
+    "thumbnail",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +50,11 @@ _FETCHED = 32
 """A batch of the network, between two looks at the deadline."""
 _ADAPTED = 256
 """Thumbnails between two signs of life: 1.7 MB of pixels; of the order of a second of the network, not measured."""
+_HELD_WHOLE = 400_000
+"""Tasks whose features a round holds in float32: 2 GB in 1,280 dimensions. Those of more it holds in float16, which
+leaves a unit vector within 0.0005 of where it was, far nearer than two images ever are (docs/backbones.md)."""
+_PART = 50_000
+"""Features read at once where they are many: 256 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +226,31 @@ class Representation:
             return frozen
         own = self.adapted.look_up(frozen.digests)
         return Vectors(frozen.places[own.places], own.digests, join(frozen.rows[own.places], own.rows))
+
+
+def featured_tasks(representation: Representation, digests: Mapping[int, str]) -> FeaturedTasks:
+    """Return those of the tasks that have a feature, in their order; no image is fetched for one.
+
+    Parameters
+    ----------
+    digests
+        What identifies the image of each task.
+    """
+    own, width = representation.adapted, representation.frozen.store.dimension
+    parts = () if own is None else (width, own.backbone.dimension)
+    ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
+    if len(names) <= _HELD_WHOLE:
+        found = representation.look_up(names)
+        return FeaturedTasks(ids[found.places], found.rows, parts)
+    rows = np.empty((len(names), sum(parts) or width), dtype=np.float16)
+    kept: list[NDArray[np.int64]] = []
+    count = 0
+    for start in range(0, len(names), _PART):
+        found = representation.look_up(names[start : start + _PART])
+        rows[count : count + len(found.rows)] = found.rows
+        kept.append(ids[start + found.places])
+        count += len(found.rows)
+    return FeaturedTasks(np.concatenate(kept), cast("NDArray[np.float32]", rows[:count]), parts)
 
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:

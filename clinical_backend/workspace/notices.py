@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.storage.stores.troubles import TroubleKind
+from clinical_backend.workspace.backbone_record import load_trial
 
 if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["group_notice", "notices"]
+__all__ = ["backbone_notice", "group_notice", "notices"]
 
 
 def notices(project: ProjectWorkspace) -> list[CheckResult]:
@@ -34,8 +35,17 @@ def notices(project: ProjectWorkspace) -> list[CheckResult]:
                 f"Have readers look at them again. {where}",
             )
         )
-    group = group_notice(project)
-    return found if group is None else [*found, group]
+    return [*found, *filter(None, [backbone_notice(project), group_notice(project)])]
+
+
+def backbone_notice(project: ProjectWorkspace) -> CheckResult | None:
+    """Return what to say where the backbone that the settings name does not serve, as worse or for a failure."""
+    trial = load_trial(project.serving_folder)
+    if trial is None or trial.choice != project.workspace.configured.choice:
+        return None
+    if trial.state not in {"declined", "failed"}:
+        return None
+    return CheckResult("backbone", Status.WARNING, trial.message)
 
 
 def group_notice(project: ProjectWorkspace) -> CheckResult | None:

@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, cast
+from itertools import chain
+from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import ValidationError
 
 from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.connection.installation import Installation
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
-from clinical_backend.learner.backbones.loading import parse_backbone
-from clinical_backend.learner.backbones.packaged import trainable_spec
-from clinical_backend.learner.backbones.preprocessing import PREPROCESSING
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.settings import Settings, SettingsError
-from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.opening import identity_of, open_database
-from clinical_backend.storage.stores.stores import Stores
-from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.versions import installation_id, on_demand_version
-from clinical_backend.workspace.components import (
-    open_backbone,
-    open_client,
-    open_decoder,
-    open_embedder,
-    open_source,
-)
-from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures, ImageFeatures, Representation
+from clinical_backend.workspace.backbone_record import BackboneChoice, load_serving, serving_folder
+from clinical_backend.workspace.components import Components, open_embedder
+from clinical_backend.workspace.features import AdaptedFeatures, ImageFeatures, Representation, featured_tasks
 from clinical_backend.workspace.finetuning_record import Finetuned, read_record
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
 from clinical_backend.workspace.witness_files import load_witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
-    from numpy.typing import DTypeLike, NDArray
-
-    from clinical_backend.images.sources import ImageSource
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.resources import Project
-    from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
-    from clinical_backend.learner.backbones.embedder import Decode
     from clinical_backend.learner.checkpoint import CheckpointMetadata
     from clinical_backend.learner.classifier.linear import LinearClassifier
-    from clinical_backend.storage.database import Database
     from clinical_backend.storage.schema import Project as ProjectRow
+    from clinical_backend.strategy.tasks import FeaturedTasks
     from clinical_backend.workspace.features import Vectors
 
     Represented: TypeAlias = Representation | PooledStudies | WitnessedStudies
@@ -61,116 +45,58 @@ __all__ = ["ProjectWorkspace", "Workspace", "open_workspace"]
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
-"""For one image: a twelfth of what a round gives it."""
-_HELD_WHOLE = 400_000
-"""Tasks whose features a round holds in float32: 2 GB in 1,280 dimensions. Those of more it holds in float16, which
-leaves a unit vector within 0.0005 of where it was, far nearer than two images ever are (docs/backbones.md)."""
-_PART = 50_000
-"""Features read at once where they are many: 256 MB."""
 _PROJECTS = 1000
 """Projects whose networks stay loaded, at most: calls may name any number of them."""
+_VARIANTS = 2
+"""Backbones that stay loaded besides that of the settings: the one before, and for a while the one before that."""
 
 
-class Workspace:
-    """What a process works with: made once, and handed to all that need it.
+class Workspace(Components):
+    """What a process works with: made once, and handed to all that need it."""
 
-    Parameters
-    ----------
-    settings
-        Of the backend.
-    database
-        Its state.
-    client, source, watching_source, backbone, decode
-        What stands for the properties of these names. By default each is made as the settings say when it is first
-        needed: a backbone takes seconds to load, and a command that reads the state needs no key of Label Studio.
-    """
+    @cached_property
+    def configured(self) -> Workspace:
+        """The workspace as the process was configured; this one, unless it is a variant with another backbone."""
+        return self
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        *,
-        client: LabelStudioClient | None = None,
-        source: ImageSource | None = None,
-        watching_source: ImageSource | None = None,
-        backbone: Backbone | None = None,
-        decode: Decode | None = None,
-    ) -> None:
-        self.settings = settings
-        self.stores = Stores(database)
-        self._project = lru_cache(_PROJECTS)(partial(ProjectWorkspace, self))
-        given = {
-            "client": client,
-            "source": source,
-            "watching_source": watching_source,
-            "backbone": backbone,
-            "decode": decode,
-        }
-        for name, component in given.items():
-            if component is not None:
-                setattr(self, name, component)
+    @cached_property
+    def project_as_set(self) -> Callable[[int], ProjectWorkspace]:
+        """Returns a project's part with the backbone of these settings, whichever serves it."""
+        return lru_cache(_PROJECTS)(partial(ProjectWorkspace, self))
+
+    @cached_property
+    def _variant(self) -> Callable[[BackboneChoice], Workspace]:
+        return lru_cache(_VARIANTS)(self._make_variant)
 
     def close(self) -> None:
         """Close the database."""
         self.stores.database.close()
 
     def project(self, project_id: int) -> ProjectWorkspace:
-        """Return a project's part of it, whether the project is served or not."""
-        return self._project(project_id)
+        """Return a project's part, whether the project is served or not, with the backbone that serves it now.
 
-    @cached_property
-    def client(self) -> LabelStudioClient:
-        """Label Studio's API."""
-        return open_client(self.settings)
+        Until BACKBONE is changed, and for a while after, that is another one than the settings name. What is returned
+        keeps its backbone: who works with a project for long, as a round does, is not disturbed by a change.
+        """
+        served = load_serving(serving_folder(self.settings, project_id))
+        return self.with_backbone(served.choice if served else self.configured.choice).project_as_set(project_id)
 
-    @cached_property
-    def source(self) -> ImageSource:
-        """Images by address."""
-        return open_source(self.settings, self.client)
+    @property
+    def choice(self) -> BackboneChoice:
+        """How the settings name its backbone."""
+        return BackboneChoice(self.settings.backbone, self.settings.image_size)
 
-    @cached_property
-    def watching_source(self) -> ImageSource:
-        """The same images, for a look whether they changed: nobody waits for it, so it gives up soon."""
-        return open_source(self.settings, self.client, _LOOK_SECONDS)
+    def with_backbone(self, choice: BackboneChoice) -> Workspace:
+        """Return the same with a backbone of this name, whose network is loaded when it is first needed."""
+        if choice == self.choice:
+            return self
+        return self._variant(choice) if self.configured is self else self.configured.with_backbone(choice)
 
-    @cached_property
-    def spec(self) -> BackboneSpec:
-        """Which network makes features, known without loading it."""
-        folder = self.settings.model_dir / "backbones"
-        return parse_backbone(self.settings.backbone, image_size=self.settings.image_size, folder=folder)
-
-    @cached_property
-    def trainable(self) -> BackboneSpec:
-        """Which network fine-tuning goes on from."""
-        return trainable_spec(self.spec)
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        """The network that makes features."""
-        return open_backbone(self.settings)
-
-    @cached_property
-    def decode(self) -> Decode:
-        """From the bytes of an image to pixels."""
-        return open_decoder(self.spec.sizes)
-
-    @cached_property
-    def features(self) -> ImageFeatures:
-        """The backbone's features of images; where adaptation is on, their thumbnails are kept beside."""
-        thumbnails = None if self.settings.adaptation == "off" else self.thumbnails
-        store = self.feature_store(self.backbone.key, self.backbone.dimension)
-        return ImageFeatures(store, self.source, open_embedder(self.backbone, self.decode), thumbnails)
-
-    @cached_property
-    def thumbnails(self) -> FeatureStore:
-        """Small pixels of the images that were embedded, for adaptation: shape (n, THUMBNAIL² × 3), uint8."""
-        return self.feature_store(f"thumbnails-{THUMBNAIL}-{PREPROCESSING}", THUMBNAIL * THUMBNAIL * 3, np.uint8)
-
-    def feature_store(self, key: str, dimension: int, dtype: DTypeLike = np.float32) -> FeatureStore:
-        """Return where what a network makes of images is kept."""
-        folder = self.settings.model_dir / "features"
-        return FeatureStore(self.stores.database, folder, backbone=key, dimension=dimension, dtype=dtype)
+    def _make_variant(self, choice: BackboneChoice) -> Workspace:
+        settings = self.settings.model_copy(update=choice._asdict())
+        made = Workspace(settings, self.stores.database, shared=self)
+        made.configured = self
+        return made
 
 
 class ProjectWorkspace:
@@ -227,6 +153,11 @@ class ProjectWorkspace:
     def page(self) -> str:
         """Address of its page."""
         return self.workspace.settings.page_of(self.id)
+
+    @property
+    def serving_folder(self) -> Path:
+        """Where is kept which backbone serves it."""
+        return serving_folder(self.workspace.settings, self.id)
 
     @property
     def adaptation_folder(self) -> Path:
@@ -321,11 +252,21 @@ class ProjectWorkspace:
         except ModelError as error:
             logger.error("Project %d predicts nothing until its next round: %s", self.id, error)
             return None
-        for representation in self.representations():
+        for representation in chain(self.representations(), self._replaced()):
             if representation.key == metadata.backbone:
                 return classifier, representation
         logger.warning("Project %d predicts nothing until its next round: the backbone was changed", self.id)
         return None
+
+    def _replaced(self) -> Iterator[Represented]:
+        """Yield what the backbone before the one that serves made, for the model that was published with it."""
+        served = load_serving(self.serving_folder)
+        if served is None or served.replaced is None:
+            return
+        try:
+            yield from self.workspace.with_backbone(served.replaced).project_as_set(self.id).representations()
+        except ModelError as error:
+            logger.warning("Project %d: the backbone before cannot be used: %s", self.id, error)
 
     def digests(self, tasks: Iterable[int] | None = None) -> dict[int, str]:
         """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""
@@ -337,22 +278,7 @@ class ProjectWorkspace:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
         if isinstance(representation, PooledStudies | WitnessedStudies):
             return representation.features_of(self.stores, self.id, tasks)
-        digests = self.digests(tasks)
-        own = representation.adapted
-        parts = () if own is None else (self.workspace.backbone.dimension, own.backbone.dimension)
-        ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
-        if len(names) <= _HELD_WHOLE:
-            found = representation.look_up(names)
-            return FeaturedTasks(ids[found.places], found.rows, parts)
-        rows = np.empty((len(names), sum(parts) or self.workspace.backbone.dimension), dtype=np.float16)
-        kept: list[NDArray[np.int64]] = []
-        count = 0
-        for start in range(0, len(names), _PART):
-            found = representation.look_up(names[start : start + _PART])
-            rows[count : count + len(found.rows)] = found.rows
-            kept.append(ids[start + found.places])
-            count += len(found.rows)
-        return FeaturedTasks(np.concatenate(kept), cast("NDArray[np.float32]", rows[:count]), parts)
+        return featured_tasks(representation, self.digests(tasks))
 
     def look_up(
         self, features: ImageFeatures | Representation, requests: Sequence[ImageRequest], deadline: float

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from clinical_backend.learner.adaptation.network import join_features
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.target import Target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
@@ -63,3 +64,17 @@ def test_query_residuals_are_those_of_the_true_class_or_else_of_the_believed_one
     probabilities = fitted.probabilities(query.features)
     expected = probabilities - np.array([[1, 0], [0, 1]], dtype=np.float32)
     assert np.allclose(fitted.query_residuals(query), expected, atol=1e-6)
+
+
+def test_what_both_classifiers_say_is_judged_where_both_go_on():
+    told, labels = labelled(60, 20, apart=1.0)
+    noise = np.random.default_rng(1).normal(size=(80, 64)).astype(np.float32)
+    tasks = FeaturedTasks(told.tasks, join_features([told.features, noise], [1.0, 2.0]), (8, 64))
+    inputs = Inputs.of(tasks)
+    alone, both, first = (fit(one, labels, CLASSES, TARGET, seed=0) for one in (inputs, inputs.both(), Inputs.of(told)))
+    of_alone, of_both, of_first = (one.measurements["average_precision"] for one in (alone, both, first))
+    assert of_alone + 0.1 < of_both <= of_first
+    judged, joined = both.held_out.reference, alone.held_out.reference
+    of_part = first.held_out.reference.logits(told.features)
+    assert np.allclose(judged.logits(tasks.features), (joined.logits(tasks.features) + of_part) / 2, atol=0.02)
+    assert both.classifier is judged

@@ -31,6 +31,7 @@ __all__ = [
     "Device",
     "Layout",
     "Normalisation",
+    "is_of",
 ]
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -152,7 +153,7 @@ class Backbone(ABC):
 
     def has_made(self, key: str) -> bool:
         """Tell whether features of a key are this backbone's, alone or joined with an adapted network's."""
-        return key == self.key or key.startswith(f"{self.key}+")
+        return is_of(self.key, key)
 
     def embed(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of a batch.
@@ -190,6 +191,11 @@ class Backbone(ABC):
     @abstractmethod
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the network on a batch that is not empty."""
+
+
+def is_of(backbone: str, features: str) -> bool:
+    """Tell whether features of a key are those of a backbone's key, alone or joined with an adapted network's."""
+    return features == backbone or features.startswith(f"{backbone}+")
 
 
 def side_of(size: int | Sequence[int] | None) -> int | None:

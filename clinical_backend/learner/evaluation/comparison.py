@@ -10,7 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["LEAST_CASES", "Comparison", "compare"]
+
+LEAST_CASES = 5
+"""Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
 
 _RESAMPLINGS = 500  # ten of them lie beyond the quantile that decides
 _CONFIDENCE = 0.98

@@ -258,6 +258,7 @@ def _now(status: ProjectStatus) -> dict[str, Any]:
     return {
         "project": project,
         "stalled": status.stalled,
+        "backbone": status.backbone,
         "latest": status.latest,
         "published": status.published,
         "running": running,

@@ -30,6 +30,7 @@ from clinical_backend.storage.schema import (
     TaskLabel,
 )
 from clinical_backend.web.app import make_app
+from clinical_backend.workspace.backbone_record import BackboneChoice, BackboneTrial, save_trial
 from clinical_backend.workspace.workspace import open_workspace
 from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
@@ -308,6 +309,16 @@ def test_which_features_take_part_is_said_with_its_figures_once_a_network_is_ada
     assert decision not in web.get("/projects/1").text
     stores.projects.change(1, adaptation="A network is adapted to 600 images, in 90 s.")
     assert f"Features: {decision}." in web.get("/projects/1").text
+
+
+def test_how_it_stands_with_a_changed_backbone_is_said_while_the_settings_name_it(web, workspace, filled):
+    said = "efficientnet_lite is not used, and timm:other goes on: worse beyond chance"
+    folder = workspace.project(1).serving_folder
+    save_trial(folder, BackboneTrial(choice=workspace.choice, state="declined", message=said))
+    assert said in web.get("/projects/1").text
+    assert said in web.get("/projects/1/fragments/now").text
+    save_trial(folder, BackboneTrial(choice=BackboneChoice("timm:other", 64), state="declined", message=said))
+    assert said not in web.get("/projects/1").text
 
 
 def test_the_model_is_shown_by_class_with_the_counts_behind_each_share(web, rich):
