@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from clinical_backend.commands.backbones import backbones, try_backbone
+from clinical_backend.commands.exemplar_cli import exemplar
 from clinical_backend.commands.maintenance import backup, health
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
@@ -46,6 +47,7 @@ for command in (
     simulate,
 ):
     app.command()(command)
+app.add_typer(exemplar, name="exemplar")
 app.add_typer(bench, name="bench")
 
 

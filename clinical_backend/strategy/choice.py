@@ -70,7 +70,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     """
     if setting != "auto":
         wanted = ACQUISITIONS[setting]
-        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not len(inputs.query)):
+        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not len(inputs.steering)):
             prefix = f"{setting} needs a query set ({target.reason}); "
         elif wanted.needs_classifier and fit.classifier is None:
             prefix = f"{setting} needs a classifier ({fit.reason}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.kept_whitening import whitening_of
+from clinical_backend.strategy.outside import worth_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,14 +55,16 @@ class Detector:
 
 
 def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, seed: int) -> Detector | None:
-    """Learn to tell the query set from all else; ``None`` where there is no query set, or no pool.
+    """Learn to tell what steers from all else; ``None`` where nothing does, or there is no pool.
 
     An exemplar stands for its class; one that has no class yet, for a class of its own. A labelled task of a
     target class that is not in the query set is left out: readers pointed at some of the class, not at it. A
-    counter-exemplar is common, whatever its class.
+    counter-exemplar is common, whatever its class. Exemplars from outside stand for their class as well, and yield to
+    the project's own cases as these come (:func:`~clinical_backend.strategy.outside.worth_of_each`).
     """
     labelled, query, counter_exemplars = inputs.labelled, inputs.query, inputs.counter_exemplars
-    if not len(query) or not len(inputs.pool):
+    outside = inputs.outside
+    if not len(inputs.steering) or not len(inputs.pool):
         return None
     against = set(counter_exemplars.tasks.tolist())
     wanted = set(query.tasks.tolist()) - against
@@ -72,16 +76,26 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
             groups.append(labels.get(task, _UNLABELLED_EXEMPLAR))
             rare.add(groups[-1])
             rows.append(feature)
+    worth = [1.0] * len(rows)
+    if outside is not None:
+        counts = Counter(outside.findings)
+        groups += outside.findings
+        rare.update(counts)
+        rows += list(outside.features)
+        worth += [worth_of_each(counts[name]) for name in outside.findings]
     for task, feature in zip(labelled.tasks.tolist(), labelled.features, strict=True):
         if task not in wanted and task not in against and labels[task] not in rare | set(target.classes):
             groups.append(labels[task])
             rows.append(feature)
     groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
     rows += list(counter_exemplars.features)
+    worth += [1.0] * (len(rows) - len(worth))
     classes = tuple(sorted(set(groups)))
     codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    learn = partial(_learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, seed=seed)
+    learn = partial(
+        _learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, worth=np.array(worth), seed=seed
+    )
     of_rare, of_classes = learn(inputs)
     if inputs.with_frozen:
         width = inputs.pool.features.shape[1]
@@ -107,11 +121,14 @@ def _learn(
     inputs: Inputs,
     *,
     trust: float,
+    worth: NDArray[np.float64],
     seed: int,
 ) -> tuple[LinearClassifier, LinearClassifier]:
     """Return what ranks rare cases, and what says which class an image has, from the features of these inputs."""
     pool = inputs.pool
     width = pool.features.shape[1]
-    examples = PoolExamples.of(rows[:, :width], codes, classes, pool.features, rare=columns, trust=trust, seed=seed)
+    examples = PoolExamples.of(
+        rows[:, :width], codes, classes, pool.features, rare=columns, trust=trust, worth=worth, seed=seed
+    )
     of_rare = examples.fit(whitening_of([pool, inputs.labelled, inputs.query]))
     return of_rare, examples.joined(examples.fit(), of_rare)
