@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from clinical_backend.images.sources import ImageSource
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
 
 FILE_LIMIT = 64 * 2**20
 """Most bytes of a file: as of a task's image."""
+MOST_AT_ONCE = 16
+"""Of a form on the page; more are given one form after the other, or by the command."""
 LONGEST_NOTE = 500
 """Characters: where a case comes from, in a sentence or two."""
 _LONGEST_NAME = 200
@@ -161,7 +164,9 @@ def read_files(paths: Sequence[Path]) -> Iterator[tuple[str, bytes | ImageError]
             yield path.name, ImageError(f"It cannot be read ({error.strerror}).", "Check its path.")
 
 
-def read_tasks(other: ProjectWorkspace, finding: str, tasks: Sequence[int]) -> Iterator[tuple[str, bytes | ImageError]]:
+def read_tasks(
+    other: ProjectWorkspace, finding: str, tasks: Sequence[int], source: ImageSource | None = None
+) -> Iterator[tuple[str, bytes | ImageError]]:
     """Yield name and bytes of the images of another project's tasks, or why they cannot be had.
 
     Parameters
@@ -171,6 +176,8 @@ def read_tasks(other: ProjectWorkspace, finding: str, tasks: Sequence[int]) -> I
         none, those that are labelled so, the last ones first.
     tasks
         Which, whatever their class.
+    source
+        What fetches them; by default what does for rounds.
 
     Raises
     ------
@@ -196,7 +203,7 @@ def read_tasks(other: ProjectWorkspace, finding: str, tasks: Sequence[int]) -> I
             yield name, ImageError("It has several images.", "Save the one that shows the finding, and give the file.")
         else:
             try:
-                yield name, other.workspace.source.fetch(image.uri, task)
+                yield name, (source or other.workspace.source).fetch(image.uri, task)
             except ImageError as error:
                 yield name, error
 
