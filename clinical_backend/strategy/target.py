@@ -167,9 +167,10 @@ def find_target(
     given = {name for name in (outside or {}).values() if name in classes} - set(declined)
     targets = named or _with_given(_meant(tags, counts, classes, len(unsought)), given, classes)
     steering = [task for task in exemplars if task not in labels or meant[task] & set(targets)]
-    # A class that is common among the labels would drown what the reader pointed at.
+    # A class that is common among the labels would drown what the reader pointed at; what is from outside yields to it.
     enough = not named and len(unsought) >= _ENOUGH_TO_CALL_COMMON
-    members = {name for name in targets if not enough or counts[name] <= _DROWNING_SHARE * len(unsought)}
+    few = _DROWNING_SHARE * len(unsought)
+    members = {name for name in targets if not enough or counts[name] <= few or not tags[name]}
     tried = [found_in[task] for task in targeted if task in labels]
     several = any(map(is_multilabel, labels.values()))
     queries = {}
