@@ -56,24 +56,30 @@ class Arm:
         Exemplars of the project, and from outside.
     shift
         How these look another way, as :func:`shifted` names it.
+    twins
+        Whether these are the very images that as many own exemplars would be, in place of held-out ones: what is left
+        of a difference then is what it costs to be from outside, and not what the images are.
     """
 
     own: int = 0
     outside: int = 0
     shift: str = ""
+    twins: bool = False
 
     @property
     def name(self) -> str:
         """In words."""
         if self.own:
             return f"{self.own} own"
-        return f"{self.outside} outside{', ' if self.shift else ''}{self.shift}" if self.outside else "none"
+        how = ", the own ones" if self.twins else f", {self.shift}" if self.shift else ""
+        return f"{self.outside} outside{how}" if self.outside else "none"
 
 
 ARMS = (
     Arm(),
     *(Arm(own=count) for count in (1, 3)),
     *(Arm(outside=count, shift=shift) for count in (1, 3) for shift in ("", "all")),
+    Arm(outside=3, twins=True),
     *(Arm(outside=3, shift=shift) for shift in ("contrast", "blur", "colour")),
 )
 
@@ -118,23 +124,37 @@ def starts(
     for arm in ARMS:
         begun = replace(protocol, exemplars=arm.own)
         drawn = draw(begun, data, seed)
-        outside = _outside(data, drawn, arm, backbone, seed) if arm.outside else None
+        outside = None
+        if arm.outside:
+            cases = _twins(begun, data, arm, seed) if arm.twins else _held_out(data, drawn, arm, seed)
+            outside = _outside(data, cases, arm, backbone)
         found = simulate(begun, drawn, data, FixedFeatures(features), LIVE, seed=seed, outside=outside).found
         first = next((place for place, count in enumerate(found, start=1) if count), len(found) + 1)
         yield arm, Start(first, {stop: found[stop - 1] for stop in _FOUND_AT})
 
 
-def _outside(data: LabelledImages, drawn: Drawn, arm: Arm, backbone: Backbone, seed: int) -> OutsideExemplars:
+def _held_out(data: LabelledImages, drawn: Drawn, arm: Arm, seed: int) -> list[tuple[int, str]]:
     """Return images that no pool holds, of each rare class; the same ones for each shift."""
     generator = np.random.default_rng([seed, _OUTSIDE])
     chosen = []
     for name in drawn.rare_classes:
         cases = generator.permutation(np.flatnonzero(data.members(name) & data.held_out))[: arm.outside]
         chosen += [(int(index), name) for index in cases]
-    pictures = [shifted(opened(data, index), arm.shift) for index, _ in chosen]
+    return chosen
+
+
+def _twins(protocol: Protocol, data: LabelledImages, arm: Arm, seed: int) -> list[tuple[int, str]]:
+    """Return the images that as many own exemplars would be, which come on top of the pool."""
+    drawn = draw(replace(protocol, exemplars=arm.outside), data, seed)
+    return [(int(index), data.label(int(index))) for index in drawn.exemplars]
+
+
+def _outside(data: LabelledImages, cases: Sequence[tuple[int, str]], arm: Arm, backbone: Backbone) -> OutsideExemplars:
+    """Return images, shifted, as exemplars of their classes."""
+    pictures = [shifted(opened(data, index), arm.shift) for index, _ in cases]
     rows = [row for row in Embedder(backbone, decode).embed(pictures) if not isinstance(row, ImageError)]
     ids = np.array([standing_id(place) for place in range(1, len(rows) + 1)], dtype=np.int64)
-    return OutsideExemplars(ids, np.stack(rows), tuple(name for _, name in chosen))
+    return OutsideExemplars(ids, np.stack(rows), tuple(name for _, name in cases))
 
 
 def main(seeds: int) -> None:
