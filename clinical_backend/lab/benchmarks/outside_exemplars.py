@@ -79,7 +79,7 @@ ARMS = (
     Arm(),
     *(Arm(own=count) for count in (1, 3)),
     *(Arm(outside=count, shift=shift) for count in (1, 3) for shift in ("", "all")),
-    Arm(outside=3, twins=True),
+    *(Arm(outside=count, twins=True) for count in (1, 3)),
     *(Arm(outside=3, shift=shift) for shift in ("contrast", "blur", "colour")),
 )
 
