@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.acquisition import ACQUISITIONS
+from clinical_backend.strategy.outside import share_from_outside
 
 if TYPE_CHECKING:
     from clinical_backend.project_settings import Goal
@@ -85,8 +86,11 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     reason = (
         f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
     )
-    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
-    if explores >= _LEAST_EXPLORED:
+    foreign = share_from_outside(inputs, fit.labels)
+    explores = _EXPLORED_IN_DOUBT * max(target.doubt, foreign) if setting == "auto" else 0.0
+    if explores >= _LEAST_EXPLORED and foreign > target.doubt:
+        reason += f"; whether exemplars from outside carry over is not known, so {explores:.0%} of the queue explores"
+    elif explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
     tells_apart = fit.classifier is not None and set(fit.classes) > set(fit.rare_classes)
     teaches = _FOR_CLASSIFIER if setting == "auto" and goal == "classifier" and tells_apart else 0.0

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.kept_whitening import whitening_of
-from clinical_backend.strategy.outside import worth_of_each
+from clinical_backend.strategy.outside import outside_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import Inputs
 
@@ -59,43 +59,51 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
 
     An exemplar stands for its class; one that has no class yet, for a class of its own. A labelled task of a
     target class that is not in the query set is left out: readers pointed at some of the class, not at it. A
-    counter-exemplar is common, whatever its class. Exemplars from outside stand for their class as well, and yield to
-    the project's own cases as these come (:func:`~clinical_backend.strategy.outside.worth_of_each`).
+    counter-exemplar is common, whatever its class.
+
+    Exemplars from outside stand for their class as well. What is learnt with and without those of classes that have own
+    cases is averaged, with the share that :func:`~clinical_backend.strategy.outside.outside_shares` gives them: as
+    examples of less weight they would not yield, since a few cases that lie apart are fitted whatever they weigh.
     """
-    labelled, query, counter_exemplars = inputs.labelled, inputs.query, inputs.counter_exemplars
-    outside = inputs.outside
+    counter_exemplars, outside = inputs.counter_exemplars, inputs.outside
     if not len(inputs.steering) or not len(inputs.pool):
         return None
     against = set(counter_exemplars.tasks.tolist())
-    wanted = set(query.tasks.tolist()) - against
-    groups: list[str] = []
-    rows: list[NDArray[np.float32]] = []
-    rare: set[str] = set()
-    for task, feature in zip(query.tasks.tolist(), query.features, strict=True):
-        if task in wanted:
-            groups.append(labels.get(task, _UNLABELLED_EXEMPLAR))
-            rare.add(groups[-1])
-            rows.append(feature)
-    worth = [1.0] * len(rows)
-    if outside is not None:
-        counts = Counter(outside.findings)
-        groups += outside.findings
-        rare.update(counts)
-        rows += list(outside.features)
-        worth += [worth_of_each(counts[name]) for name in outside.findings]
-    for task, feature in zip(labelled.tasks.tolist(), labelled.features, strict=True):
+    wanted = set(inputs.query.tasks.tolist()) - against
+    examples = [
+        (labels.get(task, _UNLABELLED_EXEMPLAR), feature)
+        for task, feature in zip(inputs.query.tasks.tolist(), inputs.query.features, strict=True)
+        if task in wanted
+    ]
+    own = Counter(name for name, _ in examples)
+    given = [] if outside is None else list(zip(outside.findings, outside.features, strict=True))
+    rare = {*own, *(name for name, _ in given)}
+    for task, feature in zip(inputs.labelled.tasks.tolist(), inputs.labelled.features, strict=True):
         if task not in wanted and task not in against and labels[task] not in rare | set(target.classes):
-            groups.append(labels[task])
-            rows.append(feature)
-    groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
-    rows += list(counter_exemplars.features)
-    worth += [1.0] * (len(rows) - len(worth))
-    classes = tuple(sorted(set(groups)))
-    codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
+            examples.append((labels[task], feature))
+    examples += [(_COUNTER_EXEMPLAR, feature) for feature in counter_exemplars.features]
+    learn = partial(_detector, inputs, rare, trust=1.0 - target.doubt, seed=seed)
+    if not own.keys() & {name for name, _ in given}:
+        return learn([*examples, *given])
+    without = learn([*examples, *((name, feature) for name, feature in given if name not in own)])
+    shares = outside_shares(Counter(name for name, _ in given), own)
+    return _averaged(without, learn([*examples, *given]), shares)
+
+
+def _detector(
+    inputs: Inputs,
+    rare: Collection[str],
+    examples: Sequence[tuple[str, NDArray[np.float32]]],
+    *,
+    trust: float,
+    seed: int,
+) -> Detector:
+    """Learn from examples with their classes, of which these are rare."""
+    classes = tuple(sorted({name for name, _ in examples}))
+    codes = np.asarray([classes.index(name) for name, _ in examples], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    learn = partial(
-        _learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, worth=np.array(worth), seed=seed
-    )
+    rows = np.stack([feature for _, feature in examples])
+    learn = partial(_learn, rows, codes, classes, columns, trust=trust, seed=seed)
     of_rare, of_classes = learn(inputs)
     if inputs.with_frozen:
         width = inputs.pool.features.shape[1]
@@ -104,6 +112,27 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
         alone = [one.of_joined(width, ratio) for one in learn(frozen)]
         of_rare, of_classes = of_rare.mean_with(alone[0]), of_classes.mean_with(alone[1])
     return Detector(of_rare, columns, of_classes)
+
+
+def _averaged(without: Detector, with_outside: Detector, shares: Mapping[str, float]) -> Detector:
+    """Return the average of two detectors of the same classes: of each class with its share of the second."""
+    names = without.classifier.classes
+    of_common = sum(shares.values()) / len(shares)
+    share = np.array(
+        [shares.get(name, of_common if place not in without.rare_columns else 0.0) for place, name in enumerate(names)],
+        dtype=np.float32,
+    )
+    return Detector(
+        _moved(without.classifier, with_outside.classifier, share),
+        without.rare_columns,
+        _moved(without.of_classes, with_outside.of_classes, share),
+    )
+
+
+def _moved(one: LinearClassifier, other: LinearClassifier, share: NDArray[np.float32]) -> LinearClassifier:
+    """Return a classifier with a share of another one, for each class: shape (C,)."""
+    weights = one.weights + share * (other.weights - one.weights)
+    return LinearClassifier(one.classes, weights, one.bias + share * (other.bias - one.bias), one.counts)
 
 
 def _ratio_of_lengths(joined: NDArray[np.float32], first: NDArray[np.float32]) -> float:
@@ -121,14 +150,11 @@ def _learn(
     inputs: Inputs,
     *,
     trust: float,
-    worth: NDArray[np.float64],
     seed: int,
 ) -> tuple[LinearClassifier, LinearClassifier]:
     """Return what ranks rare cases, and what says which class an image has, from the features of these inputs."""
     pool = inputs.pool
     width = pool.features.shape[1]
-    examples = PoolExamples.of(
-        rows[:, :width], codes, classes, pool.features, rare=columns, trust=trust, worth=worth, seed=seed
-    )
+    examples = PoolExamples.of(rows[:, :width], codes, classes, pool.features, rare=columns, trust=trust, seed=seed)
     of_rare = examples.fit(whitening_of([pool, inputs.labelled, inputs.query]))
     return of_rare, examples.joined(examples.fit(), of_rare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OutsideExemplars", "exemplar_of", "standing_id", "worth_of_each"]
+    from clinical_backend.strategy.tasks import Inputs
+
+__all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "share_from_outside", "standing_id"]
 
 _SHIFT = 1.0
-"""How far images from elsewhere lie from a project's own, as variance beside that within a class. With it all of them
-together never count for more than one own case. Between 0.25 and 4 no difference was measured (docs/exemplars.md)."""
+"""How far images from elsewhere lie from a project's own, as variance beside that within a class: a convention. With it
+all of them together are never worth more than one own case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,32 @@ def exemplar_of(task: int) -> int | None:
     return -task if task < 0 else None
 
 
-def worth_of_each(count: int) -> float:
-    """Return how many own cases each of ``count`` exemplars from outside is worth, of one finding.
+def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str, float]:
+    """Return how far exemplars from outside tell what a finding looks like, beside the project's own cases.
 
     What comes from another scanner or another stain lies off by a shift that all of it shares. With the variance τ² of
-    that shift and σ² within a class, the mean of m images has the variance σ² / m + τ², as m / (1 + m τ² / σ²) own
+    that shift and σ² within a class, the mean of m images has the variance σ² / m + τ², as w = m / (1 + m τ² / σ²) own
     cases have: weighing by the inverse of the variance is best (Cochran, Biometrics 10, 1954). So beside n own cases
-    they have the share w / (w + n) of a finding's weight, where w never exceeds σ² / τ².
+    they have the share w / (w + n), where w never exceeds σ² / τ².
+
+    Parameters
+    ----------
+    given, own
+        By finding how many exemplars there are from outside, and how many own cases.
+
+    Returns
+    -------
+    dict
+        The share of each finding that has some from outside, in (0, 1].
     """
-    return 1.0 / (1.0 + _SHIFT * count)
+    worth = {name: count / (1.0 + _SHIFT * count) for name, count in given.items() if count}
+    return {name: alone / (alone + own.get(name, 0)) for name, alone in worth.items()}
+
+
+def share_from_outside(inputs: Inputs, labels: Mapping[int, str]) -> float:
+    """Return how far exemplars from outside tell what is looked for, on average over findings: from 0 to 1."""
+    if inputs.outside is None or not len(inputs.outside):
+        return 0.0
+    own = Counter(labels.get(task, "") for task in inputs.query.tasks.tolist())
+    shares = outside_shares(Counter(inputs.outside.findings), own)
+    return sum(shares.values()) / len({*shares, *own})

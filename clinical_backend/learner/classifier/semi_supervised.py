@@ -73,7 +73,6 @@ class PoolExamples:
         *,
         rare: Sequence[int],
         trust: float = 1.0,
-        worth: ArrayLike | None = None,
         seed: int = 0,
     ) -> PoolExamples:
         """Join the pool to the labels.
@@ -95,8 +94,6 @@ class PoolExamples:
             Indices of the rare classes.
         trust
             In [0, 1]: less than 1 gives the pool less weight beside labels of common classes.
-        worth
-            How many labels each of the labelled images counts for within its class, shape (n,), above 0; 1 by default.
         seed
             Of the sample.
 
@@ -122,14 +119,13 @@ class PoolExamples:
             names = (*names, OTHER)
         else:
             guesses = _likeliest_common(rows, indices, classes, sampled, rare=rare, seed=seed)
-        counted = np.ones(len(rows)) if worth is None else np.asarray(worth, dtype=np.float64)
-        weights = _weights(indices, guesses, set(rare), trust, counted)
+        weights = _weights(indices, guesses, set(rare), trust)
         return cls(
             np.concatenate([rows, sampled]),
             np.concatenate([indices, guesses]),
             names,
             tuple(rare),
-            weights * max(float(counted.sum()), _LEAST_WEIGHT) / weights.sum(),
+            weights * max(len(rows), _LEAST_WEIGHT) / weights.sum(),
             seed,
         )
 
@@ -190,9 +186,7 @@ def _likeliest_common(
     return likeliest
 
 
-def _weights(
-    indices: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float, worth: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _weights(indices: NDArray[np.intp], guesses: NDArray[np.intp], rare: set[int], trust: float) -> NDArray[np.float64]:
     """Return a weight for each label and each image of the pool, in all 1 for each class."""
     commons = sum(int(index) not in rare for index in indices)
     share = trust * _WORTH / (_WORTH + commons)
@@ -200,10 +194,10 @@ def _weights(
     for index in np.unique(np.concatenate([indices, guesses])):
         labelled, guessed = indices == index, guesses == index
         if not guessed.any():
-            weights[labelled] = worth[labelled] / worth[labelled].sum()
+            weights[labelled] = 1.0 / labelled.sum()
         elif not labelled.any():
             pooled[guessed] = 1.0 / guessed.sum()
         else:
-            weights[labelled] = (1.0 - share) * worth[labelled] / worth[labelled].sum()
+            weights[labelled] = (1.0 - share) / labelled.sum()
             pooled[guessed] = share / guessed.sum()
     return np.concatenate([weights, pooled])
