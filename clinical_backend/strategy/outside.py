@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clinical_backend.strategy.tasks import Inputs
-
-__all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "share_from_outside", "standing_id"]
+__all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "standing_id"]
 
 _SHIFT = 1.0
 """How far images from elsewhere lie from a project's own, as variance beside that within a class: a convention. With it
@@ -87,12 +84,3 @@ def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str
     """
     worth = {name: count / (1.0 + _SHIFT * count) for name, count in given.items() if count}
     return {name: alone / (alone + own.get(name, 0)) for name, alone in worth.items()}
-
-
-def share_from_outside(inputs: Inputs, labels: Mapping[int, str]) -> float:
-    """Return how far exemplars from outside tell what is looked for, on average over findings: from 0 to 1."""
-    if inputs.outside is None or not len(inputs.outside):
-        return 0.0
-    own = Counter(labels.get(task, "") for task in inputs.query.tasks.tolist())
-    shares = outside_shares(Counter(inputs.outside.findings), own)
-    return sum(shares.values()) / len({*shares, *own})

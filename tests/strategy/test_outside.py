@@ -14,7 +14,6 @@ from clinical_backend.strategy.outside import (
     OutsideExemplars,
     exemplar_of,
     outside_shares,
-    share_from_outside,
     standing_id,
 )
 from clinical_backend.strategy.reasons import reason_of
@@ -94,7 +93,6 @@ def test_their_share_yields_as_own_cases_come():
 def test_as_far_as_they_steer_the_queue_explores(features):
     given, common = outside(features[:3]), dict.fromkeys(range(200, 210), "common")
     inputs, target, fitted = project(features, given)
-    assert share_from_outside(inputs, fitted.labels) == 1.0
     assert choose_acquisition("auto", target, fitted, inputs).explores == 0.5
     explored = []
     for own in (1, 3, 9):
