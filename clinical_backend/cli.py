@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from clinical_backend.commands.backbones import backbones, try_backbone
+from clinical_backend.commands.exemplar_cli import exemplar
 from clinical_backend.commands.exporting import export_reports
 from clinical_backend.commands.importing import import_images
 from clinical_backend.commands.maintenance import backup, health
@@ -51,6 +52,7 @@ for command in (
     app.command()(command)
 app.command("import")(import_images)
 app.command("export")(export_reports)
+app.add_typer(exemplar, name="exemplar")
 app.add_typer(bench, name="bench")
 
 

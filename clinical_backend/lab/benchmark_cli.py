@@ -116,6 +116,16 @@ def bench_chances() -> None:
     run()
 
 
+@bench.command("outside-exemplars")
+def bench_outside_exemplars(
+    seeds: Annotated[int, typer.Option(help="How often, each with another draw.", min=2)] = 5,
+) -> None:
+    """Start projects without a case, with own exemplars and with some from outside, as they are and shifted."""
+    from clinical_backend.lab.benchmarks.outside_exemplars import main as run
+
+    run(seeds)
+
+
 @bench.command("second-look")
 def bench_second_look() -> None:
     """Flip labels of blood cells, and measure how high missed findings stand in the second look."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.rounds.study_inputs import choose_study_inputs, inputs_of_images
 from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
 
 if TYPE_CHECKING:
@@ -48,4 +49,5 @@ def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Rep
             snapshot.target.counter_exemplars,
         )
     )
-    return Inputs(representation.key, pool, labelled, query, counter_exemplars, snapshot.groups)
+    outside = outside_in(project, representation, snapshot.target.outside)
+    return Inputs(representation.key, pool, labelled, query, counter_exemplars, snapshot.groups, outside=outside)

@@ -11,6 +11,7 @@ from clinical_backend.multilabel import findings_of, has_any
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.storage.report import Kind, Question
 from clinical_backend.workspace.controls import classes_of
+from clinical_backend.workspace.outside_features import outside_findings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -59,7 +60,7 @@ def find_questions(
     """
     named = [name for name in rare_classes if name in classes]
     steering = [task for task in labels.exemplars if task not in target.passed_over]
-    found = [*_which(rare_classes, steering), *_unknown(rare_classes, classes)]
+    found = [*_which([*rare_classes, *target.outside], steering), *_unknown(rare_classes, classes)]
     if not named and not steering:
         found += _rare_so_far(target, [name for name in classes if name not in declined], len(classes))
     found += _also(labels, target, named, declined)
@@ -108,7 +109,8 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
     ]
     found: list[Question] = []
     if classes:
-        found = [*_which(rare_classes, exemplars), *_unknown(rare_classes, classes)]
+        given = set(outside_findings(project).values()) & set(classes) - set(row.declined)
+        found = [*_which([*rare_classes, *given], exemplars), *_unknown(rare_classes, classes)]
         if found and found[0].kind is Kind.WHICH and row.page_options.get("rare_classes") is not None:
             found = []  # "none by name" is an answer
     answered = {*rare_classes, *row.declined}
@@ -123,8 +125,8 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
     return [*changed, *found]
 
 
-def _which(rare_classes: Sequence[str], exemplars: Sequence[int]) -> list[Question]:
-    if rare_classes or exemplars:
+def _which(chosen: Sequence[str], exemplars: Sequence[int]) -> list[Question]:
+    if chosen or exemplars:
         return []
     text = "Nobody chose what to look for, and no case is tagged: the queue is ordered for variety."
     return [Question(Kind.WHICH, None, (), text)]

@@ -42,6 +42,7 @@ from clinical_backend.workspace.known_images import (
     without_copies,
 )
 from clinical_backend.workspace.notices import group_notice
+from clinical_backend.workspace.outside_features import embed_outside, notes_on_outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +97,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         settings = snapshot.settings
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
+        embed_outside(project)
         pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
         inputs, adaptation = choose_inputs(project, snapshot)
@@ -179,6 +181,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *snapshot.labels.messages,
                 *(str(group) for group in [group_notice(project)] if group is not None),
                 *notes_on_studies(project),
+                *notes_on_outside(project),
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
             ),

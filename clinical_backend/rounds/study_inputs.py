@@ -12,6 +12,7 @@ from clinical_backend.strategy.bags import common_tasks, sampled_tasks
 from clinical_backend.strategy.instances import Instances
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
+from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import WitnessedStudies, images_of, read_instances
 
 if TYPE_CHECKING:
@@ -63,7 +64,17 @@ def inputs_of_images(project: ProjectWorkspace, snapshot: Snapshot, found: Witne
 
     pool, labelled = of(snapshot.pool), of(snapshot.labels.seen)
     query, against = of(target.query), of(target.counter_exemplars)
-    return Inputs(found.key, pool, labelled, query, against, snapshot.groups, images=images, witnesses=found.witnesses)
+    return Inputs(
+        found.key,
+        pool,
+        labelled,
+        query,
+        against,
+        snapshot.groups,
+        images=images,
+        witnesses=found.witnesses,
+        outside=outside_in(project, found, target.outside),
+    )
 
 
 def with_images(project: ProjectWorkspace, inputs: Inputs, ranked: Sequence[RankedTask]) -> list[RankedTask]:

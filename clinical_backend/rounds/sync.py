@@ -18,6 +18,7 @@ from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.study import address_of_images
 from clinical_backend.workspace.controls import read_as_set
+from clinical_backend.workspace.outside_features import outside_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -120,6 +121,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         disputed={task: disputed([name for _, name in answers]) for task, answers in labels.disputed.items()},
         declined=known.declined if known else (),
         stands_for=labels.stands_for,
+        outside=outside_findings(project),
     )
     groups = stores.images.groups(project.id)
     return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups)

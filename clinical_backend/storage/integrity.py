@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Enum, Integer, String, inspect
+from sqlalchemy import Boolean, Enum, Integer, LargeBinary, String, inspect
 from sqlalchemy.exc import OperationalError
 
 from clinical_backend.errors import StorageError
@@ -113,9 +113,12 @@ def _problems_of_pages(connection: Connection) -> list[str]:
 def _conditions(table: Table, column: Column[Any]) -> Iterator[str]:
     """Yield what is true in SQL of a wrong value of a column."""
     quoted = f'"{column.name}"'
-    kinds = ["'text'"] if isinstance(column.type, (String, Enum, StoredEnum, StoredJSON, StoredText)) else ["'integer'"]
-    if not isinstance(column.type, (String, Enum, StoredEnum, StoredJSON, StoredText, Integer, Boolean)):
-        kinds.append("'real'")
+    if isinstance(column.type, LargeBinary):
+        kinds = ["'blob'"]
+    elif isinstance(column.type, (String, Enum, StoredEnum, StoredJSON, StoredText)):
+        kinds = ["'text'"]
+    else:
+        kinds = ["'integer'"] if isinstance(column.type, (Integer, Boolean)) else ["'integer'", "'real'"]
     if column.nullable:
         kinds.append("'null'")
     yield f"typeof({quoted}) NOT IN ({', '.join(kinds)})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from clinical_backend.origins import Draw, Origin
@@ -20,6 +20,7 @@ __all__ = [
     "Feature",
     "LabelCheck",
     "ModelFolder",
+    "OutsideExemplar",
     "Project",
     "ProjectLease",
     "QueuedTask",
@@ -349,3 +350,31 @@ class LabelCheck(Base):
     blind: Mapped[bool]
     """Whether the person did not see the class that it had."""
     checked_at: Mapped[float]
+
+
+class OutsideExemplar(Base):
+    """An image from outside the project that stands for one of its findings."""
+
+    __tablename__ = "outside_exemplars"
+    __table_args__ = (
+        UniqueConstraint("project_id", "finding", "digest"),
+        {"sqlite_autoincrement": True},  # queues name them: no number is given twice
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    finding: Mapped[str]
+    name: Mapped[str]
+    """Of its file, or the task of another project that it was taken of."""
+    note: Mapped[str]
+    digest: Mapped[str]
+    """sha256 of its bytes."""
+    added_by: Mapped[str]
+    added_at: Mapped[float]
+    keeps_pixels: Mapped[bool]
+    pixels: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    """The square that the backbone takes, as PNG; where pixels are not kept, until its feature is made."""
+    backbone: Mapped[str | None] = mapped_column(default=None)
+    """Key of what made the feature."""
+    feature: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    """Values as float32, little-endian."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.acquisition import ACQUISITIONS
+from clinical_backend.strategy.outside import outside_shares
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clinical_backend.project_settings import Goal
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
@@ -70,7 +74,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     """
     if setting != "auto":
         wanted = ACQUISITIONS[setting]
-        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not len(inputs.query)):
+        if (wanted.of_rare and fit.detector is None) or (wanted.needs_query and not len(inputs.steering)):
             prefix = f"{setting} needs a query set ({target.reason}); "
         elif wanted.needs_classifier and fit.classifier is None:
             prefix = f"{setting} needs a classifier ({fit.reason}); "
@@ -85,11 +89,23 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     reason = (
         f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
     )
-    explores = _EXPLORED_IN_DOUBT * target.doubt if setting == "auto" else 0.0
-    if explores >= _LEAST_EXPLORED:
+    foreign = _share_from_outside(inputs, fit.labels)
+    explores = _EXPLORED_IN_DOUBT * max(target.doubt, foreign) if setting == "auto" else 0.0
+    if explores >= _LEAST_EXPLORED and foreign > target.doubt:
+        reason += f"; whether exemplars from outside carry over is not known, so {explores:.0%} of the queue explores"
+    elif explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
     tells_apart = fit.classifier is not None and set(fit.classes) > set(fit.rare_classes)
     teaches = _FOR_CLASSIFIER if setting == "auto" and goal == "classifier" and tells_apart else 0.0
     if teaches:
         reason += f"; {teaches:.0%} of the queue goes to what the classifier is unsure of, as GOAL asks"
     return Choice("quality_diversity", False, False, reason, explores, teaches)
+
+
+def _share_from_outside(inputs: Inputs, labels: Mapping[int, str]) -> float:
+    """Return how far exemplars from outside tell what is looked for, on average over findings: from 0 to 1."""
+    if inputs.outside is None or not len(inputs.outside):
+        return 0.0
+    own = Counter(labels.get(task, "") for task in inputs.query.tasks.tolist())
+    shares = outside_shares(Counter(inputs.outside.findings), own)
+    return sum(shares.values()) / len({*shares, *own})

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.kept_whitening import whitening_of
+from clinical_backend.strategy.outside import outside_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
@@ -53,35 +55,55 @@ class Detector:
 
 
 def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, seed: int) -> Detector | None:
-    """Learn to tell the query set from all else; ``None`` where there is no query set, or no pool.
+    """Learn to tell what steers from all else; ``None`` where nothing does, or there is no pool.
 
     An exemplar stands for its class; one that has no class yet, for a class of its own. A labelled task of a
     target class that is not in the query set is left out: readers pointed at some of the class, not at it. A
     counter-exemplar is common, whatever its class.
+
+    Exemplars from outside stand for their class as well. What is learnt with and without those of classes that have own
+    cases is averaged, with the share that :func:`~clinical_backend.strategy.outside.outside_shares` gives them: as
+    examples of less weight they would not yield, since a few cases that lie apart are fitted whatever they weigh.
     """
-    labelled, query, counter_exemplars = inputs.labelled, inputs.query, inputs.counter_exemplars
-    if not len(query) or not len(inputs.pool):
+    counter_exemplars, outside = inputs.counter_exemplars, inputs.outside
+    if not len(inputs.steering) or not len(inputs.pool):
         return None
     against = set(counter_exemplars.tasks.tolist())
-    wanted = set(query.tasks.tolist()) - against
-    groups: list[str] = []
-    rows: list[NDArray[np.float32]] = []
-    rare: set[str] = set()
-    for task, feature in zip(query.tasks.tolist(), query.features, strict=True):
-        if task in wanted:
-            groups.append(labels.get(task, _UNLABELLED_EXEMPLAR))
-            rare.add(groups[-1])
-            rows.append(feature)
-    for task, feature in zip(labelled.tasks.tolist(), labelled.features, strict=True):
+    wanted = set(inputs.query.tasks.tolist()) - against
+    examples = [
+        (labels.get(task, _UNLABELLED_EXEMPLAR), feature)
+        for task, feature in zip(inputs.query.tasks.tolist(), inputs.query.features, strict=True)
+        if task in wanted
+    ]
+    own = Counter(name for name, _ in examples)
+    given = [] if outside is None else list(zip(outside.findings, outside.features, strict=True))
+    rare = {*own, *(name for name, _ in given)}
+    for task, feature in zip(inputs.labelled.tasks.tolist(), inputs.labelled.features, strict=True):
         if task not in wanted and task not in against and labels[task] not in rare | set(target.classes):
-            groups.append(labels[task])
-            rows.append(feature)
-    groups += [_COUNTER_EXEMPLAR] * len(counter_exemplars)
-    rows += list(counter_exemplars.features)
-    classes = tuple(sorted(set(groups)))
-    codes = np.asarray([classes.index(group) for group in groups], dtype=np.intp)
+            examples.append((labels[task], feature))
+    examples += [(_COUNTER_EXEMPLAR, feature) for feature in counter_exemplars.features]
+    learn = partial(_detector, inputs, rare, trust=1.0 - target.doubt, seed=seed)
+    if not own.keys() & {name for name, _ in given}:
+        return learn([*examples, *given])
+    without = learn([*examples, *((name, feature) for name, feature in given if name not in own)])
+    shares = outside_shares(Counter(name for name, _ in given), own)
+    return _averaged(without, learn([*examples, *given]), shares)
+
+
+def _detector(
+    inputs: Inputs,
+    rare: Collection[str],
+    examples: Sequence[tuple[str, NDArray[np.float32]]],
+    *,
+    trust: float,
+    seed: int,
+) -> Detector:
+    """Learn from examples with their classes, of which these are rare."""
+    classes = tuple(sorted({name for name, _ in examples}))
+    codes = np.asarray([classes.index(name) for name, _ in examples], dtype=np.intp)
     columns = tuple(index for index, name in enumerate(classes) if name in rare)
-    learn = partial(_learn, np.stack(rows), codes, classes, columns, trust=1.0 - target.doubt, seed=seed)
+    rows = np.stack([feature for _, feature in examples])
+    learn = partial(_learn, rows, codes, classes, columns, trust=trust, seed=seed)
     of_rare, of_classes = learn(inputs)
     if inputs.with_frozen:
         alone = learn(inputs.first_part())
@@ -101,6 +123,27 @@ def with_first_part(joined: LinearClassifier, first: LinearClassifier, tasks: Fe
     width = tasks.features.shape[1]
     ratio = _ratio_of_lengths(tasks.features[:_SAMPLE], tasks.first_part().features[:_SAMPLE])
     return joined.mean_with(first.of_joined(width, ratio))
+
+
+def _averaged(without: Detector, with_outside: Detector, shares: Mapping[str, float]) -> Detector:
+    """Return the average of two detectors of the same classes: of each class with its share of the second."""
+    names = without.classifier.classes
+    of_common = sum(shares.values()) / len(shares)
+    share = np.array(
+        [shares.get(name, of_common if place not in without.rare_columns else 0.0) for place, name in enumerate(names)],
+        dtype=np.float32,
+    )
+    return Detector(
+        _moved(without.classifier, with_outside.classifier, share),
+        without.rare_columns,
+        _moved(without.of_classes, with_outside.of_classes, share),
+    )
+
+
+def _moved(one: LinearClassifier, other: LinearClassifier, share: NDArray[np.float32]) -> LinearClassifier:
+    """Return a classifier with a share of another one, for each class: shape (C,)."""
+    weights = one.weights + share * (other.weights - one.weights)
+    return LinearClassifier(one.classes, weights, one.bias + share * (other.bias - one.bias), one.counts)
 
 
 def _ratio_of_lengths(joined: NDArray[np.float32], first: NDArray[np.float32]) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
@@ -103,15 +104,23 @@ class Fit:
             return likeliest
         return None if self.detector is None else self.detector.rare_probability(features)
 
-    def query_residuals(self, query: FeaturedTasks) -> NDArray[np.float32] | None:
-        """Return the residuals of query tasks under their true labels, shape (q, C)."""
+    def query_residuals(
+        self, query: FeaturedTasks, outside: OutsideExemplars | None = None
+    ) -> NDArray[np.float32] | None:
+        """Return the residuals of query tasks under their true labels, shape (q, C).
+
+        Parameters
+        ----------
+        outside
+            Of the exemplars from outside among these tasks, which have no label, the findings that they stand for.
+        """
         if self.classifier is None:
             return None
         believed = self.classifier.probabilities(query.features).argmax(axis=1)
         columns = {name: column for column, name in enumerate(self.classes)}
+        known = self.labels if outside is None else {**self.labels, **outside.labels}
         true = [
-            columns.get(self.labels.get(int(task), ""), int(guess))
-            for task, guess in zip(query.tasks, believed, strict=True)
+            columns.get(known.get(int(task), ""), int(guess)) for task, guess in zip(query.tasks, believed, strict=True)
         ]
         return self.classifier.residuals(query.features, np.asarray(true))
 
@@ -130,7 +139,7 @@ def fit(
     Parameters
     ----------
     inputs
-        Without a pool or a query set the classifier learns from labels alone, and there is no detector.
+        Without a pool, or anything that steers, the classifier learns from labels alone, and there is no detector.
     labels
         Class by task.
     classes

@@ -174,7 +174,7 @@ class _Picker:
         """Return the best of these places in the pool, in order."""
         if self._choice.acquisition == "coreset":
             return self.diverse(places, budget)
-        fit, pool, tagged, centre = self._fit, self._inputs.pool.features, self._inputs.query, self.centre
+        fit, pool, tagged, centre = self._fit, self._inputs.pool.features, self._inputs.steering, self.centre
         of_rare = ACQUISITIONS[self._choice.acquisition].of_rare and self._rarity is not None
         if of_rare and self._choice.acquisition == quality_diversity.name:
             assert self._rarity is not None
@@ -185,7 +185,7 @@ class _Picker:
         query = Embedding(tagged.features - centre) if len(tagged) else None
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
-            query = Embedding(query.features, residuals=fit.query_residuals(tagged))
+            query = Embedding(query.features, residuals=fit.query_residuals(tagged, self._inputs.outside))
         against = self._inputs.counter_exemplars
         selection = select(
             self._choice.acquisition,
@@ -314,7 +314,7 @@ def _explain(
     order: NDArray[np.int64], draws: list[Draw], fit: Fit, inputs: Inputs, pick: _Picker | _Dealer
 ) -> list[RankedTask]:
     """Say of every queued task what it is most like and what the model believes of it."""
-    pool, query = inputs.pool, inputs.query
+    pool, query = inputs.pool, inputs.steering
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability(queued)

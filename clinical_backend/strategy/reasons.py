@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from clinical_backend.origins import Draw
+from clinical_backend.strategy.outside import exemplar_of
 from clinical_backend.text import joined
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Placed(Protocol):
 
     @property
     def nearest_exemplar(self) -> int | None:
-        """The task of the query set that it is most like."""
+        """The task of the query set, or the exemplar from outside, that it is most like."""
 
     @property
     def similarity(self) -> float | None:
@@ -83,7 +84,9 @@ def reason_of(task: Placed, *, with_chance: bool = True) -> str:
     if with_chance and (chance := chance_of(task)):
         found.append(f"The chance that it is rare is {chance}.")
     if task.nearest_exemplar is not None and task.similarity is not None:
-        found.append(f"Most like task {task.nearest_exemplar} (similarity {task.similarity:.2f}).")
+        outside = exemplar_of(task.nearest_exemplar)
+        nearest = f"task {task.nearest_exemplar}" if outside is None else f"exemplar {outside} from outside"
+        found.append(f"Most like {nearest} (similarity {task.similarity:.2f}).")
     if decides := deciding_image(task):
         found.append(f"{decides[0].upper()}{decides[1:]} decides.")
     return " ".join(found) or "Chosen for the target."

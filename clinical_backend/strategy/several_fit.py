@@ -95,7 +95,8 @@ def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target,
     labelled, query = inputs.labelled, inputs.query
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
     stand = np.isin(query.tasks, target.alone(name).query)
-    return replace(inputs, labelled=labelled.those(told), query=query.those(stand))
+    outside = None if inputs.outside is None else inputs.outside.of(name)
+    return replace(inputs, labelled=labelled.those(told), query=query.those(stand), outside=outside)
 
 
 def _of_finding(labels: Mapping[int, str], name: str) -> dict[int, str]:

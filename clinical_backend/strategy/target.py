@@ -71,6 +71,8 @@ class Target:
         These other labels, by class.
     queries
         By class, the tasks of the query set that stand for it, where an image may have several findings.
+    outside
+        By class, what stands for it from outside the project: ids that no task has. They are no cases of it.
     """
 
     classes: tuple[str, ...]
@@ -85,6 +87,7 @@ class Target:
     passed_over: tuple[int, ...] = ()
     met: Mapping[str, int] = field(default_factory=dict)
     queries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def alone(self, name: str) -> Target:
         """Return what one of several findings is sought by: its own query set.
@@ -93,7 +96,8 @@ class Target:
         for hopeless at a yield that is a multiple of what random order meets. While nobody has looked at any image, and
         all labels are a model's own, there is one query set for all.
         """
-        return replace(self, classes=(name,), query=self.queries.get(name, self.query), queries={})
+        outside = {name: self.outside[name]} if name in self.outside else {}
+        return replace(self, classes=(name,), query=self.queries.get(name, self.query), queries={}, outside=outside)
 
     @property
     def doubt(self) -> float:
@@ -121,11 +125,13 @@ def find_target(
     disputed: Mapping[int, Collection[str]] | None = None,
     declined: Collection[str] = (),
     stands_for: Mapping[int, Collection[str]] | None = None,
+    outside: Mapping[int, str] | None = None,
 ) -> Target:
-    """Decide what to look for: what the lead named; where nobody named anything, what readers tagged.
+    """Decide what to look for: what the lead named; where nobody named anything, what was given an exemplar.
 
     A tag on a case of another class changes nothing, nor does one on a class that is common: it slipped, or it is a
-    wish that the lead is asked about. An exemplar without a class stands for itself.
+    wish that the lead is asked about. An exemplar without a class stands for itself. One from outside was given with
+    its class by intent, which is looked for however common it is; but not where that would be every class.
 
     Parameters
     ----------
@@ -147,6 +153,8 @@ def find_target(
         Classes of which the lead said that they are not looked for: no tag means them.
     stands_for
         By exemplar, the findings that its tag names. Without, it stands for all that it has.
+    outside
+        The class of each exemplar from outside the project, by an id that no task has.
     """
     named_by_tag, disputed = stands_for or {}, disputed or {}
     found_in = {task: findings_of(label) for task, label in labels.items()}
@@ -156,11 +164,13 @@ def find_target(
     counts = Counter(name for task in unsought for name in found_in[task])
     tags = Counter(name for task in exemplars for name in meant[task] & set(classes) - set(declined))
     named = tuple(name for name in classes if name in rare_classes)
-    targets = named or _meant(tags, counts, classes, len(unsought))
+    given = {name for name in (outside or {}).values() if name in classes} - set(declined)
+    targets = named or _with_given(_meant(tags, counts, classes, len(unsought)), given, classes)
     steering = [task for task in exemplars if task not in labels or meant[task] & set(targets)]
-    # A class that is common among the labels would drown what the reader pointed at.
+    # A class that is common among the labels would drown what the reader pointed at; what is from outside yields to it.
     enough = not named and len(unsought) >= _ENOUGH_TO_CALL_COMMON
-    members = {name for name in targets if not enough or counts[name] <= _DROWNING_SHARE * len(unsought)}
+    few = _DROWNING_SHARE * len(unsought)
+    members = {name for name in targets if not enough or counts[name] <= few or not tags[name]}
     tried = [found_in[task] for task in targeted if task in labels]
     several = any(map(is_multilabel, labels.values()))
     queries = {}
@@ -173,13 +183,18 @@ def find_target(
         queries[name] = tuple(kept[:_QUERY_LIMIT])
     unnamed = [task for task in steering if task not in labels and task not in counter_exemplars]
     standing = {*unnamed, *(task for query in queries.values() for task in query)}
+    foreign = {
+        name: tuple(one for one, of in (outside or {}).items() if of == name)
+        for name in targets
+        if name in (outside or {}).values()
+    }
     query = tuple(task for task in dict.fromkeys([*steering, *labels]) if task in standing)[:_QUERY_LIMIT]
     return Target(
         targets,
         query,
         len(steering),
         tuple(counter_exemplars),
-        _reason(named, len(steering), with_cases=bool(query)),
+        _reason(named, len(steering), sum(map(len, foreign.values())), with_cases=bool(query)),
         sought=len(tried),
         hits=sum(not names.isdisjoint(targets) for names in tried),
         unsought=len(unsought),
@@ -187,7 +202,14 @@ def find_target(
         passed_over=tuple(task for task in exemplars if task not in steering),
         met=counts,
         queries=queries if several else {},
+        outside=foreign,
     )
+
+
+def _with_given(meant: tuple[str, ...], given: Collection[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes that tags mean, and those with exemplars from outside, unless that leaves nothing common."""
+    every = tuple(name for name in classes if name in meant or name in given)
+    return meant if len(every) == len(classes) > 1 else every
 
 
 def _meant(tags: Counter[str], counts: Counter[str], classes: Sequence[str], labels: int) -> tuple[str, ...]:
@@ -222,12 +244,13 @@ def _probability_of_common(count: int, reference: int, total: int, classes: int)
     return float(np.mean(1.0 - betainc(count + 1, rest, np.minimum(1.0, limits / (1.0 - shares)))))
 
 
-def _reason(named: Sequence[str], exemplars: int, *, with_cases: bool) -> str:
+def _reason(named: Sequence[str], exemplars: int, outside: int, *, with_cases: bool) -> str:
     """Say where the target comes from."""
-    tagged = f"{exemplars} {'exemplar' if exemplars == 1 else 'exemplars'} tagged by readers"
+    counts = [(exemplars, "tagged by readers"), (outside, "from outside")]
+    shown = " and ".join(f"{count} {'exemplar' if count == 1 else 'exemplars'} {how}" for count, how in counts if count)
     if named:
         looked_for = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} looked for, as the lead chose"
         if not with_cases:
-            return f"{looked_for}, and no case is known yet"
-        return f"{looked_for}, with {tagged}" if exemplars else looked_for
-    return tagged if exemplars else "nobody chose what to look for, and no exemplar is tagged"
+            looked_for += ", and no case is known yet"
+        return f"{looked_for}, with {shown}" if shown else looked_for
+    return shown or "nobody chose what to look for, and no exemplar is tagged"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clinical_backend.origins import Draw
     from clinical_backend.strategy.instances import Witnesses
+    from clinical_backend.strategy.outside import OutsideExemplars
 
 __all__ = ["FeaturedTasks", "Inputs", "RankedTask"]
 
@@ -67,7 +69,8 @@ class RankedTask:
     rare_probability
         The detector's score, as if all classes were equally frequent: it orders, and is no chance.
     nearest_exemplar, similarity
-        The task of the query set that it is most like, and the cosine of their centred features.
+        The task of the query set, or the exemplar from outside, that it is most like, and the cosine of their centred
+        features.
     chance, chance_low, chance_high
         The chance that it is rare, with its interval; ``None`` while too little is known to say.
     targets
@@ -116,6 +119,8 @@ class Inputs:
         Place, from 0, of the image that stands for each task with several; empty where no single one does.
     witnesses
         What found these images; ``None`` where no single one stands for a task.
+    outside
+        What stands for the target beside the query set and is no task of the project; ``None`` where nothing does.
     """
 
     key: str
@@ -127,6 +132,18 @@ class Inputs:
     with_frozen: bool = False
     images: Mapping[int, int] = field(default_factory=dict)
     witnesses: Witnesses | None = None
+    outside: OutsideExemplars | None = None
+
+    @property
+    def steering(self) -> FeaturedTasks:
+        """The query set, and behind it the exemplars from outside."""
+        if self.outside is None or not len(self.outside):
+            return self.query
+        return replace(
+            self.query,
+            tasks=np.concatenate([self.query.tasks, self.outside.ids]),
+            features=np.concatenate([self.query.features, self.outside.features]),
+        )
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
@@ -143,6 +160,7 @@ class Inputs:
             self.groups,
             images=self.images,
             witnesses=self.witnesses,
+            outside=self.outside.first(self.pool.parts[0]) if self.outside and self.pool.parts else self.outside,
         )
 
     @classmethod

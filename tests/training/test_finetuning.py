@@ -19,6 +19,7 @@ from clinical_backend.learner.finetuning.network import FinetunedNetwork, Finetu
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.predict import predict
 from clinical_backend.service.status import read_status
+from clinical_backend.training.backbone_replacement import serve
 from clinical_backend.training.finetuning import finetune_project, finetuning_is_due, finetuning_state
 from clinical_backend.workspace import finetuned as finetuned_prediction
 from clinical_backend.workspace.finetuning_record import read_record
@@ -329,7 +330,10 @@ def test_a_class_that_it_never_learnt_leaves_the_head(workspace, studio, trainer
 def test_another_backbone_starts_anew(workspace, studio, trainer):
     finetune_project(workspace.project(1))
     workspace.settings = workspace.settings.model_copy(update={"image_size": 64})
-    other = reopened(workspace).project(1)
+    again = reopened(workspace).project(1)
+    assert again.finetuned() is not None, "the earlier backbone goes on until the other one has taken its place"
+    serve(again, "somebody says so")
+    other = again.workspace.configured.project(1)
     assert other.finetuned() is None
     assert finetuning_is_due(other)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.protocol import Draw as Drawn
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.strategy.fit import Fit
+    from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
@@ -76,6 +77,7 @@ def simulate(
     *,
     seed: int,
     frozen: NDArray[np.float32] | None = None,
+    outside: OutsideExemplars | None = None,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
@@ -90,6 +92,8 @@ def simulate(
         Makes the features.
     frozen
         Frozen features of the whole labelled set, in which the class coverage is measured; without them it is not.
+    outside
+        What stands for rare classes from the start without being a case of the project, in the learner's features.
     witness
         Called with each queue of the live round, before it is labelled.
     """
@@ -109,6 +113,7 @@ def simulate(
             data.classes,
             targeted=project.drawn_as(Draw.TARGET),
             for_classifier=project.drawn_as(Draw.MARGIN),
+            outside=None if outside is None else outside.labels,
         )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
@@ -116,7 +121,7 @@ def simulate(
             FeaturedTasks(tasks, features[tasks], parts)
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
-        inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen)
+        inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen, outside=outside)
         seen = inputs if needs_detector(strategy) else Inputs.of(labelled)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
         if own is not None:

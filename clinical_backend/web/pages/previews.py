@@ -97,7 +97,7 @@ class Previews:
         if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
             raise failed[1]
         try:
-            pixels = decoders.decode(self._source.fetch(image.uri, image.task_id))
+            pixels = decoders.decode(self.source.fetch(image.uri, image.task_id))
         except ImageError as error:
             if len(self._failures) >= _FAILURES_KEPT:
                 self._failures.clear()
@@ -109,8 +109,8 @@ class Previews:
         return encoded.getvalue()
 
     @cached_property
-    def _source(self) -> ImageSource:
-        """Less patient than that of rounds: a person waits."""
+    def source(self) -> ImageSource:
+        """Images by address; less patient than that of rounds: a person waits."""
         return open_source(self._workspace.settings, self._workspace.client, _IMAGE_SECONDS)
 
     def _kept(self, key: str) -> bytes | None:

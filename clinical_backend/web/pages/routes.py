@@ -19,6 +19,7 @@ from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
+from clinical_backend.service.outside_exemplars import MOST_AT_ONCE
 from clinical_backend.storage.report import Evaluation, Kind
 from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
@@ -177,6 +178,10 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
         target=published.report.target if published else None,
         pages=pages,
+        outside=site.stores.outside_exemplars.all(project_id),
+        classes=classes_of(site.workspace.project(project_id)),
+        others=[one for one in site.stores.projects.ids() if one != project_id],
+        most_files=MOST_AT_ONCE,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -60,6 +61,8 @@ class Site:
         self.checks = Checks(workspace)
         self.previews = Previews(workspace)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
+        self.adding = Lock()
+        """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
         self._templates = make_environment()
 
     def close(self) -> None:

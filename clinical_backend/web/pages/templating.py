@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.multilabel import as_words, has_any
+from clinical_backend.strategy.outside import exemplar_of
 from clinical_backend.web.pages.settings_form import orders
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: tuple[Callable[..., str | bool], ...] = (
+    filters: tuple[Callable[..., str | bool | int | None], ...] = (
         ago,
         as_words,
         coefficient,
         duration,
+        exemplar_of,
         figure,
         has_any,
         moment,

@@ -11,6 +11,7 @@ from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import Outcome, simulate
 from clinical_backend.lab.experiments.strategies import STRATEGIES, Situation, order
+from clinical_backend.strategy.outside import OutsideExemplars
 from tests.lab.experiments.conftest import Labelled
 
 PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, labels=60, batch=20)
@@ -164,3 +165,19 @@ def test_a_project_of_several_findings_finds_each_and_counts_a_case_of_two_for_b
         if strategy == "auto":
             assert min(one[-1] for one in found.classes_found.values()) >= 8
             assert found.measured[40]["average_precision"] > 0.8
+
+
+def test_exemplars_from_outside_lead_to_the_rare_class_and_are_never_found(labelled: Labelled):
+    data, features = labelled
+    protocol = replace(PROTOCOL, exemplars=0, named=True, labels=20, batch=10)
+    drawn = draw(protocol, data, 0)
+    cases = np.flatnonzero(data.members("rare") & data.held_out)[:2]
+    given = OutsideExemplars(np.array([-1, -2]), features[cases], ("rare", "rare"))
+    learner = FixedFeatures(features)
+    alone = simulate(protocol, drawn, data, learner, "auto", seed=0)
+    led = simulate(protocol, drawn, data, learner, "auto", seed=0, outside=given)
+
+    assert led.rare == alone.rare
+    assert led.found[9] >= 5  # half of the first queue is variety
+    assert led.found[9] > alone.found[9]
+    assert len(led.found) == 20

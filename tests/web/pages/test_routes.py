@@ -29,8 +29,10 @@ from clinical_backend.storage.schema import (
     SuspectedLabel,
     TaskLabel,
 )
+from clinical_backend.storage.stores.outside_exemplars import NewExemplar
 from clinical_backend.web.app import make_app
 from clinical_backend.workspace.backbone_record import BackboneChoice, BackboneTrial, save_trial
+from clinical_backend.workspace.outside_features import as_png
 from clinical_backend.workspace.workspace import open_workspace
 from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
@@ -171,6 +173,8 @@ def rich(workspace, stores, filled):
         project_id=1, task_id=2, label="a", suspicion=0.9, rare_probability=0.8, nearest_exemplar=99, similarity=0.7
     )
     stores.labels.suspect(1, [doubt])
+    given = NewExemplar("case.png", "digest", as_png(np.zeros((32, 32, 3), dtype=np.uint8)))
+    stores.outside_exemplars.add(1, "a", [given], by="ada", note="atlas, page 12", keeps_pixels=True)
 
 
 def token(web, path="/projects/1"):
