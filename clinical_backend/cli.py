@@ -31,12 +31,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+_NAMES = {import_images: "import", export_reports: "export"}
+"""Of commands that are not called as their functions are."""
 for command in (
     serve,
     worker,
     adapt,
     finetune,
     connect,
+    import_images,
+    export_reports,
     doctor,
     status,
     unreadable,
@@ -49,9 +53,7 @@ for command in (
     demo,
     simulate,
 ):
-    app.command()(command)
-app.command("import")(import_images)
-app.command("export")(export_reports)
+    app.command(_NAMES.get(command))(command)
 app.add_typer(exemplar, name="exemplar")
 app.add_typer(bench, name="bench")
 

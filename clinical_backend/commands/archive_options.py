@@ -36,7 +36,7 @@ __all__ = [
 _PANEL = "DICOMweb"
 
 Sources = Annotated[
-    list[Path] | None, typer.Argument(metavar="[SOURCE]...", help="Folders, ZIP archives and files of DICOM.")
+    list[Path] | None, typer.Argument(metavar="SOURCE", help="Folders, ZIP archives and files of DICOM.")
 ]
 DicomWebUrl = Annotated[
     str | None,
