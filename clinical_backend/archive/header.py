@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
+from clinical_backend.archive.deflate import PREAMBLE, has_preamble, inflated
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ TAGS = (
 )
 """The attributes that are read of a file or asked of an archive. The name is read to keep it out of the others."""
 
-_PREAMBLE = 132
 _FIRST_GROUPS = {b"\x02\x00", b"\x08\x00"}  # of a file without preamble (PS3.5, 7.1)
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
 """A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
@@ -45,6 +45,7 @@ _SEXES = {"F": "female", "M": "male", "O": "other"}
 _OLDEST = 90
 """Ages above 89 are one group: the safe harbour of HIPAA, 45 CFR 164.514(b)(2)(i)(C)."""
 _SHORTEST_PART = 3  # of a name or a number: shorter ones stand in any word
+_PIECE = 2**20
 _FRAMES = 100_000
 """More than any cine loop has: a greater number is a fault."""
 
@@ -88,23 +89,31 @@ def header_of(file: IO[bytes]) -> Header | None:
 
     One that lacks its identifier has the sha256 of its content in its place.
     """
-    start = file.read(_PREAMBLE)
-    marked = start[128:] == b"DICM"
+    start = file.read(PREAMBLE)
+    marked = has_preamble(start)
     if not marked and start[:2] not in _FIRST_GROUPS:
         return None
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            dataset = pydicom.dcmread(inflated(file), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
             dataset.MediaStorageSOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
             header = read_header(dataset)
         except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
             return None
     if not header.instance and not header.left_out:
         file.seek(0)
-        header = replace(header, instance=hashlib.sha256(file.read()).hexdigest())
+        header = replace(header, instance=_digest(file))
     return header if marked or header.instance or not header.left_out else None
+
+
+def _digest(file: IO[bytes]) -> str:
+    """Return the sha256 of the rest of a file, which may be larger than the memory."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def described(file: IO[bytes]) -> Dataset:
@@ -118,7 +127,7 @@ def described(file: IO[bytes]) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return pydicom.dcmread(file, force=True, stop_before_pixels=True)
+            return pydicom.dcmread(inflated(file), force=True, stop_before_pixels=True)
         except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
             raise ArchiveError("A DICOM file is damaged.", "Leave it out.") from None
 

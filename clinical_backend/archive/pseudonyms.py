@@ -45,7 +45,9 @@ class Pseudonyms:
         identifier
             As the archive has it.
         """
-        return hmac.new(self._key, f"{kind}\0{identifier}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+        return hmac.new(self._key, f"{kind}\0{identifier}".encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[
+            :_DIGITS
+        ]
 
 
 def _key(file: Path) -> bytes:

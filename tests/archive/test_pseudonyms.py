@@ -30,3 +30,7 @@ def test_processes_that_start_at_once_agree_on_the_key(tmp_path):
         made = list(starting.map(lambda _: Pseudonyms(tmp_path).of("patient", "1"), range(32)))
     assert len(set(made)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pseudonym-key"]
+
+
+def test_an_identifier_that_is_no_text_of_unicode_has_one_too(tmp_path):
+    assert Pseudonyms(tmp_path).of("patient", "\ud800") != Pseudonyms(tmp_path).of("patient", "\ud801")
