@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from io import BytesIO
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
@@ -41,18 +42,17 @@ def inflated(file: IO[bytes]) -> IO[bytes]:
     file.seek(0)
     if not has_preamble(file.read(PREAMBLE)):
         file.seek(0)
-    meta = FileMetaDataset(read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_after_meta))
+    meta = FileMetaDataset(
+        read_dataset(cast("BinaryIO", file), is_implicit_VR=False, is_little_endian=True, stop_when=_after_meta)
+    )
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file
     unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_MOST), _MOST)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made = BytesIO()
-    made.write(bytes(PREAMBLE - len(_MARK)) + _MARK)
-    write_file_meta_info(made, meta, enforce_standard=False)
-    made.write(unpacked)
-    made.seek(0)
-    return made
+    written = DicomBytesIO()
+    write_file_meta_info(written, meta, enforce_standard=False)
+    return BytesIO(bytes(PREAMBLE - len(_MARK)) + _MARK + written.getvalue() + unpacked)
 
 
 def _after_meta(tag: BaseTag, _kind: str | None, _length: int) -> bool:

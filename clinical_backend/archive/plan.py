@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from clinical_backend.study import evenly_spaced
@@ -99,8 +101,9 @@ def _task(
     kind: str, identifier: str, members: Sequence[Found], pseudonyms: Pseudonyms, limit: int, year: bool
 ) -> PlannedTask:
     ordered = sorted(members, key=lambda one: (one.header.series, *one.header.order, one.header.instance))
-    places = [(one, frame) for one in ordered for frame in range(one.header.frames)]
-    shown = [_picture(*places[at], pseudonyms) for at in _chosen(len(places), limit)]
+    ends = list(accumulate(one.header.frames for one in ordered))
+    places = ((at, bisect_right(ends, at)) for at in _chosen(ends[-1], limit))
+    shown = [_picture(ordered[one], at - ends[one] + ordered[one].header.frames, pseudonyms) for at, one in places]
     header = shown[0].found.header
     data: dict[str, Any] = dict(header.fields)
     if year and header.year is not None:
@@ -108,7 +111,7 @@ def _task(
     for name, value in (("patient", header.patient), ("study", header.study)):
         if value:
             data[name] = pseudonyms.of(name, value)
-    return PlannedTask(pseudonyms.of(kind, identifier), tuple(shown), data, len(places))
+    return PlannedTask(pseudonyms.of(kind, identifier), tuple(shown), data, ends[-1])
 
 
 def _picture(found: Found, frame: int, pseudonyms: Pseudonyms) -> Picture:
