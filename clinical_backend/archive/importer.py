@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import header_of
-from clinical_backend.archive.plan import IDENTITY
+from clinical_backend.archive.plan import IDENTITY, TOTAL
 from clinical_backend.errors import ArchiveError, ImageError
-from clinical_backend.labelstudio.project_import import FILES_PER_UPLOAD
+from clinical_backend.labelstudio.project_import import BYTES_PER_UPLOAD, FILES_PER_UPLOAD
 from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ __all__ = ["Imported", "Importer", "count_reasons", "imported_tasks", "once_each
 
 logger = logging.getLogger(__name__)
 
-_MOST_BYTES = 64 * 2**20
-"""Of the pictures of one request; Label Studio takes 250 MB."""
 _AHEAD = 2
 """Tasks in hand for each thread: while one is stored, the next one is made."""
 
@@ -190,30 +188,22 @@ class Importer:
         if not batch:
             return
         new = {name: content for made in batch for name, content in made.pictures.items()}
-        addresses = {**kept, **self._put(new)}
+        addresses = {**kept, **(self._place.put(new) if new else {})}
         tasks = []
         for made in batch:
             data = made.task.data | {IDENTITY: made.task.identity} | address([addresses[name] for name in made.names])
             if made.task.total > len(made.names):
-                data["images_in_all"] = made.task.total
+                data[TOTAL] = made.task.total
             tasks.append({"data": data})
         self._project.add_tasks(tasks)
         done.tasks += len(tasks)
         done.pictures += sum(len(made.names) for made in batch)
         logger.info("Imported %d tasks with %d pictures", done.tasks, done.pictures)
 
-    def _put(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
-        names = list(pictures)
-        found: dict[str, str] = {}
-        for start in range(0, len(names), FILES_PER_UPLOAD):
-            some = names[start : start + FILES_PER_UPLOAD]
-            found |= self._place.put({name: pictures[name] for name in some})
-        return found
-
 
 def _is_full(batch: Sequence[_Made]) -> bool:
     every = [content for made in batch for content in made.pictures.values()]
-    return len(every) >= FILES_PER_UPLOAD or len(batch) >= FILES_PER_UPLOAD or sum(map(len, every)) >= _MOST_BYTES
+    return len(every) >= FILES_PER_UPLOAD or len(batch) >= FILES_PER_UPLOAD or sum(map(len, every)) >= BYTES_PER_UPLOAD
 
 
 def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list[int]]:

@@ -15,8 +15,8 @@ from clinical_backend.errors import ArchiveError, ImageError
 from tests.archive.conftest import content, dicom
 
 
-def found(instance, **header):
-    return Found(f"/archive/{instance}", Header("PAT", "1", "1.1", instance, **header))
+def found(instance, *, series="1.1", **header):
+    return Found(f"/archive/{instance}", Header("PAT", "1", series, instance, **header))
 
 
 class Source:
@@ -137,10 +137,13 @@ def test_what_is_there_is_neither_read_nor_made_again(run):
     assert (len(project.tasks), len(place.requests)) == (2, 2)
 
 
-def test_requests_hold_no_more_files_than_label_studio_takes(run):
-    _, place, project, _ = run([found("1", frames=250)], limit=250)
-    assert [len(request) for request in place.requests] == [100, 100, 50]
-    assert len(project.tasks[0]["images"]) == 250
+def test_pictures_are_put_together_and_none_is_put_again(run):
+    objects = [found(str(number), frames=60, series=str(number)) for number in range(3)]
+    _, place, project, _ = run(objects, limit=60)
+    assert [len(request) for request in place.requests] == [120, 60]
+    project.tasks.clear()
+    run(objects, limit=60)
+    assert (len(place.requests), len(project.tasks)) == (2, 3)
 
 
 def test_each_object_is_imported_once_and_only_what_is_asked_for():
