@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["TAGS", "Header", "described", "header_of", "read_header"]
+__all__ = ["FIELDS", "TAGS", "Header", "described", "header_of", "read_header"]
 
 # What pydicom complains of quotes values, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -36,6 +36,9 @@ TAGS = (
     *("OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "OtherPatientIDs", "AccessionNumber"),
 )
 """The attributes that are read of a file or asked of an archive. Names are read to keep them out of the others."""
+
+FIELDS = ("modality", "body_part", "view", "laterality", "manufacturer", "rows", "columns", "age", "sex")
+"""Names of what a task may say of an object."""
 
 _NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
 _NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber")

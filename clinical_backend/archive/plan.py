@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
+from clinical_backend.archive.header import FIELDS
 from clinical_backend.study import evenly_spaced
 
 if TYPE_CHECKING:
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
     from clinical_backend.archive.found import Found
     from clinical_backend.archive.pseudonyms import Pseudonyms
 
-__all__ = ["IDENTITY", "Picture", "PlannedTask", "plan_tasks"]
+__all__ = ["IDENTITY", "RESERVED", "TOTAL", "Picture", "PlannedTask", "plan_tasks"]
 
 IDENTITY = "dicom"
 """Field of a task that tells what it was imported from, as a keyed hash: an import that is run again finds it."""
+
+TOTAL = "images_in_all"
+"""Field of a task that says how many images there are where it shows fewer."""
+
+RESERVED = frozenset({IDENTITY, TOTAL, "patient", "study", "year", *FIELDS})
+"""Fields that an import writes, so that none may hold the images' addresses."""
 
 Grouping = Literal["series", "study"]
 

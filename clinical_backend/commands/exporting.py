@@ -25,7 +25,7 @@ from clinical_backend.commands.archive_options import (
     User,
     open_source,
 )
-from clinical_backend.commands.passed_over import tell_passed_over
+from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, say
 from clinical_backend.errors import InvalidArgumentError
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export_reports"]
-
-_NO_FINDING = "no finding"
 
 
 def export_reports(
@@ -73,6 +71,7 @@ def export_reports(
 
     if dicom_sr is None and not store:
         raise InvalidArgumentError("--dicom-sr", "where the reports go is not said.", "Name a folder, or give --store.")
+    refuse_report(report)
     with ExitStack() as opened:
         source = opened.enter_context(
             open_source(
@@ -119,17 +118,11 @@ def export_reports(
 def _labels(project: ProjectWorkspace) -> tuple[dict[str, list[str]], str]:
     """Return what readers said of each imported task, by its identity, and the project's title."""
     from clinical_backend.archive.importer import imported_tasks
+    from clinical_backend.archive.study_reports import readers_labels
     from clinical_backend.labelstudio.labeling.labels import fetch_labels
-    from clinical_backend.multilabel import findings_of
     from clinical_backend.workspace.controls import read_as_set
 
     client = project.workspace.client
     remote = client.project(project.id)
-    scheme = read_as_set(remote.label_config, project.settings)
-    said = fetch_labels(client, remote, scheme).classes
-    labels = {}
-    for identity, tasks in imported_tasks(client, project.id).items():
-        label = next((said[task] for task in tasks if task in said), None)
-        if label is not None:
-            labels[identity] = [label] if scheme.several is None else sorted(findings_of(label)) or [_NO_FINDING]
-    return labels, remote.title
+    said = fetch_labels(client, remote, read_as_set(remote.label_config, project.settings))
+    return readers_labels(imported_tasks(client, project.id), said), remote.title

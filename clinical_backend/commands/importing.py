@@ -22,11 +22,12 @@ from clinical_backend.commands.archive_options import (
     TokenFile,
     User,
     open_source,
+    refuse_archive,
 )
-from clinical_backend.commands.passed_over import tell_passed_over
+from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, say
-from clinical_backend.errors import ArchiveError, InvalidArgumentError, LabelingConfigError, SettingsError
+from clinical_backend.errors import ArchiveError, LabelingConfigError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,12 +86,22 @@ def import_images(
 
     Run it again to go on: nothing is imported twice.
     """
-    if convert and (sources or dicomweb):
-        raise InvalidArgumentError("SOURCE", "--convert takes the project's own tasks.", "Give --convert alone.")
+    if convert:
+        refuse_archive(
+            "--convert takes the project's own tasks",
+            sources=sources,
+            dicomweb=dicomweb,
+            study=study,
+            series=series,
+            modality=modality,
+            match=match,
+            year=year,
+        )
+    refuse_report(report)
     with ExitStack() as opened:
         if convert:
             workspace = opened.enter_context(opened_workspace(read_settings()))
-            passed_over = _convert(workspace.project(project), to)
+            passed_over = _convert(workspace.project(project), to, secondary_captures, dry_run)
         else:
             source = opened.enter_context(
                 open_source(
@@ -130,7 +141,8 @@ def _import(
 
     settings, client = project.workspace.settings, project.workspace.client
     scheme = _scheme(project)
-    listed = any(one.is_list for one in scheme.views)
+    address = _address(scheme)
+    listed = any(one.is_list for one in scheme.every_view)
     with _bar("Looking") as show:
         found, passed_over = once_each(_counted(source, show), secondary)
     planned = plan_tasks(
@@ -146,7 +158,7 @@ def _import(
     if dry_run:
         _say_example(planned)
         return passed_over
-    address, importing = _address(scheme), ProjectImport(client, project.id)
+    importing = ProjectImport(client, project.id)
     with _pictures() as maker, _bar("Importing") as show:
         importer = Importer(source, _place(project, importing, to), maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
@@ -165,18 +177,23 @@ def _import(
     return passed_over + done.passed_over
 
 
-def _convert(project: ProjectWorkspace, to: str) -> list[PassedOver]:
-    from clinical_backend.archive.conversion import Converter
+def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool) -> list[PassedOver]:
+    from clinical_backend.archive.conversion import Converter, undrawn_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
     from clinical_backend.workspace.components import open_source
 
     settings, client = project.workspace.settings, project.workspace.client
     scheme = _scheme(project)
+    if dry_run:
+        some = amount(len(undrawn_tasks(client, project.id, scheme.every_view)), "task")
+        say(f"{some} may point to DICOM or TIFF files, by the endings of the addresses. Nothing was changed.")
+        return []
     place = _place(project, ProjectImport(client, project.id), to)
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
-        done = Converter(client, images, place, maker, pseudonyms).run(project.id, scheme.every_view, show)
+        converter = Converter(client, images, place, maker, pseudonyms, secondary=secondary)
+        done = converter.run(project.id, scheme.every_view, show)
     say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
     return done.passed_over
 
@@ -197,11 +214,20 @@ def _scheme(project: ProjectWorkspace) -> LabelingScheme:
 
 def _address(scheme: LabelingScheme) -> Callable[[Sequence[str]], dict[str, Any]]:
     """Return what puts addresses into the field that the labeling config shows."""
+    from clinical_backend.archive.plan import RESERVED
+    from clinical_backend.labelstudio.labeling.fields import top_field
+
     views = scheme.every_view
     if len(views) > 1:
         raise LabelingConfigError(
             f"The labeling config has {len(views)} Image tags, and which image belongs to which is not known.",
             'Show the images of a task with one <Image name="image" valueList="$images"/>.',
+        )
+    field = top_field(views[0].value.fields[0])
+    if field in RESERVED:
+        raise LabelingConfigError(
+            f"The Image takes its address from the field {field!r}, in which an import keeps something else.",
+            'Show another field, such as value="$image", or valueList="$images" for a list.',
         )
     return views[0].showing
 
