@@ -128,7 +128,7 @@ class DicomFiles:
                 file.seek(0)
                 yield self._of(name, file, status.st_size)
         except _DAMAGED as error:
-            yield PassedOver(name, f"it cannot be read ({type(error).__name__})")
+            yield PassedOver(name, _unread(error))
 
     def _of_archive(self, name: str) -> Iterator[Found | PassedOver]:
         with zipfile.ZipFile(name) as archive:
@@ -146,7 +146,7 @@ class DicomFiles:
                     with archive.open(member) as file:
                         yield self._of(inside, file, member.file_size)
                 except _DAMAGED as error:
-                    yield PassedOver(inside, f"it cannot be read ({type(error).__name__})")
+                    yield PassedOver(inside, _unread(error))
 
     def _of(self, name: str, file: IO[bytes], size: int) -> Found | PassedOver:
         if size > self._size_limit:
@@ -155,6 +155,13 @@ class DicomFiles:
         if header is None:
             return PassedOver(name, "no DICOM file")
         return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
+
+
+def _unread(error: Exception) -> str:
+    """Return why a file is passed over, for people."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"it cannot be read ({error.strerror})"
+    return "it is damaged, or packed in a way that is not read"
 
 
 class _OpenArchive:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import header_of
 from clinical_backend.archive.plan import IDENTITY, TOTAL
-from clinical_backend.errors import ArchiveError, ImageError
+from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.project_import import BYTES_PER_UPLOAD, FILES_PER_UPLOAD
 from clinical_backend.system.parallel import map_in_order
 
@@ -116,7 +116,28 @@ class Importer:
             Makes of the addresses of a task's pictures the field, or the fields, that show them.
         progress
             Is told how many of the planned tasks are done, from time to time.
+
+        Raises
+        ------
+        ArchiveError
+            When the pictures cannot be kept.
+        LabelStudioUnavailableError
+            When Label Studio does not answer any more; what was imported stays.
         """
+        try:
+            return self._run(planned, known, address, progress)
+        except LabelStudioUnavailableError as error:
+            raise LabelStudioUnavailableError(
+                error.problem, f"{error.cure} Then run the import again: what is there stays, and it goes on."
+            ) from error
+
+    def _run(
+        self,
+        planned: Sequence[PlannedTask],
+        known: Mapping[str, Sequence[int]],
+        address: Callable[[Sequence[str]], dict[str, Any]],
+        progress: Callable[[int], None],
+    ) -> Imported:
         done = Imported()
         wanted = [task for task in planned if task.identity not in known]
         done.there = len(planned) - len(wanted)

@@ -67,18 +67,23 @@ def report_studies(
     pseudonyms
         Those of the import.
     labels
-        Classes or findings of each answered task, by its identity.
+        Classes or findings of each answered task, by its identity. One that the source does not hold is passed over,
+        under its identity.
     project
         Title of the project.
     """
     studies: dict[str, dict[str, list[Found]]] = {}
+    missing = set(labels)
     for one, identity in _tasks_of(source.find(), pseudonyms, labels):
+        missing.discard(identity)
         if one.header.study:
             images = studies.setdefault(one.header.study, {}).setdefault(identity, [])
             if len(images) < _MOST_IMAGES:
                 images.append(one)
         else:
             yield PassedOver(one.name, "it belongs to no study")
+    for identity in sorted(missing):
+        yield PassedOver(identity, "what this task shows is not in what was named")
     for tasks in studies.values():
         try:
             yield make_report(

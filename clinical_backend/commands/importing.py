@@ -173,7 +173,7 @@ def _import(
         leading=len("Added to Label Studio:"),
     )
     if doubles:
-        say(f"Made one again: {amount(doubles, 'task')} that an import which was cut off had left there twice.")
+        say(f"Made one again: {amount(doubles, 'task')} that were there twice.")
     return passed_over + done.passed_over
 
 

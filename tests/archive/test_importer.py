@@ -11,7 +11,7 @@ from clinical_backend.archive.header import Header, header_of
 from clinical_backend.archive.importer import Importer, count_reasons, once_each
 from clinical_backend.archive.plan import plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
-from clinical_backend.errors import ArchiveError, ImageError
+from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
 from tests.archive.conftest import content, dicom
 
 
@@ -65,9 +65,11 @@ class Project:
     """Gets tasks."""
 
     def __init__(self):
-        self.tasks = []
+        self.tasks, self.away = [], False
 
     def add_tasks(self, tasks):
+        if self.away:
+            raise LabelStudioUnavailableError("It is away.", "Start it.")
         self.tasks += [task["data"] for task in tasks]
 
 
@@ -86,6 +88,7 @@ def run(tmp_path):
         assert told[-1] == len(planned)
         return done, place, project, source
 
+    run_import.project = project
     return run_import
 
 
@@ -167,3 +170,12 @@ def test_each_object_is_imported_once_and_only_what_is_asked_for():
     }
     objects, _ = once_each(some, secondary=True)
     assert [one.header.instance for one in objects] == ["1", "2"]
+
+
+def test_an_import_that_label_studio_leaves_alone_says_how_it_goes_on(run):
+    run.project.away = True
+    with pytest.raises(LabelStudioUnavailableError, match="Then run the import again"):
+        run([found("1")])
+    run.project.away = False
+    done, place, project, source = run([found("1")])
+    assert (done.tasks, len(project.tasks), len(place.requests), source.reads) == (1, 1, 1, [])

@@ -53,7 +53,10 @@ def test_each_task_is_reported_in_its_study_with_the_images_that_it_shows(archiv
 def test_what_is_not_answered_or_of_another_import_is_not_reported(archive, tmp_path):
     pseudonyms, others = Pseudonyms(tmp_path / "ours"), Pseudonyms(tmp_path / "theirs")
     instance = "1.2.826.0.2.3"
-    assert reports_of(archive, pseudonyms, {others.of("instance", instance): ["rare"]}) == []
+    strange = others.of("instance", instance)
+    assert reports_of(archive, pseudonyms, {}) == []
+    (missing,) = reports_of(archive, pseudonyms, {strange: ["rare"]})
+    assert (missing.name, missing.reason) == (strange, "what this task shows is not in what was named")
     (report,) = reports_of(archive, pseudonyms, {pseudonyms.of("instance", instance): ["rare"]})
     assert groups_of(report) == [(["rare"], [instance])]
 
