@@ -153,7 +153,7 @@ class DicomFiles:
             return PassedOver(name, self._too_large)
         header = header_of(file)
         if header is None:
-            return PassedOver(name, "no DICOM file")
+            return PassedOver(name, "no DICOM file, or a damaged one")
         return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
 
 

@@ -99,7 +99,7 @@ def open_source(
     from clinical_backend.archive.access import access_from
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
-    from clinical_backend.archive.filters import Filters, match_from
+    from clinical_backend.archive.filters import Filters, matches_from
 
     if bool(sources) == (url is not None):
         raise InvalidArgumentError("SOURCE", "there is to be one.", "Give paths, or --dicomweb with an address.")
@@ -116,7 +116,7 @@ def open_source(
         key=client_key,
         authority=ca_file,
     )
-    filters = Filters(study or (), series or (), modality or (), dict(map(match_from, match or ())))
+    filters = Filters(study or (), series or (), modality or (), matches_from(match or ()))
     with DicomWeb(access, filters) as archive:
         yield archive
 
