@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import stat
 import threading
 import zipfile
@@ -96,9 +97,9 @@ class DicomFiles:
 
     @contextmanager
     def _open(self, found: Found) -> Iterator[IO[bytes]]:
-        outer, _, inner = found.name.partition(_INSIDE)
+        outer, inner = _split(found.name)
         try:
-            if inner and not Path(found.name).is_file():
+            if inner:
                 with self._archives.member(outer, inner) as member:
                     yield member
             else:
@@ -155,6 +156,15 @@ class DicomFiles:
         if header is None:
             return PassedOver(name, "no DICOM file, or a damaged one")
         return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the path of a ZIP archive and the name of a file in it; the latter is empty for a file of its own."""
+    places = [match.start() for match in re.finditer(re.escape(_INSIDE), name)]
+    outer = next((name[:at] for at in places if Path(name[:at]).is_file()), None)
+    if outer is None:
+        return name, ""
+    return outer, name[len(outer) + len(_INSIDE) :]
 
 
 def _unread(error: Exception) -> str:

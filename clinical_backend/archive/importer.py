@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import header_of
 from clinical_backend.archive.plan import IDENTITY, TOTAL
+from clinical_backend.archive.pseudonyms import is_pseudonym
 from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.project_import import BYTES_PER_UPLOAD, FILES_PER_UPLOAD
 from clinical_backend.system.parallel import map_in_order
@@ -228,10 +229,13 @@ def _is_full(batch: Sequence[_Made]) -> bool:
 
 
 def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list[int]]:
-    """Return the ids of the tasks that imports made, by identity, in ascending order."""
+    """Return the ids of the tasks that imports made, by identity, in ascending order.
+
+    A task of the project's own, whose field of that name says something else, is none of them.
+    """
     found: dict[str, list[int]] = {}
     for task in client.tasks(project_id):
-        if isinstance(identity := task.data.get(IDENTITY), str):
+        if is_pseudonym(identity := task.data.get(IDENTITY)):
             found.setdefault(identity, []).append(task.id)
     return found
 

@@ -162,7 +162,10 @@ def _import(
     with _pictures() as maker, _bar("Importing") as show:
         importer = Importer(source, _place(project, importing, to), maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
-    doubles = importing.delete_doubles(imported_tasks(client, project.id))
+    ours = {task.identity for task in planned}  # no other task is deleted, whatever its data says
+    doubles = importing.delete_doubles(
+        {identity: ids for identity, ids in imported_tasks(client, project.id).items() if identity in ours}
+    )
     if any("patient" in task.data for task in planned):
         project.stores.projects.register(project.id)
         if group_by(project, "patient"):

@@ -174,3 +174,14 @@ def test_folders_that_are_not_looked_into_are_named(write, monkeypatch):
 def test_a_path_that_cannot_be_looked_at_is_refused(tmp_path):
     with pytest.raises(ArchiveError, match="cannot be looked at"):
         DicomFiles([tmp_path / ("a" * 300)])
+
+
+def test_a_folder_whose_name_looks_like_the_way_into_an_archive_is_a_folder(write):
+    (write.folder / "urgent!").mkdir()
+    write("urgent!/1.dcm", dicom())
+    with zipfile.ZipFile(write.folder / "urgent!" / "a.zip", "w") as archive:
+        archive.writestr("new!/2.dcm", content(dicom()))
+    source = DicomFiles([write.folder])
+    found = list(source.find())
+    assert [header_of(io.BytesIO(source.read(one))).instance for one in found] == [one.header.instance for one in found]
+    assert len(found) == 2

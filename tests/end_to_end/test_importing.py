@@ -272,3 +272,13 @@ def test_a_conversion_that_is_only_tried_changes_nothing(client, command):
     client.import_tasks(project.id, [{"data": data}, {"data": {"image": "/data/upload/1/1.png"}}])
     assert "1 task may point to DICOM or TIFF files" in said(command(project, "--convert", "--dry-run"))
     assert client.tasks(project.id)[0].data == data
+
+
+@pytest.mark.parametrize("value", ["CT", "0123456789abcdef0123"])
+def test_tasks_of_the_projects_own_that_say_the_same_are_not_deleted(client, command, archive, value):
+    project = client.create_project(f"own field {value}", label_config(("clear", "rare"), exemplars=False))
+    data = [{"data": {"image": f"/data/upload/1/{number}.png", "dicom": value}} for number in range(3)]
+    own = client.import_tasks(project.id, data)
+    output = said(command(project, archive))
+    assert "Made one again" not in output
+    assert {task.id for task in client.tasks(project.id)} >= set(own)
