@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import PassedOver
 from clinical_backend.archive.header import header_of
+from clinical_backend.archive.plan import facts_of
 from clinical_backend.errors import ImageError, LabelingConfigError
 from clinical_backend.images.decoders.decoding import is_dicom
 from clinical_backend.images.decoders.tiff import SIGNATURES
@@ -156,16 +157,9 @@ class Converter:
         before = data.get(ORIGINAL, [])
         data[ORIGINAL] = [*(before if isinstance(before, list) else [before]), *change.addresses]
         if change.header is not None:
-            for name, value in self._facts(change.header).items():
+            for name, value in facts_of(change.header, self._pseudonyms).items():
                 data.setdefault(name, value)
         self._client.update_task(change.task.id, data=data)
-
-    def _facts(self, header: Header) -> dict[str, Any]:
-        facts: dict[str, Any] = dict(header.fields)
-        for name, identifier in (("patient", header.patient), ("study", header.study)):
-            if identifier:
-                facts[name] = self._pseudonyms.of(name, identifier)
-        return facts
 
 
 def undrawn_tasks(client: LabelStudioClient, project_id: int, views: Sequence[View]) -> list[Task]:

@@ -133,15 +133,17 @@ def _import(
     secondary: bool,
     dry_run: bool,
 ) -> list[PassedOver]:
+    """Make tasks of what a source holds, and return what was passed over."""
     from clinical_backend.archive.importer import Importer, imported_tasks, once_each
     from clinical_backend.archive.plan import plan_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
-    from clinical_backend.workspace.project_options import group_by
 
     settings, client = project.workspace.settings, project.workspace.client
     scheme = _scheme(project)
     address = _address(scheme)
+    importing = ProjectImport(client, project.id)
+    place = _place(project, importing, to, dry_run=dry_run)  # before hours of looking
     listed = any(one.is_list for one in scheme.every_view)
     with _bar("Looking") as show:
         found, passed_over = once_each(_counted(source, show), secondary)
@@ -158,18 +160,15 @@ def _import(
     if dry_run:
         _say_example(planned)
         return passed_over
-    importing = ProjectImport(client, project.id)
     with _pictures() as maker, _bar("Importing") as show:
-        importer = Importer(source, _place(project, importing, to), maker, importing, secondary=secondary)
+        importer = Importer(source, place, maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
     ours = {task.identity for task in planned}  # no other task is deleted, whatever its data says
     doubles = importing.delete_doubles(
         {identity: ids for identity, ids in imported_tasks(client, project.id).items() if identity in ours}
     )
     if any("patient" in task.data for task in planned):
-        project.stores.projects.register(project.id)
-        if group_by(project, "patient"):
-            say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
+        _keep_patients_apart(project)
     say(
         f"Added to Label Studio: {amount(done.tasks, 'task')} with {amount(done.pictures, 'picture')}.",
         mood="ok",
@@ -180,7 +179,16 @@ def _import(
     return passed_over + done.passed_over
 
 
+def _keep_patients_apart(project: ProjectWorkspace) -> None:
+    from clinical_backend.workspace.project_options import group_by
+
+    project.stores.projects.register(project.id)
+    if group_by(project, "patient"):
+        say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
+
+
 def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool) -> list[PassedOver]:
+    """Make pictures for the tasks that are there, and return what was passed over."""
     from clinical_backend.archive.conversion import Converter, undrawn_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
@@ -235,8 +243,8 @@ def _address(scheme: LabelingScheme) -> Callable[[Sequence[str]], dict[str, Any]
     return views[0].showing
 
 
-def _place(project: ProjectWorkspace, importing: ProjectImport, to: str) -> Place:
-    """Return where pictures are kept, after a look whether readers can see them there."""
+def _place(project: ProjectWorkspace, importing: ProjectImport, to: str, *, dry_run: bool = False) -> Place:
+    """Return where pictures are kept, after a look whether readers can see them there, unless nothing is written."""
     from clinical_backend.archive.places import LocalFolder, Uploads
     from clinical_backend.workspace.components import open_source
 
@@ -250,6 +258,8 @@ def _place(project: ProjectWorkspace, importing: ProjectImport, to: str) -> Plac
             "Set it to the folder that Label Studio serves, or use --to uploads.",
         )
     place = LocalFolder(root, project.id)
+    if dry_run:
+        return place
     try:
         with closing(
             open_source(settings.model_copy(update={"local_files_document_root": None}), project.workspace.client)

@@ -129,7 +129,9 @@ def test_a_folder_that_label_studio_does_not_serve_is_not_relied_on(client, comm
     assert "The pictures are uploaded instead." in output
     assert all(task.data["image"].startswith("/data/upload/") for task in client.tasks(project.id))
     refused = command(project, archive, "--to", "files", LOCAL_FILES_DOCUMENT_ROOT=tmp_path / "elsewhere")
-    assert "Label Studio does not serve" in refused.communicate(timeout=300)[0]
+    output, _ = refused.communicate(timeout=300)
+    assert "Label Studio does not serve" in output
+    assert "Looking" not in output
     assert refused.returncode == 1
 
 
