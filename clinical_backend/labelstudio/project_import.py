@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioUnavailableError
 from clinical_backend.labelstudio.task_lists import SLOW_SECONDS
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ FILES_PER_UPLOAD = 100
 
 BYTES_PER_UPLOAD = 64 * 2**20
 """Of one request, unless one file alone has more; Label Studio takes 250 MB (DATA_UPLOAD_MAX_MEMORY_SIZE)."""
+
+_TASKS_PER_DELETION = 500
+"""Of one request: Label Studio 1.23 takes 0.2 s for so many."""
 
 _ATTEMPTS = 10
 """Beside two clients that write all the time, one import in ten lost its annotations."""
@@ -67,12 +69,8 @@ class ProjectImport:
         )
 
     def delete_task(self, task_id: int) -> None:
-        """Delete a task with all its annotations, unless it is gone."""
-        try:
-            self._client.session.request("DELETE", f"api/tasks/{task_id}/")
-        except LabelStudioRefusedError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
+        """Delete a task with all its annotations."""
+        self._client.session.request("DELETE", f"api/tasks/{task_id}/")
 
     def delete_doubles(self, tasks: Mapping[str, Sequence[int]]) -> int:
         """Delete what is there twice, and return how many tasks these were; what somebody answered always stays.
@@ -87,11 +85,17 @@ class ProjectImport:
             return 0
         every = {task_id for ids in groups for task_id in ids}
         answered = {task.id for task in self._client.tasks_with_answers(self._project_id, every) if task.annotations}
-        doubles = {
-            task_id for ids in groups for task_id in ids if task_id not in (answered.intersection(ids) or {ids[0]})
-        }
-        for task_id in doubles:
-            self.delete_task(task_id)
+        doubles = [task for ids in groups for task in ids if task not in (answered.intersection(ids) or {ids[0]})]
+        for start in range(0, len(doubles), _TASKS_PER_DELETION):
+            # One by one each takes 0.3 s; and of the tasks that are gone by now, none is missed.
+            self._client.session.request(
+                "POST",
+                "api/dm/actions",
+                params={"id": "delete_tasks", "project": self._project_id},
+                json={"selectedItems": {"all": False, "included": doubles[start : start + _TASKS_PER_DELETION]}},
+                repeatable=True,
+                time_out=SLOW_SECONDS,
+            )
         return len(doubles)
 
     def upload(self, pictures: Mapping[str, bytes]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnavailableError
+from clinical_backend.errors import LabelStudioUnavailableError
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.labelstudio import project_import
 from clinical_backend.labelstudio.project_import import ProjectImport
@@ -52,19 +52,17 @@ def test_an_import_that_always_loses_them_is_refused_and_leaves_nothing():
 
 
 class Studio:
-    """Stores files, and holds tasks of which some are answered and some are gone."""
+    """Stores files, and holds tasks of which some are answered."""
 
-    def __init__(self, answered=(), gone=()):
-        self.answered, self.gone, self.deleted, self.uploads = set(answered), set(gone), [], []
+    def __init__(self, answered=()):
+        self.answered, self.deleted, self.uploads = set(answered), [], []
         self.session = self
 
-    def request(self, method, path, *, params=None, files=None, **_):
-        if method == "DELETE":
-            task = int(path.split("/")[2])
-            if task in self.gone:
-                raise LabelStudioRefusedError("It is not there.", "Look.", status=404)
-            self.deleted.append(task)
-            return None
+    def request(self, method, path, *, params=None, json=None, files=None, **_):
+        if path == "api/dm/actions":
+            assert (params, json["selectedItems"]["all"]) == ({"id": "delete_tasks", "project": 1}, False)
+            self.deleted.append(json["selectedItems"]["included"])
+            return {}
         if files is not None:
             self.uploads.append([name for name, _ in files.values()])
             return {"file_upload_ids": [len(self.uploads)]}
@@ -89,10 +87,11 @@ def test_of_what_is_there_twice_the_answered_stays_and_else_the_first():
     tasks = {"one": [1], "none": [2, 3, 4], "later": [5, 6], "both": [7, 8, 9]}
     studio = Studio(answered={6, 7, 9})
     assert ProjectImport(studio, 1).delete_doubles(tasks) == 4
-    assert sorted(studio.deleted) == [3, 4, 5, 8]
+    assert studio.deleted == [[3, 4, 5, 8]]
 
 
-def test_a_double_that_another_import_deleted_meanwhile_is_no_failure():
-    studio = Studio(gone={2})
-    ProjectImport(studio, 1).delete_doubles({"none": [1, 2, 3]})
-    assert studio.deleted == [3]
+def test_many_doubles_are_deleted_in_few_requests():
+    studio = Studio()
+    assert ProjectImport(studio, 1).delete_doubles({str(task): [task, task + 2000] for task in range(1200)}) == 1200
+    assert [len(some) for some in studio.deleted] == [500, 500, 200]
+    assert all(task >= 2000 for some in studio.deleted for task in some)
