@@ -365,13 +365,22 @@ def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_wi
     [
         (["import"], "Give paths, or --dicomweb"),
         (["import", "films", "--dicomweb", "http://localhost:8042/dicom-web"], "Give paths, or --dicomweb"),
-        (["import", "--convert", "films"], "--convert alone"),
+        (["import", "--convert", "films"], "Leave SOURCE out"),
+        (["import", "--convert", "--modality", "MG"], "Leave --modality out"),
+        (["import", ".", "--modality", "MG"], "Leave --modality out"),
+        (["import", ".", "--match", "PatientID=1"], "Leave --match out"),
+        (["import", ".", "--report", "nowhere/report.csv"], "Name one in a folder that is there"),
+        (["export", ".", "--dicom-sr", "reports", "--study", "1.2"], "Leave --study out"),
+        (["export", ".", "--dicom-sr", "reports", "--report", "."], "Name one in a folder that is there"),
+        (["export", ".", "--dicom-sr", __file__], "name another folder by --dicom-sr"),
         (["import", "--dicomweb", "pacs"], "Give one such as http://localhost:8042/dicom-web"),
         (["export", "films"], "Name a folder, or give --store"),
         (["export", ".", "--store"], "Name the archive by --dicomweb"),
     ],
 )
-def test_an_import_or_export_that_cannot_be_meant_is_refused(capsys, monkeypatch, arguments, cure):
+def test_an_import_or_export_that_cannot_be_meant_is_refused(capsys, monkeypatch, tmp_path, arguments, cure):
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     assert cure in fail(capsys, monkeypatch, arguments[0], "--project", "1", *arguments[1:])
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import PassedOver
 from clinical_backend.archive.header import header_of
-from clinical_backend.errors import ImageError
+from clinical_backend.archive.plan import facts_of
+from clinical_backend.errors import ImageError, LabelingConfigError
 from clinical_backend.images.decoders.decoding import is_dicom
 from clinical_backend.images.decoders.tiff import SIGNATURES
-from clinical_backend.labelstudio.labeling.fields import lookup
+from clinical_backend.labelstudio.labeling.fields import lookup, top_field
 from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.views import View
     from clinical_backend.labelstudio.resources import Task
 
-__all__ = ["ORIGINAL", "Converted", "Converter"]
+__all__ = ["ORIGINAL", "Converted", "Converter", "undrawn_tasks"]
 
 ORIGINAL = "original"
 """Field of a task that keeps the addresses that it had."""
@@ -72,6 +73,8 @@ class Converter:
         Keeps and makes the pictures.
     pseudonyms
         Makes the names of the pictures, and what stands for patients.
+    secondary
+        Whether secondary captures are converted.
     workers
         How many tasks are worked at at a time.
     """
@@ -84,6 +87,7 @@ class Converter:
         maker: PictureMaker,
         pseudonyms: Pseudonyms,
         *,
+        secondary: bool = False,
         workers: int = 4,
     ) -> None:
         self._client = client
@@ -91,6 +95,7 @@ class Converter:
         self._place = place
         self._maker = maker
         self._pseudonyms = pseudonyms
+        self._secondary = secondary
         self._workers = workers
 
     def run(self, project_id: int, views: Sequence[View], progress: Callable[[int, int], None]) -> Converted:
@@ -99,12 +104,17 @@ class Converter:
         Parameters
         ----------
         views
-            The ``Image`` tags, each of a whole field.
+            The ``Image`` tags.
         progress
             Is told how many of how many tasks were looked at.
+
+        Raises
+        ------
+        LabelingConfigError
+            As :func:`undrawn_tasks`.
         """
         done = Converted()
-        tasks = [task for task in self._client.tasks(project_id) if _undrawn(views, task.data)]
+        tasks = undrawn_tasks(self._client, project_id, views)
         changes = map_in_order(
             lambda task: self._pictures(task, views), tasks, workers=self._workers, look_ahead=2 * self._workers
         )
@@ -125,7 +135,11 @@ class Converter:
             try:
                 content = self._images.fetch(address, task.id)
                 if is_dicom(content):
-                    header = header or header_of(BytesIO(content))
+                    said = header_of(BytesIO(content))
+                    if said is not None and said.left_out and not (self._secondary and said.secondary):
+                        refused.append(PassedOver(f"task {task.id}", f"It is left out: {said.left_out}."))
+                        continue
+                    header = header or said
                 elif not content.startswith(SIGNATURES):
                     continue
                 made[address] = self._maker.make(content)
@@ -140,18 +154,29 @@ class Converter:
         data = dict(change.task.data)
         for name in {view.value.fields[0] for view in views}:
             data |= _replaced(data, name, new)
-        data[ORIGINAL] = [*data.get(ORIGINAL, ()), *change.addresses]
+        before = data.get(ORIGINAL, [])
+        data[ORIGINAL] = [*(before if isinstance(before, list) else [before]), *change.addresses]
         if change.header is not None:
-            for name, value in self._facts(change.header).items():
+            for name, value in facts_of(change.header, self._pseudonyms).items():
                 data.setdefault(name, value)
         self._client.update_task(change.task.id, data=data)
 
-    def _facts(self, header: Header) -> dict[str, Any]:
-        facts: dict[str, Any] = dict(header.fields)
-        for name, identifier in (("patient", header.patient), ("study", header.study)):
-            if identifier:
-                facts[name] = self._pseudonyms.of(name, identifier)
-        return facts
+
+def undrawn_tasks(client: LabelStudioClient, project_id: int, views: Sequence[View]) -> list[Task]:
+    """Return the tasks of a project that a browser may not draw, by the endings of their addresses.
+
+    Raises
+    ------
+    LabelingConfigError
+        When the addresses stand in no field that can be changed.
+    """
+    for view in views:
+        if not view.value.is_field or top_field(view.value.fields[0]) == ORIGINAL:
+            raise LabelingConfigError(
+                f"The Image takes its address from {view.value.text!r}, which no conversion can change.",
+                'Use value="$image", or valueList="$images" for a list, with tasks that have this field.',
+            )
+    return [task for task in client.tasks(project_id) if _undrawn(views, task.data)]
 
 
 def _undrawn(views: Sequence[View], data: Mapping[str, Any]) -> list[str]:
@@ -166,7 +191,7 @@ def _undrawn(views: Sequence[View], data: Mapping[str, Any]) -> list[str]:
 
 def _replaced(data: Mapping[str, Any], path: str, new: Mapping[str, str]) -> dict[str, Any]:
     """Return the top field of a path, with new addresses in place of old ones below it."""
-    top = path if path in data else path.replace("[", ".").partition(".")[0]
+    top = path if path in data else top_field(path)
     if lookup(data, path) is None or top not in data:
         return {}
     return {top: _with(data[top], new)}

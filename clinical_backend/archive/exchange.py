@@ -1,4 +1,4 @@
-"""One GET at a DICOMweb archive, bounded in bytes and seconds, that goes nowhere else."""
+"""One request to a DICOMweb archive, bounded in bytes and seconds, that goes nowhere else."""
 
 from __future__ import annotations
 

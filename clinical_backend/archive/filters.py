@@ -14,9 +14,9 @@ from clinical_backend.errors import ArchiveError
 from clinical_backend.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Filters", "ignored", "match_from"]
+__all__ = ["Filters", "ignored", "match_from", "matches_from"]
 
 _STUDY = frozenset(
     {
@@ -118,6 +118,22 @@ def match_from(text: str) -> tuple[str, str]:
     if not sign or not value or len(value) > _LONGEST or not value.isprintable():
         raise ArchiveError(f"The filter {name} has no value.", "Write it as --match PatientID=4711.")
     return name, value
+
+
+def matches_from(texts: Iterable[str]) -> dict[str, str]:
+    """Return what options such as ``PatientID=4711`` ask for, by keyword.
+
+    Raises
+    ------
+    ArchiveError
+        As :func:`match_from`, and when two ask the same attribute: an archive heeds one of them.
+    """
+    matches: dict[str, str] = {}
+    for name, value in map(match_from, texts):
+        if name in matches:
+            raise ArchiveError(f"The filter {name} is given twice.", "Run the import once for each of its values.")
+        matches[name] = value
+    return matches
 
 
 def ignored(matches: Mapping[str, str], entry: object) -> str | None:

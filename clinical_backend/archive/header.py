@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
+from clinical_backend.archive.deflate import PREAMBLE, has_preamble, inflated
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["TAGS", "Header", "described", "header_of", "read_header"]
+__all__ = ["FIELDS", "TAGS", "Header", "described", "header_of", "read_header"]
 
 # What pydicom complains of quotes values, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -31,10 +33,16 @@ TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "PatientAge", "PatientSex", "StudyDate", "PatientName"),
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "BurnedInAnnotation", "ConversionType"),
     *("ImageType", "MediaStorageSOPClassUID"),
+    *("OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "OtherPatientIDs", "AccessionNumber"),
 )
-"""The attributes that are read of a file or asked of an archive. The name is read to keep it out of the others."""
+"""The attributes that are read of a file or asked of an archive. Names are read to keep them out of the others."""
 
-_PREAMBLE = 132
+FIELDS = ("modality", "body_part", "view", "laterality", "manufacturer", "rows", "columns", "age", "sex")
+"""Names of what a task may say of an object."""
+
+_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
+_NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber")
+
 _FIRST_GROUPS = {b"\x02\x00", b"\x08\x00"}  # of a file without preamble (PS3.5, 7.1)
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
 """A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
@@ -44,7 +52,20 @@ _LATERALITIES = {"L": "left", "R": "right", "B": "both"}
 _SEXES = {"F": "female", "M": "male", "O": "other"}
 _OLDEST = 90
 """Ages above 89 are one group: the safe harbour of HIPAA, 45 CFR 164.514(b)(2)(i)(C)."""
-_SHORTEST_PART = 3  # of a name or a number: shorter ones stand in any word
+_SHORTEST_PART = 3  # of a name or a number: shorter ones stand in any word, so only a whole word is one
+_MOST_DIGITS = 5  # a date has six or more, a model's number hardly so many
+_LONGEST_SIDE = 65_535  # of representation US
+_MODALITIES = frozenset(
+    {
+        *("AR", "BI", "BMD", "CR", "CT", "DG", "DX", "ES", "GM", "IO", "IVOCT", "IVUS", "KER", "LS", "MG", "MR", "NM"),
+        *("OAM", "OCT", "OP", "OPM", "OPT", "OPV", "OT", "PT", "PX", "RF", "RG", "RTIMAGE", "SM", "TG", "US", "XA"),
+        *("XC",),
+    }
+)
+"""Defined terms of images (PS3.3, C.7.3.1.1.1): no names, also where a number begins with them, as CT-0001."""
+_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae", "ł": "l", "đ": "d"})
+"""Letters that are written as others where there are none but those of ASCII."""
+_PIECE = 2**20
 _FRAMES = 100_000
 """More than any cine loop has: a greater number is a fault."""
 
@@ -88,23 +109,31 @@ def header_of(file: IO[bytes]) -> Header | None:
 
     One that lacks its identifier has the sha256 of its content in its place.
     """
-    start = file.read(_PREAMBLE)
-    marked = start[128:] == b"DICM"
+    start = file.read(PREAMBLE)
+    marked = has_preamble(start)
     if not marked and start[:2] not in _FIRST_GROUPS:
         return None
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+            dataset = pydicom.dcmread(inflated(file), force=True, stop_before_pixels=True, specific_tags=list(TAGS))
             dataset.MediaStorageSOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
             header = read_header(dataset)
         except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
             return None
     if not header.instance and not header.left_out:
         file.seek(0)
-        header = replace(header, instance=hashlib.sha256(file.read()).hexdigest())
+        header = replace(header, instance=_digest(file))
     return header if marked or header.instance or not header.left_out else None
+
+
+def _digest(file: IO[bytes]) -> str:
+    """Return the sha256 of the rest of a file, which may be larger than the memory."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def described(file: IO[bytes]) -> Dataset:
@@ -118,7 +147,7 @@ def described(file: IO[bytes]) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return pydicom.dcmread(file, force=True, stop_before_pixels=True)
+            return pydicom.dcmread(inflated(file), force=True, stop_before_pixels=True)
         except Exception:  # noqa: BLE001 - pydicom raises errors of every kind on what is damaged
             raise ArchiveError("A DICOM file is damaged.", "Leave it out.") from None
 
@@ -184,24 +213,62 @@ def _fields(dataset: Dataset) -> dict[str, str | int]:
         "view": _matching(_CODE, _text(dataset, "ViewPosition")),
         "laterality": _LATERALITIES.get(laterality.upper()),
         "manufacturer": _matching(_MAKER, _text(dataset, "Manufacturer")),
-        "rows": _whole(_value(dataset, "Rows")),
-        "columns": _whole(_value(dataset, "Columns")),
+        "rows": _side(_value(dataset, "Rows")),
+        "columns": _side(_value(dataset, "Columns")),
         "age": _decade(_text(dataset, "PatientAge")),
         "sex": _SEXES.get(_text(dataset, "PatientSex").upper()),
     }
-    secrets = _secrets(dataset)
+    secrets = _Secrets(dataset)
     return {
         name: value
         for name, value in found.items()
-        if value is not None and not (isinstance(value, str) and any(secret in value.casefold() for secret in secrets))
+        if value is not None
+        and ((name == "modality" and value in _MODALITIES) or not (isinstance(value, str) and secrets.stand_in(value)))
     }
 
 
-def _secrets(dataset: Dataset) -> set[str]:
-    """Return the parts of the patient's name and number, which no field may hold."""
-    texts = [_text(dataset, name) for name in ("PatientName", "PatientID")]
-    parts = {part for text in texts for part in re.split(r"[\s^=,.\\/]+", text.casefold())}
-    return {part for part in parts if len(part) >= _SHORTEST_PART}
+class _Secrets:
+    """What names a patient, and so may stand in no field.
+
+    Parameters
+    ----------
+    dataset
+        Says it.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        names, numbers = (
+            [spelling for name in kind for spelling in _spellings(_text(dataset, name))] for kind in (_NAMES, _NUMBERS)
+        )
+        self._parts = {part for text in (*names, *numbers) for part in _words(text) if len(part) >= _SHORTEST_PART}
+        # Of a number only the whole: one such as PA-0001 does not forbid the view PA.
+        self._words = {word for text in names for word in _words(text)} | set(numbers)
+
+    def stand_in(self, text: str) -> bool:
+        """Tell whether a text holds a part of a name or a number, or as many digits as a date."""
+        folded = text.casefold()
+        return (
+            sum(map(str.isdigit, text)) > _MOST_DIGITS
+            or any(part in folded for part in self._parts)
+            or not self._words.isdisjoint(_words(folded))
+        )
+
+
+def _spellings(text: str) -> set[str]:
+    """Return a text without capitals, as it is and in the ways that it is written without accents."""
+    folded = text.casefold()
+    return {
+        folded,
+        *(_without_accents(one) for one in (folded, unicodedata.normalize("NFC", folded).translate(_LETTERS))),
+    }
+
+
+def _without_accents(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+
+
+def _words(text: str) -> set[str]:
+    return set(filter(None, re.split(r"[\W_]+", text)))
 
 
 def _value(dataset: Dataset, name: str) -> Any:  # noqa: ANN401 - as the file has it
@@ -222,6 +289,11 @@ def _whole(value: Any) -> int | None:  # noqa: ANN401 - as the file has it
     except (ValueError, TypeError, OverflowError):
         return None
     return number if number >= 0 else None
+
+
+def _side(value: Any) -> int | None:  # noqa: ANN401 - as the file has it
+    number = _whole(value)
+    return None if number is None or number > _LONGEST_SIDE else number
 
 
 def _matching(pattern: re.Pattern[str], text: str) -> str | None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import header_of
-from clinical_backend.archive.plan import IDENTITY
-from clinical_backend.errors import ArchiveError, ImageError
-from clinical_backend.labelstudio.project_import import FILES_PER_UPLOAD
+from clinical_backend.archive.plan import IDENTITY, TOTAL
+from clinical_backend.archive.pseudonyms import is_pseudonym
+from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
+from clinical_backend.labelstudio.project_import import BYTES_PER_UPLOAD, FILES_PER_UPLOAD
 from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ __all__ = ["Imported", "Importer", "count_reasons", "imported_tasks", "once_each
 
 logger = logging.getLogger(__name__)
 
-_MOST_BYTES = 64 * 2**20
-"""Of the pictures of one request; Label Studio takes 250 MB."""
 _AHEAD = 2
 """Tasks in hand for each thread: while one is stored, the next one is made."""
 
@@ -119,7 +118,28 @@ class Importer:
             Makes of the addresses of a task's pictures the field, or the fields, that show them.
         progress
             Is told how many of the planned tasks are done, from time to time.
+
+        Raises
+        ------
+        ArchiveError
+            When the pictures cannot be kept.
+        LabelStudioUnavailableError
+            When Label Studio does not answer any more; what was imported stays.
         """
+        try:
+            return self._run(planned, known, address, progress)
+        except LabelStudioUnavailableError as error:
+            raise LabelStudioUnavailableError(
+                error.problem, f"{error.cure} Then run the import again: what is there stays, and it goes on."
+            ) from error
+
+    def _run(
+        self,
+        planned: Sequence[PlannedTask],
+        known: Mapping[str, Sequence[int]],
+        address: Callable[[Sequence[str]], dict[str, Any]],
+        progress: Callable[[int], None],
+    ) -> Imported:
         done = Imported()
         wanted = [task for task in planned if task.identity not in known]
         done.there = len(planned) - len(wanted)
@@ -189,25 +209,17 @@ class Importer:
         done: Imported,
     ) -> None:
         new = {name: content for made in batch for name, content in made.pictures.items()}
-        addresses = {**kept, **self._put(new)}
+        addresses = {**kept, **(self._place.put(new) if new else {})}
         tasks = []
         for made in batch:
             data = made.task.data | {IDENTITY: made.task.identity} | address([addresses[name] for name in made.names])
             if made.task.total > len(made.names):
-                data["images_in_all"] = made.task.total
+                data[TOTAL] = made.task.total
             tasks.append({"data": data})
         self._project.add_tasks(tasks)
         done.tasks += len(tasks)
         done.pictures += sum(len(made.names) for made in batch)
         logger.debug("Imported %d tasks with %d pictures", done.tasks, done.pictures)
-
-    def _put(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
-        names = list(pictures)
-        found: dict[str, str] = {}
-        for start in range(0, len(names), FILES_PER_UPLOAD):
-            some = names[start : start + FILES_PER_UPLOAD]
-            found |= self._place.put({name: pictures[name] for name in some})
-        return found
 
 
 def _noted(made: Iterable[_Made], done: Imported) -> Iterator[_Made]:
@@ -224,7 +236,7 @@ def _batches(made: Iterable[_Made]) -> Iterator[list[_Made]]:
     for one in made:
         batch.append(one)
         every = [content for task in batch for content in task.pictures.values()]
-        if max(len(batch), len(every)) >= FILES_PER_UPLOAD or sum(map(len, every)) >= _MOST_BYTES:
+        if max(len(batch), len(every)) >= FILES_PER_UPLOAD or sum(map(len, every)) >= BYTES_PER_UPLOAD:
             yield batch
             batch = []
     if batch:
@@ -232,10 +244,13 @@ def _batches(made: Iterable[_Made]) -> Iterator[list[_Made]]:
 
 
 def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list[int]]:
-    """Return the ids of the tasks that imports made, by identity, in ascending order."""
+    """Return the ids of the tasks that imports made, by identity, in ascending order.
+
+    A task of the project's own, whose field of that name says something else, is none of them.
+    """
     found: dict[str, list[int]] = {}
     for task in client.tasks(project_id):
-        if isinstance(identity := task.data.get(IDENTITY), str):
+        if is_pseudonym(identity := task.data.get(IDENTITY)):
             found.setdefault(identity, []).append(task.id)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import stat
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["LocalFolder", "Place", "Uploads"]
 
 _FOLDER = "clinical-import"
-_PROBE = "probe.txt"
 
 
 class Place(Protocol):
@@ -55,6 +55,8 @@ class Uploads:
 class LocalFolder:
     """Pictures in a folder of this machine that Label Studio serves: it is not asked to carry them.
 
+    Who may read the root may read them: Label Studio often runs as another user.
+
     Parameters
     ----------
     root
@@ -75,34 +77,34 @@ class LocalFolder:
         ArchiveError
             When it cannot be written to, or Label Studio does not serve what is written there.
         """
-        mark = secrets.token_hex(16).encode()
+        probe = f"{secrets.token_hex(16)}.txt"  # its own, since several imports may run at once
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._write(_PROBE, mark)
+            for folder in (self._folder.parent, self._folder):
+                if not folder.exists():
+                    folder.mkdir(exist_ok=True)
+                    folder.chmod(self._mode())
         except OSError as error:
-            raise ArchiveError(
-                f"Below LOCAL_FILES_DOCUMENT_ROOT nothing can be written ({error.strerror}).",
-                "Allow this user to write there, or upload the pictures with --to uploads.",
-            ) from None
+            raise _not_written(error) from None
+        self._write(probe, probe.encode())
         try:
-            served = self._shows(mark, images)
+            served = self._shows(probe, images)
             if not served:
                 project.serve_folder(str(self._folder), "Imported pictures")
-                served = self._shows(mark, images)
+                served = self._shows(probe, images)
         except LabelStudioRefusedError:  # the folder lies elsewhere for it, or it serves none
             served = False
         finally:
-            (self._folder / _PROBE).unlink()
+            (self._folder / probe).unlink(missing_ok=True)
         if not served:
             raise ArchiveError(
                 "Label Studio does not serve what is written below LOCAL_FILES_DOCUMENT_ROOT.",
-                "Set it to the same folder for both, and LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true for Label "
-                "Studio, or upload the pictures with --to uploads.",
+                "Set it to the same folder for both, which Label Studio's user may read, and for Label Studio "
+                "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, or upload the pictures with --to uploads.",
             )
 
-    def _shows(self, mark: bytes, images: ImageSource) -> bool:
+    def _shows(self, probe: str, images: ImageSource) -> bool:
         try:
-            return images.fetch(self._address(_PROBE)) == mark
+            return images.fetch(self._address(probe)) == probe.encode()
         except ImageError:
             return False
 
@@ -112,7 +114,13 @@ class LocalFolder:
         return {name: self._address(name) for name in names}
 
     def put(self, pictures: Mapping[str, bytes]) -> Mapping[str, str]:
-        """Write pictures and return their addresses by name."""
+        """Write pictures and return their addresses by name.
+
+        Raises
+        ------
+        ArchiveError
+            When the disk is full, or takes nothing any more.
+        """
         for name, content in pictures.items():
             self._write(name, content)
         return {name: self._address(name) for name in pictures}
@@ -120,10 +128,25 @@ class LocalFolder:
     def _address(self, name: str) -> str:
         return f"/data/local-files/?d={quote(str((self._folder / name).relative_to(self._root)))}"
 
+    def _mode(self) -> int:
+        return stat.S_IMODE(self._root.stat().st_mode)
+
     def _write(self, name: str, content: bytes) -> None:
         new = self._folder / f".{name}.{secrets.token_hex(8)}"
         try:
-            new.write_bytes(content)
-            new.replace(self._folder / name)  # a picture that is there is whole
-        finally:
-            new.unlink(missing_ok=True)
+            try:
+                new.write_bytes(content)
+                new.chmod(self._mode() & 0o666)
+                new.replace(self._folder / name)  # a picture that is there is whole
+            finally:
+                new.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_written(error) from None
+
+
+def _not_written(error: OSError) -> ArchiveError:
+    return ArchiveError(
+        f"Below LOCAL_FILES_DOCUMENT_ROOT nothing can be written ({error.strerror}).",
+        "Make room, and let this user write there, then run it again to go on; or upload the pictures with "
+        "--to uploads.",
+    )

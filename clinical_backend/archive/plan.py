@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
+from clinical_backend.archive.header import FIELDS
 from clinical_backend.study import evenly_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from clinical_backend.archive.found import Found
+    from clinical_backend.archive.header import Header
     from clinical_backend.archive.pseudonyms import Pseudonyms
 
-__all__ = ["IDENTITY", "Picture", "PlannedTask", "plan_tasks"]
+__all__ = ["IDENTITY", "RESERVED", "TOTAL", "Picture", "PlannedTask", "facts_of", "plan_tasks"]
 
 IDENTITY = "dicom"
 """Field of a task that tells what it was imported from, as a keyed hash: an import that is run again finds it."""
+
+TOTAL = "images_in_all"
+"""Field of a task that says how many images there are where it shows fewer."""
+
+RESERVED = frozenset({IDENTITY, TOTAL, "patient", "study", "year", *FIELDS})
+"""Fields that an import writes, so that none may hold the images' addresses."""
 
 Grouping = Literal["series", "study"]
 
@@ -95,20 +105,27 @@ def plan_tasks(
     ]
 
 
+def facts_of(header: Header, pseudonyms: Pseudonyms) -> dict[str, Any]:
+    """Return what a task may say of an object, with hashes in place of its patient and its study."""
+    facts: dict[str, Any] = dict(header.fields)
+    for name, identifier in (("patient", header.patient), ("study", header.study)):
+        if identifier:
+            facts[name] = pseudonyms.of(name, identifier)
+    return facts
+
+
 def _task(
     kind: str, identifier: str, members: Sequence[Found], pseudonyms: Pseudonyms, limit: int, year: bool
 ) -> PlannedTask:
     ordered = sorted(members, key=lambda one: (one.header.series, *one.header.order, one.header.instance))
-    places = [(one, frame) for one in ordered for frame in range(one.header.frames)]
-    shown = [_picture(*places[at], pseudonyms) for at in _chosen(len(places), limit)]
+    ends = list(accumulate(one.header.frames for one in ordered))
+    places = ((at, bisect_right(ends, at)) for at in _chosen(ends[-1], limit))
+    shown = [_picture(ordered[one], at - ends[one] + ordered[one].header.frames, pseudonyms) for at, one in places]
     header = shown[0].found.header
-    data: dict[str, Any] = dict(header.fields)
+    data = facts_of(header, pseudonyms)
     if year and header.year is not None:
         data["year"] = header.year
-    for name, value in (("patient", header.patient), ("study", header.study)):
-        if value:
-            data[name] = pseudonyms.of(name, value)
-    return PlannedTask(pseudonyms.of(kind, identifier), tuple(shown), data, len(places))
+    return PlannedTask(pseudonyms.of(kind, identifier), tuple(shown), data, ends[-1])
 
 
 def _picture(found: Found, frame: int, pseudonyms: Pseudonyms) -> Picture:

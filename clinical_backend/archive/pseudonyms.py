@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Pseudonyms"]
+__all__ = ["Pseudonyms", "is_pseudonym"]
 
 _KEY = "pseudonym-key"
 _KEY_BYTES = 32
@@ -45,7 +46,14 @@ class Pseudonyms:
         identifier
             As the archive has it.
         """
-        return hmac.new(self._key, f"{kind}\0{identifier}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+        return hmac.new(self._key, f"{kind}\0{identifier}".encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[
+            :_DIGITS
+        ]
+
+
+def is_pseudonym(value: object) -> TypeGuard[str]:
+    """Tell whether a value has the form of what stands for an identifier."""
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{_DIGITS}}}", value) is not None
 
 
 def _key(file: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["Reported", "make_report"]
+
+# What it logs holds identifiers of the objects.
+logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
 
 _SCHEME = "99CLINICAL"
 """Of codes that no terminology has: the labels are a project's own words (PS3.3, 8.2: private designators)."""

@@ -7,17 +7,50 @@ from typing import TYPE_CHECKING
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.structured_report import Reported, make_report
 from clinical_backend.errors import ArchiveError
+from clinical_backend.labelstudio.labeling.project_labels import Source as Answerer
+from clinical_backend.multilabel import findings_of, unknown_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from clinical_backend.archive.found import Source
     from clinical_backend.archive.pseudonyms import Pseudonyms
+    from clinical_backend.labelstudio.labeling.project_labels import Labels
 
-__all__ = ["report_studies"]
+__all__ = ["readers_labels", "report_studies"]
 
+_NO_FINDING = "no finding"
 _MOST_IMAGES = 1000
 """Of a task, that its report names: more than a series of slices has, so that no archive fills the memory; chosen."""
+
+
+def readers_labels(tasks: Mapping[str, Sequence[int]], said: Labels) -> dict[str, list[str]]:
+    """Return the classes or findings of each task that may be reported, by its identity.
+
+    What an import or a model answered is left out: nobody looked at it here. So is what readers do not agree on, and an
+    answer without a finding that leaves some of them open, which is no "no finding".
+
+    Parameters
+    ----------
+    tasks
+        Ids of the tasks that show the same, by identity.
+    said
+        Of the project.
+    """
+    found = {}
+    for identity, ids in tasks.items():
+        labels = {said.classes[task] for task in ids if task in said.classes and _is_a_readers(task, said)}
+        if len(labels) != 1:
+            continue
+        (label,) = labels
+        findings = sorted(findings_of(label))
+        if findings or not unknown_of(label):
+            found[identity] = findings or [_NO_FINDING]
+    return found
+
+
+def _is_a_readers(task: int, said: Labels) -> bool:
+    return task in said.first_answers and said.first_answers[task].source is Answerer.READER
 
 
 def report_studies(
@@ -34,18 +67,23 @@ def report_studies(
     pseudonyms
         Those of the import.
     labels
-        Classes or findings of each answered task, by its identity.
+        Classes or findings of each answered task, by its identity. One that the source does not hold is passed over,
+        under its identity.
     project
         Title of the project.
     """
     studies: dict[str, dict[str, list[Found]]] = {}
+    missing = set(labels)
     for one, identity in _tasks_of(source.find(), pseudonyms, labels):
+        missing.discard(identity)
         if one.header.study:
             images = studies.setdefault(one.header.study, {}).setdefault(identity, [])
             if len(images) < _MOST_IMAGES:
                 images.append(one)
         else:
             yield PassedOver(one.name, "it belongs to no study")
+    for identity in sorted(missing):
+        yield PassedOver(identity, "what this task shows is not in what was named")
     for tasks in studies.values():
         try:
             yield make_report(

@@ -31,6 +31,7 @@ __all__ = [
     "TokenFile",
     "User",
     "open_source",
+    "refuse_archive",
 ]
 
 _PANEL = "DICOMweb"
@@ -98,11 +99,12 @@ def open_source(
     from clinical_backend.archive.access import access_from
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
-    from clinical_backend.archive.filters import Filters, match_from
+    from clinical_backend.archive.filters import Filters, matches_from
 
     if bool(sources) == (url is not None):
         raise InvalidArgumentError("SOURCE", "there is to be one.", "Give paths, or --dicomweb with an address.")
     if url is None:
+        refuse_archive("it is asked of an archive alone", study=study, series=series, modality=modality, match=match)
         yield DicomFiles(sources or ())
         return
     access = access_from(
@@ -114,6 +116,27 @@ def open_source(
         key=client_key,
         authority=ca_file,
     )
-    filters = Filters(study or (), series or (), modality or (), dict(map(match_from, match or ())))
+    filters = Filters(study or (), series or (), modality or (), matches_from(match or ()))
     with DicomWeb(access, filters) as archive:
         yield archive
+
+
+def refuse_archive(reason: str, **options: object) -> None:
+    """Refuse options that would be passed by in silence.
+
+    Parameters
+    ----------
+    reason
+        Why they say nothing here.
+    options
+        Their values by name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When one is given.
+    """
+    given = next((name for name, value in options.items() if value), None)
+    if given is not None:
+        option = "SOURCE" if given == "sources" else f"--{given}"
+        raise InvalidArgumentError(option, f"{reason}.", f"Leave {option} out.")

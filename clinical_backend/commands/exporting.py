@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,18 +25,18 @@ from clinical_backend.commands.archive_options import (
     User,
     open_source,
 )
-from clinical_backend.commands.passed_over import tell_passed_over
+from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, say
-from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.errors import ArchiveError, InvalidArgumentError
 from clinical_backend.system.files import write_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export_reports"]
-
-_NO_FINDING = "no finding"
 
 
 def export_reports(
@@ -73,6 +73,7 @@ def export_reports(
 
     if dicom_sr is None and not store:
         raise InvalidArgumentError("--dicom-sr", "where the reports go is not said.", "Name a folder, or give --store.")
+    refuse_report(report)
     with ExitStack() as opened:
         source = opened.enter_context(
             open_source(
@@ -93,10 +94,11 @@ def export_reports(
         if store and not isinstance(source, DicomWeb):
             raise InvalidArgumentError("--store", "files take no reports.", "Name the archive by --dicomweb.")
         settings = read_settings()
+        if dicom_sr is not None:
+            with _writing():
+                make_folder(dicom_sr)
         with opened_workspace(settings) as workspace:
             labels, title = _labels(workspace.project(project))
-        if dicom_sr is not None:
-            make_folder(dicom_sr)
         made, passed_over = 0, []
         for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
             if isinstance(one, PassedOver):
@@ -104,7 +106,8 @@ def export_reports(
                 continue
             made += 1
             if dicom_sr is not None:
-                write_aside(dicom_sr / f"{made:06}.dcm", one)
+                with _writing():
+                    write_aside(dicom_sr / f"{made:06}.dcm", one)
             if store and isinstance(source, DicomWeb):
                 source.store(one)
     places = [*([str(dicom_sr)] if dicom_sr else []), *(["the archive"] if store else [])]
@@ -116,20 +119,24 @@ def export_reports(
     tell_passed_over(passed_over, report)
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(
+            f"The reports cannot be written ({error.strerror}).", "Make room, or name another folder by --dicom-sr."
+        ) from None
+
+
 def _labels(project: ProjectWorkspace) -> tuple[dict[str, list[str]], str]:
     """Return what readers said of each imported task, by its identity, and the project's title."""
     from clinical_backend.archive.importer import imported_tasks
+    from clinical_backend.archive.study_reports import readers_labels
     from clinical_backend.labelstudio.labeling.labels import fetch_labels
-    from clinical_backend.multilabel import findings_of
     from clinical_backend.workspace.controls import read_as_set
 
     client = project.workspace.client
     remote = client.project(project.id)
-    scheme = read_as_set(remote.label_config, project.settings)
-    said = fetch_labels(client, remote, scheme).classes
-    labels = {}
-    for identity, tasks in imported_tasks(client, project.id).items():
-        label = next((said[task] for task in tasks if task in said), None)
-        if label is not None:
-            labels[identity] = [label] if scheme.several is None else sorted(findings_of(label)) or [_NO_FINDING]
-    return labels, remote.title
+    said = fetch_labels(client, remote, read_as_set(remote.label_config, project.settings))
+    return readers_labels(imported_tasks(client, project.id), said), remote.title

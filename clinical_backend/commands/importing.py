@@ -22,11 +22,12 @@ from clinical_backend.commands.archive_options import (
     TokenFile,
     User,
     open_source,
+    refuse_archive,
 )
-from clinical_backend.commands.passed_over import tell_passed_over
+from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, say
-from clinical_backend.errors import ArchiveError, InvalidArgumentError, LabelingConfigError, SettingsError
+from clinical_backend.errors import ArchiveError, LabelingConfigError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,12 +86,22 @@ def import_images(
 
     Run it again to go on: nothing is imported twice.
     """
-    if convert and (sources or dicomweb):
-        raise InvalidArgumentError("SOURCE", "--convert takes the project's own tasks.", "Give --convert alone.")
+    if convert:
+        refuse_archive(
+            "--convert takes the project's own tasks",
+            sources=sources,
+            dicomweb=dicomweb,
+            study=study,
+            series=series,
+            modality=modality,
+            match=match,
+            year=year,
+        )
+    refuse_report(report)
     with ExitStack() as opened:
         if convert:
             workspace = opened.enter_context(opened_workspace(read_settings()))
-            passed_over = _convert(workspace.project(project), to)
+            passed_over = _convert(workspace.project(project), to, secondary_captures, dry_run)
         else:
             source = opened.enter_context(
                 open_source(
@@ -122,15 +133,18 @@ def _import(
     secondary: bool,
     dry_run: bool,
 ) -> list[PassedOver]:
+    """Make tasks of what a source holds, and return what was passed over."""
     from clinical_backend.archive.importer import Importer, imported_tasks, once_each
     from clinical_backend.archive.plan import plan_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
-    from clinical_backend.workspace.project_options import group_by
 
     settings, client = project.workspace.settings, project.workspace.client
     scheme = _scheme(project)
-    listed = any(one.is_list for one in scheme.views)
+    address = _address(scheme)
+    importing = ProjectImport(client, project.id)
+    place = _place(project, importing, to, dry_run=dry_run)  # before hours of looking
+    listed = any(one.is_list for one in scheme.every_view)
     with _bar("Looking") as show:
         found, passed_over = once_each(_counted(source, show), secondary)
     planned = plan_tasks(
@@ -146,37 +160,51 @@ def _import(
     if dry_run:
         _say_example(planned)
         return passed_over
-    address, importing = _address(scheme), ProjectImport(client, project.id)
     with _pictures() as maker, _bar("Importing") as show:
-        importer = Importer(source, _place(project, importing, to), maker, importing, secondary=secondary)
+        importer = Importer(source, place, maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
-    doubles = importing.delete_doubles(imported_tasks(client, project.id))
+    ours = {task.identity for task in planned}  # no other task is deleted, whatever its data says
+    doubles = importing.delete_doubles(
+        {identity: ids for identity, ids in imported_tasks(client, project.id).items() if identity in ours}
+    )
     if any("patient" in task.data for task in planned):
-        project.stores.projects.register(project.id)
-        if group_by(project, "patient"):
-            say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
+        _keep_patients_apart(project)
     say(
         f"Added to Label Studio: {amount(done.tasks, 'task')} with {amount(done.pictures, 'picture')}.",
         mood="ok",
         leading=len("Added to Label Studio:"),
     )
     if doubles:
-        say(f"Made one again: {amount(doubles, 'task')} that an import which was cut off had left there twice.")
+        say(f"Made one again: {amount(doubles, 'task')} that were there twice.")
     return passed_over + done.passed_over
 
 
-def _convert(project: ProjectWorkspace, to: str) -> list[PassedOver]:
-    from clinical_backend.archive.conversion import Converter
+def _keep_patients_apart(project: ProjectWorkspace) -> None:
+    from clinical_backend.workspace.project_options import group_by
+
+    project.stores.projects.register(project.id)
+    if group_by(project, "patient"):
+        say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
+
+
+def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool) -> list[PassedOver]:
+    """Make pictures for the tasks that are there, and return what was passed over."""
+    from clinical_backend.archive.conversion import Converter, undrawn_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
     from clinical_backend.workspace.components import open_source
 
     settings, client = project.workspace.settings, project.workspace.client
     scheme = _scheme(project)
+    if dry_run:
+        some = amount(len(undrawn_tasks(client, project.id, scheme.every_view)), "task")
+        say(f"{some} may point to DICOM or TIFF files, by the endings of the addresses. Nothing was changed.")
+        return []
     place = _place(project, ProjectImport(client, project.id), to)
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
-        done = Converter(client, images, place, maker, pseudonyms).run(project.id, scheme.every_view, show)
+        converter = Converter(client, images, place, maker, pseudonyms, secondary=secondary)
+        done = converter.run(project.id, scheme.every_view, show)
     say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
     return done.passed_over
 
@@ -197,17 +225,26 @@ def _scheme(project: ProjectWorkspace) -> LabelingScheme:
 
 def _address(scheme: LabelingScheme) -> Callable[[Sequence[str]], dict[str, Any]]:
     """Return what puts addresses into the field that the labeling config shows."""
+    from clinical_backend.archive.plan import RESERVED
+    from clinical_backend.labelstudio.labeling.fields import top_field
+
     views = scheme.every_view
     if len(views) > 1:
         raise LabelingConfigError(
             f"The labeling config has {len(views)} Image tags, and which image belongs to which is not known.",
             'Show the images of a task with one <Image name="image" valueList="$images"/>.',
         )
+    field = top_field(views[0].value.fields[0])
+    if field in RESERVED:
+        raise LabelingConfigError(
+            f"The Image takes its address from the field {field!r}, in which an import keeps something else.",
+            'Show another field, such as value="$image", or valueList="$images" for a list.',
+        )
     return views[0].showing
 
 
-def _place(project: ProjectWorkspace, importing: ProjectImport, to: str) -> Place:
-    """Return where pictures are kept, after a look whether readers can see them there."""
+def _place(project: ProjectWorkspace, importing: ProjectImport, to: str, *, dry_run: bool = False) -> Place:
+    """Return where pictures are kept, after a look whether readers can see them there, unless nothing is written."""
     from clinical_backend.archive.places import LocalFolder, Uploads
     from clinical_backend.workspace.components import open_source
 
@@ -221,6 +258,8 @@ def _place(project: ProjectWorkspace, importing: ProjectImport, to: str) -> Plac
             "Set it to the folder that Label Studio serves, or use --to uploads.",
         )
     place = LocalFolder(root, project.id)
+    if dry_run:
+        return place
     try:
         with closing(
             open_source(settings.model_copy(update={"local_files_document_root": None}), project.workspace.client)

@@ -11,7 +11,7 @@ from PIL import Image
 from clinical_backend.archive.conversion import Converter
 from clinical_backend.archive.pseudonyms import Pseudonyms
 from clinical_backend.archive.rendering import PictureMaker
-from clinical_backend.errors import ImageError
+from clinical_backend.errors import ImageError, LabelingConfigError
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.resources import Task
 from tests.archive.conftest import NUMBER, content, dicom
@@ -105,3 +105,29 @@ def test_a_task_without_an_address_is_passed_by(convert):
     done, studio = convert('value="$image"', [{"text": "none"}, {"image": 7}], {})
     assert (done.tasks, done.passed_over) == (0, [])
     assert studio.data[2] == {"image": 7}
+
+
+@pytest.mark.parametrize("before", ["scan 7", 7, None, {"scan": 7}])
+def test_a_field_of_the_project_that_is_called_as_ours_keeps_what_it_says(convert, before):
+    data = [{"image": "/f/1.dcm", "original": before, "patient": "P1", "modality": "mine"}]
+    _, studio = convert('value="$image"', data, {"/f/1.dcm": content(dicom())})
+    changed = studio.data[1]
+    assert changed["original"] == [before, "/f/1.dcm"]
+    assert (changed["patient"], changed["modality"]) == ("P1", "mine")
+
+
+@pytest.mark.parametrize("image", ['value="https://host/$name"', 'value="$original"', 'valueList="$original.images"'])
+def test_addresses_that_stand_in_no_field_to_be_changed_are_refused_before_anything_is_fetched(convert, image):
+    with pytest.raises(LabelingConfigError, match="no conversion can change"):
+        convert(image, [{"name": "1.dcm", "original": "/f/1.dcm"}], {})
+
+
+def test_what_an_import_leaves_out_is_not_shown_by_a_conversion_either(convert):
+    files = {
+        "/f/1.dcm": content(dicom(BurnedInAnnotation="YES")),
+        "/f/2.dcm": content(dicom(ConversionType="WSD")),
+    }
+    done, studio = convert('valueList="$images"', [{"images": list(files)}], files)
+    assert studio.data[1] == {"images": list(files)}
+    assert studio.kept == {}
+    assert [one.reason.partition(":")[0] for one in done.passed_over] == ["It is left out"] * 2

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clinical_backend.archive.dicom_files import DicomFiles
 from clinical_backend.archive.found import Found, PassedOver
+from clinical_backend.archive.header import header_of
 from clinical_backend.errors import ArchiveError
 from tests.archive.conftest import content, dicom
 
@@ -92,3 +98,90 @@ def test_a_file_that_went_meanwhile_is_an_error_that_names_no_path(write):
     with pytest.raises(ArchiveError) as refused:
         source.read(found)
     assert "Mustermann" not in str(refused.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_an_archive_does_not_keep_the_others_out(write, method):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("1.dcm", content(dicom(np.arange(4096, dtype=np.uint16).reshape(64, 64))))
+        archive.writestr("2.dcm", content(dicom()))
+    raw = bytearray(path.read_bytes())
+    raw[50:70] = b"\xff" * 20
+    path.write_bytes(raw)
+    damaged, found = DicomFiles([path]).find()
+    assert "damaged" in damaged.reason
+    assert isinstance(found, Found)
+
+
+def test_of_two_members_with_one_name_the_one_that_is_read_is_found(write):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1.dcm", content(dicom(SOPInstanceUID="1.1")))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("1.dcm", content(dicom(SOPInstanceUID="1.2")))
+    source = DicomFiles([path])
+    hidden, found = source.find()
+    assert "same name" in hidden.reason
+    assert header_of(io.BytesIO(source.read(found))).instance == found.header.instance == "1.2"
+
+
+def test_the_list_of_an_archive_is_not_read_for_each_of_its_members(write, monkeypatch):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(20):
+            archive.writestr(f"{number}.dcm", content(dicom()))
+    source = DicomFiles([path])
+    found = list(source.find())
+    opened, real = [], zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *given: opened.append(1) or real(*given))
+    with ThreadPoolExecutor(4) as readers:
+        read = list(readers.map(source.read, found))
+    assert [header_of(io.BytesIO(one)).instance for one in read] == [one.header.instance for one in found]
+    assert len(opened) == 1
+
+
+def test_a_dicom_file_that_ends_like_an_archive_is_one_of_dicom(write):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("note.txt", "none")
+    write("1.dcm", content(dicom()) + packed.getvalue())
+    (found,) = DicomFiles([write.folder]).find()
+    assert isinstance(found, Found)
+
+
+def test_folders_that_are_not_looked_into_are_named(write, monkeypatch):
+    write("a/1.dcm", dicom())
+    (write.folder / "loop").symlink_to(write.folder)
+    (write.folder / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = list(DicomFiles([write.folder]).find())
+    reasons = {Path(one.name).name: one.reason for one in found if isinstance(one, PassedOver)}
+    assert reasons == {
+        "loop": "a link to a folder: name that folder",
+        "closed": "the folder cannot be read (Permission denied)",
+    }
+    assert sum(isinstance(one, Found) for one in found) == 1
+
+
+def test_a_path_that_cannot_be_looked_at_is_refused(tmp_path):
+    with pytest.raises(ArchiveError, match="cannot be looked at"):
+        DicomFiles([tmp_path / ("a" * 300)])
+
+
+def test_a_folder_whose_name_looks_like_the_way_into_an_archive_is_a_folder(write):
+    (write.folder / "urgent!").mkdir()
+    write("urgent!/1.dcm", dicom())
+    with zipfile.ZipFile(write.folder / "urgent!" / "a.zip", "w") as archive:
+        archive.writestr("new!/2.dcm", content(dicom()))
+    source = DicomFiles([write.folder])
+    found = list(source.find())
+    assert [header_of(io.BytesIO(source.read(one))).instance for one in found] == [one.header.instance for one in found]
+    assert len(found) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clinical_backend.archive.attributes import entry_of
-from clinical_backend.archive.filters import Filters, ignored, match_from
+from clinical_backend.archive.filters import Filters, ignored, match_from, matches_from
 from clinical_backend.errors import ArchiveError
 
 
@@ -88,3 +88,10 @@ def test_a_filter_that_is_not_heeded_is_noticed(name, wanted, value, heeded):
 
 def test_what_the_archive_does_not_say_is_not_held_against_it():
     assert ignored({"PatientID": "4711"}, {}) is None
+
+
+def test_of_two_filters_of_one_attribute_none_is_passed_by_in_silence():
+    texts = ["PatientID=1", "StudyDate=20200101"]
+    assert matches_from(texts) == {"PatientID": "1", "StudyDate": "20200101"}
+    with pytest.raises(ArchiveError, match="PatientID is given twice"):
+        matches_from([*texts, "00100020=2"])

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 
 from clinical_backend.archive.header import TAGS, read_header
 from tests.archive.conftest import NUMBER, dicom
@@ -108,3 +108,38 @@ def test_whatever_a_file_holds_a_header_is_read(values):
     assert set(header.fields) <= {
         "modality", "body_part", "view", "laterality", "manufacturer", "rows", "columns", "age", "sex"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tags", "field"),
+    [
+        ({"PatientName": "Meyer-Schmidt^Eva", "Manufacturer": "Schmidt Imaging"}, "manufacturer"),
+        ({"PatientName": "O'Brien^Ann", "Manufacturer": "BRIEN"}, "manufacturer"),
+        ({"PatientName": "Müller^Jörg", "Manufacturer": "Mueller"}, "manufacturer"),
+        ({"PatientName": "Müller^Jörg", "Manufacturer": "room of Jorg"}, "manufacturer"),
+        ({"PatientName": "Weiß^Eva", "BodyPartExamined": "WEISS"}, "body_part"),
+        ({"PatientName": "Li^Na", "Manufacturer": "Li"}, "manufacturer"),
+        ({"PatientID": "42", "BodyPartExamined": "BED_42"}, "body_part"),
+        ({"PatientID": "PAT-4711-X", "Manufacturer": "ACME 4711"}, "manufacturer"),
+        ({"PatientBirthName": "Schulze", "BodyPartExamined": "SCHULZE"}, "body_part"),
+        ({"OtherPatientIDs": ["A77B", "C88D"], "ViewPosition": "C88D"}, "view"),
+        ({"AccessionNumber": "ACC991", "Manufacturer": "acc991"}, "manufacturer"),
+        ({"BodyPartExamined": "19640812"}, "body_part"),
+        ({"Manufacturer": "12.08.1964"}, "manufacturer"),
+    ],
+)
+def test_no_spelling_of_a_name_or_number_nor_a_date_stands_in_a_field(tags, field):
+    given = {"Manufacturer": "ACME", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
+    assert field in read_header(dicom(**given)).fields
+    assert field not in read_header(dicom(**given | tags)).fields
+
+
+def test_a_number_that_begins_with_a_code_does_not_forbid_the_code():
+    fields = read_header(dicom(PatientID="CT-0001", PatientName="PA-7^CT", ViewPosition="AP")).fields
+    assert (fields["modality"], fields["view"]) == ("CT", "AP")
+
+
+def test_sides_that_no_image_has_are_not_told():
+    dataset = dicom()
+    dataset[0x00280010] = DataElement(0x00280010, "IS", "99999999")
+    assert "rows" not in read_header(dataset).fields

@@ -11,12 +11,12 @@ from clinical_backend.archive.header import Header, header_of
 from clinical_backend.archive.importer import Importer, count_reasons, once_each
 from clinical_backend.archive.plan import plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
-from clinical_backend.errors import ArchiveError, ImageError
+from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
 from tests.archive.conftest import content, dicom
 
 
-def found(instance, **header):
-    return Found(f"/archive/{instance}", Header("PAT", "1", "1.1", instance, **header))
+def found(instance, *, series="1.1", **header):
+    return Found(f"/archive/{instance}", Header("PAT", "1", series, instance, **header))
 
 
 class Source:
@@ -65,9 +65,11 @@ class Project:
     """Gets tasks."""
 
     def __init__(self):
-        self.tasks = []
+        self.tasks, self.away = [], False
 
     def add_tasks(self, tasks):
+        if self.away:
+            raise LabelStudioUnavailableError("It is away.", "Start it.")
         self.tasks += [task["data"] for task in tasks]
 
 
@@ -86,6 +88,7 @@ def run(tmp_path):
         assert told[-1] == len(planned)
         return done, place, project, source
 
+    run_import.project = project
     return run_import
 
 
@@ -137,10 +140,13 @@ def test_what_is_there_is_neither_read_nor_made_again(run):
     assert (len(project.tasks), len(place.requests)) == (2, 2)
 
 
-def test_requests_hold_no_more_files_than_label_studio_takes(run):
-    _, place, project, _ = run([found("1", frames=250)], limit=250)
-    assert [len(request) for request in place.requests] == [100, 100, 50]
-    assert len(project.tasks[0]["images"]) == 250
+def test_pictures_are_put_together_and_none_is_put_again(run):
+    objects = [found(str(number), frames=60, series=str(number)) for number in range(3)]
+    _, place, project, _ = run(objects, limit=60)
+    assert [len(request) for request in place.requests] == [120, 60]
+    project.tasks.clear()
+    run(objects, limit=60)
+    assert (len(place.requests), len(project.tasks)) == (2, 3)
 
 
 def test_each_object_is_imported_once_and_only_what_is_asked_for():
@@ -164,3 +170,12 @@ def test_each_object_is_imported_once_and_only_what_is_asked_for():
     }
     objects, _ = once_each(some, secondary=True)
     assert [one.header.instance for one in objects] == ["1", "2"]
+
+
+def test_an_import_that_label_studio_leaves_alone_says_how_it_goes_on(run):
+    run.project.away = True
+    with pytest.raises(LabelStudioUnavailableError, match="Then run the import again"):
+        run([found("1")])
+    run.project.away = False
+    done, place, project, source = run([found("1")])
+    assert (done.tasks, len(project.tasks), len(place.requests), source.reads) == (1, 1, 1, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -81,3 +82,16 @@ def test_without_a_number_of_the_patient_a_task_names_none(pseudonyms):
     nameless = replace(one, header=replace(one.header, patient="", study=""))
     (task,) = plan_tasks([nameless], pseudonyms, grouping=None, limit=1)
     assert task.data == {"modality": "CT"}
+
+
+def test_what_files_say_of_their_frames_does_not_fill_the_memory(pseudonyms):
+    objects = [found(f"1.1.{number}", number=number, frames=100_000) for number in range(100)]
+    tracemalloc.start()
+    try:
+        (task,) = plan_tasks(objects, pseudonyms, grouping="series", limit=3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert shown(task) == [("1.1.0", 0), ("1.1.50", 0), ("1.1.99", 99_999)]
+    assert task.total == 10_000_000
+    assert peak < 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from clinical_backend.archive.pseudonyms import Pseudonyms
+from clinical_backend.archive.pseudonyms import Pseudonyms, is_pseudonym
 
 
 def test_the_same_identifier_has_the_same_pseudonym_also_after_a_restart(tmp_path):
@@ -30,3 +30,12 @@ def test_processes_that_start_at_once_agree_on_the_key(tmp_path):
         made = list(starting.map(lambda _: Pseudonyms(tmp_path).of("patient", "1"), range(32)))
     assert len(set(made)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pseudonym-key"]
+
+
+def test_an_identifier_that_is_no_text_of_unicode_has_one_too(tmp_path):
+    assert Pseudonyms(tmp_path).of("patient", "\ud800") != Pseudonyms(tmp_path).of("patient", "\ud801")
+
+
+def test_a_pseudonym_is_told_from_what_a_project_says_itself(tmp_path):
+    assert is_pseudonym(Pseudonyms(tmp_path).of("instance", "1"))
+    assert not any(map(is_pseudonym, ("CT", "", "g" * 20, "0" * 21, None, 7, ["0" * 20])))

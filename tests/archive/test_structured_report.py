@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import subprocess
 
@@ -72,6 +73,12 @@ def test_objects_without_a_class_are_refused_without_naming_the_patient():
     with pytest.raises(ArchiveError) as refused:
         make_report([Reported("a1", ["a"], [nameless])], "Films")
     assert NUMBER not in str(refused.value)
+
+
+def test_nothing_of_the_objects_is_logged(caplog):
+    with caplog.at_level(logging.DEBUG):
+        make_report([Reported("a1", ["rare"], [image()])], "Films")
+    assert caplog.records == []
 
 
 @settings(max_examples=30, deadline=None)

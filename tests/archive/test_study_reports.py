@@ -11,7 +11,9 @@ from clinical_backend.archive.dicom_files import DicomFiles
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.plan import plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
-from clinical_backend.archive.study_reports import report_studies
+from clinical_backend.archive.study_reports import readers_labels, report_studies
+from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
+from clinical_backend.multilabel import pack
 from tests.archive.conftest import dicom
 from tests.archive.test_structured_report import groups_of
 
@@ -51,7 +53,10 @@ def test_each_task_is_reported_in_its_study_with_the_images_that_it_shows(archiv
 def test_what_is_not_answered_or_of_another_import_is_not_reported(archive, tmp_path):
     pseudonyms, others = Pseudonyms(tmp_path / "ours"), Pseudonyms(tmp_path / "theirs")
     instance = "1.2.826.0.2.3"
-    assert reports_of(archive, pseudonyms, {others.of("instance", instance): ["rare"]}) == []
+    strange = others.of("instance", instance)
+    assert reports_of(archive, pseudonyms, {}) == []
+    (missing,) = reports_of(archive, pseudonyms, {strange: ["rare"]})
+    assert (missing.name, missing.reason) == (strange, "what this task shows is not in what was named")
     (report,) = reports_of(archive, pseudonyms, {pseudonyms.of("instance", instance): ["rare"]})
     assert groups_of(report) == [(["rare"], [instance])]
 
@@ -63,3 +68,30 @@ def test_an_object_of_no_study_is_passed_over(write, tmp_path):
         DicomFiles([write.folder]), pseudonyms, {pseudonyms.of("instance", "1.2.826.0.2.9"): ["rare"]}
     )
     assert passed.reason == "it belongs to no study"
+
+
+@pytest.mark.parametrize(
+    ("classes", "reported"),
+    [
+        (["rare"], ["rare"]),
+        (["rare", "rare"], ["rare"]),
+        (["rare", "clear"], None),
+        ([None, "rare"], ["rare"]),
+        ([None], None),
+        ([pack(["mass", "cyst"])], ["cyst", "mass"]),
+        ([pack([])], ["no finding"]),
+        ([pack(["mass"], ["cyst"])], ["mass"]),
+        ([pack([], ["cyst"])], None),
+    ],
+)
+def test_what_readers_say_and_agree_on_is_reported_and_what_they_leave_open_is_not_denied(classes, reported):
+    said = {task: label for task, label in enumerate(classes) if label is not None}
+    labels = Labels(classes=said, first_answers=dict.fromkeys(said, Answered(Source.READER)))
+    found = readers_labels({"identity": range(len(classes))}, labels)
+    assert found == ({} if reported is None else {"identity": reported})
+
+
+@pytest.mark.parametrize("source", [Source.IMPORT, Source.MODEL])
+def test_what_no_reader_looked_at_is_not_reported(source):
+    labels = Labels(classes={1: "rare"}, first_answers={1: Answered(source)})
+    assert readers_labels({"identity": [1]}, labels) == {}

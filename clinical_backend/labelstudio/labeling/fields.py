@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ImageValue", "filled", "lookup"]
+__all__ = ["ImageValue", "filled", "lookup", "top_field"]
 
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)", re.ASCII)
 """``parseValue`` of the page (``editor/src/utils/data.js`` in Label Studio 1.23)."""
@@ -39,6 +39,11 @@ def lookup(data: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - a task'
         else:
             return None
     return None if found is data else found
+
+
+def top_field(path: str) -> str:
+    """Return the field of a task's data that a path begins with, such as ``case`` of ``case.images[0]``."""
+    return _STEP.findall(path)[0] if _STEP.search(path) else path
 
 
 def filled(path: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - a task's data holds anything
