@@ -15,7 +15,7 @@ from tests.tiny_network import TINY, save_tiny_weights
 
 RARE, COMMON = 8, 16
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

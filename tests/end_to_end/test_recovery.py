@@ -21,7 +21,7 @@ REQUESTS = {
 }
 """A request that a round makes in a stage, and nothing else does."""
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

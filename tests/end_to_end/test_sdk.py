@@ -35,7 +35,7 @@ LOGIN = (CREDENTIALS["BASIC_AUTH_USER"], CREDENTIALS["BASIC_AUTH_PASS"])
 needs_sdk_2 = pytest.mark.skipif(
     not SDK_2.exists(), reason=f"SDK 2.x (commit {COMMIT}) is not installed: GitHub is to be reached for that"
 )
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def post(server, path, body, auth=LOGIN, **headers):
