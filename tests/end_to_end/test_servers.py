@@ -22,7 +22,7 @@ from tests.end_to_end.conftest import wait_until
 PROJECTS = 20
 TASKS = 6
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 class Servers:
