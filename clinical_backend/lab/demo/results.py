@@ -61,6 +61,7 @@ def save_plot(found: Sequence[Sequence[int]], pool: int, rare: int, origin: str,
     axes.step(labels, rows.mean(axis=0), color="#0f766e", linewidth=2.2, where="post", label=named)
     axes.set(xlabel="labels", ylabel="rare cases met", title=f"{rare} rare among {pool} tasks, {origin}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left")
+    axes.yaxis.get_major_locator().set_params(integer=True)  # a case is met or not
+    figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)  # it covers no curve
     figure.savefig(path, dpi=150)
     plt.close(figure)
