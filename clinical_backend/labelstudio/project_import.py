@@ -61,16 +61,11 @@ class ProjectImport:
             if reply["annotation_count"] == brought:
                 return ids
             # On SQLite, Label Studio 1.23 repeats an import that found the database locked without its annotations.
-            for task_id in ids:
-                self.delete_task(task_id)
+            self._delete(ids)
         raise LabelStudioUnavailableError(
             f"Label Studio imported tasks without their annotations, {_ATTEMPTS} times.",
             "Import while nothing else writes to it, or run Label Studio on PostgreSQL.",
         )
-
-    def delete_task(self, task_id: int) -> None:
-        """Delete a task with all its annotations."""
-        self._client.session.request("DELETE", f"api/tasks/{task_id}/")
 
     def delete_doubles(self, tasks: Mapping[str, Sequence[int]]) -> int:
         """Delete what is there twice, and return how many tasks these were; what somebody answered always stays.
@@ -86,17 +81,20 @@ class ProjectImport:
         every = {task_id for ids in groups for task_id in ids}
         answered = {task.id for task in self._client.tasks_with_answers(self._project_id, every) if task.annotations}
         doubles = [task for ids in groups for task in ids if task not in (answered.intersection(ids) or {ids[0]})]
-        for start in range(0, len(doubles), _TASKS_PER_DELETION):
+        self._delete(doubles)
+        return len(doubles)
+
+    def _delete(self, tasks: Sequence[int]) -> None:
+        for start in range(0, len(tasks), _TASKS_PER_DELETION):
             # One by one each takes 0.3 s; and of the tasks that are gone by now, none is missed.
             self._client.session.request(
                 "POST",
                 "api/dm/actions",
                 params={"id": "delete_tasks", "project": self._project_id},
-                json={"selectedItems": {"all": False, "included": doubles[start : start + _TASKS_PER_DELETION]}},
+                json={"selectedItems": {"all": False, "included": tasks[start : start + _TASKS_PER_DELETION]}},
                 repeatable=True,
                 time_out=SLOW_SECONDS,
             )
-        return len(doubles)
 
     def upload(self, pictures: Mapping[str, bytes]) -> dict[str, str]:
         """Store pictures in Label Studio, in several requests where they are many, and return their addresses by name.

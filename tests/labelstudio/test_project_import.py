@@ -20,10 +20,11 @@ class Forgetful:
     def __init__(self, failing):
         self.failing, self.tasks, self.made = failing, {}, 0
 
-    def request(self, method, path, **_):
-        if method == "DELETE":
-            del self.tasks[int(path.split("/")[2])]
-            return None
+    def request(self, method, path, *, json, **_):
+        if path == "api/dm/actions":
+            for task in json["selectedItems"]["included"]:
+                del self.tasks[task]
+            return {}
         kept, self.failing = self.failing == 0, max(0, self.failing - 1)
         ids = [self.made + 1, self.made + 2]
         self.made += 2
