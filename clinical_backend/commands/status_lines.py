@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.commands.terminal import amount
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, share
@@ -38,8 +39,8 @@ def _target(status: ProjectStatus) -> str:
 
 
 def _labels(status: ProjectStatus) -> str:
-    tagged = f"; {_count(status.exemplars, 'exemplar')} tagged" if status.exemplars else ""
-    return f"{_count(status.found.labels, 'task')} labelled, {number(status.found.pool)} to go{tagged}"
+    tagged = f"; {amount(status.exemplars, 'exemplar')} tagged" if status.exemplars else ""
+    return f"{amount(status.found.labels, 'task')} labelled, {number(status.found.pool)} to go{tagged}"
 
 
 def found_line(found: Findings, *, is_named: bool = False) -> str:
@@ -55,11 +56,11 @@ def found_line(found: Findings, *, is_named: bool = False) -> str:
     if not found.target:
         return "nothing yet: no round has looked for it" if is_named else "nothing is looked for yet"
     queued, queued_rare = found.curve[-1]
-    rare = _count(found.found, "rare case")
+    rare = amount(found.found, "rare case")
     if not queued:
         return f"{rare}; no label is from a queue yet"
     share = "" if found.found == queued_rare else f"{number(queued_rare)} of them "
-    return f"{rare}, {share}in {_count(queued, 'label')} from queues; random order: {_expected(found, queued)}"
+    return f"{rare}, {share}in {amount(queued, 'label')} from queues; random order: {_expected(found, queued)}"
 
 
 def _expected(found: Findings, labels: int) -> str:
@@ -90,14 +91,14 @@ def _queue(status: ProjectStatus) -> str:
         return f"none is published yet{coming}"
     size = published.report.counts.queue or project.queue_left
     when = ago(published.finished_at or published.started_at)
-    return f"{number(project.queue_left)} of {_count(size, 'task')} left of round {published.number}, {when}{coming}"
+    return f"{number(project.queue_left)} of {amount(size, 'task')} left of round {published.number}, {when}{coming}"
 
 
 def _model(status: ProjectStatus) -> str:
     found, evaluation = status.found, status.report.evaluation
     if evaluation is not None and evaluation.findings:
         sought = [one for one in evaluation.findings if one.name in found.target and one.average_precision is not None]
-        told = [f"{one.name} {one.average_precision:.2f} ({_count(one.present, 'case')})" for one in sought]
+        told = [f"{one.name} {one.average_precision:.2f} ({amount(one.present, 'case')})" for one in sought]
         return f"average precision of {', '.join(told)}" if told else "too few labels of what is looked for"
     if evaluation is None:
         return "too few labels to judge one"
@@ -109,7 +110,7 @@ def _model(status: ProjectStatus) -> str:
     ]
     recalls = [f"{right} of {of} {name} ({share(right, of)})" for name, right, of in shares]
     if not recalls:
-        return f"judged by {_count(sum(evaluation.support), 'label')}; none of them is of a rare class"
+        return f"judged by {amount(sum(evaluation.support), 'label')}; none of them is of a rare class"
     return f"recognises {', '.join(recalls)} that it did not learn from"
 
 
@@ -127,12 +128,8 @@ def _urgent(status: ProjectStatus) -> Iterator[str]:
     yield from filter(None, (project.standing_back, project.problem, status.stalled, status.resting))
     yield from report.doubtful_labels
     if not report.doubtful_labels and (unread := status.troubles.get(TroubleKind.ANSWER)):
-        yield f"{_count(unread, 'answer')} cannot be read as a class."
+        yield f"{amount(unread, 'answer')} cannot be read as a class."
     for question in status.questions:
         yield question.asks if question.asks.endswith("?") else f"{question.asks}."
     yield from (notice.message for notice in status.notices)
     yield from filter(None, [report.second_look.problem])
-
-
-def _count(value: int, noun: str) -> str:
-    return f"{number(value)} {noun if value == 1 else noun + 's'}"
