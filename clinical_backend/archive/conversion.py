@@ -136,8 +136,8 @@ class Converter:
                 content = self._images.fetch(address, task.id)
                 if is_dicom(content):
                     said = header_of(BytesIO(content))
-                    if said is not None and said.left_out and not (self._secondary and said.secondary):
-                        refused.append(PassedOver(f"task {task.id}", f"It is left out: {said.left_out}."))
+                    if said is not None and (reason := said.reason_against(secondary=self._secondary)):
+                        refused.append(PassedOver(f"task {task.id}", f"It is left out: {reason}."))
                         continue
                     header = header or said
                 elif not content.startswith(SIGNATURES):

@@ -12,23 +12,18 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from clinical_backend.images.decoders.decoding import PREAMBLE, has_preamble
+
 if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
-__all__ = ["PREAMBLE", "has_preamble", "inflated"]
+__all__ = ["inflated"]
 
-PREAMBLE = 132
-"""Bytes before the first element of a file, the last four of which mark it (PS3.10, 7.1)."""
-_MARK = b"DICM"
 _META_GROUP = 2
+_EMPTY_PREAMBLE = b"DICM".rjust(PREAMBLE, b"\0")
 _MOST = 16 * 2**20
 """Bytes that are unpacked. What stands before the pixels takes some KB, and some MB where it describes thousands of
 frames; one that is packed may take a thousand times its size. Chosen."""
-
-
-def has_preamble(start: bytes) -> bool:
-    """Tell whether a file whose first :data:`PREAMBLE` bytes are these is marked as one of DICOM."""
-    return start[PREAMBLE - len(_MARK) : PREAMBLE] == _MARK
 
 
 def inflated(file: IO[bytes]) -> IO[bytes]:
@@ -52,7 +47,7 @@ def inflated(file: IO[bytes]) -> IO[bytes]:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     written = DicomBytesIO()
     write_file_meta_info(written, meta, enforce_standard=False)
-    return BytesIO(bytes(PREAMBLE - len(_MARK)) + _MARK + written.getvalue() + unpacked)
+    return BytesIO(_EMPTY_PREAMBLE + written.getvalue() + unpacked)
 
 
 def _after_meta(tag: BaseTag, _kind: str | None, _length: int) -> bool:

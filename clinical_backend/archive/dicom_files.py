@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from clinical_backend.archive.deflate import PREAMBLE, has_preamble
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import described, header_of
 from clinical_backend.errors import ArchiveError
+from clinical_backend.images.decoders.decoding import PREAMBLE, has_preamble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -155,7 +155,8 @@ class DicomFiles:
         header = header_of(file)
         if header is None:
             return PassedOver(name, "no DICOM file, or a damaged one")
-        return PassedOver(name, header.left_out) if header.left_out and not header.secondary else Found(name, header)
+        reason = header.reason_against(secondary=True)  # whether they are wanted is the caller's to say
+        return PassedOver(name, reason) if reason else Found(name, header)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -295,8 +295,8 @@ class DicomWeb:
                     raise self._ignores(name)
             header, name = read_header(dataset_of((entry, *series.said), _ASKED)), f"{place}/{uid}"
             header = replace(header, study=series.study, series=series.series, instance=uid)
-            if header.left_out and not header.secondary:
-                passed_over.append(PassedOver(name, header.left_out))
+            if reason := header.reason_against(secondary=True):  # whether they are wanted is the caller's to say
+                passed_over.append(PassedOver(name, reason))
             else:
                 found[uid] = Found(name, header)
         return passed_over + sorted(found.values(), key=lambda one: (one.header.order, one.header.instance))

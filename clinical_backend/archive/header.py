@@ -14,8 +14,9 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID
 
-from clinical_backend.archive.deflate import PREAMBLE, has_preamble, inflated
+from clinical_backend.archive.deflate import inflated
 from clinical_backend.errors import ArchiveError
+from clinical_backend.images.decoders.decoding import PREAMBLE, has_preamble, is_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,6 @@ FIELDS = ("modality", "body_part", "view", "laterality", "manufacturer", "rows",
 _NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
 _NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber")
 
-_FIRST_GROUPS = {b"\x02\x00", b"\x08\x00"}  # of a file without preamble (PS3.5, 7.1)
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
 """A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
 _MAKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,&+/-]{0,63}")
@@ -103,6 +103,16 @@ class Header:
     left_out: str = ""
     secondary: bool = False
 
+    def reason_against(self, *, secondary: bool) -> str:
+        """Return why it is not imported, for people; empty where it is.
+
+        Parameters
+        ----------
+        secondary
+            Whether secondary captures are imported.
+        """
+        return "" if secondary and self.secondary else self.left_out
+
 
 def header_of(file: IO[bytes]) -> Header | None:
     """Return what a file says of itself; ``None`` where it is no DICOM file.
@@ -110,8 +120,7 @@ def header_of(file: IO[bytes]) -> Header | None:
     One that lacks its identifier has the sha256 of its content in its place.
     """
     start = file.read(PREAMBLE)
-    marked = has_preamble(start)
-    if not marked and start[:2] not in _FIRST_GROUPS:
+    if not is_dicom(start):
         return None
     file.seek(0)
     with warnings.catch_warnings():
@@ -125,7 +134,7 @@ def header_of(file: IO[bytes]) -> Header | None:
     if not header.instance and not header.left_out:
         file.seek(0)
         header = replace(header, instance=_digest(file))
-    return header if marked or header.instance or not header.left_out else None
+    return header if has_preamble(start) or header.instance or not header.left_out else None
 
 
 def _digest(file: IO[bytes]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -126,40 +127,27 @@ class Importer:
         LabelStudioUnavailableError
             When Label Studio does not answer any more; what was imported stays.
         """
-        try:
-            return self._run(planned, known, address, progress)
-        except LabelStudioUnavailableError as error:
-            raise LabelStudioUnavailableError(
-                error.problem, f"{error.cure} Then run the import again: what is there stays, and it goes on."
-            ) from error
-
-    def _run(
-        self,
-        planned: Sequence[PlannedTask],
-        known: Mapping[str, Sequence[int]],
-        address: Callable[[Sequence[str]], dict[str, Any]],
-        progress: Callable[[int], None],
-    ) -> Imported:
-        done = Imported()
-        wanted = [task for task in planned if task.identity not in known]
-        done.there = len(planned) - len(wanted)
-        progress(done.there)
-        kept = self._place.known() if wanted else {}
-        made = map_in_order(
-            lambda task: self._make(task, kept), wanted, workers=self._workers, look_ahead=_AHEAD * self._workers
-        )
-        # One batch is stored while the next one is made: both take about as long.
-        with ThreadPoolExecutor(1) as storing:
-            under_way: Future[None] | None = None
-            for batch in _batches(_noted(made, done)):
+        with _gone_on_with():
+            done = Imported()
+            wanted = [task for task in planned if task.identity not in known]
+            done.there = len(planned) - len(wanted)
+            progress(done.there)
+            kept = self._place.known() if wanted else {}
+            made = map_in_order(
+                lambda task: self._make(task, kept), wanted, workers=self._workers, look_ahead=_AHEAD * self._workers
+            )
+            # One batch is stored while the next one is made: both take about as long.
+            with ThreadPoolExecutor(1) as storing:
+                under_way: Future[None] | None = None
+                for batch in _batches(_noted(made, done)):
+                    if under_way is not None:
+                        under_way.result()
+                        progress(done.there + done.tasks)
+                    under_way = storing.submit(self._store, batch, kept, address, done)
                 if under_way is not None:
                     under_way.result()
-                    progress(done.there + done.tasks)
-                under_way = storing.submit(self._store, batch, kept, address, done)
-            if under_way is not None:
-                under_way.result()
-        progress(len(planned))
-        return done
+            progress(len(planned))
+            return done
 
     def _make(self, task: PlannedTask, kept: Mapping[str, str]) -> _Made:
         """Make the pictures of a task; those that cannot be made are left out of it."""
@@ -192,8 +180,8 @@ class Importer:
             return ArchiveError("It is no DICOM file.", "Import it anew into the archive.")
         if header.instance != found.header.instance:
             return ArchiveError("The archive gives another object than was asked for.", "See what its log says.")
-        if header.left_out and not (self._secondary and header.secondary):
-            return ArchiveError(f"It is left out: {header.left_out}.", "")
+        if reason := header.reason_against(secondary=self._secondary):
+            return ArchiveError(f"It is left out: {reason}.", "")
         return content
 
     def _picture(self, picture: Picture, content: bytes | ArchiveError) -> bytes:
@@ -220,6 +208,17 @@ class Importer:
         done.tasks += len(tasks)
         done.pictures += sum(len(made.names) for made in batch)
         logger.debug("Imported %d tasks with %d pictures", done.tasks, done.pictures)
+
+
+@contextmanager
+def _gone_on_with() -> Iterator[None]:
+    """Say of a Label Studio that went away how an import goes on."""
+    try:
+        yield
+    except LabelStudioUnavailableError as error:
+        raise LabelStudioUnavailableError(
+            error.problem, f"{error.cure} Then run the import again: what is there stays, and it goes on."
+        ) from error
 
 
 def _noted(made: Iterable[_Made], done: Imported) -> Iterator[_Made]:
@@ -270,8 +269,8 @@ def once_each(found: Iterable[Found | PassedOver], secondary: bool) -> tuple[lis
     for one in found:
         if isinstance(one, PassedOver):
             passed_over.append(one)
-        elif one.header.left_out and not (secondary and one.header.secondary):
-            passed_over.append(PassedOver(one.name, one.header.left_out))
+        elif reason := one.header.reason_against(secondary=secondary):
+            passed_over.append(PassedOver(one.name, reason))
         elif not one.header.instance:
             passed_over.append(PassedOver(one.name, "it lacks its own identifier (SOP Instance UID)"))
         elif one.header.instance in objects:

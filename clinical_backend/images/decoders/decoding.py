@@ -13,7 +13,7 @@ from clinical_backend.images.decoders import jpeg, png, tiff
 from clinical_backend.images.decoders.kinds import kind_of
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 
-__all__ = ["PIXEL_LIMIT", "decode", "is_dicom"]
+__all__ = ["PIXEL_LIMIT", "PREAMBLE", "decode", "has_preamble", "is_dicom"]
 
 PIXEL_LIMIT = 64 * 2**20  # four times a mammogram's 4,096 × 3,328; 192 MiB as RGB
 
@@ -34,6 +34,9 @@ _DAMAGE = (
 )
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+PREAMBLE = 132
+"""Bytes before the first element of a DICOM file, the last four of which mark it (PS3.10, 7.1)."""
+_MARK = b"DICM"
 # Without its preamble a DICOM file begins with the first tag of group 2 or 8 (PS3.5, 7.1).
 _FIRST_TAGS = (b"\x02\x00\x00\x00", b"\x02\x00\x01\x00", b"\x02\x00\x10\x00", b"\x08\x00")
 # Pillow's own limit, which the bytes of samples pass through as if they were pixels (``tiff``).
@@ -104,7 +107,12 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
 
 def is_dicom(data: bytes) -> bool:
     """Tell by its beginning whether a file is DICOM."""
-    return data[128:132] == b"DICM" or data.startswith(_FIRST_TAGS)
+    return has_preamble(data) or data.startswith(_FIRST_TAGS)
+
+
+def has_preamble(data: bytes) -> bool:
+    """Tell by its first :data:`PREAMBLE` bytes whether a file is marked as one of DICOM."""
+    return data[PREAMBLE - len(_MARK) : PREAMBLE] == _MARK
 
 
 def _rgb(image: Image.Image, data: bytes) -> Image.Image:
