@@ -121,26 +121,16 @@ class NearCopies:
         """
         if self._short is None:
             self._short = _Short.of(self._pool, self._blocks())
-        limit = _SHARE * self._usual
         found = np.zeros(len(places), dtype=np.bool_)
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
-            rows, others = self._short.within(part, limit)
-            for row in np.unique(rows):
-                against = others[rows == row]
-                differences = self._at(against) - self._pool[part[row]]
-                found[start + row] = bool((_squares(differences) < limit).any())
+            near = found[start : start + _AT_ONCE]  # a view
+            some = self._pool[part].astype(np.float32, copy=False)
+            for first, block in self._parts():
+                note_progress()
+                rows, others = self._short.within(part, first, len(block), _SHARE * self._usual)
+                near[rows[_distances(some, block, rows, others) < _SHARE * self._usual * _ROUNDED]] = True
         return found
-
-    def _at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features at places of the pool, and beyond it of answered tasks."""
-        rows = np.empty((len(places), self._pool.shape[1]), dtype=np.float32)
-        start = 0
-        for features in self._sets:
-            inside = (places >= start) & (places < start + len(features))
-            rows[inside] = features[places[inside] - start]
-            start += len(features)
-        return rows
 
     def _of(self, places: NDArray[np.int64]) -> Iterator[Copies]:
         distances, nearest = self._nearest(places)
@@ -185,10 +175,15 @@ class NearCopies:
         return np.maximum(np.take_along_axis(distances, order, axis=1), 0), np.take_along_axis(nearest, order, axis=1)
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for start, features in self._parts():
+            yield start, features.astype(np.float32, copy=False)
+
+    def _parts(self) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """Return all images, some at a time, as they are kept, each with the place of its first."""
         start = 0
         for features in self._sets:
             for first in range(0, len(features), _BLOCK):
-                yield start + first, features[first : first + _BLOCK].astype(np.float32, copy=False)
+                yield start + first, features[first : first + _BLOCK]
             start += len(features)
 
 
@@ -220,33 +215,43 @@ class _Short:
             parts.append((block - centre) @ leading)
         return cls(np.concatenate(parts))
 
-    def within(self, places: NDArray[np.int64], limit: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return pairs of images, of these places and of all others, that are nearer in the directions than a limit.
+    def within(
+        self, places: NDArray[np.int64], first: int, count: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pairs of images, of these places and of some others, that are nearer in the directions than a limit.
 
         Parameters
         ----------
+        places
+            Of the images asked for, shape (b,).
+        first, count
+            The others are so many from this place on.
         limit
             Of the squared distance.
 
         Returns
         -------
         tuple
-            Which of the places, and which other image, shapes (p,).
+            Which of `places`, and which of the others, shapes (p,).
         """
-        some, bound = self._rows[places], np.float32(limit * _ROUNDED)
-        rows, others = [], []
-        for start in range(0, len(self._rows), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            products = some @ self._rows[block].T
-            products *= -2
-            products += self._squares[block]
-            row, other = np.nonzero(products < (bound - self._squares[places])[:, None])
-            rows.append(row)
-            others.append(other + start)
-        note_progress()
-        row, other = np.concatenate(rows), np.concatenate(others)
-        different = places[row] != other
+        others = slice(first, first + count)
+        products = self._rows[places] @ self._rows[others].T
+        products *= -2
+        products += self._squares[others]
+        row, other = np.nonzero(products < (np.float32(limit * _ROUNDED) - self._squares[places])[:, None])
+        different = places[row] != other + first
         return row[different], other[different]
+
+
+def _distances(
+    some: NDArray[np.float32], block: NDArray[np.floating], rows: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the squared distances of pairs of images, one of each array, shape (p,)."""
+    if len(rows) <= len(block):
+        return _squares(block[others].astype(np.float32, copy=False) - some[rows])
+    whole = block.astype(np.float32, copy=False)  # a product of all takes less time than a copy for each of many pairs
+    distances: NDArray[np.float32] = _squares(some)[rows] + _squares(whole)[others] - 2 * (some @ whole.T)[rows, others]
+    return distances
 
 
 def _least(distances: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -168,3 +170,16 @@ def test_of_many_images_a_look_in_few_directions_finds_the_same(monkeypatch):
     monkeypatch.setattr(copies_module, "_DIRECTIONS", 4)
     monkeypatch.setattr(copies_module, "_BLOCK", 50)
     assert near(pool, labelled, query) == expected
+
+
+def test_an_image_near_all_others_in_the_directions_looked_at_is_compared_without_a_copy_of_all():
+    """Where features vary alike in all directions, no few of them tell what is far."""
+    pool = images(30_000, dimension=256)
+    pool[1] = saved_again(pool[:1])[0]
+    copies = NearCopies(Inputs.of(featured(pool[:1] + 50), featured(pool), featured(pool[:0])))
+    tracemalloc.start()
+    found = copies.of(np.arange(100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [sorted(each.pool) for each in found[:3]] == [[1], [0], []]
+    assert peak < pool.nbytes
