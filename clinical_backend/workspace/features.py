@@ -50,7 +50,7 @@ _FETCHED = 32
 """A batch of the network, between two looks at the deadline."""
 _ADAPTED = 256
 """Thumbnails between two signs of life: 1.7 MB of pixels; of the order of a second of the network, not measured."""
-_HELD_WHOLE = 400_000
+HELD_WHOLE = 400_000
 """Tasks whose features a round holds in float32: 2 GB in 1,280 dimensions. Those of more it holds in float16, which
 leaves a unit vector within 0.0005 of where it was, far nearer than two images ever are (docs/backbones.md)."""
 _PART = 50_000
@@ -239,7 +239,7 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
     own, width = representation.adapted, representation.frozen.store.dimension
     parts = () if own is None else (width, own.backbone.dimension)
     ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
-    if len(names) <= _HELD_WHOLE:
+    if len(names) <= HELD_WHOLE:
         found = representation.look_up(names)
         return FeaturedTasks(ids[found.places], found.rows, parts)
     rows = np.empty((len(names), sum(parts) or width), dtype=np.float16)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from rich.console import Console
@@ -21,7 +21,7 @@ from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.target import find_target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
-from clinical_backend.workspace.features import join
+from clinical_backend.workspace.features import HELD_WHOLE, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,6 @@ def _measure(size: int, seed: int, *, frozen: bool) -> tuple[tuple[float, ...], 
     generator = np.random.default_rng(seed)
     codes = generator.choice(8, size + _LABELS, p=[0.01, 0.01, *[0.98 / 6] * 6])
     codes[:60] = generator.integers(0, 2, 60)
-    features = _points(codes, _FROZEN, generator)
     tasks = np.arange(len(codes))
     labels = {int(task): _CLASSES[codes[task]] for task in tasks[:_LABELS]}
     target = find_target(labels, list(range(5)), (), (), _CLASSES)
@@ -88,10 +87,10 @@ def _measure(size: int, seed: int, *, frozen: bool) -> tuple[tuple[float, ...], 
         )
         return Inputs.of(labelled, pool, sought)
 
-    alone = inputs_of(features)
+    alone = inputs_of(_points(codes, (_FROZEN,), generator))
     together = None
     if not frozen:
-        together = inputs_of(join(features, _points(codes, _ADAPTED, generator)), (_FROZEN, _ADAPTED))
+        together = inputs_of(_points(codes, (_FROZEN, _ADAPTED), generator), (_FROZEN, _ADAPTED))
     first, later = (_round(alone, together, labels, target, seed) for _ in range(2))
     return first, later
 
@@ -109,10 +108,17 @@ def _round(
     return checked - started, fit_ended - checked, time.perf_counter() - fit_ended
 
 
-def _points(codes: NDArray[np.int64], dimension: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    centres = generator.normal(size=(8, dimension)).astype(np.float32)
-    rows = generator.standard_normal((len(codes), dimension), dtype=np.float32)
-    rows *= 3
+def _points(
+    codes: NDArray[np.int64], dimensions: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return points of one feature or of two joined ones, held as a round holds those of so many tasks."""
+    centres = [generator.normal(size=(8, dimension)).astype(np.float32) for dimension in dimensions]
+    rows = np.empty((len(codes), sum(dimensions)), dtype=np.float32 if len(codes) <= HELD_WHOLE else np.float16)
     for start in range(0, len(rows), _BLOCK):
-        rows[start : start + _BLOCK] += centres[codes[start : start + _BLOCK]]
-    return rows
+        block = codes[start : start + _BLOCK]
+        parts = [
+            each[block] + 3 * generator.standard_normal((len(block), each.shape[1]), dtype=np.float32)
+            for each in centres
+        ]
+        rows[start : start + _BLOCK] = parts[0] if len(parts) == 1 else join(*parts)
+    return cast("NDArray[np.float32]", rows)
