@@ -18,7 +18,7 @@ from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.postgresql_server import PostgreSQLServer
 from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.lab.servers.server import free_port
-from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
+from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 from clinical_backend.learner.backbones.loading import load_backbone
 from tests.end_to_end.google_store import google_environment
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject
-from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
+from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 from tests.end_to_end.conftest import Loop, wait_until
 
 pytestmark = pytest.mark.timeout(1800)  # as other rounds on busy cores

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
+from clinical_backend.labelstudio.tabs import FIRST_TITLE, QUEUE_TITLE, show_queue
+
+
+def titles(client, project):
+    return [view.title for view in client.views(project.id)]
 
 
 def test_the_tab_of_the_queue_is_made_once(client, project):
     assert show_queue(client, project.id)
     assert not show_queue(client, project.id)
-    assert [view.title for view in client.views(project.id)].count(QUEUE_TITLE) == 1
+    assert titles(client, project).count(QUEUE_TITLE) == 1
+
+
+def test_a_project_that_nobody_opened_gets_the_tab_that_label_studio_would_make_too(client, make_project):
+    project = make_project(0)
+    show_queue(client, project.id)
+    assert titles(client, project) == [FIRST_TITLE, QUEUE_TITLE]
+
+
+def test_a_project_with_tabs_keeps_them_and_gets_no_other_than_that_of_the_queue(client, make_project):
+    project = make_project(0)
+    client.create_view(project.id, {"title": "mine", "type": "list", "target": "tasks"})
+    show_queue(client, project.id)
+    assert titles(client, project) == ["mine", QUEUE_TITLE]

@@ -19,7 +19,7 @@ from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.labelstudio.labeling.scheme import with_exemplar_control
+from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import Project

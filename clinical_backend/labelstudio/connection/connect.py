@@ -17,7 +17,8 @@ from clinical_backend.labelstudio.connection.webhook import (
     hooks_of,
     remove_duplicate_webhooks,
 )
-from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme, with_exemplar_control
+from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
+from clinical_backend.labelstudio.labeling.scheme import nearest_classes, read_scheme
 from clinical_backend.labelstudio.releases import require_supported
 from clinical_backend.labelstudio.tabs import QUEUE_TITLE, show_queue
 
@@ -211,7 +212,7 @@ def _add_exemplars(
     if add:
         extended = with_exemplar_control(project.label_config, control, scheme.class_control)
         client.update_project(project.id, label_config=extended)
-        yield Change("labeling config", f"Added the control {control!r} for tagging exemplars.")
+        yield Change("labeling config", f"Added the control {control!r} for tagging exemplars, beside the classes.")
     else:
         advice = (
             f"Readers have no control {control!r} for tagging exemplars; let it be added, or name what to look for."

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
-from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.labelstudio.labeling.fields import ImageValue
@@ -42,7 +40,6 @@ __all__ = [
     "has_reason_control",
     "nearest_classes",
     "read_scheme",
-    "with_exemplar_control",
 ]
 
 MORE_LIKE_THIS = "more like this"
@@ -262,34 +259,6 @@ def has_reason_control(label_config: str) -> bool:
     return any(text.get("name") == REASON_CONTROL for text in parse(label_config).iter("TextArea"))
 
 
-def with_exemplar_control(
-    label_config: str, exemplar_control: str = "exemplar", class_control: str | None = None
-) -> str:
-    """Return the config with a control for tagging exemplars added; all else stays as it is written.
-
-    Raises
-    ------
-    LabelingConfigError
-        When the config is not one that :func:`read_scheme` accepts, or gives no place for the control.
-    """
-    scheme = read_scheme(label_config, exemplar_control, class_control)
-    if scheme.exemplar_control is not None:
-        return label_config
-    end = _end_of_root(label_config)
-    head, tail = label_config[:end], label_config[end:]
-    control = (
-        f'  <Choices name={quoteattr(exemplar_control)} toName={quoteattr(scheme.image_name)} choice="multiple"'
-        f' required="false" showInline="true">\n'
-        f'    <Choice value="{MORE_LIKE_THIS}"/>\n    <Choice value="{LESS_LIKE_THIS}"/>\n'
-        "  </Choices>\n"
-    )
-    separator = "" if head.endswith("\n") else "\n"
-    extended = f"{head}{separator}{control}{tail}"
-    if read_scheme(extended, exemplar_control, class_control).exemplar_control is None:
-        raise LabelingConfigError("The exemplar control cannot be added to this labeling config.", EXAMPLE)
-    return extended
-
-
 def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tuple[ClassControl, list[ClassControl]]:
     """Return the control that holds the classes, and the others on images."""
     controls = tags.class_controls(exemplar_control)
@@ -323,28 +292,6 @@ def _reason_control(tags: Tags, class_control: str, image_name: str) -> str | No
 def _displayed(control: Element) -> dict[str, str]:
     found = [(element.get("value"), element.get("alias")) for element in control.iter("Choice")]
     return {value: alias for value, alias in found if value and alias and value != alias}
-
-
-def _end_of_root(label_config: str) -> int:
-    """Return where the closing tag of the root begins; comments may follow it."""
-    found, depth = -1, 0
-    parser = expat.ParserCreate("utf-8")
-
-    def start(_name: str, _attributes: object) -> None:
-        nonlocal depth
-        depth += 1
-
-    def end(_name: str) -> None:
-        nonlocal depth, found
-        depth -= 1
-        if depth == 0:
-            found = parser.CurrentByteIndex
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    content = label_config.encode()
-    shift = len(content) - len(content.lstrip())
-    parser.Parse(content[shift:], True)
-    return len(content[: found + shift].decode())
 
 
 def _is_left_out_of_answers(text: Element, class_control: str) -> bool:

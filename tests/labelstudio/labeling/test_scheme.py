@@ -11,7 +11,6 @@ from clinical_backend.labelstudio.labeling.scheme import (
     class_controls,
     has_reason_control,
     read_scheme,
-    with_exemplar_control,
 )
 
 IMAGE = '<Image name="image" value="$image"/>'
@@ -169,35 +168,6 @@ def test_what_a_classifier_cannot_learn_from_is_refused_with_a_cure(config, prob
     assert refusal.value.cure
 
 
-def test_the_exemplar_control_is_added_and_nothing_else_is_touched():
-    config = "<View>\n  <!-- a comment -->\n  " + IMAGE + "\n  " + CLASSES + "\n</View>\n"
-    extended = with_exemplar_control(config)
-    assert extended.startswith(config.rpartition("</View>")[0])
-    assert extended.endswith("</View>\n")
-    scheme = read_scheme(extended)
-    assert (scheme.more_value, scheme.less_value) == ("more like this", "not like this")
-    assert with_exemplar_control(extended) == extended
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [("", "<!-- </View> -->"), ("<!-- ü --> \n", '\n<!-- {"data": {"image": "<b>x</b>"}} -->\n'), ("\n  ", "<?end?>")],
-)
-def test_the_exemplar_control_is_added_in_the_root_whatever_stands_around_it(before, after):
-    extended = with_exemplar_control(before + view(IMAGE, CLASSES) + after)
-    assert extended.startswith(before + "<View>")
-    assert extended.endswith("</View>" + after)
-    assert read_scheme(extended).exemplar_control == "exemplar"
-
-
-def test_a_control_is_named_in_any_alphabet():
-    config = view(
-        IMAGE.replace('name="image"', 'name="Bild 1 &amp; 2"'), CLASSES.replace('"image"', '"Bild 1 &amp; 2"')
-    )
-    scheme = read_scheme(with_exemplar_control(config, 'Beispiel "fÜr" <uns>'), 'Beispiel "fÜr" <uns>')
-    assert (scheme.image_name, scheme.exemplar_control) == ("Bild 1 & 2", 'Beispiel "fÜr" <uns>')
-
-
 @pytest.mark.parametrize(
     "around",
     [
@@ -255,12 +225,6 @@ def test_a_control_that_cannot_be_learnt_does_not_stand_in_the_way_of_one_that_c
     repeated = f'<Repeater on="$more">{QUALITY}</Repeater>'
     scheme = read_scheme(view(IMAGE, dynamic, repeated, CLASSES))
     assert (scheme.class_control, scheme.not_learnt) == ("diagnosis", ("first",))
-
-
-def test_label_studio_accepts_the_extended_config(client, make_project):
-    project = make_project(0, exemplars=False)
-    client.update_project(project.id, label_config=with_exemplar_control(project.label_config))
-    assert read_scheme(client.project(project.id).label_config).exemplar_control == "exemplar"
 
 
 def test_a_prediction_chooses_a_class_and_has_no_score_that_would_read_as_a_confidence():
