@@ -27,7 +27,7 @@ ROUND_SECONDS = 600.0
 """As long as a round may take on a busy machine."""
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings"]
+PAGES = ["", "/queue", "/exemplars", "/model", "/model/mistakes", "/second-look", "/second-look/read", "/settings"]
 PATIENCE = 120_000.0
 """How long a page may take to show what is so, on a busy machine, in milliseconds."""
 
@@ -180,13 +180,14 @@ def test_settings_are_saved_explained_and_refused(look, served):
     look.errors.clear()
 
 
-def test_one_click_goes_back_to_an_earlier_round(look, served):
+def test_going_back_to_an_earlier_round_is_asked_once_more(look, served):
     run_round(served)
     before = served.status()["round"]["number"]
     page = look("/model")
-    row = page.get_by_role("button", name=re.compile("Go back to round")).first
+    row = page.get_by_role("link", name=re.compile("Go back to round")).first
     number = re.search(r"\d+", row.inner_text()).group()
     row.click()
+    page.get_by_role("button", name=f"Go back to round {number}").click()
     expect(page.get_by_role("status")).to_contain_text(f"queue and the model of round {number} again")
     assert served.status()["round"]["because"] == f"rollback to round {number}"
     assert served.status()["round"]["number"] == before + 1

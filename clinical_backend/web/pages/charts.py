@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
     from clinical_backend.findings.interval import Interval
     from clinical_backend.rounds.chances import ChanceBin
+    from clinical_backend.service.judged_labels import Threshold
 
-__all__ = ["Chart", "Tick", "chances_chart", "found_chart", "ticks"]
+__all__ = ["Chart", "Tick", "chances_chart", "found_chart", "share_chart", "threshold_chart", "ticks"]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 16.0, 14.0, 34.0  # by eye: what is written at the axes fits
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 20.0, 30.0, 50.0  # by eye: what is written at the axes fits, outside the field
 _STEPS = (1, 2, 5, 10)  # round numbers, as people count
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def ticks(highest: float, count: int = 5) -> list[float]:
 
 
 def found_chart(
-    curve: Sequence[tuple[int, int]], prevalence: Interval | None, *, width: float = 640, height: float = 260
+    curve: Sequence[tuple[int, int]], prevalence: Interval | None, *, width: float = 640, height: float = 290
 ) -> Chart:
     """Draw rare cases found against labels, and what random order would have found by the audit's prevalence.
 
@@ -95,13 +97,44 @@ def found_chart(
     return frame.chart(_stairs(points), points[-1:], (), reference, band, xs, ys, "{:,.0f}")
 
 
-def chances_chart(bins: Sequence[ChanceBin], *, side: float = 300) -> Chart:
+def chances_chart(bins: Sequence[ChanceBin], *, side: float = 320) -> Chart:
     """Draw the share that turned out rare against the chance that was stated, beside the diagonal."""
     frame = _Frame(side, side, 1.0, 1.0)
     points = [frame.place(one.predicted, one.rare / one.count) for one in bins]
-    marks = [0.0, 0.25, 0.5, 0.75, 1.0]
     diagonal = _path([frame.place(0, 0), frame.place(1, 1)])
-    return frame.chart(_path(points), points[-1:], tuple(points), diagonal, "", marks, marks, "{:.0%}")
+    return frame.chart(_path(points), points[-1:], tuple(points), diagonal, "", _QUARTERS, _QUARTERS, "{:.0%}")
+
+
+def share_chart(points: Sequence[tuple[int, float, Interval]], *, width: float = 420, height: float = 240) -> Chart:
+    """Draw a share against the number of labels, with its interval as a band.
+
+    Parameters
+    ----------
+    points
+        Labels, share, and its interval, which has both ends, by rising numbers of labels.
+    width, height
+        Of the drawing.
+    """
+    labels = [one[0] for one in points]
+    xs = _counts(max([*labels, 10]))
+    frame = _Frame(width, height, xs[-1], 1.0)
+    line = [frame.place(count, share) for count, share, _ in points]
+    low, high = ([frame.place(count, end) for count, end in ends] for ends in zip(*map(_ends, points), strict=True))
+    band = _path([*high, *reversed(low)]) + " Z"
+    return frame.chart(_path(line), line[-1:], tuple(line), "", band, xs, _QUARTERS, "{:,.0f}", "{:.0%}")
+
+
+def threshold_chart(points: Sequence[Threshold], *, width: float = 420, height: float = 240) -> Chart:
+    """Draw how many of what a threshold calls is right, against the share of cases that it finds."""
+    frame = _Frame(width, height, 1.0, 1.0)
+    line = [frame.place(one.found / one.present, one.found / one.called) for one in points]
+    return frame.chart(_path(line), line[-1:], tuple(line), "", "", _QUARTERS, _QUARTERS, "{:.0%}")
+
+
+def _ends(point: tuple[int, float, Interval]) -> tuple[tuple[int, float], tuple[int, float]]:
+    labels, _, interval = point
+    low, high = interval.low or 0.0, 1.0 if interval.high is None else interval.high
+    return (labels, low), (labels, high)
 
 
 def _counts(highest: float) -> list[float]:
@@ -128,6 +161,7 @@ class _Frame:
         xs: Sequence[float],
         ys: Sequence[float],
         text: str,
+        y_text: str | None = None,
     ) -> Chart:
         return Chart(
             self._width,
@@ -142,7 +176,7 @@ class _Frame:
             reference,
             band,
             tuple(Tick(self.place(x, 0)[0], text.format(x)) for x in xs if x <= self._x_highest),
-            tuple(Tick(self.place(0, y)[1], text.format(y)) for y in ys if y <= self._y_highest),
+            tuple(Tick(self.place(0, y)[1], (y_text or text).format(y)) for y in ys if y <= self._y_highest),
         )
 
 

@@ -14,9 +14,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.origins import Origin
-from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.outside_exemplars import MOST_AT_ONCE
@@ -25,7 +23,7 @@ from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.strategy.reasons import chance_of, reason_of
-from clinical_backend.web.pages.charts import chances_chart, found_chart
+from clinical_backend.web.pages.charts import found_chart
 from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
@@ -44,7 +42,6 @@ __all__ = ["overview", "router", "settings_page"]
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
 """Full rows of two, three, four, or six images, a few screens of them; by eye."""
-_HISTORY = 20
 """Rounds in the table: about a screen of them; by eye."""
 _IMAGE_SECONDS = 600
 """A browser's own copy: nobody waits twice at one sitting, and an image that was replaced is seen by the next."""
@@ -182,26 +179,6 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         classes=classes_of(site.workspace.project(project_id)),
         others=[one for one in site.stores.projects.ids() if one != project_id],
         most_files=MOST_AT_ONCE,
-    )
-
-
-@router.get("/projects/{project_id}/model")
-def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
-    """Show how good the classifier is, and the rounds that led to it."""
-    project = site.project(project_id)
-    bins = read_reliability(site.workspace.project(project_id))
-    published = site.stores.rounds.published(project_id)
-    return site.page(
-        request,
-        "model.html",
-        project=project,
-        here="model",
-        evaluation=published.report.evaluation if published else None,
-        bins=bins,
-        chances=chances_chart(bins),
-        published=published,
-        rounds=site.stores.rounds.history(project_id, _HISTORY),
-        kept={row.id for row in kept_rounds(site.workspace.project(project_id))},
     )
 
 

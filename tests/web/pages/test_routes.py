@@ -38,7 +38,17 @@ from tests.storage.started import start_round
 from tests.web.test_backend_api import CONFIG, Wakes
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
-PAGES = ["", "/queue", "/exemplars", "/model", "/second-look", "/second-look/read", "/settings", "/unreadable"]
+PAGES = [
+    "",
+    "/queue",
+    "/exemplars",
+    "/model",
+    "/model/mistakes",
+    "/second-look",
+    "/second-look/read",
+    "/settings",
+    "/unreadable",
+]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
     "acquisition": "quality_diversity",

@@ -1,0 +1,116 @@
+"""What the model gets wrong, how it came to be so, and what going back changes."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
+from clinical_backend.learner.classifier.linear import LinearClassifier
+from clinical_backend.learner.evaluation.held_out import HeldOut
+from clinical_backend.origins import Origin
+from clinical_backend.storage.schema import QueuedTask, TaskLabel
+from tests.storage.started import start_round
+from tests.web.pages.test_routes import (
+    assert_sound,
+    configuration,
+    filled,
+    stores,
+    wakes,
+    web,
+    workspace,
+)
+
+__all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
+
+MODEL = "/projects/1/model"
+
+
+@pytest.fixture
+def judged(workspace, stores, filled):
+    """The project with a judged classifier, which takes task 3 of class b for a and task 4 of class a for b."""
+    classifier = LinearClassifier(("a", "b"), np.zeros((4, 2), np.float32), np.zeros(2, np.float32), np.array([2, 2]))
+    rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]], dtype=np.float32)
+    folder = workspace.project(1).checkpoint_folder(filled.version)
+    save_checkpoint(folder, classifier, CheckpointMetadata("key", 1), HeldOut(np.arange(1, 5), rows, classifier))
+    labels = [
+        TaskLabel(project_id=1, task_id=task, label=label, origin=Origin.QUEUE, round_number=1, labelled_at=1.0)
+        for task, label in enumerate("abba", start=1)
+    ]
+    stores.labels.replace(1, labels)
+    return filled
+
+
+def later_round(stores, first, right=7):
+    """Publish a second round, judged by more labels."""
+    row = start_round(stores, 1)
+    stores.rounds.keep_queue([QueuedTask(round_id=row.id, rank=0, task_id=90, draw="TARGET")])
+    evaluation = replace(first.report.evaluation, confusion=((80, 4), (2, right)), support=(84, 9))
+    stores.rounds.publish(row, replace(first.report, evaluation=evaluation), 1)
+    return row
+
+
+def test_mistakes_are_shown_as_pictures_with_both_answers(web, judged):
+    assert "the 2 labels that the model gets wrong" in re.sub(r"\s+", " ", web.get(MODEL).text)
+    text = web.get(f"{MODEL}/mistakes").text
+    assert_sound(text)
+    assert re.findall(r"images/(\d+)\.webp", text) == ["3", "4"]
+    assert "readers: <b>b</b>" in text
+    assert "model: <b>a</b>, 70%" in text
+
+
+def test_a_number_of_the_confusion_matrix_leads_to_its_pictures(web, judged):
+    href = re.search(r'href="([^"]*mistakes\?given=b[^"]*)"', web.get(MODEL).text).group(1).replace("&amp;", "&")
+    assert re.findall(r"images/(\d+)\.webp", web.get(href).text) == ["3"]
+
+
+def test_mistakes_that_are_not_there_are_said_not_to_be(web, stores, judged):
+    assert "No such mistake" in web.get(f"{MODEL}/mistakes?given=a&said=a").text
+    text = web.get(f"{MODEL}/mistakes?given=%3Cscript%3E").text
+    assert "<script>" not in text.replace('<script src="', "")
+    stores.projects.register(2)
+    assert "Nothing to judge by yet" in web.get("/projects/2/model/mistakes").text
+
+
+def test_thresholds_are_drawn_and_listed_for_what_is_looked_for(web, judged):
+    text = web.get(MODEL).text
+    assert '<td class="n">0.80</td><td class="n">1 of 2</td><td class="n">1</td>' in text
+    assert '<td class="n">0.30</td><td class="n">2 of 2</td><td class="n">3</td>' in text
+    assert_sound(text)
+
+
+def test_a_curve_needs_two_rounds_and_shows_what_was_called_right_in_each(web, stores, filled):
+    assert "Has it got better" not in web.get(MODEL).text
+    later_round(stores, stores.rounds.published(1))
+    text = web.get(MODEL).text
+    assert "Has it got better" in text
+    assert re.search(r'<td class="n">50</td><td class="n">[^<]*<span class="hint">7 of 8<', text)
+    assert re.search(r'<td class="n">93</td><td class="n">[^<]*<span class="hint">7 of 9<', text)
+
+
+def test_a_class_without_labels_is_listed(web, stores, filled):
+    config = stores.projects.get(1).label_config.replace(
+        '<Choice value="b"/>', '<Choice value="b"/><Choice value="z"/>'
+    )
+    stores.projects.change(1, label_config=config)
+    assert re.search(r'<th scope="row">z</th>\s*<td class="n">–</td>', web.get(MODEL).text)
+
+
+def test_before_going_back_a_page_says_what_changes_and_asks(web, stores, filled):
+    later_round(stores, stores.rounds.published(1))
+    assert "/projects/1/rollback?round=1" in web.get(MODEL).text
+    assert "<form" not in web.get(MODEL).text.split("rounds-title")[1]
+    text = web.get("/projects/1/rollback?round=1").text
+    assert_sound(text)
+    assert "Go back to round 1?" in text
+    assert "about 29" in text  # one of the 30 is answered
+    assert "No label is lost" in text
+    assert stores.rounds.published(1).number == 2
+
+
+def test_a_round_that_cannot_be_gone_back_to_is_no_page(web, filled):
+    for number in ("1", "7", "999999"):
+        answer = web.get(f"/projects/1/rollback?round={number}")
+        assert (answer.status_code, answer.headers["location"]) == (303, MODEL)
+    assert web.get("/projects/1/rollback?round=x").status_code == 404
