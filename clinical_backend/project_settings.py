@@ -58,13 +58,15 @@ class ProjectSettings(BaseModel):
     """What one project may set for itself: each with its default, its bounds, and what it does.
 
     One with a title has an entry on the project's page; ``unit`` stands behind a number there, and ``choices`` says
-    what each value means. An empty ``rare_classes``, ``group_field`` or ``class_control`` says that there is none.
+    what each value means, and ``expert`` that it is for those who know the methods. An empty ``rare_classes``,
+    ``group_field`` or ``class_control`` says that there is none.
     """
 
     acquisition: Acquisition = Field(
         default="auto",
         title="Order of the queue",
         description="What puts a task first. Automatic is what found most in the measurements of the documentation.",
+        json_schema_extra={"expert": True},
     )
     goal: Goal = Field(
         default="rare",
@@ -125,10 +127,11 @@ class ProjectSettings(BaseModel):
         title="Training",
         description="What learns from the labels.",
         json_schema_extra={
+            "expert": True,
             "choices": {
                 "head": "a linear classifier of fixed features: seconds",
                 "finetune": "the network as well, in the background: minutes",
-            }
+            },
         },
     )
     finetuning_seconds: Seconds = Field(default=300.0, description="How long fine-tuning may take.")
@@ -150,6 +153,7 @@ class ProjectSettings(BaseModel):
         title="Stars",
         description="Whether a reader's star on an answer tags it as an exemplar, and settles a tie. Stars that came"
         " with an import never do.",
+        json_schema_extra={"expert": True},
     )
     preannotate: Preannotate = Field(
         default="off",
@@ -170,6 +174,7 @@ class ProjectSettings(BaseModel):
         title="Control that is learnt",
         description="Which control of the labeling config holds the classes. Without a choice, the first that can be"
         " learnt.",
+        json_schema_extra={"expert": True},
     )
     empty_answer: Literal["auto", "no finding", "not answered"] = Field(
         default="auto",

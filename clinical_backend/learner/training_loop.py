@@ -116,7 +116,4 @@ class TrainingLoop:
         """Say about once a second how far the training is."""
         if not self._throttle.is_due(now):
             return
-        epochs = -(-self.most_steps // self.steps_per_epoch)
-        epoch = min(epochs, self.state.step // self.steps_per_epoch + 1)
-        message = f"{self.doing} {len(self._rows)} images: pass {epoch} of at most {epochs}"
-        progress(share, f"{message}, loss {self.state.loss:.2f}.")
+        progress(share, f"{self.doing} {len(self._rows):,} images: {share:.0%} done.")

@@ -156,7 +156,7 @@ def test_a_round_is_started_and_followed_to_its_end_without_a_reload(look, serve
         ".observe(document.querySelector('#now'), {childList: true, subtree: true})"
     )
     expect(page.locator("#now")).to_contain_text(f"queue of round {before + 1}", timeout=PATIENCE)
-    expect(page.locator("#now")).to_contain_text("In order", timeout=PATIENCE)
+    expect(page.locator("#now")).to_contain_text("All is well", timeout=PATIENCE)
     assert page.evaluate("document.seen.length") >= 1
 
 
@@ -168,10 +168,13 @@ def test_settings_are_saved_explained_and_refused(look, served):
     expect(page.get_by_text("Enter a whole number from 1 to 5000.")).to_be_visible()
     page.get_by_label("Queue size").fill("15")
     page.get_by_label(served.demo.rare).check()
+    page.get_by_text("For experts").click()
     page.get_by_label("Order of the queue").select_option("flqmi")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     expect(page.get_by_label("Queue size")).to_have_value("15")
+    expect(page.get_by_label("Order of the queue")).to_have_value("flqmi")
+    expect(page.get_by_label("Order of the queue")).to_be_visible()
     settle(served)
     assert served.status()["round"]["acquisition"] == "flqmi"
     assert len(served.queue()) == 15
@@ -237,7 +240,7 @@ def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
     expect(page.get_by_role("alert")).to_contain_text("The disk is full. Free some space.", timeout=PATIENCE)
     expect(page.locator("#now")).to_contain_text("Readers go on with the queue")
     run_round(served)
-    expect(page.locator("#now")).to_contain_text("In order", timeout=PATIENCE)
+    expect(page.locator("#now")).to_contain_text("All is well", timeout=PATIENCE)
     expect(page.get_by_role("alert")).to_have_count(0)
 
 

@@ -46,6 +46,8 @@ class Field:
         Value and meaning of each choice; empty where something is entered.
     unit
         What stands behind a number that is entered.
+    expert
+        Whether it is for those who know the methods.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Field:
     effect: str
     choices: Mapping[str, str]
     unit: str
+    expert: bool
 
 
 def orders() -> dict[str, str]:
@@ -71,7 +74,9 @@ def _entry(name: str, option: FieldInfo) -> Field:
         choices = {order: text for order, text in orders().items() if order in ("auto", *settable())}
     elif option.annotation is bool:
         choices = {"true": "yes", "false": "no"}
-    return Field(name, option.title or "", option.description or "", choices, _extra(name).get("unit", ""))
+    extra = _extra(name)
+    texts = option.title or "", option.description or ""
+    return Field(name, *texts, choices, extra.get("unit", ""), bool(extra.get("expert", False)))
 
 
 def _extra(name: str) -> dict[str, Any]:
@@ -136,6 +141,12 @@ class SettingsForm:
     def source(self, name: str) -> str:
         """Return where a setting comes from."""
         return self.options[name].source
+
+    @property
+    def shows_experts(self) -> bool:
+        """Whether something for experts is set here, or refused."""
+        names = [field.name for field in self.fields if field.expert]
+        return any(name in self.problems or self.value(name) for name in names)
 
     @property
     def gone(self) -> tuple[str, ...]:

@@ -651,6 +651,11 @@ def test_what_cannot_be_set_is_refused_beside_its_field(web, stores, filled, fie
     assert stores.projects.get(1).page_options == {}
 
 
+def test_what_is_for_experts_is_folded_away_until_it_is_set(web, stores, filled):
+    assert "<details><summary>For experts" in web.get("/projects/1/settings").text
+    assert "<details open><summary>For experts" in send(web, "settings", "/settings", acquisition="flqmi")
+
+
 def test_options_that_the_page_has_no_field_for_stay(web, stores, filled):
     stores.projects.change(1, page_options={"finetuning_seconds": 60.0})
     send(web, "settings", "/settings", queue_size="40")
