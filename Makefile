@@ -6,7 +6,7 @@ INSTALL := $(BIN)/uv pip install --quiet
 # Without bytecode kept in these folders, each of the many processes would compile a thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-slow test-versions test-lowest test-image coverage check format bench lock clean
+.PHONY: setup demo test test-slow test-versions test-lowest test-image coverage check format bench screenshots lock clean
 
 setup: .venv/installed .venv-label-studio/installed
 
@@ -118,6 +118,10 @@ format: .venv/installed
 
 bench: setup
 	$(BIN)/clinical bench all
+
+# The pictures of README and docs, anew; needs Chromium.
+screenshots: setup
+	$(BIN)/python -m tests.screenshots
 
 # Renews the tested set of versions. Left out is what torch for NVIDIA brings: each build of torch names its own.
 lock: .venv/installed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,8 @@ _RARE = 21
 _EXEMPLARS = 3
 _BATCH = 10
 """The 600 cells of the README, 3.5 % of them rare: three exemplars, and a round each tenth annotation; chosen."""
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
+"""One is set where there is a screen: without one a browser of text would take the terminal."""
 
 
 class DemoProject:
@@ -81,7 +85,7 @@ def run_demo(*, seed: int = 0, labels: int = 60, repeats: int = 1, stay: bool | 
                 outcomes.append(_read(console, client, backend, demo, labels))
             _show(console, [outcome.found for outcome in outcomes], dataset.origin, folder / "found.png")
             if stay if stay is not None else sys.stdin.isatty():
-                _stay(console, server, demo)
+                _stay(console, server, backend, demo)
     return outcomes
 
 
@@ -141,10 +145,16 @@ def _show(console: Console, found: list[list[int]], origin: str, plot: Path) -> 
     console.print(f"Plot: {plot}")
 
 
-def _stay(console: Console, server: LabelStudioServer, demo: DemoProject) -> None:
+def _stay(console: Console, server: LabelStudioServer, backend: BackendServer, demo: DemoProject) -> None:
+    """Leave it to a visitor, with something to do in the first minute."""
     account = server.account
+    pages = f"{backend.url}/projects/{demo.project.id}"
     console.print(
-        f"\nGo on yourself: [bold]{server.url}/projects/{demo.project.id}/data[/]"
-        f"\n  user {account.email}   password {account.password}\nPress Enter to end."
+        f"\nGo on yourself: [bold]{pages}[/] has what was found, and the queue."
+        f"\n  1. Is the first case of {pages}/queue one of the rare ones? Compare it with the exemplar beside it."
+        f"\n  2. Label three cases in [bold]{server.url}/projects/{demo.project.id}/data[/], then look at the page again."
+        f"\n     user {account.email}   password {account.password}\nPress Enter to end."
     )
+    if any(os.environ.get(name) for name in _SCREENS) or sys.platform in {"darwin", "win32"}:
+        webbrowser.open(pages)
     sys.stdin.readline()
