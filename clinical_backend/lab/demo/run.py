@@ -152,7 +152,7 @@ def _stay(console: Console, server: LabelStudioServer, backend: BackendServer, d
     console.print(
         f"\nGo on yourself: [bold]{pages}[/] has what was found, and the queue."
         f"\n  1. Is the first case of {pages}/queue one of the rare ones? Compare it with the exemplar beside it."
-        f"\n  2. Label three cases in [bold]{server.url}/projects/{demo.project.id}/data[/], then look at the page again."
+        f"\n  2. Label three cases in [bold]{server.url}/projects/{demo.project.id}/data[/], then see the page change."
         f"\n     user {account.email}   password {account.password}\nPress Enter to end."
     )
     if any(os.environ.get(name) for name in _SCREENS) or sys.platform in {"darwin", "win32"}:
