@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 __all__ = [
+    "any_of",
     "as_words",
     "completed",
     "disputed",
@@ -113,6 +114,15 @@ def majority(labels: Sequence[str]) -> str:
     votes = {name: [said for label in labels if (said := says(label, name)) is not None] for name in named}
     present = [name for name, said in votes.items() if 2 * sum(said) > len(said)]
     return pack(present, [name for name, said in votes.items() if 2 * sum(said) == len(said)])
+
+
+def any_of(labels: Sequence[str]) -> str:
+    """Return what labels of several images say of all of them together: what one of them shows is there.
+
+    Nothing is said of what one leaves open, unless another one shows it.
+    """
+    present = frozenset[str]().union(*map(findings_of, labels))
+    return pack(present, frozenset[str]().union(*map(unknown_of, labels)))
 
 
 def completed(label: str, by: str) -> str:

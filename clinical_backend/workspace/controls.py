@@ -23,7 +23,13 @@ def read_as_set(label_config: str, settings: ProjectSettings) -> LabelingScheme:
     LabelingConfigError
         When it cannot be learnt from.
     """
-    return read_scheme(label_config, settings.exemplar_control, settings.class_control, settings.empty_answer)
+    return read_scheme(
+        label_config,
+        settings.exemplar_control,
+        settings.class_control,
+        settings.empty_answer,
+        settings.rare_classes,
+    )
 
 
 def scheme_of(project: ProjectWorkspace) -> LabelingScheme | None:

@@ -82,7 +82,9 @@ class Labeling:
 
     def scheme_of(self, project: Project) -> LabelingScheme:
         """Return what the labeling config of a project asks; raises a :class:`LabelingConfigError`."""
-        return read_scheme(project.label_config, self.exemplar_control, self.class_control, self.empty_answer)
+        return read_scheme(
+            project.label_config, self.exemplar_control, self.class_control, self.empty_answer, self.named
+        )
 
 
 def diagnose(
@@ -242,7 +244,8 @@ def _labeling(
 
 def _exemplars(project: Project, scheme: LabelingScheme, labeling: Labeling) -> CheckResult:
     if scheme.more_value is not None:
-        return CheckResult("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars.")
+        each = ", image by image" if scheme.tags_images else ""
+        return CheckResult("exemplars", Status.OK, f"The choice {scheme.more_value!r} tags exemplars{each}.")
     lack = f"Readers have no control {labeling.exemplar_control!r}"
     if labeling.named:
         named = ", ".join(labeling.named)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from clinical_backend.labelstudio.labeling.items import parts_of
 from clinical_backend.text import counted, printable
 
 if TYPE_CHECKING:
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.several_findings import SeveralFindings
     from clinical_backend.labelstudio.resources import Annotation
 
-__all__ = ["Unread", "Why", "chosen", "class_of", "problems_of", "strange_findings", "why_unread"]
+__all__ = [
+    "Unread",
+    "Why",
+    "chosen",
+    "class_of",
+    "labels_of_images",
+    "problems_of",
+    "strange_findings",
+    "tagged_images",
+    "why_unread",
+]
 
 _PATH = " / "
 _SERVED_NO_MORE = "Nobody is served these tasks, and nothing is learnt from them."
@@ -105,21 +116,59 @@ def chosen(annotation: Annotation, control: str | None, known: Sequence[str] = (
 def class_of(scheme: LabelingScheme, annotation: Annotation) -> str | None:
     """Return the label that an answer gives: its class, or its findings; ``None`` where none can be read from it.
 
-    Of classes that exclude each other it names one; with none, several, or one that is unknown there is no label.
+    Of classes that exclude each other it names one; with none, several, or one that is unknown there is no label. Where
+    each image of a list has an answer, it is that of the image that decides, or all findings that one of them shows.
     """
-    if scheme.several is not None:
-        label = _label_of_several(scheme, scheme.several, annotation)
-        return label if isinstance(label, str) else None
-    names = chosen(annotation, scheme.class_control, scheme.classes)
-    return names[0] if len(names) == 1 and names[0] in scheme.classes else None
+    label = _label(scheme, annotation)
+    return label if isinstance(label, str) else None
 
 
 def why_unread(scheme: LabelingScheme, annotation: Annotation) -> Unread:
     """Return why :func:`class_of` reads no class from an answer."""
+    label = _label(scheme, annotation)
+    return label if isinstance(label, Unread) else Unread(Why.EMPTY)
+
+
+def labels_of_images(scheme: LabelingScheme, annotation: Annotation) -> dict[int, str]:
+    """Return the label that an answer gives to each image of a list that it says something of, by its place there."""
+    if not scheme.per_item:
+        return {}
+    parts = parts_of(annotation, scheme.learnt_controls)
+    read = {item: _label_of_one(scheme, part) for item, part in parts.items() if item is not None}
+    return {item: label for item, label in read.items() if isinstance(label, str)}
+
+
+def tagged_images(scheme: LabelingScheme, annotation: Annotation) -> frozenset[int]:
+    """Return the images of a list that an answer tags as exemplars, by their places there."""
+    if scheme.exemplar_control is None or not scheme.tags_images:
+        return frozenset()
+    wanted = {scheme.more_value, *scheme.stands_for}
+    parts = parts_of(annotation, {scheme.exemplar_control})
+    tags = {item: chosen(part, scheme.exemplar_control) for item, part in parts.items() if item is not None}
+    return frozenset(
+        item for item, named in tags.items() if wanted.intersection(named) and scheme.less_value not in named
+    )
+
+
+def _label(scheme: LabelingScheme, annotation: Annotation) -> str | Unread:
+    """Return the label of an answer, or why it has none."""
+    if not scheme.per_item:
+        return _label_of_one(scheme, annotation)
+    read = [_label_of_one(scheme, part) for part in parts_of(annotation, scheme.learnt_controls).values()]
+    wrong = [one for one in read if isinstance(one, Unread) and one.why not in {Why.NO_CLASS, Why.EMPTY}]
+    if wrong:  # what could not be read may have decided
+        return min(wrong, key=lambda one: list(Why).index(one.why))
+    labels = [one for one in read if isinstance(one, str)]
+    return scheme.of_task(labels) if labels else _label_of_one(scheme, annotation)
+
+
+def _label_of_one(scheme: LabelingScheme, annotation: Annotation) -> str | Unread:
+    """Return the label of an answer about one image, or why it has none."""
     if scheme.several is not None:
-        label = _label_of_several(scheme, scheme.several, annotation)
-        return label if isinstance(label, Unread) else Unread(Why.EMPTY)
+        return _label_of_several(scheme, scheme.several, annotation)
     names = chosen(annotation, scheme.class_control, scheme.classes)
+    if len(names) == 1 and names[0] in scheme.classes:
+        return names[0]
     if names:
         why = Why.UNKNOWN if len(names) == 1 else Why.SEVERAL
         return Unread(why, ", ".join(names) + _meant(scheme, names))

@@ -8,7 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import LabelStudioRefusedError
-from clinical_backend.labelstudio.labeling.answers import Unread, Why, chosen, class_of, strange_findings, why_unread
+from clinical_backend.labelstudio.labeling.answers import (
+    Unread,
+    Why,
+    chosen,
+    class_of,
+    labels_of_images,
+    strange_findings,
+    tagged_images,
+    why_unread,
+)
+from clinical_backend.labelstudio.labeling.items import agreed
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
 from clinical_backend.multilabel import completed, disputed, majority, unknown_of
 from clinical_backend.text import printable
@@ -38,7 +48,8 @@ def read_labels(
 
     Skips do not count as answers. Readers are heard before imports, and these before accepted predictions, which nobody
     looked at. The class is that of most annotations; a tie leaves the task out. One tag is enough to make an
-    exemplar; tags both ways leave it out, and so do readers who chose different classes.
+    exemplar; tags both ways leave it out, and so do readers who chose different classes. Where each image of a list has
+    an answer, the class that fewest images have decides what a task is; see :func:`deciding_order`.
 
     Parameters
     ----------
@@ -52,6 +63,10 @@ def read_labels(
     offered_again
         Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
     """
+    tasks = list(tasks)
+    if scheme.per_item and scheme.several is None:
+        answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
+        scheme = scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
     reading = _Reading(scheme, stars, frozenset(offered_again))
     for task in tasks:
         if task.withheld:
@@ -87,6 +102,8 @@ class _Reading:
         self._unknown: Counter[str] = Counter()
         self._idle_stars = 0
         self._stands_for: dict[int, frozenset[str]] = {}
+        self._images: dict[int, dict[int, str]] = {}
+        self._tagged_images: dict[int, frozenset[int]] = {}
         self._sources: dict[int, Source] = {}
         self._more, self._less, self._skipped, self._conflicting = (set[int]() for _ in range(4))
         self._contradicted, self._corrected, self._empty = (set[int]() for _ in range(3))
@@ -119,6 +136,8 @@ class _Reading:
             read_twice=self._read_twice,
             last_answers=self._last_answers,
             stands_for=self._stands_for,
+            images=self._images,
+            tagged_images=self._tagged_images,
         )
 
     def withhold(self, task: AnnotatedTask) -> None:
@@ -150,6 +169,8 @@ class _Reading:
             self._read_twice[task.id] = answers
         imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
         heard = self._class_of(task.id, readers or imported or valid, valid)
+        if images := agreed(labels_of_images(self._scheme, each) for each in heard):
+            self._images[task.id] = images
         # Of several findings, an exemplar stands for those that readers agree on.
         if self._scheme.several is not None or task.id not in {*self._disagreed, *self._disputed}:
             self._tags_of(task.id, heard)
@@ -207,7 +228,9 @@ class _Reading:
         tags = {tag for annotation in heard for tag in chosen(annotation, scheme.exemplar_control)}
         starred = [each for each in heard if each.ground_truth and self._sources[each.id] is Source.READER]
         named = frozenset(scheme.stands_for[tag] for tag in tags if tag in scheme.stands_for)
-        wanted, unwanted = scheme.more_value in tags or bool(named), scheme.less_value in tags
+        images = frozenset[int]().union(*(tagged_images(scheme, each) for each in heard))
+        wanted = scheme.more_value in tags or bool(named)
+        unwanted = scheme.less_value in tags and not images  # beside these it is about other images
         if starred and not self._stars:
             self._idle_stars += 0 if wanted or unwanted else len(starred)
         elif starred and unwanted and not wanted:
@@ -220,6 +243,8 @@ class _Reading:
             (self._more if wanted else self._less).add(task_id)
             if wanted and named:
                 self._stands_for[task_id] = named
+            if wanted and images:
+                self._tagged_images[task_id] = images
             self._tagged[task_id] = _tagger(scheme, heard)
 
 

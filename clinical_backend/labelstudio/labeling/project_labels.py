@@ -108,6 +108,10 @@ class Labels:
         When each reader answered last, in seconds since the epoch.
     stands_for
         The findings that the tag of an exemplar names, where it names some.
+    images
+        Where each image of a list has an answer, the label on which readers agree by its place there, by task.
+    tagged_images
+        The places of the images that readers tagged as exemplars, where the tag is about single images, by task.
     users_refused
         Why Label Studio does not tell who else there is, where the project offers what one reader skipped to others.
     """
@@ -134,6 +138,8 @@ class Labels:
     last_answers: dict[int, float] = field(default_factory=dict)
     users_refused: str | None = None
     stands_for: dict[int, frozenset[str]] = field(default_factory=dict)
+    images: dict[int, dict[int, str]] = field(default_factory=dict)
+    tagged_images: dict[int, frozenset[int]] = field(default_factory=dict)
 
     @property
     def seen(self) -> dict[int, str]:

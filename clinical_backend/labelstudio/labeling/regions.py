@@ -9,9 +9,11 @@ from clinical_backend.labelstudio.labeling.several_findings import region
 from clinical_backend.multilabel import as_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
 
-__all__ = ["choice_result", "text_result"]
+__all__ = ["choice_result", "image_results", "text_result"]
 
 
 def choice_result(scheme: LabelingScheme, label: str) -> list[dict[str, Any]]:
@@ -38,6 +40,26 @@ def choice_result(scheme: LabelingScheme, label: str) -> list[dict[str, Any]]:
     if scheme.several is not None:
         return scheme.several.regions(label, scheme.image_name)
     return [region(scheme.class_control, scheme.image_name, "choices", [label])]
+
+
+def image_results(scheme: LabelingScheme, labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the regions of a prediction that gives single images of a list a label each.
+
+    Parameters
+    ----------
+    scheme
+        Of a project whose readers answer so.
+    labels
+        By the image's place in the list, from 0.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When one does not fit the config.
+    """
+    return [
+        one | {"item_index": item} for item, label in sorted(labels.items()) for one in choice_result(scheme, label)
+    ]
 
 
 def text_result(scheme: LabelingScheme, text: str) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import LabelingConfigError
+from clinical_backend.labelstudio.labeling.exemplar_tags import stands_for_of, steering_of
 from clinical_backend.labelstudio.labeling.fields import ImageValue
+from clinical_backend.labelstudio.labeling.items import deciding_order
 from clinical_backend.labelstudio.labeling.several_findings import Form, several_findings
 from clinical_backend.labelstudio.labeling.tags import (
     EXAMPLE,
@@ -18,10 +19,11 @@ from clinical_backend.labelstudio.labeling.tags import (
     attributes_of,
     choices_of,
     is_for_other_tools,
+    is_per_item,
     parse,
 )
 from clinical_backend.labelstudio.labeling.views import View, images_of, problem_of, read_views
-from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
+from clinical_backend.multilabel import any_of, findings_of, is_multilabel, unknown_of
 from clinical_backend.text import listed
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ REASON_CONTROL = "reason"
 """Name of the ``TextArea`` that the reason of a queued task is written into, where no answer takes it along."""
 
 _NEAREST = 3  # difflib's own default
-_NEGATIVE = re.compile(r"(not|no|less|unlike|counter)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ class LabelingScheme:
     views
         All ``Image`` tags in the order of the config, where there are several, or one shows a list: a task shows the
         images of all of them.
+    per_item, tags_images
+        Whether readers say of each image of a list by itself which class it has, and which is an exemplar.
+    named, deciding
+        With answers for each image: the classes that are looked for by name, and all of them in the order in which
+        the first that one of a task's images has decides what the task is.
     """
 
     image_name: str
@@ -103,6 +109,29 @@ class LabelingScheme:
     several: SeveralFindings | None = None
     stands_for: Mapping[str, str] = field(default_factory=dict)
     views: tuple[View, ...] = ()
+    per_item: bool = False
+    tags_images: bool = False
+    named: tuple[str, ...] = ()
+    deciding: tuple[str, ...] = ()
+
+    def of_task(self, labels: Sequence[str]) -> str:
+        """Return the label of a task whose images have these labels, at least one."""
+        return min(labels, key=self.deciding.index) if self.several is None else any_of(labels)
+
+    def counting(self, counts: Mapping[str, int]) -> LabelingScheme:
+        """Return the same, in which of several classes the one decides that fewest images have.
+
+        Parameters
+        ----------
+        counts
+            How many images readers gave each class.
+        """
+        return replace(self, deciding=deciding_order(self.classes, self.named, counts))
+
+    @property
+    def learnt_controls(self) -> frozenset[str]:
+        """Names of the controls that are learnt."""
+        return frozenset({self.class_control}) if self.several is None else self.several.controls
 
     def images_of(self, data: Mapping[str, Any], limit: int) -> tuple[StudyImage, ...]:
         """Return the images of a task's data with their addresses, as Label Studio's page resolves them.
@@ -143,15 +172,18 @@ class LabelingScheme:
     @property
     def learnt(self) -> str:
         """Which control is learnt, and which are not, as a sentence."""
-        text = f"Readers choose one of {len(self.classes)} classes in {self.class_control!r}"
+        each = " for each image of a task" if self.per_item else ""
+        text = f"Readers choose one of {len(self.classes)} classes{each} in {self.class_control!r}"
         if self.several is not None:
-            controls = listed(sorted(self.several.controls))
-            text = f"Readers say which of {len(self.classes)} findings an image has in {controls}"
+            controls, one = listed(sorted(self.several.controls)), "each image of a task" if each else "an image"
+            text = f"Readers say which of {len(self.classes)} findings {one} has in {controls}"
             if self.several.form is not Form.QUESTIONS:
                 said = "says that there is none" if self.several.empty_is_none else "says nothing"
                 text += f" (an empty answer {said})"
         if self.not_learnt:
             text += f", which is learnt; {listed(self.not_learnt)} {'is' if len(self.not_learnt) == 1 else 'are'} not"
+        if each and len(self.views) > 1:
+            text += "; beside other Image tags what is said of an image is learnt of its task alone"
         return f"{text}."
 
 
@@ -160,6 +192,7 @@ def read_scheme(
     exemplar_control: str = "exemplar",
     class_control: str | None = None,
     empty_answer: EmptyAnswer = "auto",
+    named: Collection[str] = (),
 ) -> LabelingScheme:
     """Find the classes and the exemplar control in a labeling config.
 
@@ -178,10 +211,12 @@ def read_scheme(
         Name of the control that holds the classes; by default the first ``Choices`` on an ``Image`` with
         ``choice="single"`` (the default) that is about the whole image and has the same classes for all tasks. Where
         all such ask yes or no, each asks for a finding. Without any, the first ``Choices`` of which several may be
-        ticked, and else the first ``Taxonomy``.
+        ticked, and else the first ``Taxonomy``. One that asks of each image of a list by itself comes after all others.
     empty_answer
         What an answer says that ticks none of several findings. ``auto``: that there is none, unless the config has a
         choice for that, or requires an answer.
+    named
+        Classes that are looked for by name.
 
     Raises
     ------
@@ -200,17 +235,18 @@ def read_scheme(
     if several is None and len(classes) < 2:
         raise LabelingConfigError(f"The Choices {name!r} has fewer than two classes.", "Add a Choice for each class.")
     tagging = next((element for element in tags.controls if element.get("name") == exemplar_control), None)
-    if tagging is not None and (
-        tagging.tag != "Choices" or is_for_other_tools(tagging) or tagging.get("toName") != image_name
-    ):
+    tags_images = tagging is not None and is_per_item(tagging) and tags.shows_list(image_name)
+    for_others = tagging is not None and is_for_other_tools(tagging) and not tags_images
+    if tagging is not None and (tagging.tag != "Choices" or for_others or tagging.get("toName") != image_name):
         raise LabelingConfigError(
             f"The control {exemplar_control!r} is no Choices on the image {image_name!r}.",
             "Rename it, or name another control in EXEMPLAR_CONTROL.",
         )
     tags_of_exemplars = () if tagging is None else choices_of(tagging)
-    stands_for = _stands_for(tags_of_exemplars, classes)
-    more, less = _steering(tags_of_exemplars, stands_for)
+    stands_for = stands_for_of(tags_of_exemplars, classes)
+    more, less = steering_of(tags_of_exemplars, stands_for)
     learnt = {name} if several is None else several.controls
+    looked_for = tuple(one for one in classes if one in named and control.is_per_item)
     return LabelingScheme(
         image_name,
         image_field,
@@ -226,6 +262,10 @@ def read_scheme(
         several=several,
         stands_for=stands_for,
         views=views if len(views) > 1 or views[0].is_list else (),
+        per_item=control.is_per_item,
+        tags_images=tags_images,
+        named=looked_for,
+        deciding=deciding_order(classes, looked_for, {}) if control.is_per_item else (),
     )
 
 
@@ -268,8 +308,9 @@ def _class_control(tags: Tags, exemplar_control: str, chosen: str | None) -> tup
         if not fit:
             refusal = expected[0].refusal if expected else None
             raise refusal or tags.without_classes(exemplar_control)
-        single = [control for control in fit if not control.allows_several]
-        found = (single or sorted(fit, key=lambda control: control.element.tag))[0]
+        whole = [control for control in fit if not control.is_per_item] or fit
+        single = [control for control in whole if not control.allows_several]
+        found = (single or sorted(whole, key=lambda control: control.element.tag))[0]
     else:
         named = next((control for control in controls if control.name == chosen), None)
         if named is None or named.refusal is not None:
@@ -303,26 +344,3 @@ def _is_left_out_of_answers(text: Element, class_control: str) -> bool:
     hidden = flags.get("visiblewhen", "").lower() == "choice-unselected"
     of_class = flags.get("whentagname", class_control) == class_control  # without a name, any choice counts
     return hidden and of_class and "whenchoicevalue" not in flags
-
-
-def _steering(values: Sequence[str], naming: Collection[str]) -> tuple[str | None, str | None]:
-    less = next((value for value in values if _NEGATIVE.match(value) and value not in naming), None)
-    plain = [value for value in values if value != less and value not in naming]
-    if less is None and len(plain) > 1:
-        less = plain[1]
-    return plain[0] if plain else None, less
-
-
-def _stands_for(values: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Return which tags name a class: as such, or at their end, as in "more like this: nodule"."""
-    found = {}
-    for value in values:
-        text = " ".join(value.split()).casefold()
-        named = [name for name in classes if _ends_with(text, " ".join(name.split()).casefold())]
-        if named and not _NEGATIVE.match(value):
-            found[value] = max(named, key=len)
-    return found
-
-
-def _ends_with(text: str, name: str) -> bool:
-    return text == name or (text.endswith(name) and not text[-len(name) - 1].isalnum())

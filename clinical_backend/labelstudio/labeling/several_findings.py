@@ -237,6 +237,7 @@ def several_findings(
     if not control.allows_several:
         about = element.get("toName")
         fit = [one for one in others if one.refusal is None and one.element.get("toName") == about]
+        fit = [one for one in fit if one.is_per_item is control.is_per_item]
         asked = [control, *(one for one in fit if not one.allows_several)]
         questions = {one.name: found for one in asked if (found := _question_of(choices_of(one.element))) is not None}
         if len(questions) < 2 or len(questions) < len(asked):

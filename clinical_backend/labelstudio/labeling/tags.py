@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from xml.etree.ElementTree import Element
 
-__all__ = ["EXAMPLE", "ClassControl", "Tags", "attributes_of", "choices_of", "is_for_other_tools", "parse"]
+__all__ = [
+    "EXAMPLE",
+    "ClassControl",
+    "Tags",
+    "attributes_of",
+    "choices_of",
+    "is_for_other_tools",
+    "is_per_item",
+    "parse",
+]
 
 EXAMPLE = (
     'Use a config such as <View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image"'
@@ -35,6 +44,12 @@ _VARIABLE = re.compile(r"\$[\w\[\].{}]", re.ASCII)
 _LEARNT = frozenset({"Choices", "Taxonomy"})
 _HOLD_CLASSES = frozenset({*_LEARNT, "Rating"})
 """Tags of which a person may expect that they are learnt."""
+
+_OTHER_TOOLS = {
+    "perregion": ("regions", "Take"),
+    "peritem": ("items of a list", 'Show the list with valueList="$images", or take'),
+}
+"""What a control is about that is not about the whole image, and how the cure begins."""
 
 _HOLD = {
     "Rating": "numbers of stars",
@@ -76,6 +91,11 @@ class ClassControl:
         """Whether an answer may choose several of its values."""
         choice = attributes_of(self.element).get("choice", "single").strip().lower()
         return self.element.tag == "Taxonomy" or choice == _SEVERAL
+
+    @property
+    def is_per_item(self) -> bool:
+        """Whether each image of a list has an answer of its own."""
+        return is_per_item(self.element)
 
 
 class Tags:
@@ -136,7 +156,7 @@ class Tags:
             name = str(element.get("name"))
             about = self._about(element)
             if name != exemplar_control and about is not None:
-                controls.append(ClassControl(element, name, _refusal(element, name, about)))
+                controls.append(ClassControl(element, name, _refusal(element, name, about, self.shows_list(about))))
         return controls
 
     def without_classes(self, exemplar_control: str) -> LabelingConfigError:
@@ -144,6 +164,11 @@ class Tags:
         only = " but the one that tags exemplars" if exemplar_control in self.control_names else ""
         add = _ADD.format(image=next(iter(self.images), "image"))
         return LabelingConfigError(f"The labeling config has no Choices for classes on its Image{only}.", add)
+
+    def shows_list(self, name: str) -> bool:
+        """Tell whether an ``Image`` shows a list of images, which readers page through."""
+        image = self.images.get(name)
+        return image is not None and bool(attributes_of(image).get("valuelist", "").strip())
 
     def _about(self, element: Element) -> str | None:
         """Return which images a control is about, as its ``toName`` says; ``None`` for none of them."""
@@ -178,9 +203,17 @@ def attributes_of(element: Element) -> dict[str, str]:
 def is_for_other_tools(element: Element) -> str | None:
     """Return what makes a control one for regions, or for items of a list; ``None`` where it is for the image."""
     written = {key.lower(): key for key in element.attrib}
-    flags = attributes_of(element)
-    found = next((flag for flag in ("perregion", "peritem") if flags.get(flag, "").strip().lower() == "true"), None)
+    found = next((flag for flag in ("perregion", "peritem") if _is_set(element, flag)), None)
     return None if found is None else written[found]
+
+
+def is_per_item(element: Element) -> bool:
+    """Tell whether a control asks of each image of a list by itself."""
+    return _is_set(element, "peritem") and not _is_set(element, "perregion")
+
+
+def _is_set(element: Element, flag: str) -> bool:
+    return attributes_of(element).get(flag, "").strip().lower() == "true"
 
 
 def choices_of(control: Element) -> tuple[str, ...]:
@@ -235,7 +268,7 @@ def _is_control(element: Element) -> bool:
     return "toname" in attributes_of(element) or known
 
 
-def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | None:
+def _refusal(element: Element, name: str, about: str, shows_list: bool) -> LabelingConfigError | None:
     """Return why the classes of images cannot be learnt from a control, as its kind goes."""
     tag, flags = str(element.tag), attributes_of(element)
     add = _ADD.format(image=about.partition(",")[0] or "image")
@@ -246,9 +279,9 @@ def _refusal(element: Element, name: str, about: str) -> LabelingConfigError | N
         held = _HOLD.get(tag, "regions of the image")
         return LabelingConfigError(f"The answers of the {printable(tag)} {name!r} are {held}, no classes.", add)
     problem = cure = ""
-    if other := is_for_other_tools(element):
-        kind = "regions" if other.lower() == "perregion" else "items of a list"
-        problem, cure = f"is about {kind} ({other}), not about the image.", f"Take {other} away. Or: {add}"
+    if (other := is_for_other_tools(element)) and not (is_per_item(element) and shows_list):
+        kind, instead = _OTHER_TOOLS[other.lower()]
+        problem, cure = f"is about {kind} ({other}), not about the image.", f"{instead} {other} away. Or: {add}"
     elif "toName" not in element.attrib:
         problem = "writes toName in another case." if "toname" in flags else "does not say which Image it is about."
         cure = 'Give it toName="image", the name of the Image.'

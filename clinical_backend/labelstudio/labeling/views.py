@@ -37,17 +37,17 @@ class View:
     value: ImageValue
     is_list: bool = False
 
-    def addresses(self, data: Mapping[str, Any]) -> list[str]:
+    def addresses(self, data: Mapping[str, Any]) -> list[str | None]:
         """Return the addresses in a task's data, in order, without spaces around them.
 
-        What is empty in a list is left out. What is no text stays as an empty address, which cannot be read.
+        What is empty in a list keeps its place, as on Label Studio's page, as ``None``. What is no text is an empty
+        address, which cannot be read.
         """
         found = self._list(data)
         if found is None:
             address = self.value.address(data)
             return [address] if address else []
-        texts = [one.strip() if isinstance(one, str) else None if one is None else _NO_ADDRESS for one in found]
-        return [text if text != _NO_ADDRESS else "" for text in texts if text]
+        return [(one.strip() or None) if isinstance(one, str) else None if one is None else "" for one in found]
 
     def problem(self, data: Mapping[str, Any]) -> tuple[str, str]:
         """Return why a task's data has no address of an image here, and what to do; the values are not named."""
@@ -143,10 +143,11 @@ def images_of(views: Sequence[View], data: Mapping[str, Any], limit: int) -> tup
         return ()
     first: dict[str, int] = {}
     for place, (_, address) in enumerate(every):
-        first.setdefault(address or f"{_NO_ADDRESS}{place}", place)  # what is shown twice is one image
+        if address is not None:
+            first.setdefault(address or f"{_NO_ADDRESS}{place}", place)  # what is shown twice is one image
     places = list(first.values())
     chosen = [places[at] for at in evenly_spaced(len(places), limit)]
-    return tuple(StudyImage(place, len(every), *every[place]) for place in chosen)
+    return tuple(StudyImage(place, len(every), every[place][0], every[place][1] or "") for place in chosen)
 
 
 def problem_of(views: Sequence[View], data: Mapping[str, Any]) -> tuple[str, str]:

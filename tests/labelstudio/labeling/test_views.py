@@ -51,9 +51,9 @@ def test_of_more_images_than_are_read_evenly_spaced_ones_are_the_first_and_the_l
     assert [one.position for one in scheme_of(LIST).images_of({"images": every}, 1)] == [5000]
 
 
-def test_what_is_no_address_in_a_list_stays_and_cannot_be_read_and_what_is_empty_is_left_out():
+def test_what_is_no_address_in_a_list_stays_and_cannot_be_read_and_what_is_empty_is_left_out_but_keeps_its_place():
     mixed = ["a.png", "", None, {"url": "b.png"}, 7, ["c.png"], "d.png"]
-    assert shown(LIST, {"images": mixed}) == [(0, "", "a.png"), (1, "", ""), (2, "", ""), (3, "", ""), (4, "", "d.png")]
+    assert shown(LIST, {"images": mixed}) == [(0, "", "a.png"), (3, "", ""), (4, "", ""), (5, "", ""), (6, "", "d.png")]
 
 
 @pytest.mark.parametrize(
