@@ -71,7 +71,7 @@ def with_chances(
     ranked
         The queue.
     """
-    scores = fitted.rare_probability(pool.features) if len(pool) else None
+    scores = fitted.rare_probability_in(pool) if len(pool) else None
     if scores is None:
         return list(ranked), "No chance is given while nothing is known of the target."
     known = _same_target(project, target, project.stores.labels.judged_scores(project.id, USED))

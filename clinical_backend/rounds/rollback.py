@@ -20,7 +20,7 @@ from clinical_backend.strategy.preannotation import preannotations
 from clinical_backend.strategy.tasks import RankedTask
 from clinical_backend.workspace.known_images import without_copies
 from clinical_backend.workspace.lock import leased_project
-from clinical_backend.workspace.witness_files import copy_witnesses
+from clinical_backend.workspace.witness_files import copy_image_models
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
@@ -129,7 +129,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         classifier, metadata = load_checkpoint(folder)
         kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-        copy_witnesses(folder, kept)
+        copy_image_models(folder, kept)
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     confident = {task: label for task, label in proven.classes.items() if snapshot.scheme.has(label)}
     ticked = preannotations(mode, ranked, confident, snapshot.scheme.classes)

@@ -16,6 +16,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.image_labels import keep_image_classifier
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
 from clinical_backend.rounds.promotion import promote
@@ -101,19 +102,19 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.labels.answered)
         snapshot = replace(snapshot, pool=tuple(pooled))
         inputs, adaptation = choose_inputs(project, snapshot)
-        pool = inputs.pool
-        if snapshot.pool and not len(pool) and not len(inputs.labelled):
+        if snapshot.pool and not len(inputs.pool) and not len(inputs.labelled):
             raise _unreadable(project)
         waiting, held_back, goes_on = _waiting(project, snapshot, inputs)
-        unreadable = len(snapshot.pool) - len(pool) - waiting
+        unreadable = len(snapshot.pool) - len(inputs.pool) - waiting
     with stages.stage("fit"):
         classes = snapshot.scheme.classes
         fitted = fit_labels(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
         suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
         promotion = promote(project, snapshot, row, inputs, fitted)
         promotion.keep(project, row)
+        if promotion.model is not None:
+            keep_image_classifier(project, snapshot, row)
         inputs, fitted = promotion.inputs, promotion.fitted
-        pool = inputs.pool
         held_out = promotion.model.held_out if promotion.model is not None else None
         evaluation = _evaluation(held_out, inputs, snapshot)
     with stages.stage("rank"):
@@ -126,7 +127,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             skipped=snapshot.labels.skipped,
         )
         ranked, chances = with_chances(
-            project, snapshot.target.classes, fitted, pool, with_images(project, inputs, ranked)
+            project, snapshot.target.classes, fitted, inputs.pool, with_images(project, inputs, ranked)
         )
     with stages.stage("publish"):
         answering, mode = "none", snapshot.preannotate

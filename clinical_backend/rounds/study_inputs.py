@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.multilabel import says
+from clinical_backend.rounds.image_labels import said_of_images
 from clinical_backend.strategy.bags import common_tasks, sampled_tasks
 from clinical_backend.strategy.instances import Instances
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
@@ -16,9 +19,11 @@ from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import WitnessedStudies, images_of, read_instances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.strategy.instances import Witnesses
+    from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -46,16 +51,73 @@ def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: I
     )
     if not len(rare) or not len(sample):
         return pooled, together
-    witnesses = learn_witnesses(rare, common, sample, seed=seed)
-    found = WitnessedStudies.of(project.workspace.backbone.key, project.workspace.features, witnesses)
-    return inputs_of_images(project, snapshot, found), "the image that decides in each task, beside the mean of all"
+    said = said_of_images(snapshot)
+
+    def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses:
+        shows, lacks = said.of(rare, target)
+        return learn_witnesses(rare, common, sample, seed=seed, shows=shows, lacks=lacks)
+
+    found = WitnessedStudies.of(
+        project.workspace.backbone.key, project.workspace.features, learn(rare, common, snapshot.target.classes)
+    )
+    of_each = {name: learn(*bags, (name,)) for name, bags in _bags_of_targets(snapshot, rare, common).items()}
+    inputs = inputs_of_images(project, snapshot, found, of_each)
+    return inputs, "the image that decides in each task, beside the mean of all"
 
 
-def inputs_of_images(project: ProjectWorkspace, snapshot: Snapshot, found: WitnessedStudies) -> Inputs:
-    """Return features of the image that stands for each task, in one pass over the images of all."""
-    target = snapshot.target
+def _bags_of_targets(snapshot: Snapshot, rare: Instances, common: Instances) -> dict[str, tuple[Instances, Instances]]:
+    """Return of each of several findings that are looked for the tasks that stand for it, and those that lack it.
+
+    None where one alone is looked for, or tasks have one class: then the image that decides for all is the one.
+    """
+    target, labels = snapshot.target, snapshot.labels.seen
+    if len(target.queries) < 2:
+        return {}
+    every, against = Instances.joined([rare, common]), set(target.counter_exemplars)
+    found = {}
+    for name, query in target.queries.items():
+        stand = np.isin(every.tasks, query)
+        lack = [
+            task in against or (task in labels and says(labels[task], name) is False) for task in every.tasks.tolist()
+        ]
+        if stand.any():
+            found[name] = every.among(stand), every.among(np.array(lack, dtype=np.bool_) & ~stand)
+    return found
+
+
+def inputs_of_images(
+    project: ProjectWorkspace,
+    snapshot: Snapshot,
+    found: WitnessedStudies,
+    of_target: Mapping[str, Witnesses] | None = None,
+) -> Inputs:
+    """Return features of the image that stands for each task, in one pass over the images of all.
+
+    Parameters
+    ----------
+    of_target
+        What finds the image that shows each of several targets.
+    """
+    target, of_target = snapshot.target, of_target or {}
     wanted = {*snapshot.pool, *snapshot.labels.seen, *target.query, *target.counter_exemplars}
-    every, images = found.witnessed(project.stores, project.id, sorted(wanted))
+    shared, *others = found.witnessed(project.stores, project.id, sorted(wanted), [*of_target.values()])
+    outside = outside_in(project, found, target.outside)
+    inputs = partial(_inputs, snapshot, found.key, outside)
+    return replace(
+        inputs(*shared),
+        witnesses=found.witnesses,
+        of_target={name: inputs(*one) for name, one in zip(of_target, others, strict=True)},
+    )
+
+
+def _inputs(
+    snapshot: Snapshot,
+    key: str,
+    outside: OutsideExemplars | None,
+    every: FeaturedTasks,
+    images: Mapping[int, int],
+) -> Inputs:
+    target = snapshot.target
     places = {task: place for place, task in enumerate(every.tasks.tolist())}
 
     def of(tasks: Iterable[int]) -> FeaturedTasks:
@@ -64,27 +126,21 @@ def inputs_of_images(project: ProjectWorkspace, snapshot: Snapshot, found: Witne
 
     pool, labelled = of(snapshot.pool), of(snapshot.labels.seen)
     query, against = of(target.query), of(target.counter_exemplars)
-    return Inputs(
-        found.key,
-        pool,
-        labelled,
-        query,
-        against,
-        snapshot.groups,
-        images=images,
-        witnesses=found.witnesses,
-        outside=outside_in(project, found, target.outside),
-    )
+    return Inputs(key, pool, labelled, query, against, snapshot.groups, images=images, outside=outside)
 
 
 def with_images(project: ProjectWorkspace, inputs: Inputs, ranked: Sequence[RankedTask]) -> list[RankedTask]:
-    """Return a queue in which each task of several images names the one that stands for it, where one does."""
+    """Return a queue in which each task of several images names the one that stands for it, where one does.
+
+    Of several targets it is the one that shows that for which the task has its place.
+    """
     if not inputs.images:
         return list(ranked)
     studies = project.stores.studies.all(project.id, [task.task_id for task in ranked])
     named = []
     for task in ranked:
-        place = inputs.images.get(task.task_id)
+        own = inputs.of_target.get(task.targets[0], inputs) if task.targets else inputs
+        place = own.images.get(task.task_id)
         image = next((one for one in studies.get(task.task_id, ()) if one.position == place), None)
         if image is not None:
             task = replace(task, image=image.position, images=image.total, view=image.view or None)  # noqa: PLW2901

@@ -79,8 +79,12 @@ class Snapshot:
 
     @property
     def preannotate(self) -> Preannotate:
-        """Return PREANNOTATE as it can hold: where a task has several readers, none may be led by what it shows."""
-        return "off" if self.project.maximum_annotations > 1 else self.settings.preannotate
+        """Return PREANNOTATE as it can hold in a queue.
+
+        Where a task has several readers, none may be led by what it shows; where they answer image by image, the label
+        of a task says nothing of single ones.
+        """
+        return "off" if self.project.maximum_annotations > 1 or self.scheme.per_item else self.settings.preannotate
 
 
 def synchronise(project: ProjectWorkspace) -> Snapshot:

@@ -11,6 +11,7 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.regions import choice_result
 from clinical_backend.multilabel import predicted
+from clinical_backend.service.image_predictions import predict_images
 from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.controls import read_as_set
@@ -118,6 +119,10 @@ def _predictions(
     if classifier.independent is not (scheme.several is not None):
         return predictions  # the labeling config asks for labels of another kind since the round
     deadline = time.monotonic() + project.settings.predict_seconds
+    if scheme.per_item:
+        assert published is not None
+        regions = predict_images(project, scheme, tasks, published, deadline)
+        return [Prediction(result=regions.get(place, []), model_version=version) for place in range(len(tasks))]
     shown = [(task.id, scheme.images_of(task.data, project.workspace.settings.images_per_task)) for task in tasks]
     requests = [ImageRequest(task, address_of_images(images)) for task, images in shown]
     waiting = list(range(len(tasks)))

@@ -104,6 +104,28 @@ class Fit:
             return likeliest
         return None if self.detector is None else self.detector.rare_probability(features)
 
+    def rare_probability_in(
+        self, pool: FeaturedTasks, places: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32] | None:
+        """Return P(rare) of tasks of a pool as :meth:`rare_probability` does, shape (n,).
+
+        Each of several targets is told by the images that show it, where tasks have several.
+
+        Parameters
+        ----------
+        places
+            Of the tasks in the pool; all by default.
+        """
+        of_each = [
+            found
+            for one in self.by_target.values()
+            if (found := one.rare_probability_in(pool if one.inputs is None else one.inputs.pool, places)) is not None
+        ]
+        if of_each:
+            likeliest: NDArray[np.float32] = np.max(of_each, axis=0)
+            return likeliest
+        return self.rare_probability(pool.features if places is None else pool.features[places])
+
     def query_residuals(
         self, query: FeaturedTasks, outside: OutsideExemplars | None = None
     ) -> NDArray[np.float32] | None:

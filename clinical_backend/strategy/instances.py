@@ -59,6 +59,13 @@ class Instances:
         rows = np.repeat(self.starts[chosen], counts) + within
         return Instances(self.tasks[chosen], self.rows[rows], starts, self.positions[rows])
 
+    def only(self, kept: NDArray[np.bool_]) -> Instances:
+        """Return the tasks with some of their images; ``kept`` tells which, shape (m,). Tasks without any are gone."""
+        counts = np.add.reduceat(kept, self.starts, dtype=np.int64) if len(self) else self.starts
+        some = counts > 0
+        counts = counts[some]
+        return Instances(self.tasks[some], self.rows[kept], np.cumsum(counts) - counts, self.positions[kept])
+
     def largest(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the row of each task's image with the largest score, the first of several: shape (n,).
 

@@ -107,7 +107,7 @@ def rank(
 
 def _rarest_first(places: NDArray[np.int64], fit: Fit, pool: FeaturedTasks) -> NDArray[np.int64]:
     """Order places in the pool by the detector's score, if there is one."""
-    scores = fit.rare_probability(pool.features[places]) if len(places) else None
+    scores = fit.rare_probability_in(pool, places) if len(places) else None
     return places if scores is None else places[np.argsort(-scores, kind="stable")]
 
 
@@ -317,7 +317,7 @@ def _explain(
     pool, query = inputs.pool, inputs.steering
     queued = pool.features[order]
     probabilities = fit.probabilities(queued)
-    rare_probabilities = fit.rare_probability(queued)
+    rare_probabilities = fit.rare_probability_in(pool, order)
     similarity = centred_cosine(queued, query.features, pick.centre) if len(query) else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):

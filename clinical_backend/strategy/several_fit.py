@@ -43,13 +43,14 @@ def fit_labels(
     """Train on all labels, be they classes or several findings each; the parameters are those of :func:`fit`.
 
     Several findings are learnt one against the rest, from the labels that say something of them. Each that is looked
-    for is fitted besides as if it alone were, with its own query set: :attr:`Fit.by_target`.
+    for is fitted besides as if it alone were, with its own query set, and by the images that show it where tasks have
+    several: :attr:`Fit.by_target`.
     """
     if not any(map(is_multilabel, labels.values())):
         return fit(inputs, labels, classes, target, seed=seed, judge=judge)
     by_target = {}
     for name in target.classes:
-        alone = _inputs_of_target(inputs, labels, target, name)
+        alone = _inputs_of_target(inputs.of_target.get(name, inputs), labels, target, name)
         answers = _of_finding(labels, name)
         one = fit(alone, answers, (name, _ABSENT), target.alone(name), seed=seed, judge=judge)
         by_target[name] = replace(one, inputs=alone)
@@ -96,7 +97,7 @@ def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target,
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
     stand = np.isin(query.tasks, target.alone(name).query)
     outside = None if inputs.outside is None else inputs.outside.of(name)
-    return replace(inputs, labelled=labelled.those(told), query=query.those(stand), outside=outside)
+    return replace(inputs, labelled=labelled.those(told), query=query.those(stand), outside=outside, of_target={})
 
 
 def _of_finding(labels: Mapping[int, str], name: str) -> dict[int, str]:

@@ -121,6 +121,9 @@ class Inputs:
         What found these images; ``None`` where no single one stands for a task.
     outside
         What stands for the target beside the query set and is no task of the project; ``None`` where nothing does.
+    of_target
+        Of several findings that are looked for, the same tasks by the image that shows each; empty where no single one
+        stands for a task.
     """
 
     key: str
@@ -133,6 +136,7 @@ class Inputs:
     images: Mapping[int, int] = field(default_factory=dict)
     witnesses: Witnesses | None = None
     outside: OutsideExemplars | None = None
+    of_target: Mapping[str, Inputs] = field(default_factory=dict)
 
     @property
     def steering(self) -> FeaturedTasks:
@@ -161,6 +165,7 @@ class Inputs:
             images=self.images,
             witnesses=self.witnesses,
             outside=self.outside.first(self.pool.parts[0]) if self.outside and self.pool.parts else self.outside,
+            of_target={name: one.first_part() for name, one in self.of_target.items()},
         )
 
     @classmethod

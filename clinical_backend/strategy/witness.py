@@ -2,8 +2,9 @@
 
 A task is rare when one of its images is (Dietterich, Lathrop and Lozano-Pérez, Artificial Intelligence 1997). Nobody
 says which: the images of rare tasks that are like each other, and unlike those of the pool and of common tasks, are
-taken to be it, as the diverse density has it (Maron and Lozano-Pérez, NIPS 1997). They teach a detector of images,
-and the best-scoring image of every task, its witness, stands for the task. All else is learnt as from single images.
+taken to be it, as the diverse density has it (Maron and Lozano-Pérez, NIPS 1997). Where a reader does say, that is
+taken instead. They teach a detector of images, and the best-scoring image of every task, its witness, stands for the
+task. All else is learnt as from single images.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import numpy as np
 
 from clinical_backend.learner.classifier.linear import lengths
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
-from clinical_backend.strategy.instances import Witnesses
+from clinical_backend.strategy.instances import Instances, Witnesses
 from clinical_backend.strategy.kept_whitening import whitening_of
 from clinical_backend.strategy.tasks import FeaturedTasks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from clinical_backend.strategy.instances import Instances
 
     _Parts = list[tuple[NDArray[np.float32], Instances]]
     """Images in the directions that they are likened in, and whose they are."""
@@ -45,7 +44,15 @@ _PLACES = 1 << 20
 """More than the places of the images of a task: keeps apart the images that a whitening is kept by."""
 
 
-def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed: int) -> Witnesses:
+def learn_witnesses(
+    rare: Instances,
+    common: Instances,
+    pool: Instances,
+    *,
+    seed: int,
+    shows: NDArray[np.bool_] | None = None,
+    lacks: NDArray[np.bool_] | None = None,
+) -> Witnesses:
     """Find the images that make tasks rare, and learn to tell them.
 
     Each image of a rare task is tried as the one that decides: in every other rare task the most similar one joins it,
@@ -60,17 +67,25 @@ def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed
         A sample of unlabelled ones, at least one: nearly all are common.
     seed
         Of what is drawn.
+    shows, lacks
+        Which images of the rare tasks make them so as readers said, and which do not: shape (m,) each. A task with
+        such images is searched for none.
     """
     generator = np.random.default_rng(seed)
+    shows, lacks = (np.zeros(len(rare.rows), dtype=np.bool_) if said is None else said for said in (shows, lacks))
+    every, rare = rare, _candidates(rare, shows, lacks)
+    if lacks.any():
+        common = Instances.joined([common, every.only(lacks)])
     some = pool.among(np.arange(-(-len(pool) // 2)))  # the time of the decomposition grows with the images
     project = _Projection(some.rows)
     chosen = _chosen(rare, common, pool, project, generator)
     against = common.rows
     if len(against) > _MOST_COMMON:
         against = against[generator.choice(len(against), _MOST_COMMON, replace=False)]
+    deciding = rare.rows[_with_named(chosen, rare, every.only(shows))]
     examples = PoolExamples.of(
-        np.concatenate([rare.rows[chosen], against]),
-        np.repeat([0, 1], [len(chosen), len(against)]),
+        np.concatenate([deciding, against]),
+        np.repeat([0, 1], [len(deciding), len(against)]),
         ("rare", "common"),
         pool.rows,
         rare=[0],
@@ -79,6 +94,22 @@ def learn_witnesses(rare: Instances, common: Instances, pool: Instances, *, seed
     ids = np.repeat(pool.tasks, pool.counts) * _PLACES + pool.positions
     detector = examples.fit(whitening_of([FeaturedTasks(ids, pool.rows)]))
     return Witnesses(detector, dict(zip(rare.tasks.tolist(), rare.positions[chosen].tolist(), strict=True)))
+
+
+def _candidates(rare: Instances, shows: NDArray[np.bool_], lacks: NDArray[np.bool_]) -> Instances:
+    """Return the images of each rare task that may make it so.
+
+    They are those that readers named, or else all that they did not rule out.
+    """
+    named = np.maximum.reduceat(shows, rare.starts)
+    candidates = rare.only(np.where(np.repeat(named, rare.counts), shows, ~lacks))
+    return candidates if len(candidates) else rare
+
+
+def _with_named(chosen: NDArray[np.int64], rare: Instances, named: Instances) -> NDArray[np.int64]:
+    """Return the rows of the chosen images and of all other images of the same tasks that readers named."""
+    of_named = np.repeat(np.isin(rare.tasks, named.tasks), rare.counts)
+    return np.union1d(chosen, np.flatnonzero(of_named))
 
 
 class _Projection:

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from clinical_backend.study import StudyImage
     from clinical_backend.workspace.features import ImageFeatures
 
-__all__ = ["PooledStudies", "WitnessedStudies", "images_of", "look_up_studies", "read_instances"]
+__all__ = [
+    "PooledStudies",
+    "WitnessedStudies",
+    "images_of",
+    "look_up_images",
+    "look_up_studies",
+    "read_instances",
+]
 
 _IMAGES = 4096
 """Features of images in memory at once: 21 MB in 1,280 dimensions, beside which the call of a file is nothing."""
@@ -102,20 +109,32 @@ class WitnessedStudies:
 
     def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
-        return self.witnessed(stores, project_id, tasks)[0]
+        return self.witnessed(stores, project_id, tasks)[0][0]
 
-    def witnessed(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> tuple[FeaturedTasks, dict[int, int]]:
-        """Return those of the tasks that have a feature, in their order, and the place of the image that it is of."""
-        found, rows = [], []
-        places: dict[int, int] = {}
+    def witnessed(
+        self, stores: Stores, project_id: int, tasks: Iterable[int], others: Sequence[Witnesses] = ()
+    ) -> list[tuple[FeaturedTasks, dict[int, int]]]:
+        """Return those of the tasks that have a feature, in their order, and the place of the image that it is of.
+
+        Parameters
+        ----------
+        others
+            What finds other images of the same tasks: the same is returned of each, in one pass over the images.
+        """
+        finders = [self.witnesses, *others]
+        found = []
+        rows: list[list[NDArray[np.float32]]] = [[] for _ in finders]
+        places: list[dict[int, int]] = [{} for _ in finders]
         for part in read_instances(self.images.store, images_of(stores, project_id, tasks)):
-            chosen = self.witnesses.of(part)
             found.append(part.tasks)
-            rows.append(beside_mean(part, chosen))
-            places.update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
+            for at, finder in enumerate(finders):
+                chosen = finder.of(part)
+                rows[at].append(beside_mean(part, chosen))
+                places[at].update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
         if not found:
-            return FeaturedTasks(np.empty(0, dtype=np.int64), self.images.store.read([])), {}
-        return FeaturedTasks(np.concatenate(found), np.concatenate(rows)), places
+            return [(FeaturedTasks(np.empty(0, dtype=np.int64), self.images.store.read([])), {}) for _ in finders]
+        ids = np.concatenate(found)
+        return [(FeaturedTasks(ids, np.concatenate(own)), where) for own, where in zip(rows, places, strict=True)]
 
 
 def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int, dict[int, str]]:
@@ -137,7 +156,19 @@ def look_up_studies(
     tasks: Sequence[tuple[int | None, Sequence[StudyImage]]],
     deadline: float,
 ) -> dict[int, NDArray[np.float32]]:
-    """Return by its place the feature of each task of which all images could be looked at before the deadline.
+    """Return by its place the feature of each task; see :func:`look_up_images`."""
+    found = look_up_images(stores, project_id, representation.images, tasks, deadline)
+    return {place: representation.represent(instances)[0] for place, instances in found.items()}
+
+
+def look_up_images(
+    stores: Stores,
+    project_id: int,
+    features: ImageFeatures,
+    tasks: Sequence[tuple[int | None, Sequence[StudyImage]]],
+    deadline: float,
+) -> dict[int, Instances]:
+    """Return by its place each task of which all images could be looked at before the deadline.
 
     Images that cannot be read are passed over, where another one can.
 
@@ -154,23 +185,22 @@ def look_up_studies(
     singles = {task: [image] for task, image in alone.items() if task not in studies}
     known = {(task, image.uri): image.digest for task, images in (studies | singles).items() for image in images}
     requests = [ImageRequest(task, image.uri) for task, images in tasks for image in images]
-    found = representation.images.look_up(
+    found = features.look_up(
         [known.get((request.task_id or 0, request.uri)) for request in requests], requests, deadline
     ).by_place
     late = time.monotonic() > deadline
-    answered: dict[int, NDArray[np.float32]] = {}
+    answered: dict[int, Instances] = {}
     start = 0
     for place, (task, images) in enumerate(tasks):
         rows = [(image.position, found[at]) for at, image in enumerate(images, start) if at in found]
         start += len(images)
         if rows and not (late and len(rows) < len(images)):
-            instances = Instances(
+            answered[place] = Instances(
                 np.array([task or 0], dtype=np.int64),
                 np.stack([row for _, row in rows]),
                 np.zeros(1, dtype=np.int64),
                 np.array([position for position, _ in rows], dtype=np.int64),
             )
-            answered[place] = representation.represent(instances)[0]
     return answered
 
 

@@ -1,4 +1,4 @@
-"""What finds the image that decides in each task, kept beside the model that learnt from these images."""
+"""What is known of single images of tasks, kept beside the model of a round: which of them decides, what each shows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from clinical_backend.workspace.study_features import WitnessedStudies
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.workspace.features import ImageFeatures
 
-__all__ = ["copy_witnesses", "load_witnesses", "save_witnesses"]
+__all__ = [
+    "copy_image_models",
+    "load_image_classifier",
+    "load_witnesses",
+    "save_image_classifier",
+    "save_witnesses",
+]
 
-_FOLDER = "witness"
-"""Within the folder of a version."""
+_FOLDER, _IMAGES = "witness", "images"
+"""Within the folder of a version: what finds the image that decides, and what says what each image shows."""
 
 
 def save_witnesses(folder: Path, key: str, witnesses: Witnesses, number: int) -> None:
@@ -52,13 +59,39 @@ def load_witnesses(folder: Path, backbone: str, images: ImageFeatures) -> Witnes
     return found if found.key == metadata.backbone else None
 
 
-def copy_witnesses(source: Path, target: Path) -> None:
-    """Have another version know what one knows, if anything.
+def save_image_classifier(folder: Path, key: str, classifier: LinearClassifier, number: int) -> None:
+    """Write what says what single images show into the folder of a version; the parameters as above.
+
+    Raises
+    ------
+    ModelError
+        When the folder cannot be written.
+    """
+    save_checkpoint(folder / _IMAGES, classifier, CheckpointMetadata(key, number))
+
+
+def load_image_classifier(folder: Path, backbone: str) -> LinearClassifier | None:
+    """Return what says what single images show; ``None`` where the version has none, or one of another backbone.
+
+    Raises
+    ------
+    ModelError
+        When its files were cut off or changed.
+    """
+    if not (folder / _IMAGES).is_dir():
+        return None
+    classifier, metadata = load_checkpoint(folder / _IMAGES)
+    return classifier if metadata.backbone == backbone else None
+
+
+def copy_image_models(source: Path, target: Path) -> None:
+    """Have another version know what one knows of single images, if anything.
 
     Raises
     ------
     ModelError
         When its files were changed, or the folder cannot be written.
     """
-    if (source / _FOLDER).is_dir():
-        save_checkpoint(target / _FOLDER, *load_checkpoint(source / _FOLDER))
+    for name in (_FOLDER, _IMAGES):
+        if (source / name).is_dir():
+            save_checkpoint(target / name, *load_checkpoint(source / name))

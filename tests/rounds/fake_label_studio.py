@@ -65,6 +65,17 @@ class FakeLabelStudio:
         made = {"id": task_id, "result": result, "created_at": now, "lead_time": 0.0, "completed_by": 1} | fields
         self.answers[task_id] = [Annotation(**made)]
 
+    def annotate_images(self, task_id, names, *, exemplar=False):
+        """Answer image by image, by their places in the list, as ``perItem`` has it."""
+        chosen = {place: name if isinstance(name, list) else [name] for place, name in names.items()}
+        result = [
+            {"from_name": "diagnosis", "item_index": place, "value": {"choices": values}}
+            for place, values in chosen.items()
+        ]
+        if exemplar:
+            result.append({"from_name": "exemplar", "value": {"choices": ["more like this"]}})
+        self.annotate(task_id, "", result=result)
+
     def read_again(self, task_id, name, reader=2, **fields):
         """Have another reader answer, which Label Studio counts as it does."""
         first = self.answers[task_id]

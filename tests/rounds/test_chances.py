@@ -23,8 +23,8 @@ POOL = FeaturedTasks(np.arange(501, 601), np.linspace(0.01, 0.99, 100, dtype=np.
 class Scores:
     """Stands in for a training: the only feature is the score."""
 
-    def rare_probability(self, features):
-        return features[:, 0]
+    def rare_probability_in(self, pool):
+        return pool.features[:, 0]
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from clinical_backend.strategy.bags import common_tasks, sampled_tasks
+from clinical_backend.multilabel import pack
+from clinical_backend.strategy.bags import SaidOfImages, common_tasks, sampled_tasks
 from clinical_backend.strategy.instances import Instances, beside_mean
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
@@ -121,3 +122,55 @@ def test_some_of_the_tasks_keep_their_images(kinds):
     again = Instances.joined([some, pool.among(np.array([1]))])
     assert np.array_equal(again.rows[8:], pool.rows[4:8])
     assert again.starts.tolist() == [0, 4, 8]
+
+
+def test_images_that_readers_named_are_taken_and_those_that_they_ruled_out_are_not(kinds):
+    rare, places = bags_of(kinds, 4, 8, rare=True, seed=1)
+    pool, _ = bags_of(kinds, 200, 8, rare=False, seed=2, first=100)
+    named = rare.starts + (places + 1) % 8
+    shows, lacks = (np.zeros(len(rare.rows), dtype=bool) for _ in range(2))
+    shows[named[:2]] = True
+    lacks[rare.starts[2:] + places[2:]] = True
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0, shows=shows, lacks=lacks)
+    assert [found.rows[task] for task in (0, 1)] == ((places[:2] + 1) % 8).tolist()
+    assert all(found.rows[task] != places[task] for task in (2, 3))
+
+
+def test_a_search_that_something_else_misleads_is_right_once_readers_name_the_images(kinds):
+    rare, places = bags_of(kinds, 1, 16, rare=True, seed=1)
+    rare.rows[rare.starts + (places + 1) % 16] = -kinds.mean(axis=0)  # more unlike the pool than what is rare
+    pool, _ = bags_of(kinds, 200, 16, rare=False, seed=2, first=100)
+    nothing = pool.among(np.arange(0))
+    assert [*learn_witnesses(rare, nothing, pool, seed=0).rows.values()] != places.tolist()
+    shows = np.zeros(len(rare.rows), dtype=bool)
+    shows[rare.starts + places] = True
+    told = learn_witnesses(rare, nothing, pool, seed=0, shows=shows)
+    assert [*told.rows.values()] == places.tolist()
+    unseen, where = bags_of(kinds, 50, 16, rare=True, seed=3, first=1000)
+    assert np.mean(unseen.positions[told.of(unseen)] == where) > 0.9
+
+
+def test_a_task_of_which_readers_rule_out_every_image_stands_all_the_same(kinds):
+    rare, _ = bags_of(kinds, 1, 4, rare=True, seed=1)
+    pool, _ = bags_of(kinds, 50, 4, rare=False, seed=2, first=100)
+    lacks = np.ones(4, dtype=bool)
+    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0, lacks=lacks)
+    assert set(found.rows) == {0}
+
+
+def test_some_images_of_tasks_are_taken_with_their_places():
+    every = Instances(
+        np.array([7, 8, 9]), np.eye(6, dtype=np.float32), np.array([0, 2, 3]), np.array([0, 1, 4, 0, 1, 2])
+    )
+    some = every.only(np.array([False, True, False, True, False, True]))
+    assert (some.tasks.tolist(), some.starts.tolist(), some.positions.tolist()) == ([7, 9], [0, 1], [1, 0, 2])
+    assert some.rows.argmax(axis=1).tolist() == [1, 3, 5]
+
+
+def test_what_is_said_of_images_is_told_apart_by_target():
+    every = Instances(np.array([7, 8]), np.eye(4, dtype=np.float32), np.array([0, 2]), np.array([0, 1, 0, 5]))
+    said = SaidOfImages({7: {0: "rare", 1: "common"}, 8: {0: "common"}}, {8: {0, 5}})
+    shows, lacks = said.of(every, ("rare", "other"))
+    assert (shows.tolist(), lacks.tolist()) == ([True, False, False, True], [False, True, True, False])
+    nothing = SaidOfImages({8: {5: pack([], ["rare"])}}).of(every, ("rare",))
+    assert not any(told.any() for told in nothing)

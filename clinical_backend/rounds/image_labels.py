@@ -1,0 +1,66 @@
+"""What a round learns from answers about single images of tasks."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from clinical_backend.strategy.bags import SaidOfImages
+from clinical_backend.strategy.image_classes import fit_images
+from clinical_backend.strategy.instances import Instances
+from clinical_backend.workspace.study_features import images_of, read_instances
+from clinical_backend.workspace.witness_files import save_image_classifier
+
+if TYPE_CHECKING:
+    from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.storage.schema import Round
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["keep_image_classifier", "said_of_images"]
+
+_MOST = 16_000
+"""Images that are learnt from, those of the last tasks: 82 MB in 1,280 dimensions, as of the sample of the pool."""
+
+
+def said_of_images(snapshot: Snapshot) -> SaidOfImages:
+    """Return what readers said of single images, by their places among those of a task.
+
+    An answer names the place in the list of one ``Image``; where the labeling config has several, that tells no place
+    among all images of the task.
+    """
+    labels = snapshot.labels
+    if len(snapshot.scheme.every_view) > 1:
+        return SaidOfImages()
+    return SaidOfImages(
+        {task: labels.images[task] for task in labels.seen if task in labels.images}, labels.tagged_images
+    )
+
+
+def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Round) -> None:
+    """Learn what single images show, where readers say so, and keep it beside the model of a round.
+
+    Raises
+    ------
+    ModelError
+        When its folder cannot be written.
+    """
+    labels = said_of_images(snapshot).labels
+    if not labels:
+        return
+    workspace, count = project.workspace, 0
+    known = images_of(project.stores, project.id, labels)
+    shown = {task: {at: one for at, one in images.items() if at in labels[task]} for task, images in known.items()}
+
+    def fits(task: int) -> bool:
+        nonlocal count
+        count += len(shown[task])
+        return count <= _MOST
+
+    some = list(takewhile(fits, reversed(shown)))
+    wanted = {task: shown[task] for task in reversed(some) if shown[task]}
+    parts = [part for part in read_instances(workspace.features.store, wanted) if len(part)]
+    if not parts:
+        return
+    classifier = fit_images(Instances.joined(parts), labels, snapshot.scheme.classes, seed=workspace.settings.seed)
+    if classifier is not None:
+        save_image_classifier(project.checkpoint_folder(row.version), workspace.backbone.key, classifier, row.number)
