@@ -7,6 +7,8 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from clinical_backend.study import file_of
+
 __all__ = ["LABEL_STUDIO", "Patience", "host_of"]
 
 LABEL_STUDIO = "Label Studio"
@@ -56,7 +58,7 @@ class Patience:
 def host_of(uri: str) -> str:
     """Return where an image comes from, for people: a host, a bucket, or Label Studio itself."""
     try:
-        parts = urlsplit(uri.strip())
+        parts = urlsplit(file_of(uri).strip())
     except ValueError:
         return LABEL_STUDIO
     if not parts.netloc or parts.scheme == "data":

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,10 +17,12 @@ from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.addresses import AddressGuard
 from clinical_backend.images.connections import GuardedTransport
 from clinical_backend.images.data_urls import read_data_url
+from clinical_backend.images.latest_files import LatestFiles
 from clinical_backend.images.local_files import LocalFiles
 from clinical_backend.images.look import Look
 from clinical_backend.images.patience import host_of
 from clinical_backend.images.transfer import Transfer
+from clinical_backend.study import page_in
 from clinical_backend.system.parallel import map_in_order
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.text import storable
@@ -101,6 +104,7 @@ class ImageSource:
         self._public_client = public_client or _guarded_client(self._base, allowed_hosts)
         self._owns_public_client = public_client is None
         self._size_limit = size_limit
+        self._files = LatestFiles()
         self._local_files = LocalFiles(local_roots, size_limit=size_limit)
         self._transfer = Transfer(
             self._choose_client,
@@ -129,7 +133,8 @@ class ImageSource:
         Parameters
         ----------
         uri
-            The address as it stands in the task's data.
+            The address as it stands in the task's data, or of a page of the file there: then the bytes of the whole
+            file are a :class:`FilePage`.
         task_id
             The task; needed for cloud addresses, which Label Studio signs task by task.
         deadline
@@ -159,6 +164,10 @@ class ImageSource:
         ImageError
             When the image cannot be had.
         """
+        if page := page_in(uri):
+            file, number, _ = page
+            read = partial(self.fetch, file, task_id, deadline=deadline)
+            return Look(self._files.page((file, task_id), number, read), None)
         uri = storable(uri).strip()
         scheme = uri.partition(":")[0].lower()
         if scheme == "data":

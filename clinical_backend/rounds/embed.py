@@ -17,15 +17,17 @@ from clinical_backend.errors import ImageError, ImageLeftError
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.learner.backbones.embedder import content_key
+from clinical_backend.study import FilePage
 from clinical_backend.system.cluster_workers import map_on_cluster
 from clinical_backend.workspace.components import (
     open_backbone,
     open_client,
-    open_decoder,
+    open_decoders,
     open_embedder,
     open_source,
 )
 from clinical_backend.workspace.features import thumbnail
+from clinical_backend.workspace.file_pages import as_wanted, show_pages
 from clinical_backend.workspace.known_images import may_try, settle_studies
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ def embed_new(
     round draws its audit from what is read by then, and imports often come class by class.
 
     Where the settings name a cluster, many new images are embedded there; what comes of them is kept from here. An
-    image that cannot be read is noted with its reason and tried again later, after a wait that doubles.
+    image that cannot be read is noted with its reason and tried again later, after a wait that doubles. A file that
+    turns out to have several pages is read a second time, for these.
 
     Parameters
     ----------
@@ -86,6 +89,29 @@ def embed_new(
     ClusterError
         When the cluster is wanted and fails. What it made until then is kept.
     """
+    settings = project.workspace.settings
+    patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
+    soon = time.monotonic() + _FIRST_SECONDS if _has_no_queue(project) else math.inf
+    done, paged = _embed_waiting(project, progress, patience, soon, make)
+    if paged:
+        done += _embed_waiting(project, progress, patience, soon, make)[0]
+    return done
+
+
+def _embed_waiting(
+    project: ProjectWorkspace,
+    progress: Callable[[int, int], None],
+    patience: Patience,
+    soon: float,
+    make: Callable[[Settings], BatchEmbedder] | None,
+) -> tuple[int, bool]:
+    """Embed what waits, and return how many images were tried, and whether files with several pages were among them.
+
+    Parameters
+    ----------
+    soon
+        By when, by ``time.monotonic``, a first queue is wanted.
+    """
     settings, features = project.workspace.settings, project.workspace.features
     _share(project)
     tasks = _to_embed(project)
@@ -93,10 +119,8 @@ def embed_new(
     np.random.default_rng(settings.seed).shuffle(order)
     waiting = [image for place in order for image in tasks[place]]
     progress(0, len(waiting))
-    patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
-    soon = math.inf
-    if _has_no_queue(project) and len(waiting) > _FIRST_IMAGES:
-        soon = time.monotonic() + _FIRST_SECONDS
+    if len(waiting) <= _FIRST_IMAGES:
+        soon = math.inf
 
     def go_on(start: int) -> bool:
         return not patience.is_over and (start < _FIRST_IMAGES or time.monotonic() < soon)
@@ -107,16 +131,19 @@ def embed_new(
         embedded = map_on_cluster(settings.ray_address, partial(make or BatchEmbedder.on_node, settings), batches)
     else:
         small = features.thumbnails is not None
-        embed = BatchEmbedder(features.source, features.embedder, small=small, patience=patience)
+        embed = BatchEmbedder(
+            features.source, features.embedder, project.workspace.decoders.count, small=small, patience=patience
+        )
         embedded = (embed(batch) for batch in batches)
-    done = 0
+    done, paged = 0, False
     with closing(embedded):
         for each in embedded:
             _keep(project, each)
-            done += len(each.digests) + len(each.problems) + len(each.left)
+            paged |= bool(each.pages)
+            done += len(each.digests) + len(each.problems) + len(each.left) + len(each.pages)
             progress(done, len(waiting))
     _share(project)
-    return done
+    return done, paged
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +154,8 @@ class Embedded:
     ----------
     digests, problems, left
         By image: what identifies it, or why it cannot be read, or why its host's images are left for later.
+    pages
+        By image how many pages its file has, where it has several: each is an image of its own.
     features, thumbnails
         By digest: the feature, shape (d,), and the small pixels where they are wanted.
     """
@@ -134,6 +163,7 @@ class Embedded:
     digests: dict[Place, str] = field(default_factory=dict)
     problems: dict[Place, str] = field(default_factory=dict)
     left: dict[Place, str] = field(default_factory=dict)
+    pages: dict[Place, int] = field(default_factory=dict)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     thumbnails: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
@@ -145,38 +175,54 @@ class BatchEmbedder:
     ----------
     source, embedder
         What fetches the images, and what makes features of them.
+    count
+        Returns how many pages a file has.
     small
         Whether small pixels of them are made too.
     patience
         How long that may take.
     """
 
-    def __init__(self, source: ImageSource, embedder: Embedder, *, small: bool, patience: Patience) -> None:
-        self._source, self._embedder, self._small, self._patience = source, embedder, small, patience
+    def __init__(
+        self,
+        source: ImageSource,
+        embedder: Embedder,
+        count: Callable[[bytes], int],
+        *,
+        small: bool,
+        patience: Patience,
+    ) -> None:
+        self._source, self._embedder, self._count = source, embedder, count
+        self._small, self._patience = small, patience
 
     @classmethod
     def on_node(cls, settings: Settings) -> BatchEmbedder:
         """Return one that is made of the settings alone."""
         source = open_source(settings, open_client(settings))
         backbone = open_backbone(settings)
-        embedder = open_embedder(backbone, open_decoder(backbone.sizes))
+        decoders = open_decoders(backbone.sizes)
         patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
-        return cls(source, embedder, small=settings.adaptation != "off", patience=patience)
+        small = settings.adaptation != "off"
+        return cls(source, open_embedder(backbone, decoders.decode), decoders.count, small=small, patience=patience)
 
     def __call__(self, batch: list[KnownImage]) -> Embedded:
         """Fetch, decode and embed some images."""
         places: list[tuple[Place, str]] = []
+        done = Embedded()
 
         def contents() -> Iterator[bytes | ImageError]:
             # Images pass through one by one: 128 large files are more than memory should hold at once.
             requests = [ImageRequest(image.task_id, image.uri, image.position) for image in batch]
+            whole = {(image.task_id, image.position) for image in batch if image.whole}
             for request, content in self._source.fetch_fairly(requests, self._patience):
                 assert request.task_id is not None
                 place = request.task_id, request.position
+                if place not in whole and (pages := self._pages(content)) > 1:
+                    done.pages[place] = pages
+                    continue
                 places.append((place, "" if isinstance(content, ImageError) else content_key(content)))
                 yield content
 
-        done = Embedded()
         for number, embedded in enumerate(self._embedder.embed_with_pixels(contents())):
             place, digest = places[number]
             if isinstance(embedded, ImageLeftError):
@@ -190,6 +236,15 @@ class BatchEmbedder:
                 if self._small:
                     done.thumbnails[digest] = thumbnail(pixels)
         return done
+
+    def _pages(self, content: bytes | ImageError) -> int:
+        """Return how many pages a file has, of which not one alone is meant."""
+        if isinstance(content, ImageError | FilePage):
+            return 1
+        try:
+            return self._count(content)
+        except ImageError:  # decoding says what is wrong
+            return 1
 
 
 def images_to_embed(project: ProjectWorkspace) -> list[KnownImage]:
@@ -209,12 +264,12 @@ def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
     if features.thumbnails is not None:
         kept.intersection_update(features.thumbnails.positions(read))
     waiting = [task for task in stores.images.tasks(project.id) if task in studies or digests.get(task) not in kept]
-    now = time.time()
+    now, limit = time.time(), project.workspace.settings.images_per_task
     asked: set[str] = set()
     wanted = []
     for task, image in stores.images.all(project.id, waiting).items():
         images = studies.get(task, [image])
-        lacking = [image for image in images if image.digest not in kept and may_try(image, now)]
+        lacking = [image for image in as_wanted(images, limit) if image.digest not in kept and may_try(image, now)]
         if len(images) > 1:  # an image of several studies is read once
             lacking = list({image.uri: image for image in lacking if image.uri not in asked}.values())
             asked.update(image.uri for image in lacking)
@@ -237,6 +292,7 @@ def _has_no_queue(project: ProjectWorkspace) -> bool:
 def _keep(project: ProjectWorkspace, done: Embedded) -> None:
     project.workspace.features.keep(done.features, done.thumbnails)
     stores = project.stores
+    show_pages(project, done.pages)
     for notes, of_task, of_image in (
         (done.digests, stores.images.found, stores.studies.found),
         (done.problems, stores.images.failed, stores.studies.failed),

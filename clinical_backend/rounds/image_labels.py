@@ -22,18 +22,21 @@ _MOST = 16_000
 """Images that are learnt from, those of the last tasks: 82 MB in 1,280 dimensions, as of the sample of the pool."""
 
 
-def said_of_images(snapshot: Snapshot) -> SaidOfImages:
+def said_of_images(project: ProjectWorkspace, snapshot: Snapshot) -> SaidOfImages:
     """Return what readers said of single images, by their places among those of a task.
 
-    An answer names the place in the list of one ``Image``; where the labeling config has several, that tells no place
-    among all images of the task.
+    An answer names the place in the list of one ``Image``; where the labeling config has several, or pages of files are
+    images of the task, that tells no place among all images of the task.
     """
     labels = snapshot.labels
     if len(snapshot.scheme.every_view) > 1:
         return SaidOfImages()
-    return SaidOfImages(
-        {task: labels.images[task] for task in labels.seen if task in labels.images}, labels.tagged_images
-    )
+    if not labels.images and not labels.tagged_images:
+        return SaidOfImages()
+    others = project.stores.studies.pages(project.id, {*labels.images, *labels.tagged_images})
+    said = {task: labels.images[task] for task in labels.seen if task in labels.images and task not in others}
+    tagged = {task: places for task, places in labels.tagged_images.items() if task not in others}
+    return SaidOfImages(said, tagged)
 
 
 def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Round) -> None:
@@ -44,7 +47,7 @@ def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Ro
     ModelError
         When its folder cannot be written.
     """
-    labels = said_of_images(snapshot).labels
+    labels = said_of_images(project, snapshot).labels
     if not labels:
         return
     workspace, count = project.workspace, 0

@@ -51,7 +51,7 @@ def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: I
     )
     if not len(rare) or not len(sample):
         return pooled, together
-    said = said_of_images(snapshot)
+    said = said_of_images(project, snapshot)
 
     def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses:
         shows, lacks = said.of(rare, target)

@@ -18,6 +18,7 @@ from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.study import address_of_images
 from clinical_backend.workspace.controls import read_as_set
+from clinical_backend.workspace.file_pages import pages_shown
 from clinical_backend.workspace.outside_features import outside_findings
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _synchronise_tasks(
     limit = project.workspace.settings.images_per_task
 
     def take_over(tasks: Sequence[Task], *, complete: bool) -> None:
-        images = _images(tasks, scheme, limit)
+        images = pages_shown(project, _images(tasks, scheme, limit))
         uris = _addresses(images)
         groups = {
             task.id: group_key(lookup(task.data, group_field.removeprefix("$")), salt) if group_field else None
@@ -157,7 +158,7 @@ def _synchronise_tasks(
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
         newest = known[-1]
         tasks = client.tasks(project.id, after_id=newest - 1)
-        uris = _addresses(_images(tasks, scheme, limit))
+        uris = _addresses(pages_shown(project, _images(tasks, scheme, limit)))
         same = all(uris.get(newest) == image.uri for image in stores.images.all(project.id, [newest]).values())
         if same and len(uris.keys() | known) == remote.task_number:
             take_over(tasks, complete=False)

@@ -15,6 +15,7 @@ from clinical_backend.service.image_predictions import predict_images
 from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.controls import read_as_set
+from clinical_backend.workspace.file_pages import pages_shown
 from clinical_backend.workspace.finetuned import finetuned_in_use
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies, look_up_studies
 
@@ -124,6 +125,8 @@ def _predictions(
         regions = predict_images(project, scheme, tasks, published, deadline)
         return [Prediction(result=regions.get(place, []), model_version=version) for place in range(len(tasks))]
     shown = [(task.id, scheme.images_of(task.data, project.workspace.settings.images_per_task)) for task in tasks]
+    known = pages_shown(project, {task: images for task, images in shown if task is not None})
+    shown = [(task, images if task is None else known[task]) for task, images in shown]
     requests = [ImageRequest(task, address_of_images(images)) for task, images in shown]
     waiting = list(range(len(tasks)))
     finetuned = None if classifier.independent else finetuned_in_use(project, classifier.classes)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
 
-__all__ = ["Components", "open_backbone", "open_client", "open_decoder", "open_embedder", "open_source"]
+__all__ = ["Components", "open_backbone", "open_client", "open_decoders", "open_embedder", "open_source"]
 
 _DECODERS = 2
 """Processes that decode: one for each of the two cores that docs/speed.md measures on; more were not measured."""
@@ -71,9 +71,9 @@ def open_backbone(settings: Settings) -> Backbone:
     )
 
 
-def open_decoder(sizes: Sequence[int]) -> Decode:
+def open_decoders(sizes: Sequence[int]) -> DecoderProcesses:
     """Return what makes the square, of these sizes, that a backbone takes of an image's bytes, in processes."""
-    return DecoderProcesses(partial(to_fitting_square, sizes=tuple(sizes)), processes=_DECODERS).decode
+    return DecoderProcesses(partial(to_fitting_square, sizes=tuple(sizes)), processes=_DECODERS)
 
 
 def open_embedder(backbone: Backbone, decode: Decode) -> Embedder:
@@ -157,9 +157,14 @@ class Components:
         return open_backbone(self.settings)
 
     @cached_property
+    def decoders(self) -> DecoderProcesses:
+        """Reads images in processes of their own."""
+        return open_decoders(self.spec.sizes)
+
+    @cached_property
     def decode(self) -> Decode:
         """From the bytes of an image to pixels."""
-        return open_decoder(self.spec.sizes)
+        return self.decoders.decode
 
     @cached_property
     def features(self) -> ImageFeatures:

@@ -91,7 +91,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
     if sampled:
         shown = "1 task shows" if sampled == 1 else f"{sampled} tasks show"
         notes.append(
-            f"{shown} more than {limit} images (IMAGES_PER_TASK): of each, {limit} evenly spaced ones are used,"
+            f"{shown} more than {limit} images (IMAGES_PER_TASK): of each, at most {limit} evenly spaced ones are used,"
             " the first and the last among them."
         )
     return notes

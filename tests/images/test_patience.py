@@ -106,3 +106,7 @@ def test_a_reply_that_cannot_come_in_time_at_its_speed_is_given_up_early(source,
 )
 def test_an_image_belongs_to_the_host_that_it_comes_from(uri, host):
     assert host_of(uri) == host
+
+
+def test_a_page_comes_from_the_host_of_its_file():
+    assert host_of("page:3/9:https://host.test/a.tif") == "host.test"

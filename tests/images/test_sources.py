@@ -373,3 +373,16 @@ class TestFetchMany:
 
     def test_no_request_gives_no_result(self, world):
         assert list(world.source().fetch_many([])) == []
+
+
+def test_pages_of_a_file_are_its_bytes_and_it_is_asked_for_once(world):
+    address = f"{LABEL_STUDIO}/data/upload/1/a.tif"
+    world.replies[address] = ok(b"file")
+    source = world.source()
+    wanted = [ImageRequest(1, f"page:{number}/3:/data/upload/1/a.tif", number) for number in range(3)]
+    found = [content for _, content in source.fetch_many(wanted)]
+    assert found == [b"file"] * 3
+    assert [content.page for content in found] == [0, 1, 2]
+    assert world.with_token == [address]
+    refused = source.fetch_many([ImageRequest(1, "page:0/3:/etc/passwd/../a.tif", 0)])
+    assert all(isinstance(content, ImageError) for _, content in refused)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.decoders.decoding import count_images, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
     Prepare: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
 
-__all__ = ["FRAME", "HEAD", "READ", "REFUSED", "serve"]
+__all__ = ["COUNT", "FRAME", "HEAD", "READ", "REFUSED", "serve"]
 
 FRAME = struct.Struct(">i")
-"""What comes before each image: the number of the frame, -1 for the one that stands for all."""
+"""What comes before each image: the number of the frame, -1 for the one that stands for all, or COUNT."""
+
+COUNT = -2
+"""Asks how many images a file has: the reply names the number in place of the height, and holds no pixels."""
 
 HEAD = struct.Struct(">BII")
 """What a reply begins with: whether the image was read, and its height and width."""
@@ -56,7 +59,10 @@ def serve(pipe: Connection, memory: int) -> None:
             data = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        pipe.send_bytes(_reply(data, None if frame < 0 else frame, prepare))
+        if frame == COUNT:
+            pipe.send_bytes(_counted(data))
+        else:
+            pipe.send_bytes(_reply(data, None if frame < 0 else frame, prepare))
 
 
 def _keep_memory() -> None:
@@ -65,6 +71,13 @@ def _keep_memory() -> None:
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_MMAP_THRESHOLD, 64 * 2**20)
         allocator.mallopt(_TRIM_THRESHOLD, 128 * 2**20)
+
+
+def _counted(data: bytes) -> bytes:
+    try:
+        return HEAD.pack(READ, count_images(data), 0)
+    except Exception:  # noqa: BLE001 - decoding says what is wrong
+        return HEAD.pack(READ, 1, 0)
 
 
 def _reply(data: bytes, frame: int | None, prepare: Prepare | None) -> bytes:

@@ -12,8 +12,9 @@ from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders import jpeg, png, tiff
 from clinical_backend.images.decoders.kinds import kind_of
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
+from clinical_backend.study import FilePage
 
-__all__ = ["PIXEL_LIMIT", "PREAMBLE", "decode", "has_preamble", "is_dicom"]
+__all__ = ["PIXEL_LIMIT", "PREAMBLE", "count_images", "decode", "has_preamble", "is_dicom", "may_have_several"]
 
 PIXEL_LIMIT = 64 * 2**20  # four times a mammogram's 4,096 × 3,328; 192 MiB as RGB
 
@@ -48,7 +49,8 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
     """Return an image as 8-bit RGB, upright: three channels, 0 to 255 each.
 
     JPEG, PNG, TIFF, WebP, BMP, GIF and DICOM are read, told apart by their content. Of several frames or pages
-    the first is taken, but of a DICOM file the middle one; see ``decode_dicom`` for what else holds there.
+    the first is taken, but of a DICOM file the middle one, unless another is wanted; see ``decode_dicom`` for what else
+    holds there.
 
     Grey becomes three equal channels; a palette is looked up; CMYK is converted by Pillow's formula; what is
     transparent is laid on black. Grey with more than 8 bits is scaled linearly, so that the 0.1 and 99.9
@@ -59,9 +61,9 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
     Parameters
     ----------
     data
-        The encoded image.
+        The encoded image; of a :class:`FilePage` that page.
     frame
-        Of a DICOM file, the number of the frame that is wanted, from 0; other files are read as without it.
+        Of a DICOM or TIFF file, the number of the frame or page that is wanted, from 0; others are read as without it.
     pixel_limit
         Most pixels that the image may have. Checked before any pixel is decoded.
 
@@ -77,13 +79,15 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
     """
     if not data:
         raise ImageError("The image is empty.", "Upload the file again.")
+    if frame is None and isinstance(data, FilePage):
+        frame = data.page
     if is_dicom(data):
         from clinical_backend.images.decoders.dicom import decode_dicom  # noqa: PLC0415 - takes long to load, rarely needed
 
         return decode_dicom(data, frame=frame, pixel_limit=pixel_limit)
     try:
         if data.startswith(tiff.SIGNATURES):
-            return tiff.decode_tiff(data, pixel_limit=pixel_limit)
+            return tiff.decode_tiff(data, frame=frame, pixel_limit=pixel_limit)
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > pixel_limit:
                 raise _too_many_pixels(pixel_limit)
@@ -103,6 +107,26 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
             f"The image is damaged or of an unusual kind ({type(error).__name__}).",
             "Open it in an image viewer and save it again as PNG.",
         ) from None
+
+
+def may_have_several(data: bytes) -> bool:
+    """Tell by its beginning whether a file may have pages or frames that are images of their own."""
+    return is_dicom(data) or data.startswith(tiff.SIGNATURES)
+
+
+def count_images(data: bytes) -> int:
+    """Return how many images a file has: the frames of a DICOM file, the pages of a TIFF stack, one of any other.
+
+    One also where it is damaged: decoding says what is wrong.
+    """
+    if is_dicom(data):
+        from clinical_backend.images.decoders.dicom import count_frames  # noqa: PLC0415 - takes long to load, rarely needed
+
+        return count_frames(data)
+    try:
+        return tiff.count_pages(data) if data.startswith(tiff.SIGNATURES) else 1
+    except _DAMAGE:
+        return 1
 
 
 def is_dicom(data: bytes) -> bool:

@@ -28,7 +28,7 @@ from clinical_backend.images.decoders.palettes import looked_up
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FRAME_LIMIT", "decode_dicom"]
+__all__ = ["FRAME_LIMIT", "count_frames", "decode_dicom"]
 
 FRAME_LIMIT = 4096
 """Most frames that a file may have; a cine loop has hundreds."""
@@ -66,6 +66,19 @@ _READ = [
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
     *_SHOWN,
 ]
+
+
+def count_frames(data: bytes) -> int:
+    """Return how many frames a DICOM file says that it has; one where it says nothing that can be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(
+                BytesIO(data), force=True, stop_before_pixels=True, specific_tags=["NumberOfFrames"]
+            )
+            return max(1, _frames(dataset))
+        except Exception:  # noqa: BLE001 - pydicom raises errors of every kind; decoding says what is wrong
+            return 1
 
 
 def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:

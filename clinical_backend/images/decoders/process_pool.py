@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.child import FRAME, HEAD, REFUSED
-from clinical_backend.images.decoders.decoding import PIXEL_LIMIT
+from clinical_backend.images.decoders.child import COUNT, FRAME, HEAD, REFUSED
+from clinical_backend.images.decoders.decoding import PIXEL_LIMIT, may_have_several
+from clinical_backend.images.decoders.tiff_page import MOST_PAGES
+from clinical_backend.study import FilePage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,9 +83,28 @@ class DecoderProcesses:
         ImageError
             When the image is refused, or the child did not survive it.
         """
+        if frame is None and isinstance(data, FilePage):
+            frame = data.page
         child = self._children.get()
         try:
-            return child.decode(data, frame)
+            return _pixels(child.ask(data, -1 if frame is None else frame))
+        finally:
+            self._children.put(child)
+
+    def count(self, data: bytes) -> int:
+        """Return how many images a file has, counted in a child; safe to call from several threads.
+
+        Raises
+        ------
+        ImageError
+            When the child did not survive it.
+        """
+        if not may_have_several(data):
+            return 1
+        child = self._children.get()
+        try:
+            _, count, _ = HEAD.unpack_from(child.ask(data, COUNT))
+            return min(int(count), MOST_PAGES)
         finally:
             self._children.put(child)
 
@@ -107,11 +128,12 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def decode(self, data: bytes, frame: int | None) -> NDArray[np.uint8]:
+    def ask(self, data: bytes, frame: int) -> bytes:
+        """Return the child's reply on a file and a frame of it, or COUNT."""
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
-            pipe.send_bytes(FRAME.pack(-1 if frame is None else frame))
+            pipe.send_bytes(FRAME.pack(frame))
             pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self.stop()
@@ -119,7 +141,9 @@ class _Child:
                     f"Decoding the image takes more than {self._seconds:.0f} seconds.",
                     "Open it in an image viewer and save it again as PNG.",
                 )
-            return _pixels(pipe.recv_bytes(_LONGEST_REPLY))
+            reply = pipe.recv_bytes(_LONGEST_REPLY)
+            _check_reply(reply)
+            return reply
         except (EOFError, OSError, ValueError, TypeError, struct.error):  # a dead child, or one that lost its mind
             self.stop()
             raise ImageError(
@@ -174,10 +198,17 @@ def _bound(pipe: Connection, seconds: float) -> None:
             ours.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
-def _pixels(reply: bytes) -> NDArray[np.uint8]:
+def _check_reply(reply: bytes) -> None:
+    """Raise what the child refused, or a ValueError where it does not hold what it says."""
     status, height, width = HEAD.unpack_from(reply)
     body = memoryview(reply)[HEAD.size :]
     if status == REFUSED:
         problem, cure = json.loads(bytes(body))
         raise ImageError(str(problem), str(cure))
-    return np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3)
+    if len(body) != 3 * height * width:
+        raise ValueError("a reply of another length")
+
+
+def _pixels(reply: bytes) -> NDArray[np.uint8]:
+    _, height, width = HEAD.unpack_from(reply)
+    return np.frombuffer(memoryview(reply)[HEAD.size :], dtype=np.uint8).reshape(height, width, 3)

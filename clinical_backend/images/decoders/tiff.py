@@ -26,6 +26,7 @@ from clinical_backend.images.decoders.tiff_page import (
     Colours,
     Page,
     Tag,
+    directories,
     not_read,
     one,
     page_of,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SIGNATURES", "decode_tiff"]
+__all__ = ["SIGNATURES", "count_pages", "decode_tiff"]
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """What a TIFF file begins with, the last two with offsets of 64 bits (BigTIFF)."""
@@ -54,8 +55,13 @@ TiffImagePlugin.READ_LIBTIFF = (
 )
 
 
-def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
-    """Return the first page of a TIFF file as 8-bit RGB, upright.
+def count_pages(data: bytes) -> int:
+    """Return how many pages a TIFF file has that are images of a stack; see :func:`directories`. At least one."""
+    return max(1, len(directories(data)))
+
+
+def decode_tiff(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:
+    """Return a page of a TIFF file as 8-bit RGB, upright: the first one, unless another is wanted.
 
     Samples have 1 to 64 bits, in strips, tiles or planes of either byte order. Unsigned grey of up to 8 bits and
     unsigned colour are shown by their full range. Grey with more bits, and whatever is signed or float, is scaled so
@@ -65,6 +71,8 @@ def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
     ----------
     data
         The file.
+    frame
+        The number of the page that is wanted, from 0, among those of the stack.
     pixel_limit
         Most pixels that the page may have. Checked before any pixel is decoded.
 
@@ -81,7 +89,8 @@ def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
         Of any kind, when the file is damaged.
     """
     order = "<" if data.startswith(b"II") else ">"
-    tags = read_tags(data, order)
+    number, start = (0, None) if frame is None else _directory(data, frame)
+    tags = read_tags(data, order, start)
     page = page_of(tags, order)
     if page.width * page.height > pixel_limit:
         raise ImageError(
@@ -95,12 +104,21 @@ def decode_tiff(data: bytes, *, pixel_limit: int) -> Image.Image:
     if page.compression in FAX | JPEG or page.photometric == Colours.YCBCR:
         try:
             with Image.open(BytesIO(data), formats=("TIFF",)) as image:
+                image.seek(number)
                 image.load()  # turns it upright as well
                 return image.convert("RGB")
         except UnidentifiedImageError:
             raise not_read(samples_in_words(page)) from None
     levels = _shown(_samples(data, tags, page), page, tags)
     return upright(Image.fromarray(levels).convert("RGB"), one(tags, Tag.ORIENTATION, 1))
+
+
+def _directory(data: bytes, frame: int) -> tuple[int, int]:
+    """Return number and offset of the directory of a page of the stack."""
+    every = directories(data)
+    if frame >= len(every):
+        raise ImageError(f"The TIFF file has {len(every)} pages, and not number {frame + 1}.", "Upload it again.")
+    return every[frame]
 
 
 def _samples(data: bytes, tags: Mapping[int, tuple[int, ...]], page: Page) -> NDArray[Any]:

@@ -19,10 +19,12 @@ __all__ = [
     "CHANNELS",
     "FAX",
     "JPEG",
+    "MOST_PAGES",
     "MOST_PIECES",
     "Colours",
     "Page",
     "Tag",
+    "directories",
     "not_read",
     "one",
     "page_of",
@@ -36,7 +38,7 @@ MOST_PIECES = 2**20  # of 64 million pixels each would have 64
 class Tag(IntEnum):
     """The tags that are read, by their numbers in a file."""
 
-    WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+    SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
     FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 266, 273, 277, 278, 279
     PLANAR, PREDICTOR, COLOUR_MAP = 284, 317, 320
     TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
@@ -52,6 +54,12 @@ class Colours(IntEnum):
 
 
 _READ = frozenset(Tag)
+_OF_STACK = frozenset({Tag.SUBFILE, Tag.WIDTH, Tag.LENGTH})
+_NO_PAGE = 0b101  # a smaller version of another page, or a transparency mask
+MOST_PAGES = 4096
+"""Of a file, as of frames of a DICOM file."""
+_MOST_ENTRIES = 2**17
+"""Of all directories that are looked at: 32 for each page, twice as many as are usual."""
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # types of values, by their number in a file
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, deflate, PackBits, deflate, LZMA, Zstandard
 FAX = {2, 3, 4, 32771}
@@ -137,20 +145,61 @@ class Page:
         return (pixels * self.in_plane * self.bits + 7) // 8
 
 
-def read_tags(data: bytes, order: str) -> dict[int, tuple[int, ...]]:
-    """Return what the first directory says of pixels, by tag."""
-    big = data[2:4] in {b"+\0", b"\0+"}
-    offset, count, entry = (
-        (f"{order}Q", f"{order}Q", f"{order}HHQ") if big else (f"{order}I", f"{order}H", f"{order}HHI")
-    )
-    (start,) = struct.unpack_from(offset, data, 8 if big else 4)
+def directories(data: bytes) -> list[tuple[int, int]]:
+    """Return number and offset of the directory of each page that is one of a stack, at most MOST_PAGES of them.
+
+    These are pages of the size of the first one that are neither smaller versions nor masks of another, by their tag
+    NewSubfileType (TIFF 6.0, section 8): the levels of a pyramid, thumbnails and labels are none. The chain of
+    directories ends where it is damaged.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    offset, count, entry, first = _forms(data, order)
+    (start,) = struct.unpack_from(offset, data, first)
+    found: list[tuple[int, int]] = []
+    sizes: list[tuple[int, ...]] = []
+    seen: set[int] = set()
+    left = _MOST_ENTRIES
+    try:
+        while start and start not in seen and len(seen) < MOST_PAGES:
+            seen.add(start)
+            (entries,) = struct.unpack_from(count, data, start)
+            left -= entries
+            if left < 0:
+                break
+            tags = read_tags(data, order, start, _OF_STACK)
+            size = (*tags[Tag.WIDTH], *tags[Tag.LENGTH])
+            sizes.append(size)
+            if size == sizes[0] and not one(tags, Tag.SUBFILE, 0) & _NO_PAGE:
+                found.append((len(seen) - 1, start))
+            end = start + struct.calcsize(count) + entries * (struct.calcsize(entry) + struct.calcsize(offset))
+            (start,) = struct.unpack_from(offset, data, end)
+    except (struct.error, ValueError, LookupError, OverflowError):
+        return found
+    return found
+
+
+def _forms(data: bytes, order: str) -> tuple[str, str, str, int]:
+    """Return the forms of an offset, a count and an entry of a directory, and where the first offset stands."""
+    if data[2:4] in {b"+\0", b"\0+"}:
+        return f"{order}Q", f"{order}Q", f"{order}HHQ", 8
+    return f"{order}I", f"{order}H", f"{order}HHI", 4
+
+
+def read_tags(
+    data: bytes, order: str, start: int | None = None, wanted: frozenset[int] | None = None
+) -> dict[int, tuple[int, ...]]:
+    """Return what a directory says of pixels, by tag: the first one, or that at an offset."""
+    wanted = _READ if wanted is None else wanted
+    offset, count, entry, first = _forms(data, order)
+    if start is None:
+        (start,) = struct.unpack_from(offset, data, first)
     (entries,) = struct.unpack_from(count, data, start)
     tags: dict[int, tuple[int, ...]] = {}
     place = start + struct.calcsize(count)
     for _ in range(entries):
         tag, kind, length = struct.unpack_from(entry, data, place)
         place += struct.calcsize(entry)
-        if kind in _INTEGERS and tag in _READ and tag not in tags:
+        if kind in _INTEGERS and tag in wanted and tag not in tags:
             if length > _MOST_VALUES:
                 raise ValueError("too many values")
             dtype = np.dtype(order + _INTEGERS[kind])

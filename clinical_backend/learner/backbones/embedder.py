@@ -11,6 +11,7 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.learner.backbones.preprocessing import to_fitting_square
+from clinical_backend.study import FilePage
 from clinical_backend.system.parallel import map_in_order
 from clinical_backend.system.pulse import note_progress
 
@@ -34,8 +35,11 @@ Item = TypeVar("Item")
 
 
 def content_key(data: bytes) -> str:
-    """Return what identifies an image by its content: the sha256 of its bytes, as hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+    """Return what identifies an image by its content, as hexadecimal digits: the sha256 of its bytes.
+
+    That of one page of a file with several is made of the file's and the number of the page.
+    """
+    return data.key if isinstance(data, FilePage) else hashlib.sha256(data).hexdigest()
 
 
 class Embedder:

@@ -31,7 +31,8 @@ class KnownImage(NamedTuple):
     """The image of one task: its address, its content's sha256 once read, or why it could not be read.
 
     An image of a study has its place among all that the task shows, their number, and the name of its view. The task
-    itself stands for all of them together, and has no place.
+    itself stands for all of them together, and has no place. What is ``whole`` is one image, however many pages its
+    file has.
     """
 
     task_id: int
@@ -43,6 +44,7 @@ class KnownImage(NamedTuple):
     position: int | None = None
     total: int = 1
     view: str = ""
+    whole: bool = False
 
     @property
     def is_study(self) -> bool:
@@ -162,6 +164,19 @@ class ImageStore:
         known = self.groups(project_id)
         rows = [{"task": task, "group_key": key} for task, key in groups.items() if known.get(task) != key]
         self._update(project_id, rows)
+
+    def move(self, project_id: int, uris: Mapping[int, str]) -> None:
+        """Take over other addresses of tasks' images, which are to be read there."""
+        self._update(
+            project_id,
+            [{"task": task, "uri": uri} for task, uri in uris.items()],
+            digest=None,
+            problem=None,
+            attempts=0,
+            tried_at=None,
+            looked_at=None,
+            mark=None,
+        )
 
     def found(self, project_id: int, digests: Mapping[int, str]) -> None:
         """Note the content of tasks' images."""

@@ -11,7 +11,7 @@ from clinical_backend.storage.schema import StudyImageRow, TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.images import KnownImage
 from clinical_backend.storage.stores.projects import locked_project
-from clinical_backend.study import STUDY, StudyImage, digest_of_images
+from clinical_backend.study import PAGE, STUDY, StudyImage, digest_of_images, page_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyStore", "digest_of_study"]
 
+_FEW = 1000
+"""Tasks whose rows are read by their ids, in two statements; of more, those of the project are."""
 _COLUMNS = (
     StudyImageRow.task_id,
     StudyImageRow.uri,
@@ -59,6 +61,22 @@ class StudyStore:
                 for row in session.execute(part):
                     studies.setdefault(row[0], []).append(KnownImage(*row))
         return studies
+
+    def pages(self, project_id: int, task_ids: Collection[int]) -> dict[int, dict[str, int]]:
+        """Return how many pages files have of which each is an image of its own, by task and the file's address."""
+        query = select(StudyImageRow.task_id, StudyImageRow.uri).where(
+            StudyImageRow.project_id == project_id, StudyImageRow.uri.like(f"{PAGE}%")
+        )
+        parts: Iterable[Any] = (query,)
+        if len(task_ids) <= _FEW:
+            parts = (query.where(StudyImageRow.task_id.in_(part)) for part in in_parts(sorted(task_ids)))
+        found: dict[int, dict[str, int]] = {}
+        with self._database.read() as session:
+            for part in parts:
+                for task, uri in session.execute(part):
+                    if page := page_in(uri):
+                        found.setdefault(task, {})[page[0]] = page[2]
+        return found
 
     def partly_read(self, project_id: int) -> tuple[int, int]:
         """Return how many studies are used without some of their images, and how many images these are."""

@@ -16,7 +16,7 @@ import pytest
 from clinical_backend.acquisition import Embedding, select
 from clinical_backend.acquisition.partitioned import Rows, on_ray, select_partitioned
 from clinical_backend.errors import ClusterError, InvalidArgumentError
-from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.decoders.decoding import count_images, decode
 from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.learner.backbones.embedder import Embedder
@@ -63,6 +63,7 @@ def batch_embedder(folder, _):
     return BatchEmbedder(
         ImageSource("http://127.0.0.1:9", httpx2.Client()),
         Embedder(MeanColours(folder), decode),
+        count_images,
         small=True,
         patience=Patience(),
     )

@@ -17,7 +17,8 @@ from pydicom.uid import (
 )
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.decoders.decoding import count_images, decode
+from clinical_backend.study import FilePage
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -277,3 +278,14 @@ def test_what_a_file_says_of_its_patient_is_neither_logged_nor_told(caplog, capf
 
 def test_a_deflated_file_is_inflated():
     assert grey(dicom(RAMP, syntax=DeflatedExplicitVRLittleEndian)) == [[0, 85, 170, 255]]
+
+
+def test_the_frames_of_a_file_are_counted_and_each_is_read_by_its_number():
+    values = np.zeros((3, 2, 2), dtype=np.uint8)
+    values[2, 0, 0] = 200
+    data = dicom(values, NumberOfFrames=3)
+    assert count_images(data) == 3
+    assert np.asarray(decode(FilePage.of(data, "digest", 2)))[0, 0, 0] == 255
+    assert not np.asarray(decode(data, frame=0)).any()
+    assert count_images(dicom(values[0])) == 1
+    assert count_images(data[:140]) == 1

@@ -20,6 +20,7 @@ from PIL import Image
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
+from clinical_backend.study import FilePage
 
 CRASH, HANG, DEVOUR, LIE = (1, 1), (2, 1), (3, 1), (1, 2)
 
@@ -161,3 +162,15 @@ def test_a_child_does_not_outlive_a_parent_that_was_killed(tmp_path):
         parent.kill()
     psutil.wait_procs([child], timeout=120)
     assert not child.is_running()
+
+
+def test_a_child_counts_the_pages_of_a_file_and_reads_the_one_that_is_meant(decoders):
+    file = io.BytesIO()
+    first, second = (Image.new("RGB", (4, 4), (level,) * 3) for level in (10, 200))
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    data = file.getvalue()
+    assert decoders.count(data) == 2
+    assert decoders.count(png(3, 3)) == 1
+    assert decoders.count(data[:4]) == 1
+    assert decoders.decode(FilePage.of(data, "digest", 1)).mean() == 200
+    assert decoders.decode(data).mean() == 10

@@ -1,5 +1,6 @@
 """TIFF files of every depth, layout and colour look as their samples say, or are refused by name."""
 
+import hashlib
 import io
 import itertools
 import struct
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.images.decoders import tiff_page
+from clinical_backend.images.decoders.decoding import count_images, decode
+from clinical_backend.images.decoders.tiff_page import directories
+from clinical_backend.study import FilePage
 from tests.images.decoders.tiffs import tiff
 
 ROWS, COLUMNS = 40, 36  # neither a multiple of a tile's side
@@ -292,3 +296,59 @@ def test_samples_that_take_too_much_memory_are_refused_undecoded():
         decode(huge)
     with pytest.raises(ImageError, match="more than 64 million pixels"):
         decode(tiff(np.zeros((2, 2), "u1"), tag256=(60000,), tag257=(60000,)))
+
+
+def pages(*images, **options):
+    file = io.BytesIO()
+    images[0].save(file, "TIFF", save_all=True, append_images=list(images[1:]), **options)
+    return file.getvalue()
+
+
+GREYS = [Image.new("RGB", (16, 12), (level,) * 3) for level in (10, 90, 200)]
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "jpeg"}, {"compression": "tiff_lzw"}])
+def test_each_page_of_a_stack_is_read_by_its_number_and_the_first_without_one(options):
+    data = pages(*GREYS, **options)
+    assert count_images(data) == 3
+    found = [int(np.asarray(decode(data, frame=number)).mean()) for number in range(3)]
+    assert np.allclose(found, [10, 90, 200], atol=2)
+    assert np.array_equal(decode(data), decode(data, frame=0))
+    digest = hashlib.sha256(data).hexdigest()
+    assert np.array_equal(decode(FilePage.of(data, digest, 2)), decode(data, frame=2))
+    with pytest.raises(ImageError, match="has 3 pages, and not number 4"):
+        decode(data, frame=3)
+
+
+def test_levels_of_a_pyramid_thumbnails_and_pages_of_another_size_are_no_images_of_a_stack():
+    smaller = Image.new("RGB", (8, 6))
+    assert count_images(pages(GREYS[0], smaller, GREYS[1], smaller)) == 2
+    data = pages(GREYS[0], smaller, GREYS[1])
+    assert int(np.asarray(decode(data, frame=1)).mean()) == 90
+    assert count_images(tiff(np.zeros((4, 4), dtype=np.uint8))) == 1
+
+
+def test_a_page_that_says_that_it_is_a_smaller_version_is_none_of_a_stack():
+    data = bytearray(pages(*GREYS, tiffinfo={254: 0}))
+    _, second, _ = [offset for _, offset in directories(bytes(data))]
+    place = data.index((254).to_bytes(2, "little"), second) + 8
+    data[place] = 1
+    assert count_images(bytes(data)) == 2
+    assert int(np.asarray(decode(bytes(data), frame=1)).mean()) == 200
+
+
+@pytest.mark.parametrize("damage", ["cut", "loop", "beyond"])
+def test_a_chain_of_pages_ends_where_it_is_damaged(damage):
+    data = pages(*GREYS)
+    offsets = [offset for _, offset in directories(data)]
+    entries = int.from_bytes(data[offsets[1] : offsets[1] + 2], "little")
+    link = offsets[1] + 2 + 12 * entries
+    after = {"cut": data[: offsets[2] + 1], "loop": offsets[0].to_bytes(4, "little"), "beyond": b"\xff\xff\xff\x7f"}
+    broken = after["cut"] if damage == "cut" else data[:link] + after[damage] + data[link + 4 :]
+    assert count_images(broken) == 2
+    assert count_images(data[:6]) == 1
+
+
+def test_of_a_file_with_more_pages_than_are_looked_at_these_are_counted(monkeypatch):
+    monkeypatch.setattr(tiff_page, "MOST_PAGES", 2)
+    assert count_images(pages(*GREYS)) == 2

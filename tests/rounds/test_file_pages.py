@@ -1,0 +1,184 @@
+"""Rounds of projects whose tasks name files of several pages: TIFF stacks and DICOM files of many frames."""
+
+import base64
+import hashlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clinical_backend.images import sources
+from clinical_backend.images.decoders.tiff_page import directories
+from clinical_backend.labelstudio.contract import PredictTask
+from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.service.predict import predict
+from clinical_backend.study import page_in
+from clinical_backend.web.pages.previews import Previews
+from tests.images.decoders.test_dicom import dicom
+from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.small_workspace import AnotherNetwork, picture, reopened
+
+LISTS = CONFIG.replace('value="$image"', 'valueList="$image"')
+SIZE = 30
+PAGES = 4
+
+
+def stack(*colours):
+    """Return a TIFF file with a page of each colour as a data: URL."""
+    stream = BytesIO()
+    first, *others = [Image.new("RGB", (8, 8), colour) for colour in colours]
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    return "data:image/tiff;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def content_of(uri):
+    return base64.b64decode(uri.partition(",")[2])
+
+
+@pytest.fixture
+def studio():
+    """Return thirty tasks of a file with four dark pages each; one page of the first five is red."""
+    studio = FakeLabelStudio({})
+    shades = iter(np.random.default_rng(0).permutation(10_000).tolist())
+    for task in range(1, SIZE + 1):
+        colours = [(5, 40 + shade % 100, 40 + shade // 100) for shade in (next(shades) for _ in range(PAGES))]
+        if task <= 5:
+            colours[task % PAGES] = (250, task, task)
+        studio.uris[task] = stack(*colours)
+    return studio
+
+
+@pytest.fixture
+def fake_client(studio):
+    return studio
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Return the addresses that were read, one by one."""
+    every = []
+    read = sources.read_data_url
+    monkeypatch.setattr(sources, "read_data_url", lambda uri, **options: every.append(uri) or read(uri, **options))
+    return every
+
+
+def run(workspace):
+    workspace.stores.projects.change(1, listed_at=0.0)
+    workspace.stores.projects.request_round(1, "a test", delay=0)
+    reconcile(workspace.project(1), look=True)
+    return workspace.stores.rounds.published(1)
+
+
+def test_every_page_is_an_image_of_its_task_and_the_one_that_decides_is_named_and_shown(workspace, studio):
+    for task in (1, 2):
+        studio.annotate(task, "red", exemplar=True)
+    studio.annotate(SIZE, "dark")
+    published = run(workspace)
+    assert published.report.counts.unreadable == 0
+    assert workspace.backbone.embedded == PAGES * SIZE
+    queue = workspace.stores.rounds.queue(published.id)
+    decided = {entry.task_id: (entry.image, entry.images) for entry in queue if entry.task_id <= 5}
+    assert decided == {task: (task % PAGES, PAGES) for task in (3, 4, 5)}
+    previews = Previews(workspace)
+    previews.source = workspace.source
+    shown = [np.asarray(Image.open(BytesIO(previews.read(one)))) for one in workspace.stores.studies.all(1)[3]]
+    previews.close()
+    assert [bool(pixels[4, 4, 0] > 200) for pixels in shown] == [False, False, False, True]
+    asked = [PredictTask(id=task, data={"image": studio.uris[task]}) for task in (4, 20)]
+    found = predict(workspace.project(1), CONFIG, asked)
+    assert [one.result[0]["value"]["choices"] for one in found] == [["red"], ["dark"]]
+
+
+def test_a_file_is_read_for_itself_and_for_its_pages_and_never_again_and_stays_known(workspace, studio, reads):
+    run(workspace)
+    once = len(reads)
+    assert 2 * SIZE <= once < 3 * SIZE  # of pages that are not asked for in a row, a few may be read anew
+    known = workspace.stores.images.all(1)
+    run(workspace)
+    assert len(reads) == once
+    assert workspace.stores.images.all(1) == known
+    assert workspace.backbone.embedded == PAGES * SIZE
+    other = reopened(workspace, backbone=AnotherNetwork(workspace.settings.model_dir))
+    embed_new(other.project(1), lambda done, total: None)
+    assert other.backbone.embedded == PAGES * SIZE
+    assert SIZE <= len(reads) - once < 2 * SIZE
+
+
+def test_a_file_of_one_page_stays_one_image_with_the_digest_of_its_bytes(workspace, studio):
+    studio.uris = {task: stack((task, 5, 5)) for task in range(1, 9)} | {9: picture(9)}
+    run(workspace)
+    assert not workspace.stores.studies.any(1)
+    for task, image in workspace.stores.images.all(1).items():
+        assert image.uri == studio.uris[task]
+        assert image.digest == hashlib.sha256(content_of(image.uri)).hexdigest()
+
+
+def test_files_that_were_read_as_one_image_before_stay_so(workspace, studio, monkeypatch):
+    monkeypatch.setattr(type(workspace.decoders), "count", lambda self, data: 1)
+    run(workspace)
+    monkeypatch.undo()
+    studio.uris[SIZE + 1] = stack((1, 2, 3), (3, 2, 1))
+    run(workspace)
+    assert set(workspace.stores.studies.all(1)) == {SIZE + 1}
+    assert workspace.backbone.embedded == SIZE + 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "files", "expected"),
+    [(1, 2, [None, None]), (2, 1, [0, 3]), (3, 1, [0, 2, 3]), (3, 2, [None, None]), (4, 2, [0, 3, 0, 2])],
+)
+def test_what_a_task_may_have_is_shared_by_its_files(workspace, studio, limit, files, expected):
+    workspace.settings = workspace.settings.model_copy(update={"images_per_task": limit})
+    studio.config = LISTS
+    every = [stack((1, 1, 1), (2, 2, 2), (3, 3, 3), (4, 4, 4)), stack((5, 5, 5), (6, 6, 6), (7, 7, 7))]
+    studio.uris = {1: ""}
+    studio.data = {1: {"image": every[:files]}}
+    run(workspace)
+    pages = [page_in(image.uri) for image in workspace.stores.studies.all(1).get(1, [])]
+    assert [None if page is None else page[1] for page in pages] == (expected if limit > 1 else [])
+    assert workspace.stores.images.all(1)[1].digest is not None
+
+
+def test_files_and_pictures_may_stand_in_one_list_and_one_file_in_two_tasks(workspace, studio):
+    studio.config = LISTS
+    two, three = stack((1, 1, 1), (2, 2, 2)), stack((3, 3, 3), (4, 4, 4), (5, 5, 5))
+    studio.uris = dict.fromkeys((1, 2, 3), "")
+    studio.data = {1: {"image": [picture(9), two, three]}, 2: {"image": [three, picture(8)]}, 3: {"image": [two]}}
+    run(workspace)
+    studies = workspace.stores.studies.all(1)
+    assert {task: [(one.position, one.total) for one in images] for task, images in studies.items()} == {
+        1: [(place, 6) for place in range(6)],
+        2: [(place, 4) for place in range(4)],
+        3: [(place, 2) for place in range(2)],
+    }
+    assert [one.digest for one in studies[1]][1:3] == [one.digest for one in studies[3]]
+    assert [one.digest for one in studies[1]][3:] == [one.digest for one in studies[2]][:3]
+    assert all(image.digest for image in workspace.stores.images.all(1).values())
+    before = workspace.stores.images.all(1)
+    run(workspace)
+    assert workspace.stores.images.all(1) == before
+
+
+def test_the_frames_of_a_dicom_file_are_images_of_its_task(workspace, studio):
+    values = np.full((5, 8, 8), 60, dtype=np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None]
+    values[:, 0, 0], values[:, 7, 7] = 0, 255
+    content = dicom(values, NumberOfFrames=5, WindowCenter="128", WindowWidth="255")
+    studio.uris = {1: "data:application/dicom;base64," + base64.b64encode(content).decode(), 2: picture(3)}
+    run(workspace)
+    images = workspace.stores.studies.all(1)
+    assert set(images) == {1}
+    assert len(workspace.features.look_up([one.digest for one in images[1]]).digests) == 5
+
+
+def test_a_file_that_is_damaged_beyond_its_first_pages_says_so_of_these_alone(workspace, studio):
+    broken = bytearray(content_of(stack((1, 1, 1), (2, 2, 2), (3, 3, 3))))
+    _, second, _ = [offset for _, offset in directories(bytes(broken))]
+    place = broken.index((273).to_bytes(2, "little"), second) + 8  # where its pixels begin
+    broken[place : place + 4] = (2**31).to_bytes(4, "little")
+    studio.uris = {1: "data:image/tiff;base64," + base64.b64encode(bytes(broken)).decode(), 2: picture(3)}
+    run(workspace)
+    images = workspace.stores.studies.all(1)[1]
+    assert [image.digest is not None for image in images] == [True, False, True]
+    assert workspace.stores.images.all(1)[1].digest is not None
