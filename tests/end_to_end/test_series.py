@@ -92,8 +92,8 @@ def test_a_reader_pages_through_a_study_and_answers_image_by_image_and_the_queue
 ):
     loop, places = made(client, backend, EACH)
     loop.connect()
-    loop.tag(2)
     SimulatedReader(client).annotate(max(loop.demo.truth), {"diagnosis": ["common"]})
+    loop.tag(2)
     number = loop.wait_for_round(0, exemplars=2, labels=3)
     loop.settle()
     queue = loop.queue()
