@@ -19,6 +19,7 @@ from clinical_backend.commands.project import connect, doctor, rollback, status,
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.trainings import adapt, finetune, replace_backbone
+from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmark_cli import bench
 from clinical_backend.lab.simulation_cli import demo, simulate
@@ -55,6 +56,7 @@ for command in (
 ):
     app.command(_NAMES.get(command))(command)
 app.add_typer(exemplar, name="exemplar")
+app.add_typer(words, name="words")
 app.add_typer(bench, name="bench")
 
 

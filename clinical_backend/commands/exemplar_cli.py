@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from getpass import getuser
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import Annotated
 
 import typer
 
-from clinical_backend.commands.shared import Project, opened_workspace, read_settings
+from clinical_backend.commands.shared import Project, command_user, opened_workspace, read_settings
 from clinical_backend.commands.terminal import say
 
 __all__ = ["exemplar"]
@@ -53,7 +52,7 @@ def add(
             images = read_files(files or [])
         else:
             images = read_tasks(workspace.project(from_project), finding, task or [])
-        added = add_images(own, finding, images, by=_user(), note=note, keeps_pixels=keep_pixels)
+        added = add_images(own, finding, images, by=command_user(), note=note, keeps_pixels=keep_pixels)
     say(said(added), mood="warning" if added.refused else "ok", leading=1)
     if added.refused and not added.kept:
         raise typer.Exit(1)
@@ -83,10 +82,3 @@ def remove(
     say(f"Exemplar {number} is removed; a round is due." if there else f"Project {project} has no exemplar {number}.")
     if not there:
         raise typer.Exit(1)
-
-
-def _user() -> str:
-    try:
-        return getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "command line"

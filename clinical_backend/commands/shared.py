@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
+from getpass import getuser
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Background", "Project", "opened_workspace", "read_settings"]
+__all__ = ["Background", "Project", "command_user", "opened_workspace", "read_settings"]
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -32,6 +33,14 @@ def read_settings() -> Settings:
     configure_logs(settings)
     os.umask(private_umask(settings.model_dir))
     return settings
+
+
+def command_user() -> str:
+    """Return who gives a command."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "command line"
 
 
 @contextmanager

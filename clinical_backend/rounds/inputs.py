@@ -9,6 +9,7 @@ from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
 from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
+from clinical_backend.workspace.word_scores import words_in
 
 if TYPE_CHECKING:
     from clinical_backend.rounds.sync import Snapshot
@@ -50,4 +51,7 @@ def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Rep
         )
     )
     outside = outside_in(project, representation, snapshot.target.outside)
-    return Inputs(representation.key, pool, labelled, query, counter_exemplars, snapshot.groups, outside=outside)
+    words = words_in(project, representation, pool, query, snapshot.target.words)
+    return Inputs(
+        representation.key, pool, labelled, query, counter_exemplars, snapshot.groups, outside=outside, words=words
+    )

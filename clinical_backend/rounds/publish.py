@@ -74,6 +74,7 @@ def publish(
                 image=task.image,
                 images=task.images,
                 view=task.view,
+                words=task.words,
             )
             for place, task in placed
         ]

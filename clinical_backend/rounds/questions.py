@@ -60,7 +60,7 @@ def find_questions(
     """
     named = [name for name in rare_classes if name in classes]
     steering = [task for task in labels.exemplars if task not in target.passed_over]
-    found = [*_which([*rare_classes, *target.outside], steering), *_unknown(rare_classes, classes)]
+    found = [*_which([*rare_classes, *target.outside, *target.words], steering), *_unknown(rare_classes, classes)]
     if not named and not steering:
         found += _rare_so_far(target, [name for name in classes if name not in declined], len(classes))
     found += _also(labels, target, named, declined)
@@ -109,7 +109,8 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
     ]
     found: list[Question] = []
     if classes:
-        given = set(outside_findings(project).values()) & set(classes) - set(row.declined)
+        elsewhere = {*outside_findings(project).values(), *(one.finding for one in stores.phrasings.all(project.id))}
+        given = elsewhere & set(classes) - set(row.declined)
         found = [*_which([*rare_classes, *given], exemplars), *_unknown(rare_classes, classes)]
         if found and found[0].kind is Kind.WHICH and row.page_options.get("rare_classes") is not None:
             found = []  # "none by name" is an answer

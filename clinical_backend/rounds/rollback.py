@@ -182,4 +182,5 @@ def _ranked(queued: QueuedTask, scheme: LabelingScheme) -> RankedTask:
         queued.image,
         queued.images,
         queued.view,
+        queued.words,
     )

@@ -44,6 +44,7 @@ from clinical_backend.workspace.known_images import (
 )
 from clinical_backend.workspace.notices import group_notice
 from clinical_backend.workspace.outside_features import embed_outside, notes_on_outside
+from clinical_backend.workspace.word_scores import place_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +95,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     _ = project.workspace.backbone  # without one there is no round: said before Label Studio is asked for anything
 
     with stages.stage("sync"):
-        snapshot = synchronise(project)
+        snapshot = synchronise(project, notes=place_words(project))
         settings = snapshot.settings
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
@@ -183,6 +184,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *(str(group) for group in [group_notice(project)] if group is not None),
                 *notes_on_studies(project),
                 *notes_on_outside(project),
+                *snapshot.notes,
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
             ),

@@ -17,6 +17,7 @@ from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
 from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import WitnessedStudies, images_of, read_instances
+from clinical_backend.workspace.word_scores import words_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -103,10 +104,13 @@ def inputs_of_images(
     shared, *others = found.witnessed(project.stores, project.id, sorted(wanted), [*of_target.values()])
     outside = outside_in(project, found, target.outside)
     inputs = partial(_inputs, snapshot, found.key, outside)
+    by_all = inputs(*shared)
+    words = words_in(project, found, by_all.pool, by_all.query, target.words)  # by each image, whichever one decides
     return replace(
-        inputs(*shared),
+        by_all,
         witnesses=found.witnesses,
-        of_target={name: inputs(*one) for name, one in zip(of_target, others, strict=True)},
+        words=words,
+        of_target={name: replace(inputs(*one), words=words) for name, one in zip(of_target, others, strict=True)},
     )
 
 

@@ -20,6 +20,7 @@ from clinical_backend.study import address_of_images
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.file_pages import pages_shown
 from clinical_backend.workspace.outside_features import outside_findings
+from clinical_backend.workspace.word_scores import worded_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,6 +68,8 @@ class Snapshot:
         What the round looks for.
     groups
         What stands for the patient or study of each task that names one.
+    notes
+        What the round is to say beside what it finds.
     """
 
     settings: Settings
@@ -77,6 +80,7 @@ class Snapshot:
     newest_task: int
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def preannotate(self) -> Preannotate:
@@ -88,8 +92,13 @@ class Snapshot:
         return "off" if self.project.maximum_annotations > 1 or self.scheme.per_item else self.settings.preannotate
 
 
-def synchronise(project: ProjectWorkspace) -> Snapshot:
+def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snapshot:
     """Read tasks, labels and tags back, and bring the own state in line with them.
+
+    Parameters
+    ----------
+    notes
+        What the round is to say.
 
     Raises
     ------
@@ -127,9 +136,10 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         declined=known.declined if known else (),
         stands_for=labels.stands_for,
         outside=outside_findings(project),
+        words=worded_findings(project),
     )
     groups = stores.images.groups(project.id)
-    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups)
+    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups, tuple(notes))
 
 
 def _synchronise_tasks(

@@ -18,6 +18,7 @@ from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredReport,
 __all__ = [
     "Base",
     "Feature",
+    "FindingWords",
     "LabelCheck",
     "ModelFolder",
     "OutsideExemplar",
@@ -196,6 +197,8 @@ class QueuedTask(Base):
     """How many images the task shows, where one decided."""
     view: Mapped[str | None] = mapped_column(default=None)
     """Name of the view that the image which decided is of."""
+    words: Mapped[str | None] = mapped_column(default=None)
+    """What was looked for by words and it is like; ``None`` where it is not, or nothing was."""
 
 
 class TaskImage(Base):
@@ -378,3 +381,20 @@ class OutsideExemplar(Base):
     """Key of what made the feature."""
     feature: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
     """Values as float32, little-endian."""
+
+
+class FindingWords(Base):
+    """What stands in words for a finding of a project."""
+
+    __tablename__ = "finding_words"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    finding: Mapped[str] = mapped_column(primary_key=True)
+    phrasings: Mapped[list[Any]]
+    contrasts: Mapped[list[Any]]
+    changed_by: Mapped[str]
+    changed_at: Mapped[float]
+    backbone: Mapped[str | None] = mapped_column(default=None)
+    """Key of what placed them among images."""
+    places: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    """Where: those of the phrasings, then those of the contrasts, as float32, little-endian."""

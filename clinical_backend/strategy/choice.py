@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.acquisition import ACQUISITIONS
-from clinical_backend.strategy.outside import outside_shares
+from clinical_backend.strategy.outside import own_cases_worth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,15 +84,17 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
             return Choice(setting, gradients, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
-    if fit.detector is None:
+    if fit.detector is None and inputs.words is None:
         return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
-    reason = (
-        f"{prefix}{target.reason}; {fit.reason}: likeness to the target, learnt from labels and the pool, and variety"
-    )
-    foreign = _share_from_outside(inputs, fit.labels)
+    by = "learnt from labels and the pool" if fit.detector is not None else "by words"
+    reason = f"{prefix}{target.reason}; {fit.reason}: likeness to the target, {by}, and variety"
+    foreign = _share_from_elsewhere(inputs, fit.labels)
     explores = _EXPLORED_IN_DOUBT * max(target.doubt, foreign) if setting == "auto" else 0.0
+    if fit.detector is None and setting == "auto":
+        explores = max(explores, target.doubt_of_words)
     if explores >= _LEAST_EXPLORED and foreign > target.doubt:
-        reason += f"; whether exemplars from outside carry over is not known, so {explores:.0%} of the queue explores"
+        what = "exemplars from outside carry" if inputs.words is None else "words and cases from elsewhere carry"
+        reason += f"; whether {what} over is not known, so {explores:.0%} of the queue explores"
     elif explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
     tells_apart = fit.classifier is not None and set(fit.classes) > set(fit.rare_classes)
@@ -102,10 +104,11 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     return Choice("quality_diversity", False, False, reason, explores, teaches)
 
 
-def _share_from_outside(inputs: Inputs, labels: Mapping[int, str]) -> float:
-    """Return how far exemplars from outside tell what is looked for, on average over findings: from 0 to 1."""
-    if inputs.outside is None or not len(inputs.outside):
-        return 0.0
+def _share_from_elsewhere(inputs: Inputs, labels: Mapping[int, str]) -> float:
+    """Return how far exemplars from outside and words tell what is looked for, a mean over findings: from 0 to 1."""
+    given = Counter(() if inputs.outside is None else inputs.outside.findings)
+    worded = () if inputs.words is None else inputs.words.findings
     own = Counter(labels.get(task, "") for task in inputs.query.tasks.tolist())
-    shares = outside_shares(Counter(inputs.outside.findings), own)
-    return sum(shares.values()) / len({*shares, *own})
+    worth = {name: own_cases_worth(given[name]) + own_cases_worth(name in worded) for name in {*given, *worded}}
+    shares = [alone / (alone + own[name]) for name, alone in worth.items()]
+    return sum(shares) / len({*worth, *own}) if shares else 0.0

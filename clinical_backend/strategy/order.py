@@ -21,6 +21,7 @@ from clinical_backend.strategy.diverse import diverse_order
 from clinical_backend.strategy.groups import group_codes, within_cap
 from clinical_backend.strategy.several_order import deal
 from clinical_backend.strategy.tasks import RankedTask
+from clinical_backend.strategy.words import WordPrior, word_shares
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -144,20 +145,20 @@ def _seekers(settings: Settings, target: Target, fit: Fit, inputs: Inputs) -> li
             continue
         choice = choose_acquisition(settings.acquisition, target.alone(name), fitted, fitted.inputs, settings.goal)
         if ACQUISITIONS[choice.acquisition].is_targeted:
-            found.append(_Picker(choice, fitted, fitted.inputs, settings.seed, name))
+            found.append(_Picker(choice, fitted, fitted.inputs, target.doubt, settings.seed, name))
     if found:
         return found
     choice = choose_acquisition(settings.acquisition, target, fit, inputs, settings.goal)
-    return [_Picker(choice, fit, inputs, settings.seed)]
+    return [_Picker(choice, fit, inputs, target.doubt, settings.seed)]
 
 
 class _Picker:
     """Orders some of the pool by what was chosen."""
 
-    def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, seed: int, target: str = "") -> None:
+    def __init__(self, choice: Choice, fit: Fit, inputs: Inputs, doubt: float, seed: int, target: str = "") -> None:
         self.choice, self.target = choice, target
         self.serves: dict[int, tuple[str, ...]] = {}
-        self._choice, self._fit, self._inputs, self._seed = choice, fit, inputs, seed
+        self._choice, self._fit, self._inputs, self._doubt, self._seed = choice, fit, inputs, doubt, seed
 
     @cached_property
     def centre(self) -> NDArray[np.float32]:
@@ -168,7 +169,25 @@ class _Picker:
     def _rarity(self) -> NDArray[np.float32] | None:
         """P(rare) of all of the pool, which each of several orders needs, shape (n,)."""
         note_progress()
-        return self._fit.rare_probability(self._inputs.pool.features)
+        learnt = self._fit.rare_probability(self._inputs.pool.features)
+        return learnt if self._prior is None else self._prior.of(learnt)
+
+    @cached_property
+    def _prior(self) -> WordPrior | None:
+        """What words tell of the pool, as far as they are believed: less where seeking or cases speak against them."""
+        words, outside = self._inputs.words, self._inputs.outside
+        if words is None or not len(self._inputs.pool):
+            return None
+        named = np.array([self._fit.labels.get(task, "") for task in self._inputs.query.tasks.tolist()], dtype=object)
+        own = Counter(named.tolist())
+        shares = word_shares(words.findings, () if outside is None else outside.findings, own)
+        believed = {name: share * words.fits(name, named == name) * (1 - self._doubt) for name, share in shares.items()}
+        return WordPrior(words, believed, sum(believed.values()) / len({*believed, *own}))
+
+    @cached_property
+    def words(self) -> list[str | None]:
+        """What each task of the pool is like of what is looked for by words."""
+        return [None] * len(self._inputs.pool) if self._prior is None else self._prior.said()
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, in order."""
@@ -257,6 +276,11 @@ class _Dealer:
         self.serves.update(zip(picks.tolist(), serves, strict=True))
         return picks
 
+    @property
+    def words(self) -> list[str | None]:
+        """What each task of the pool is like of what is looked for by words."""
+        return [next(filter(None, said), None) for said in zip(*(one.words for one in self._pickers), strict=True)]
+
     def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places of which it is hardly decided whether they show one of the targets, varied."""
         of_each = [one.unsureness(places) for one in self._pickers if one.choice.teaches]
@@ -319,6 +343,7 @@ def _explain(
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability_in(pool, order)
     similarity = centred_cosine(queued, query.features, pick.centre) if len(query) else None
+    words = pick.words if inputs.words is not None else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
@@ -346,6 +371,7 @@ def _explain(
                 nearest,
                 likeness,
                 targets=pick.serves.get(int(index), ()) if draw is Draw.TARGET else (),
+                words=words[index] if words is not None and draw is Draw.TARGET else None,
             )
         )
     return ranked

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "standing_id"]
+__all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "own_cases_worth", "standing_id"]
 
 _SHIFT = 1.0
 """How far images from elsewhere lie from a project's own, as variance beside that within a class: a convention. With it
@@ -64,6 +64,11 @@ def exemplar_of(task: int) -> int | None:
     return -task if task < 0 else None
 
 
+def own_cases_worth(count: int) -> float:
+    """Return how many own cases so many from elsewhere are worth: m / (1 + m τ² / σ²), as ``outside_shares`` says."""
+    return count / (1.0 + _SHIFT * count)
+
+
 def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str, float]:
     """Return how far exemplars from outside tell what a finding looks like, beside the project's own cases.
 
@@ -82,5 +87,5 @@ def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str
     dict
         The share of each finding that has some from outside, in (0, 1].
     """
-    worth = {name: count / (1.0 + _SHIFT * count) for name, count in given.items() if count}
+    worth = {name: own_cases_worth(count) for name, count in given.items() if count}
     return {name: alone / (alone + own.get(name, 0)) for name, alone in worth.items()}

@@ -37,6 +37,10 @@ class Placed(Protocol):
         """The cosine of their centred features."""
 
     @property
+    def words(self) -> str | None:
+        """What was looked for by words and it is like, if anything."""
+
+    @property
     def image(self) -> int | None:
         """Place, from 0, of the image that decided among those of the task; ``None`` where no single one did."""
 
@@ -87,6 +91,8 @@ def reason_of(task: Placed, *, with_chance: bool = True) -> str:
         outside = exemplar_of(task.nearest_exemplar)
         nearest = f"task {task.nearest_exemplar}" if outside is None else f"exemplar {outside} from outside"
         found.append(f"Most like {nearest} (similarity {task.similarity:.2f}).")
+    if task.words:
+        found.append(f"Like the words “{task.words}”.")
     if decides := deciding_image(task):
         found.append(f"{decides[0].upper()}{decides[1:]} decides.")
     return " ".join(found) or "Chosen for the target."

@@ -97,7 +97,15 @@ def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target,
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
     stand = np.isin(query.tasks, target.alone(name).query)
     outside = None if inputs.outside is None else inputs.outside.of(name)
-    return replace(inputs, labelled=labelled.those(told), query=query.those(stand), outside=outside, of_target={})
+    words = None if inputs.words is None else inputs.words.of(name, stand)
+    return replace(
+        inputs,
+        labelled=labelled.those(told),
+        query=query.those(stand),
+        outside=outside,
+        words=words,
+        of_target={},
+    )
 
 
 def _of_finding(labels: Mapping[int, str], name: str) -> dict[int, str]:

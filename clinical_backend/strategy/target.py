@@ -73,6 +73,8 @@ class Target:
         By class, the tasks of the query set that stand for it, where an image may have several findings.
     outside
         By class, what stands for it from outside the project: ids that no task has. They are no cases of it.
+    words
+        Those of the classes that words stand for.
     """
 
     classes: tuple[str, ...]
@@ -88,6 +90,7 @@ class Target:
     met: Mapping[str, int] = field(default_factory=dict)
     queries: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     outside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     def alone(self, name: str) -> Target:
         """Return what one of several findings is sought by: its own query set.
@@ -97,7 +100,9 @@ class Target:
         all labels are a model's own, there is one query set for all.
         """
         outside = {name: self.outside[name]} if name in self.outside else {}
-        return replace(self, classes=(name,), query=self.queries.get(name, self.query), queries={}, outside=outside)
+        words = tuple(word for word in self.words if word == name)
+        query = self.queries.get(name, self.query)
+        return replace(self, classes=(name,), query=query, queries={}, outside=outside, words=words)
 
     @property
     def doubt(self) -> float:
@@ -107,10 +112,20 @@ class Target:
         is that of the yield's posterior under a uniform prior; 0 while nothing was sought. An exemplar that is not
         typical of its class leads to where there is little.
         """
-        if not self.sought:
-            return 0.0
         chance = (self.chance_hits + _EXPECTED_RARE) / (self.unsought + _EXPECTED_LABELS)
-        return float(betainc(1 + self.hits, 1 + self.sought - self.hits, min(_LEAST_YIELD, 2 * chance)))
+        return self._doubt_of(min(_LEAST_YIELD, 2 * chance))
+
+    @property
+    def doubt_of_words(self) -> float:
+        """The probability that seeking it by words alone yields less than one in ten.
+
+        What nobody has met yet is met at half the pace while words take half the queue: they have to be worth it.
+        """
+        return self._doubt_of(_LEAST_YIELD)
+
+    def _doubt_of(self, least: float) -> float:
+        """Return the probability that the yield is below this, 0 while nothing was sought."""
+        return float(betainc(1 + self.hits, 1 + self.sought - self.hits, least)) if self.sought else 0.0
 
 
 def find_target(
@@ -126,12 +141,13 @@ def find_target(
     declined: Collection[str] = (),
     stands_for: Mapping[int, Collection[str]] | None = None,
     outside: Mapping[int, str] | None = None,
+    words: Collection[str] = (),
 ) -> Target:
     """Decide what to look for: what the lead named; where nobody named anything, what was given an exemplar.
 
     A tag on a case of another class changes nothing, nor does one on a class that is common: it slipped, or it is a
-    wish that the lead is asked about. An exemplar without a class stands for itself. One from outside was given with
-    its class by intent, which is looked for however common it is; but not where that would be every class.
+    wish that the lead is asked about. An exemplar without a class stands for itself. One from outside, and words, were
+    given with their class by intent, which is looked for however common it is; but not where that would be every class.
 
     Parameters
     ----------
@@ -155,6 +171,8 @@ def find_target(
         By exemplar, the findings that its tag names. Without, it stands for all that it has.
     outside
         The class of each exemplar from outside the project, by an id that no task has.
+    words
+        Classes that words stand for.
     """
     named_by_tag, disputed = stands_for or {}, disputed or {}
     found_in = {task: findings_of(label) for task, label in labels.items()}
@@ -164,7 +182,7 @@ def find_target(
     counts = Counter(name for task in unsought for name in found_in[task])
     tags = Counter(name for task in exemplars for name in meant[task] & set(classes) - set(declined))
     named = tuple(name for name in classes if name in rare_classes)
-    given = {name for name in (outside or {}).values() if name in classes} - set(declined)
+    given = {name for name in (*(outside or {}).values(), *words) if name in classes} - set(declined)
     targets = named or _with_given(_meant(tags, counts, classes, len(unsought)), given, classes)
     steering = [task for task in exemplars if task not in labels or meant[task] & set(targets)]
     # A class that is common among the labels would drown what the reader pointed at; what is from outside yields to it.
@@ -188,13 +206,14 @@ def find_target(
         for name in targets
         if name in (outside or {}).values()
     }
+    worded = tuple(name for name in targets if name in words)
     query = tuple(task for task in dict.fromkeys([*steering, *labels]) if task in standing)[:_QUERY_LIMIT]
     return Target(
         targets,
         query,
         len(steering),
         tuple(counter_exemplars),
-        _reason(named, len(steering), sum(map(len, foreign.values())), with_cases=bool(query)),
+        _reason(named, len(steering), sum(map(len, foreign.values())), worded, with_cases=bool(query)),
         sought=len(tried),
         hits=sum(not names.isdisjoint(targets) for names in tried),
         unsought=len(unsought),
@@ -203,6 +222,7 @@ def find_target(
         met=counts,
         queries=queries if several else {},
         outside=foreign,
+        words=worded,
     )
 
 
@@ -244,10 +264,11 @@ def _probability_of_common(count: int, reference: int, total: int, classes: int)
     return float(np.mean(1.0 - betainc(count + 1, rest, np.minimum(1.0, limits / (1.0 - shares)))))
 
 
-def _reason(named: Sequence[str], exemplars: int, outside: int, *, with_cases: bool) -> str:
+def _reason(named: Sequence[str], exemplars: int, outside: int, worded: Sequence[str], *, with_cases: bool) -> str:
     """Say where the target comes from."""
     counts = [(exemplars, "tagged by readers"), (outside, "from outside")]
-    shown = " and ".join(f"{count} {'exemplar' if count == 1 else 'exemplars'} {how}" for count, how in counts if count)
+    parts = [f"{count} {'exemplar' if count == 1 else 'exemplars'} {how}" for count, how in counts if count]
+    shown = " and ".join([*parts, *([f"words for {' and '.join(worded)}"] if worded else [])])
     if named:
         looked_for = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} looked for, as the lead chose"
         if not with_cases:

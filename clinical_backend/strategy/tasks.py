@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clinical_backend.origins import Draw
     from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.strategy.outside import OutsideExemplars
+    from clinical_backend.strategy.words import WordScores
 
 __all__ = ["FeaturedTasks", "Inputs", "RankedTask"]
 
@@ -78,6 +79,8 @@ class RankedTask:
     image, images, view
         Place, from 0, of the image that stands for a task with several, how many these are, and the name of its view;
         ``None`` where no single one does.
+    words
+        What was looked for by words and the task is like; ``None`` where it is not.
     """
 
     task_id: int
@@ -94,6 +97,7 @@ class RankedTask:
     image: int | None = None
     images: int | None = None
     view: str | None = None
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ class Inputs:
     of_target
         Of several findings that are looked for, the same tasks by the image that shows each; empty where no single one
         stands for a task.
+    words
+        What words that stand for the target tell of the pool; ``None`` where none do.
     """
 
     key: str
@@ -137,6 +143,7 @@ class Inputs:
     witnesses: Witnesses | None = None
     outside: OutsideExemplars | None = None
     of_target: Mapping[str, Inputs] = field(default_factory=dict)
+    words: WordScores | None = None
 
     @property
     def steering(self) -> FeaturedTasks:
@@ -166,6 +173,7 @@ class Inputs:
             witnesses=self.witnesses,
             outside=self.outside.first(self.pool.parts[0]) if self.outside and self.pool.parts else self.outside,
             of_target={name: one.first_part() for name, one in self.of_target.items()},
+            words=self.words,
         )
 
     @classmethod

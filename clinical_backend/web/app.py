@@ -25,7 +25,7 @@ from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
-from clinical_backend.web.pages import actions, model, outside_exemplars, second_look, troubles
+from clinical_backend.web.pages import actions, model, outside_exemplars, phrasings, second_look, troubles
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
@@ -99,6 +99,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app.include_router(model.router)
     app.include_router(second_look.router)
     app.include_router(outside_exemplars.router)
+    app.include_router(phrasings.router)
     app.mount("/static", StaticPart())
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimits)

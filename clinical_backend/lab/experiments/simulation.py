@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.strategy.words import WordScores
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
@@ -78,6 +79,7 @@ def simulate(
     seed: int,
     frozen: NDArray[np.float32] | None = None,
     outside: OutsideExemplars | None = None,
+    words: Callable[[FeaturedTasks, FeaturedTasks], WordScores] | None = None,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
@@ -94,6 +96,8 @@ def simulate(
         Frozen features of the whole labelled set, in which the class coverage is measured; without them it is not.
     outside
         What stands for rare classes from the start without being a case of the project, in the learner's features.
+    words
+        Returns what words for rare classes tell of a pool and of a query set.
     witness
         Called with each queue of the live round, before it is labelled.
     """
@@ -114,6 +118,7 @@ def simulate(
             targeted=project.drawn_as(Draw.TARGET),
             for_classifier=project.drawn_as(Draw.MARGIN),
             outside=None if outside is None else outside.labels,
+            words=() if words is None else drawn.rare_classes,
         )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
@@ -121,7 +126,12 @@ def simulate(
             FeaturedTasks(tasks, features[tasks], parts)
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
-        inputs = replace(Inputs.of(labelled, pool, query), with_frozen=learner.with_frozen, outside=outside)
+        inputs = replace(
+            Inputs.of(labelled, pool, query),
+            with_frozen=learner.with_frozen,
+            outside=outside,
+            words=None if words is None else words(pool, query),
+        )
         seen = inputs if needs_detector(strategy) else Inputs.of(labelled)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
         if own is not None:

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 from huggingface_hub import hf_hub_download, list_repo_files
@@ -19,7 +20,10 @@ from clinical_backend.learner.backbones.networks import create_body
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import make_folder
 
-__all__ = ["download_folder", "download_weights"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["download_folder", "download_tokenizer", "download_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +106,36 @@ def _weights(name: str, files: list[str]) -> str:
 def _note(folder: Path) -> None:
     digests = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     write_aside(folder / "sha256.json", json.dumps(digests, indent=2).encode())
+
+
+def download_tokenizer(repository: str, folder: Path, names: Sequence[str]) -> None:
+    """Download those of some files that tell how a repository's network reads text.
+
+    Parameters
+    ----------
+    repository
+        As for ``download_folder``.
+    folder
+        Where they are kept. It is there once it is whole.
+
+    Raises
+    ------
+    ModelError
+        When the hub cannot be reached or refuses.
+    """
+    name, _, revision = repository.partition("@")
+    make_folder(folder.parent)
+    try:
+        files = list_repo_files(name, revision=revision or None)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+            whole = Path(cache) / "whole"
+            whole.mkdir()
+            for each in [each for each in names if each in files]:
+                got = hf_hub_download(name, each, revision=revision or None, cache_dir=cache)
+                Path(got).resolve().replace(whole / each)
+            whole.replace(folder)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(
+            f"How {repository!r} reads text cannot be downloaded ({type(error).__name__}).",
+            "If this machine has no network, copy the repository into a folder here, and set BACKBONE to its path.",
+        ) from None

@@ -38,10 +38,11 @@ from clinical_backend.learner.backbones.base import (
 from clinical_backend.learner.backbones.folders import read_folder
 from clinical_backend.learner.backbones.packaged import packaged_spec
 from clinical_backend.learner.backbones.sized import SizedBackbone
+from clinical_backend.learner.backbones.text_tower import TOKENIZER_FILES
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import file_mode, make_folder
 
-__all__ = ["load_backbone", "parse_backbone"]
+__all__ = ["load_backbone", "parse_backbone", "tokenizer_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,34 @@ def parse_backbone(name: str, *, image_size: int | None = None, folder: Path) ->
     if not re.fullmatch(r"[\w.]+", plain):
         raise ModelError(f"The backbone {name!r} is not known.", _CURE_NAME)
     return _of_timm(plain, "pretrained", image_size, folder, half=half)
+
+
+def tokenizer_folder(name: str, spec: BackboneSpec) -> Path | None:
+    """Return where a backbone's tokenizer is if it is not beside the weights; downloads it if the name says so.
+
+    Parameters
+    ----------
+    name
+        As ``load_backbone`` takes it.
+    spec
+        What it means.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be downloaded.
+    """
+    prefix, _, repository = _split(name)[0].partition(":")
+    if prefix != "hf-hub" or spec.weights is None:
+        return None
+    path = spec.weights.parent.with_name(f"{spec.weights.parent.name}--tokenizer")
+    if not path.is_dir():
+        with FileLock(f"{path}.lock", mode=file_mode(path.parent)):  # several workers may start together
+            if not path.is_dir():
+                from clinical_backend.learner.backbones.downloads import download_tokenizer  # noqa: PLC0415 (torch)
+
+                download_tokenizer(repository, path, TOKENIZER_FILES)
+    return path
 
 
 def _split(name: str) -> tuple[str, dict[str, str]]:

@@ -262,6 +262,7 @@ def _target(site: Site, status: ProjectStatus) -> dict[str, Any]:
         "cases": site.stores.labels.cases(project.id),
         "named": named,
         "left": status.drift.left,
+        "worded": [one.finding for one in site.stores.phrasings.all(project.id)],
         "by_tags": [] if named or published is None else published.report.target,
     }
 

@@ -1,0 +1,152 @@
+"""Texts in the space that they share with images, as the library that a network is of embeds them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.backbones.joint_space import joint_space_of, unit
+from clinical_backend.system.pulse import note_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from clinical_backend.learner.backbones.base import BackboneSpec
+
+__all__ = ["TOKENIZER_FILES", "embed_texts", "require_text_tower"]
+
+_LIBRARIES = {"transformers": ("transformers",), "open_clip": ("open_clip", "transformers")}
+"""Modules that a layout's text tower needs; they come with ``clinical-backend[words]``."""
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.model",
+)
+"""Files that tell how text becomes tokens, by their names on the hub; no network needs all of them."""
+
+_SECONDS = 600.0
+"""For loading a tower and a few texts, at most: one of 450 million parameters is read from a slow disk (20 MB a second)
+in 90 seconds."""
+_LOOK = 1.0
+
+
+def embed_texts(spec: BackboneSpec, texts: Sequence[str], *, tokenizer: Path | None = None) -> NDArray[np.float32]:
+    """Return texts in the joint space, each of unit length: shape (n, p), float32.
+
+    Parameters
+    ----------
+    spec
+        A backbone with two towers.
+    tokenizer
+        Folder with the tokenizer's files, where they do not stand beside the weights.
+
+    Raises
+    ------
+    ModelError
+        When it has no text tower, its library is not installed, or its files are not whole.
+    """
+    require_text_tower(spec)
+    assert spec.weights is not None
+    folder = spec.weights.parent
+    with tempfile.TemporaryDirectory(prefix="clinical-words-") as name:
+        own = Path(name)
+        name_of_weights = "open_clip_model.safetensors" if spec.layout == "open_clip" else "model.safetensors"
+        (own / name_of_weights).symlink_to(spec.weights.resolve())
+        for source in (folder, *([tokenizer] if tokenizer else [])):
+            for file in ("config.json", "open_clip_config.json", *TOKENIZER_FILES):
+                if (source / file).is_file() and not (own / file).exists():
+                    (own / file).symlink_to((source / file).resolve())
+        _run(spec, own, texts)
+        return _read(spec, own, len(texts))
+
+
+def require_text_tower(spec: BackboneSpec) -> None:
+    """Make sure that a backbone can be asked by words, as far as that is known without loading its text tower.
+
+    Raises
+    ------
+    ModelError
+        When it has no text tower, or its library is not installed.
+    """
+    joint_space_of(spec)
+    for module in _LIBRARIES[spec.layout]:
+        if importlib.util.find_spec(module) is None:
+            raise ModelError(
+                f"Words need the package {module}, which is not installed.",
+                "Run `pip install 'clinical-backend[words]'`, and start again.",
+            )
+
+
+def _run(spec: BackboneSpec, folder: Path, texts: Sequence[str]) -> None:
+    """Let a child embed texts with what a folder holds."""
+    asked = folder / "texts.json"
+    asked.write_text(json.dumps(list(texts)))
+    with asked.open("rb") as given:
+        child = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "clinical_backend.learner.backbones.text_child", spec.layout, str(folder)],
+            stdin=given,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_environment(folder),
+        )
+    end = time.monotonic() + _SECONDS
+    try:
+        while child.poll() is None and time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_LOOK)
+            note_progress()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return what a child is told: to ask no network, to keep nothing, and where our own modules are."""
+    secrets = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LABEL_STUDIO_API_KEY"}
+    kept = {name: value for name, value in os.environ.items() if name not in secrets}
+    caches = dict.fromkeys(("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME"), str(folder / "cache"))
+    quiet = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1")
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**kept, **caches, **quiet, **paths, "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _read(spec: BackboneSpec, folder: Path, count: int) -> NDArray[np.float32]:
+    """Read what a child made."""
+    cure = (
+        f"Check that the folder of the weights holds its tokenizer ({', '.join(TOKENIZER_FILES[:3])}, vocabulary) as"
+        " its publisher has it, and that memory is left for the text tower."
+    )
+    try:
+        kind, said = json.loads((folder / "problem.json").read_bytes())
+    except FileNotFoundError:
+        pass
+    else:
+        said = str(said)[:200].replace(str(folder), "the folder")
+        raise ModelError(f"The text tower of {spec.architecture} cannot be used ({kind}: {said}).", cure)
+    try:
+        rows: NDArray[np.float32] = np.load(folder / "embeddings.npy", allow_pickle=False)
+    except (OSError, ValueError):
+        raise ModelError(f"The text tower of {spec.architecture} came to no end.", cure) from None
+    if rows.ndim != 2 or len(rows) != count or not np.isfinite(rows).all():
+        raise ModelError(f"The text tower of {spec.architecture} gives values that are no embeddings.", cure)
+    return unit(rows)

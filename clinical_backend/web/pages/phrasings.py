@@ -1,0 +1,59 @@
+"""Findings that are looked for by words: shown, changed and removed."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.service.phrasings import keep_phrasings, remove_phrasings, suggested, words_problem
+from clinical_backend.web.dependencies import ThisBackend
+from clinical_backend.web.pages.actions import Form
+from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.workspace.controls import classes_of
+
+__all__ = ["router"]
+
+_UNNAMED = "page"
+"""Who gave words where pages ask for no user."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/projects/{project_id}/words")
+def words(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show the words of each finding, or suggested ones, and what to set where none can be used."""
+    shown = site.project(project_id)
+    project = site.workspace.project(project_id)
+    classes, kept = classes_of(project), {one.finding: one for one in site.stores.phrasings.all(project_id)}
+    published = site.stores.rounds.published(project_id)
+    sought = published.report.target if published else ()
+    rows = [(name, kept.get(name), suggested(name, classes)) for name in classes]
+    rows.sort(key=lambda row: (row[1] is None, row[0] not in sought))
+    return site.page(
+        request, "words.html", project=shown, here="overview", rows=rows, sought=sought, problem=words_problem(project)
+    )
+
+
+@router.post("/projects/{project_id}/words")
+def change(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Take the words of a finding, or take them away."""
+    site.project(project_id)
+    project = site.workspace.project(project_id)
+    finding = str(form.get("finding", ""))
+    if form.get("remove"):
+        there = remove_phrasings(project, finding)
+        text = f"{finding} is no longer looked for by words. A round is due." if there else "Nothing was changed."
+        flash = Flash(text, wrong=not there)
+    else:
+        phrasings, contrasts = (str(form.get(name, "")).splitlines() for name in ("phrasings", "contrasts"))
+        by = site.settings.basic_auth[0] if site.settings.basic_auth else _UNNAMED
+        try:
+            keep_phrasings(project, finding, classes_of(project), phrasings, contrasts, by=by)
+            flash = Flash(f"{finding} is looked for by these words. A round is due.")
+        except ClinicalError as error:
+            flash = Flash(str(error), wrong=True)
+    backend.wake(project_id)
+    return site.back(request, f"/projects/{project_id}/words", flash)
