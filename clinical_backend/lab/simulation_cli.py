@@ -31,8 +31,9 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="What to compare; every one if none is given. auto is the live round, auto@classifier the same with "
-            "GOAL=classifier, NAME@features a function on features, NAME@distil on gradients, NAME@learned on the "
-            "similarity that the live round's detector learns."
+            "GOAL=classifier, auto@words the same with words for what is rare (only if it is named: BACKBONE needs an "
+            "image and a text tower), NAME@features a function on features, NAME@distil on gradients, NAME@learned on "
+            "the similarity that the live round's detector learns."
         ),
     ] = None,
     learner: Annotated[
@@ -53,6 +54,13 @@ def simulate(
     label_noise: Annotated[
         float | None, typer.Option(help="Share of the labels that are of another class.", min=0.0, max=1.0)
     ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help='Words of auto@words: JSON such as {"NAME": {"phrasings": ["…"], "contrasts": ["…"]}}; by default '
+            "those that are suggested."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How often, each with another draw.", min=1)] = 5,
     folder: Annotated[Path, typer.Option(help="Where results go; what is there is not run again.")] = Path(
         "simulation"
@@ -60,9 +68,10 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Runs at the same time; one per core if 0.", min=0)] = 0,
 ) -> None:
     """Simulate readers on labelled sets: rare cases found, and the classifier, against labels."""
+    from clinical_backend.lab.experiments.phrasings import read_phrasings
     from clinical_backend.lab.experiments.protocol import protocols_of
     from clinical_backend.lab.experiments.simulate import Plan, run_simulation
-    from clinical_backend.lab.experiments.strategies import STRATEGIES
+    from clinical_backend.lab.experiments.strategies import BY_WORDS, STRATEGIES
     from clinical_backend.learner.backbones.base import available_cpus
 
     changes = {
@@ -80,7 +89,7 @@ def simulate(
     run_simulation(
         Plan(
             protocols=protocols_of(sets, {name: value for name, value in changes.items() if value is not None}),
-            strategies=strategy or STRATEGIES,
+            strategies=strategy or [name for name in STRATEGIES if name != BY_WORDS],
             learners=learner or ["frozen"],
             adaptation_seconds=settings.adaptation_seconds,
             seeds=seeds,
@@ -89,5 +98,6 @@ def simulate(
             folder=folder,
             cache=cache,
             workers=workers or available_cpus(),
+            phrasings=read_phrasings(words) if words else None,
         )
     )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.experiments.datasets import LabelledImages, load_images
 from clinical_backend.lab.experiments.features import opened
 from clinical_backend.lab.experiments.learners import FinetunedLearner, FixedFeatures, ResNetLearner
+from clinical_backend.lab.experiments.phrasings import SetWords
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import simulate
 from clinical_backend.lab.experiments.studies import STUDY_LEARNERS, StudyLearner, studies_of, tasks_of
@@ -27,7 +29,6 @@ from clinical_backend.workspace.features import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -65,6 +66,8 @@ class Run:
         Keys of what made them.
     spec
         The frozen backbone.
+    words
+        Where it is kept what words tell of the images, for the strategy that goes by them.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Run:
     features: tuple[str, ...]
     backbone: str
     spec: BackboneSpec
+    words: str = ""
 
     @property
     def key(self) -> str:
@@ -93,6 +97,7 @@ class Run:
             "seed": self.seed,
             "learner": self.learner,
             "backbone": self.backbone,
+            **({"words": Path(self.words).stem} if self.words else {}),
         }
 
 
@@ -219,7 +224,8 @@ def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
     if studies is None:
         drawn = draw(run.protocol, data, run.seed)
         learner, frozen = learner_of(run, drawn, data_cache), _loaded(run.features[0])
-        outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen)
+        words = SetWords.read(Path(run.words)).among(drawn.rare_classes) if run.words else None
+        outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen, words=words)
     else:
         drawn = draw(tasks_of(run.protocol, studies), studies.data, run.seed)
         by_image = StudyLearner(studies, _loaded(run.features[0]), run.learner)

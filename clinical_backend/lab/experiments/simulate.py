@@ -17,9 +17,10 @@ from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.curves import save_curves
 from clinical_backend.lab.experiments.datasets import load_images
 from clinical_backend.lab.experiments.features import adapted_features_of_set, features_of_set
+from clinical_backend.lab.experiments.phrasings import words_of_set
 from clinical_backend.lab.experiments.protocol import draw
 from clinical_backend.lab.experiments.runs import LEARNERS, Run, run_all
-from clinical_backend.lab.experiments.strategies import STRATEGIES
+from clinical_backend.lab.experiments.strategies import BY_WORDS, STRATEGIES
 from clinical_backend.lab.experiments.studies import STUDY_LEARNERS, studies_of
 from clinical_backend.lab.experiments.summary import markdown
 from clinical_backend.lab.plotting import pyplot
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clinical_backend.lab.experiments.datasets import LabelledImages
+    from clinical_backend.lab.experiments.phrasings import Phrasings
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 
@@ -58,6 +60,8 @@ class Plan:
         How many seeds: 0, 1, 2 …
     backbone, image_size
         As the settings of these names.
+    phrasings
+        Words by class, for the strategy that goes by them; by default those that are suggested.
     folder
         Where results go: ``runs.jsonl``, ``tables.md``, and curves.
     cache
@@ -76,6 +80,7 @@ class Plan:
     folder: Path
     cache: Path
     workers: int
+    phrasings: Phrasings | None = None
 
 
 def run_simulation(plan: Plan) -> list[dict[str, Any]]:
@@ -131,11 +136,14 @@ def _check(plan: Plan) -> None:
 def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) -> Iterator[Run]:
     """Make the features that are missing, and yield what is to be run with them."""
     sets: dict[str, tuple[LabelledImages, Path]] = {}
+    told: dict[str, str] = {}
     for protocol in plan.protocols.values():
         if protocol.dataset not in sets:
             data = load_images(protocol.dataset, cache=plan.cache)
             with _progress(console, f"features of {data.name}") as update:
                 sets[protocol.dataset] = data, features_of_set(data, backbone, plan.cache / "features", update)
+            if BY_WORDS in plan.strategies:
+                told[protocol.dataset] = str(_words(plan, *sets[protocol.dataset]))
     for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
         data, frozen = sets[protocol.dataset]
         if studies_of(protocol, data, seed) is not None:
@@ -157,7 +165,13 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
             paths |= {learner: (str(frozen), str(adapted)) for learner in plan.learners if learner not in paths}
         for learner, strategy in product(plan.learners, plan.strategies):
             made_by = backbone.key if len(paths[learner]) == 1 else f"{backbone.key}+{key}"
-            yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by, spec)
+            words = told.get(protocol.dataset, "") if strategy == BY_WORDS else ""
+            yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by, spec, words)
+
+
+def _words(plan: Plan, data: LabelledImages, frozen: Path) -> Path:
+    """Return where it is kept what words tell of a set."""
+    return words_of_set(data, np.load(frozen), plan.backbone, plan.image_size, plan.cache, plan.phrasings)
 
 
 def _runs_of_studies(plan: Plan, run: Run) -> Iterator[Run]:
@@ -166,6 +180,10 @@ def _runs_of_studies(plan: Plan, run: Run) -> Iterator[Run]:
         if learner not in STUDY_LEARNERS:
             raise InvalidArgumentError(
                 "learner", f"tasks of several images have no {learner!r}.", f"Choose of {', '.join(STUDY_LEARNERS)}."
+            )
+        if strategy == BY_WORDS:
+            raise InvalidArgumentError(
+                "strategy", f"{BY_WORDS} is simulated of single images alone.", "Choose another set, or auto."
             )
         yield replace(run, strategy=strategy, learner=learner)
 

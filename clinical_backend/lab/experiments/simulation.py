@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from clinical_backend.lab.experiments.datasets import LabelledImages
     from clinical_backend.lab.experiments.learners import Learner
+    from clinical_backend.lab.experiments.phrasings import SetWords
     from clinical_backend.lab.experiments.protocol import Draw as Drawn
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
-    from clinical_backend.strategy.words import WordScores
 
 __all__ = ["CHECKPOINTS", "Outcome", "simulate"]
 
@@ -79,7 +79,7 @@ def simulate(
     seed: int,
     frozen: NDArray[np.float32] | None = None,
     outside: OutsideExemplars | None = None,
-    words: Callable[[FeaturedTasks, FeaturedTasks], WordScores] | None = None,
+    words: SetWords | None = None,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
@@ -97,7 +97,7 @@ def simulate(
     outside
         What stands for rare classes from the start without being a case of the project, in the learner's features.
     words
-        Returns what words for rare classes tell of a pool and of a query set.
+        What words for rare classes tell of each image of the labelled set, from the start.
     witness
         Called with each queue of the live round, before it is labelled.
     """
@@ -118,7 +118,7 @@ def simulate(
             targeted=project.drawn_as(Draw.TARGET),
             for_classifier=project.drawn_as(Draw.MARGIN),
             outside=None if outside is None else outside.labels,
-            words=() if words is None else drawn.rare_classes,
+            words=() if words is None else words.findings,
         )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
         parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
@@ -130,7 +130,7 @@ def simulate(
             Inputs.of(labelled, pool, query),
             with_frozen=learner.with_frozen,
             outside=outside,
-            words=None if words is None else words(pool, query),
+            words=None if words is None else words.of(pool, query),
         )
         seen = inputs if needs_detector(strategy) else Inputs.of(labelled)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.target import Target
     from clinical_backend.strategy.tasks import Inputs, RankedTask
 
-__all__ = ["LIVE", "STRATEGIES", "Situation", "is_live", "learned_embeddings", "needs_detector", "order"]
+__all__ = ["BY_WORDS", "LIVE", "STRATEGIES", "Situation", "is_live", "learned_embeddings", "needs_detector", "order"]
 
 LIVE = "auto"
+BY_WORDS = "auto@words"
 _FOR_CLASSIFIER = "auto@classifier"
 _PLAIN = tuple(name for name in FUNCTIONS if "conditioning" not in ACQUISITIONS[name].needs)
 
@@ -42,6 +43,7 @@ _FALLBACKS = {"pfma": "flqmi", "galaxy": "random", "direct": "random"}
 STRATEGIES = (
     LIVE,
     _FOR_CLASSIFIER,
+    BY_WORDS,
     "oracle",
     *_FALLBACKS,
     *(name for name in ACQUISITIONS if name not in FUNCTIONS),
@@ -50,7 +52,8 @@ STRATEGIES = (
     *(f"{name}@learned" for name in _PLAIN),
     "p_rare@learned",
 )
-"""``auto`` is the live round, ``auto@classifier`` the same with GOAL=classifier. ``NAME@features`` is an SMI function
+"""``auto`` is the live round, ``auto@classifier`` the same with GOAL=classifier, ``auto@words`` the same with words for
+what is rare, where there are some. ``NAME@features`` is an SMI function
 on features, ``NAME@distil`` as DISTIL runs it: on gradients under the most likely labels, whatever the classifier is
 worth. ``NAME@learned`` goes by what the live round's detector learnt. ``oracle`` knows the truth."""
 
@@ -87,7 +90,7 @@ def needs_detector(strategy: str) -> bool:
 
 def is_live(strategy: str) -> bool:
     """Tell whether a strategy is the live round's own."""
-    return strategy in {LIVE, _FOR_CLASSIFIER}
+    return strategy in {LIVE, _FOR_CLASSIFIER, BY_WORDS}
 
 
 def order(

@@ -10,12 +10,11 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from clinical_backend.errors import ModelError
-from clinical_backend.learner.backbones.joint_space import joint_space_of, why_no_words
+from clinical_backend.learner.backbones.joint_space import joint_space_of
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from clinical_backend.learner.backbones.text_tower import embed_texts
-from tests.learner.backbones.published import MEAN, STD, images, normalised, write_timm
+from tests.learner.backbones.published import MEAN, STD, images, normalised
 
 SIZE = 64
 TEXTS = ["a blood cell", "normal chest radiograph", "fracture of the rib"]

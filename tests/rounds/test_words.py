@@ -1,0 +1,205 @@
+"""Rounds of projects whose findings are looked for by words. What stands for two towers: mean colours, and colours."""
+
+import numpy as np
+import pytest
+
+from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.backbones.joint_space import JointSpace, unit
+from clinical_backend.origins import Draw
+from clinical_backend.rounds.questions import open_questions
+from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.service import phrasings
+from clinical_backend.service.phrasings import keep_phrasings, remove_phrasings, suggested, words_problem
+from clinical_backend.storage.report import Kind
+from clinical_backend.strategy.reasons import reason_of
+from clinical_backend.workspace import word_scores
+from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.small_workspace import AnotherNetwork, picture, reopened
+
+RED = (4, 17, 30)
+COLOURS = {"a red cell": [1, 0.1, 0.1, 1], "a dark cell": [0.1, 0.3, 0.3, 1], "a blue cell": [0, 0, 1, 1]}
+
+
+@pytest.fixture
+def studio():
+    """Return forty dark tasks, three of which are red."""
+    shades = np.random.default_rng(0).permutation(40).tolist()
+    return FakeLabelStudio(
+        {task: picture(250 if task in RED else 5, 40 + 2 * shades[task - 1], 60) for task in range(1, 41)}
+    )
+
+
+@pytest.fixture
+def fake_client(studio):
+    return studio
+
+
+@pytest.fixture
+def project(workspace):
+    return workspace.project(1)
+
+
+@pytest.fixture
+def asked():
+    """Return the texts that the tower was asked for, call by call."""
+    return []
+
+
+@pytest.fixture
+def tower(monkeypatch, asked):
+    """Put colours in the place of a text tower."""
+
+    def embed(spec, texts, *, tokenizer=None):
+        asked.append(list(texts))
+        return unit(np.array([COLOURS[text] for text in texts], dtype=np.float32))
+
+    monkeypatch.setattr(word_scores, "embed_texts", embed)
+    monkeypatch.setattr(word_scores, "joint_space_of", lambda spec: JointSpace(None, 100.0))
+    for module in (word_scores, phrasings):
+        monkeypatch.setattr(module, "require_text_tower", lambda spec: None)
+
+
+def say(project, *texts, finding="red", contrasts=("a dark cell",)):
+    project.stores.projects.change(1, label_config=CONFIG)
+    keep_phrasings(project, finding, ("dark", "red"), texts or ("a red cell",), contrasts, by="ada")
+
+
+def run(project):
+    project.stores.projects.request_round(project.id, "a test", delay=0)
+    reconcile(project, look=True)
+    return project.stores.rounds.published(project.id)
+
+
+def sought(project, published):
+    return [row for row in project.stores.rounds.queue(published.id) if row.draw is Draw.TARGET]
+
+
+def red_lead(project, published):
+    """Tell whether all red tasks that are sought come before all others that are; the audit may have drawn some."""
+    tasks = [row.task_id for row in sought(project, published)]
+    red = [task for task in tasks if task in RED]
+    return len(red) > 0 and red == tasks[: len(red)]
+
+
+def test_words_bring_a_finding_to_the_front_before_anybody_met_one(project, tower):
+    assert run(project).report.acquisition == "coreset"
+    say(project)
+    assert project.row.request == "words for a finding were changed"
+    published = run(project)
+    assert (published.report.acquisition, published.report.target) == ("quality_diversity", ("red",))
+    assert published.report.reason.startswith("words for red")
+    assert red_lead(project, published)
+    best = sought(project, published)[0]
+    assert best.words == "a red cell"
+    assert reason_of(best) == "Like the words “a red cell”."
+
+
+def test_they_go_on_beside_exemplars_and_without_them_nothing_is_left_of_them(project, studio, tower):
+    say(project)
+    studio.annotate(RED[0], "red", exemplar=True)
+    studio.annotate(1, "dark")
+    published = run(project)
+    assert "1 exemplar tagged by readers and words for red" in published.report.reason
+    assert red_lead(project, published)
+    assert remove_phrasings(project, "red")
+    after = run(project)
+    assert "words" not in after.report.reason
+    assert all(row.words is None for row in project.stores.rounds.queue(after.id))
+
+
+def test_the_reason_survives_going_back_to_the_round(project, tower):
+    say(project)
+    first = run(project)
+    remove_phrasings(project, "red")
+    run(project)
+    again = roll_back(project, first.number)
+    assert sought(project, again)[0].words == "a red cell"
+
+
+def test_texts_are_placed_once_for_each_backbone(project, workspace, tower, tmp_path, asked):
+    say(project)
+    run(project)
+    run(project)
+    assert asked == [["a red cell", "a dark cell"]]
+    other = reopened(workspace, backbone=AnotherNetwork(tmp_path)).project(1)
+    assert red_lead(other, run(other))
+    assert len(asked) == 2
+    say(other, "a blue cell")
+    run(other)
+    assert asked[2:] == [["a blue cell", "a dark cell"]]
+
+
+def test_without_a_text_tower_the_round_says_so_and_goes_on(project):
+    project.stores.projects.change(1, label_config=CONFIG)
+    project.stores.phrasings.keep(1, "red", ["a red cell"], [], by="ada")
+    published = run(project)
+    assert published.report.acquisition == "coreset"
+    assert [note for note in published.report.notes if note.startswith("The words for red are not used. The backbone")]
+    assert "Set BACKBONE to" in published.report.notes[-1]
+
+
+def test_a_tower_that_fails_stops_no_round(project, tower, monkeypatch):
+    def fail(*_, **__):
+        raise ModelError("The text tower came to no end.", "Check its folder.")
+
+    say(project)
+    monkeypatch.setattr(word_scores, "embed_texts", fail)
+    published = run(project)
+    assert published.report.acquisition == "coreset"
+    assert "The words for red are not used. The text tower came to no end. Check its folder." in published.report.notes
+
+
+def test_nobody_is_asked_what_is_rare_where_words_tell(project, tower):
+    say(project)
+    assert [one.kind for one in open_questions(project)] == []
+    assert Kind.WHICH not in {one.kind for one in run(project).report.questions}
+
+
+def test_of_tasks_with_several_images_the_likest_counts(project, studio, tower):
+    studio.config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    studio.data = {task: {"image": [picture(5, task, 90), uri]} for task, uri in studio.uris.items()}
+    studio.uris = dict.fromkeys(studio.uris, "")
+    say(project)
+    assert red_lead(project, run(project))
+    studio.annotate(RED[0], "red", exemplar=True)
+    studio.annotate(1, "dark")
+    published = run(project)
+    assert published.report.features.startswith("the image that decides")
+    assert red_lead(project, published)
+
+
+def test_of_several_findings_each_has_its_own(project, studio, tower):
+    studio.config = CONFIG.replace('choice="single"', 'choice="multiple"')
+    say(project)
+    studio.annotate(1, "dark")
+    studio.annotate(2, "dark")
+    published = run(project)
+    assert published.report.target == ("red",)
+    assert red_lead(project, published)
+
+
+def test_words_are_refused_with_what_to_do(project, tower):
+    project.stores.projects.change(1, label_config=CONFIG)
+    wrong = [("green", ["x"]), ("red", []), ("red", [" "]), ("red", ["x" * 201]), ("red", [str(n) for n in range(21)])]
+    for finding, texts in wrong:
+        with pytest.raises(InvalidArgumentError):
+            keep_phrasings(project, finding, ("dark", "red"), texts, (), by="ada")
+    assert project.stores.phrasings.all(1) == []
+    keep_phrasings(project, "red", ("dark", "red"), ["  a \t red\x07  cell ", "a red cell", ""], ["b", "b"], by="ada")
+    (kept,) = project.stores.phrasings.all(1)
+    assert (kept.phrasings, kept.contrasts) == (("a red\\x07 cell", "a red cell"), ("b",))
+
+
+def test_a_backbone_without_a_text_tower_takes_none(project):
+    project.stores.projects.change(1, label_config=CONFIG)
+    assert "has no text tower" in words_problem(project)
+    with pytest.raises(ModelError, match="Set BACKBONE to"):
+        keep_phrasings(project, "red", ("dark", "red"), ["a red cell"], (), by="ada")
+
+
+def test_what_is_suggested_names_the_finding_and_tells_it_from_the_others():
+    phrasings, contrasts = suggested("red", ("dark", "red"))
+    assert all("red" in text for text in phrasings)
+    assert "a medical image of dark" in contrasts
+    assert not any("red" in text for text in contrasts)
