@@ -43,8 +43,8 @@ def set_(
             raise typer.Exit(1)
         classes = known_classes(own, ask=True)
         texts, against = suggested(finding, classes)
-        texts, against = (phrasings, contrast or ()) if phrasings else (texts, contrast or against)
-        keep_phrasings(own, finding, classes, texts, against, by=command_user())
+        chosen = contrast or (() if phrasings else against)
+        keep_phrasings(own, finding, classes, phrasings or texts, chosen, by=command_user())
         _show(project, workspace.stores.phrasings.all(project), only=finding)
     say("A round is due, which begins to look for it.", mood="ok")
 

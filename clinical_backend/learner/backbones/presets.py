@@ -99,12 +99,12 @@ PRESETS: Final = (
     Preset(
         "hf-hub:google/medsiglip-448", ("xray", "ct", "skin", "fundus", "histology"), "vit_so400m_patch14_siglip_384",
         428.6, 1152, 448, 3500, "HAI-DEF terms", True, "a GPU, or patience",
-        "X-rays, skin, eyes, tissue, slices of CT and MRI, with their reports",
+        "X-rays, skin, eyes, tissue, slices of CT and MRI, with their reports; can be asked by words",
     ),
     Preset(
         "FOLDER of microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224", ("any", "xray", "histology"),
         "vit_base_patch16_224", 85.8, 768, 224, 784, "MIT", False, _CONVERSION,
-        "figures and captions of 15 million figures of articles",
+        "figures and captions of 15 million figures of articles; can be asked by words",
     ),
     Preset(
         "FOLDER of MahmoodLab/UNI", ("histology",), "vit_large_patch16_224", 303.4, 1024, 224, 1213,

@@ -44,6 +44,8 @@ TOKENIZER_FILES = (
 )
 """Files that tell how text becomes tokens, by their names on the hub; no network needs all of them."""
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+
 _SECONDS = 600.0
 """For loading a tower and a few texts, at most: one of 450 million parameters is read from a slow disk (20 MB a second)
 in 90 seconds."""
@@ -76,6 +78,7 @@ def embed_texts(spec: BackboneSpec, texts: Sequence[str], *, tokenizer: Path | N
             for file in ("config.json", "open_clip_config.json", *TOKENIZER_FILES):
                 if (source / file).is_file() and not (own / file).exists():
                     (own / file).symlink_to((source / file).resolve())
+        _require_tokenizer(spec, own)
         _run(spec, own, texts)
         return _read(spec, own, len(texts))
 
@@ -95,6 +98,25 @@ def require_text_tower(spec: BackboneSpec) -> None:
                 f"Words need the package {module}, which is not installed.",
                 "Run `pip install 'clinical-backend[words]'`, and start again.",
             )
+
+
+def _require_tokenizer(spec: BackboneSpec, folder: Path) -> None:
+    """Make sure that there is a vocabulary: where there is none, libraries make one up, and embed nonsense.
+
+    Raises
+    ------
+    ModelError
+        When there is none.
+    """
+    if spec.layout == "open_clip":
+        config = json.loads((folder / "open_clip_config.json").read_bytes())
+        if not config.get("model_cfg", config).get("text_cfg", {}).get("hf_tokenizer_name"):
+            return  # open_clip's own, which comes with it
+    if not any((folder / name).exists() for name in _VOCABULARIES):
+        raise ModelError(
+            f"Nothing beside the weights of {spec.architecture} tells how its text tower reads text.",
+            f"Put its publisher's {' or '.join(_VOCABULARIES)}, and tokenizer_config.json, beside them.",
+        )
 
 
 def _run(spec: BackboneSpec, folder: Path, texts: Sequence[str]) -> None:

@@ -1,133 +1,78 @@
-"""Networks with two towers, tiny and with random weights, as their own libraries save them and score with them."""
+"""Which backbones share a space with texts, and how their features come into it."""
 
 import json
 
 import numpy as np
-import open_clip
 import pytest
-import torch
-import transformers
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+import safetensors.numpy
 
-from clinical_backend.learner.backbones.joint_space import joint_space_of
+from clinical_backend.errors import ModelError
+from clinical_backend.learner.backbones.joint_space import JointSpace, joint_space_of, unit
 from clinical_backend.learner.backbones.loading import parse_backbone
-from clinical_backend.learner.backbones.networks import TorchBackbone
-from clinical_backend.learner.backbones.text_tower import embed_texts
-from tests.learner.backbones.published import MEAN, STD, images, normalised
+from clinical_backend.learner.backbones.preprocessing import power_normalised
+from tests.learner.backbones.published import CAPTURED, write_published, write_timm
 
-SIZE = 64
-TEXTS = ["a blood cell", "normal chest radiograph", "fracture of the rib"]
-WORDS = ["[PAD]", "[BOS]", "[EOS]", *sorted({word for text in TEXTS for word in text.split()})]
-VISION = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "image_size": SIZE,
-    "patch_size": 16,
-}
-TEXT = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": len(WORDS),
-    "max_position_embeddings": 8,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+KINDS = json.loads(CAPTURED.read_text())
+TWO_TOWERS = {"clip", "siglip", "open_clip plain", "open_clip quick", "open_clip trunk", "open_clip trunk averaged"}
 
 
-def write_tokenizer(folder):
-    codes = {word: code for code, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(codes, unk_token="[PAD]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing("[BOS] $A [EOS]", None, [("[BOS]", 1), ("[EOS]", 2)])
-    whole = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]", unk_token="[PAD]"
+def parsed(folder):
+    return parse_backbone(str(folder), folder=folder)
+
+
+@pytest.mark.parametrize("projection", [None, np.random.default_rng(1).normal(size=(5, 8)).astype(np.float32)])
+def test_images_lie_where_their_pooled_output_does_whatever_the_length_of_a_feature(projection):
+    pooled = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    expected = unit(pooled if projection is None else pooled @ projection.T)
+    space = JointSpace(projection, 1.0)
+    for features in (power_normalised(pooled), 3 * power_normalised(pooled)):
+        assert space.place(features) == pytest.approx(expected, abs=1e-5)
+    half = power_normalised(pooled).astype(np.float16)
+    assert space.place(half) == pytest.approx(expected, abs=5e-3)
+
+
+def test_a_black_image_lies_nowhere():
+    assert not JointSpace(None, 1.0).place(np.zeros((1, 4), dtype=np.float32)).any()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_those_with_a_text_tower_are_told_from_the_others(tmp_path, kind):
+    captured = write_published(tmp_path, kind)
+    if kind not in TWO_TOWERS:
+        with pytest.raises(ModelError, match=r"has no text tower.* Set BACKBONE to"):
+            joint_space_of(parsed(tmp_path))
+        return
+    space = joint_space_of(parsed(tmp_path))
+    tensors = safetensors.numpy.load_file(tmp_path / captured["weights"])
+    assert space.scale == pytest.approx(np.exp(tensors["logit_scale"].item()))
+    if kind == "siglip":
+        assert space.projection is None
+    else:
+        assert space.projection.shape == (512 if kind == "clip" else 16, len(captured["features"][0]))
+
+
+def test_the_default_and_a_network_of_timm_have_none(tmp_path):
+    write_timm(tmp_path, "test_vit", 160)
+    for name in ("efficientnet_lite0", str(tmp_path)):
+        with pytest.raises(ModelError, match="has no text tower"):
+            joint_space_of(parse_backbone(name, folder=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["visual.head.proj.bias", "visual.head.mlp.fc1.weight"])
+def test_a_projection_that_needs_the_length_of_the_output_is_refused(tmp_path, name):
+    captured = write_published(tmp_path, "open_clip trunk")
+    path = tmp_path / captured["weights"]
+    safetensors.numpy.save_file({**safetensors.numpy.load_file(path), name: np.zeros(16, np.float32)}, path)
+    with pytest.raises(ModelError, match="more than a matrix"):
+        joint_space_of(parsed(tmp_path))
+
+
+def test_other_weights_in_the_same_file_are_seen(tmp_path):
+    captured = write_published(tmp_path, "clip")
+    path = tmp_path / captured["weights"]
+    before = joint_space_of(parsed(tmp_path)).scale
+    tensors = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(
+        {**tensors, "logit_scale": np.array(tensors["logit_scale"] + 1), "more": np.zeros(3)}, path
     )
-    whole.save_pretrained(folder)
-    return whole
-
-
-def write_transformers(folder, model):
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    model.logit_scale.data.fill_(2.0)
-    model.eval().save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": MEAN, "image_std": STD}))
-    tokenizer = write_tokenizer(folder)
-    siglip = isinstance(model, transformers.SiglipModel)
-    tokens = tokenizer(
-        TEXTS, padding="max_length" if siglip else True, truncation=True, max_length=8, return_tensors="pt"
-    )
-    given = {"input_ids": tokens.input_ids} | ({} if siglip else {"attention_mask": tokens.attention_mask})
-    with torch.inference_mode():
-        output = model(pixel_values=normalised(images(SIZE)), **given)
-    bias = model.logit_bias.item() if siglip else 0.0
-    return output.logits_per_image.numpy() - bias
-
-
-def write_clip(folder):
-    config = transformers.CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=16)
-    return write_transformers(folder, transformers.CLIPModel(config))
-
-
-def write_siglip(folder):
-    return write_transformers(
-        folder, transformers.SiglipModel(transformers.SiglipConfig(vision_config=VISION, text_config=TEXT))
-    )
-
-
-def write_open_clip(folder, model, config):
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    model.logit_scale.data.fill_(2.0)
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
-    )
-    described = {"model_cfg": config, "preprocess_cfg": {"mean": MEAN, "std": STD}}
-    (folder / "open_clip_config.json").write_text(json.dumps(described))
-    write_tokenizer(folder)
-    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS)
-    with torch.inference_mode():
-        seen = model.eval().encode_image(normalised(images(config["vision_cfg"]["image_size"])), normalize=True)
-        read = model.encode_text(tokens, normalize=True)
-        return (model.logit_scale.exp() * seen @ read.T).numpy()
-
-
-def write_plain(folder):
-    vision = {"layers": 2, "width": 24, "head_width": 12, "patch_size": 16, "image_size": SIZE}
-    text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}  # its own vocabulary
-    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
-    return write_open_clip(folder, open_clip.CLIP(**json.loads(json.dumps(config))), config)
-
-
-def write_biomedclip(folder):
-    """As BiomedCLIP is: an image tower of timm's, and a BERT whose description is in another repository."""
-    elsewhere = folder.parent / "elsewhere"
-    bert = {"hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2, "intermediate_size": 96}
-    transformers.BertConfig(**bert, vocab_size=len(WORDS), max_position_embeddings=12).save_pretrained(elsewhere)
-    text = {"hf_tokenizer_name": "publisher/elsewhere", "context_length": 8}
-    text |= {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
-    vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
-    made = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": {**text, "hf_model_name": str(elsewhere)}}
-    made["text_cfg"]["hf_model_pretrained"] = False
-    model = open_clip.CustomTextCLIP(**json.loads(json.dumps(made)))
-    config = {**made, "text_cfg": {**text, "hf_model_name": "publisher/elsewhere"}}
-    return write_open_clip(folder, model, config)
-
-
-@pytest.mark.parametrize("write", [write_clip, write_siglip, write_plain, write_biomedclip])
-def test_scores_are_those_of_the_library_itself(tmp_path, write):
-    folder = tmp_path / "network"
-    folder.mkdir()
-    torch.manual_seed(0)
-    expected = write(folder)
-    spec = parse_backbone(str(folder), folder=tmp_path)
-    backbone, space = TorchBackbone(spec, "cpu"), joint_space_of(spec)
-    found = space.scale * space.place(backbone.embed(images(spec.image_size))) @ embed_texts(spec, TEXTS).T
-    assert np.ptp(expected) > 0.1
-    assert np.abs(found - expected).max() < 1e-4
+    assert joint_space_of(parsed(tmp_path)).scale == pytest.approx(np.e * before)
