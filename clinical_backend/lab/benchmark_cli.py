@@ -126,6 +126,14 @@ def bench_outside_exemplars(
     run(seeds)
 
 
+@bench.command("words")
+def bench_words(seeds: Annotated[int, typer.Option(help="How often, each with another draw.", min=2)] = 8) -> None:
+    """Start projects by right and by wrong words, in a simulated joint space."""
+    from clinical_backend.lab.benchmarks.words import main as run
+
+    run(seeds)
+
+
 @bench.command("second-look")
 def bench_second_look() -> None:
     """Flip labels of blood cells, and measure how high missed findings stand in the second look."""

@@ -25,6 +25,11 @@ changed nothing elsewhere, but cost on mel (docs/finding-power.md)."""
 _FOR_CLASSIFIER = 0.25
 """Of the queue, where the lead wants a classifier as well. On blood cells a half taught it no more, and found 71 cases
 after 300 labels instead of 81 (docs/finding-power.md)."""
+_EXPLORED_BY_WORDS_ALONE = 0.6
+"""Of the queue, before the first case. Words are tried on the rest: right ones bring a case with the first labels all
+the same, and wrong ones keep readers from it for as many labels as are given to them (docs/exemplars.md)."""
+_GIVEN_UP = 0.95
+"""Of the doubt: from eight labels in vain on, words seek nothing more before the first case."""
 _LEAST_EXPLORED = 0.005
 """Of a queue of 200 one task: less explores nothing, and need not be told."""
 
@@ -84,14 +89,16 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
             return Choice(setting, gradients, conditioned, "set by ACQUISITION")
     else:
         prefix = ""
-    if fit.detector is None and inputs.words is None:
-        return Choice("coreset", False, False, f"{prefix}{target.reason}: a diverse order")
+    given_up = target.doubt_of_words > _GIVEN_UP
+    if fit.detector is None and (inputs.words is None or given_up):
+        why = f", which found {target.hits} of {target.sought}" if inputs.words is not None else ""
+        return Choice("coreset", False, False, f"{prefix}{target.reason}{why}: a diverse order")
     by = "learnt from labels and the pool" if fit.detector is not None else "by words"
     reason = f"{prefix}{target.reason}; {fit.reason}: likeness to the target, {by}, and variety"
     foreign = _share_from_elsewhere(inputs, fit.labels)
     explores = _EXPLORED_IN_DOUBT * max(target.doubt, foreign) if setting == "auto" else 0.0
     if fit.detector is None and setting == "auto":
-        explores = max(explores, target.doubt_of_words)
+        explores = max(_EXPLORED_BY_WORDS_ALONE, target.doubt_of_words)
     if explores >= _LEAST_EXPLORED and foreign > target.doubt:
         what = "exemplars from outside carry" if inputs.words is None else "words and cases from elsewhere carry"
         reason += f"; whether {what} over is not known, so {explores:.0%} of the queue explores"

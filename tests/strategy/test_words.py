@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clinical_backend.lab.benchmarks.words import CLASSES, SPACE, simulated_set, words_for_rare
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
@@ -16,7 +17,6 @@ from clinical_backend.strategy.several_fit import fit_labels
 from clinical_backend.strategy.target import find_target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.words import EmbeddedWords, WordPrior, WordScores, word_shares
-from tests.joint_space import CLASSES, SPACE, simulated_set, words_for_rare
 
 SETTINGS = load_settings(audit_share=0.0, queue_size=20, label_studio_api_key="k")
 RARE = 30

@@ -1,33 +1,28 @@
 """Words in simulations, in a simulated joint space that no network made: what they are worth, and cost where wrong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from clinical_backend.errors import ModelError
+from clinical_backend.lab.benchmarks.words import CLASSES, SPACE, found_by, simulated_set
 from clinical_backend.lab.experiments import phrasings, runs
 from clinical_backend.lab.experiments.datasets import DataError
-from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.phrasings import SetWords, read_phrasings, words_of_set
-from clinical_backend.lab.experiments.protocol import Protocol, draw
+from clinical_backend.lab.experiments.protocol import Protocol
 from clinical_backend.lab.experiments.runs import Run
-from clinical_backend.lab.experiments.simulation import simulate
 from clinical_backend.lab.experiments.strategies import BY_WORDS
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.strategy.tasks import FeaturedTasks
-from tests.joint_space import CLASSES, SPACE, simulated_set, words_for_rare
 
 PROTOCOL = Protocol("simulated", rare_classes=("rare",), rare_share=0.03, pool=700, named=True, labels=100, batch=20)
 SEEDS = range(4)
 
 
 def found(seed, said, exemplars):
-    data, features, texts = simulated_set(seed, images=720, rare=24)
-    protocol = Protocol(**{name: getattr(PROTOCOL, name) for name in PROTOCOL.__slots__} | {"exemplars": exemplars})
-    words = words_for_rare(features, texts, said) if said else None
-    learner = FixedFeatures(features)
-    return simulate(protocol, draw(protocol, data, seed), data, learner, BY_WORDS, seed=seed, words=words).found
+    return found_by(said, replace(PROTOCOL, exemplars=exemplars), simulated_set(seed, images=720, rare=24), seed)
 
 
 @pytest.fixture(scope="module")

@@ -85,8 +85,3 @@ def test_what_cannot_be_taken_is_refused_with_its_reason(web, filled, stores, to
 def test_a_form_from_elsewhere_changes_nothing(web, filled, stores, towers):
     assert give(web, given="wrong", phrasings="x").status_code == 403
     assert stores.phrasings.all(1) == []
-
-
-@pytest.mark.parametrize("path", ["/projects/7/words", "/projects/0/words"])
-def test_a_project_that_is_not_there_has_no_such_page(web, filled, path):
-    assert web.get(path).status_code == 404

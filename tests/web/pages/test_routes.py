@@ -48,6 +48,7 @@ PAGES = [
     "/second-look/read",
     "/settings",
     "/unreadable",
+    "/words",
 ]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
