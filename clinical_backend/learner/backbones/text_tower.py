@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ _SECONDS = 600.0
 """For loading a tower and a few texts, at most: one of 450 million parameters is read from a slow disk (20 MB a second)
 in 90 seconds."""
 _LOOK = 1.0
+_SECRET = re.compile("KEY|TOKEN|PASS|SECRET|CREDENTIAL|DATABASE_URL|REDIS_URL")
+"""In the names of variables that hold one: ours, and those of hubs and stores."""
 
 
 def embed_texts(spec: BackboneSpec, texts: Sequence[str], *, tokenizer: Path | None = None) -> NDArray[np.float32]:
@@ -143,9 +146,8 @@ def _run(spec: BackboneSpec, folder: Path, texts: Sequence[str]) -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return what a child is told: to ask no network, to keep nothing, and where our own modules are."""
-    secrets = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LABEL_STUDIO_API_KEY"}
-    kept = {name: value for name, value in os.environ.items() if name not in secrets}
+    """Return what a child is told: no secret, to ask no network, to keep nothing, and where our own modules are."""
+    kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     caches = dict.fromkeys(("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME"), str(folder / "cache"))
     quiet = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1")
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -87,6 +87,15 @@ def test_a_tokenizer_may_stand_beside_the_weights_or_in_a_folder_of_its_own(fold
         embed_texts(parsed(folder), TEXTS)
 
 
+def test_a_child_gets_no_secret_and_is_told_to_stay_off_the_network(tmp_path, monkeypatch):
+    for name in ("HF_TOKEN", "LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "DATABASE_URL", "REDIS_PASSWORD"):
+        monkeypatch.setenv(name, "a secret")
+    given = text_tower._environment(tmp_path)
+    assert "a secret" not in given.values()
+    assert (given["HF_HUB_OFFLINE"], given["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    assert given["HF_HOME"].startswith(str(tmp_path))
+
+
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(folder, monkeypatch):
     write_clip(folder)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

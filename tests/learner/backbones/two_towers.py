@@ -107,8 +107,8 @@ def write_biomedclip(folder):
     text = {"hf_tokenizer_name": "publisher/elsewhere", "context_length": 8}
     text |= {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
     vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
-    made = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": {**text, "hf_model_name": str(elsewhere)}}
-    made["text_cfg"]["hf_model_pretrained"] = False
+    here = {**text, "hf_model_name": str(elsewhere), "hf_model_pretrained": False}
+    made = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": here}
     model = open_clip.CustomTextCLIP(**json.loads(json.dumps(made)))
     config = {**made, "text_cfg": {**text, "hf_model_name": "publisher/elsewhere"}}
     return write_open_clip(folder, model, config)
