@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import downloads, loading, networks
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, tokenizer_folder
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from tests.learner.backbones.published import images, write_timm
 from tests.tiny_network import TINY
@@ -66,6 +66,21 @@ class TestHub:
         assert specs[0].weights.is_relative_to(tmp_path / "kept")
         kept = [path.name for path in (tmp_path / "kept" / "hub").iterdir() if path.is_dir()]
         assert kept == ["lab--eye--v1.2"]
+
+    def test_its_tokenizer_is_downloaded_once_when_it_is_first_asked_for(self, hub, repository, tmp_path):
+        spec = parse_backbone("hf-hub:lab/eye@v1.2", folder=tmp_path)
+        (repository / "tokenizer.json").write_text("{}")
+        found = {tokenizer_folder("hf-hub:lab/eye@v1.2?precision=half", spec) for _ in range(2)}
+        assert hub.asked[2:] == [("lab/eye", "tokenizer.json", "v1.2")]
+        assert [path.name for path in found.pop().iterdir()] == ["tokenizer.json"]
+        assert parse_backbone("hf-hub:lab/eye@v1.2", folder=tmp_path).key == spec.key
+        assert tokenizer_folder(str(repository), spec) is None
+
+    def test_a_tokenizer_that_cannot_be_downloaded_is_refused(self, hub, tmp_path):
+        spec = parse_backbone("hf-hub:lab/eye", folder=tmp_path)
+        hub.refusal = OSError("no network")
+        with pytest.raises(ModelError, match="How 'lab/eye' reads text cannot be downloaded"):
+            tokenizer_folder("hf-hub:lab/eye", spec)
 
     def test_a_folder_that_cannot_be_made_is_refused(self, hub, tmp_path):
         (tmp_path / "hub").write_text("")
