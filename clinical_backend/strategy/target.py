@@ -40,8 +40,8 @@ _QUERY_LIMIT = 200
 _LEAST_YIELD = 0.1
 """Whatever random order meets, seeking is not in vain where one label in ten is of the target."""
 _LEAST_YIELD_OF_WORDS = 0.3
-"""Right words yielded nearly all of their first labels in simulated spaces (docs/exemplars.md); eight in vain then leave
-a probability of 4 % that they yield as much. With a fifth in its place it would take thirteen."""
+"""Right words yielded nearly all of their first labels in simulated spaces (docs/exemplars.md); eight in vain then
+leave a probability of 4 % that they yield as much. With a fifth in its place it would take thirteen."""
 _EXPECTED_RARE, _EXPECTED_LABELS = 0.5, 50.0
 """What is known of the share of the target before labels tell: one in a hundred, worth fifty labels. Without it, few
 labels that were not sought made a yield of one in ten look vain on findings of 2 % (docs/finding-power.md)."""
