@@ -12,7 +12,7 @@ import typer
 
 from clinical_backend.commands.backbones import backbones, try_backbone
 from clinical_backend.commands.exemplar_cli import exemplar
-from clinical_backend.commands.exporting import export_reports
+from clinical_backend.commands.exporting import export
 from clinical_backend.commands.importing import import_images
 from clinical_backend.commands.maintenance import backup, health
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_NAMES = {import_images: "import", export_reports: "export"}
+_NAMES: dict[object, str] = {import_images: "import"}
 """Of commands that are not called as their functions are."""
 for command in (
     serve,
@@ -41,7 +41,7 @@ for command in (
     finetune,
     connect,
     import_images,
-    export_reports,
+    export,
     doctor,
     status,
     unreadable,

@@ -6,14 +6,16 @@ PostgreSQL takes neither. Both are kept as JSON writes them, so that different t
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["counted", "joined", "listed", "printable", "read_json", "storable", "storable_json"]
+__all__ = ["counted", "csv_row", "joined", "listed", "printable", "read_json", "storable", "storable_json"]
 
 _LONE = re.compile("[\ud800-\udfff\0]")
 _SUSPECT = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
@@ -80,6 +82,20 @@ def listed(names: Sequence[str], most: int = _MOST) -> str:
 def joined(names: Sequence[str]) -> str:
     """Return names as a sentence has them: with commas, the last one after "and"."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def csv_row(values: Iterable[object]) -> str:
+    """Return a line of a CSV file; ``None`` is an empty cell.
+
+    A spreadsheet takes text that begins with one of four signs for a formula: an apostrophe stands before it then. A
+    sign alone is none.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(
+        f"'{value}" if isinstance(value, str) and len(value) > 1 and value.startswith(("=", "+", "-", "@")) else value
+        for value in values
+    )
+    return text.getvalue()
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -1,10 +1,12 @@
-"""The command that gives the answers of a project back to an archive."""
+"""The command that hands a project's answers over: as a data set, or back to an archive."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,26 +26,63 @@ from clinical_backend.commands.archive_options import (
     TokenFile,
     User,
     open_source,
+    refuse_archive,
 )
 from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, say
-from clinical_backend.errors import ArchiveError, InvalidArgumentError
+from clinical_backend.commands.terminal import amount, progress_bar, say
+from clinical_backend.errors import ArchiveError, InvalidArgumentError, NotConnectedError
 from clinical_backend.system.files import write_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clinical_backend.archive.dicom_files import DicomFiles
+    from clinical_backend.archive.dicomweb import DicomWeb
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["export_reports"]
+__all__ = ["export"]
+
+_DATASET, _REPORTS = "Data set", "DICOM Structured Reports"
 
 
-def export_reports(
+def export(
     project: Project,
     sources: Sources = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_DATASET, help="Folder that is made, with the labels and a datasheet."),
+    ] = None,
+    form: Annotated[
+        Literal["csv", "coco", "imagefolder", "label-studio"],
+        typer.Option("--format", rich_help_panel=_DATASET, help="How the labels are written."),
+    ] = "csv",
+    images: Annotated[
+        Literal["none", "reference", "copy"],
+        typer.Option(
+            rich_help_panel=_DATASET,
+            help="Leave images out, write their addresses (which may name a patient), or copy them as PNG.",
+        ),
+    ] = "none",
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_DATASET, help="Field of the tasks' data to hand over; by default none is."
+        ),
+    ] = None,
+    readers: Annotated[
+        Literal["pseudonym", "id"], typer.Option(rich_help_panel=_DATASET, help="How readers are named.")
+    ] = "pseudonym",
+    validation_share: Annotated[
+        float, typer.Option(rich_help_panel=_DATASET, min=0, max=0.9, help="Share of the validation set.")
+    ] = 0.15,
+    test_share: Annotated[
+        float, typer.Option(rich_help_panel=_DATASET, min=0, max=0.9, help="Share of the test set.")
+    ] = 0.15,
+    seed: Annotated[int, typer.Option(rich_help_panel=_DATASET, help="Of the splits.")] = 0,
     dicom_sr: Annotated[
-        Path | None, typer.Option("--dicom-sr", help="Folder that the Structured Reports are written to.")
+        Path | None,
+        typer.Option("--dicom-sr", rich_help_panel=_REPORTS, help="Folder that the reports are written to."),
     ] = None,
     store: Annotated[
         bool, typer.Option("--store", rich_help_panel="DICOMweb", help="Send the reports to the archive (STOW-RS).")
@@ -61,19 +100,44 @@ def export_reports(
     client_key: Key = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Give what readers said of imported images back as DICOM Structured Reports, one for each study.
+    """Hand over what readers said: as a data set (--out), or as DICOM Structured Reports (--dicom-sr, --store).
 
-    SOURCE, or the archive, is what the tasks were imported from: it is searched anew. Each report names the patient, as
-    its study does.
+    A data set has each label with its origin, readers, agreement, split, and the weight that undoes the targeted
+    sampling, as far as the random draws allow it. Nothing of the tasks' data goes with it but what --field names.
+
+    For reports, SOURCE, or the archive, is what the tasks were imported from: it is searched anew. There is one for
+    each study, and it names the patient, as its study does.
     """
-    from clinical_backend.archive.dicomweb import DicomWeb
-    from clinical_backend.archive.pseudonyms import Pseudonyms
-    from clinical_backend.archive.study_reports import report_studies
-    from clinical_backend.system.permissions import make_folder
-
+    if out is not None:
+        refuse_archive(
+            "a data set takes nothing from an archive",
+            sources=sources,
+            study=study,
+            series=series,
+            modality=modality,
+            match=match,
+            dicomweb=dicomweb,
+            store=store,
+            report=report,
+            **{"dicom-sr": dicom_sr},
+        )
+        _export_dataset(
+            project,
+            out,
+            form=form,
+            images=images,
+            fields=tuple(dict.fromkeys(field or ())),
+            with_ids=readers == "id",
+            validation=validation_share,
+            test=test_share,
+            seed=seed,
+        )
+        return
     if dicom_sr is None and not store:
-        raise InvalidArgumentError("--dicom-sr", "where the reports go is not said.", "Name a folder, or give --store.")
-    refuse_report(report)
+        raise InvalidArgumentError(
+            "--out", "where the labels go is not said.", "Name a folder; for reports give --dicom-sr, or --store."
+        )
+    refuse_archive("it is of a data set", field=field, images=None if images == "none" else images)
     with ExitStack() as opened:
         source = opened.enter_context(
             open_source(
@@ -91,25 +155,73 @@ def export_reports(
                 ca_file=ca_file,
             )
         )
-        if store and not isinstance(source, DicomWeb):
-            raise InvalidArgumentError("--store", "files take no reports.", "Name the archive by --dicomweb.")
-        settings = read_settings()
+        _export_reports(project, source, dicom_sr, store=store, report=report)
+
+
+def _export_dataset(
+    project: int,
+    out: Path,
+    *,
+    form: Literal["csv", "coco", "imagefolder", "label-studio"],
+    images: Literal["none", "reference", "copy"],
+    fields: tuple[str, ...],
+    with_ids: bool,
+    validation: float,
+    test: float,
+    seed: int,
+) -> None:
+    from clinical_backend.handover.dataset_export import export_dataset
+    from clinical_backend.handover.records import Choices
+
+    choices = Choices(form, images, fields, with_ids, validation, test, seed)
+    with opened_workspace(read_settings()) as workspace:
+        if workspace.stores.projects.get(project) is None:
+            raise NotConnectedError(
+                f"Project {project} is not connected.", f"Run `clinical connect --project {project}`."
+            )
+        command = shlex.join(["clinical", *sys.argv[1:]])
+        with progress_bar("Writing") as show:
+            done = export_dataset(workspace.project(project), choices, out, command=command, show=show)
+    splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())
+    say(f"{amount(done.records, 'label')} in {out}: {splits}.", leading=len(f"{done.records:,}"), mood="ok")
+    say(f"No patient or image is in two of them: {amount(done.ties, 'pair')} of tied tasks checked as written.")
+    if done.missing_draws:
+        missing = amount(done.missing_draws, "label")
+        say(f"The weights are empty: {missing} of random draws are missing until they can be said.", mood="warning")
+    if done.missing_images:
+        say(f"{amount(done.missing_images, 'image')} could not be read: left out.", mood="warning")
+    if done.gone:
+        say(f"{amount(done.gone, 'label')} left out: Label Studio does not give their tasks.", mood="warning")
+
+
+def _export_reports(
+    project: int, source: DicomFiles | DicomWeb, dicom_sr: Path | None, *, store: bool, report: Path | None
+) -> None:
+    from clinical_backend.archive.dicomweb import DicomWeb
+    from clinical_backend.archive.pseudonyms import Pseudonyms
+    from clinical_backend.archive.study_reports import report_studies
+    from clinical_backend.system.permissions import make_folder
+
+    refuse_report(report)
+    if store and not isinstance(source, DicomWeb):
+        raise InvalidArgumentError("--store", "files take no reports.", "Name the archive by --dicomweb.")
+    settings = read_settings()
+    if dicom_sr is not None:
+        with _writing():
+            make_folder(dicom_sr)
+    with opened_workspace(settings) as workspace:
+        labels, title = _labels(workspace.project(project))
+    made, passed_over = 0, []
+    for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
+        if isinstance(one, PassedOver):
+            passed_over.append(one)
+            continue
+        made += 1
         if dicom_sr is not None:
             with _writing():
-                make_folder(dicom_sr)
-        with opened_workspace(settings) as workspace:
-            labels, title = _labels(workspace.project(project))
-        made, passed_over = 0, []
-        for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
-            if isinstance(one, PassedOver):
-                passed_over.append(one)
-                continue
-            made += 1
-            if dicom_sr is not None:
-                with _writing():
-                    write_aside(dicom_sr / f"{made:06}.dcm", one)
-            if store and isinstance(source, DicomWeb):
-                source.store(one)
+                write_aside(dicom_sr / f"{made:06}.dcm", one)
+        if store and isinstance(source, DicomWeb):
+            source.store(one)
     places = [*([str(dicom_sr)] if dicom_sr else []), *(["the archive"] if store else [])]
     say(
         f"{amount(made, 'report')} of {amount(len(labels), 'answered task')} in {' and in '.join(places)}.",

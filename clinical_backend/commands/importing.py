@@ -26,7 +26,7 @@ from clinical_backend.commands.archive_options import (
 )
 from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, say
+from clinical_backend.commands.terminal import amount, progress_bar, say
 from clinical_backend.errors import ArchiveError, LabelingConfigError, SettingsError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _import(
     importing = ProjectImport(client, project.id)
     place = _place(project, importing, to, dry_run=dry_run)  # before hours of looking
     listed = any(one.is_list for one in scheme.every_view)
-    with _bar("Looking") as show:
+    with progress_bar("Looking") as show:
         found, passed_over = once_each(_counted(source, show), secondary)
     planned = plan_tasks(
         found,
@@ -160,7 +160,7 @@ def _import(
     if dry_run:
         _say_example(planned)
         return passed_over
-    with _pictures() as maker, _bar("Importing") as show:
+    with _pictures() as maker, progress_bar("Importing") as show:
         importer = Importer(source, place, maker, importing, secondary=secondary)
         done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
     ours = {task.identity for task in planned}  # no other task is deleted, whatever its data says
@@ -202,7 +202,7 @@ def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool)
         return []
     place = _place(project, ProjectImport(client, project.id), to)
     pseudonyms = Pseudonyms(settings.model_dir)
-    with _pictures() as maker, closing(open_source(settings, client)) as images, _bar("Converting") as show:
+    with _pictures() as maker, closing(open_source(settings, client)) as images, progress_bar("Converting") as show:
         converter = Converter(client, images, place, maker, pseudonyms, secondary=secondary)
         done = converter.run(project.id, scheme.every_view, show)
     say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
@@ -285,14 +285,3 @@ def _pictures() -> Iterator[PictureMaker]:
 
     with closing(PictureMaker(_PROCESSES)) as maker:
         yield maker
-
-
-@contextmanager
-def _bar(words: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how far a long work is, and how long it may still take."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.text import Text
 
 from clinical_backend.text import printable
 
-__all__ = ["amount", "complain", "say"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["amount", "complain", "progress_bar", "say"]
 
 _MOODS = {"ok": "green", "warning": "yellow", "error": "red"}
 _LONGEST = 4000
@@ -44,3 +50,14 @@ def _print(console: Console, text: str, leading: int, style: str) -> None:
     line = Text(printable(text, _LONGEST))
     line.stylize(style, 0, leading)
     console.print(line, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(words: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far a long work is, and how long it may still take."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -100,6 +100,14 @@ def bench_coverage() -> None:
     run()
 
 
+@bench.command("weights")
+def bench_weights() -> None:
+    """Simulate projects, and count how often weighted labels hold the truth, beside labels without weights."""
+    from clinical_backend.lab.benchmarks.weights import main as run
+
+    run()
+
+
 @bench.command("preannotation")
 def bench_preannotation() -> None:
     """Serve simulated projects, and count the ticked classes that are right, and the rare cases with a wrong one."""

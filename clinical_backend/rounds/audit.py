@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
+from clinical_backend.findings.weights import DrawnRound, SampledLabels
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw
 
@@ -111,6 +112,19 @@ class Draws:
         ]
         left = remaining(self.pool, yields)
         return Audit(left, self.pool, yields, counts, self.rounds, self.newer, self.passed_over)
+
+    def sample(self) -> SampledLabels:
+        """Return the labels as a sample of all tasks, in the order of the ledger: what gives each its weight."""
+        yields = self.audit(()).yields
+        return SampledLabels(
+            np.array([entry.round_number or 0 for entry in self.ledger], dtype=np.int64),
+            np.array([entry.draw is Draw.AUDIT for entry in self.ledger], dtype=np.bool_),
+            [
+                DrawnRound(row.number, one.pool, one.audit_labels)
+                for row, one in zip(self.queues, yields, strict=True)
+                if one.audit_labels
+            ],
+        )
 
 
 def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None = None) -> Draws:

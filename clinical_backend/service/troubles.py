@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from clinical_backend.storage.stores.troubles import Trouble, TroubleKind
+from clinical_backend.text import csv_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,22 +46,13 @@ def write_troubles(project: ProjectWorkspace, form: Literal["text", "csv", "json
         if form == "text":
             yield f"Task {trouble.task_id}: {said(trouble)}\n    {link}\n"
         elif form == "csv":
-            yield from () if begun else [_row(_COLUMNS)]
-            yield _row(values)
+            yield from () if begun else [csv_row(_COLUMNS)]
+            yield csv_row(values)
         else:
             separator = ",\n" if begun else "[\n"
             yield separator + json.dumps(dict(zip(_COLUMNS, values, strict=True)))
         begun = True
     if not begun:
-        yield {"text": "No task is left out.\n", "csv": _row(_COLUMNS), "json": "[]\n"}[form]
+        yield {"text": "No task is left out.\n", "csv": csv_row(_COLUMNS), "json": "[]\n"}[form]
     elif form == "json":
         yield "\n]\n"
-
-
-def _row(values: tuple[object, ...]) -> str:
-    text = io.StringIO()
-    # A spreadsheet takes what begins with these signs for a formula.
-    csv.writer(text, lineterminator="\n").writerow(
-        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value for value in values
-    )
-    return text.getvalue()

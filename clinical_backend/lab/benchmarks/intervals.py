@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from rich.table import Table
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
 from clinical_backend.findings.yields import prevalence, times_random
+from clinical_backend.lab.benchmarks.simulated_project import draw_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.findings.interval import Interval
+    from clinical_backend.lab.benchmarks.simulated_project import SimulatedProject
 
 __all__ = ["FIGURES", "Case", "coverage", "draw_case", "factors_off", "main"]
 
@@ -187,49 +188,11 @@ def draw_case(
     lost: bool = False,
     beside: bool = False,
 ) -> Case:
-    """Simulate a project of 1,000 to 20,000 tasks with queues of 50 to 200.
-
-    The queue meets a rare case 1 to 50 times as readily as a common one (all orders of magnitude alike).
-
-    Parameters
-    ----------
-    share
-        Of rare cases; drawn between 0.5 % and 10 % by default, all orders of magnitude alike.
-    audit
-        Share of the queue that is drawn at random; one of 5, 10, 20 and 30 % by default.
-    hard
-        By how much half of the rare cases are met less readily than the other half.
-    rounds
-        Least number of rounds, and the first number that is too many.
-    late
-        Share of each queue's labels that arrive while the next round runs, on a pool from before them.
-    beside
-        Whether the queue seeks another finding too, of its own frequency and met in its own way; some cases have both.
-    lost
-        Whether these are compared with the queue of that round alone: in it, or from no queue.
-    """
-    tasks = int(_log_uniform(generator, 1000, 20_000))
-    share = _log_uniform(generator, 0.005, 0.1) if share is None else share
-    audit = float(generator.choice([0.05, 0.1, 0.2, 0.3])) if audit is None else audit
-    size = int(generator.integers(50, 201))
-    number = min(int(generator.integers(*rounds)), max(1, int(0.6 * tasks / size)))
-    preference = _log_uniform(generator, 1, 50)
-    rare = int(generator.binomial(tasks, share))
-    rates = np.ones(tasks)
-    rates[:rare] = preference
-    rates[: rare // 2] /= hard
-    if beside:
-        others = generator.choice(tasks, generator.binomial(tasks, _log_uniform(generator, 0.005, 0.1)), replace=False)
-        rates[others] = np.maximum(rates[others], _log_uniform(generator, 1, 50))
-    # A race without memory: whoever is in front of those that still wait was so from the start.
-    project = _Project(np.argsort(generator.exponential(1 / rates)), round(audit * size), generator)
-    on_time = size - round(late * size)
-    queue = project.next_queue(size)
-    for _ in range(number):
-        project.switch(queue)
-        project.answer(on_time)
-        queue = project.next_queue(size)
-        project.answer(size - on_time, meanwhile=queue if lost else None)
+    """Simulate a project as :func:`draw_project` does, and return what its ledger tells."""
+    drawn = draw_project(
+        generator, share=share, audit=audit, hard=hard, rounds=rounds, late=late, lost=lost, beside=beside
+    )
+    tasks, rare, size, project = drawn.tasks, drawn.rare, drawn.size, drawn.project
     pool, left = int(project.waiting.sum()), int(project.waiting[:rare].sum())
     queued = project.queue_of > 0
     further, missing = 0, int(np.ceil(_SHARE * rare - 1e-9)) - (rare - left)
@@ -244,78 +207,7 @@ def draw_case(
     return Case(tasks, rare, rare - left, left, pool, labels_, found_, yields, further)
 
 
-_Queue = tuple["NDArray[np.int64]", "NDArray[np.bool_]"]
-"""Tasks in the order in which readers get them, and which of them were drawn at random."""
-
-
-class _Project:
-    """Tasks that are queued and answered, and what a ledger keeps of them.
-
-    Parameters
-    ----------
-    sought
-        All tasks in the order in which queues seek them.
-    drawn
-        How many of each queue are drawn at random.
-    """
-
-    def __init__(self, sought: NDArray[np.int64], drawn: int, generator: np.random.Generator) -> None:
-        self._sought, self._drawn, self._generator = sought, drawn, generator
-        self.waiting = np.ones(len(sought), dtype=bool)
-        self.number = 0
-        """Of the round whose queue readers have."""
-        self.queue_of = np.zeros(len(sought), dtype=np.int64)
-        """The round whose queue each task was answered from, by the ledger; 0 where it knows of none."""
-        self.entered = np.zeros(len(sought), dtype=np.int64)
-        """The latest round that readers had a queue of when the ledger entered the task."""
-        self.audit = np.zeros(len(sought), dtype=bool)
-
-    def next_queue(self, size: int) -> _Queue:
-        """Return the next queue, from what waits."""
-        drawn = self._draw()
-        in_audit = np.zeros(len(self.waiting), dtype=bool)
-        in_audit[drawn] = True
-        self._sought = self._sought[self.waiting[self._sought]]
-        ahead = self._sought[: size + len(drawn)]
-        chosen = ahead[~in_audit[ahead]][: size - len(drawn)]
-        # One draw at a random place of each equal stretch, as in a round.
-        audits = np.zeros(len(chosen) + len(drawn), dtype=bool)
-        edges = np.linspace(0, len(audits), len(drawn) + 1).astype(int)
-        audits[[int(self._generator.integers(low, high)) for low, high in pairwise(edges)]] = True
-        order = np.empty(len(audits), dtype=np.int64)
-        order[audits], order[~audits] = drawn, chosen
-        return order, audits
-
-    def switch(self, queue: _Queue) -> None:
-        """Serve readers from a queue."""
-        self.number += 1
-        self._queue = queue
-
-    def answer(self, count: int, *, meanwhile: _Queue | None = None) -> None:
-        """Answer so many tasks of the present queue; ``meanwhile``, what they are compared with in its place."""
-        order, audits = self._queue
-        places = np.flatnonzero(self.waiting[order])[:count]
-        tasks = order[places]
-        self.waiting[tasks] = False
-        self.queue_of[tasks] = self.entered[tasks] = self.number
-        self.audit[tasks] = audits[places]
-        if meanwhile is not None:
-            known = dict(zip(meanwhile[0].tolist(), meanwhile[1].tolist(), strict=True))
-            self.entered[tasks] = self.number + 1
-            self.queue_of[tasks] = [self.number + 1 if task in known else 0 for task in tasks.tolist()]
-            self.audit[tasks] = [known.get(task, False) for task in tasks.tolist()]
-
-    def _draw(self) -> NDArray[np.int64]:
-        drawn: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        wanted = min(self._drawn, int(self.waiting.sum()))
-        while len(drawn) < wanted:  # without listing all that wait
-            tried = self._generator.integers(0, len(self.waiting), 4 * wanted)
-            merged = np.concatenate([drawn, tried[self.waiting[tried]]])
-            drawn = merged[np.sort(np.unique(merged, return_index=True)[1])][:wanted]
-        return drawn
-
-
-def _yields(project: _Project, rare: int, pool: int) -> tuple[RoundYield, ...]:
+def _yields(project: SimulatedProject, rare: int, pool: int) -> tuple[RoundYield, ...]:
     answered = ~project.waiting
     is_rare = np.arange(len(answered)) < rare
     yields = []
@@ -347,10 +239,6 @@ def _evidence(cases: Sequence[Case]) -> tuple[str, str]:
         if times is not None and times.low and times.high:
             widths.append(times.high / times.low)
     return f"{np.median(labels):.0f}", f"{np.median(widths):.2f}"
-
-
-def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(generator.uniform(np.log(low), np.log(high))))
 
 
 def _holds(interval: Interval, truth: float) -> bool:
