@@ -374,7 +374,11 @@ def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_wi
         (["export", ".", "--dicom-sr", "reports", "--report", "."], "Name one in a folder that is there"),
         (["export", ".", "--dicom-sr", __file__], "name another folder by --dicom-sr"),
         (["import", "--dicomweb", "pacs"], "Give one such as http://localhost:8042/dicom-web"),
-        (["export", "films"], "Name a folder, or give --store"),
+        (["export", "films"], "Name a folder; for reports give --dicom-sr, or --store"),
+        (["export", ".", "--out", "labels"], "Leave SOURCE out"),
+        (["export", "--out", "labels", "--store"], "Leave --store out"),
+        (["export", "--out", "labels"], "Run `clinical connect --project 1`"),
+        (["export", ".", "--dicom-sr", "reports", "--field", "site"], "Leave --field out"),
         (["export", ".", "--store"], "Name the archive by --dicomweb"),
     ],
 )

@@ -138,6 +138,7 @@ def export(
             "--out", "where the labels go is not said.", "Name a folder; for reports give --dicom-sr, or --store."
         )
     refuse_archive("it is of a data set", field=field, images=None if images == "none" else images)
+    refuse_report(report)
     with ExitStack() as opened:
         source = opened.enter_context(
             open_source(
@@ -202,7 +203,6 @@ def _export_reports(
     from clinical_backend.archive.study_reports import report_studies
     from clinical_backend.system.permissions import make_folder
 
-    refuse_report(report)
     if store and not isinstance(source, DicomWeb):
         raise InvalidArgumentError("--store", "files take no reports.", "Name the archive by --dicomweb.")
     settings = read_settings()

@@ -56,7 +56,8 @@ class _Part:
         self._images = self._annotations = 0
         self._file = delivery.text(f"annotations/{split}.json")
         with writing():
-            self._waiting = tempfile.TemporaryFile(dir=delivery.folder)  # noqa: SIM115 - closed by finish
+            waiting = tempfile.TemporaryFile(dir=delivery.folder)  # noqa: SIM115 - closed with the delivery
+        self._waiting = delivery.opened.enter_context(waiting)
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         self._file.write(f'{{"categories": {json.dumps(categories)},\n"images": [')
 

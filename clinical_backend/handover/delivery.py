@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Self
 
 from clinical_backend.errors import InvalidArgumentError, StorageError
@@ -32,7 +32,7 @@ class DigestedFile:
     def __init__(self, delivery: Delivery, name: str) -> None:
         self._delivery, self._name = delivery, name
         self._digest = hashlib.sha256()
-        self._file = delivery.open(name)
+        self._file = delivery.opened.enter_context(delivery.open(name))
 
     def __enter__(self) -> Self:
         return self
@@ -77,8 +77,10 @@ class Delivery:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = 0
+        self.opened = ExitStack()
+        """Closes what is still open."""
         self._lock = threading.Lock()
-        self._sums = self.open(SUMS)
+        self._sums = self.opened.enter_context(self.open(SUMS))
 
     def open(self, name: str) -> IO[bytes]:
         """Return a new file, to be written to."""
@@ -135,8 +137,12 @@ def delivered(out: Path) -> Iterator[Delivery]:
         with writing():
             (folder / _MAKER).write_text(this_process())
         delivery = Delivery(folder)
-        yield delivery
-        delivery.close()
+        try:
+            yield delivery
+            delivery.close()
+        finally:
+            with suppress(OSError):
+                delivery.opened.close()
         with writing():
             (folder / _MAKER).unlink()
             folder.replace(out)

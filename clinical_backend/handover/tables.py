@@ -28,7 +28,7 @@ def heading(collection: Collection) -> tuple[str, ...]:
     """Return the names of the columns: those of the data's fields and of findings say so before a colon."""
     findings = [f"finding:{name}" for name in collection.classes] if collection.has_findings else []
     columns = ("task", "label", *findings, "origin", "draw", "round", "readings", "readers", "agreement")
-    images = () if collection.choices.images == "none" else ("image",)
+    images = ("image",) if _has_images(collection) else ()
     fields = [f"data:{name}" for name in collection.choices.fields]
     return (*columns, "group", "sha256", "split", "weight", *images, *fields)
 
@@ -37,7 +37,7 @@ def row_of(collection: Collection, record: Record, image: str | None = None) -> 
     """Return the cells of a record, as :func:`heading` names them."""
     entry = record.entry
     findings = [_said(entry.label, name) for name in collection.classes] if collection.has_findings else []
-    images = () if collection.choices.images == "none" else (image,)
+    images = (image,) if _has_images(collection) else ()
     return (
         entry.task_id,
         entry.label,
@@ -112,6 +112,11 @@ def stored_table(project: ProjectWorkspace) -> Iterator[str]:
                 weight_of.get(entry.task_id),
             )
         )
+
+
+def _has_images(collection: Collection) -> bool:
+    """Tell whether a column names images; Hugging Face's loader names them itself, and calls theirs so."""
+    return collection.choices.images != "none" and collection.choices.form != "imagefolder"
 
 
 def _said(label: str, name: str) -> int | None:

@@ -62,7 +62,7 @@ def test_what_was_sought_stands_for_itself_at_most_and_a_draw_for_the_pool(witho
     weights = labels.weights
     assert weights[:7] == pytest.approx(1)
     assert (weights[7:12] > 5).all()
-    assert ((0 < weights[12:22]) & (weights[12:22] < 1)).all()
+    assert ((weights[12:22] > 0) & (weights[12:22] < 1)).all()
     assert weights[27:] == pytest.approx(0)
     assert weights.sum() == pytest.approx(107)
 

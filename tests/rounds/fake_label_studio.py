@@ -158,6 +158,7 @@ class FakeLabelStudio:
         return [
             AnnotatedTask(
                 id=task,
+                data={"image": self.uris[task]} | self.data.get(task, {}),
                 annotations=self.answers.get(task, []),
                 overlap=self.overlap.get(task, 1),
                 is_labeled=task in self.answers and task not in self.unlabelled,

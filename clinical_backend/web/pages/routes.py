@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from clinical_backend.errors import ImageError
+from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.origins import Origin
@@ -113,6 +114,17 @@ def now(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
 def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show the yield."""
     return site.fragment(request, "found.html", **_found(site, site.project(project_id).id))
+
+
+@router.get("/projects/{project_id}/labels.csv")
+def labels(site: ThisSite, project_id: ProjectId) -> Response:
+    """Give the labels of the last round with their origins and weights, as a file."""
+    project = site.project(project_id)
+    return StreamingResponse(
+        stored_table(site.workspace.project(project.id)),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="project-{project.id}-labels.csv"'},
+    )
 
 
 @router.get("/projects/{project_id}/fragments/target")
@@ -285,7 +297,12 @@ def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedT
 
 def _found(site: Site, project_id: int) -> dict[str, Any]:
     findings = read_findings(site.workspace.project(project_id))
-    return {"found": findings, "chart": found_chart(findings.curve, findings.prevalence), "origins": _ORIGINS}
+    return {
+        "project": site.project(project_id),
+        "found": findings,
+        "chart": found_chart(findings.curve, findings.prevalence),
+        "origins": _ORIGINS,
+    }
 
 
 def _known_image(site: Site, project_id: int, task_id: int, at: int | None) -> KnownImage | None:

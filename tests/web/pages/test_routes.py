@@ -941,3 +941,15 @@ def test_text_that_no_database_holds_stops_no_form(web, stores, filled):
 def test_a_wrong_option_takes_no_page_away(web, stores, filled, page):
     stores.projects.change(1, options={"queue_size": "many"})
     assert web.get(f"/projects/1{page}").status_code == 200
+
+
+def test_labels_are_downloaded_with_their_origins_and_without_a_project_there_are_none(web, filled):
+    assert 'href="/projects/1/labels.csv" download' in web.get("/projects/1/fragments/found").text
+    reply = web.get("/projects/1/labels.csv")
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    assert reply.text.splitlines() == [
+        "task,label,origin,draw,round,readings,group,sha256,weight",
+        "99,b,past_queue,,,1,,,",
+        "1,a,queue,target,1,1,,,",
+    ]
+    assert web.get("/projects/7/labels.csv").status_code == 404
