@@ -115,6 +115,15 @@ class ProjectSettings(BaseModel):
         " They tell how far readers agree on ordinary cases; doubtful labels tell of hard ones only.",
         json_schema_extra={"unit": "%"},
     )
+    target_recall: float = Field(
+        default=0.95,
+        ge=0.5,
+        le=0.99,
+        title="Recall to reach",
+        description="Share of the rare cases that is to be found. The page says when it is, with 95 % confidence, by"
+        " the random draws: a higher one takes far more of them.",
+        json_schema_extra={"unit": "%"},
+    )
     start_training_each_n_updates: int = Field(
         default=10,
         ge=1,

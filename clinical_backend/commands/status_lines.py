@@ -1,10 +1,11 @@
-"""Where a project stands, in six lines that a lead reads."""
+"""Where a project stands, in seven lines that a lead reads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from clinical_backend.commands.terminal import amount
+from clinical_backend.service.completion import say_recalls
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, share
@@ -26,6 +27,7 @@ def summarise(status: ProjectStatus) -> dict[str, str]:
         f"Project {status.project.id}": _target(status),
         "Labels": _labels(status),
         "Found": found_line(status.found, is_named=bool(status.looked_for)),
+        "Recall": say_recalls(status.found.recalls) or "nothing is looked for yet",
         "Queue": _queue(status),
         "Model": _model(status),
         ATTENTION: _attention(status),

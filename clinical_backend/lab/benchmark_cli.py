@@ -108,6 +108,14 @@ def bench_weights() -> None:
     run()
 
 
+@bench.command("stopping")
+def bench_stopping() -> None:
+    """Stop simulated projects when the recall is said to be reached, and count how many kept it, and the labels."""
+    from clinical_backend.lab.benchmarks.stopping import main as run
+
+    run()
+
+
 @bench.command("preannotation")
 def bench_preannotation() -> None:
     """Serve simulated projects, and count the ticked classes that are right, and the rare cases with a wrong one."""

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.findings.evidence import LEAST_RARE
 from clinical_backend.findings.forecast import labels_to_share
+from clinical_backend.findings.recall import judge_recall
 from clinical_backend.findings.yields import prevalence, times_random
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw, Origin
+from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.rounds.audit import read_draws
+from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.findings.interval import Interval
+    from clinical_backend.findings.recall import Recall
     from clinical_backend.origins import LedgerEntry
     from clinical_backend.rounds.audit import Audit, Draws
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -67,6 +71,8 @@ class Findings:
         Further labels until 90 % of the rare cases are found.
     methods
         By the name of each figure: its method in one sentence, or what is missing until it can be said.
+    recalls
+        Whether enough of each class or finding is found, all of these statements together with 95 % confidence.
     of_each
         Where several classes or findings are looked for: the same of each by itself.
     """
@@ -86,6 +92,7 @@ class Findings:
     pool: int = 0
     labels_to_90_percent: Interval | None = None
     methods: dict[str, str] = field(default_factory=dict)
+    recalls: dict[str, Recall] = field(default_factory=dict)
     of_each: dict[str, Findings] = field(default_factory=dict)
 
 
@@ -102,10 +109,32 @@ def read_findings(project: ProjectWorkspace) -> Findings:
     pool = project.stores.labels.open_tasks(project.id)
     draws = read_draws(project, ledger) if target else None
     found = _with_estimates(_counted(target, ledger, pool), draws)
+    if draws is not None:
+        found = replace(found, recalls=_recalls(project, target, draws))
     if len(target) < 2:
         return found
     names = target[:_MOST_TOLD]
     return replace(found, of_each={name: _with_estimates(_counted((name,), ledger, pool), draws) for name in names})
+
+
+def _recalls(project: ProjectWorkspace, target: tuple[str, ...], draws: Draws) -> dict[str, Recall]:
+    """Judge each class or finding by itself, so that all judgements are right together."""
+    wanted = read_options(project)["target_recall"].value
+    if not isinstance(wanted, float):  # an extra parameter that the settings page says to be wrong
+        wanted = ProjectOptions.model_fields["target_recall"].default
+    groups = project.stores.images.groups(project.id)
+    recalls = {}
+    for name in target:
+        audit = draws.audit((name,))
+        tasks = audit.pool + len(audit.counts)
+        judged = judge_recall(
+            audit.yields, found=audit.counts.found, tasks=tasks, pool=audit.pool, target=wanted, together=len(target)
+        )
+        if groups:
+            rare = [entry.task_id for entry in draws.ledger if has_any(entry.label, (name,))]
+            judged = replace(judged, patients=len({groups.get(task, task) for task in rare}))
+        recalls[name] = judged
+    return recalls
 
 
 def _counted(target: tuple[str, ...], ledger: Sequence[LedgerEntry], pool: int) -> Findings:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -13,6 +16,8 @@ from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
+from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.multilabel import as_words, findings_of, pack, says
 from clinical_backend.origins import Draw
 from clinical_backend.versions import on_demand_version
@@ -112,6 +117,24 @@ def test_retrieved_predictions_say_which_findings_there_are(loop):
     chosen = [set(region["value"]["choices"]) for item in ours for region in item["result"]]
     assert chosen
     assert set().union(*chosen) <= {name for label in loop.demo.truth.values() for name in findings_of(label)}
+
+
+def test_what_is_exported_is_imported_by_label_studio_with_the_same_labels(loop, tmp_path):
+    chosen = ["--out", str(tmp_path / "out"), "--format", "label-studio", "--images", "reference"]
+    done = subprocess.run(
+        [sys.executable, "-m", "clinical_backend", "export", "--project", str(loop.id), *chosen],
+        env=loop.backend.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = loop.client.create_project("films again", loop.demo.project.label_config)
+    loop.client.import_tasks(again.id, json.loads((tmp_path / "out/tasks.json").read_text()))
+    read = fetch_labels(loop.client, again, read_scheme(again.label_config)).classes
+    before = {task.data["image"]: task.id for task in loop.client.tasks(loop.id)}
+    labels = {before[task.data["image"]]: read[task.id] for task in loop.client.tasks(again.id)}
+    assert labels == {task: row.label for task, row in loop.stores.labels.all(loop.id).items()}
 
 
 @needs_chromium[0]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from clinical_backend.findings.recall import RecallState
 from clinical_backend.origins import Draw, Origin
+from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.service.completion import say_recalls
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
+from clinical_backend.workspace.project_options import store_options
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}
 
@@ -86,6 +90,44 @@ def test_labels_become_a_curve_and_estimates(project):
     assert found.times_random.high == pytest.approx(23 * 1000 / (100 * round(found.prevalence.low * 1000)))
     assert found.labels_to_90_percent.high <= 900
     assert found.methods.keys() == ESTIMATES
+
+
+def test_whether_enough_is_found_is_said_with_the_cheapest_way_to_it(project):
+    fill(project)
+    assert say_recalls(read_findings(project).recalls) == "95 % cannot be known: no rare case is found yet."
+    label(project, (1, "rare", None, None, 50.0))
+    assert "no label of a random draw counts yet" in say_recalls(read_findings(project).recalls)
+    label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
+    said = say_recalls(read_findings(project).recalls)
+    assert "95 % not yet" in said
+    assert "and 1 may be: go on with the queue. At most, 900 labels are left to do." in said
+    store_options(project, ProjectOptions(target_recall=0.5))
+    read = range(301, 901)
+    label(
+        project,
+        *queue(1, 100, 40, 2, 200.5),
+        *queue(2, 200, 40, 1, 300.5),
+        *((task, "common", Draw.AUDIT, 2, 400.0) for task in read),
+    )
+    (recall,) = read_findings(project).recalls.values()
+    assert recall.state is RecallState.REACHED
+    assert "50 % reached: at least" in say_recalls({"rare": recall})
+
+
+def test_patients_are_counted_beside_their_cases_and_findings_are_judged_together(project):
+    fill(project)
+    label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
+    alone = read_findings(project).recalls["rare"]
+    assert alone.patients is None
+    with project.stores.database.write() as session:
+        for task in range(100, 110):
+            session.get(TaskImage, (1, task)).group_key = "one"
+        session.query(Round).update({"report": RoundReport(target=("rare", "other"), newest_task=1000)})
+    recalls = read_findings(project).recalls
+    assert (recalls["rare"].found, recalls["rare"].patients) == (23, 14)
+    assert recalls["rare"].most > alone.most
+    assert f"14 of at most {recalls['rare'].most - 9:,}" in say_recalls(recalls)
+    assert "other: 95 % cannot be known" in say_recalls(recalls)
 
 
 @pytest.mark.parametrize(("rounds", "missing"), [((1,), 10), ((1, 2), 0)])

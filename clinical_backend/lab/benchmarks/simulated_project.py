@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DrawnProject", "SimulatedProject", "draw_project", "log_uniform"]
+__all__ = ["DrawnProject", "Queue", "SimulatedProject", "draw_project", "new_project"]
 
 _CONFUSABLE = 0.05
 """Share of the common cases that a queue takes for rare ones, where some are; chosen."""
@@ -21,7 +21,7 @@ _MIXED_UP = 3.0
 
 @dataclass(frozen=True, slots=True)
 class DrawnProject:
-    """A project after its rounds.
+    """A simulated project with its truth.
 
     Attributes
     ----------
@@ -29,32 +29,59 @@ class DrawnProject:
         All tasks, and the rare ones, which are the first of them.
     confusable
         Which tasks look rare and are not, shape (tasks,).
-    size
-        Of its queues.
+    size, number
+        Of its queues: their size, and how many it is to have.
+    audit
+        Share of them that is drawn at random.
     project
-        As readers left it.
+        As readers left it so far.
     """
 
     tasks: int
     rare: int
     confusable: NDArray[np.bool_]
     size: int
+    number: int
+    audit: float
     project: SimulatedProject
 
 
 def draw_project(
+    generator: np.random.Generator, *, late: float = 0.0, lost: bool = False, **given: Any
+) -> DrawnProject:
+    """Return a project as :func:`new_project` makes it, after its rounds.
+
+    Parameters
+    ----------
+    late
+        Share of each queue's labels that arrive while the next round runs, on a pool from before them.
+    lost
+        Whether these are compared with the queue of that round alone: in it, or from no queue.
+    """
+    drawn = new_project(generator, **given)
+    project, size = drawn.project, drawn.size
+    on_time = size - round(late * size)
+    queue = project.next_queue(size)
+    for _ in range(drawn.number):
+        project.switch(queue)
+        project.answer(on_time)
+        queue = project.next_queue(size)
+        project.answer(size - on_time, meanwhile=queue if lost else None)
+    return drawn
+
+
+def new_project(
     generator: np.random.Generator,
     *,
     share: float | None = None,
     audit: float | None = None,
     hard: float = 1.0,
     rounds: tuple[int, int] = (3, 21),
-    late: float = 0.0,
-    lost: bool = False,
     beside: bool = False,
     confused: bool = False,
+    most: int = 20_000,
 ) -> DrawnProject:
-    """Simulate a project of 1,000 to 20,000 tasks with queues of 50 to 200.
+    """Return a project of 1,000 to 20,000 tasks with queues of 50 to 200, before its first round.
 
     The queue meets a rare case 1 to 50 times as readily as a common one (all orders of magnitude alike).
 
@@ -68,21 +95,19 @@ def draw_project(
         By how much half of the rare cases are met less readily than the other half.
     rounds
         Least number of rounds, and the first number that is too many.
-    late
-        Share of each queue's labels that arrive while the next round runs, on a pool from before them.
-    lost
-        Whether these are compared with the queue of that round alone: in it, or from no queue.
     beside
         Whether the queue seeks another finding too, of its own frequency and met in its own way; some cases have both.
     confused
         Whether one common case of twenty looks rare, and is met a third as readily as one.
+    most
+        Tasks at most.
     """
-    tasks = int(log_uniform(generator, 1000, 20_000))
-    share = log_uniform(generator, 0.005, 0.1) if share is None else share
+    tasks = int(_log_uniform(generator, 1000, most))
+    share = _log_uniform(generator, 0.005, 0.1) if share is None else share
     audit = float(generator.choice([0.05, 0.1, 0.2, 0.3])) if audit is None else audit
     size = int(generator.integers(50, 201))
     number = min(int(generator.integers(*rounds)), max(1, int(0.6 * tasks / size)))
-    preference = log_uniform(generator, 1, 50)
+    preference = _log_uniform(generator, 1, 50)
     rare = int(generator.binomial(tasks, share))
     rates = np.ones(tasks)
     rates[:rare] = preference
@@ -92,18 +117,11 @@ def draw_project(
         confusable[rare:] = generator.random(tasks - rare) < _CONFUSABLE
         rates[confusable] = max(1.0, preference / _MIXED_UP)
     if beside:
-        others = generator.choice(tasks, generator.binomial(tasks, log_uniform(generator, 0.005, 0.1)), replace=False)
-        rates[others] = np.maximum(rates[others], log_uniform(generator, 1, 50))
+        others = generator.choice(tasks, generator.binomial(tasks, _log_uniform(generator, 0.005, 0.1)), replace=False)
+        rates[others] = np.maximum(rates[others], _log_uniform(generator, 1, 50))
     # A race without memory: whoever is in front of those that still wait was so from the start.
     project = SimulatedProject(np.argsort(generator.exponential(1 / rates)), round(audit * size), generator)
-    on_time = size - round(late * size)
-    queue = project.next_queue(size)
-    for _ in range(number):
-        project.switch(queue)
-        project.answer(on_time)
-        queue = project.next_queue(size)
-        project.answer(size - on_time, meanwhile=queue if lost else None)
-    return DrawnProject(tasks, rare, confusable, size, project)
+    return DrawnProject(tasks, rare, confusable, size, number, audit, project)
 
 
 Queue = tuple["NDArray[np.int64]", "NDArray[np.bool_]"]
@@ -122,7 +140,11 @@ class SimulatedProject:
     """
 
     def __init__(self, sought: NDArray[np.int64], drawn: int, generator: np.random.Generator) -> None:
-        self._sought, self._drawn, self._generator = sought, drawn, generator
+        self._sought, self._generator = sought, generator
+        self.order = sought
+        """All tasks, as queues seek them."""
+        self.drawn = drawn
+        """How many of each queue are drawn at random."""
         self.waiting = np.ones(len(sought), dtype=bool)
         self.number = 0
         """Of the round whose queue readers have."""
@@ -169,7 +191,7 @@ class SimulatedProject:
 
     def _draw(self) -> NDArray[np.int64]:
         drawn: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        wanted = min(self._drawn, int(self.waiting.sum()))
+        wanted = min(self.drawn, int(self.waiting.sum()))
         while len(drawn) < wanted:  # without listing all that wait
             tried = self._generator.integers(0, len(self.waiting), 4 * wanted)
             merged = np.concatenate([drawn, tried[self.waiting[tried]]])
@@ -177,6 +199,6 @@ class SimulatedProject:
         return drawn
 
 
-def log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
     """Return a number between two, all orders of magnitude alike."""
     return float(np.exp(generator.uniform(np.log(low), np.log(high))))

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.multilabel import as_words, has_any
+from clinical_backend.service.completion import say_recall
 from clinical_backend.strategy.outside import exemplar_of
 from clinical_backend.web.pages.settings_form import orders
 
@@ -63,6 +64,7 @@ def make_environment() -> Environment:
         moment,
         number,
         percent,
+        say_recall,
         share,
     )
     environment.filters.update({one.__name__: one for one in filters})
