@@ -221,7 +221,7 @@ def test_status_of_a_project_that_only_just_came(tmp_path):
     Stores(database).projects.register(4)
     database.close()
     shown = run("status", "--project", "4").stdout
-    assert len(shown.splitlines()) == 6
+    assert len(shown.splitlines()) == 7
     assert "looks for nothing yet" in shown
     assert "none is published yet; a round is due, because " in shown
 

@@ -3,21 +3,25 @@
 The rare cases of all tasks are R, found or not: a number that stays. Round after round draws at random from a pool that
 holds R less what was found before it, so that R fixes how likely its draws were. Against each R stands a bet: that the
 next draws come as a mixture of smaller numbers would have them, each by its likelihood so far and by 1 / (what it
-leaves in the pool + 1). If R is true, what the bets win is fair whatever is sought between and whenever one stops: it
-grows beyond 1 / error in at most that share of projects (Ville's inequality). So R is refuted once its bet has won so
-much, and the greatest number that is not refuted bounds the rare cases, at all looks together. It is a confidence
-sequence for sampling without replacement (Waudby-Smith and Ramdas, NeurIPS 2020), one-sided, with predictable mixtures.
+leaves in the pool + what was found lately + 1), since a queue that still finds many leaves some. If R is true, what the
+bets win is fair whatever is sought between and whenever one stops: it grows beyond 1 / error in at most that share of
+projects (Ville's inequality). So R is refuted once its bet has won so much, and the greatest number that is not refuted
+bounds the rare cases, at all looks together. It is a confidence sequence for sampling without replacement
+(Waudby-Smith and Ramdas, NeurIPS 2020), one-sided, with predictable mixtures.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammaln
+
+from clinical_backend.findings.evidence import LEAST_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,6 +120,8 @@ class TotalBound:
         self._won = np.zeros(len(self._totals))
         self._most_won = np.zeros(len(self._totals))
         self._enough = -math.log(error)
+        self._lately: deque[tuple[int, int]] = deque()
+        """Of the rounds that hold the last random draws: their number, and the rare cases labelled before."""
 
     def add(self, *, before: int, pool: int, draws: int, rare: int) -> None:
         """Take the random draws of the next round in.
@@ -130,6 +136,9 @@ class TotalBound:
             Its random draws with a label, and the rare ones among them.
         """
         won, chances = self._bets(before, pool, draws, rare)
+        self._lately.append((draws, before))
+        while sum(count for count, _ in self._lately) - self._lately[0][0] >= LEAST_LABELS:
+            self._lately.popleft()
         self._won = self._won + won
         self._likelihood = self._likelihood + chances
         self._most_won = np.maximum(self._most_won, self._won)
@@ -174,9 +183,10 @@ class TotalBound:
     def _bets(self, before: int, pool: int, draws: int, rare: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what the bet against each total wins by some draws, and how likely it makes them; logarithms."""
         left = self._totals - before
+        lately = before - self._lately[0][1] if self._lately else 0
         chances = _log_chances(left, pool, draws, rare)
         with np.errstate(invalid="ignore", divide="ignore"):
-            stakes = np.where(left >= 0, self._likelihood + self._widths - np.log(left + 1.0), -np.inf)
+            stakes = np.where(left >= 0, self._likelihood + self._widths - np.log(left + 1.0 + lately), -np.inf)
             smaller = np.logaddexp.accumulate(stakes + chances) - np.logaddexp.accumulate(stakes)
             won = smaller - chances
         # What is impossible by what was found or drawn is refuted for good.

@@ -28,7 +28,7 @@ def worth_on_average(tasks, total, rounds):
         worth = 0.0
         for rare in range(max(0, draws - (pool - left)), min(draws, left) + 1):
             after = TotalBound(tasks, 0.05)
-            after._likelihood, after._won = bound._likelihood, bound._won
+            after._likelihood, after._won, after._lately = bound._likelihood, bound._won, bound._lately.copy()
             after.add(before=before, pool=pool, draws=draws, rare=rare)
             found = min(sought, left - rare)  # the queue takes rare ones first
             later = expected(after, before + rare + found, pool - draws - sought, rest[1:])
