@@ -181,7 +181,7 @@ def _export_dataset(
                 f"Project {project} is not connected.", f"Run `clinical connect --project {project}`."
             )
         command = shlex.join(["clinical", *sys.argv[1:]])
-        with progress_bar("Writing") as show:
+        with progress_bar("Exporting") as show:
             done = export_dataset(workspace.project(project), choices, out, command=command, show=show)
     splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())
     say(f"{amount(done.records, 'label')} in {out}: {splits}.", leading=len(f"{done.records:,}"), mood="ok")

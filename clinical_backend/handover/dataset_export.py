@@ -93,7 +93,7 @@ def export_dataset(
     command
         What was asked for, as the datasheet repeats it.
     show
-        Is told how many tasks are written, of how many.
+        Is told how many tasks are compared with all others, and then how many are written, of how many.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def export_dataset(
     _check(choices)
     with leased_project(project, seconds=_WAIT_SECONDS):
         synchronise(project)
-    collection = collect(project, choices)
+    collection = collect(project, choices, show)
     if not collection.ledger:
         raise InvalidArgumentError("--project", "the project has no label yet.", "Annotate some tasks first.")
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)

@@ -17,6 +17,7 @@ from clinical_backend.workspace.controls import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.audit import Draws
     from clinical_backend.study import StudyImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
+
+    Show: TypeAlias = Callable[[int, int | None], None]
+    """Is told how much is done, of how much."""
 
 __all__ = ["Choices", "Collection", "Form", "Images", "Record", "collect"]
 
@@ -190,7 +194,7 @@ class Collection:
             for name in self.classes
         }
 
-    def records(self, pseudonyms: Pseudonyms, show: Callable[[int, int | None], None]) -> Iterator[Record]:
+    def records(self, pseudonyms: Pseudonyms, show: Show) -> Iterator[Record]:
         """Yield what is handed over of each task, ascending by id, as Label Studio has it now.
 
         A task that is gone there, or that it cannot give, is left out.
@@ -223,8 +227,15 @@ class Collection:
         )
 
 
-def collect(project: ProjectWorkspace, choices: Choices) -> Collection:
+def collect(project: ProjectWorkspace, choices: Choices, show: Show) -> Collection:
     """Return the labels of a project, as its last round or a later look at Label Studio left them.
+
+    Parameters
+    ----------
+    project, choices
+        What is handed over.
+    show
+        Is told how many tasks are compared with all others, of how many.
 
     Raises
     ------
@@ -245,7 +256,7 @@ def collect(project: ProjectWorkspace, choices: Choices) -> Collection:
         read_draws(project, ledger),
         stores.images.groups(project.id),
         project.digests(tasks),
-        near_copy_pairs(featured),
+        near_copy_pairs(featured, show),
         len(featured),
     )
 

@@ -15,7 +15,7 @@ from clinical_backend.strategy.copies import NearCopies
 from clinical_backend.strategy.tasks import Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,14 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "assign_splits", "leaks", "near_copy_pairs", "ties_by_key"]
 
 SPLITS = ("train", "validation", "test")
-_AT_ONCE = 4096
-"""Tasks whose near-copies are held at a time: at most ten of each."""
+_AT_ONCE = 512
+"""Tasks that are compared with all others between two looks at how far that is: some seconds of 100,000."""
 
 
-def near_copy_pairs(featured: FeaturedTasks) -> NDArray[np.int64]:
+def near_copy_pairs(
+    featured: FeaturedTasks, show: Callable[[int, int | None], None] = lambda _done, _total: None
+) -> NDArray[np.int64]:
     """Return the pairs of tasks that show nearly the same image, shape (p, 2).
 
     They are told as a queue's are (:class:`NearCopies`): by frozen features.
+
+    Parameters
+    ----------
+    featured
+        The tasks.
+    show
+        Is told how many are compared with all others, of how many.
     """
     copies = NearCopies(Inputs.of(featured.none(), featured))
     pairs: list[tuple[int, int]] = []
@@ -39,6 +48,7 @@ def near_copy_pairs(featured: FeaturedTasks) -> NDArray[np.int64]:
         places = np.arange(start, min(start + _AT_ONCE, len(featured)))
         for place, found in zip(places.tolist(), copies.of(places), strict=True):
             pairs += [(place, other) for other in found.pool]
+        show(start + len(places), len(featured))
     return featured.tasks[np.array(pairs, dtype=np.int64).reshape(-1, 2)]
 
 
