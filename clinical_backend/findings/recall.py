@@ -74,6 +74,8 @@ class Recall:
         Tasks without a label: with all of them read it is reached for certain.
     patients
         Patients, or studies, of the cases found; ``None`` where none are told apart.
+    uncovered
+        Tasks that came after the draws, of which all this says nothing.
     """
 
     state: RecallState
@@ -85,6 +87,7 @@ class Recall:
     left: int = 0
     pool: int = 0
     patients: int | None = None
+    uncovered: int = 0
 
     @property
     def least(self) -> float | None:

@@ -25,6 +25,11 @@ def say_recalls(recalls: Mapping[str, Recall]) -> str:
 
 def say_recall(recall: Recall) -> str:
     """Say whether a recall is reached, and what is the cheapest way to it."""
+    beside = f" {recall.uncovered:,} tasks that came later are not covered." if recall.uncovered else ""
+    return _said(recall) + beside
+
+
+def _said(recall: Recall) -> str:
     goal = f"{recall.target:.0%}".replace("%", " %")
     if recall.state is RecallState.UNKNOWN or recall.most is None or recall.least is None:
         why = "no label of a random draw counts yet" if recall.found else "no rare case is found yet"

@@ -133,7 +133,7 @@ def _recalls(project: ProjectWorkspace, target: tuple[str, ...], draws: Draws) -
         if groups:
             rare = [entry.task_id for entry in draws.ledger if has_any(entry.label, (name,))]
             judged = replace(judged, patients=len({groups.get(task, task) for task in rare}))
-        recalls[name] = judged
+        recalls[name] = replace(judged, uncovered=audit.newer)
     return recalls
 
 

@@ -114,6 +114,12 @@ def test_whether_enough_is_found_is_said_with_the_cheapest_way_to_it(project):
     assert "50 % reached: at least" in say_recalls({"rare": recall})
 
 
+def test_tasks_that_came_after_the_draws_are_said_not_to_be_covered(project):
+    fill(project, tasks=1030)
+    label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
+    assert "30 tasks that came later are not covered." in say_recalls(read_findings(project).recalls)
+
+
 def test_patients_are_counted_beside_their_cases_and_findings_are_judged_together(project):
     fill(project)
     label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
