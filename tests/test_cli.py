@@ -156,7 +156,7 @@ def test_status_is_seven_lines_for_a_lead(project):
         "Labels": "12 tasks labelled, 12 to go; 2 exemplars tagged",
         "Found": "4 rare cases, 3 of them in 11 labels from queues; random order: known after 20 more labels of random"
         " draws",
-        "Recall": "95 % cannot be known: no label of a random draw counts yet.",
+        "Recall": "cannot be known: 20 more labels of random draws are needed.",
         "Queue": "9 of 12 tasks left of round 1, just now",
         "Model": "recognises 3 of 4 rare (19% to 99%) that it did not learn from",
         "Needs attention": "nothing",

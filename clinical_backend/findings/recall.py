@@ -40,6 +40,8 @@ _POINTS = 500
 _SAFE = 0.5
 """Of what may be left. Where no more is likely to be left, random draws prove it with the fewest labels: among 1, 1/2,
 1/4 and 1/10, by simulated projects of 5 and 10 % rare cases (docs/handover.md)."""
+_UNCOVERED = 0.05
+"""Share of the tasks of which nothing may be known, as for the estimates: they may hold any number of rare cases."""
 _NOT_REFUTED = -1e-9
 
 
@@ -75,7 +77,9 @@ class Recall:
     patients
         Patients, or studies, of the cases found; ``None`` where none are told apart.
     uncovered
-        Tasks that came after the draws, of which all this says nothing.
+        Tasks that came after the draws, or whose image is not read, of which all this says nothing.
+    missing
+        Labels of random draws that are missing until anything can be said.
     """
 
     state: RecallState
@@ -88,6 +92,7 @@ class Recall:
     pool: int = 0
     patients: int | None = None
     uncovered: int = 0
+    missing: int = 0
 
     @property
     def least(self) -> float | None:
@@ -206,7 +211,14 @@ class TotalBound:
 
 
 def judge_recall(
-    rounds: Iterable[RoundYield], *, found: int, tasks: int, pool: int, target: float, together: int = 1
+    rounds: Iterable[RoundYield],
+    *,
+    found: int,
+    tasks: int,
+    pool: int,
+    target: float,
+    together: int = 1,
+    uncovered: int = 0,
 ) -> Recall:
     """Return whether a recall is reached, with the confidence of 95 % at all looks together.
 
@@ -222,20 +234,23 @@ def judge_recall(
         The recall, in (0, 1).
     together
         Of so many findings each is judged, so that all are right together (Bonferroni).
+    uncovered
+        Tasks beside these, of which nothing is known; of more than 5 % of them nothing is said of the others either.
     """
     spared = spared_at(target, found)
     bound = TotalBound(tasks, (1 - CONFIDENCE) / together)
     drawing = [one for one in rounds if one.audit_labels]
     for one in drawing:
         bound.add(before=found - one.found_since, pool=one.pool, draws=one.audit_labels, rare=one.audit_rare)
-    if not found or (not drawing and pool):
-        return Recall(RecallState.UNKNOWN, target, found, pool=pool)
+    missing = max(0, LEAST_LABELS - sum(one.audit_labels for one in drawing)) if pool else 0
+    if not found or missing or uncovered > _UNCOVERED * (tasks + uncovered):
+        return Recall(RecallState.UNKNOWN, target, found, pool=pool, uncovered=uncovered, missing=missing)
     most = min(bound.most(found), found + pool)
     left = bound.likely_left(found)
     if most <= found + spared:
-        return Recall(RecallState.REACHED, target, found, most, spared, 0, left, pool)
+        return Recall(RecallState.REACHED, target, found, most, spared, 0, left, pool, uncovered=uncovered)
     draws = bound.draws_to(found + spared, found=found, pool=pool)
-    return Recall(RecallState.NOT_YET, target, found, most, spared, draws, left, pool)
+    return Recall(RecallState.NOT_YET, target, found, most, spared, draws, left, pool, uncovered=uncovered)
 
 
 def likely_enough(left: int, spared: int) -> bool:

@@ -25,27 +25,30 @@ def say_recalls(recalls: Mapping[str, Recall]) -> str:
 
 def say_recall(recall: Recall) -> str:
     """Say whether a recall is reached, and what is the cheapest way to it."""
-    beside = f" {recall.uncovered:,} tasks that came later are not covered." if recall.uncovered else ""
-    return _said(recall) + beside
-
-
-def _said(recall: Recall) -> str:
     goal = f"{recall.target:.0%}".replace("%", " %")
-    if recall.state is RecallState.UNKNOWN or recall.most is None or recall.least is None:
-        why = "no label of a random draw counts yet" if recall.found else "no rare case is found yet"
-        return f"{goal} cannot be known: {why}."
-    least = f"{100 * recall.least:.3g}"
-    of_patients = ""
+    if recall.most is None or recall.least is None:
+        return f"cannot be known: {_why(recall)}."
+    sure = f"at least {100 * recall.least:.3g} % are found{_counts(recall.found, recall.most)}, with 95 % confidence"
     if recall.patients and recall.most_patients:
         share = f"{100 * recall.patients / recall.most_patients:.3g}"
-        of_patients = f"; of patients, {share} % ({recall.patients:,} of at most {recall.most_patients:,})"
-    sure = (
-        f"at least {least} % are found ({recall.found:,} of at most {recall.most:,}, with 95 % confidence){of_patients}"
-    )
+        sure += f"; of patients, {share} %{_counts(recall.patients, recall.most_patients)}"
+    beside = f" {recall.uncovered:,} other tasks are not covered." if recall.uncovered else ""
     if recall.state is RecallState.REACHED:
-        return f"{goal} reached: {sure}."
+        return f"{goal} reached: {sure}.{beside}"
     if recall.needs_queue:
         way = f"about {recall.left:,} are likely to be left, and {recall.spared:,} may be: go on with the queue"
     else:
         way = f"{recall.draws:,} more labels of random draws prove enough if none is rare: raise AUDIT_SHARE"
-    return f"{goal} not yet: {sure}; {way}. At most, {recall.pool:,} labels are left to do."
+    return f"{goal} not yet: {sure}; {way}. At most, {recall.pool:,} labels are left to do.{beside}"
+
+
+def _why(recall: Recall) -> str:
+    if not recall.found:
+        return "no rare case is found yet"
+    if recall.missing:
+        return f"{recall.missing} more labels of random draws are needed"
+    return f"nothing is known of {recall.uncovered:,} tasks, which came late or whose image is not read"
+
+
+def _counts(found: int, most: int) -> str:
+    return f" ({found:,} of at most {most:,})"

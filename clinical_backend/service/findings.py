@@ -123,17 +123,24 @@ def _recalls(project: ProjectWorkspace, target: tuple[str, ...], draws: Draws) -
     if not isinstance(wanted, float):  # an extra parameter that the settings page says to be wrong
         wanted = ProjectOptions.model_fields["target_recall"].default
     groups = project.stores.images.groups(project.id)
+    uncovered = draws.newer + project.stores.labels.unread_tasks(project.id)
     recalls = {}
     for name in target:
         audit = draws.audit((name,))
         tasks = audit.pool + len(audit.counts)
         judged = judge_recall(
-            audit.yields, found=audit.counts.found, tasks=tasks, pool=audit.pool, target=wanted, together=len(target)
+            audit.yields,
+            found=audit.counts.found,
+            tasks=tasks,
+            pool=audit.pool,
+            target=wanted,
+            together=len(target),
+            uncovered=uncovered,
         )
         if groups:
             rare = [entry.task_id for entry in draws.ledger if has_any(entry.label, (name,))]
             judged = replace(judged, patients=len({groups.get(task, task) for task in rare}))
-        recalls[name] = replace(judged, uncovered=audit.newer)
+        recalls[name] = judged
     return recalls
 
 

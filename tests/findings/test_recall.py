@@ -99,6 +99,7 @@ def test_without_a_find_or_a_draw_nothing_can_be_known():
     assert judge([a_round(100, 50, rare=0, audit=30)], found=0, pool=100).state is RecallState.UNKNOWN
     assert judge([a_round(100, 50, rare=9, audit=0)], found=9, pool=100).state is RecallState.UNKNOWN
     assert judge([], found=9, pool=100).state is RecallState.UNKNOWN
+    assert judge([a_round(100, 50, rare=9, audit=19)], found=9, pool=100).missing == 1
 
 
 def test_more_draws_without_a_rare_case_bound_it_closer_and_several_findings_less_close():

@@ -94,9 +94,9 @@ def test_labels_become_a_curve_and_estimates(project):
 
 def test_whether_enough_is_found_is_said_with_the_cheapest_way_to_it(project):
     fill(project)
-    assert say_recalls(read_findings(project).recalls) == "95 % cannot be known: no rare case is found yet."
+    assert say_recalls(read_findings(project).recalls) == "cannot be known: no rare case is found yet."
     label(project, (1, "rare", None, None, 50.0))
-    assert "no label of a random draw counts yet" in say_recalls(read_findings(project).recalls)
+    assert "20 more labels of random draws are needed" in say_recalls(read_findings(project).recalls)
     label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
     said = say_recalls(read_findings(project).recalls)
     assert "95 % not yet" in said
@@ -117,7 +117,14 @@ def test_whether_enough_is_found_is_said_with_the_cheapest_way_to_it(project):
 def test_tasks_that_came_after_the_draws_are_said_not_to_be_covered(project):
     fill(project, tasks=1030)
     label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
-    assert "30 tasks that came later are not covered." in say_recalls(read_findings(project).recalls)
+    assert "30 other tasks are not covered." in say_recalls(read_findings(project).recalls)
+
+
+def test_while_many_images_are_not_read_nothing_is_said_of_the_recall(project):
+    fill(project, unreadable=80)
+    label(project, *queue(1, 100, 12, 2, 200.5), *queue(2, 200, 8, 1, 300.5))
+    said = say_recalls(read_findings(project).recalls)
+    assert said == "cannot be known: nothing is known of 80 tasks, which came late or whose image is not read."
 
 
 def test_patients_are_counted_beside_their_cases_and_findings_are_judged_together(project):
@@ -133,7 +140,7 @@ def test_patients_are_counted_beside_their_cases_and_findings_are_judged_togethe
     assert (recalls["rare"].found, recalls["rare"].patients) == (23, 14)
     assert recalls["rare"].most > alone.most
     assert f"14 of at most {recalls['rare'].most - 9:,}" in say_recalls(recalls)
-    assert "other: 95 % cannot be known" in say_recalls(recalls)
+    assert "other: cannot be known" in say_recalls(recalls)
 
 
 @pytest.mark.parametrize(("rounds", "missing"), [((1,), 10), ((1, 2), 0)])

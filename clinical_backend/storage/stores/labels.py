@@ -132,6 +132,17 @@ class LabelStore:
         with self._database.read() as session:
             return session.scalar(query) or 0
 
+    def unread_tasks(self, project_id: int) -> int:
+        """Return how many tasks have no answer, and an image that was not read."""
+        answered = select(TaskLabel.task_id).where(
+            TaskLabel.project_id == TaskImage.project_id, TaskLabel.task_id == TaskImage.task_id
+        )
+        query = select(func.count()).where(
+            TaskImage.project_id == project_id, TaskImage.digest.is_(None), ~answered.exists()
+        )
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
     def tasks_beyond(self, project_id: int, newest: int) -> int:
         """Return how many tasks have a greater id, labelled or not."""
         query = select(func.count()).where(TaskImage.project_id == project_id, TaskImage.task_id > newest)
