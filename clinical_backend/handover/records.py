@@ -151,7 +151,7 @@ class Collection:
         named = {name for entry in self.ledger for name in findings_of(entry.label) | unknown_of(entry.label)}
         return (*self.scheme.classes, *sorted(named - set(self.scheme.classes)))
 
-    @property
+    @cached_property
     def has_findings(self) -> bool:
         """Whether a label may name several."""
         return self.scheme.several is not None or any(is_multilabel(entry.label) for entry in self.ledger)
