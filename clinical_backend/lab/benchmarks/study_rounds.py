@@ -20,6 +20,7 @@ from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.lab.benchmarks.smi_case import peak_memory, reset_peak
+from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.learner.backbones.base import Backbone, available_cpus
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.rounds.inputs import choose_inputs
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.images.sources import ImageSource
+    from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -46,6 +48,10 @@ _CLASSES = ("common", "rare")
 _LABELS = 300
 _WIDTH = 1280
 """Of the default backbone's features."""
+_CONFIG = (
+    '<View><Image name="image" valueList="$images"/><Choices name="diagnosis" toName="image">'
+    '<Choice value="common"/><Choice value="rare"/></Choices></View>'
+)
 _KINDS = 8
 """Of images; the last one is rare, and one image of each rare task is of it."""
 _NOISE = 3.0
@@ -73,12 +79,15 @@ class _Labels:
     """Labels, as a round reads them back."""
 
     seen: Mapping[int, str]
+    images: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    tagged_images: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
     """What learning looks at of a snapshot."""
 
+    scheme: LabelingScheme
     labels: _Labels
     pool: tuple[int, ...]
     target: Target
@@ -158,7 +167,7 @@ def open_case(
         _fill(workspace, rare, images, generator)
         answers = {task: _CLASSES[int(rare[task])] for task in range(labels)}
         target = find_target(answers, list(range(_EXEMPLARS)), (), (), _CLASSES)
-        state = _State(_Labels(answers), tuple(range(labels, tasks)), target)
+        state = _State(read_scheme(_CONFIG), _Labels(answers), tuple(range(labels, tasks)), target)
         yield workspace.project(1), cast("Snapshot", state)
     finally:
         workspace.close()
