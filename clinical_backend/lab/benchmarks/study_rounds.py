@@ -20,6 +20,7 @@ from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.lab.benchmarks.smi_case import peak_memory, reset_peak
+from clinical_backend.labelstudio.labeling.project_labels import Labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.learner.backbones.base import Backbone, available_cpus
 from clinical_backend.learner.backbones.loading import parse_backbone
@@ -75,20 +76,11 @@ class _NoNetwork(Backbone):
 
 
 @dataclass(frozen=True, slots=True)
-class _Labels:
-    """Labels, as a round reads them back."""
-
-    seen: Mapping[int, str]
-    images: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
-    tagged_images: Mapping[int, Sequence[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class _State:
     """What learning looks at of a snapshot."""
 
     scheme: LabelingScheme
-    labels: _Labels
+    labels: Labels
     pool: tuple[int, ...]
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
@@ -167,7 +159,7 @@ def open_case(
         _fill(workspace, rare, images, generator)
         answers = {task: _CLASSES[int(rare[task])] for task in range(labels)}
         target = find_target(answers, list(range(_EXEMPLARS)), (), (), _CLASSES)
-        state = _State(read_scheme(_CONFIG), _Labels(answers), tuple(range(labels, tasks)), target)
+        state = _State(read_scheme(_CONFIG), Labels(answers), tuple(range(labels, tasks)), target)
         yield workspace.project(1), cast("Snapshot", state)
     finally:
         workspace.close()
