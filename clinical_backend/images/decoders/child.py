@@ -17,6 +17,7 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import count_images, decode
+from clinical_backend.images.decoders.levels import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNT", "FRAME", "HEAD", "READ", "REFUSED", "serve"]
 
-FRAME = struct.Struct(">i")
-"""What comes before each image: the number of the frame, -1 for the one that stands for all, or COUNT."""
+FRAME = struct.Struct(">iii")
+"""What comes before each image: the number of the frame, -1 for the one that stands for all, or COUNT; and centre and
+width of the window that is shown, the latter 0 for none."""
 
 COUNT = -2
 """Asks how many images a file has: the reply names the number in place of the height, and holds no pixels."""
@@ -55,14 +57,15 @@ def serve(pipe: Connection, memory: int) -> None:
     pipe.send_bytes(b"")  # ready
     while True:
         try:
-            (frame,) = FRAME.unpack(pipe.recv_bytes())
+            frame, *window = FRAME.unpack(pipe.recv_bytes())
             data = pipe.recv_bytes()
         except (EOFError, OSError):
             return
         if frame == COUNT:
             pipe.send_bytes(_counted(data))
         else:
-            pipe.send_bytes(_reply(data, None if frame < 0 else frame, prepare))
+            shown = Window(*window) if window[1] else None
+            pipe.send_bytes(_reply(data, None if frame < 0 else frame, shown, prepare))
 
 
 def _keep_memory() -> None:
@@ -80,9 +83,9 @@ def _counted(data: bytes) -> bytes:
         return HEAD.pack(READ, 1, 0)
 
 
-def _reply(data: bytes, frame: int | None, prepare: Prepare | None) -> bytes:
+def _reply(data: bytes, frame: int | None, window: Window | None, prepare: Prepare | None) -> bytes:
     try:
-        image = decode(data, frame=frame)
+        image = decode(data, frame=frame, window=window)
         pixels = np.asarray(image) if prepare is None else prepare(image)
     except ImageError as error:
         return _refusal(error)

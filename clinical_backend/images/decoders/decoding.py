@@ -5,16 +5,32 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
+from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders import jpeg, png, tiff
 from clinical_backend.images.decoders.kinds import kind_of
+from clinical_backend.images.decoders.levels import windowed
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 from clinical_backend.study import FilePage
 
-__all__ = ["PIXEL_LIMIT", "PREAMBLE", "count_images", "decode", "has_preamble", "is_dicom", "may_have_several"]
+
+if TYPE_CHECKING:
+    from clinical_backend.images.decoders.levels import Window
+
+__all__ = [
+    "PIXEL_LIMIT",
+    "PREAMBLE",
+    "count_images",
+    "decode",
+    "has_preamble",
+    "is_dicom",
+    "may_be_deep",
+    "may_have_several",
+]
 
 PIXEL_LIMIT = 64 * 2**20  # four times a mammogram's 4,096 × 3,328; 192 MiB as RGB
 
@@ -45,7 +61,9 @@ Image.MAX_IMAGE_PIXELS = 8 * PIXEL_LIMIT
 Image.init()  # Pillow registers its formats when first asked, which is not safe in several threads
 
 
-def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+def decode(
+    data: bytes, *, frame: int | None = None, window: Window | None = None, pixel_limit: int = PIXEL_LIMIT
+) -> Image.Image:
     """Return an image as 8-bit RGB, upright: three channels, 0 to 255 each.
 
     JPEG, PNG, TIFF, WebP, BMP, GIF and DICOM are read, told apart by their content. Of several frames or pages
@@ -64,6 +82,8 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
         The encoded image; of a :class:`FilePage` that page.
     frame
         Of a DICOM or TIFF file, the number of the frame or page that is wanted, from 0; others are read as without it.
+    window
+        Which part of the values is shown, of those that the file holds: 16 bits are not reduced to 8 first.
     pixel_limit
         Most pixels that the image may have. Checked before any pixel is decoded.
 
@@ -84,14 +104,14 @@ def decode(data: bytes, *, frame: int | None = None, pixel_limit: int = PIXEL_LI
     if is_dicom(data):
         from clinical_backend.images.decoders.dicom import decode_dicom  # noqa: PLC0415 - takes long to load, rarely needed
 
-        return decode_dicom(data, frame=frame, pixel_limit=pixel_limit)
+        return decode_dicom(data, frame=frame, window=window, pixel_limit=pixel_limit)
     try:
         if data.startswith(tiff.SIGNATURES):
-            return tiff.decode_tiff(data, frame=frame, pixel_limit=pixel_limit)
+            return tiff.decode_tiff(data, frame=frame, window=window, pixel_limit=pixel_limit)
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > pixel_limit:
                 raise _too_many_pixels(pixel_limit)
-            return upright(_rgb(image, data), _orientation(image))
+            return upright(_rgb(image, data, window), _orientation(image))
     except _BOMB:
         raise _too_many_pixels(pixel_limit) from None
     except UnidentifiedImageError:
@@ -139,10 +159,24 @@ def has_preamble(data: bytes) -> bool:
     return data[PREAMBLE - len(_MARK) : PREAMBLE] == _MARK
 
 
-def _rgb(image: Image.Image, data: bytes) -> Image.Image:
-    """Load an image and return it as RGB, on black."""
-    if image.format == "PNG" and (deep := png.shown(image, data)):
+def may_be_deep(data: bytes) -> bool:
+    """Tell by its beginning whether a file may hold more than 8 bits per sample."""
+    return is_dicom(data) or data.startswith(tiff.SIGNATURES) or png.has_16_bits(data)
+
+
+def _rgb(image: Image.Image, data: bytes, window: Window | None) -> Image.Image:
+    """Load an image and return it as RGB, on black, as a window shows it."""
+    if png.is_deep_grey(data):
+        deep = png.shown(image, data, window)
+        assert deep is not None
         return deep.convert("RGB")
+    shown = _rgb_of_8_bits(image, data)
+    return shown if window is None else Image.fromarray(windowed(np.asarray(shown), window))
+
+
+def _rgb_of_8_bits(image: Image.Image, data: bytes) -> Image.Image:
+    if image.format == "PNG" and (better := png.shown(image, data)):
+        return better.convert("RGB")
     if image.format in {"JPEG", "MPO"} and not jpeg.has_end(data):
         return jpeg.completed(data).convert("RGB")
     image.load()

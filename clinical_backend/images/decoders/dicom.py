@@ -21,12 +21,14 @@ from pydicom.uid import (
 )
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.levels import levels_between, levels_by_percentiles, levels_by_range
+from clinical_backend.images.decoders.levels import levels_between, levels_by_percentiles, levels_by_range, windowed
 from clinical_backend.images.decoders.palettes import TAGS as PALETTE_TAGS
 from clinical_backend.images.decoders.palettes import looked_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from clinical_backend.images.decoders.levels import Window
 
 __all__ = ["FRAME_LIMIT", "count_frames", "decode_dicom"]
 
@@ -81,7 +83,9 @@ def count_frames(data: bytes) -> int:
             return 1
 
 
-def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:
+def decode_dicom(
+    data: bytes, *, frame: int | None = None, window: Window | None = None, pixel_limit: int
+) -> Image.Image:
     """Return a DICOM image as 8-bit RGB.
 
     Of n frames that with the number (n − 1) // 2, counted from 0, is taken, unless another is wanted. Grey values
@@ -96,6 +100,9 @@ def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> 
         The file, with or without its preamble.
     frame
         The number of the frame that is wanted.
+    window
+        Which part of the values is shown. Grey values are taken as they are after the modality LUT, and the file's
+        first window, or else the percentiles, are what the scale of the window refers to.
     pixel_limit
         Most pixels that a frame may have. Checked before any pixel is decoded.
 
@@ -114,7 +121,7 @@ def decode_dicom(data: bytes, *, frame: int | None = None, pixel_limit: int) -> 
         try:
             dataset = _read(data)
             _check(dataset, pixel_limit)
-            return Image.fromarray(_pixels(dataset, _chosen(dataset, frame))).convert("RGB")
+            return Image.fromarray(_pixels(dataset, _chosen(dataset, frame), window)).convert("RGB")
         except ImageError:
             raise
         except Exception as error:  # noqa: BLE001 - pydicom and its codecs raise errors of every kind
@@ -183,28 +190,28 @@ def _chosen(dataset: Dataset, frame: int | None) -> int:
     return frame
 
 
-def _pixels(dataset: Dataset, frame: int) -> NDArray[np.uint8]:
+def _pixels(dataset: Dataset, frame: int, window: Window | None) -> NDArray[np.uint8]:
     """Return grey levels of shape (rows, columns), or colours of shape (rows, columns, 3)."""
     stored = pixel_array(dataset, index=frame)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return looked_up(stored, dataset)
+        return windowed(looked_up(stored, dataset), window)
     if stored.ndim == 3:
-        return levels_by_range(stored.view(f"u{stored.itemsize}"), int(dataset.BitsStored))
-    return _grey(stored, dataset, frame)
+        return windowed(levels_by_range(stored.view(f"u{stored.itemsize}"), int(dataset.BitsStored)), window)
+    return _grey(stored, dataset, frame, window)
 
 
-def _grey(stored: NDArray[Any], dataset: Dataset, frame: int) -> NDArray[np.uint8]:
+def _grey(stored: NDArray[Any], dataset: Dataset, frame: int, window: Window | None) -> NDArray[np.uint8]:
     shown = _shown(dataset, frame)
     padding = _padding(stored, dataset)
     if padding.all():
         padding[:] = False
     values = apply_modality_lut(stored, shown)
-    windowed = _windowed(values, shown)
-    if windowed is None:
+    if window is not None and dataset.PhotometricInterpretation == "MONOCHROME1":
+        window = window.mirrored()
+    levels = _by_file(values, shown) if window is None else _by_window(values, shown, window)
+    if levels is None:
         levels = np.zeros(stored.shape, dtype=np.uint8)
-        levels[~padding] = levels_by_percentiles(values[~padding])
-    else:
-        levels = windowed
+        levels[~padding] = levels_by_percentiles(values[~padding], window=window)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         levels = 255 - levels
     levels[padding] = 0
@@ -244,7 +251,19 @@ def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_]:
     return padding
 
 
-def _windowed(values: NDArray[Any], shown: Dataset) -> NDArray[np.uint8] | None:
+def _by_window(values: NDArray[Any], shown: Dataset, window: Window) -> NDArray[np.uint8] | None:
+    """Return the levels that a window gives on the scale of the file's own; ``None`` where the file has none."""
+    try:
+        centre, width = (float(np.atleast_1d(shown[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+        return None
+    if not (np.isfinite(centre) and np.isfinite(width) and width > 0):
+        return None
+    low, high = window.between(centre - width / 2, centre + width / 2)
+    return levels_between(values.astype(np.float64), low, high)
+
+
+def _by_file(values: NDArray[Any], shown: Dataset) -> NDArray[np.uint8] | None:
     """Return the levels that the window or the VOI LUT gives; ``None`` where there is none that can be used."""
     try:
         if "WindowWidth" in shown and "WindowCenter" in shown:

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["laid_on_black", "levels_between", "levels_by_percentiles", "levels_by_range"]
+__all__ = ["Window", "laid_on_black", "levels_between", "levels_by_percentiles", "levels_by_range", "windowed"]
 
 _PERCENTILES = (0.1, 99.9)  # a convention: dead pixels and burnt-in letters must not set the scale
+
+
+class Window(NamedTuple):
+    """Which part of an image's values is spread over black to white.
+
+    Its scale is that of the levels which are shown without a window: there 0 is black, and 256 is beyond white. So it
+    is told without knowing what an image's values are, and may reach beyond what is shown first.
+
+    Attributes
+    ----------
+    centre
+        What becomes the grey in the middle; 128 changes nothing.
+    width
+        From black to white, above 0; 256 changes nothing.
+    """
+
+    centre: int
+    width: int
+
+    def between(self, low: float, high: float) -> tuple[float, float]:
+        """Return what becomes black and white where values from ``low`` to ``high`` are shown without a window."""
+        black, white = ((self.centre + side * self.width / 2) / 256 for side in (-1, 1))
+        return low + black * (high - low), low + white * (high - low)
+
+    def mirrored(self) -> Window:
+        """Return the same of an image whose levels are inverted afterwards."""
+        return Window(256 - self.centre, self.width)
+
+
+def windowed(levels: NDArray[np.uint8], window: Window | None) -> NDArray[np.uint8]:
+    """Return levels of any shape as a window shows them; themselves without one."""
+    return levels if window is None else levels_between(levels.astype(np.float32), *window.between(0.0, 255.0))
 
 
 def levels_by_range(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -24,7 +56,9 @@ def levels_by_range(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     return levels
 
 
-def levels_by_percentiles(values: NDArray[Any], counted: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+def levels_by_percentiles(
+    values: NDArray[Any], counted: NDArray[np.bool_] | None = None, window: Window | None = None
+) -> NDArray[np.uint8]:
     """Return values scaled linearly, so that their 0.1 and 99.9 percentiles become 0 and 255; constant ones are black.
 
     Parameters
@@ -33,6 +67,8 @@ def levels_by_percentiles(values: NDArray[Any], counted: NDArray[np.bool_] | Non
         Any shape. NaN counts as the lower percentile, infinity as the nearer one.
     counted
         Which values the percentiles are of, of the same shape; without one that is true, all are.
+    window
+        What is shown instead of all between the percentiles.
 
     Returns
     -------
@@ -56,7 +92,7 @@ def levels_by_percentiles(values: NDArray[Any], counted: NDArray[np.bool_] | Non
     del finite  # of a large image it is half of the memory that there is
     if high <= low:
         low, high = least, most
-    return levels_between(real, low, high)
+    return levels_between(real, *((low, high) if window is None else window.between(low, high)))
 
 
 def _precision(kind: np.dtype[Any]) -> type[np.floating[Any]]:

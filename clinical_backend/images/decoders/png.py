@@ -15,13 +15,26 @@ from clinical_backend.images.decoders.levels import laid_on_black, levels_by_per
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["shown"]
+    from clinical_backend.images.decoders.levels import Window
 
+__all__ = ["has_16_bits", "is_deep_grey", "shown"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _COLOUR_TYPE = 24, 25  # places in the first chunk
 _GREY, _RGB, _GREY_WITH_OPACITY, _RGB_WITH_OPACITY = 0, 2, 4, 6
 
 
-def shown(image: Image.Image, data: bytes) -> Image.Image | None:
+def has_16_bits(data: bytes) -> bool:
+    """Tell by its beginning whether a file is PNG with 16 bits per sample."""
+    return data.startswith(_SIGNATURE) and data[_DEPTH : _DEPTH + 1] == b"\x10"
+
+
+def is_deep_grey(data: bytes) -> bool:
+    """Tell by its beginning whether a file is PNG with 16 bits of grey."""
+    return has_16_bits(data) and data[_COLOUR_TYPE : _COLOUR_TYPE + 1] in {b"\0", b"\4"}
+
+
+def shown(image: Image.Image, data: bytes, window: Window | None = None) -> Image.Image | None:
     """Return a PNG image as it looks on black; ``None`` where Pillow's own conversion is right.
 
     Parameters
@@ -30,6 +43,8 @@ def shown(image: Image.Image, data: bytes) -> Image.Image | None:
         As Pillow opened it, not loaded yet.
     data
         The file.
+    window
+        Of 16-bit grey, which part of the values is shown.
     """
     if data[12:16] != b"IHDR":
         raise ValueError("does not begin with its header")
@@ -37,12 +52,12 @@ def shown(image: Image.Image, data: bytes) -> Image.Image | None:
     transparent = image.info.get("transparency")
     if (depth, colour) == (16, _GREY_WITH_OPACITY):
         grey, opacity = _deep_grey_with_opacity(data)
-        return Image.fromarray(laid_on_black(levels_by_percentiles(grey, opacity > 0), opacity))
+        return Image.fromarray(laid_on_black(levels_by_percentiles(grey, opacity > 0, window), opacity))
     if depth == 16 and colour == _GREY:
         image.load()
         values = np.asarray(image)
         kept = np.ones(values.shape, dtype=bool) if transparent is None else values != transparent
-        levels = levels_by_percentiles(values, kept)
+        levels = levels_by_percentiles(values, kept, window)
         return Image.fromarray(np.where(kept, levels, np.uint8(0)))
     if colour == _GREY and transparent is not None:
         image.load()

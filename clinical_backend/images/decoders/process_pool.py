@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.images.decoders.child import Prepare
+    from clinical_backend.images.decoders.levels import Window
 
 __all__ = ["DecoderProcesses"]
 
@@ -65,12 +66,12 @@ class DecoderProcesses:
             self._children.put(child)
         weakref.finalize(self, _stop, every)
 
-    def decode(self, data: bytes, frame: int | None = None) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, frame: int | None = None, window: Window | None = None) -> NDArray[np.uint8]:
         """Return an image, decoded and prepared in a child; safe to call from several threads.
 
         Parameters
         ----------
-        data, frame
+        data, frame, window
             As for :func:`~clinical_backend.images.decoders.decoding.decode`.
 
         Returns
@@ -87,7 +88,7 @@ class DecoderProcesses:
             frame = data.page
         child = self._children.get()
         try:
-            return _pixels(child.ask(data, -1 if frame is None else frame))
+            return _pixels(child.ask(data, -1 if frame is None else frame, window))
         finally:
             self._children.put(child)
 
@@ -128,12 +129,12 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
-    def ask(self, data: bytes, frame: int) -> bytes:
+    def ask(self, data: bytes, frame: int, window: Window | None = None) -> bytes:
         """Return the child's reply on a file and a frame of it, or COUNT."""
         pipe = self._pipe if self._process is not None and self._process.poll() is None else None
         pipe = pipe or self._start()
         try:
-            pipe.send_bytes(FRAME.pack(frame))
+            pipe.send_bytes(FRAME.pack(frame, *(window or (0, 0))))
             pipe.send_bytes(data)
             if not pipe.poll(self._seconds):
                 self.stop()

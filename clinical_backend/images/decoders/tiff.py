@@ -16,6 +16,7 @@ from clinical_backend.images.decoders.levels import (
     levels_between,
     levels_by_percentiles,
     levels_by_range,
+    windowed,
 )
 from clinical_backend.images.decoders.orientation import upright
 from clinical_backend.images.decoders.tiff_page import (
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clinical_backend.images.decoders.levels import Window
+
 __all__ = ["SIGNATURES", "count_pages", "decode_tiff"]
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -60,7 +63,9 @@ def count_pages(data: bytes) -> int:
     return max(1, len(directories(data)))
 
 
-def decode_tiff(data: bytes, *, frame: int | None = None, pixel_limit: int) -> Image.Image:
+def decode_tiff(
+    data: bytes, *, frame: int | None = None, window: Window | None = None, pixel_limit: int
+) -> Image.Image:
     """Return a page of a TIFF file as 8-bit RGB, upright: the first one, unless another is wanted.
 
     Samples have 1 to 64 bits, in strips, tiles or planes of either byte order. Unsigned grey of up to 8 bits and
@@ -73,6 +78,8 @@ def decode_tiff(data: bytes, *, frame: int | None = None, pixel_limit: int) -> I
         The file.
     frame
         The number of the page that is wanted, from 0, among those of the stack.
+    window
+        Which part of the values is shown.
     pixel_limit
         Most pixels that the page may have. Checked before any pixel is decoded.
 
@@ -106,10 +113,11 @@ def decode_tiff(data: bytes, *, frame: int | None = None, pixel_limit: int) -> I
             with Image.open(BytesIO(data), formats=("TIFF",)) as image:
                 image.seek(number)
                 image.load()  # turns it upright as well
-                return image.convert("RGB")
+                shown = image.convert("RGB")
+                return shown if window is None else Image.fromarray(windowed(np.asarray(shown), window))
         except UnidentifiedImageError:
             raise not_read(samples_in_words(page)) from None
-    levels = _shown(_samples(data, tags, page), page, tags)
+    levels = _shown(_samples(data, tags, page), page, tags, window)
     return upright(Image.fromarray(levels).convert("RGB"), one(tags, Tag.ORIENTATION, 1))
 
 
@@ -268,18 +276,22 @@ def _floats_by_differences(packed: NDArray[np.uint8], page: Page, pieces: _Piece
     return np.ascontiguousarray(np.moveaxis(apart, 2, 3)).view(f">f{page.bits // 8}")
 
 
-def _shown(values: NDArray[Any], page: Page, tags: Mapping[int, tuple[int, ...]]) -> NDArray[np.uint8]:
+def _shown(
+    values: NDArray[Any], page: Page, tags: Mapping[int, tuple[int, ...]], window: Window | None
+) -> NDArray[np.uint8]:
     """Return what the samples look like: shape (rows, columns), or (rows, columns, 3)."""
     opacity = None if page.opacity is None else _opacity_levels(values[..., page.opacity], page)
     values = values[..., : CHANNELS[page.photometric]]
     grey = page.photometric in {Colours.WHITE_IS_ZERO, Colours.BLACK_IS_ZERO}
+    of_values = window.mirrored() if window and page.photometric == Colours.WHITE_IS_ZERO else window
+    deep = not (page.format == 1 and (page.bits <= 8 or not grey))
     if page.photometric == Colours.PALETTE:
         levels = _looked_up(values[..., 0], tags)
-    elif page.format == 1 and (page.bits <= 8 or not grey):
+    elif not deep:
         levels = levels_by_range(values, page.bits)
     else:
         counted = None if opacity is None else np.broadcast_to(opacity[..., None] > 0, values.shape)
-        levels = levels_by_percentiles(values, counted)
+        levels = levels_by_percentiles(values, counted, of_values)
     if grey:
         levels = levels[..., 0]
     if page.photometric == Colours.WHITE_IS_ZERO:
@@ -287,6 +299,8 @@ def _shown(values: NDArray[Any], page: Page, tags: Mapping[int, tuple[int, ...]]
     elif page.photometric in _CONVERTED:
         mode = _CONVERTED[page.photometric]
         levels = np.asarray(Image.frombytes(mode, (page.width, page.height), levels.tobytes()).convert("RGB"))
+    if not deep:
+        levels = windowed(levels, window)
     return levels if opacity is None or page.multiplied else laid_on_black(levels, opacity)
 
 
