@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import time
+from enum import IntEnum
 from functools import cached_property, partial
 from html import escape
 from io import BytesIO
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.decoding import may_be_deep
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.system.permissions import file_mode, make_folder
@@ -27,17 +29,14 @@ from clinical_backend.workspace.known_images import may_try
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from clinical_backend.images.decoders.levels import Window
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Previews", "placeholder", "within"]
+__all__ = ["Previews", "Size", "placeholder", "within"]
 
 logger = logging.getLogger(__name__)
 
-_SIDE = 256
-"""By eye: a case and its nearest exemplar stand side by side."""
-_LARGE_SIDE = 1024
-"""For reading: a screen shows hardly more beside the buttons."""
 _QUALITY = 82  # by eye, near Pillow's default of 80; not measured
 _DIGEST_BYTES = 32  # before each preview: a changed byte of a WebP shows another image
 _CACHE_BYTES = 256 * 2**20  # of the order of 10,000 previews; not measured
@@ -45,6 +44,17 @@ _WRITES_BETWEEN_LOOKS = 200  # a look lists the folder; in between it grows by s
 _FAILURE_SECONDS = 60.0  # a page that is loaded again asks no host again for what just failed
 _FAILURES_KEPT = 1000  # some 100 kB at most, one message each
 _IMAGE_SECONDS = 20.0  # a person waits: a sixth of what a round gives an image
+
+
+class Size(IntEnum):
+    """Pixels of the longer side, at most."""
+
+    SMALL = 256
+    """By eye: a case and its nearest exemplar stand side by side."""
+    LARGE = 1024
+    """For reading: a screen shows hardly more beside the buttons."""
+    WHOLE = 4096
+    """To look into: a mammogram has 4,096 × 3,328 pixels."""
 
 
 def within(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -66,19 +76,21 @@ class Previews:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._decoders = DecoderProcesses(partial(within, side=_SIDE), processes=1, seconds=_IMAGE_SECONDS)
-        self._large_decoders = DecoderProcesses(partial(within, side=_LARGE_SIDE), processes=1, seconds=_IMAGE_SECONDS)
+        self._decoders = {
+            size: DecoderProcesses(partial(within, side=int(size)), processes=1, seconds=_IMAGE_SECONDS)
+            for size in Size
+        }
         self._folder = workspace.settings.model_dir / "previews"
         self._failures: dict[str, tuple[float, ImageError]] = {}
         self._writes = 0
 
     def close(self) -> None:
-        """End the decoder."""
-        self._decoders.close()
-        self._large_decoders.close()
+        """End the decoders."""
+        for decoders in self._decoders.values():
+            decoders.close()
 
-    def read(self, image: KnownImage, *, large: bool = False) -> bytes:
-        """Return a preview of a task's image as WebP, of at most 256 pixels a side, or 1024 to read it.
+    def read(self, image: KnownImage, size: Size = Size.SMALL) -> bytes:
+        """Return a preview of a task's image as WebP.
 
         Raises
         ------
@@ -88,8 +100,7 @@ class Previews:
         if image.problem is not None and not may_try(image, time.time()):
             raise ImageError(image.problem, "")
         content = image.digest or f"{image.task_id} {image.uri}"
-        side, decoders = (_LARGE_SIDE, self._large_decoders) if large else (_SIDE, self._decoders)
-        key = hashlib.sha256(f"{side} {content}".encode()).hexdigest()
+        key = hashlib.sha256(f"{int(size)} {content}".encode()).hexdigest()
         kept = self._kept(key)
         if kept is not None:
             return kept
@@ -97,16 +108,28 @@ class Previews:
         if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
             raise failed[1]
         try:
-            pixels = decoders.decode(self.source.fetch(image.uri, image.task_id))
+            pixels = self._decoders[size].decode(self.source.fetch(image.uri, image.task_id))
         except ImageError as error:
             if len(self._failures) >= _FAILURES_KEPT:
                 self._failures.clear()
             self._failures[key] = time.monotonic(), error
             raise
-        encoded = BytesIO()
-        Image.fromarray(pixels).save(encoded, "WEBP", quality=_QUALITY)
-        self._keep(key, encoded.getvalue())
-        return encoded.getvalue()
+        encoded = _encoded(pixels)
+        self._keep(key, encoded)
+        return encoded
+
+    def windowed(self, image: KnownImage, window: Window, size: Size) -> bytes | None:
+        """Return what a window shows of an image as WebP; ``None`` where the file holds 8 bits, as the preview does.
+
+        It is not kept: there are as many of an image as somebody tries.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be had.
+        """
+        data = self.source.fetch(image.uri, image.task_id)
+        return _encoded(self._decoders[size].decode(data, window=window)) if may_be_deep(data) else None
 
     @cached_property
     def source(self) -> ImageSource:
@@ -138,6 +161,12 @@ class Previews:
         self._writes += 1
 
 
+def _encoded(pixels: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "WEBP", quality=_QUALITY)
+    return stream.getvalue()
+
+
 def make_room(folder: Path, most: int) -> None:
     """Delete the files that were looked at longest ago until the rest has at most so many bytes."""
     files = []
@@ -156,11 +185,11 @@ def make_room(folder: Path, most: int) -> None:
 
 def placeholder(reason: str) -> str:
     """Return an SVG that stands for an image that cannot be shown, with the reason in it."""
-    lines = wrap(reason, 34)[:7]
+    lines, side = wrap(reason, 34)[:7], int(Size.SMALL)
     text = "".join(f'<tspan x="16" dy="22">{escape(line)}</tspan>' for line in lines)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" height="{_SIDE}">'
-        f'<rect width="{_SIDE}" height="{_SIDE}" fill="#26232a"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" width="{side}" height="{side}">'
+        f'<rect width="{side}" height="{side}" fill="#26232a"/>'
         '<text x="16" y="40" font-family="system-ui, sans-serif" font-size="15" font-weight="600" fill="#fff">'
         'No image</text><text y="46" font-family="system-ui, sans-serif" font-size="12.5" fill="#d5d0da">'
         f"{text}</text></svg>"

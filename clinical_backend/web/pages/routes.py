@@ -10,7 +10,6 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from clinical_backend.errors import ImageError
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
@@ -25,7 +24,6 @@ from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.web.pages.charts import found_chart
-from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
@@ -36,17 +34,12 @@ from clinical_backend.workspace.project_options import read_options
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
     from clinical_backend.storage.schema import QueuedTask
-    from clinical_backend.storage.stores.images import KnownImage
 
 __all__ = ["overview", "router", "settings_page"]
 
 _QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
 """Full rows of two, three, four, or six images, a few screens of them; by eye."""
-"""Rounds in the table: about a screen of them; by eye."""
-_IMAGE_SECONDS = 600
-"""A browser's own copy: nobody waits twice at one sitting, and an image that was replaced is seen by the next."""
-
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 _ORIGINS = {
     Origin.QUEUE: "from queues",
@@ -57,7 +50,6 @@ _ORIGINS = {
 }
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
-Position = Annotated[int | None, Query(ge=0, le=1_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +192,6 @@ def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Respons
     return settings_page(site, request, project_id)
 
 
-@router.get("/projects/{project_id}/images/{task_id}.webp")
-async def image(
-    site: ThisSite, project_id: ProjectId, task_id: ProjectId, large: bool = False, at: Position = None
-) -> Response:
-    """Show the image of a task of the project, small, or large enough to read it; of several one, by its place."""
-    known = await run_sync(_known_image, site, project_id, task_id, at)
-    return await run_sync(_image, site, known, large, limiter=site.previewing)
-
-
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     status = site.status(project_id)
@@ -303,27 +286,3 @@ def _found(site: Site, project_id: int) -> dict[str, Any]:
         "chart": found_chart(findings.curve, findings.prevalence),
         "origins": _ORIGINS,
     }
-
-
-def _known_image(site: Site, project_id: int, task_id: int, at: int | None) -> KnownImage | None:
-    """Return a task's image; of several the one at a place, or else the first that was read."""
-    known = site.stores.images.all(project_id, [task_id]).get(task_id)
-    if known is None or not known.is_study:
-        return known if at in {None, 0} else None
-    images = site.stores.studies.all(project_id, [task_id]).get(task_id, [])
-    if at is None:
-        return next((image for image in images if image.digest is not None), images[0] if images else known)
-    return next((image for image in images if image.position == at), None)
-
-
-def _image(site: Site, known: KnownImage | None, large: bool) -> Response:
-    if known is None:
-        return Response(
-            placeholder("The project has no such image."), 404, {"Cache-Control": "no-store"}, "image/svg+xml"
-        )
-    try:
-        content = site.previews.read(known, large=large)
-    except ImageError as error:
-        # Not an error status: the page is in order, and says in the image's place what is not.
-        return Response(placeholder(str(error)), 200, {"Cache-Control": "no-store"}, "image/svg+xml")
-    return Response(content, 200, {"Cache-Control": f"private, max-age={_IMAGE_SECONDS}"}, "image/webp")
