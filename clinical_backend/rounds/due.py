@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.contract import WebhookRequest
     from clinical_backend.labelstudio.labeling.project_labels import Labels
     from clinical_backend.labelstudio.resources import Project
-    from clinical_backend.storage.schema import Round
+    from clinical_backend.storage.schema import QueuedTask, Round
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -63,6 +63,8 @@ class EventSummary:
         The tasks that it is about.
     annotations
         How many annotations it tells of.
+    answers
+        Whether one of them is an answer and no skip.
     starred
         Whether one of them has the star.
     controls
@@ -73,6 +75,7 @@ class EventSummary:
     event: Event
     tasks: tuple[int, ...]
     annotations: int
+    answers: bool
     starred: bool
     controls: frozenset[str]
 
@@ -85,6 +88,7 @@ class EventSummary:
             webhook.event,
             webhook.task_ids,
             len(annotations),
+            not all(annotation.was_cancelled for annotation in annotations),
             any(annotation.ground_truth for annotation in annotations),
             frozenset(str(region.get("from_name")) for each in annotations for region in each.result or ()),
         )
@@ -93,6 +97,7 @@ class EventSummary:
 def request_if_told(project: ProjectWorkspace, events: Sequence[EventSummary]) -> str | None:
     """Count events of a project, and make a round due if they give a reason, which is returned."""
     kinds = [event.event for event in events]
+    _note_deleted(project, [task for one in events if one.event is Event.ANNOTATIONS_DELETED for task in one.tasks])
     annotated = [event for event in events if event.event.is_annotation and event.event not in _REASONS]
     reason = _reason_for_annotations(project, annotated) if annotated else None
     reason = next((_REASONS[kind] for kind in kinds if kind in _REASONS), reason)
@@ -100,6 +105,12 @@ def request_if_told(project: ProjectWorkspace, events: Sequence[EventSummary]) -
         delay = 0.0 if Event.START_TRAINING in kinds else None
         project.stores.projects.request_round(project.id, reason, delay=delay)
     return reason
+
+
+def _note_deleted(project: ProjectWorkspace, tasks: Collection[int]) -> None:
+    published = project.stores.rounds.published(project.id) if tasks else None
+    if published is not None:
+        project.stores.rounds.note_answers(published.id, tasks, answered=False)
 
 
 def request_if_changed(project: ProjectWorkspace, remote: Project) -> None:
@@ -180,7 +191,10 @@ def _reason_for_annotations(project: ProjectWorkspace, events: Sequence[EventSum
     published = stores.rounds.published(project.id)
     queued = stores.rounds.queued(published.id, {*chain(*tasks)}) if published else frozenset()
     from_queue = sum(not queued.isdisjoint(each) for each in tasks)
-    steering = stores.labels.steering(project.id) - again
+    answered = queued.intersection(chain(*(event.tasks for event in events if event.answers)))
+    if published is not None and answered:
+        stores.rounds.note_answers(published.id, answered)
+    steering = (stores.labels.steering(project.id) | stores.page_tags.open(project.id).keys()) - again
     updates, left = stores.projects.count_annotations(project.id, updated, from_queue=from_queue)
     tagged = any((settings.stars and event.starred) or settings.exemplar_control in event.controls for event in events)
     if tagged or not steering.isdisjoint(chain(*tasks)):
@@ -213,6 +227,7 @@ def _compare_published(
     queue = stores.rounds.queue(published.id)
     seen = labels.answered | labels.skipped
     left = sum(queued.task_id not in seen for queued in queue)
+    _note_answers(project, published, queue, labels)
     stores.projects.change(project.id, queue_left=left)
     now = time.time()
     digests = {task: image.digest for task, image in known.items() if image.digest is not None}
@@ -222,6 +237,18 @@ def _compare_published(
     if left or fresh:
         return reason_for_queue(left, size, fresh)
     return _reason_for_second_readings(project, published)
+
+
+def _note_answers(project: ProjectWorkspace, published: Round, queue: Sequence[QueuedTask], labels: Labels) -> None:
+    """Note which tasks of the queue are answered, where no event told, or told what is no longer so."""
+    for answered in (True, False):
+        changed = [
+            one.task_id
+            for one in queue
+            if (one.task_id in labels.answered) is answered and (one.answered_at is not None) is not answered
+        ]
+        if changed:
+            project.stores.rounds.note_answers(published.id, changed, answered=answered)
 
 
 def _reason_for_model(project: ProjectWorkspace, published: Round) -> str | None:

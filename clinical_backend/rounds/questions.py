@@ -102,6 +102,7 @@ def open_questions(project: ProjectWorkspace) -> list[Question]:
         rare_classes = ()
     tagged = stores.labels.tagged_or_disputed(project.id)
     exemplars = [one.task_id for one in tagged if one.steer > 0 and not has_any(one.label or "", row.declined)]
+    exemplars += [one.task_id for one in stores.page_tags.open(project.id).values() if one.steer > 0]
     classes = classes_of(project)
     changed = [
         Question(Kind.CHANGED, place, (), f"{asked['evidence']} Was that meant?")

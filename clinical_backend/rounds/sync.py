@@ -12,6 +12,7 @@ from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
 from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
+from clinical_backend.rounds.page_tags import with_page_tags
 from clinical_backend.rounds.second_readings.candidates import note_double_readings
 from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
@@ -121,6 +122,7 @@ def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snap
     read_again = note_double_readings(project, labels)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
+    labels = with_page_tags(labels, stores.page_tags.open(project.id).values())
     tasks = stores.images.tasks(project.id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
     known = stores.projects.get(project.id)

@@ -24,9 +24,11 @@ class Exemplar:
     label
         Its class; ``None`` where it has none.
     tagged_by
-        Label Studio's id of the reader; for pages behind authentication, never for a log.
+        Label Studio's id of the reader, or the page's user; for pages behind authentication, never for a log.
     tagged_at
         Seconds since the epoch.
+    on_page
+        Whether it was tagged on the project's page, and no reader has answered it.
     """
 
     task_id: int
@@ -34,6 +36,7 @@ class Exemplar:
     label: str | None
     tagged_by: str | None
     tagged_at: float | None
+    on_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,17 @@ def read_exemplars(project: ProjectWorkspace) -> tuple[list[Exemplar], list[Conf
         )
         for row in rows
         if row.steer
+    ]
+    tagged += [
+        Exemplar(
+            tag.task_id,
+            "exemplar" if tag.steer > 0 else "counter-exemplar",
+            None,
+            tag.tagged_by,
+            tag.tagged_at,
+            on_page=True,
+        )
+        for tag in project.stores.page_tags.open(project.id).values()
     ]
     tagged.sort(key=lambda exemplar: (-(exemplar.tagged_at or 0.0), exemplar.task_id))
     conflicts = [Conflict(row.task_id, [(reader, name) for reader, name in row.answers]) for row in rows if row.answers]

@@ -22,6 +22,7 @@ __all__ = [
     "LabelCheck",
     "ModelFolder",
     "OutsideExemplar",
+    "PageTag",
     "Project",
     "ProjectLease",
     "QueuedTask",
@@ -199,6 +200,8 @@ class QueuedTask(Base):
     """Name of the view that the image which decided is of."""
     words: Mapped[str | None] = mapped_column(default=None)
     """What was looked for by words and it is like; ``None`` where it is not, or nothing was."""
+    answered_at: Mapped[float | None] = mapped_column(default=None)
+    """When it was told that somebody answered or skipped it; ``None`` where nobody did, as far as is known."""
 
 
 class TaskImage(Base):
@@ -293,6 +296,20 @@ class TaskLabel(Base):
     """Reader and class of each annotation where readers disagree and no star settles it."""
     first_class: Mapped[str | None] = mapped_column(default=None)
     """What the first reader said where readers are tied: the label counts as that until they settle it."""
+
+
+class PageTag(Base):
+    """A tag that was set on the project's page. It counts until readers answer the task in Label Studio."""
+
+    __tablename__ = "page_tags"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(primary_key=True)
+    steer: Mapped[int]
+    """1 for "more like this", −1 for "not like this"."""
+    tagged_by: Mapped[str]
+    """The user whom the page asked for, or that there was none."""
+    tagged_at: Mapped[float]
 
 
 class SuspectedLabel(Base):

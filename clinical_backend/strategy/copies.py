@@ -88,7 +88,9 @@ class NearCopies:
     def __init__(self, inputs: Inputs) -> None:
         frozen = inputs.first_part()
         others = (frozen.query, frozen.counter_exemplars)
-        tagged = [one.features[~np.isin(one.tasks, frozen.labelled.tasks)] for one in others]
+        # What is tagged without an answer stands in the pool already, and is no copy of itself.
+        counted = np.concatenate([frozen.labelled.tasks, frozen.pool.tasks])
+        tagged = [one.features[~np.isin(one.tasks, counted)] for one in others]
         self._pool = frozen.pool.features
         self._sets = (self._pool, frozen.labelled.features, *tagged)
         self._usual = self._usual_distance()

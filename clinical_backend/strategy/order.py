@@ -343,6 +343,9 @@ def _explain(
     probabilities = fit.probabilities(queued)
     rare_probabilities = fit.rare_probability_in(pool, order)
     similarity = centred_cosine(queued, query.features, pick.centre) if len(query) else None
+    if similarity is not None:
+        itself = pool.tasks[order][:, None] == query.tasks[None, :]  # tagged while it waits: no reason to anybody
+        similarity[itself] = -np.inf
     words = pick.words if inputs.words is not None else None
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
@@ -359,7 +362,8 @@ def _explain(
             rare_probability = float(of_each.max() if fit.by_target else of_each.sum())
         if similarity is not None:
             column = int(similarity[row].argmax())
-            nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
+            if np.isfinite(similarity[row, column]):
+                nearest, likeness = int(query.tasks[column]), float(similarity[row, column])
         task_id = int(pool.tasks[index])
         ranked.append(
             RankedTask(

@@ -78,3 +78,37 @@ def test_lost_repeated_and_reordered_webhooks_end_in_the_same_state(workspace, s
 def look(workspace, *, look):
     workspace.stores.projects.change(1, not_before=0.0)
     reconcile(workspace.project(1), look=look)
+
+
+def left(workspace):
+    published = workspace.stores.rounds.published(1)
+    return {row.task_id for row in workspace.stores.rounds.open_queue(published)[0]}
+
+
+def test_an_answer_leaves_the_open_queue_at_once_and_a_skip_or_a_deleted_answer_does_not(workspace, studio):
+    backend = Backend(workspace, Wakes())
+    reconcile(workspace.project(1), look=True)
+    first, second, third, *_ = studio.queue()
+
+    def tell(event):
+        backend.receive(WebhookRequest.model_validate(event))
+
+    whole = left(workspace)
+    tell(annotation("ANNOTATION_CREATED", first))
+    tell(annotation("ANNOTATION_CREATED", second, was_cancelled=True))
+    assert left(workspace) == whole - {first}
+    tell(annotation("ANNOTATION_CREATED", third))
+    tell({"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 9, "task": third}], "project": {"id": 1}})
+    assert left(workspace) == whole - {first}
+
+
+def test_what_no_event_told_leaves_the_open_queue_when_label_studio_is_looked_at(workspace, studio):
+    reconcile(workspace.project(1), look=True)
+    first, second, *_ = studio.queue()
+    published = workspace.stores.rounds.published(1)
+    whole = left(workspace)
+    workspace.stores.rounds.note_answers(published.id, [second])  # of an answer that was taken back
+    studio.annotate(first, "dark")
+    look(workspace, look=True)
+    assert workspace.stores.rounds.published(1).id == published.id
+    assert left(workspace) == whole - {first}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from clinical_backend.storage.schema import TaskImage
+from clinical_backend.storage.schema import PageTag, TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.study import STUDY
@@ -138,9 +138,8 @@ class ImageStore:
             moved = [task_id for task_id, uri in uris.items() if task_id in known and known[task_id].uri != uri]
             fresh = [task_id for task_id in uris if task_id not in known]
             for part in in_parts(gone + moved):
-                session.execute(
-                    delete(TaskImage).where(TaskImage.project_id == project_id, TaskImage.task_id.in_(part))
-                )
+                for table in (TaskImage, PageTag):  # a tag was meant for the picture that is gone
+                    session.execute(delete(table).where(table.project_id == project_id, table.task_id.in_(part)))
         for part in in_transactions(fresh + moved):
             self._enter(project_id, {task_id: uris[task_id] for task_id in part})
         if groups is not None:

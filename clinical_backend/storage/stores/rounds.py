@@ -252,6 +252,15 @@ class RoundStore:
                 session.scalars(select(QueuedTask).where(QueuedTask.round_id == round_id).order_by(QueuedTask.rank))
             )
 
+    def note_answers(self, round_id: int, tasks: Collection[int], *, answered: bool = True) -> None:
+        """Note which tasks of a round's queue somebody answered, or nobody did after all, before a round reads that."""
+        chosen = update(QueuedTask).where(QueuedTask.round_id == round_id)
+        changed = chosen.where(QueuedTask.answered_at.is_(None) if answered else QueuedTask.answered_at.is_not(None))
+        with self._database.write() as session:
+            for part in in_parts(sorted(tasks)):
+                at = time.time() if answered else None
+                session.execute(changed.where(QueuedTask.task_id.in_(part)).values(answered_at=at))
+
     def open_queue(self, row: Round, offset: int = 0, limit: int = 100) -> tuple[list[QueuedTask], int]:
         """Return tasks of a round's queue that nobody answered as far as is known, best first, and how many there are.
 
@@ -265,7 +274,7 @@ class RoundStore:
         answered = select(TaskLabel.task_id).where(
             TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
         )
-        waiting = (QueuedTask.round_id == row.id, ~answered.exists())
+        waiting = (QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered.exists())
         with self._database.read() as session:
             count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
             query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)

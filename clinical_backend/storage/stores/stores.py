@@ -8,6 +8,7 @@ from clinical_backend.storage.stores.images import ImageStore
 from clinical_backend.storage.stores.labels import LabelStore
 from clinical_backend.storage.stores.leases import LeaseStore
 from clinical_backend.storage.stores.outside_exemplars import OutsideExemplarStore
+from clinical_backend.storage.stores.page_tags import PageTagStore
 from clinical_backend.storage.stores.phrasings import PhrasingStore
 from clinical_backend.storage.stores.projects import ProjectStore
 from clinical_backend.storage.stores.rounds import RoundStore
@@ -35,4 +36,5 @@ class Stores:
         self.leases = LeaseStore(database)
         self.second_readings = SecondReadingStore(database)
         self.outside_exemplars = OutsideExemplarStore(database)
+        self.page_tags = PageTagStore(database)
         self.phrasings = PhrasingStore(database)
