@@ -40,8 +40,6 @@ _IMAGE_SECONDS = 600
 """A browser's own copy: as of the images of tasks."""
 _SHOWN_REFUSALS = 3
 """In a message, which has room for a few sentences."""
-_UNNAMED = "page"
-"""Who gave an exemplar where pages ask for no user."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -131,7 +129,7 @@ def _add(site: Site, project_id: int, given: Given) -> Flash:
             site.workspace.project(project_id),
             given.finding,
             images,
-            by=site.settings.basic_auth[0] if site.settings.basic_auth else _UNNAMED,
+            by=site.user,
             note=given.note,
             keeps_pixels=given.keeps_pixels,
             deadline=time.monotonic() + _SECONDS,

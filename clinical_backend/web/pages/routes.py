@@ -18,11 +18,10 @@ from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.outside_exemplars import MOST_AT_ONCE
-from clinical_backend.storage.report import Evaluation, Kind
+from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
-from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.web.pages.charts import found_chart
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
@@ -33,11 +32,9 @@ from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
-    from clinical_backend.storage.schema import QueuedTask
 
 __all__ = ["overview", "router", "settings_page"]
 
-_QUEUE_PAGE = 24
 _EXEMPLARS_PAGE = 48
 """Full rows of two, three, four, or six images, a few screens of them; by eye."""
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
@@ -131,33 +128,6 @@ async def connection(request: Request, site: ThisSite, project_id: ProjectId) ->
     project = await run_sync(site.project, project_id)
     findings = await site.checks.run(project_id)
     return site.fragment(request, "connection.html", project=project, findings=findings)
-
-
-@router.get("/projects/{project_id}/queue")
-def queue(request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1) -> Response:
-    """Show the tasks that readers get next."""
-    project = site.project(project_id)
-    published = site.stores.rounds.published(project_id)
-    rows: list[QueuedTask] = []
-    pages = Pages(page, _QUEUE_PAGE, 0)
-    if published is not None:
-        rows, count = site.stores.rounds.open_queue(published, pages.offset, pages.size)
-        pages = Pages(page, _QUEUE_PAGE, count)
-    evaluation = published.report.evaluation if published else None
-    tasks = [
-        (row, reason_of(row, with_chance=False), chance_of(row), _called(evaluation, published, row)) for row in rows
-    ]
-    studies = site.stores.studies.all(project_id, [row.task_id for row in rows])
-    return site.page(
-        request,
-        "queue.html",
-        project=project,
-        here="queue",
-        round=published,
-        tasks=tasks,
-        pages=pages,
-        studies=studies,
-    )
 
 
 @router.get("/projects/{project_id}/exemplars")
@@ -270,12 +240,6 @@ def _progress(running: Round, published: Round | None) -> Progress:
         elapsed=max(0.0, time.time() - running.started_at),
         before=published.report.seconds if published else {},
     )
-
-
-def _called(evaluation: Evaluation | None, published: Round | None, row: QueuedTask) -> tuple[int, int] | None:
-    """Return how often the predicted class was right of how often it was said, where the judged classifier said it."""
-    judged = published is not None and published.report.preannotations in {None, "head", "none"}
-    return evaluation.called(row.predicted) if evaluation is not None and judged and row.predicted else None
 
 
 def _found(site: Site, project_id: int) -> dict[str, Any]:

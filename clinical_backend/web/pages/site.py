@@ -69,6 +69,11 @@ class Site:
         """End what was started."""
         self.previews.close()
 
+    @property
+    def user(self) -> str:
+        """Who uses the pages, as far as is known: the user whose password they ask for."""
+        return self.settings.basic_auth[0] if self.settings.basic_auth else "page"
+
     def project(self, project_id: int) -> Project:
         """Return a project.
 

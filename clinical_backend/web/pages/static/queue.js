@@ -1,0 +1,54 @@
+"use strict";
+
+// Cards of tasks that somebody answered leave the page, and a newer queue is told.
+const list = document.querySelector("[data-waiting]");
+const EVERY = 5;
+const SLOWEST_ASKED = 60;
+
+function watch() {
+  let failures = 0;
+
+  async function ask() {
+    if (document.hidden) return document.addEventListener("visibilitychange", ask, { once: true });
+    try {
+      const answer = await fetch(list.dataset.waiting, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(25000) });
+      if (!answer.ok) throw new Error(answer.statusText);
+      take(await answer.json());
+      failures = 0;
+    } catch {
+      failures = Math.min(failures + 1, 6);
+    }
+    setTimeout(ask, 1000 * Math.min(SLOWEST_ASKED, EVERY * 2 ** failures));
+  }
+
+  setTimeout(ask, 1000 * EVERY);
+}
+
+function take(queue) {
+  if (String(queue.round) !== list.dataset.round) {
+    document.getElementById("newer").hidden = false;
+    return; // what is waiting there says nothing of this one
+  }
+  const waiting = new Set(queue.tasks.map(String));
+  const count = document.getElementById("waiting");
+  if (count) count.textContent = waiting.size.toLocaleString("en");
+  for (const card of list.querySelectorAll("[data-place]")) {
+    if (!waiting.has(card.dataset.case)) leave(card);
+  }
+}
+
+// What somebody looks at, or stands on with the keyboard, is only marked: nothing vanishes from under a hand.
+function leave(card) {
+  if (card.contains(document.activeElement) || document.querySelector("dialog[open]")) {
+    if (card.classList.contains("answered")) return;
+    card.classList.add("answered");
+    const mark = document.createElement("span");
+    mark.className = "mark";
+    mark.textContent = "answered";
+    card.querySelector("h2").append(" ", mark);
+  } else {
+    card.remove();
+  }
+}
+
+if (list) watch();

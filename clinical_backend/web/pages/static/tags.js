@@ -1,0 +1,51 @@
+"use strict";
+
+// Tags are set without leaving what one looks at: the page that the form leads to is read, and its words are taken over.
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form.tag");
+  if (!form || event.defaultPrevented) return;
+  event.preventDefault();
+  const data = new URLSearchParams(new FormData(form, event.submitter));
+  try {
+    const answer = await fetch(form.action, {
+      method: "POST", body: data, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000),
+    });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const told = page.querySelector(".flash, .problem");
+    tell(told?.textContent.trim() || "It cannot be told whether the tag was set. Load the page again.", told?.matches(".wrong, .problem") ?? true);
+    const fresh = page.querySelector(`form.tag[data-task="${form.dataset.task}"]`);
+    const value = event.submitter?.value;
+    document.querySelectorAll(`form.tag[data-task="${form.dataset.task}"]`).forEach((old) => {
+      if (fresh && answer.ok) take(old, fresh.cloneNode(true));
+      else release(old);
+    });
+    if (!fresh && answer.ok && value === "none") document.querySelector(`[data-case="${form.dataset.task}"]`)?.remove();
+  } catch {
+    tell("The backend does not answer: the tag was not set.", true);
+    release(form);
+  }
+});
+
+function take(old, fresh) {
+  const buttons = [...old.querySelectorAll("button")];
+  const focused = buttons.indexOf(document.activeElement);
+  old.replaceWith(fresh);
+  fresh.querySelectorAll("button")[focused]?.focus();
+}
+
+function release(form) {
+  delete form.dataset.sent;
+  form.querySelectorAll("button").forEach((button) => button.removeAttribute("aria-disabled"));
+}
+
+function tell(text, wrong) {
+  const place = document.querySelector("dialog[open] .look-head") || document.getElementById("content");
+  let line = place.querySelector(".told");
+  if (!line) {
+    line = document.createElement("p");
+    line.setAttribute("role", "status");
+    place.append(line);
+  }
+  line.className = `flash told${wrong ? " wrong" : ""}`;
+  line.textContent = text;
+}

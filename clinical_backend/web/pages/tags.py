@@ -1,0 +1,60 @@
+"""More like this, not like this: tags that are set on a page before a reader has answered the case."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.web.dependencies import ThisBackend
+from clinical_backend.web.pages.actions import Form
+from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.site import ThisSite
+
+__all__ = ["router"]
+
+_TAGS = {"more": (1, "more like this"), "less": (-1, "not like this")}
+_REASON = "an exemplar was tagged on the project's page"
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_PATH = re.compile(r"/(queue|exemplars|similar/\d{1,18})(\?[\w%=&+.\-]*)?", re.ASCII)
+"""Where a form may lead back to: to our own pages alone."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/projects/{project_id}/tags")
+def tag(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
+    """Tag cases, or take tags away; the round that is due follows them."""
+    site.project(project_id)
+    tasks = sorted(
+        {int(value) for value in map(str, form.getlist("task")) if re.fullmatch(r"\d{1,18}", value, re.ASCII)}
+    )
+    steer, name = _TAGS.get(str(form.get("tag", "")), (0, ""))
+    store = site.stores.page_tags
+    changed = store.set(project_id, tasks, steer, by=site.user) if steer else store.remove(project_id, tasks)
+    if changed:
+        backend.request_round(project_id, _REASON)
+    back = str(form.get("back", ""))
+    prefix = f"/projects/{project_id}"
+    allowed = back.startswith(prefix) and _PATH.fullmatch(back.removeprefix(prefix))
+    return site.back(request, back if allowed else f"{prefix}/exemplars", _said(tasks, changed, name))
+
+
+def _said(tasks: list[int], changed: list[int], name: str) -> Flash:
+    """Say what came of it."""
+    if not tasks:
+        return Flash("No case is ticked.", wrong=True)
+    if not changed and not name:
+        return Flash("There was no tag to take away.", wrong=True)
+    if not changed:
+        one = "It is" if len(tasks) == 1 else "They are"
+        return Flash(f"Nothing was changed. {one} tagged so already, or answered: tag answered cases in Label Studio.")
+    which = f"Task {changed[0]}" if len(changed) == 1 else f"{len(changed)} tasks"
+    verb = "is" if len(changed) == 1 else "are"
+    if not name:
+        return Flash(f"{which} {verb} tagged no more. A round is due.")
+    return Flash(
+        f"{which} {verb} tagged “{name}”. The round that is due follows {'it' if len(changed) == 1 else 'them'}."
+    )
