@@ -44,8 +44,9 @@ async def image(
 ) -> Response:
     """Show the image of a task of the project, small, large enough to read it, or as a whole; of several one."""
     known = await run_sync(_known_image, site, project_id, task_id, at)
-    read = partial(site.previews.read, size=_size(large=large, whole=whole))
-    return await run_sync(_image, known, read, limiter=site.previewing)
+    size = _size(large=large, whole=whole)
+    limiter = site.previewing if size is Size.SMALL else site.looking
+    return await run_sync(_image, known, partial(site.previews.read, size=size), limiter=limiter)
 
 
 @router.get("/projects/{project_id}/images/{task_id}/window.webp")
@@ -61,7 +62,7 @@ async def window(
     """Show a part of an image's values; nothing where the file holds no more than what the browser has already."""
     known = await run_sync(_known_image, site, project_id, task_id, at)
     read = partial(site.previews.windowed, window=Window(centre, width), size=_size(large=True, whole=whole))
-    return await run_sync(_image, known, read, limiter=site.previewing)
+    return await run_sync(_image, known, read, limiter=site.looking)
 
 
 def _size(*, large: bool, whole: bool) -> Size:

@@ -27,6 +27,8 @@ __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 _FORM_SECONDS = 12 * 3600  # a page that is left open in the morning can still be sent in the evening
 _PREVIEWS_AT_A_TIME = 4
 """Two decode, a small and a large one, and two fetch meanwhile; all other threads serve pages."""
+_LOOKS_AT_A_TIME = 4
+"""Images that somebody looks into do not wait behind the small ones of a page: as many as of these."""
 
 
 class UnknownProjectError(ClinicalError):
@@ -61,6 +63,7 @@ class Site:
         self.checks = Checks(workspace)
         self.previews = Previews(workspace)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
+        self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
         """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
         self._templates = make_environment()

@@ -460,11 +460,11 @@ def test_a_running_round_shows_its_stage_progress_and_time_left(web, stores, fil
 
 def test_the_queue_shows_reasons_audit_draws_and_what_is_open(web, filled):
     text = web.get("/projects/1/queue").text
-    assert "29 tasks wait" in text
+    assert '<span id="waiting">29</span> tasks wait' in text
     assert 'href="http://label-studio.example/projects/1/data?task=2"' in text
     assert "data?task=1&" not in text
     assert 'data?task=1"' not in text
-    assert text.count("audit draw") == 3 - 1  # the third stands on the second page
+    assert text.count('<span class="mark">audit draw') == 3 - 1  # the third stands on the second page
     assert "similarity 0.80" in text
     second = web.get("/projects/1/queue?page=2").text
     assert second.count('<li class="task') == 5

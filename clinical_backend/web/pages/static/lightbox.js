@@ -1,5 +1,3 @@
-"use strict";
-
 // Looks closely at the images of a page: one case after the other, each beside its nearest exemplar.
 const box = document.getElementById("lightbox");
 const stage = document.getElementById("lightbox-stage");

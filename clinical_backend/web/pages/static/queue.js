@@ -1,5 +1,3 @@
-"use strict";
-
 // Cards of tasks that somebody answered leave the page, and a newer queue is told.
 const list = document.querySelector("[data-waiting]");
 const EVERY = 5;

@@ -1,5 +1,3 @@
-"use strict";
-
 // Tags are set without leaving what one looks at: the page that the form leads to is read, and its words are taken over.
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form.tag");

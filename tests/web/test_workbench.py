@@ -1,0 +1,210 @@
+"""Looking closely, tagging, and what leaves the queue, in a real browser."""
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+from clinical_backend.web.app import make_app
+from tests.chromium import chromium_browser, needs_chromium
+from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
+from tests.web.test_backend_api import Wakes
+from tests.web.test_security import running
+
+__all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures
+
+pytestmark = needs_chromium
+
+TASKS = (7, 8, 9, 10, 99)
+DEEP = 9
+"""The first tasks of the queue, of which this one has 16 bits."""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    expect.set_options(timeout=60_000)  # a busy machine starts decoders slowly
+    with chromium_browser() as browser:
+        yield browser
+    expect.set_options(timeout=5_000)  # Playwright's own
+
+
+@pytest.fixture
+def served(configuration, rich):
+    for task in TASKS:
+        save_image(configuration, f"{task}.png", (64, 48))
+    deep = (np.arange(48 * 64, dtype=np.uint16) + 1000).reshape(48, 64)
+    deep[0, 0] = 65535
+    Image.fromarray(deep).save(configuration.local_files_document_root / f"{DEEP}.png")
+    with running(make_app(configuration, Wakes())) as (host, port):
+        yield f"http://{host}:{port}/projects/1"
+
+
+@pytest.fixture
+def look(chromium, served):
+    """Open a page of the project; at the end, no error may stand in the console."""
+    errors = []
+    with contextlib.ExitStack() as opened:
+
+        def open_page(path, *, width=1280, scheme="light", script=True):
+            context = chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+            )
+            opened.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(f"{served}{path}", wait_until="load")
+            return page
+
+        yield open_page
+    assert errors == []
+
+
+def card(page, task):
+    return page.locator(f'[data-case="{task}"]')
+
+
+def shown(page):
+    """Return the dialog once its image stands there."""
+    box = page.locator("#lightbox")
+    expect(box).to_be_visible()
+    expect(page.locator("#lightbox-stage")).not_to_have_attribute("aria-busy", "true")
+    return box
+
+
+def transform(page):
+    return page.locator("#lightbox-stage img").evaluate("image => image.style.transform")
+
+
+def test_a_case_is_looked_at_by_keyboard_alone_and_the_focus_comes_back(look):
+    page = look("/queue")
+    card(page, 7).locator("a.look").first.focus()
+    page.keyboard.press("Enter")
+    box = shown(page)
+    expect(box.get_by_role("heading", name="Task 7").first).to_be_visible()
+    expect(box).to_contain_text("Most like task 99")
+    expect(box.get_by_role("link", name="Task 7", exact=True)).to_have_attribute("href", re.compile("data.task=7$"))
+    assert page.locator("#lightbox-stage img").evaluate("image => image.naturalWidth") == 64
+    for _ in range(30):  # more than there is to reach: the focus goes round in the dialog
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body || !!document.activeElement.closest('#lightbox')"
+        )
+    box.get_by_role("button", name="Close").focus()
+    page.keyboard.press("ArrowRight")
+    expect(box.get_by_role("heading", name="Task 8").first).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(box.get_by_role("heading", name="Task 7").first).to_be_visible()
+    expect(box.get_by_role("button", name="Previous case")).to_be_disabled()
+    page.keyboard.press("PageDown")
+    page.keyboard.press("Escape")
+    expect(box).not_to_be_visible()
+    assert page.evaluate("document.activeElement.closest('[data-case]').dataset.case") == "8"
+
+
+def test_an_image_is_enlarged_moved_inverted_and_put_back(look):
+    page = look("/queue")
+    card(page, 7).locator("a.look").first.click()
+    box = shown(page)
+    picture = page.locator("#lightbox-stage img")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    assert "scale(1.5625)" in transform(page)
+    page.keyboard.press("ArrowLeft")
+    assert re.search(r"translate\((?!0px)", transform(page))
+    expect(box.get_by_role("heading", name="Task 7").first).to_be_visible()
+    page.mouse.move(400, 400)
+    page.mouse.wheel(0, 200)
+    page.mouse.wheel(0, 200)
+    expect(picture).to_have_js_property("style.transform", "translate(0px, 0px) scale(1)")
+    page.keyboard.press("i")
+    assert picture.evaluate("image => image.style.filter") == 'url("#lightbox-window")'
+    expect(box.get_by_role("button", name="Invert")).to_have_attribute("aria-pressed", "true")
+    box.get_by_role("button", name="Reset").click()
+    assert picture.evaluate("image => image.style.filter") == ""
+
+
+def test_the_window_of_16_bits_comes_from_the_server_and_that_of_8_from_the_browser(look):
+    page = look("/queue")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "window.webp" in request.url else None)
+    card(page, DEEP).locator("a.look").first.click()
+    box = shown(page)
+    picture = page.locator("#lightbox-stage img")
+    box.get_by_label("Window").fill("24")
+    box.get_by_label("Level").fill("10")
+    expect(picture).to_have_attribute("src", re.compile(r"/images/9/window\.webp\?centre=10&width=24"))
+    expect(picture).to_have_js_property("style.filter", "")
+    page.keyboard.press("Tab")
+    box.get_by_role("button", name="Next case").click()
+    shown(page)
+    with page.expect_response(lambda answer: "/10/window.webp" in answer.url) as told:
+        box.get_by_label("Level").fill("100")
+    assert told.value.status == 204
+    box.get_by_label("Level").fill("90")
+    page.wait_for_timeout(400)
+    assert sum("/10/" in address for address in asked) == 2 - 1  # known to hold 8 bits, it is not asked for again
+    assert "/10.webp" in picture.get_attribute("src")
+    assert picture.evaluate("image => image.style.filter") == 'url("#lightbox-window")'
+
+
+def test_the_next_image_is_there_before_it_is_asked_for(look):
+    page = look("/queue")
+    with page.expect_response(lambda answer: "/images/8.webp?large=true" in answer.url):
+        card(page, 7).locator("a.look").first.click()
+    shown(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_open_dialog_fits_and_is_accessible(look, width, scheme):
+    page = look("/queue", width=width, scheme=scheme)
+    card(page, 7).locator("a.look").first.click()
+    box = shown(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#lightbox-stage").bounding_box()["height"] > 250
+    expect(box.get_by_role("button", name="More like this")).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_tag_is_set_and_taken_away_without_leaving_the_page_or_the_dialog(look, stores):
+    page = look("/queue")
+    page.evaluate("document.stayed = true")
+    card(page, 7).get_by_role("button", name="More like this").click()
+    expect(page.get_by_role("status").filter(has_text="Task 7 is tagged “more like this”")).to_be_visible()
+    expect(card(page, 7).get_by_role("button", name="More like this")).to_have_attribute("aria-pressed", "true")
+    assert {task: tag.steer for task, tag in stores.page_tags.open(1).items()} == {7: 1}
+    card(page, 8).locator("a.look").first.click()
+    box = shown(page)
+    box.get_by_role("button", name="Not like this").click()
+    expect(box.get_by_role("status")).to_contain_text("Task 8 is tagged “not like this”")
+    expect(box.get_by_role("button", name="Not like this")).to_be_focused()
+    box.get_by_role("button", name="Not like this").click()
+    expect(box.get_by_role("status")).to_contain_text("Task 8 is tagged no more")
+    assert list(stores.page_tags.open(1)) == [7]
+    assert page.evaluate("document.stayed")
+
+
+def test_answered_cards_leave_and_a_newer_queue_is_told(look, stores, filled):
+    page = look("/queue")
+    stores.rounds.note_answers(filled.id, [7, 8])
+    card(page, 8).locator("a.look").first.focus()
+    expect(card(page, 7)).to_have_count(0)
+    expect(card(page, 8)).to_contain_text("answered")
+    expect(page.locator("#waiting")).to_have_text(str(stores.rounds.open_queue(filled)[1]))
+
+
+def test_without_a_script_images_lead_to_themselves_and_forms_to_the_same_end(look, stores):
+    page = look("/queue", script=False)
+    card(page, 7).get_by_role("button", name="More like this").click()
+    expect(page.get_by_role("status")).to_contain_text("Task 7 is tagged")
+    assert list(stores.page_tags.open(1)) == [7]
+    with page.expect_response(lambda answer: "large=true" in answer.url):
+        card(page, 7).locator("a.look").first.click()
