@@ -73,21 +73,21 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
     ClinicalError
         When the features cannot be read.
     """
+    tasks = project.digests()
+    if task_id not in tasks:  # without a look at the network, which takes long to load
+        return Similar((), 0, len(tasks), has_feature=False)
     representation = project.representations()[0]
     own = project.features_of(representation, [task_id]).features
-    tasks = project.digests()
     if not len(own):
         return Similar((), 0, len(tasks), has_feature=False)
     deadline = time.monotonic() + _SECONDS
-    centre = None
+    others = tasks.keys() - {task_id}
+    sample = sorted(others)[:: max(1, len(others) // _BLOCK)]
+    centre = centre_of(project.features_of(representation, sample).features)
     compared = 0
     found: list[Neighbour] = []
-    for part in _blocks(project, tasks.keys() - {task_id}):
+    for part in _blocks(project, others):
         block = project.features_of(representation, part)
-        if not len(block):
-            continue
-        if centre is None:
-            centre = centre_of(block.features)
         compared += len(block)
         cosine = centred_cosine(own, block.features, centre)[0]
         best = np.argsort(-cosine, kind="stable")[:limit]

@@ -769,7 +769,7 @@ def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is
     assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
-ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings"]
+ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings", "tags", "looked-for", "drift"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -1,0 +1,95 @@
+"""Tags that are set on pages."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from clinical_backend.settings import load_settings
+from clinical_backend.web.app import make_app
+from tests.web.pages.test_routes import (
+    BROWSER,
+    assert_sound,
+    configuration,
+    filled,
+    stores,
+    token,
+    wakes,
+    web,
+    workspace,
+)
+from tests.web.test_backend_api import Wakes
+
+__all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
+
+
+def tag(web, back="/projects/1/queue", **fields):
+    """Send the form, and return the page that it leads to."""
+    answer = web.post("/projects/1/tags", data={"token": token(web), "back": back, **fields})
+    assert answer.status_code == 303
+    return web.get(answer.headers["location"]).text
+
+
+def tags(stores):
+    return {task: one.steer for task, one in stores.page_tags.open(1).items()}
+
+
+def test_a_tag_makes_a_round_due_and_is_shown_with_who_and_when(web, stores, wakes, filled):
+    stores.projects.change(1, request=None)
+    text = tag(web, task="7", tag="more")
+    assert "Task 7 is tagged “more like this”" in text
+    assert text.count('value="none" aria-pressed="true"') == 1
+    assert stores.projects.get(1).request == "an exemplar was tagged on the project's page"
+    assert wakes.projects == [1]
+    text = web.get("/projects/1/exemplars").text
+    assert_sound(text)
+    assert '<b class="rare">2</b> exemplars steer the queue' in text
+    assert "tagged on this page by page, and nobody has answered it yet" in text
+    assert tags(stores) == {7: 1}
+
+
+def test_a_tag_is_changed_and_taken_away(web, stores, filled):
+    tag(web, task="7", tag="more")
+    assert "tagged “not like this”" in tag(web, task="7", tag="less")
+    assert tags(stores) == {7: -1}
+    text = tag(web, back="", task="7", tag="none")
+    assert "Task 7 is tagged no more" in text
+    assert "<h1>Exemplars</h1>" in text
+    assert tags(stores) == {}
+    assert "no tag to take away" in tag(web, task="7", tag="none")
+
+
+def test_several_are_tagged_at_once_and_answered_ones_are_not(web, stores, filled):
+    assert "2 tasks are tagged" in tag(web, task=["7", "8", "99", "1", "x", "7777"], tag="more")
+    assert tags(stores) == {7: 1, 8: 1}
+    stores.projects.change(1, request=None)
+    assert "tag answered cases in Label Studio" in tag(web, task="99", tag="less")
+    assert "No case is ticked" in tag(web, tag="more")
+    assert stores.projects.get(1).request is None
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "https://evil.example",
+        "//evil.example/queue",
+        "/projects/1/queue/../../../evil",
+        "/projects/2/queue",
+        "/projects/1/queue\r\nX: y",
+        "/projects/1/queue?x=//evil",
+        "/projects/1/settings",
+    ],
+)
+def test_a_form_leads_to_our_own_pages_alone(web, filled, back):
+    answer = web.post("/projects/1/tags", data={"token": token(web), "back": back, "task": "7", "tag": "more"})
+    assert answer.headers["location"] == "/projects/1/exemplars"
+
+
+def test_the_user_whose_password_was_asked_for_is_named(tmp_path):
+    settings = load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="a<b", basic_auth_pass="p")
+    with TestClient(make_app(settings, Wakes()), headers=BROWSER, follow_redirects=False) as web:
+        assert web.post("/projects/1/tags").status_code == 401
+        web.auth = ("a<b", "p")
+        stores = web.app.state.backend._stores
+        stores.projects.register(1)
+        stores.images.synchronise(1, {7: "/7.png"}, complete=True)
+        assert "by a&lt;b" in tag(web, back="/projects/1/exemplars", task="7", tag="more")
+        assert stores.page_tags.open(1)[7].tagged_by == "a<b"
