@@ -27,7 +27,7 @@ def test_an_image_is_small_large_or_whole(web, configuration, filled):
 def test_16_bits_are_shown_through_a_window_and_8_are_left_to_the_browser(web, configuration, filled):
     values = np.full((40, 40), 1000, dtype=np.uint16)
     values[:, 20:] = 1128
-    values[0, 0], values[0, 1] = 0, 65535
+    values[0], values[1] = 0, 65535
     Image.fromarray(values).save(configuration.local_files_document_root / "4.png")
     save_image(configuration, "5.png")
     answer = web.get("/projects/1/images/4/window.webp?centre=4&width=1")
