@@ -82,6 +82,12 @@ function stand(chosen) {
     else one.removeAttribute("aria-current");
   }
   view = { zoom: 1, x: 0, y: 0 };
+  // The small image is there already, and stands in until the large one is.
+  const small = chosen.querySelector("img");
+  if (small?.complete && small.naturalWidth) picture.src = small.currentSrc;
+  else picture.removeAttribute("src");
+  rendered = { ...AS_IT_IS };
+  tone();
   load(chosen.href, AS_IT_IS);
   place();
   if (window_.centre !== AS_IT_IS.centre || window_.width !== AS_IT_IS.width) later();
