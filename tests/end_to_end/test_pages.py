@@ -113,9 +113,9 @@ def look(chromium, served):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_fits_and_is_accessible(look, width, scheme):
+def test_every_page_fits_and_is_accessible(look, served, width, scheme):
     page = look(width=width, scheme=scheme)
-    for path in PAGES:
+    for path in [*PAGES, f"/similar/{min(served.demo.truth)}"]:
         page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)
         if not path:
             expect(page.locator("#connection")).not_to_contain_text("is being asked", timeout=PATIENCE)
@@ -218,6 +218,27 @@ def test_a_case_is_read_again_without_its_answer_and_both_are_shown(look, served
     assert Axe().run(page).violations_count == 0
     row.get_by_role("button", name="Was right").click()
     expect(page.get_by_role("row").filter(has_text=f"Task {task}")).to_contain_text("was right")
+
+
+def test_a_case_is_tagged_in_the_queue_and_leaves_it_when_a_reader_answers(look, served, client):
+    page = look("/queue")
+    case = page.locator("[data-place]").first
+    task = int(case.get_attribute("data-case"))
+    case.get_by_role("button", name="More like this").click()
+    expect(page.get_by_role("status").filter(has_text=f"Task {task} is tagged")).to_be_visible()
+    settle(served)
+    assert task in served.queue()
+    page.goto(f"{served.backend.url}/projects/{served.id}/exemplars")
+    tagged = page.locator(f'[data-case="{task}"]')
+    expect(tagged).to_contain_text(f"tagged on this page by {CREDENTIALS['BASIC_AUTH_USER']}")
+    page.goto(f"{served.backend.url}/projects/{served.id}/queue")
+    expect(tagged).to_have_count(1)
+    SimulatedReader(client).annotate(task, {"diagnosis": [served.demo.rare]})
+    expect(tagged).to_have_count(0, timeout=PATIENCE)
+    settle(served)
+    page.goto(f"{served.backend.url}/projects/{served.id}/exemplars")
+    expect(page.get_by_text("tagged on this page")).to_have_count(0)
+    assert served.stores.labels.all(served.id)[task].label == served.demo.rare
 
 
 def test_the_list_of_projects_leads_to_each(look, served):

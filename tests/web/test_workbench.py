@@ -84,13 +84,14 @@ def transform(page):
 def test_a_case_is_looked_at_by_keyboard_alone_and_the_focus_comes_back(look):
     page = look("/queue")
     card(page, 7).locator("a.look").first.focus()
-    page.keyboard.press("Enter")
+    with page.expect_response(lambda answer: "/images/8.webp?large=true" in answer.url):  # before it is asked for
+        page.keyboard.press("Enter")
     box = shown(page)
     expect(box.get_by_role("heading", name="Task 7").first).to_be_visible()
     expect(box).to_contain_text("Most like task 99")
     expect(box.get_by_role("link", name="Task 7", exact=True)).to_have_attribute("href", re.compile("data.task=7$"))
     assert page.locator("#lightbox-stage img").evaluate("image => image.naturalWidth") == 64
-    for _ in range(30):  # more than there is to reach: the focus goes round in the dialog
+    for _ in range(20):  # more than there is to reach: the focus goes round in the dialog
         page.keyboard.press("Tab")
         assert page.evaluate(
             "document.activeElement === document.body || !!document.activeElement.closest('#lightbox')"
@@ -106,10 +107,11 @@ def test_a_case_is_looked_at_by_keyboard_alone_and_the_focus_comes_back(look):
     page.keyboard.press("Escape")
     expect(box).not_to_be_visible()
     assert page.evaluate("document.activeElement.closest('[data-case]').dataset.case") == "8"
+    enlarge(page)
 
 
-def test_an_image_is_enlarged_moved_inverted_and_put_back(look):
-    page = look("/queue")
+def enlarge(page):
+    """Enlarge an image, move it, invert it, and put all that back."""
     card(page, 7).locator("a.look").first.click()
     box = shown(page)
     picture = page.locator("#lightbox-stage img")
@@ -154,24 +156,16 @@ def test_the_window_of_16_bits_comes_from_the_server_and_that_of_8_from_the_brow
     assert picture.evaluate("image => image.style.filter") == 'url("#lightbox-window")'
 
 
-def test_the_next_image_is_there_before_it_is_asked_for(look):
-    page = look("/queue")
-    with page.expect_response(lambda answer: "/images/8.webp?large=true" in answer.url):
+def test_the_open_dialog_fits_and_is_accessible(look):
+    for width, scheme in [(1280, "light"), (390, "dark")]:
+        page = look("/queue", width=width, scheme=scheme)
         card(page, 7).locator("a.look").first.click()
-    shown(page)
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_open_dialog_fits_and_is_accessible(look, width, scheme):
-    page = look("/queue", width=width, scheme=scheme)
-    card(page, 7).locator("a.look").first.click()
-    box = shown(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("#lightbox-stage").bounding_box()["height"] > 250
-    expect(box.get_by_role("button", name="More like this")).to_be_visible()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+        box = shown(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("#lightbox-stage").bounding_box()["height"] > 250
+        expect(box.get_by_role("button", name="More like this")).to_be_visible()
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
 
 
 def test_a_tag_is_set_and_taken_away_without_leaving_the_page_or_the_dialog(look, stores):
@@ -206,5 +200,6 @@ def test_without_a_script_images_lead_to_themselves_and_forms_to_the_same_end(lo
     card(page, 7).get_by_role("button", name="More like this").click()
     expect(page.get_by_role("status")).to_contain_text("Task 7 is tagged")
     assert list(stores.page_tags.open(1)) == [7]
-    with page.expect_response(lambda answer: "large=true" in answer.url):
-        card(page, 7).locator("a.look").first.click()
+    # Chromium's own page around a lone image has a style that our policy keeps out, which it notes as an error.
+    answer = page.request.get(card(page, 7).locator("a.look").first.evaluate("link => link.href"))
+    assert answer.headers["content-type"] == "image/webp"

@@ -38,6 +38,7 @@ _WHY = {
 }
 _SORTED = {"place": "place in the queue", "chance": "likeliest rare first", "doubt": "least sure class first"}
 
+Number = Annotated[int, Query(alias="round", ge=0, lt=2**31)]
 Chosen = Annotated[str, Query(max_length=1000)]
 
 router = APIRouter(include_in_schema=False)
@@ -99,11 +100,12 @@ def queue(
 
 
 @router.get("/projects/{project_id}/queue/waiting")
-def waiting(site: ThisSite, project_id: ProjectId) -> dict[str, object]:
-    """Say which tasks of the queue wait: a page that is open asks, so that answered ones leave it."""
+def waiting(site: ThisSite, project_id: ProjectId, number: Number) -> dict[str, object]:
+    """Say which tasks of a round's queue wait, and whose queue readers get: a page that is open asks."""
     site.project(project_id)
     published = site.stores.rounds.published(project_id)
-    rows = [] if published is None else site.stores.rounds.open_queue(published, limit=_MOST)[0]
+    shown = site.stores.rounds.with_numbers(project_id, [number])
+    rows = [row for one in shown for row in site.stores.rounds.open_queue(one, limit=_MOST)[0]]
     return {"round": None if published is None else published.number, "tasks": [row.task_id for row in rows]}
 
 

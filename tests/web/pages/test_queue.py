@@ -6,7 +6,9 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import update
 
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import QueuedTask, ReadingState, SecondReading
+from tests.storage.started import start_round
 from tests.web.pages.test_routes import assert_sound, configuration, filled, stores, wakes, web, workspace
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
@@ -84,11 +86,19 @@ def test_second_readings_are_shown_without_any_belief(web, stores, filled):
 
 
 def test_an_open_page_is_told_what_waits(web, stores, filled):
-    told = web.get("/projects/1/queue/waiting").json()
+    told = web.get("/projects/1/queue/waiting?round=1").json()
     assert (told["round"], len(told["tasks"])) == (1, 29)
     stores.rounds.note_answers(filled.id, [2])
-    assert 2 not in web.get("/projects/1/queue/waiting").json()["tasks"]
+    assert 2 not in web.get("/projects/1/queue/waiting?round=1").json()["tasks"]
     assert 2 not in cases(queue(web))
     stores.projects.register(2)
-    assert web.get("/projects/2/queue/waiting").json() == {"round": None, "tasks": []}
-    assert web.get("/projects/7/queue/waiting").status_code == 404
+    assert web.get("/projects/2/queue/waiting?round=1").json() == {"round": None, "tasks": []}
+    for path in ("7/queue/waiting?round=1", "1/queue/waiting", "1/queue/waiting?round=x"):
+        assert web.get(f"/projects/{path}").status_code == 404
+
+
+def test_of_an_earlier_queue_an_open_page_is_told_what_waits_and_that_there_is_a_newer_one(web, stores, filled):
+    later = start_round(stores, 1)
+    stores.rounds.publish(later, RoundReport(), 3)
+    told = web.get("/projects/1/queue/waiting?round=1").json()
+    assert (told["round"], len(told["tasks"])) == (2, 29)

@@ -23,10 +23,7 @@ function watch() {
 }
 
 function take(queue) {
-  if (String(queue.round) !== list.dataset.round) {
-    document.getElementById("newer").hidden = false;
-    return; // what is waiting there says nothing of this one
-  }
+  if (String(queue.round) !== list.dataset.round) document.getElementById("newer").hidden = false;
   const waiting = new Set(queue.tasks.map(String));
   const count = document.getElementById("waiting");
   if (count) count.textContent = waiting.size.toLocaleString("en");
