@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.strategy.cosine import centre_of, centred_cosine
+from clinical_backend.workspace.features import Representation
+from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clinical_backend.workspace.workspace import ProjectWorkspace
+    from clinical_backend.storage.feature_files import FeatureStore
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
 __all__ = ["Neighbour", "Similar", "find_similar"]
 
-_BLOCK = 4096
-"""Features at once: 21 MB in 1,280 dimensions."""
+_BLOCK = 8192
+"""Features at once: 42 MB in 1,280 dimensions. Of so many the store remembers that it has just checked them."""
+_SAMPLE = 4096
+"""Cases that tell the mean, to 1.6 % of their spread."""
 _SECONDS = 2.0
-"""After which no further block is begun, since a person waits: two cores compare some 100,000 cases within."""
+"""After which no further block is begun, since a person waits. 100,000 cases took 2.9 s on two cores that others kept
+busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,11 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
     own = project.features_of(representation, [task_id]).features
     if not len(own):
         return Similar((), 0, len(tasks), has_feature=False)
-    deadline = time.monotonic() + _SECONDS
     others = tasks.keys() - {task_id}
-    sample = sorted(others)[:: max(1, len(others) // _BLOCK)]
+    sample = sorted(others)[:: max(1, len(others) // _SAMPLE)]
+    _store(representation).positions(tasks.values())  # checks all at once, which it remembers for a while
     centre = centre_of(project.features_of(representation, sample).features)
+    deadline = time.monotonic() + _SECONDS
     compared = 0
     found: list[Neighbour] = []
     for part in _blocks(project, others):
@@ -96,6 +103,12 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
             break
     found.sort(key=lambda one: (-one.similarity, one.task_id))
     return Similar(tuple(found[:limit]), compared, len(tasks) - 1, has_feature=True)
+
+
+def _store(representation: Represented) -> FeatureStore:
+    if isinstance(representation, Representation):
+        return representation.frozen.store
+    return representation.store if isinstance(representation, PooledStudies) else representation.images.store
 
 
 def _blocks(project: ProjectWorkspace, tasks: set[int]) -> Iterator[list[int]]:

@@ -119,6 +119,8 @@ def test_every_page_fits_and_is_accessible(look, served, width, scheme):
         page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)
         if not path:
             expect(page.locator("#connection")).not_to_contain_text("is being asked", timeout=PATIENCE)
+        if "similar" in path:
+            expect(page.locator("#alike .gallery")).to_be_visible(timeout=PATIENCE)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         found = Axe().run(page)
         assert found.violations_count == 0, f"{path}: {found.generate_report()}"

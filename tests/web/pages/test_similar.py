@@ -20,8 +20,10 @@ def found(monkeypatch):
 
 def test_cases_are_shown_with_their_labels_and_open_ones_can_be_ticked(web, rich, stores, found):
     stores.page_tags.set(1, [8], -1, by="ada")
-    text = web.get("/projects/1/similar/7").text
+    assert "The 3 most alike" not in web.get("/projects/1/similar/7").text  # which is there at once
+    text = web.get("/projects/1/similar/7?wait=true").text
     assert_sound(text)
+    assert web.get("/projects/1/fragments/similar/7").text.strip() in text
     assert "The 3 most alike of 20,000 cases, of 99,000 in all" in text
     assert "Similarity 0.89." in text
     assert "Labelled <b>b</b>" in text
@@ -32,9 +34,9 @@ def test_cases_are_shown_with_their_labels_and_open_ones_can_be_ticked(web, rich
 
 
 def test_a_case_without_a_feature_says_why(web, stores, filled):
-    assert "No round has read its image" in web.get("/projects/1/similar/8").text
+    assert "No round has read its image" in web.get("/projects/1/similar/8?wait=true").text
     stores.images.failed(1, {8: "The image is <empty>."})
-    text = web.get("/projects/1/similar/8").text
+    text = web.get("/projects/1/similar/8?wait=true").text
     assert_sound(text)
     assert "The image is &lt;empty&gt;." in text
 
@@ -44,7 +46,7 @@ def test_features_that_cannot_be_read_are_said(web, filled, monkeypatch):
         raise StorageError("The file cannot be read.", "Look at the disk.")
 
     monkeypatch.setattr(similar, "find_similar", fail)
-    assert "The file cannot be read. Look at the disk." in web.get("/projects/1/similar/8").text
+    assert "The file cannot be read. Look at the disk." in web.get("/projects/1/similar/8?wait=true").text
 
 
 @pytest.mark.parametrize("path", ["7777", "0", "-1", str(2**63), "9" * 30])
@@ -65,3 +67,5 @@ def test_a_number_leads_to_its_case(web, filled, given, led):
 def test_the_project_must_be_served(web, filled):
     assert web.get("/projects/7/similar/1").status_code == 404
     assert web.get("/projects/7/similar?task=1").status_code == 404
+    assert web.get("/projects/7/fragments/similar/1").status_code == 404
+    assert web.get("/projects/1/fragments/similar/7777").status_code == 404
