@@ -51,6 +51,13 @@ def test_a_copy_of_a_labelled_or_of_a_tagged_image_is_told():
     assert not any(copies.pool for copies in found)
 
 
+def test_a_task_that_is_tagged_while_it_waits_is_no_copy_of_itself():
+    pool = featured(images(100))
+    tagged = pool.those(pool.tasks < 3)
+    found = NearCopies(Inputs.of(pool.none(), pool, tagged)).of(np.arange(len(pool)))
+    assert not any(copies.pool or copies.answered for copies in found)
+
+
 @given(st.integers(0, 1000), st.floats(0.01, 100.0), st.integers(40, 60), st.data())
 def test_scale_place_and_order_of_the_features_change_nothing(seed, scale, count, data):
     pool = images(count, seed)
