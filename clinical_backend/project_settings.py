@@ -59,7 +59,7 @@ class ProjectSettings(BaseModel):
 
     One with a title has an entry on the project's page; ``unit`` stands behind a number there, and ``choices`` says
     what each value means, and ``expert`` that it is for those who know the methods. An empty ``rare_classes``,
-    ``group_field`` or ``class_control`` says that there is none.
+    ``group_field``, ``class_control`` or ``site_field`` says that there is none.
     """
 
     acquisition: Acquisition = Field(
@@ -210,6 +210,13 @@ class ProjectSettings(BaseModel):
         title="Tasks of one patient in a queue",
         description="At most so many of one patient or study are in a queue at a time.",
         json_schema_extra={"unit": "tasks"},
+    )
+    site_field: str | None = Field(
+        default=None,
+        max_length=200,
+        title="Site",
+        description="Field of the tasks' data that names where a case comes from, such as a site or a scanner: the page"
+        " of the queue can be filtered by it. Its values are kept in the backend's database.",
     )
 
 

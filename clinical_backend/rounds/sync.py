@@ -18,6 +18,7 @@ from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
 from clinical_backend.strategy.target import Target, find_target
 from clinical_backend.study import address_of_images
+from clinical_backend.text import printable
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.file_pages import pages_shown
 from clinical_backend.workspace.outside_features import outside_findings
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 _LIST_ALL_AFTER = 3600.0
 """Seconds after which all tasks are listed again, in case an image's address was edited, of which no webhook tells.
 Rounds between list new tasks alone, so that their time does not grow with the project."""
+
+_LONGEST_SITE = 100
+"""Characters: names of sites and scanners are shorter, and a field named by mistake may hold a report."""
 
 _WITHHELD = (
     "Label Studio fails in giving this task (status 500), to readers too: what it holds is no text, such as half a"
@@ -113,7 +117,7 @@ def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snap
     # Also one that is refused: its page shows which controls there are to choose from.
     stores.projects.change(project.id, label_config=remote.label_config)
     scheme = read_as_set(remote.label_config, settings)
-    _synchronise_tasks(project, remote, scheme, settings.group_field)
+    _synchronise_tasks(project, remote, scheme, settings)
     labels = fetch_labels(client, remote, scheme, stars=settings.stars)
     for message in labels.messages:
         logger.warning("Project %d: %s", project.id, message)
@@ -144,11 +148,10 @@ def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snap
     return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups, tuple(notes))
 
 
-def _synchronise_tasks(
-    project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, group_field: str | None
-) -> None:
+def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> None:
     """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
     client, stores = project.client, project.stores
+    group_field, site_field = settings.group_field, settings.site_field
     known = stores.images.tasks(project.id)
     row = stores.projects.get(project.id)
     recently = row is not None and 0 <= time.time() - row.listed_at < _LIST_ALL_AFTER
@@ -162,11 +165,12 @@ def _synchronise_tasks(
             task.id: group_key(lookup(task.data, group_field.removeprefix("$")), salt) if group_field else None
             for task in tasks
         }
-        stores.images.synchronise(project.id, uris, complete=complete, groups=groups)
+        sites = {task.id: _site(task, site_field) for task in tasks}
+        stores.images.synchronise(project.id, uris, complete=complete, groups=groups, sites=sites)
         stores.studies.synchronise(project.id, images, complete=complete)
         stores.images.without_address(project.id, _reasons([task for task in tasks if not uris[task.id]], scheme))
 
-    if known and recently and row is not None and row.grouped_by == group_field:
+    if known and recently and row is not None and (row.grouped_by, row.sited_by) == (group_field, site_field):
         # On SQLite Label Studio gives a deleted task's number to the next one imported, if it was the highest.
         newest = known[-1]
         tasks = client.tasks(project.id, after_id=newest - 1)
@@ -176,7 +180,15 @@ def _synchronise_tasks(
             take_over(tasks, complete=False)
             return
     take_over(client.tasks(project.id), complete=True)
-    stores.projects.change(project.id, listed_at=time.time(), grouped_by=group_field)
+    stores.projects.change(project.id, listed_at=time.time(), grouped_by=group_field, sited_by=site_field)
+
+
+def _site(task: Task, field: str | None) -> str | None:
+    """Return where a task comes from, if a field says so in text or as a number."""
+    value = lookup(task.data, field.removeprefix("$")) if field else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return printable(str(value).strip(), _LONGEST_SITE) or None
 
 
 def _images(tasks: Iterable[Task], scheme: LabelingScheme, limit: int) -> dict[int, tuple[StudyImage, ...]]:

@@ -32,6 +32,8 @@ class QueueFilter:
         Of several findings, the one that they are sought for; empty for all.
     predicted
         The class that the model says; empty for all.
+    site
+        Where they come from; empty for all.
     sort
         One of ``SORTS``.
     """
@@ -39,12 +41,14 @@ class QueueFilter:
     why: str = ""
     target: str = ""
     predicted: str = ""
+    site: str = ""
     sort: str = SORTS[0]
 
-    def takes(self, row: QueuedTask) -> bool:
+    def takes(self, row: QueuedTask, site: str | None) -> bool:
         """Tell whether a task is wanted. What the model says of an audit draw is not told by a filter either."""
         return (
             self.why in {"", row.draw.value}
+            and self.site in {"", site}
             and (not self.target or self.target in (row.targets or ()))
             and (not self.predicted or self.predicted in _said(row))
         )
@@ -66,7 +70,9 @@ class WaitingTask:
     place: int
 
 
-def choose_waiting(rows: Sequence[QueuedTask], wanted: QueueFilter) -> list[WaitingTask]:
+def choose_waiting(
+    rows: Sequence[QueuedTask], wanted: QueueFilter, sites: Mapping[int, str] | None = None
+) -> list[WaitingTask]:
     """Return those of the waiting tasks that are wanted, in the order that is wanted.
 
     By chance and by doubt, audit draws come last: what the model believes of them is not told.
@@ -75,8 +81,11 @@ def choose_waiting(rows: Sequence[QueuedTask], wanted: QueueFilter) -> list[Wait
     ----------
     rows
         All that wait, in the order of the queue.
+    sites
+        Where each task comes from that says so.
     """
-    found = [WaitingTask(row, place) for place, row in enumerate(rows, 1) if wanted.takes(row)]
+    sites = sites or {}
+    found = [WaitingTask(row, place) for place, row in enumerate(rows, 1) if wanted.takes(row, sites.get(row.task_id))]
     if wanted.sort == "chance":
         found.sort(key=lambda one: -_likelihood(one.row))
     elif wanted.sort == "doubt":

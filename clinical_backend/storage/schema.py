@@ -113,6 +113,8 @@ class Project(Base):
     """When all tasks were last listed; between times only new ones are."""
     grouped_by: Mapped[str | None] = mapped_column(default=None)
     """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
+    sited_by: Mapped[str | None] = mapped_column(default=None)
+    """Field of the tasks' data that ``TaskImage.site`` was last read from."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     adaptation: Mapped[str | None] = mapped_column(default=None)
@@ -217,6 +219,8 @@ class TaskImage(Base):
     uri: Mapped[str]
     group_key: Mapped[str | None] = mapped_column(default=None)
     """Salted hash of what names its patient or study; ``None`` where it stands for itself."""
+    site: Mapped[str | None] = mapped_column(default=None)
+    """Where it comes from, as SITE_FIELD says; ``None`` where that is not known."""
     digest: Mapped[str | None] = mapped_column(default=None)
     """sha256 of the bytes; ``None`` until they were read."""
     problem: Mapped[str | None] = mapped_column(default=None)

@@ -37,6 +37,12 @@ def test_a_class_chooses_what_the_model_says_and_tells_nothing_of_audit_draws():
     assert chosen(SEVERAL, predicted="z") == []
 
 
+def test_a_site_chooses_the_tasks_that_name_it():
+    sites = {1: "north", 3: "south"}
+    assert [one.row.task_id for one in choose_waiting(ROWS, QueueFilter(site="north"), sites)] == [1]
+    assert [one.row.task_id for one in choose_waiting(ROWS, QueueFilter(), sites)] == [1, 2, 3, 4]
+
+
 def test_of_several_findings_one_chooses_what_is_sought_for_it():
     assert chosen(SEVERAL, target="x") == [1, 2]
     assert chosen(SEVERAL, target="y") == [2]

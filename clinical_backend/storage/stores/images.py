@@ -99,6 +99,13 @@ class ImageStore:
         with self._database.read() as session:
             return {task_id: key for task_id, key in session.execute(query) if key is not None}
 
+    def sites(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
+        """Return where each task comes from that says so, of all tasks or of some."""
+        told = TaskImage.site.is_not(None)
+        with self._database.read() as session:
+            rows = _rows(session, select(TaskImage.task_id, TaskImage.site).where(told), project_id, task_ids)
+            return {task: site for task, site in rows}  # noqa: C416 - dict() is told no types
+
     def has_groups(self, project_id: int) -> bool:
         """Tell whether any task names its patient or study, or there are no tasks."""
         query = select(TaskImage.group_key.is_not(None)).where(TaskImage.project_id == project_id)
@@ -119,6 +126,7 @@ class ImageStore:
         *,
         complete: bool,
         groups: Mapping[int, str | None] | None = None,
+        sites: Mapping[int, str | None] | None = None,
     ) -> None:
         """Take over the tasks that Label Studio has.
 
@@ -130,6 +138,8 @@ class ImageStore:
             Whether these are all tasks of the project: then tasks that are not among them are deleted.
         groups
             What stands for their patient or study; ``None`` for a task that names none.
+        sites
+            Where they come from; ``None`` for a task that does not say.
         """
         with self._database.write() as session:
             locked_project(session, project_id)
@@ -144,6 +154,12 @@ class ImageStore:
             self._enter(project_id, {task_id: uris[task_id] for task_id in part})
         if groups is not None:
             self._regroup(project_id, groups)
+        if sites is not None:
+            before = self.sites(project_id)
+            self._update(
+                project_id,
+                [{"task": task, "site": site} for task, site in sites.items() if before.get(task) != site],
+            )
 
     def _enter(self, project_id: int, uris: Mapping[int, str]) -> None:
         """Insert tasks that are not there yet; a project that was forgotten meanwhile is left alone."""

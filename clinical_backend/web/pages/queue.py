@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlencode
 
@@ -53,14 +54,16 @@ def queue(
     why: Chosen = "",
     target: Chosen = "",
     said: Chosen = "",
+    site_: Annotated[str, Query(alias="site", max_length=1000)] = "",
     sort: Chosen = SORTS[0],
 ) -> Response:
     """Show the tasks that readers get next."""
     project = site.project(project_id)
     published = site.stores.rounds.published(project_id)
     rows = [] if published is None else site.stores.rounds.open_queue(published, limit=_MOST)[0]
-    wanted = QueueFilter(why, target, said, sort if sort in SORTS else SORTS[0])
-    found = choose_waiting(rows, wanted)
+    sites = site.stores.images.sites(project_id, [row.task_id for row in rows])
+    wanted = QueueFilter(why, target, said, site_, sort if sort in SORTS else SORTS[0])
+    found = choose_waiting(rows, wanted, sites)
     readings = site.stores.second_readings.all(project_id).values()
     again = [one.task_id for one in readings if one.state is ReadingState.OPEN]
     pages = Pages(page, _PAGE, len(again) if why == _SECOND else len(found))
@@ -73,7 +76,8 @@ def queue(
         for one in shown
     ]
     again_shown = again[part] if why == _SECOND else []
-    given = {"why": why, "target": target, "said": said, "sort": "" if wanted.sort == SORTS[0] else wanted.sort}
+    given = {"why": why, "target": target, "said": said, "site": site_}
+    given |= {"sort": "" if wanted.sort == SORTS[0] else wanted.sort}
     query = urlencode({name: value for name, value in given.items() if value})
     return site.page(
         request,
@@ -94,6 +98,7 @@ def queue(
             ("why", "Why", {name: (text, _count(name, draws, again)) for name, text in _WHY.items()}),
             ("target", "Sought for", {name: (name, count) for name, count in targets.items()}),
             ("said", "Predicted", {name: (name, count) for name, count in classes.items()}),
+            ("site", "Site", {name: (name, count) for name, count in sorted(Counter(sites.values()).items())}),
         ],
         sorts=_SORTED,
     )

@@ -45,6 +45,17 @@ def test_a_choice_holds_over_pages_and_is_kept_in_the_address(web, filled):
     assert 'name="back" value="/projects/1/queue?why=target&amp;sort=doubt&amp;page=2"' in second
 
 
+def test_a_site_is_chosen_where_tasks_name_one(web, stores, filled):
+    assert 'name="site"' not in queue(web)
+    uris = {task: image.uri for task, image in stores.images.all(1).items()}
+    sites = dict.fromkeys(uris) | {2: "<north>", 3: "<north>", 4: "south", 99: "west"}
+    stores.images.synchronise(1, uris, complete=True, sites=sites)
+    text = queue(web)
+    assert '<option value="&lt;north&gt;">&lt;north&gt; (2)</option>' in text
+    assert "west" not in text
+    assert cases(queue(web, "?site=%3Cnorth%3E")) == [2, 3]
+
+
 def test_an_audit_draw_is_found_by_why_it_is_there_and_not_by_what_the_model_says(web, filled):
     assert cases(queue(web, "?why=audit")) == [6, 16, 26]
     assert not {6, 16, 26} & {*cases(queue(web, "?said=b")), *cases(queue(web, "?said=b&page=2"))}

@@ -1,4 +1,4 @@
-"""Tags that were set on the project's page, and which tasks of a queue are told to be answered."""
+"""Tags that were set on the project's page, which tasks of a queue are told to be answered, and sites of tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0015"
 
 
 def upgrade() -> None:
-    """Add the table, and the column."""
+    """Add the table, and the columns."""
     op.create_table(
         "page_tags",
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -22,3 +22,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "task_id"),
     )
     op.add_column("queued_tasks", sa.Column("answered_at", sa.Double()))
+    op.add_column("task_images", sa.Column("site", sa.String()))
+    op.add_column("projects", sa.Column("sited_by", sa.String()))
