@@ -303,16 +303,14 @@ class TaskLabel(Base):
 
 
 class PageTag(Base):
-    """A tag that was set on the project's page. It counts until readers answer the task in Label Studio."""
+    """A tag of the page, 1 for "more like this", −1 for "not like this": it counts until a reader answers the task."""
 
     __tablename__ = "page_tags"
 
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
     task_id: Mapped[int] = mapped_column(primary_key=True)
     steer: Mapped[int]
-    """1 for "more like this", −1 for "not like this"."""
     tagged_by: Mapped[str]
-    """The user whom the page asked for, or that there was none."""
     tagged_at: Mapped[float]
 
 

@@ -33,6 +33,7 @@ function open(card, chosen) {
 
 function show(card, chosen = card.querySelector("a.look")) {
   current = card;
+  box.querySelector(".told")?.remove(); // what was said of the case before
   const every = cases();
   const at = every.indexOf(card);
   document.getElementById("lightbox-title").textContent = card.dataset.title || `Task ${card.dataset.case}`;

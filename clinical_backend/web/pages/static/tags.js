@@ -1,4 +1,7 @@
 // Tags are set without leaving what one looks at: the page that the form leads to is read, and its words are taken over.
+const SHOWN = 10; // seconds, for two short sentences
+let gone = 0;
+
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form.tag");
   if (!form || event.defaultPrevented) return;
@@ -44,6 +47,8 @@ function tell(text, wrong) {
     line.setAttribute("role", "status");
     place.append(line);
   }
+  clearTimeout(gone);
+  gone = setTimeout(() => line.remove(), 1000 * SHOWN);
   line.className = `flash told${wrong ? " wrong" : ""}`;
   line.textContent = text;
 }
