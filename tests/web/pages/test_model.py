@@ -55,14 +55,14 @@ def test_mistakes_are_shown_as_pictures_with_both_answers(web, judged):
     assert "the 2 labels that the model gets wrong" in re.sub(r"\s+", " ", web.get(MODEL).text)
     text = web.get(f"{MODEL}/mistakes").text
     assert_sound(text)
-    assert re.findall(r"images/(\d+)\.webp", text) == ["3", "4"]
+    assert re.findall(r'images/(\d+)\.webp" alt', text) == ["3", "4"]
     assert "readers: <b>b</b>" in text
     assert "model: <b>a</b>, 70%" in text
 
 
 def test_a_number_of_the_confusion_matrix_leads_to_its_pictures(web, judged):
     href = re.search(r'href="([^"]*mistakes\?given=b[^"]*)"', web.get(MODEL).text).group(1).replace("&amp;", "&")
-    assert re.findall(r"images/(\d+)\.webp", web.get(href).text) == ["3"]
+    assert re.findall(r'images/(\d+)\.webp" alt', web.get(href).text) == ["3"]
 
 
 def test_mistakes_that_are_not_there_are_said_not_to_be(web, stores, judged):
