@@ -17,7 +17,6 @@ from clinical_backend.images.decoders.levels import windowed
 from clinical_backend.images.decoders.orientation import ORIENTATION, upright
 from clinical_backend.study import FilePage
 
-
 if TYPE_CHECKING:
     from clinical_backend.images.decoders.levels import Window
 
