@@ -25,7 +25,18 @@ from clinical_backend.web.backend_api import make_router
 from clinical_backend.web.head import HeadAsGet
 from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
-from clinical_backend.web.pages import actions, images, model, outside_exemplars, phrasings, queue, second_look, similar, tags, troubles
+from clinical_backend.web.pages import (
+    actions,
+    images,
+    model,
+    outside_exemplars,
+    phrasings,
+    queue,
+    second_look,
+    similar,
+    tags,
+    troubles,
+)
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
@@ -93,17 +104,20 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app = FastAPI(title="Clinical backend", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(make_router())
     app.include_router(make_operations_router())
-    app.include_router(pages.router)
-    app.include_router(images.router)
-    app.include_router(queue.router)
-    app.include_router(tags.router)
-    app.include_router(similar.router)
-    app.include_router(troubles.router)
-    app.include_router(actions.router)
-    app.include_router(model.router)
-    app.include_router(second_look.router)
-    app.include_router(outside_exemplars.router)
-    app.include_router(phrasings.router)
+    for part in (
+        pages,
+        images,
+        queue,
+        tags,
+        similar,
+        troubles,
+        actions,
+        model,
+        second_look,
+        outside_exemplars,
+        phrasings,
+    ):
+        app.include_router(part.router)
     app.mount("/static", StaticPart())
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimits)
