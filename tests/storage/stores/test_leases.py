@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 
+import psutil
 import pytest
 
 from clinical_backend.errors import RoundAbandonedError
@@ -25,6 +27,8 @@ def frozen(url, stores):
     process, pipe = processes.start(processes.hold_project, url)
     assert pipe.recv() == 1
     os.kill(process.pid, signal.SIGSTOP)
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:  # on a busy machine it takes a moment
+        time.sleep(0.01)
     yield process
     process.kill()
 
