@@ -34,7 +34,7 @@ def set_(
 ) -> None:
     """Look for a finding by words, in place of those before; without any, by suggested ones."""
     from clinical_backend.service.outside_exemplars import known_classes
-    from clinical_backend.service.phrasings import keep_phrasings, suggested
+    from clinical_backend.service.phrasings import idle_because, keep_phrasings, suggested
 
     with opened_workspace(read_settings()) as workspace:
         own = workspace.project(project)
@@ -46,7 +46,8 @@ def set_(
         chosen = contrast or (() if phrasings else against)
         keep_phrasings(own, finding, classes, phrasings or texts, chosen, by=command_user())
         _show(project, workspace.stores.phrasings.all(project), only=finding)
-    say("A round is due, which begins to look for it.", mood="ok")
+        idle = idle_because(own, finding)
+    say(idle or "A round is due, which begins to look for it.", mood="warning" if idle else "ok")
 
 
 @words.command("list")

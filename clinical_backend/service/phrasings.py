@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones.text_tower import require_text_tower
-from clinical_backend.text import printable
+from clinical_backend.text import joined, printable
+from clinical_backend.workspace.controls import classes_of
+from clinical_backend.workspace.project_options import named_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["LONGEST_TEXT", "MOST_TEXTS", "keep_phrasings", "remove_phrasings", "suggested", "words_problem"]
+__all__ = [
+    "LONGEST_TEXT",
+    "MOST_TEXTS",
+    "idle_because",
+    "keep_phrasings",
+    "remove_phrasings",
+    "suggested",
+    "words_problem",
+]
 
 MOST_TEXTS = 20
 """Phrasings of a finding, and contrasts to it: CLIP's own ensembles gained little beyond some ten (Radford et al., ICML
@@ -38,6 +48,17 @@ def words_problem(project: ProjectWorkspace) -> str:
         else:
             return ""
     return problem
+
+
+def idle_because(project: ProjectWorkspace, finding: str) -> str:
+    """Say why words for a finding steer nothing, and what to do; nothing where they do."""
+    row, classes = project.row, classes_of(project)
+    named = [name for name in named_classes(project.workspace.settings, row) if name in classes] if row else []
+    if named and finding not in named:
+        return f"They wait: {joined(named)} {'is' if len(named) == 1 else 'are'} looked for by name. Choose it, too."
+    if row and finding in row.declined:
+        return "They wait: it was said not to be looked for. Choose it, or undo that in the project's settings."
+    return ""
 
 
 def suggested(finding: str, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -68,7 +89,8 @@ def keep_phrasings(
     Raises
     ------
     InvalidArgumentError
-        When the project has no such class, there is no phrasing, or there are too many or too long ones.
+        When the project has no such class, there is no phrasing, there are too many or too long ones, or a contrast is
+        a phrasing.
     ModelError
         When the backbone cannot be asked by words.
     """
@@ -80,6 +102,11 @@ def keep_phrasings(
     wanted, against = _texts("phrasings", phrasings), _texts("contrasts", contrasts)
     if not wanted:
         raise InvalidArgumentError("phrasings", "there is none.", "Write what is looked for, one phrasing a line.")
+    folded = {text.casefold() for text in wanted}  # text towers hardly tell, and CLIP's does not read, capitals
+    if both := [text for text in against if text.casefold() in folded]:
+        raise InvalidArgumentError(
+            "contrasts", f"{both[0]!r} is looked for as well, and cannot be told from itself.", "Leave it out of one."
+        )
     project.stores.phrasings.keep(project.id, finding, wanted, against, by=by)
     project.stores.projects.request_round(project.id, _CHANGED, delay=0.0)
 
@@ -93,18 +120,19 @@ def remove_phrasings(project: ProjectWorkspace, finding: str) -> bool:
 
 
 def _texts(argument: str, given: Iterable[str]) -> list[str]:
-    """Return texts without empty ones and doubles.
+    """Return texts without what no screen shows, empty ones and doubles: escaped, a text tower would read nonsense.
 
     Raises
     ------
     InvalidArgumentError
         When there are too many, or one is too long.
     """
-    texts = list(dict.fromkeys(text for one in given if (text := " ".join(one.split()))))
+    shown = ("".join(sign if sign.isprintable() else " " for sign in one).split() for one in given)
+    texts = list(dict.fromkeys(" ".join(words) for words in shown if words))
     if len(texts) > MOST_TEXTS:
         raise InvalidArgumentError(argument, f"there are {len(texts)}.", f"Give at most {MOST_TEXTS}.")
     if any(len(text) > LONGEST_TEXT for text in texts):
         raise InvalidArgumentError(
             argument, f"one has more than {LONGEST_TEXT} characters.", "Shorten it: a text tower reads a sentence."
         )
-    return [printable(text, LONGEST_TEXT) for text in texts]
+    return texts

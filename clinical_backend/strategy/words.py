@@ -23,6 +23,8 @@ __all__ = ["EmbeddedWords", "WordPrior", "WordScores", "word_shares"]
 
 _LEAST_LOGIT = 1e-6
 """Probabilities nearer to 0 and 1 have no meaning in float32."""
+_LEAST_DIRECTION = 1e-4
+"""Embeddings of a text by two implementations differ by as much: tests/learner/backbones/test_text_tower.py."""
 _TELLING = 1.0
 """Standard deviations above the pool's mean from which on a task is said to be like the words: the upper sixth of it,
 were the scores Gaussian."""
@@ -63,6 +65,8 @@ class EmbeddedWords:
         direction = unit(self.phrasings.mean(axis=0))
         if len(self.contrasts):
             direction -= unit(self.contrasts.mean(axis=0))
+        if np.linalg.norm(direction) < _LEAST_DIRECTION:  # the tower reads both alike: rounding would order the pool
+            return np.zeros(len(placed), dtype=np.float32)
         scores: NDArray[np.float32] = (np.float32(space.scale) * (placed @ direction)).astype(np.float32)
         return scores
 

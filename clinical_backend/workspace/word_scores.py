@@ -53,6 +53,7 @@ def place_words(project: ProjectWorkspace) -> list[str]:
         require_text_tower(spec)
         tokenizer = tokenizer_folder(workspace.settings.backbone, spec)
         rows = embed_texts(spec, [text for one in waiting for text in one.texts], tokenizer=tokenizer)
+        joint_space_of(spec).require(rows, workspace.backbone.dimension)
     except ModelError as error:
         logger.warning("Project %d: its words are not used: %s", project.id, error)
         return [f"The words for {' and '.join(one.finding for one in waiting)} are not used. {error}"]

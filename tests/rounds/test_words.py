@@ -10,10 +10,11 @@ from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service import phrasings
-from clinical_backend.service.phrasings import keep_phrasings, remove_phrasings, suggested, words_problem
+from clinical_backend.service.phrasings import idle_because, keep_phrasings, remove_phrasings, suggested, words_problem
 from clinical_backend.storage.report import Kind
 from clinical_backend.strategy.reasons import reason_of
 from clinical_backend.workspace import word_scores
+from clinical_backend.workspace.project_options import decline, look_for
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import AnotherNetwork, picture, reopened
 
@@ -186,9 +187,32 @@ def test_words_are_refused_with_what_to_do(project, tower):
         with pytest.raises(InvalidArgumentError):
             keep_phrasings(project, finding, ("dark", "red"), texts, (), by="ada")
     assert project.stores.phrasings.all(1) == []
-    keep_phrasings(project, "red", ("dark", "red"), ["  a \t red\x07  cell ", "a red cell", ""], ["b", "b"], by="ada")
+    with pytest.raises(InvalidArgumentError, match="'A Red cell' is looked for as well"):
+        keep_phrasings(project, "red", ("dark", "red"), ["a red cell", "b"], ["c", "A Red  cell"], by="ada")
+    given = ["  a \t red\x07  cell ", "a red cell", "", "\u200b\u202e", "خلية\u200fحمراء 🩸\udc80\0", "<b>&amp;"]
+    keep_phrasings(project, "red", ("dark", "red"), given, ["b", "b\u200b"], by="ada")
     (kept,) = project.stores.phrasings.all(1)
-    assert (kept.phrasings, kept.contrasts) == (("a red\\x07 cell", "a red cell"), ("b",))
+    assert (kept.phrasings, kept.contrasts) == (("a red cell", "خلية حمراء 🩸", "<b>&amp;"), ("b",))
+
+
+def test_words_for_what_is_not_looked_for_are_said_to_wait(project, tower):
+    say(project)
+    assert idle_because(project, "red") == ""
+    decline(project, "red")
+    assert "it was said not to be looked for" in idle_because(project, "red")
+    look_for(project, "dark")
+    assert "dark is looked for by name. Choose it, too." in idle_because(project, "red")
+    assert run(project).report.target == ("dark",)
+    look_for(project, "red")
+    assert idle_because(project, "red") == ""
+
+
+def test_a_text_tower_of_another_width_stops_no_round(project, tower, monkeypatch):
+    say(project)
+    monkeypatch.setattr(word_scores, "embed_texts", lambda spec, texts, *, tokenizer=None: np.ones((len(texts), 7)))
+    published = run(project)
+    assert published.report.acquisition == "coreset"
+    assert "Images and texts of the backbone have 4 and 7 dimensions." in published.report.notes[-1]
 
 
 def test_a_backbone_without_a_text_tower_takes_none(project):

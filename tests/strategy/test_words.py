@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.lab.benchmarks.words import CLASSES, SPACE, simulated_set, words_for_rare
+from clinical_backend.learner.backbones.joint_space import unit
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings
@@ -49,6 +50,13 @@ def project(simulated, labels=None, exemplars=(), said="rare", words=True):
 def queue(inputs, target, fitted):
     choice, ranked = rank(SETTINGS, inputs, target, fitted, round_number=1)
     return choice, ranked, [task.task_id for task in ranked if task.draw is Draw.TARGET]
+
+
+def test_texts_that_a_tower_reads_alike_order_nothing():
+    placed = unit(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+    text = unit(np.ones((1, 4), dtype=np.float32))
+    nearly = text + np.array([[1e-7, 0, 0, 0]], dtype=np.float32)
+    assert not EmbeddedWords("rare", ("a",), text, nearly).scores(SPACE, placed).any()
 
 
 def test_log_odds_are_those_of_a_softmax_over_both_texts(simulated):

@@ -18,6 +18,7 @@ from clinical_backend.learner.backbones.text_tower import embed_texts
 from clinical_backend.service.phrasings import suggested
 from clinical_backend.strategy.words import EmbeddedWords, WordScores
 from clinical_backend.system.files import write_aside
+from clinical_backend.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,8 +62,10 @@ class SetWords:
             self.nearest[rows],
         )
 
-    def of(self, pool: FeaturedTasks, query: FeaturedTasks) -> WordScores:
+    def of(self, pool: FeaturedTasks, query: FeaturedTasks) -> WordScores | None:
         """Return what they tell of a pool and of a query set, whose ids are the places of their images in the set."""
+        if not self.findings:
+            return None
         log_odds = self.log_odds
         return WordScores(
             self.findings, self.texts, log_odds[:, pool.tasks], self.nearest[:, pool.tasks], log_odds[:, query.tasks]
@@ -82,19 +85,24 @@ def read_phrasings(path: Path) -> Phrasings:
     Raises
     ------
     DataError
-        When it is none.
+        When it is none, or a class has no phrasing.
     """
     try:
-        found = json.loads(path.read_bytes())
         return {
-            str(name): (tuple(map(str, one["phrasings"])), tuple(map(str, one.get("contrasts", ()))))
-            for name, one in found.items()
+            name: (_texts(one["phrasings"], least=1), _texts(one.get("contrasts", []), least=0))
+            for name, one in json.loads(path.read_bytes()).items()
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"The words in {path} cannot be read ({type(error).__name__}).",
             'Write JSON such as {"monocyte": {"phrasings": ["a monocyte"], "contrasts": ["a neutrophil"]}}.',
         ) from None
+
+
+def _texts(given: object, *, least: int) -> tuple[str, ...]:
+    if not isinstance(given, list) or len(given) < least or not all(isinstance(one, str) for one in given):
+        raise TypeError("no list of texts")
+    return tuple(given)
 
 
 def words_of_set(
@@ -122,17 +130,25 @@ def words_of_set(
     ------
     ModelError
         When the backbone cannot be asked by words.
+    DataError
+        When words are given for what is no class of the set, or for none.
     """
+    if phrasings is not None and (not phrasings or not phrasings.keys() <= set(data.classes)):
+        raise DataError(
+            f"Words are given for {listed(sorted(phrasings)) or 'no class'}.",
+            f"Name classes of {data.name}: {listed(data.classes)}.",
+        )
     spec = parse_backbone(backbone, image_size=image_size, folder=cache / "backbones")
     space = joint_space_of(spec)
-    words = dict(phrasings or {name: suggested(name, data.classes) for name in data.classes})
+    words = phrasings or {name: suggested(name, data.classes) for name in data.classes}
     name = hashlib.sha256(f"{content_of(data)} {spec.key} {sorted(words.items())}".encode()).hexdigest()[:16]
     path = cache / "features" / f"{data.name}-words-{name}.npz"
     if path.is_file():
         return path
     texts = list(dict.fromkeys(text for both in words.values() for text in (*both[0], *both[1])))
-    placed = dict(zip(texts, embed_texts(spec, texts, tokenizer=tokenizer_folder(backbone, spec)), strict=True))
-    images = space.place(features)
+    rows = embed_texts(spec, texts, tokenizer=tokenizer_folder(backbone, spec))
+    space.require(rows, features.shape[1])
+    placed, images = dict(zip(texts, rows, strict=True)), space.place(features)
     asked = [
         EmbeddedWords(
             finding,

@@ -61,6 +61,21 @@ class JointSpace:
         pooled = rows * np.abs(rows)
         return unit(pooled if self.projection is None else pooled @ self.projection.T)
 
+    def require(self, texts: NDArray[np.float32], dimension: int) -> None:
+        """Make sure that texts, shape (n, p), lie in the space of images whose features have a dimension.
+
+        Raises
+        ------
+        ModelError
+            When the space of either has another width.
+        """
+        expected = (dimension, dimension) if self.projection is None else self.projection.shape
+        if expected != (texts.shape[1], dimension):
+            raise ModelError(
+                f"Images and texts of the backbone have {expected[0]} and {texts.shape[1]} dimensions.",
+                "Fetch its folder again: a projection is missing, or of another network.",
+            )
+
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows scaled to unit length; a row of zeros stays one."""
@@ -79,7 +94,13 @@ def joint_space_of(spec: BackboneSpec) -> JointSpace:
     """
     if spec.weights is None or spec.layout == "timm":
         raise _no_text_tower(spec)
-    state = spec.weights.stat()
+    try:
+        state = spec.weights.stat()
+    except OSError as error:
+        raise ModelError(
+            f"The weights of {spec.architecture} are not there any more ({error.strerror}).",
+            "Bring the folder of BACKBONE back.",
+        ) from None
     return _read(spec.weights, spec.layout, spec.architecture, state.st_size, state.st_mtime_ns)
 
 
@@ -92,6 +113,8 @@ def _read(path: Path, layout: str, architecture: str, size: int, changed: int) -
             read = _open_clip if layout == "open_clip" else _transformers
             projection = read(file, names, architecture)
             scale = float(np.exp(file.get_tensor("logit_scale").astype(np.float64)).reshape(-1)[0])
+            if not np.isfinite(scale):
+                raise ValueError("the scale is no number")
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ModelError(
             f"What joins the towers of {architecture} cannot be read ({type(error).__name__}).",

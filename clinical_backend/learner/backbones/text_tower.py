@@ -51,8 +51,8 @@ _SECONDS = 600.0
 """For loading a tower and a few texts, at most: one of 450 million parameters is read from a slow disk (20 MB a second)
 in 90 seconds."""
 _LOOK = 1.0
-_SECRET = re.compile("KEY|TOKEN|PASS|SECRET|CREDENTIAL|DATABASE_URL|REDIS_URL")
-"""In the names of variables that hold one: ours, and those of hubs and stores."""
+_SECRET = re.compile("KEY|TOKEN|PASS|SECRET|CREDENTIAL|AUTH|URL|PROXY|CONNECTION|DSN", re.IGNORECASE)
+"""In the names of variables that hold one: ours, in whichever case, and those of hubs, stores and proxies."""
 
 
 def embed_texts(spec: BackboneSpec, texts: Sequence[str], *, tokenizer: Path | None = None) -> NDArray[np.float32]:
@@ -82,8 +82,10 @@ def embed_texts(spec: BackboneSpec, texts: Sequence[str], *, tokenizer: Path | N
                 if (source / file).is_file() and not (own / file).exists():
                     (own / file).symlink_to((source / file).resolve())
         _require_tokenizer(spec, own)
-        _run(spec, own, texts)
-        return _read(spec, own, len(texts))
+        each = list(dict.fromkeys(texts))
+        _run(spec, own, each)
+        rows = dict(zip(each, _read(spec, own, len(each)), strict=True))
+    return np.stack([rows[text] for text in texts])
 
 
 def require_text_tower(spec: BackboneSpec) -> None:
@@ -109,11 +111,18 @@ def _require_tokenizer(spec: BackboneSpec, folder: Path) -> None:
     Raises
     ------
     ModelError
-        When there is none.
+        When there is none, or open_clip's description cannot be read.
     """
     if spec.layout == "open_clip":
-        config = json.loads((folder / "open_clip_config.json").read_bytes())
-        if not config.get("model_cfg", config).get("text_cfg", {}).get("hf_tokenizer_name"):
+        try:
+            config = json.loads((folder / "open_clip_config.json").read_bytes())
+            named = config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"The text tower of {spec.architecture} is not described ({type(error).__name__}).",
+                "Put its publisher's open_clip_config.json beside the weights.",
+            ) from None
+        if not named:
             return  # open_clip's own, which comes with it
     if not any((folder / name).exists() for name in _VOCABULARIES):
         raise ModelError(

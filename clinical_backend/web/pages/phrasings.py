@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
-from clinical_backend.service.phrasings import keep_phrasings, remove_phrasings, suggested, words_problem
+from clinical_backend.service.phrasings import idle_because, keep_phrasings, remove_phrasings, suggested, words_problem
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
@@ -30,10 +30,20 @@ def words(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     classes, kept = classes_of(project), {one.finding: one for one in site.stores.phrasings.all(project_id)}
     published = site.stores.rounds.published(project_id)
     sought = published.report.target if published else ()
-    rows = [(name, kept.get(name), suggested(name, classes)) for name in classes]
+    rows = [
+        (name, kept.get(name), suggested(name, classes), idle_because(project, name) if name in kept else "")
+        for name in classes
+    ]
     rows.sort(key=lambda row: (row[1] is None, row[0] not in sought))
     return site.page(
-        request, "words.html", project=shown, here="overview", rows=rows, sought=sought, problem=words_problem(project)
+        request,
+        "words.html",
+        project=shown,
+        here="overview",
+        rows=rows,
+        gone=[name for name in kept if name not in classes],
+        sought=sought,
+        problem=words_problem(project),
     )
 
 
@@ -52,7 +62,9 @@ def change(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         by = site.settings.basic_auth[0] if site.settings.basic_auth else _UNNAMED
         try:
             keep_phrasings(project, finding, classes_of(project), phrasings, contrasts, by=by)
-            flash = Flash(f"{finding} is looked for by these words. A round is due.")
+            idle = idle_because(project, finding)
+            said = "has these words" if idle else "is looked for by these words"
+            flash = Flash(f"{finding} {said}. {idle or 'A round is due.'}", wrong=bool(idle))
         except ClinicalError as error:
             flash = Flash(str(error), wrong=True)
     backend.wake(project_id)

@@ -102,11 +102,31 @@ def test_a_backbone_without_a_text_tower_is_refused_with_what_to_set(tmp_path):
         told(tmp_path)
 
 
+@pytest.mark.parametrize("words", [{}, {"rear": (("rear",), ())}])
+def test_words_for_no_class_of_the_set_are_refused_with_its_classes(tmp_path, tower, words):
+    with pytest.raises(DataError, match="Name classes of simulated: 'rare', 'second'"):
+        told(tmp_path, words)
+    assert tower == []
+
+
+def test_words_for_none_of_the_rare_classes_change_nothing(tmp_path, tower):
+    (tmp_path / "features").mkdir()
+    some = FeaturedTasks(np.array([3, 1]), np.empty((2, 0)))
+    assert SetWords.read(told(tmp_path, WORDS)).among(["third"]).of(some, some.none()) is None
+
+
 def test_words_are_read_from_a_file(tmp_path):
     path = tmp_path / "words.json"
     path.write_text(json.dumps({"rare": {"phrasings": ["a"], "contrasts": ["b"]}, "second": {"phrasings": ["c"]}}))
     assert read_phrasings(path) == {"rare": (("a",), ("b",)), "second": (("c",), ())}
-    for wrong in ("{", "[]", '{"rare": ["a"]}', '{"rare": {}}'):
+    texts = ("[]", '"a cell"', "[1]", "null", '["a"], "contrasts": "b"')
+    for wrong in (
+        "{",
+        "[]",
+        '{"rare": ["a"]}',
+        '{"rare": {}}',
+        *(f'{{"rare": {{"phrasings": {one}}}}}' for one in texts),
+    ):
         path.write_text(wrong)
         with pytest.raises(DataError, match="Write JSON such as"):
             read_phrasings(path)

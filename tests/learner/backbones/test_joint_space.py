@@ -31,6 +31,15 @@ def test_images_lie_where_their_pooled_output_does_whatever_the_length_of_a_feat
     assert space.place(half) == pytest.approx(expected, abs=5e-3)
 
 
+@pytest.mark.parametrize(("projection", "width"), [(None, 8), (np.ones((5, 8), dtype=np.float32), 5)])
+def test_texts_of_another_width_are_refused(projection, width):
+    space = JointSpace(projection, 1.0)
+    space.require(np.ones((2, width), dtype=np.float32), 8)
+    for texts, dimension in ((width + 1, 8), (width, 9)):
+        with pytest.raises(ModelError, match="Fetch its folder again"):
+            space.require(np.ones((2, texts), dtype=np.float32), dimension)
+
+
 def test_a_black_image_lies_nowhere():
     assert not JointSpace(None, 1.0).place(np.zeros((1, 4), dtype=np.float32)).any()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.backbones import text_tower
+from clinical_backend.learner.backbones import text_child, text_tower
 from clinical_backend.learner.backbones.joint_space import joint_space_of
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone
@@ -88,12 +89,60 @@ def test_a_tokenizer_may_stand_beside_the_weights_or_in_a_folder_of_its_own(fold
 
 
 def test_a_child_gets_no_secret_and_is_told_to_stay_off_the_network(tmp_path, monkeypatch):
-    for name in ("HF_TOKEN", "LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "DATABASE_URL", "REDIS_PASSWORD"):
+    ours = ("LABEL_STUDIO_API_KEY", "BASIC_AUTH_PASS", "DATABASE_URL", "REDIS_PASSWORD", "label_studio_api_key")
+    for name in (*ours, "HF_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "HTTPS_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "a secret")
     given = text_tower._environment(tmp_path)
     assert "a secret" not in given.values()
     assert (given["HF_HUB_OFFLINE"], given["TRANSFORMERS_OFFLINE"]) == ("1", "1")
     assert given["HF_HOME"].startswith(str(tmp_path))
+
+
+def change_tensors(folder, drop):
+    path = folder / "model.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if not name.startswith(drop)}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+@SLOW
+@pytest.mark.parametrize(
+    ("write", "lacks"),
+    [(write_clip, "text_projection"), (write_clip, "text_model.encoder"), (write_siglip, "text_model.head")],
+)
+def test_weights_that_lack_a_part_of_the_text_tower_are_refused_and_not_made_up(folder, write, lacks):
+    write(folder)
+    change_tensors(folder, lacks)
+    with pytest.raises(ModelError, match=rf"cannot be used \(ValueError: \d+ tensors are missing, as {lacks}"):
+        embed_texts(parsed(folder), TEXTS)
+
+
+def test_any_number_of_texts_is_read_each_once_and_some_at_a_time(folder, monkeypatch):
+    write_clip(folder)
+    texts, batches = [f"a blood cell {number}" for number in range(150)], []
+
+    def embed(some):
+        batches.append(len(some))
+        return torch.tensor([[float(text.split()[-1]), 1.0] for text in some])
+
+    def read(spec, own, each):
+        np.save(own / "embeddings.npy", text_child._in_batches(embed, each))
+
+    monkeypatch.setattr(text_tower, "_run", read)
+    rows = embed_texts(parsed(folder), [*texts, *texts])
+    assert (sum(batches), max(batches)) == (150, 64)
+    assert np.array_equal(rows[:150], rows[150:])
+    assert rows[:150, 0] / rows[:150, 1] == pytest.approx(np.arange(150))
+
+
+def test_a_folder_that_was_taken_away_or_is_not_described_any_more_is_refused(folder):
+    write_plain(folder)
+    spec = parsed(folder)
+    (folder / "open_clip_config.json").write_text('{"model_cfg": []}')
+    with pytest.raises(ModelError, match=r"is not described.* Put its publisher's open_clip_config\.json"):
+        embed_texts(spec, TEXTS)
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(ModelError, match="not there any more"):
+        require_text_tower(spec)
 
 
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(folder, monkeypatch):

@@ -82,6 +82,22 @@ def test_what_cannot_be_taken_is_refused_with_its_reason(web, filled, stores, to
     assert stores.phrasings.all(1) == []
 
 
+def test_words_for_what_is_not_looked_for_are_said_to_wait(web, filled, stores, towers):
+    stores.projects.change(1, page_options={"rare_classes": ["a"]})
+    page = given(web, phrasings="a b")
+    assert "b has these words. They wait: a is looked for by name. Choose it, too." in page
+    assert_sound(page)
+
+
+def test_words_for_a_class_that_is_gone_can_be_taken_away(web, filled, stores, towers):
+    stores.phrasings.keep(1, "<gone>", ["it"], [], by="ada")
+    page = web.get(PAGE).text
+    assert_sound(page)
+    assert "There are words for &lt;gone&gt;, which the labeling config does not have" in page
+    assert "<gone> is no longer" not in given(web, finding="<gone>", remove="1")
+    assert stores.phrasings.all(1) == []
+
+
 def test_a_form_from_elsewhere_changes_nothing(web, filled, stores, towers):
     assert give(web, given="wrong", phrasings="x").status_code == 403
     assert stores.phrasings.all(1) == []
