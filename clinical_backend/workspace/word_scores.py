@@ -35,8 +35,8 @@ _BLOCK = 16_384
 
 def worded_findings(project: ProjectWorkspace) -> tuple[str, ...]:
     """Return the findings whose words are placed among the images of the project's backbone."""
-    key = project.workspace.backbone.key
-    return tuple(one.finding for one in project.stores.phrasings.all(project.id) if one.backbone == key)
+    placed = project.stores.phrasings.placed(project.id, project.workspace.backbone.key)
+    return tuple(one.finding for one, _ in placed)
 
 
 def place_words(project: ProjectWorkspace) -> list[str]:
@@ -45,7 +45,8 @@ def place_words(project: ProjectWorkspace) -> list[str]:
     A round goes on without them: readers need its queue.
     """
     key, workspace = project.workspace.backbone.key, project.workspace
-    waiting = [one for one in project.stores.phrasings.all(project.id) if one.backbone != key]
+    placed = worded_findings(project)
+    waiting = [one for one in project.stores.phrasings.all(project.id) if one.finding not in placed]
     if not waiting:
         return []
     try:
@@ -81,16 +82,10 @@ def words_in(
     """
     if not findings:
         return None
-    places = project.stores.phrasings.places(project.id, project.workspace.backbone.key)
     embedded = [
-        EmbeddedWords(
-            one.finding,
-            one.phrasings,
-            places[one.finding][: len(one.phrasings)],
-            places[one.finding][len(one.phrasings) :],
-        )
-        for one in project.stores.phrasings.all(project.id)
-        if one.finding in findings and len(places.get(one.finding, ())) == len(one.texts)
+        EmbeddedWords(one.finding, one.phrasings, places[: len(one.phrasings)], places[len(one.phrasings) :])
+        for one, places in project.stores.phrasings.placed(project.id, project.workspace.backbone.key)
+        if one.finding in findings
     ]
     if not embedded:
         return None

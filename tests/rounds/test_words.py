@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones.joint_space import JointSpace, unit
@@ -12,6 +13,7 @@ from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service import phrasings
 from clinical_backend.service.phrasings import idle_because, keep_phrasings, remove_phrasings, suggested, words_problem
 from clinical_backend.storage.report import Kind
+from clinical_backend.storage.schema import FindingWords
 from clinical_backend.strategy.reasons import reason_of
 from clinical_backend.workspace import word_scores
 from clinical_backend.workspace.project_options import decline, look_for
@@ -129,6 +131,15 @@ def test_texts_are_placed_once_for_each_backbone(project, workspace, tower, tmp_
     say(other, "a blue cell")
     run(other)
     assert asked[2:] == [["a blue cell", "a dark cell"]]
+
+
+def test_places_that_were_damaged_are_made_anew(project, tower, asked):
+    say(project)
+    run(project)
+    with project.stores.database.write() as session:
+        session.execute(update(FindingWords).values(places=b"x"))
+    assert red_lead(project, run(project))
+    assert len(asked) == 2
 
 
 def test_without_a_text_tower_the_round_says_so_and_goes_on(project):

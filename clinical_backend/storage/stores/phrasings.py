@@ -63,17 +63,7 @@ class PhrasingStore:
         """Return those of a project, by finding."""
         query = select(FindingWords).where(FindingWords.project_id == project_id).order_by(FindingWords.finding)
         with self._database.read() as session:
-            return [
-                KeptPhrasings(
-                    row.finding,
-                    tuple(row.phrasings),
-                    tuple(row.contrasts),
-                    row.changed_by,
-                    row.changed_at,
-                    row.backbone,
-                )
-                for row in session.scalars(query)
-            ]
+            return [_kept(row) for row in session.scalars(query)]
 
     def keep(
         self, project_id: int, finding: str, phrasings: Sequence[str], contrasts: Sequence[str], *, by: str
@@ -100,17 +90,17 @@ class PhrasingStore:
         with self._database.write() as session:
             return session.execute(chosen.returning(FindingWords.finding)).first() is not None
 
-    def places(self, project_id: int, backbone: str) -> dict[str, NDArray[np.float32]]:
-        """Return by finding where a backbone placed its words, shape (k, p), float32; damaged ones are left out."""
+    def placed(self, project_id: int, backbone: str) -> list[tuple[KeptPhrasings, NDArray[np.float32]]]:
+        """Return those that a backbone placed, with where, shape (k, p), float32; damaged ones are left out."""
         query = select(FindingWords).where(FindingWords.project_id == project_id, FindingWords.backbone == backbone)
-        found = {}
+        found = []
         with self._database.read() as session:
-            for row in session.scalars(query):
-                count, size = len(row.phrasings) + len(row.contrasts), len(row.places or b"")
-                if row.places and count and size % (count * _FLOATS.itemsize) == 0:
+            for row in session.scalars(query.order_by(FindingWords.finding)):
+                words, size = _kept(row), len(row.places or b"")
+                if row.places and words.texts and size % (len(words.texts) * _FLOATS.itemsize) == 0:
                     values = np.frombuffer(row.places, dtype=_FLOATS).astype(np.float32)
                     if np.isfinite(values).all():
-                        found[row.finding] = values.reshape(count, -1)
+                        found.append((words, values.reshape(len(words.texts), -1)))
         return found
 
     def keep_places(self, project_id: int, words: KeptPhrasings, backbone: str, places: NDArray[np.float32]) -> None:
@@ -119,3 +109,9 @@ class PhrasingStore:
             row = session.get(FindingWords, (project_id, words.finding))
             if row is not None and (*row.phrasings, *row.contrasts) == words.texts:
                 row.backbone, row.places = backbone, places.astype(_FLOATS).tobytes()
+
+
+def _kept(row: FindingWords) -> KeptPhrasings:
+    return KeptPhrasings(
+        row.finding, tuple(row.phrasings), tuple(row.contrasts), row.changed_by, row.changed_at, row.backbone
+    )

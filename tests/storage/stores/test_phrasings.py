@@ -27,18 +27,19 @@ def test_they_are_kept_by_finding_with_who_gave_them(store):
 def test_their_places_are_those_of_one_backbone(store):
     store.keep_places(1, store.all(1)[0], "net", PLACES)
     assert store.all(1)[0].backbone == "net"
-    assert store.places(1, "net")["b"].tolist() == PLACES.tolist()
-    assert store.places(1, "another") == {}
+    ((words, places),) = store.placed(1, "net")
+    assert (words.texts, places.tolist()) == (("one", "two", "none"), PLACES.tolist())
+    assert store.placed(1, "another") == []
 
 
 def test_other_words_lose_the_places_of_those_before(store):
     before = store.all(1)[0]
     store.keep(1, "b", ["three"], ["none"], by="ada")
     store.keep_places(1, before, "net", PLACES)  # of a round that began before
-    assert store.places(1, "net") == {}
+    assert store.placed(1, "net") == []
     store.keep_places(1, store.all(1)[0], "net", PLACES[:2])
     store.keep(1, "b", ["four"], ["none"], by="ada")
-    assert (store.places(1, "net"), store.all(1)[0].backbone) == ({}, None)
+    assert (store.placed(1, "net"), store.all(1)[0].backbone) == ([], None)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"x" * 23, np.full(6, np.nan, dtype="<f4").tobytes()])
@@ -46,7 +47,7 @@ def test_damaged_places_are_left_out(store, workspace, damaged):
     store.keep_places(1, store.all(1)[0], "net", PLACES)
     with workspace.stores.database.write() as session:
         session.execute(update(FindingWords).values(places=damaged))
-    assert store.places(1, "net") == {}
+    assert store.placed(1, "net") == []
 
 
 def test_removed_ones_are_gone(store):
