@@ -13,7 +13,7 @@ COPY requirements/constraints.txt requirements/
 # To read the metadata, the files that they name must be there, empty as they are.
 RUN --mount=type=cache,target=/root/.cache/uv \
     touch README.md LICENSE && mkdir clinical_backend \
-    && uv pip install --constraint requirements/constraints.txt --requirement pyproject.toml --extra postgresql
+    && uv pip install --constraint requirements/constraints.txt --requirement pyproject.toml --extra postgresql --extra words
 
 # What changes with each commit: a wheel of the package, and the network that it exports.
 FROM dependencies AS package

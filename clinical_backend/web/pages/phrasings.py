@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, status
 from fastapi.responses import Response
 
 from clinical_backend.errors import ClinicalError
@@ -11,8 +13,11 @@ from clinical_backend.service.phrasings import idle_because, keep_phrasings, rem
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["router"]
 
@@ -25,31 +30,12 @@ router = APIRouter(include_in_schema=False)
 @router.get("/projects/{project_id}/words")
 def words(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show the words of each finding, or suggested ones, and what to set where none can be used."""
-    shown = site.project(project_id)
-    project = site.workspace.project(project_id)
-    classes, kept = classes_of(project), {one.finding: one for one in site.stores.phrasings.all(project_id)}
-    published = site.stores.rounds.published(project_id)
-    sought = published.report.target if published else ()
-    rows = [
-        (name, kept.get(name), suggested(name, classes), idle_because(project, name) if name in kept else "")
-        for name in classes
-    ]
-    rows.sort(key=lambda row: (row[1] is None, row[0] not in sought))
-    return site.page(
-        request,
-        "words.html",
-        project=shown,
-        here="overview",
-        rows=rows,
-        gone=[name for name in kept if name not in classes],
-        sought=sought,
-        problem=words_problem(project),
-    )
+    return _page(request, site, project_id, {})
 
 
 @router.post("/projects/{project_id}/words")
 def change(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
-    """Take the words of a finding, or take them away."""
+    """Take the words of a finding, or take them away; what is refused is shown again, to be corrected."""
     site.project(project_id)
     project = site.workspace.project(project_id)
     finding = str(form.get("finding", ""))
@@ -62,10 +48,47 @@ def change(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         by = site.settings.basic_auth[0] if site.settings.basic_auth else _UNNAMED
         try:
             keep_phrasings(project, finding, classes_of(project), phrasings, contrasts, by=by)
-            idle = idle_because(project, finding)
-            said = "has these words" if idle else "is looked for by these words"
-            flash = Flash(f"{finding} {said}. {idle or 'A round is due.'}", wrong=bool(idle))
         except ClinicalError as error:
-            flash = Flash(str(error), wrong=True)
+            return _page(request, site, project_id, {finding: (phrasings, contrasts)}, refused=str(error))
+        idle = idle_because(project, finding)
+        said = "has these words" if idle else "is looked for by these words"
+        flash = Flash(f"{finding} {said}. {idle or 'A round is due.'}", wrong=bool(idle))
     backend.wake(project_id)
     return site.back(request, f"/projects/{project_id}/words", flash)
+
+
+def _page(
+    request: Request,
+    site: Site,
+    project_id: int,
+    entered: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    refused: str = "",
+) -> Response:
+    """Return the page, with what was entered and why it is refused."""
+    shown = site.project(project_id)
+    project = site.workspace.project(project_id)
+    classes, kept = classes_of(project), {one.finding: one for one in site.stores.phrasings.all(project_id)}
+    published = site.stores.rounds.published(project_id)
+    sought = published.report.target if published else ()
+    texts = (
+        {name: suggested(name, classes) for name in classes}
+        | {one.finding: (one.phrasings, one.contrasts) for one in kept.values()}
+        | entered
+    )
+    rows = [
+        (name, kept.get(name), texts[name], idle_because(project, name) if name in kept else "") for name in classes
+    ]
+    rows.sort(key=lambda row: (row[0] not in entered, row[1] is None, row[0] not in sought))
+    return site.page(
+        request,
+        "words.html",
+        status=status.HTTP_422_UNPROCESSABLE_CONTENT if refused else status.HTTP_200_OK,
+        project=shown,
+        here="overview",
+        rows=rows,
+        entered=entered,
+        gone=[name for name in kept if name not in classes],
+        sought=sought,
+        problem=words_problem(project),
+        refused=refused,
+    )

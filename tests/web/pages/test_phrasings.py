@@ -1,5 +1,6 @@
 """The page on which the lead looks for findings by words."""
 
+import html
 import re
 
 import pytest
@@ -67,18 +68,31 @@ def test_the_first_page_leads_there_and_names_what_is_looked_for_by_words(web, f
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("phrasings", "contrasts", "said"),
     [
-        ({"phrasings": " \n"}, "Write what is looked for"),
-        ({"phrasings": "x" * 201}, "Shorten it"),
-        ({"phrasings": "x", "finding": "<i>"}, "has no class"),
-        ({"remove": "1"}, "Nothing was changed"),
+        (" ", "", "Write what is looked for"),
+        ("x" * 10_000, "<i>", "Shorten it"),
+        ("\r\n".join(map(str, range(1000))), "", "there are 1000"),
+        ("a <b>\r\nb", "c\r\nA  <B>", "is looked for as well"),
     ],
 )
-def test_what_cannot_be_taken_is_refused_with_its_reason(web, filled, stores, towers, fields, said):
-    page = given(web, **fields)
-    assert_sound(page)
-    assert said in page
+def test_what_is_refused_is_shown_again_with_its_reason(web, filled, stores, towers, phrasings, contrasts, said):
+    answer = give(web, phrasings=phrasings, contrasts=contrasts)
+    assert answer.status_code == 422
+    assert_sound(answer.text)
+    assert said in answer.text
+    first, second = re.findall(r"<textarea[^>]*>([^<]*)</textarea>", answer.text)[:2]
+    assert [html.unescape(text) for text in (first, second)] == [
+        "\n".join(text.split("\r\n")) for text in (phrasings, contrasts)
+    ]
+    assert stores.phrasings.all(1) == []
+
+
+def test_words_for_no_class_are_refused(web, filled, stores, towers):
+    answer = give(web, phrasings="x", finding="<i>")
+    assert (answer.status_code, "has no class" in answer.text) == (422, True)
+    assert_sound(answer.text)
+    assert "Nothing was changed" in given(web, remove="1")
     assert stores.phrasings.all(1) == []
 
 
