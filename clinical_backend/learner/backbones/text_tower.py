@@ -159,7 +159,7 @@ def _environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     caches = dict.fromkeys(("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME"), str(folder / "cache"))
     quiet = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1")
-    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(folder)}
     return {**kept, **caches, **quiet, **paths, "TOKENIZERS_PARALLELISM": "false"}
 
 

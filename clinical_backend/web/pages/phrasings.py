@@ -70,11 +70,9 @@ def _page(
     classes, kept = classes_of(project), {one.finding: one for one in site.stores.phrasings.all(project_id)}
     published = site.stores.rounds.published(project_id)
     sought = published.report.target if published else ()
-    texts = (
-        {name: suggested(name, classes) for name in classes}
-        | {one.finding: (one.phrasings, one.contrasts) for one in kept.values()}
-        | entered
-    )
+    texts: dict[str, tuple[Sequence[str], Sequence[str]]] = {name: suggested(name, classes) for name in classes}
+    texts |= {name: (one.phrasings, one.contrasts) for name, one in kept.items()}
+    texts |= entered
     rows = [
         (name, kept.get(name), texts[name], idle_because(project, name) if name in kept else "") for name in classes
     ]
