@@ -18,6 +18,7 @@ __all__ = [
     "FilePage",
     "StudyImage",
     "address_of_images",
+    "as_given",
     "digest_of_images",
     "evenly_spaced",
     "file_of",
@@ -70,13 +71,16 @@ class FilePage(bytes):
         Its number, from 0.
     key
         What identifies it by its content: hexadecimal digits.
+    fetched
+        Whether the file was fetched for it, and not for another page before.
     """
 
     page: int
     key: str
+    fetched: bool
 
     @classmethod
-    def of(cls, content: bytes, file_digest: str, page: int) -> FilePage:
+    def of(cls, content: bytes, file_digest: str, page: int, *, fetched: bool = True) -> FilePage:
         """Return a page of a file.
 
         Parameters
@@ -87,9 +91,11 @@ class FilePage(bytes):
             sha256 of it, as hexadecimal digits.
         page
             Its number, from 0.
+        fetched
+            Whether the file was fetched for it.
         """
         made = cls(content)
-        made.page, made.key = page, hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest()
+        made.fetched, made.page, made.key = fetched, page, hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest()
         return made
 
 
@@ -99,6 +105,11 @@ def address_of_images(images: Sequence[StudyImage]) -> str:
         return images[0].uri if images else ""
     text = json.dumps([astuple(image) for image in images], ensure_ascii=True, separators=(",", ":"))
     return f"{STUDY}{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def as_given(address: str) -> str:
+    """Return an address of a task's data, with a space before one that would be taken for those that are made here."""
+    return f" {address}" if address.startswith((STUDY, PAGE)) else address
 
 
 def page_in(address: str) -> tuple[str, int, int] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.study import FilePage
@@ -15,8 +17,22 @@ if TYPE_CHECKING:
 
 __all__ = ["LatestFiles"]
 
-_KEPT = 2
-"""Files that stay in memory for their next pages: hosts take turns, two of them mostly. 128 MiB at the most."""
+_KEPT_BYTES = 128 * 2**20
+"""Of files that stay in memory for their next pages: two of the largest, or as many usual ones as hosts take turns."""
+_KEPT_SECONDS = 60.0
+"""Longer than the pages of a task take mostly, and less than the wait after which a page that failed is tried again: by
+then the file may have been replaced. Chosen, not measured."""
+
+
+@dataclass(slots=True)
+class _File:
+    started: float = field(default_factory=time.monotonic)
+    size: int = 0
+    future: Future[tuple[bytes, str]] = field(default_factory=Future)
+
+    @property
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.started < _KEPT_SECONDS or not self.future.done()
 
 
 class LatestFiles:
@@ -26,7 +42,7 @@ class LatestFiles:
     """
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Hashable, Future[tuple[bytes, str]]] = OrderedDict()
+        self._files: OrderedDict[Hashable, _File] = OrderedDict()
         self._lock = threading.Lock()
 
     def page(self, key: Hashable, page: int, read: Callable[[], bytes]) -> FilePage:
@@ -43,19 +59,29 @@ class LatestFiles:
         """
         with self._lock:
             known = self._files.get(key)
-            future: Future[tuple[bytes, str]] = known or Future()
-            self._files[key] = future
+            known = known if known is not None and known.is_fresh else None
+            file = self._files[key] = known or _File()
             self._files.move_to_end(key)
-            while len(self._files) > _KEPT:
-                self._files.popitem(last=False)
         if known is None:
-            try:
-                content = read()
-            except BaseException as error:
-                with self._lock:
-                    if self._files.get(key) is future:
-                        del self._files[key]
-                future.set_exception(error)
-                raise
-            future.set_result((content, hashlib.sha256(content).hexdigest()))
-        return FilePage.of(*future.result(), page)
+            self._read(key, file, read)
+        return FilePage.of(*file.future.result(), page, fetched=known is None)
+
+    def forget(self) -> None:
+        """Let go of all files."""
+        with self._lock:
+            self._files.clear()
+
+    def _read(self, key: Hashable, file: _File, read: Callable[[], bytes]) -> None:
+        try:
+            content = read()
+        except BaseException as error:
+            with self._lock:
+                if self._files.get(key) is file:
+                    del self._files[key]
+            file.future.set_exception(error)
+            raise
+        file.size = len(content)
+        with self._lock:
+            while len(self._files) > 1 and sum(one.size for one in self._files.values()) > _KEPT_BYTES:
+                self._files.popitem(last=False)
+        file.future.set_result((content, hashlib.sha256(content).hexdigest()))

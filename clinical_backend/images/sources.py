@@ -22,7 +22,7 @@ from clinical_backend.images.local_files import LocalFiles
 from clinical_backend.images.look import Look
 from clinical_backend.images.patience import host_of
 from clinical_backend.images.transfer import Transfer
-from clinical_backend.study import page_in
+from clinical_backend.study import FilePage, page_in
 from clinical_backend.system.parallel import map_in_order
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.text import storable
@@ -126,6 +126,10 @@ class ImageSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def forget_files(self) -> None:
+        """Let go of files that are kept for a moment, for their next pages."""
+        self._files.forget()
 
     def fetch(self, uri: str, task_id: int | None = None, *, deadline: float | None = None) -> bytes:
         """Return the bytes of an image.
@@ -238,7 +242,8 @@ class ImageSource:
         started = time.monotonic()
         content = self._attempt(request, patience.deadline)
         seconds = time.monotonic() - started
-        patience.spend(host, seconds, len(content) if isinstance(content, bytes) else 0)
+        if not isinstance(content, FilePage) or content.fetched:  # the time of a file counts once, as its bytes do
+            patience.spend(host, seconds, len(content) if isinstance(content, bytes) else 0)
         return request, content
 
     def _attempt(self, request: ImageRequest, deadline: float | None) -> bytes | ImageError:

@@ -31,7 +31,7 @@ from clinical_backend.workspace.file_pages import as_wanted, show_pages
 from clinical_backend.workspace.known_images import may_try, settle_studies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -89,12 +89,13 @@ def embed_new(
     ClusterError
         When the cluster is wanted and fails. What it made until then is kept.
     """
-    settings = project.workspace.settings
+    settings, features = project.workspace.settings, project.workspace.features
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
     soon = time.monotonic() + _FIRST_SECONDS if _has_no_queue(project) else math.inf
     done, paged = _embed_waiting(project, progress, patience, soon, make)
     if paged:
-        done += _embed_waiting(project, progress, patience, soon, make)[0]
+        done += _embed_waiting(project, progress, patience, soon, make, among=paged)[0]
+    features.source.forget_files()
     return done
 
 
@@ -104,17 +105,20 @@ def _embed_waiting(
     patience: Patience,
     soon: float,
     make: Callable[[Settings], BatchEmbedder] | None,
-) -> tuple[int, bool]:
-    """Embed what waits, and return how many images were tried, and whether files with several pages were among them.
+    among: Collection[int] | None = None,
+) -> tuple[int, set[int]]:
+    """Embed what waits, and return how many images were tried, and the tasks whose files turned out to have pages.
 
     Parameters
     ----------
     soon
         By when, by ``time.monotonic``, a first queue is wanted.
+    among
+        The tasks that are looked at; all by default.
     """
     settings, features = project.workspace.settings, project.workspace.features
     _share(project)
-    tasks = _to_embed(project)
+    tasks = [images for images in _to_embed(project) if among is None or images[0].task_id in among]
     order = list(range(len(tasks)))
     np.random.default_rng(settings.seed).shuffle(order)
     waiting = [image for place in order for image in tasks[place]]
@@ -135,15 +139,19 @@ def _embed_waiting(
             features.source, features.embedder, project.workspace.decoders.count, small=small, patience=patience
         )
         embedded = (embed(batch) for batch in batches)
-    done, paged = 0, False
+    done = 0
+    pages: dict[Place, int] = {}
     with closing(embedded):
         for each in embedded:
             _keep(project, each)
-            paged |= bool(each.pages)
+            pages |= each.pages
             done += len(each.digests) + len(each.problems) + len(each.left) + len(each.pages)
             progress(done, len(waiting))
+    # Only now, since the places of other images move.
+    addresses = {(image.task_id, image.position): image.uri for image in waiting}
+    show_pages(project, {addresses[place]: count for place, count in pages.items()})
     _share(project)
-    return done, paged
+    return done, {task for task, _ in pages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +300,6 @@ def _has_no_queue(project: ProjectWorkspace) -> bool:
 def _keep(project: ProjectWorkspace, done: Embedded) -> None:
     project.workspace.features.keep(done.features, done.thumbnails)
     stores = project.stores
-    show_pages(project, done.pages)
     for notes, of_task, of_image in (
         (done.digests, stores.images.found, stores.studies.found),
         (done.problems, stores.images.failed, stores.studies.failed),

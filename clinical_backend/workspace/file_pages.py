@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from clinical_backend.study import StudyImage, address_of_images, file_of, with_pages, without_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["as_wanted", "pages_shown", "show_pages"]
+
+_LONGEST_ADDRESS = 8192
+"""Characters; web servers take no longer ones as a rule. Of 32 pages they are 256 KiB a task."""
 
 
 def pages_shown(
@@ -33,6 +36,8 @@ def pages_shown(
 def as_wanted(images: Sequence[KnownImage], limit: int) -> list[KnownImage]:
     """Return a task's images, of which each is asked for its pages where there is room for two of each file.
 
+    One whose address is long is not: it is the content itself (``data:``), which each page would hold once more.
+
     Parameters
     ----------
     limit
@@ -40,36 +45,36 @@ def as_wanted(images: Sequence[KnownImage], limit: int) -> list[KnownImage]:
     """
     alone = sum(file_of(image.uri) == image.uri for image in images)
     files = alone + len({file_of(image.uri) for image in images if file_of(image.uri) != image.uri})
-    return [image._replace(whole=limit < 2 * files) for image in images]
+    return [image._replace(whole=limit < 2 * files or len(image.uri) > _LONGEST_ADDRESS) for image in images]
 
 
-def show_pages(project: ProjectWorkspace, found: Mapping[tuple[int, int | None], int]) -> None:
-    """Make each page of files that were just read an image of its task, to be embedded next.
+def show_pages(project: ProjectWorkspace, pages: Mapping[str, int]) -> None:
+    """Make each page of files that were just read an image of the tasks that show them, to be embedded next.
+
+    A file stays one image of the tasks where it was read as one before.
 
     Parameters
     ----------
-    found
-        How many pages the file has that is an image of a task, by task and the image's place.
+    pages
+        How many pages the files at some addresses have.
     """
-    if not found:
+    if not pages:
         return
     stores, limit = project.stores, project.workspace.settings.images_per_task
-    tasks = {task for task, _ in found}
-    studies = stores.studies.all(project.id, tasks)
+    studies = stores.studies.all(project.id)
     shown = {}
-    for task, image in stores.images.all(project.id, tasks).items():
-        present = [_shown(one) for one in studies.get(task, [image])]
-        counts = {one.uri: found[task, at] for one, at in _places(present, image) if (task, at) in found}
-        files, pages = without_pages(present)
-        shown[task] = with_pages(files, pages | counts, limit)
+    for task, alone in stores.images.all(project.id).items():
+        images = studies.get(task, [alone])
+        counts = {one.uri: pages[one.uri] for one in images if one.uri in pages and one.digest is None}
+        if counts:
+            before = tuple(_shown(one) for one in images)
+            files, known = without_pages(before)
+            after = with_pages(files, known | counts, limit)
+            if after != before:
+                shown[task] = after
     stores.images.move(project.id, {task: address_of_images(images) for task, images in shown.items()})
     stores.studies.synchronise(project.id, shown, complete=False)
 
 
 def _shown(image: KnownImage) -> StudyImage:
     return StudyImage(image.position or 0, image.total, image.view, image.uri)
-
-
-def _places(images: Iterable[StudyImage], task: KnownImage) -> list[tuple[StudyImage, int | None]]:
-    """Return images with the places by which they are asked for: none where the task has one alone."""
-    return [(one, one.position if task.is_study else None) for one in images]

@@ -182,3 +182,52 @@ def test_a_file_that_is_damaged_beyond_its_first_pages_says_so_of_these_alone(wo
     images = workspace.stores.studies.all(1)[1]
     assert [image.digest is not None for image in images] == [True, False, True]
     assert workspace.stores.images.all(1)[1].digest is not None
+
+
+def test_each_image_keeps_its_own_content_where_those_before_it_have_pages(workspace, studio):
+    studio.config = LISTS
+    studio.uris = {1: ""}
+    studio.data = {1: {"image": [stack((3, 3, 3), (4, 4, 4), (5, 5, 5)), picture(8), picture(9)]}}
+    run(workspace)
+    digests = [one.digest for one in workspace.stores.studies.all(1)[1]]
+    assert digests[3:] == [hashlib.sha256(content_of(picture(number))).hexdigest() for number in (8, 9)]
+    assert len(set(digests)) == 5
+
+
+def test_a_file_of_several_pages_that_every_task_shows_is_read_for_all_of_them_in_one_round(workspace, studio, reads):
+    studio.config = LISTS
+    reference = stack((3, 3, 3), (4, 4, 4))
+    studio.uris = dict.fromkeys(range(1, 7), "")
+    studio.data = {task: {"image": [reference, picture(task)]} for task in studio.uris}
+    published = run(workspace)
+    assert len(workspace.stores.rounds.queue(published.id)) == 6
+    assert {len(images) for images in workspace.stores.studies.all(1).values()} == {3}
+    assert reads.count(reference) <= 3
+
+
+def test_an_address_in_a_task_like_those_of_pages_and_studies_stops_nothing(workspace, studio):
+    studio.uris = {1: "page:0/1:" * 2000, 2: picture(1), 3: "study:" + "0" * 64, 4: "page:0/2:" + picture(3)}
+    run(workspace)
+    images = workspace.stores.images.all(1)
+    assert [task for task, image in images.items() if image.digest is None] == [1, 3, 4]
+    assert all("does not hold an address" in images[task].problem for task in (1, 3, 4))
+    assert not workspace.stores.studies.any(1)
+
+
+def test_a_file_none_of_whose_pages_can_be_read_is_one_image_that_says_why(workspace, studio):
+    cut = dicom(np.zeros((5, 8, 8), dtype=np.uint8), NumberOfFrames=9)
+    studio.uris = {1: "data:application/dicom;base64," + base64.b64encode(cut).decode(), 2: picture(3)}
+    run(workspace)
+    assert not workspace.stores.studies.any(1)
+    assert "damaged" in workspace.stores.images.all(1)[1].problem
+
+
+def test_a_file_that_the_address_itself_holds_stays_one_image_where_it_is_long(workspace, studio):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    stream = BytesIO()
+    first, second = map(Image.fromarray, noise)
+    first.save(stream, "TIFF", save_all=True, append_images=[second])
+    studio.uris = {1: "data:image/tiff;base64," + base64.b64encode(stream.getvalue()).decode(), 2: picture(3)}
+    run(workspace)
+    assert not workspace.stores.studies.any(1)
+    assert workspace.stores.images.all(1)[1].digest == hashlib.sha256(stream.getvalue()).hexdigest()

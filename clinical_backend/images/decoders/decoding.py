@@ -136,8 +136,15 @@ def may_have_several(data: bytes) -> bool:
 def count_images(data: bytes) -> int:
     """Return how many images a file has: the frames of a DICOM file, the pages of a TIFF stack, one of any other.
 
-    One also where it is damaged: decoding says what is wrong.
+    One also where it is damaged, so that neither the first, nor the middle, nor the last of them can be read: decoding
+    it as one image says what is wrong.
     """
+    count = _said_to_have(data)
+    tried = dict.fromkeys((0, (count - 1) // 2, count - 1))
+    return count if count > 1 and any(_is_readable(data, frame) for frame in tried) else 1
+
+
+def _said_to_have(data: bytes) -> int:
     if is_dicom(data):
         from clinical_backend.images.decoders.dicom import count_frames  # noqa: PLC0415 - takes long to load, rarely needed
 
@@ -146,6 +153,14 @@ def count_images(data: bytes) -> int:
         return tiff.count_pages(data) if data.startswith(tiff.SIGNATURES) else 1
     except _DAMAGE:
         return 1
+
+
+def _is_readable(data: bytes, frame: int) -> bool:
+    try:
+        decode(data, frame=frame)
+    except ImageError:
+        return False
+    return True
 
 
 def is_dicom(data: bytes) -> bool:

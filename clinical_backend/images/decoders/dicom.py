@@ -71,14 +71,18 @@ _READ = [
 
 
 def count_frames(data: bytes) -> int:
-    """Return how many frames a DICOM file says that it has; one where it says nothing that can be read."""
+    """Return how many frames a DICOM file says that it has; one where it says nothing that can be read.
+
+    One also where they are more than FRAME_LIMIT: decoding refuses the file as a whole.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(
                 BytesIO(data), force=True, stop_before_pixels=True, specific_tags=["NumberOfFrames"]
             )
-            return max(1, _frames(dataset))
+            count = _frames(dataset)
+            return count if 1 <= count <= FRAME_LIMIT else 1
         except Exception:  # noqa: BLE001 - pydicom raises errors of every kind; decoding says what is wrong
             return 1
 

@@ -55,6 +55,7 @@ class Colours(IntEnum):
 
 _READ = frozenset(Tag)
 _OF_STACK = frozenset({Tag.SUBFILE, Tag.WIDTH, Tag.LENGTH})
+_VALUES_OF_STACK = 4  # each tag has one; a file that repeats millions in each directory would take minutes
 _NO_PAGE = 0b101  # a smaller version of another page, or a transparency mask
 MOST_PAGES = 4096
 """Of a file, as of frames of a DICOM file."""
@@ -166,7 +167,7 @@ def directories(data: bytes) -> list[tuple[int, int]]:
             left -= entries
             if left < 0:
                 break
-            tags = read_tags(data, order, start, _OF_STACK)
+            tags = read_tags(data, order, start, _OF_STACK, most=_VALUES_OF_STACK)
             size = (*tags[Tag.WIDTH], *tags[Tag.LENGTH])
             sizes.append(size)
             if size == sizes[0] and not one(tags, Tag.SUBFILE, 0) & _NO_PAGE:
@@ -186,10 +187,14 @@ def _forms(data: bytes, order: str) -> tuple[str, str, str, int]:
 
 
 def read_tags(
-    data: bytes, order: str, start: int | None = None, wanted: frozenset[int] | None = None
+    data: bytes,
+    order: str,
+    start: int | None = None,
+    wanted: frozenset[int] | None = None,
+    most: int | None = None,
 ) -> dict[int, tuple[int, ...]]:
-    """Return what a directory says of pixels, by tag: the first one, or that at an offset."""
-    wanted = _READ if wanted is None else wanted
+    """Return what a directory says of pixels, by tag: the first one, or that at an offset; ``most`` values of a tag."""
+    wanted, most = _READ if wanted is None else wanted, most or _MOST_VALUES
     offset, count, entry, first = _forms(data, order)
     if start is None:
         (start,) = struct.unpack_from(offset, data, first)
@@ -200,7 +205,7 @@ def read_tags(
         tag, kind, length = struct.unpack_from(entry, data, place)
         place += struct.calcsize(entry)
         if kind in _INTEGERS and tag in wanted and tag not in tags:
-            if length > _MOST_VALUES:
+            if length > most:
                 raise ValueError("too many values")
             dtype = np.dtype(order + _INTEGERS[kind])
             inline = length * dtype.itemsize <= struct.calcsize(offset)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.resources import Annotation
 
-__all__ = ["agreed", "deciding_order", "item_of", "parts_of"]
+__all__ = ["agreed", "completed_by_others", "deciding_order", "item_of", "parts_of"]
 
 
 def item_of(region: Mapping[str, object]) -> int | None:
@@ -71,3 +71,30 @@ def agreed(answers: Iterable[Mapping[int, str]]) -> dict[int, str]:
         if not others or others[0][1] < most:
             found[item] = first
     return found
+
+
+def completed_by_others(
+    answers: Sequence[Annotation], said: Sequence[Mapping[int, str]], controls: Collection[str]
+) -> list[Annotation]:
+    """Return answers to a task of which each holds also what the others agree on of images that it leaves open.
+
+    So who answers another image contradicts nobody. An answer about the task, or about none of its images, stays as it
+    is.
+
+    Parameters
+    ----------
+    said
+        The label that each answer gives to images, by place in the list.
+    controls
+        Those that are learnt.
+    """
+    common = agreed(said)
+    parts = [parts_of(each, controls) for each in answers]
+    completed = []
+    for answer, own in zip(answers, parts, strict=True):
+        more: list[dict[str, object]] = []
+        for item, label in common.items():
+            if own and None not in own and item not in own:
+                more += next(other[item].result for other, its in zip(parts, said, strict=True) if its.get(item) == label)
+        completed.append(answer.model_copy(update={"result": [*answer.result, *more]}) if more else answer)
+    return completed

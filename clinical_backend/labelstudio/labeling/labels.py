@@ -18,7 +18,7 @@ from clinical_backend.labelstudio.labeling.answers import (
     tagged_images,
     why_unread,
 )
-from clinical_backend.labelstudio.labeling.items import agreed
+from clinical_backend.labelstudio.labeling.items import agreed, completed_by_others
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
 from clinical_backend.multilabel import completed, disputed, majority, unknown_of
 from clinical_backend.text import printable
@@ -168,17 +168,27 @@ class _Reading:
         if len(answers := _readers_answers(self._scheme, readers)) > 1:
             self._read_twice[task.id] = answers
         imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
-        heard = self._class_of(task.id, readers or imported or valid, valid)
+        every = readers or imported or valid
+        machine = [annotation for annotation in valid if annotation not in every]
+        heard = self._class_of(task.id, self._completed(every), machine)
         if images := agreed(labels_of_images(self._scheme, each) for each in heard):
             self._images[task.id] = images
         # Of several findings, an exemplar stands for those that readers agree on.
         if self._scheme.several is not None or task.id not in {*self._disagreed, *self._disputed}:
             self._tags_of(task.id, heard)
 
-    def _class_of(self, task_id: int, heard: Sequence[Annotation], valid: Sequence[Annotation]) -> Sequence[Annotation]:
+    def _completed(self, heard: Sequence[Annotation]) -> Sequence[Annotation]:
+        """Let each of several answers about single images go along with the others where it says nothing."""
+        if not self._scheme.per_item or len(heard) < 2:
+            return heard
+        said = [labels_of_images(self._scheme, each) for each in heard]
+        return completed_by_others(heard, said, self._scheme.learnt_controls)
+
+    def _class_of(
+        self, task_id: int, heard: Sequence[Annotation], machine: Sequence[Annotation]
+    ) -> Sequence[Annotation]:
         """Settle the class of a task, and return the answers whose tags count: not those that a star overruled."""
         scheme = self._scheme
-        machine = [annotation for annotation in valid if annotation not in heard]
         if self._is_empty(heard):
             self._empty.add(task_id)
             return heard

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import LabelingConfigError
 from clinical_backend.labelstudio.labeling.fields import ImageValue, filled, lookup
 from clinical_backend.labelstudio.labeling.tags import attributes_of
-from clinical_backend.study import StudyImage, evenly_spaced
+from clinical_backend.study import StudyImage, as_given, evenly_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ def images_of(views: Sequence[View], data: Mapping[str, Any], limit: int) -> tup
             first.setdefault(address or f"{_NO_ADDRESS}{place}", place)  # what is shown twice is one image
     places = list(first.values())
     chosen = [places[at] for at in evenly_spaced(len(places), limit)]
-    return tuple(StudyImage(place, len(every), every[place][0], every[place][1] or "") for place in chosen)
+    return tuple(StudyImage(place, len(every), every[place][0], as_given(every[place][1] or "")) for place in chosen)
 
 
 def problem_of(views: Sequence[View], data: Mapping[str, Any]) -> tuple[str, str]:

@@ -289,3 +289,8 @@ def test_the_frames_of_a_file_are_counted_and_each_is_read_by_its_number():
     assert not np.asarray(decode(data, frame=0)).any()
     assert count_images(dicom(values[0])) == 1
     assert count_images(data[:140]) == 1
+
+
+@pytest.mark.parametrize("frames", [-1, 4, 4097, 2**40])
+def test_a_file_that_has_other_frames_than_it_says_or_too_many_counts_as_one_image(frames):
+    assert count_images(dicom(np.zeros((3, 2, 2), dtype=np.uint8), NumberOfFrames=frames)) == 1

@@ -352,3 +352,11 @@ def test_a_chain_of_pages_ends_where_it_is_damaged(damage):
 def test_of_a_file_with_more_pages_than_are_looked_at_these_are_counted(monkeypatch):
     monkeypatch.setattr(tiff_page, "MOST_PAGES", 2)
     assert count_images(pages(*GREYS)) == 2
+
+
+def test_a_directory_that_repeats_the_size_of_its_page_ends_the_chain():
+    data = bytearray(pages(*GREYS))
+    _, second, _ = [offset for _, offset in directories(bytes(data))]
+    place = data.index((256).to_bytes(2, "little"), second) + 4  # how many widths it names
+    data[place : place + 4] = (100).to_bytes(4, "little")
+    assert len(directories(bytes(data))) == 1

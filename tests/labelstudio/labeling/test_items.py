@@ -172,3 +172,32 @@ def test_predictions_name_the_image_beside_the_value():
         said("No finding", 0),
         said("mass", 1),
     ]
+
+
+def test_readers_who_answer_different_images_contradict_nobody():
+    labels = labels_of(
+        scheme_of(SINGLE),
+        [[said("rare", 0)], [said("common", 1)], [said("common", 1)]],
+        [[said("rare", 0)], [said("common", 0), said("common", 1)], [said("common", 1)]],
+        [[said("rare", 0)], [said("common")]],
+        [[said("rare", 0)], [said("more like this", 1, "exemplar")]],
+    )
+    assert labels.classes == {1: "rare", 2: "common", 4: "rare"}
+    assert labels.images[1] == {0: "rare", 1: "common"}
+    assert set(labels.disputed) == {2, 3}
+    assert not labels.corrected
+
+
+def test_findings_of_different_images_are_put_together_whoever_named_them():
+    labels = labels_of(scheme_of(TICKED), [[said("mass", 0)], [said("No finding", 1)], [said("nodule", 2)]])
+    assert labels.classes == {1: pack(["mass", "nodule"])}
+    assert not labels.disputed
+    assert labels.images == {1: {0: pack(["mass"]), 1: pack([]), 2: pack(["nodule"])}}
+
+
+@pytest.mark.parametrize("item", [-1, "0", 0.0, True, None, [0], {"at": 0}])
+def test_what_is_no_place_in_a_list_is_about_the_task(item):
+    region = said("rare") | {"item_index": item}
+    labels = labels_of(scheme_of(SINGLE), [[region, said("common", 0)]], [[said("common", 10**12)]])
+    assert labels.classes == {1: "rare", 2: "common"}
+    assert labels.images == {1: {0: "common"}, 2: {10**12: "common"}}
