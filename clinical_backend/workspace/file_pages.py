@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.images import KnownImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["as_wanted", "pages_shown", "show_pages"]
+__all__ = ["as_wanted", "notes_on_pages", "pages_shown", "show_pages"]
 
 _LONGEST_ADDRESS = 8192
 """Characters; web servers take no longer ones as a rule. Of 32 pages they are 256 KiB a task."""
@@ -74,6 +74,23 @@ def show_pages(project: ProjectWorkspace, pages: Mapping[str, int]) -> None:
                 shown[task] = after
     stores.images.move(project.id, {task: address_of_images(images) for task, images in shown.items()})
     stores.studies.synchronise(project.id, shown, complete=False)
+
+
+def notes_on_pages(project: ProjectWorkspace) -> list[str]:
+    """Say, for people, where the pages of a few tasks' files alone make the project one of studies."""
+    stores = project.stores
+    tasks, count = stores.studies.tasks(project.id), stores.images.count(project.id)
+    if not 0 < 2 * len(tasks) < count:
+        return []
+    pages = stores.studies.pages(project.id, tasks)
+    if any(len(pages.get(task, {})) != 1 for task in tasks):
+        return []
+    show = "1 shows a file" if len(tasks) == 1 else f"{len(tasks)} show files"
+    return [
+        f"Of {count} tasks {show} with several pages, each an image of its own. So all tasks are represented as studies"
+        " are, by frozen features: no network is adapted or fine-tuned to them, and one that was is not used."
+        " IMAGES_PER_TASK=1 takes one image of each file again."
+    ]
 
 
 def _shown(image: KnownImage) -> StudyImage:

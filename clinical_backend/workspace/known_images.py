@@ -10,6 +10,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import host_of
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.storage.stores.studies import digest_of_study
+from clinical_backend.workspace.file_pages import notes_on_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,7 +95,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
             f"{shown} more than {limit} images (IMAGES_PER_TASK): of each, at most {limit} evenly spaced ones are used,"
             " the first and the last among them."
         )
-    return notes
+    return [*notes, *notes_on_pages(project)]
 
 
 def still_to_read(images: Iterable[KnownImage]) -> list[str]:

@@ -231,3 +231,19 @@ def test_a_file_that_the_address_itself_holds_stays_one_image_where_it_is_long(w
     run(workspace)
     assert not workspace.stores.studies.any(1)
     assert workspace.stores.images.all(1)[1].digest == hashlib.sha256(stream.getvalue()).hexdigest()
+
+
+def test_one_file_of_several_pages_among_pictures_is_said_to_change_what_is_learnt_of_all_and_can_be_undone(
+    workspace, studio
+):
+    paged = stack((1, 2, 3), (3, 2, 1))
+    studio.uris = {task: picture(task) for task in range(1, 9)} | {9: paged}
+    note = "Of 9 tasks 1 shows a file with several pages"
+    assert any(one.startswith(note) for one in run(workspace).report.notes)
+    known = workspace.stores.images.all(1)
+    workspace.settings = workspace.settings.model_copy(update={"images_per_task": 1})
+    assert not any("several pages" in one for one in run(workspace).report.notes)
+    assert not workspace.stores.studies.any(1)
+    images = workspace.stores.images.all(1)
+    assert images.pop(9).digest == hashlib.sha256(content_of(paged)).hexdigest()
+    assert images == {task: image for task, image in known.items() if task != 9}

@@ -47,6 +47,12 @@ class StudyStore:
             query = select(StudyImageRow.task_id).where(StudyImageRow.project_id == project_id).limit(1)
             return session.scalar(query) is not None
 
+    def tasks(self, project_id: int) -> list[int]:
+        """Return the tasks of a project that have several images, ascending."""
+        query = select(StudyImageRow.task_id).where(StudyImageRow.project_id == project_id).distinct()
+        with self._database.read() as session:
+            return sorted(session.execute(query).scalars())
+
     def all(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, list[KnownImage]]:
         """Return the images of a project's studies by task, in their order, of all studies or of some."""
         query = select(*_COLUMNS).where(StudyImageRow.project_id == project_id)
