@@ -95,7 +95,11 @@ class FilePage(bytes):
             Whether the file was fetched for it.
         """
         made = cls(content)
-        made.fetched, made.page, made.key = fetched, page, hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest()
+        made.fetched, made.page, made.key = (
+            fetched,
+            page,
+            hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest(),
+        )
         return made
 
 

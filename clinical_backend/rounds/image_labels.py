@@ -12,6 +12,8 @@ from clinical_backend.workspace.study_features import images_of, read_instances
 from clinical_backend.workspace.witness_files import save_image_classifier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.schema import Round
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -29,14 +31,24 @@ def said_of_images(project: ProjectWorkspace, snapshot: Snapshot) -> SaidOfImage
     images of the task, that tells no place among all images of the task.
     """
     labels = snapshot.labels
-    if len(snapshot.scheme.every_view) > 1:
+    if len(snapshot.scheme.every_view) > 1 or not (labels.images or labels.tagged_images):
         return SaidOfImages()
-    if not labels.images and not labels.tagged_images:
-        return SaidOfImages()
-    others = project.stores.studies.pages(project.id, {*labels.images, *labels.tagged_images})
+    studies = project.stores.studies
+    several, others = set(studies.tasks(project.id)), studies.pages(project.id, labels.answered)
     said = {task: labels.images[task] for task in labels.seen if task in labels.images and task not in others}
-    tagged = {task: places for task, places in labels.tagged_images.items() if task not in others}
-    return SaidOfImages(said, tagged)
+    return SaidOfImages(
+        {task: places if task in several else _of_the_only(places) for task, places in said.items()},
+        {
+            task: places if task in several else {0}
+            for task, places in labels.tagged_images.items()
+            if task not in others
+        },
+    )
+
+
+def _of_the_only(places: Mapping[int, str]) -> dict[int, str]:
+    """Return what is said of a task's only image, wherever it stands in a list with empty places; nothing if two things."""
+    return {0: next(iter(places.values()))} if len({*places.values()}) == 1 else {}
 
 
 def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Round) -> None:

@@ -54,15 +54,19 @@ def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: I
         return pooled, together
     said = said_of_images(project, snapshot)
 
-    def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses:
+    def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses | None:
         shows, lacks = said.of(rare, target)
+        if lacks.all():  # the images that decide are not among those that were read
+            return None
         return learn_witnesses(rare, common, sample, seed=seed, shows=shows, lacks=lacks)
 
-    found = WitnessedStudies.of(
-        project.workspace.backbone.key, project.workspace.features, learn(rare, common, snapshot.target.classes)
-    )
+    witnesses = learn(rare, common, snapshot.target.classes)
+    if witnesses is None:
+        return pooled, together
+    found = WitnessedStudies.of(project.workspace.backbone.key, project.workspace.features, witnesses)
     of_each = {name: learn(*bags, (name,)) for name, bags in _bags_of_targets(snapshot, rare, common).items()}
-    inputs = inputs_of_images(project, snapshot, found, of_each)
+    known = {name: one for name, one in of_each.items() if one is not None}
+    inputs = inputs_of_images(project, snapshot, found, known)
     return inputs, "the image that decides in each task, beside the mean of all"
 
 

@@ -68,8 +68,8 @@ def learn_witnesses(
     seed
         Of what is drawn.
     shows, lacks
-        Which images of the rare tasks make them so as readers said, and which do not: shape (m,) each. A task with
-        such images is searched for none.
+        Which images of the rare tasks make them so as readers said, and which do not, but not all of them: shape (m,)
+        each. A task with images that do is searched for none.
     """
     generator = np.random.default_rng(seed)
     shows, lacks = (np.zeros(len(rare.rows), dtype=np.bool_) if said is None else said for said in (shows, lacks))
@@ -102,8 +102,7 @@ def _candidates(rare: Instances, shows: NDArray[np.bool_], lacks: NDArray[np.boo
     They are those that readers named, or else all that they did not rule out.
     """
     named = np.maximum.reduceat(shows, rare.starts)
-    candidates = rare.only(np.where(np.repeat(named, rare.counts), shows, ~lacks))
-    return candidates if len(candidates) else rare
+    return rare.only(np.where(np.repeat(named, rare.counts), shows, ~lacks))
 
 
 def _with_named(chosen: NDArray[np.int64], rare: Instances, named: Instances) -> NDArray[np.int64]:

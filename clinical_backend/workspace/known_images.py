@@ -88,7 +88,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
             else f"{tasks} tasks that show others, which are used"
         )
         notes.append(f"{unread} in {used} without {'it' if images == 1 else 'them'}.")
-    sampled = stores.studies.sampled(project.id)
+    sampled = stores.studies.sampled(project.id, limit)
     if sampled:
         shown = "1 task shows" if sampled == 1 else f"{sampled} tasks show"
         notes.append(

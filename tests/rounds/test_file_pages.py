@@ -247,3 +247,19 @@ def test_one_file_of_several_pages_among_pictures_is_said_to_change_what_is_lear
     images = workspace.stores.images.all(1)
     assert images.pop(9).digest == hashlib.sha256(content_of(paged)).hexdigest()
     assert images == {task: image for task, image in known.items() if task != 9}
+
+
+def test_only_tasks_of_which_images_are_left_out_are_said_to_show_too_many(workspace, studio):
+    studio.config = LISTS
+    studio.uris = {1: "", 2: "", 3: ""}
+    two = ["", picture(1), None, picture(2), picture(2)]
+    studio.data = {
+        1: {"image": two},
+        2: {"image": [picture(3), picture(4)]},
+        3: {"image": [stack((1, 1, 1), (2, 2, 2))]},
+    }
+    workspace.settings = workspace.settings.model_copy(update={"images_per_task": 4})
+    assert not any("more than" in note for note in run(workspace).report.notes)
+    studio.data[2]["image"] = [picture(number) for number in range(6)]
+    studio.data[3]["image"] = [stack(*[(number, 1, 1) for number in range(6)])]
+    assert any(note.startswith("2 tasks show more than 4 images") for note in run(workspace).report.notes)

@@ -5,6 +5,7 @@ import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.origins import Draw
+from clinical_backend.rounds.image_labels import said_of_images
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
@@ -119,6 +120,26 @@ def test_answers_about_images_of_a_study_that_is_read_in_part_are_used_as_far_as
     published = run(workspace)
     assert published.report.counts.labelled == 6
     assert known_images(workspace)[2] == 2  # of task 1 the named image is not among those read
+
+
+def test_where_the_only_rare_image_that_readers_named_was_not_read_no_other_is_taken_for_it(workspace, studio):
+    studio.config = EACH
+    workspace.settings = workspace.settings.model_copy(update={"images_per_task": 2})
+    for task in (1, 58, 59, 60):  # of task 1 it is the second of three
+        answer_each(studio, task, exemplar=False)
+    assert run(workspace).report.features.startswith("mean and largest")
+
+
+def test_what_is_said_of_the_only_image_of_a_task_is_learnt_wherever_it_stands_in_its_list(workspace, studio):
+    studio.config = EACH
+    studio.data |= {task: {"image": ["", picture(250 if task == 1 else 5, task)]} for task in (1, 59, 60)}
+    studio.annotate_images(1, {1: "red"}, exemplar=True)
+    for task in (59, 60):
+        studio.annotate_images(task, {1: "dark"})
+    run(workspace)
+    project = workspace.project(1)
+    said = said_of_images(project, synchronise(project))
+    assert said.labels == {1: {0: "red"}, 59: {0: "dark"}, 60: {0: "dark"}}
 
 
 @pytest.fixture

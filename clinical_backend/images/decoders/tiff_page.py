@@ -1,4 +1,4 @@
-"""The first page of a TIFF file: what its tags say of its samples, and why some are not read."""
+"""The pages of a TIFF file: where they are, what their tags say of their samples, and why some are not read."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def one(tags: Mapping[int, tuple[int, ...]], tag: int, default: int) -> int:
 
 
 def page_of(tags: Mapping[int, tuple[int, ...]], order: str) -> Page:
-    """Return what the tags say of the first page; what is not read is refused by its name."""
+    """Return what the tags say of a page; what is not read is refused by its name."""
     compression = one(tags, Tag.COMPRESSION, 1)
     photometric = one(tags, Tag.PHOTOMETRIC, _guessed_colours(tags, compression))
     if Tag.DNG_VERSION in tags:

@@ -95,6 +95,8 @@ def completed_by_others(
         more: list[dict[str, object]] = []
         for item, label in common.items():
             if own and None not in own and item not in own:
-                more += next(other[item].result for other, its in zip(parts, said, strict=True) if its.get(item) == label)
+                more += next(
+                    other[item].result for other, its in zip(parts, said, strict=True) if its.get(item) == label
+                )
         completed.append(answer.model_copy(update={"result": [*answer.result, *more]}) if more else answer)
     return completed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
 
 from clinical_backend.storage.schema import StudyImageRow, TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
@@ -105,13 +105,22 @@ class StudyStore:
             tasks, images = session.execute(select(func.count(), func.sum(lacking.c.images)).select_from(lacking)).one()
         return tasks, images or 0
 
-    def sampled(self, project_id: int) -> int:
-        """Return of how many studies not all images are read, since they are more than IMAGES_PER_TASK."""
+    def sampled(self, project_id: int, limit: int) -> int:
+        """Return of how many studies not all images are read, since they are more than there is room for.
+
+        Others may have less images than places: some are empty, or show an image again.
+
+        Parameters
+        ----------
+        limit
+            IMAGES_PER_TASK. Files with pages share it.
+        """
+        pages = func.sum(case((StudyImageRow.uri.like(f"{PAGE}%"), 1), else_=0))
         counts = (
             select(StudyImageRow.task_id)
             .where(StudyImageRow.project_id == project_id)
             .group_by(StudyImageRow.task_id)
-            .having(func.count() < func.max(StudyImageRow.total))
+            .having(func.count() < func.max(StudyImageRow.total), or_(func.count() >= limit, pages > 0))
             .subquery()
         )
         with self._database.read() as session:
