@@ -47,7 +47,7 @@ def said_of_images(project: ProjectWorkspace, snapshot: Snapshot) -> SaidOfImage
 
 
 def _of_the_only(places: Mapping[int, str]) -> dict[int, str]:
-    """Return what is said of a task's only image, wherever it stands in a list with empty places; nothing if two things."""
+    """Return what is said of a task's only image, wherever it stands among empty places; nothing if that differs."""
     return {0: next(iter(places.values()))} if len({*places.values()}) == 1 else {}
 
 

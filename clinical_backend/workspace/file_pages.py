@@ -90,10 +90,8 @@ def notes_on_pages(project: ProjectWorkspace) -> list[str]:
         "So all tasks are represented as studies are, by frozen features: no network is adapted or fine-tuned to them,"
         " and one that was is not used."
     )
-    return [
-        f"Of {count} tasks {show} with several pages, each an image of its own. {changed} IMAGES_PER_TASK=1 takes one"
-        " image of each file again, of all projects."
-    ]
+    undone = "IMAGES_PER_TASK=1 takes one image of each file again, of all projects."
+    return [f"Of {count} tasks {show} with several pages, each an image of its own. {changed} {undone}"]
 
 
 def _shown(image: KnownImage) -> StudyImage:

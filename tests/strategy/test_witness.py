@@ -150,14 +150,6 @@ def test_a_search_that_something_else_misleads_is_right_once_readers_name_the_im
     assert np.mean(unseen.positions[told.of(unseen)] == where) > 0.9
 
 
-def test_a_task_of_which_readers_rule_out_every_image_stands_all_the_same(kinds):
-    rare, _ = bags_of(kinds, 1, 4, rare=True, seed=1)
-    pool, _ = bags_of(kinds, 50, 4, rare=False, seed=2, first=100)
-    lacks = np.ones(4, dtype=bool)
-    found = learn_witnesses(rare, pool.among(np.arange(0)), pool, seed=0, lacks=lacks)
-    assert set(found.rows) == {0}
-
-
 def test_some_images_of_tasks_are_taken_with_their_places():
     every = Instances(
         np.array([7, 8, 9]), np.eye(6, dtype=np.float32), np.array([0, 2, 3]), np.array([0, 1, 4, 0, 1, 2])
