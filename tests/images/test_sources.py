@@ -10,6 +10,7 @@ import pytest
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images import local_files
+from clinical_backend.images.patience import Patience
 from clinical_backend.images.sources import ImageRequest, ImageSource
 
 LABEL_STUDIO = "http://label-studio.test:8080"
@@ -386,3 +387,12 @@ def test_pages_of_a_file_are_its_bytes_and_it_is_asked_for_once(world):
     assert world.with_token == [address]
     refused = source.fetch_many([ImageRequest(1, "page:0/3:/etc/passwd/../a.tif", 0)])
     assert all(isinstance(content, ImageError) for _, content in refused)
+
+
+def test_a_file_counts_once_in_what_its_host_is_given_however_many_pages_are_asked_for(world, monkeypatch):
+    world.replies["http://a.test/a.tif"] = ok(b"file")
+    patience, spent = Patience(), []
+    monkeypatch.setattr(patience, "spend", lambda host, seconds, size: spent.append((host, size)))
+    wanted = [ImageRequest(1, f"page:{number}/3:http://a.test/a.tif", number) for number in range(3)]
+    assert len(list(world.source().fetch_fairly(wanted, patience))) == 3
+    assert spent == [("a.test", 4)]
