@@ -113,13 +113,15 @@ def export_dataset(
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)
     datasheet = Datasheet(collection)
     written: dict[int, str] = {}
+    given = 0
     absent = set(choices.fields)
     with delivered(out) as delivery:
         writer = _FORMS[choices.form](delivery, collection)
         for record, images in _with_images(project, choices, delivery, collection.records(pseudonyms, show), datasheet):
-            writer.add(record, images)
-            datasheet.count(record)
-            written[record.task] = record.split
+            given += 1
+            if writer.add(record, images):
+                datasheet.count(record)
+                written[record.task] = record.split
             absent -= {name for name, value in record.fields.items() if value is not None}
         writer.finish()
         if absent:
@@ -137,7 +139,7 @@ def export_dataset(
         sum(map(len, collection.ties.values())),
         datasheet.missing_images,
         collection.draws.sample().missing,
-        len(collection.ledger) - datasheet.records,
+        len(collection.ledger) - given,
     )
 
 
@@ -157,7 +159,7 @@ def _with_images(
     records: Iterable[Record],
     datasheet: Datasheet,
 ) -> Iterator[tuple[Record, list[str]]]:
-    """Yield records with the addresses of their images, or with the names of the copies."""
+    """Yield records with the addresses of their images, or the names of the copies; empty where there is none."""
     if choices.images != "copy":
         for record in records:
             shown = [image.uri for image in record.images if choices.images == "reference"]

@@ -49,7 +49,8 @@ class DigestedFile:
 
     def append(self, file: IO[bytes]) -> None:
         """Append all of another file."""
-        file.seek(0)
+        with writing():
+            file.seek(0)  # which writes what is buffered
         while part := file.read(_COPIED):
             self._digest.update(part)
             with writing():
@@ -95,7 +96,7 @@ class Delivery:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file."""
-        with self.open(name) as file, writing():
+        with writing(), self.open(name) as file:  # what is buffered is written when it is closed
             file.write(content)
         self.note(name, hashlib.sha256(content).hexdigest())
 
@@ -122,13 +123,17 @@ def delivered(out: Path) -> Iterator[Delivery]:
     Raises
     ------
     InvalidArgumentError
-        When something is there already.
+        When something is there already, or it is a disk, a link or where one stands.
     StorageError
         When it cannot be written.
     """
     with writing():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidArgumentError("--out", "there is something already.", "Name a folder that is to be made.")
+        if out.name in {"", ".."} or out.is_mount() or out.is_symlink():
+            raise InvalidArgumentError(
+                "--out", "no other folder can take its place.", "Name a folder that is to be made, such as one in it."
+            )
         make_folder(out.parent)
         _clear_away(out)
         folder = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
