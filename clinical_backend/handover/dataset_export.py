@@ -11,7 +11,7 @@ from clinical_backend.errors import InvalidArgumentError, StorageError
 from clinical_backend.handover.coco import Coco
 from clinical_backend.handover.copied_images import CopiedImages
 from clinical_backend.handover.datasheet import Datasheet
-from clinical_backend.handover.delivery import delivered
+from clinical_backend.handover.delivery import delivered, require_place
 from clinical_backend.handover.image_folder import ImageFolder
 from clinical_backend.handover.records import collect
 from clinical_backend.handover.tables import Table
@@ -89,7 +89,7 @@ def export_dataset(
     choices
         What is handed over, and how.
     out
-        The folder; nothing may be there.
+        The folder, as :func:`require_place` has it.
     command
         What was asked for, as the datasheet repeats it.
     show
@@ -98,13 +98,15 @@ def export_dataset(
     Raises
     ------
     InvalidArgumentError
-        When the choices contradict each other, there is no label, or no task has one of the fields.
+        When the choices contradict each other, the folder cannot be made, there is no label, or no task has one of the
+        fields.
     ProjectBusyError
         When a round runs.
     StorageError
         When the folder cannot be written.
     """
     _check(choices)
+    require_place(out)
     with leased_project(project, seconds=_WAIT_SECONDS):
         synchronise(project)
     collection = collect(project, choices, show)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SUMS", "Delivery", "DigestedFile", "delivered", "writing"]
+__all__ = ["SUMS", "Delivery", "DigestedFile", "delivered", "require_place", "writing"]
 
 SUMS = "SHA256SUMS"
 """As ``sha256sum --check`` reads it."""
@@ -114,6 +114,25 @@ class Delivery:
             self._sums.close()
 
 
+def require_place(out: Path) -> None:
+    """Refuse a name under which no folder can appear: something is there already, or it is a disk or a link.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When it is refused.
+    StorageError
+        When it cannot be looked at.
+    """
+    with writing():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InvalidArgumentError("--out", "there is something already.", "Name a folder that is to be made.")
+        if out.name in {"", ".."} or out.is_mount() or out.is_symlink():
+            raise InvalidArgumentError(
+                "--out", "no other folder can take its place.", "Name a folder that is to be made, such as one in it."
+            )
+
+
 @contextmanager
 def delivered(out: Path) -> Iterator[Delivery]:
     """Make a folder within the block; it appears under its name at the end, and not at all if the block fails.
@@ -123,17 +142,12 @@ def delivered(out: Path) -> Iterator[Delivery]:
     Raises
     ------
     InvalidArgumentError
-        When something is there already, or it is a disk, a link or where one stands.
+        When :func:`require_place` refuses it.
     StorageError
         When it cannot be written.
     """
+    require_place(out)
     with writing():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InvalidArgumentError("--out", "there is something already.", "Name a folder that is to be made.")
-        if out.name in {"", ".."} or out.is_mount() or out.is_symlink():
-            raise InvalidArgumentError(
-                "--out", "no other folder can take its place.", "Name a folder that is to be made, such as one in it."
-            )
         make_folder(out.parent)
         _clear_away(out)
         folder = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
