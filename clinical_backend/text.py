@@ -25,6 +25,7 @@ _ESCAPE = re.compile(
     r"|.)",
     re.DOTALL,
 )
+_FORMULA = re.compile(r"(?![+-][0-9]+(?:[.][0-9]+)?\Z)[\t\r\n]*[=+\-@].", re.DOTALL)
 _LONGEST = 60  # a class name of a dozen words; lists of some stay readable
 _MOST = 10  # by eye: a line or two of a message
 
@@ -87,15 +88,15 @@ def joined(names: Sequence[str]) -> str:
 def csv_row(values: Iterable[object]) -> str:
     """Return a line of a CSV file; ``None`` is an empty cell.
 
-    A spreadsheet takes text that begins with one of four signs for a formula: an apostrophe stands before it then. A
-    sign alone is none.
+    A spreadsheet takes text that begins with one of four signs, or with white space that it skips, for a formula: an
+    apostrophe stands before it then. A sign alone is none, and a number neither.
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(
-        f"'{value}" if isinstance(value, str) and len(value) > 1 and value.startswith(("=", "+", "-", "@")) else value
-        for value in values
+    # Cells are quoted for what ends a line, and many readers take either sign for such an end.
+    csv.writer(text, lineterminator="\r\n").writerow(
+        f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value for value in values
     )
-    return text.getvalue()
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -1,5 +1,7 @@
 """What readers and importers write, in reports: bounded, on one line, and fit for every file and screen."""
 
+import csv
+import io
 import json
 from collections import Counter
 
@@ -8,7 +10,7 @@ import pytest
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation
-from clinical_backend.text import counted, printable, read_json, storable, storable_json
+from clinical_backend.text import counted, csv_row, printable, read_json, storable, storable_json
 from tests.conftest import label_config
 
 HOSTILE = [
@@ -92,3 +94,15 @@ def test_what_differs_stays_different():
 def test_what_is_no_json_is_refused():
     with pytest.raises(ValueError, match="Expecting"):
         read_json(b"\xff\xfe\xfd")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+49 170", "-2+cmd", "\t=1+1", "\r\n=1+1", "-5\n=1"])
+def test_what_a_spreadsheet_takes_for_a_formula_has_an_apostrophe_before_it(text):
+    assert next(csv.reader(io.StringIO(csv_row([text, "b"]), newline=""))) == [f"'{text}", "b"]
+
+
+@pytest.mark.parametrize("text", ["-", "+", "-5", "+0.25", "a=b", "", 'a, "b"', "a\rb", "a\nb", "\r"])
+def test_other_cells_are_read_back_as_they_are_whatever_ends_a_line(text):
+    row = csv_row([text, "b"])
+    assert next(csv.reader(io.StringIO(row, newline=""))) == [text, "b"]
+    assert ("\r" in text or "\n" in text) == row.startswith('"') or '"' in text

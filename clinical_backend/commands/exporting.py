@@ -180,7 +180,8 @@ def _export_dataset(
             raise NotConnectedError(
                 f"Project {project} is not connected.", f"Run `clinical connect --project {project}`."
             )
-        command = shlex.join(["clinical", *sys.argv[1:]])
+        # Where it was written says nothing to others, and the folder of a home names who made it.
+        command = shlex.join(["clinical", *(one.replace(str(out), out.name) for one in sys.argv[1:])])
         with progress_bar("Exporting") as show:
             done = export_dataset(workspace.project(project), choices, out, command=command, show=show)
     splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())

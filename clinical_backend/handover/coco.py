@@ -32,11 +32,17 @@ class Coco:
         self._numbers = {name: number for number, name in enumerate(collection.classes, 1)}
         self._parts = {split: _Part(delivery, split, self._numbers) for split in SPLITS}
 
-    def add(self, record: Record, images: Sequence[str]) -> None:
-        """Write a record: an entry for each of its images, and an annotation for each class of each."""
+    def add(self, record: Record, images: Sequence[str]) -> bool:
+        """Write an entry for each image of a record, with an annotation for each class; tell whether there is one.
+
+        An image without an address has the task's id for a name, and one that could not be copied has no entry.
+        """
         part = self._parts[record.split]
-        for name in images or [str(record.task)]:
+        copied = self._collection.choices.images == "copy"
+        names = [name for name in images if name] if copied else [name or str(record.task) for name in images or [""]]
+        for name in names:
             part.add(name, self._attributes(record), sorted(findings_of(record.entry.label)))
+        return bool(names)
 
     def finish(self) -> None:
         """Close the files."""

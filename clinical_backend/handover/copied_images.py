@@ -51,13 +51,13 @@ class CopiedImages:
         self._decoders.close()
 
     def copy(self, records: Iterable[Record]) -> Iterator[tuple[Record, list[str]]]:
-        """Yield each record with the names of its images' copies, in order; what cannot be read has none."""
+        """Yield each record with the names of its images' copies, in order; of what cannot be read it is empty."""
         yield from map_in_order(self._copied, records, workers=_WORKERS, look_ahead=2 * _WORKERS)
 
     def _copied(self, record: Record) -> tuple[Record, list[str]]:
-        return record, [name for image in record.images if (name := self._copy_of(record, image))]
+        return record, [self._copy_of(record, image) for image in record.images]
 
-    def _copy_of(self, record: Record, image: StudyImage) -> str | None:
+    def _copy_of(self, record: Record, image: StudyImage) -> str:
         folder = record.split if self._by_split else "images"
         name = f"{folder}/{record.task}.png" if image.total == 1 else f"{folder}/{record.task}-{image.position}.png"
         encoded = BytesIO()
@@ -66,7 +66,7 @@ class CopiedImages:
         except ImageError:
             with self._lock:
                 self.missing += 1
-            return None
+            return ""
         Image.fromarray(pixels).save(encoded, "PNG")
         self._delivery.write(name, encoded.getvalue())
         return name

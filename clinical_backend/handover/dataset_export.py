@@ -11,7 +11,7 @@ from clinical_backend.errors import InvalidArgumentError, StorageError
 from clinical_backend.handover.coco import Coco
 from clinical_backend.handover.copied_images import CopiedImages
 from clinical_backend.handover.datasheet import Datasheet
-from clinical_backend.handover.delivery import delivered
+from clinical_backend.handover.delivery import delivered, require_place
 from clinical_backend.handover.image_folder import ImageFolder
 from clinical_backend.handover.records import collect
 from clinical_backend.handover.tables import Table
@@ -89,7 +89,7 @@ def export_dataset(
     choices
         What is handed over, and how.
     out
-        The folder; nothing may be there.
+        The folder, as :func:`require_place` has it.
     command
         What was asked for, as the datasheet repeats it.
     show
@@ -98,13 +98,15 @@ def export_dataset(
     Raises
     ------
     InvalidArgumentError
-        When the choices contradict each other, there is no label, or no task has one of the fields.
+        When the choices contradict each other, the folder cannot be made, there is no label, or no task has one of the
+        fields.
     ProjectBusyError
         When a round runs.
     StorageError
         When the folder cannot be written.
     """
     _check(choices)
+    require_place(out)
     with leased_project(project, seconds=_WAIT_SECONDS):
         synchronise(project)
     collection = collect(project, choices, show)
@@ -113,13 +115,15 @@ def export_dataset(
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)
     datasheet = Datasheet(collection)
     written: dict[int, str] = {}
+    given = 0
     absent = set(choices.fields)
     with delivered(out) as delivery:
         writer = _FORMS[choices.form](delivery, collection)
         for record, images in _with_images(project, choices, delivery, collection.records(pseudonyms, show), datasheet):
-            writer.add(record, images)
-            datasheet.count(record)
-            written[record.task] = record.split
+            given += 1
+            if writer.add(record, images):
+                datasheet.count(record)
+                written[record.task] = record.split
             absent -= {name for name, value in record.fields.items() if value is not None}
         writer.finish()
         if absent:
@@ -137,7 +141,7 @@ def export_dataset(
         sum(map(len, collection.ties.values())),
         datasheet.missing_images,
         collection.draws.sample().missing,
-        len(collection.ledger) - datasheet.records,
+        len(collection.ledger) - given,
     )
 
 
@@ -157,7 +161,7 @@ def _with_images(
     records: Iterable[Record],
     datasheet: Datasheet,
 ) -> Iterator[tuple[Record, list[str]]]:
-    """Yield records with the addresses of their images, or with the names of the copies."""
+    """Yield records with the addresses of their images, or the names of the copies; empty where there is none."""
     if choices.images != "copy":
         for record in records:
             shown = [image.uri for image in record.images if choices.images == "reference"]

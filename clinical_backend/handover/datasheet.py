@@ -46,6 +46,10 @@ _IMAGES = {
 }
 
 
+_MARKS = str.maketrans({"`": "'"} | {sign: f"&#{ord(sign)};" for sign in "|[*\\"})
+"""What would begin a cell, a link or image, or stress in Markdown."""
+
+
 class Datasheet:
     """Counts records as they are written, and says what the data set is.
 
@@ -96,12 +100,12 @@ class Datasheet:
         title = project.row.title if project.row is not None else None
         yield f"# Data set of project {project.id}{f': {_safe(title)}' if title else ''}\n"
         yield f"{self.records:,} labelled tasks. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by clinical-backend"
-        yield f"{version('clinical-backend')}: `{printable(command, 1000).replace('`', '')}`\n"
+        yield f"{version('clinical-backend')}: {_code(command, 1000)}\n"
         yield "`SHA256SUMS` has the digest of every file: `sha256sum --check SHA256SUMS`.\n"
         yield f"## What is in it\n\n{_IMAGES[choices.images]}"
         if self.missing_images:
             yield f"\n{self.missing_images:,} images could not be read and are left out."
-        fields = ", ".join(f"`{_safe(name)}`" for name in choices.fields) or "none"
+        fields = ", ".join(map(_code, choices.fields)) or "none"
         yield f"\nFields of the tasks' data, as ticked by who made this: {fields}. Patients or studies are named by a"
         yield "keyed hash (`group`), readers by " + ("their ids." if choices.with_ids else "pseudonyms.")
         heads = ("class", *SPLITS, "of them drawn at random", "share of all tasks, weighted", "95 % interval")
@@ -146,7 +150,8 @@ class Datasheet:
         yield "Raj's kind; docs/handover.md derives it). Weighted, they are fair for prevalence, sensitivity and"
         yield "specificity; an interval must know the rounds below, as"
         yield "`clinical_backend.findings.weights.SampledLabels.share` does. A weight of 0 is right: a later draw"
-        yield "stands for the pool from which that task was sought."
+        yield "stands for the pool from which that task was sought. A task with several images counts once, by its one"
+        yield "weight, though each of its images may have a line with it."
         empty = len(self.collection.ledger) - len(self.collection.weights)
         if empty:
             yield f"\n{empty:,} labels have no weight: their tasks came after the draws that count."
@@ -166,6 +171,7 @@ class Datasheet:
         yield _table(("tied by", "pairs"), ((name, len(pairs)) for name, pairs in collection.ties.items()))
         if not collection.groups:
             yield "**No field names the patient or study (GROUP_FIELD), so one patient may be in several splits.**\n"
+        yield "Of an image with ten near-copies or more none is told, and of ten images or fewer none at all.\n"
         if (unknown := len(collection.ledger) - collection.compared) > 0:
             yield f"{unknown:,} tasks have no feature yet, so whether they are near-copies is not known.\n"
 
@@ -184,4 +190,10 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _safe(value: object) -> str:
     """Return a value as a cell of Markdown that says nothing but itself."""
     text = f"{value:,}" if isinstance(value, int) else printable(str(value))
-    return html.escape(text, quote=False).replace("|", "&#124;").replace("`", "'")
+    return html.escape(text, quote=False).translate(_MARKS)
+
+
+def _code(text: str, longest: int = 100) -> str:
+    """Return a text as code in Markdown, in which backticks alone mean something."""
+    line = printable(text, longest).replace("`", "'")
+    return f"`{line}`"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SUMS", "Delivery", "DigestedFile", "delivered", "writing"]
+__all__ = ["SUMS", "Delivery", "DigestedFile", "delivered", "require_place", "writing"]
 
 SUMS = "SHA256SUMS"
 """As ``sha256sum --check`` reads it."""
@@ -49,7 +49,8 @@ class DigestedFile:
 
     def append(self, file: IO[bytes]) -> None:
         """Append all of another file."""
-        file.seek(0)
+        with writing():
+            file.seek(0)  # which writes what is buffered
         while part := file.read(_COPIED):
             self._digest.update(part)
             with writing():
@@ -95,7 +96,7 @@ class Delivery:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file."""
-        with self.open(name) as file, writing():
+        with writing(), self.open(name) as file:  # what is buffered is written when it is closed
             file.write(content)
         self.note(name, hashlib.sha256(content).hexdigest())
 
@@ -113,6 +114,25 @@ class Delivery:
             self._sums.close()
 
 
+def require_place(out: Path) -> None:
+    """Refuse a name under which no folder can appear: something is there already, or it is a disk or a link.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When it is refused.
+    StorageError
+        When it cannot be looked at.
+    """
+    with writing():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InvalidArgumentError("--out", "there is something already.", "Name a folder that is to be made.")
+        if out.name in {"", ".."} or out.is_mount() or out.is_symlink():
+            raise InvalidArgumentError(
+                "--out", "no other folder can take its place.", "Name a folder that is to be made, such as one in it."
+            )
+
+
 @contextmanager
 def delivered(out: Path) -> Iterator[Delivery]:
     """Make a folder within the block; it appears under its name at the end, and not at all if the block fails.
@@ -122,13 +142,12 @@ def delivered(out: Path) -> Iterator[Delivery]:
     Raises
     ------
     InvalidArgumentError
-        When something is there already.
+        When :func:`require_place` refuses it.
     StorageError
         When it cannot be written.
     """
+    require_place(out)
     with writing():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InvalidArgumentError("--out", "there is something already.", "Name a folder that is to be made.")
         make_folder(out.parent)
         _clear_away(out)
         folder = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")

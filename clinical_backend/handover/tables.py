@@ -78,9 +78,10 @@ class Table:
         self._file = delivery.text("labels.csv")
         self._file.write(csv_row(heading(collection)))
 
-    def add(self, record: Record, images: Sequence[str]) -> None:
+    def add(self, record: Record, images: Sequence[str]) -> bool:
         """Write a record; of several images the addresses stand behind each other, with spaces between."""
-        self._file.write(csv_row(row_of(self._collection, record, " ".join(images))))
+        self._file.write(csv_row(row_of(self._collection, record, " ".join(filter(None, images)))))
+        return True
 
     def finish(self) -> None:
         """Close the file."""

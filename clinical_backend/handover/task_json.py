@@ -35,11 +35,13 @@ class TaskJson:
         self._file = delivery.text("tasks.json")
         self._file.write("[")
 
-    def add(self, record: Record, images: Sequence[str]) -> None:
-        """Write a record."""
+    def add(self, record: Record, images: Sequence[str]) -> bool:
+        """Write a record, unless an image could not be copied: an import with a task that lacks one is refused."""
+        if self._collection.choices.images == "copy" and not all(images):
+            return False
         data: dict[str, Any] = {name: value for name, value in record.fields.items() if value is not None}
         for view in self._collection.scheme.every_view:
-            shown = [name for name, one in zip(images, record.images, strict=False) if one.view in {"", view.name}]
+            shown = [name for name, one in zip(images, record.images, strict=True) if one.view in {"", view.name}]
             if shown:
                 data |= view.showing(shown)
         scheme, label = self._collection.scheme, record.entry.label
@@ -47,6 +49,7 @@ class TaskJson:
         task = {"data": data, "annotations": answer, "meta": cells_of(self._collection, record)}
         self._file.write(f"{',' * self._written}\n{json.dumps(task)}")
         self._written = True
+        return True
 
     def finish(self) -> None:
         """Close the file."""

@@ -129,6 +129,9 @@ def test_what_is_exported_is_imported_by_label_studio_with_the_same_labels(loop,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    datasheet = (tmp_path / "out/datasheet.md").read_text()
+    assert "--out out --format label-studio" in datasheet
+    assert str(tmp_path) not in datasheet
     again = loop.client.create_project("films again", loop.demo.project.label_config)
     loop.client.import_tasks(again.id, json.loads((tmp_path / "out/tasks.json").read_text()))
     read = fetch_labels(loop.client, again, read_scheme(again.label_config)).classes

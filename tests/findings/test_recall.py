@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clinical_backend.findings.recall import RecallState, TotalBound, judge_recall
 from clinical_backend.findings.remaining import RoundYield
 from clinical_backend.lab.benchmarks.stopping import run_project
+from tests.findings.labelled_project import LabelledProject
 
 
 def chance(rare, *, of, pool, draws):
@@ -125,3 +126,23 @@ def test_simulated_projects_that_stop_when_it_is_reached_have_kept_it():
     ends = [run_project(np.random.default_rng(seed), 0.8, share=0.1)[0] for seed in range(30)]
     assert np.mean([end.recall >= 0.8 for end in ends]) >= 0.9
     assert np.median([end.labels for end in ends]) < 0.8
+
+
+def test_it_is_hardly_ever_said_to_be_reached_too_early_though_somebody_looks_after_every_queue():
+    runs, wrong, reached = 60, 0, 0
+    for seed in range(runs):
+        project = LabelledProject(
+            np.random.default_rng(seed), tasks=500, share=0.1, size=40, audit=0.5, past=0.3, skips=0.1, late=0.04
+        )
+        covered, errs, ends = project.there.copy(), False, False
+        while project.work():
+            counts = covered & (project.open | ~project.skipped)
+            found, pool = int((project.rare & counts & ~project.open).sum()), int((counts & project.open).sum())
+            yields = project.yields(covered)
+            said = judge_recall(yields, found=found, tasks=int(counts.sum()), pool=pool, target=0.7).state
+            if said is RecallState.REACHED:
+                ends |= pool > 0
+                errs |= found < 0.7 * int((project.rare & counts).sum())
+        wrong, reached = wrong + errs, reached + ends
+    assert wrong <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
+    assert reached > 0.5 * runs

@@ -14,6 +14,7 @@ from clinical_backend.findings import weights as weights_module
 from clinical_backend.findings.interval import Interval
 from clinical_backend.findings.weights import DrawnRound, SampledLabels, mean_of_shares
 from clinical_backend.lab.benchmarks.weights import ask, held
+from tests.findings.labelled_project import LabelledProject
 
 
 @pytest.fixture
@@ -153,3 +154,27 @@ def test_on_simulated_projects_weights_undo_what_the_queue_prefers():
         assert share > 0.9
         assert abs(error) < 0.01
         assert held(one, by_weights=False)[0] < 0.6
+
+
+@pytest.mark.parametrize("habit", [{"past": 0.5, "skips": 0.1, "late": 0.04}, {"hidden": 1000.0}])
+def test_intervals_hold_as_often_as_stated_whatever_is_read_past_the_queue_skipped_late_or_hidden(habit):
+    runs, told, held_by = 120, 0, {"prevalence": 0, "balanced accuracy": 0}
+    for seed in range(runs):
+        project = LabelledProject(np.random.default_rng(seed), share=0.1, **habit)
+        covered = project.there.copy()
+        for _ in range(6):
+            project.work()
+        known, sample = project.labels(covered)
+        rare, hits = project.rare[known], project.predicted[known]
+        covered &= ~project.skipped | project.open
+        truth, right = project.rare[covered], (project.predicted == project.rare)[covered]
+        prevalence = sample.share(rare)
+        held_by["prevalence"] += prevalence.low <= truth.mean() <= prevalence.high
+        shares = [sample.share((hits == rare) & (rare == which), rare == which) for which in (True, False)]
+        if all(shares):
+            told += 1
+            mean = mean_of_shares(shares)
+            held_by["balanced accuracy"] += mean.low <= (right[truth].mean() + right[~truth].mean()) / 2 <= mean.high
+    for name, of in (("prevalence", runs), ("balanced accuracy", told)):
+        assert held_by[name] >= 0.95 * of - 3 * (0.95 * 0.05 * of) ** 0.5, name
+    assert told > 0.3 * runs

@@ -278,13 +278,13 @@ def test_digests_of_all_files_are_right_and_no_other_file_is_there(project, tmp_
 
 
 def test_the_datasheet_says_how_it_was_collected_and_how_far_it_can_be_trusted(project, tmp_path, fake_client):
-    fake_client.config = fake_client.config.replace('value="dark"', 'value="dark | `&lt;b&gt;`"')
+    fake_client.config = fake_client.config.replace('value="dark"', 'value="dark | ![x](y) `&lt;b&gt;`"')
     for task, answers in fake_client.answers.items():
         if not is_red(task):
-            fake_client.annotate(task, "dark | `<b>`", created_at=answers[0].created_at, id=answers[0].id)
+            fake_client.annotate(task, "dark | ![x](y) `<b>`", created_at=answers[0].created_at, id=answers[0].id)
     export(project, tmp_path / "out", seed=4)
     text = (tmp_path / "out/datasheet.md").read_text()
-    assert "| dark &#124; '&lt;b&gt;' |" in text
+    assert "| dark &#124; !&#91;x](y) '&lt;b&gt;' |" in text
     assert "from a queue, drawn at random | 30 |" in text
     assert "| the same patient or study | " in text
     assert "(seed 4)" in text
@@ -332,6 +332,14 @@ def test_choices_that_cannot_be_met_are_refused_and_leave_nothing(project, tmp_p
     with pytest.raises(InvalidArgumentError, match=problem):
         export(project, tmp_path / "out", form, **chosen)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_taken_is_refused_before_label_studio_is_asked(project, tmp_path, fake_client):
+    (tmp_path / "out").touch()
+    fake_client.calls.clear()
+    with pytest.raises(InvalidArgumentError, match="something already"):
+        export(project, tmp_path / "out")
+    assert fake_client.calls == []
 
 
 def test_a_project_without_a_label_is_refused(workspace, tmp_path):

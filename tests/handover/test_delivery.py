@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from clinical_backend.errors import InvalidArgumentError, StorageError
 from clinical_backend.handover.delivery import delivered
-from tests.disks import read_only
+from tests.disks import full_disk, read_only, small_disk
 
 KILLED = """
 import os, signal, sys
@@ -61,6 +62,37 @@ def test_what_a_killed_process_left_is_cleared_away_by_the_next_and_nothing_else
         with delivered(tmp_path / "[out]*2") as beside:  # one that is still being made stays
             beside.write("too", b"2")
     assert sorted(tmp_path.iterdir()) == sorted([out, tmp_path / "[out]*2", *others])
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_disk_that_is_full_is_said_with_the_cure_whether_a_file_is_small_or_large(tmp_path, size):
+    def fill_up():
+        with full_disk(100), delivered(tmp_path / "out") as delivery:
+            delivery.write("a.png", b"x" * size)
+
+    with pytest.raises(StorageError, match="Make room"):
+        fill_up()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [".", "link", "link/.."])
+def test_a_name_that_no_folder_can_take_is_refused_before_anything_is_written(tmp_path, monkeypatch, there):
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "empty" / "below")
+    monkeypatch.chdir(tmp_path / "empty" / "below")
+    out = Path(there) if there == "." else tmp_path / there
+    with pytest.raises(InvalidArgumentError, match="--out"), delivered(out):
+        pass
+    assert list((tmp_path / "empty" / "below").iterdir()) == []
+
+
+def test_a_disk_that_is_mounted_there_is_refused_before_anything_is_written(tmp_path):
+    with (
+        small_disk(tmp_path / "out"),
+        pytest.raises(InvalidArgumentError, match="such as one in it"),
+        delivered(tmp_path / "out"),
+    ):
+        pytest.fail("nothing could be put in its place")
 
 
 @pytest.mark.parametrize("there", ["file", "folder"])
