@@ -38,7 +38,7 @@ def say_recall(recall: Recall) -> str:
     if recall.needs_queue:
         way = f"about {recall.left:,} are likely to be left, and {recall.spared:,} may be: go on with the queue"
     else:
-        way = f"{recall.draws:,} more labels of random draws prove enough if none is rare: raise AUDIT_SHARE"
+        way = f"{recall.draws:,} more labels of random draws prove enough if none is rare: raise the audit share"
     return f"{goal} not yet: {sure}; {way}. At most, {recall.pool:,} labels are left to do.{beside}"
 
 
@@ -46,7 +46,8 @@ def _why(recall: Recall) -> str:
     if not recall.found:
         return "no rare case is found yet"
     if recall.missing:
-        return f"{recall.missing} more labels of random draws are needed"
+        more = "1 more label" if recall.missing == 1 else f"{recall.missing} more labels"
+        return f"{more} of random draws {'is' if recall.missing == 1 else 'are'} needed"
     return f"nothing is known of {recall.uncovered:,} tasks, which came late or whose image is not read"
 
 

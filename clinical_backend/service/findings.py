@@ -165,7 +165,7 @@ def _with_estimates(known: Findings, draws: Draws | None) -> Findings:
     left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
     if evidence.missing:
         more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"
-        why = f"{more}: AUDIT_SHARE of each queue is drawn at random{_not_covered(audit)}."
+        why = f"{more}: a part of each queue is drawn at random{_not_covered(audit)}."
         return replace(known, missing=evidence.missing, methods=dict.fromkeys(_ESTIMATES, why))
     first, last = audit.rounds or (0, 0)
     method = (
@@ -202,7 +202,8 @@ def _with_estimates(known: Findings, draws: Draws | None) -> Findings:
 
 
 def _not_covered(audit: Audit) -> str:
-    text = f"; {audit.newer} tasks that came later are not covered" if audit.newer else ""
+    newer = "1 task that came later is" if audit.newer == 1 else f"{audit.newer} tasks that came later are"
+    text = f"; {newer} not covered" if audit.newer else ""
     if audit.passed_over:
         labels = "1 audit label tells" if audit.passed_over == 1 else f"{audit.passed_over} audit labels tell"
         text += f"; {labels} nothing, since many images of the pool could not be read when they were drawn"

@@ -74,7 +74,7 @@ def test_an_unknown_or_empty_project_has_found_nothing_and_says_why(project):
     for found in (read_findings(unknown), fill(project) or read_findings(project)):
         assert (found.labels, found.found, found.curve, found.left) == (0, 0, [(0, 0)], None)
         assert found.methods.keys() == ESTIMATES
-    assert "AUDIT_SHARE" in found.methods["left"]
+    assert "a part of each queue is drawn at random" in found.methods["left"]
     assert found.pool == 1000
 
 

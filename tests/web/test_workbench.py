@@ -9,8 +9,12 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
+from clinical_backend.origins import Draw
+from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.web.app import make_app
 from tests.chromium import chromium_browser, needs_chromium
+from tests.storage.started import start_round
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
@@ -184,6 +188,18 @@ def test_a_tag_is_set_and_taken_away_without_leaving_the_page_or_the_dialog(look
     expect(box.get_by_role("status")).to_contain_text("Task 8 is tagged no more")
     assert list(stores.page_tags.open(1)) == [7]
     assert page.evaluate("document.stayed")
+
+
+def test_a_tag_is_shown_where_a_newer_queue_has_the_case_elsewhere(look, stores):
+    page = look("/queue")
+    later = start_round(stores, 1)
+    stores.rounds.keep_queue([QueuedTask(round_id=later.id, rank=0, task_id=60, draw=Draw.TARGET)])
+    stores.rounds.publish(later, RoundReport(), 1)
+    button = card(page, 7).get_by_role("button", name="More like this")
+    for pressed, tagged in (("true", [7]), ("false", [])):
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", pressed)
+        assert list(stores.page_tags.open(1)) == tagged
 
 
 def test_answered_cards_leave_and_a_newer_queue_is_told(look, stores, filled):

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import time
+from contextlib import contextmanager
 from enum import IntEnum
 from functools import cached_property, partial
 from html import escape
@@ -27,6 +28,8 @@ from clinical_backend.workspace.components import open_source
 from clinical_backend.workspace.known_images import may_try
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from clinical_backend.images.decoders.levels import Window
@@ -97,23 +100,12 @@ class Previews:
         ImageError
             When it cannot be had. One that failed is not tried again within a minute.
         """
-        if image.problem is not None and not may_try(image, time.time()):
-            raise ImageError(image.problem, "")
-        content = image.digest or f"{image.task_id} {image.uri}"
-        key = hashlib.sha256(f"{int(size)} {content}".encode()).hexdigest()
-        kept = self._kept(key)
-        if kept is not None:
-            return kept
-        failed = self._failures.get(key)
-        if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
-            raise failed[1]
-        try:
+        key = _key(image, size)
+        with self._once(image, key):
+            kept = self._kept(key)
+            if kept is not None:
+                return kept
             pixels = self._decoders[size].decode(self.source.fetch(image.uri, image.task_id))
-        except ImageError as error:
-            if len(self._failures) >= _FAILURES_KEPT:
-                self._failures.clear()
-            self._failures[key] = time.monotonic(), error
-            raise
         encoded = _encoded(pixels)
         self._keep(key, encoded)
         return encoded
@@ -126,15 +118,32 @@ class Previews:
         Raises
         ------
         ImageError
-            When it cannot be had.
+            When it cannot be had. One that failed is not tried again within a minute.
         """
-        data = self.source.fetch(image.uri, image.task_id)
-        return _encoded(self._decoders[size].decode(data, window=window)) if may_be_deep(data) else None
+        with self._once(image, _key(image, size)):
+            data = self.source.fetch(image.uri, image.task_id)
+            return _encoded(self._decoders[size].decode(data, window=window)) if may_be_deep(data) else None
 
     @cached_property
     def source(self) -> ImageSource:
         """Images by address; less patient than that of rounds: a person waits."""
         return open_source(self._workspace.settings, self._workspace.client, _IMAGE_SECONDS)
+
+    @contextmanager
+    def _once(self, image: KnownImage, key: str) -> Iterator[None]:
+        """Refuse what a round could not read or what just failed here, and remember what fails now."""
+        if image.problem is not None and not may_try(image, time.time()):
+            raise ImageError(image.problem, "")
+        failed = self._failures.get(key)
+        if failed is not None and time.monotonic() - failed[0] < _FAILURE_SECONDS:
+            raise failed[1]
+        try:
+            yield
+        except ImageError as error:
+            if len(self._failures) >= _FAILURES_KEPT:
+                self._failures.clear()
+            self._failures[key] = time.monotonic(), error
+            raise
 
     def _kept(self, key: str) -> bytes | None:
         path = self._folder / f"{key}.webp"
@@ -159,6 +168,11 @@ class Previews:
         if self._writes % _WRITES_BETWEEN_LOOKS == 0:
             make_room(self._folder, _CACHE_BYTES)
         self._writes += 1
+
+
+def _key(image: KnownImage, size: Size) -> str:
+    content = image.digest or f"{image.task_id} {image.uri}"
+    return hashlib.sha256(f"{int(size)} {content}".encode()).hexdigest()
 
 
 def _encoded(pixels: NDArray[np.uint8]) -> bytes:

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
+from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Origin
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.exemplars import read_exemplars
@@ -31,6 +32,9 @@ from clinical_backend.workspace.controls import classes_of, learnable_controls, 
 from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from clinical_backend.service.exemplars import Exemplar
     from clinical_backend.service.status import ProjectStatus
 
 __all__ = ["overview", "router", "settings_page"]
@@ -147,6 +151,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         shown=shown,
         conflicts=conflicts,
         questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
+        passed=_passed_over(tagged, published.report.target) if published else frozenset(),
         target=published.report.target if published else None,
         pages=pages,
         outside=site.stores.outside_exemplars.all(project_id),
@@ -197,6 +202,13 @@ def settings_page(
         here="settings",
         form=form,
         learnt=learnt_of(site.workspace.project(project.id)),
+    )
+
+
+def _passed_over(tagged: Iterable[Exemplar], target: Collection[str]) -> frozenset[int]:
+    """Return the tagged tasks that a queue passes over, since they show nothing that is looked for."""
+    return frozenset(
+        one.task_id for one in tagged if one.kind == "exemplar" and one.label and not has_any(one.label, target)
     )
 
 

@@ -28,6 +28,8 @@ __all__ = ["router"]
 
 _SHOWN = 100
 """More than a person reads at one sitting; by eye."""
+_FIRST = 10
+"""Sent to readers by one press: a portion of a queue that other readers hardly notice; by eye."""
 _OUTCOMES = {
     Outcome.RIGHT: "was right",
     Outcome.OPEN: "still open",
@@ -53,6 +55,8 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
     """Show labels that may be wrong, what came of second readings, and how far readers agree."""
     row, project = site.project(project_id), site.workspace.project(project_id)
     readings = site.stores.second_readings.all(project_id)
+    waiting = {task: one for task, one in readings.items() if one.state is not ReadingState.READ}
+    tasks = read_second_look(project, limit=_SHOWN)
     try:
         settings = project.settings
     except SettingsError:  # the project's problem says so
@@ -62,8 +66,9 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
         "second_look.html",
         project=row,
         here="second-look",
-        tasks=read_second_look(project, limit=_SHOWN),
-        waiting={task: one for task, one in readings.items() if one.state is not ReadingState.READ},
+        tasks=tasks,
+        first=[one.task_id for one in tasks if one.task_id not in waiting or not waiting[one.task_id].by_lead][:_FIRST],
+        waiting=waiting,
         read=read_again(project, _SHOWN),
         agreements=read_agreements(readings.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
@@ -79,7 +84,11 @@ def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     site.project(project_id)
     store = site.stores.second_readings
     right, again, taken_back = (_task(form.get(field)) for field in ("right", "again", "take_back"))
-    ticked = [task for value in form.getlist("task") if (task := _task(value)) is not None]
+    ticked = [
+        task
+        for value in form.getlist("task") + str(form.get("first", "")).split()
+        if (task := _task(value)) is not None
+    ]
     labels = site.stores.labels.all(project_id, [*ticked, *([] if right is None else [right])])
     if right is not None:
         label = labels[right].label if right in labels else None

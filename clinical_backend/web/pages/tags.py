@@ -18,8 +18,8 @@ __all__ = ["router"]
 _TAGS = {"more": (1, "more like this"), "less": (-1, "not like this")}
 _REASON = "an exemplar was tagged on the project's page"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_PATH = re.compile(r"/(queue|exemplars|similar/\d{1,18})(\?[\w%=&+.\-]*)?", re.ASCII)
-"""Where a form may lead back to: to our own pages alone."""
+_PATH = re.compile(r"/(queue|exemplars|similar/\d{1,18})(\?[\w%=&+.~\-]*)?", re.ASCII)
+"""Where a form may lead back to: to our own pages alone, with all that ``urlencode`` writes."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,9 +28,7 @@ router = APIRouter(include_in_schema=False)
 def tag(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
     """Tag cases, or take tags away; the round that is due follows them."""
     site.project(project_id)
-    tasks = sorted(
-        {int(value) for value in map(str, form.getlist("task")) if re.fullmatch(r"\d{1,18}", value, re.ASCII)}
-    )
+    tasks = sorted({int(value) for value in map(str, form.getlist("task")) if _NUMBER.fullmatch(value)})
     steer, name = _TAGS.get(str(form.get("tag", "")), (0, ""))
     store = site.stores.page_tags
     changed = store.set(project_id, tasks, steer, by=site.user) if steer else store.remove(project_id, tasks)

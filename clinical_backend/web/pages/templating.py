@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clinical_backend.findings.interval import interval_of_share
-from clinical_backend.multilabel import as_words, has_any
+from clinical_backend.multilabel import as_words
 from clinical_backend.service.completion import say_recall
 from clinical_backend.strategy.outside import exemplar_of
 from clinical_backend.web.pages.settings_form import orders
@@ -60,7 +60,6 @@ def make_environment() -> Environment:
         duration,
         exemplar_of,
         figure,
-        has_any,
         moment,
         number,
         percent,

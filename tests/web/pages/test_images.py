@@ -51,3 +51,9 @@ def test_a_window_on_what_is_not_there_says_so(web, stores, filled):
         assert web.get(f"/projects/{path}/window.webp?centre=1&width=1").status_code == 404
     answer = web.get("/projects/1/images/3/window.webp?centre=1&width=1")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
+def test_sliders_on_an_image_that_just_failed_do_not_ask_for_it_again(web, configuration, filled):
+    assert web.get("/projects/1/images/3/window.webp?centre=1&width=1").headers["content-type"] == "image/svg+xml"
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(configuration.local_files_document_root / "3.png")
+    assert web.get("/projects/1/images/3/window.webp?centre=2&width=1").headers["content-type"] == "image/svg+xml"

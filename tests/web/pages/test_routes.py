@@ -566,11 +566,13 @@ def test_no_is_not_asked_again_until_settings_undo_it(web, stores, wakes, filled
 def test_a_tagged_case_that_does_not_steer_is_marked(web, stores, filled):
     tagged = [
         TaskLabel(project_id=1, task_id=task, label=name, steer=1, labelled_at=1.0)
-        for task, name in ((99, "b"), (98, "a"), (97, None))
+        for task, name in ((99, "b"), (98, "a"), (97, None), (96, pack(["a", "b"])))
     ]
-    stores.labels.replace(1, tagged)
+    against = TaskLabel(project_id=1, task_id=95, label="a", steer=-1, labelled_at=1.0)
+    stores.labels.replace(1, [*tagged, against])
     text = web.get("/projects/1/exemplars").text
-    assert '<b class="rare">2</b> exemplars steer the queue' in text
+    assert "1 counter-exemplar keeps look-alikes away" in text
+    assert '<b class="rare">3</b> exemplars steer the queue' in text
     assert "1 is of a class that is not looked for" in " ".join(text.split())
     assert text.count("(not looked for)") == 1
 
@@ -700,6 +702,24 @@ def test_the_lead_has_a_task_read_again_and_takes_it_back(web, stores, wakes, ri
     assert 'name="task" value="2"' in second_look(web, take_back="2")
     assert stores.second_readings.all(1) == {}
     assert "Nothing was changed" in second_look(web, take_back="2")
+
+
+def test_the_most_doubtful_are_sent_to_readers_by_one_press(web, stores, rich):
+    doubts = [
+        SuspectedLabel(project_id=1, task_id=task, label="a", suspicion=1 - task / 100, rare_probability=0.8)
+        for task in range(1, 14)
+    ]
+    stores.labels.suspect(1, doubts)
+    known = [row for row in labels_of(stores) if row.task_id > 13]
+    stores.labels.replace(
+        1, [*known, *(TaskLabel(project_id=1, task_id=task, label="a", labelled_at=1.0) for task in range(1, 14))]
+    )
+    first = re.search(r'name="first" value="([\d ]+)"', web.get("/projects/1/second-look").text).group(1)
+    assert first == "1 2 3 4 5 6 7 8 9 10"
+    assert "10 tasks are put among the next ones" in second_look(web, first=first)
+    assert sorted(stores.second_readings.all(1)) == [*range(1, 11)]
+    assert "Have the 3 most doubtful read again" in web.get("/projects/1/second-look").text
+    assert "No task is ticked" in second_look(web, first="x ²")
 
 
 def test_a_case_is_read_here_without_its_answer_and_both_are_shown_after(web, stores, rich):

@@ -1,5 +1,7 @@
 """Tags that are set on pages."""
 
+from urllib.parse import urlencode
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -81,6 +83,15 @@ def test_several_are_tagged_at_once_and_answered_ones_are_not(web, stores, fille
 def test_a_form_leads_to_our_own_pages_alone(web, filled, back):
     answer = web.post("/projects/1/tags", data={"token": token(web), "back": back, "task": "7", "tag": "more"})
     assert answer.headers["location"] == "/projects/1/exemplars"
+
+
+def test_a_form_leads_back_to_whatever_our_own_filters_say(web, filled):
+    query = urlencode({"said": "a~b & <ü>", "site": "St. Mary's*", "page": 2})
+    answer = web.post(
+        "/projects/1/tags",
+        data={"token": token(web), "back": f"/projects/1/queue?{query}", "task": "7", "tag": "more"},
+    )
+    assert answer.headers["location"] == f"/projects/1/queue?{query}"
 
 
 def test_the_user_whose_password_was_asked_for_is_named(tmp_path):

@@ -15,12 +15,13 @@ document.addEventListener("submit", async (event) => {
     const told = page.querySelector(".flash, .problem");
     tell(told?.textContent.trim() || "It cannot be told whether the tag was set. Load the page again.", told?.matches(".wrong, .problem") ?? true);
     const fresh = page.querySelector(`form.tag[data-task="${form.dataset.task}"]`);
-    const value = event.submitter?.value;
+    const noted = answer.ok && told && !told.matches(".wrong, .problem");
     document.querySelectorAll(`form.tag[data-task="${form.dataset.task}"]`).forEach((old) => {
-      if (fresh && answer.ok) take(old, fresh.cloneNode(true));
-      else release(old);
+      if (fresh && answer.ok) return take(old, fresh.cloneNode(true));
+      // A newer queue may have the case on another of its pages.
+      if (noted) press(old, data.get("tag"));
+      release(old);
     });
-    if (!fresh && answer.ok && value === "none") document.querySelector(`[data-case="${form.dataset.task}"]`)?.remove();
   } catch {
     tell("The backend does not answer: the tag was not set.", true);
     release(form);
@@ -32,6 +33,14 @@ function take(old, fresh) {
   const focused = buttons.indexOf(document.activeElement);
   old.replaceWith(fresh);
   fresh.querySelectorAll("button")[focused]?.focus();
+}
+
+function press(form, tag) {
+  for (const button of form.querySelectorAll("button")) {
+    const pressed = button.dataset.tag === tag;
+    button.value = pressed ? "none" : button.dataset.tag;
+    button.setAttribute("aria-pressed", String(pressed));
+  }
 }
 
 function release(form) {
