@@ -211,6 +211,17 @@ def test_answered_cards_leave_and_a_newer_queue_is_told(look, stores, filled):
     expect(page.locator("#waiting")).to_have_text(str(stores.rounds.open_queue(filled)[1]))
 
 
+def test_now_is_printed_on_one_page_without_what_is_pressed(look):
+    page = look("", scheme="dark")
+    expect(page.locator("#connection")).not_to_contain_text("is being asked")
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button")).to_have_count(0)
+    expect(page.get_by_role("link", name="Queue")).to_have_count(0)
+    expect(page.get_by_text("Rare cases found", exact=True).first).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
 def test_without_a_script_images_lead_to_themselves_and_forms_to_the_same_end(look, stores):
     page = look("/queue", script=False)
     card(page, 7).get_by_role("button", name="More like this").click()

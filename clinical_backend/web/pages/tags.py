@@ -11,11 +11,12 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite
 
 __all__ = ["router"]
 
-_TAGS = {"more": (1, "more like this"), "less": (-1, "not like this")}
+_TAGS = {"more": (1, "more like this"), "less": (-1, "not like this"), "none": (0, "")}
+_UNKNOWN = Flash("Nothing was changed: there is no such tag.", wrong=True)
 _REASON = "an exemplar was tagged on the project's page"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _PATH = re.compile(r"/(queue|exemplars|similar/\d{1,18})(\?[\w%=&+.~\-]*)?", re.ASCII)
@@ -29,15 +30,20 @@ def tag(request: Request, site: ThisSite, backend: ThisBackend, project_id: Proj
     """Tag cases, or take tags away; the round that is due follows them."""
     site.project(project_id)
     tasks = sorted({int(value) for value in map(str, form.getlist("task")) if _NUMBER.fullmatch(value)})
-    steer, name = _TAGS.get(str(form.get("tag", "")), (0, ""))
-    store = site.stores.page_tags
-    changed = store.set(project_id, tasks, steer, by=site.user) if steer else store.remove(project_id, tasks)
+    wanted = _TAGS.get(str(form.get("tag", "")))
+    changed = [] if wanted is None else _change(site, project_id, tasks, wanted[0])
     if changed:
         backend.request_round(project_id, _REASON)
     back = str(form.get("back", ""))
     prefix = f"/projects/{project_id}"
     allowed = back.startswith(prefix) and _PATH.fullmatch(back.removeprefix(prefix))
-    return site.back(request, back if allowed else f"{prefix}/exemplars", _said(tasks, changed, name))
+    flash = _UNKNOWN if wanted is None else _said(tasks, changed, wanted[1])
+    return site.back(request, back if allowed else f"{prefix}/exemplars", flash)
+
+
+def _change(site: Site, project_id: int, tasks: list[int], steer: int) -> list[int]:
+    store = site.stores.page_tags
+    return store.set(project_id, tasks, steer, by=site.user) if steer else store.remove(project_id, tasks)
 
 
 def _said(tasks: list[int], changed: list[int], name: str) -> Flash:

@@ -59,6 +59,13 @@ def test_a_tag_is_changed_and_taken_away(web, stores, filled):
     assert "no tag to take away" in tag(web, task="7", tag="none")
 
 
+@pytest.mark.parametrize("unknown", [{}, {"tag": ""}, {"tag": "neither"}])
+def test_what_is_no_tag_takes_none_away(web, stores, filled, unknown):
+    tag(web, task="7", tag="more")
+    assert "Nothing was changed" in tag(web, task="7", **unknown)
+    assert tags(stores) == {7: 1}
+
+
 def test_several_are_tagged_at_once_and_answered_ones_are_not(web, stores, filled):
     assert "2 tasks are tagged" in tag(web, task=["7", "8", "99", "1", "x", "7777"], tag="more")
     assert tags(stores) == {7: 1, 8: 1}
