@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import httpx2
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
@@ -31,6 +32,10 @@ pytest_plugins = ["tests.small_workspace"]
 
 CACHE = Path(os.environ.get("TESTS_CACHE") or Path(__file__).parent.parent / ".cache")
 IMAGE_COUNT = 40
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", parent=settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 class MakeProject(Protocol):

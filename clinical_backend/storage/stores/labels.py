@@ -87,10 +87,13 @@ class LabelStore:
 
         A label counts for the queue that its reader was served from, and only where that queue stored a score.
         """
+        # Found by their task, of which few queues have one, and not among all tasks of the queue: so SQLite may not use
+        # the key, which begins with the round.
+        of_the_round = QueuedTask.round_id + 0 == Round.id
         query = (
             select(Round.number, QueuedTask.rare_probability, QueuedTask.chance, TaskLabel.label)
             .join(Round, (Round.project_id == TaskLabel.project_id) & (Round.number == TaskLabel.round_number))
-            .join(QueuedTask, (QueuedTask.round_id == Round.id) & (QueuedTask.task_id == TaskLabel.task_id))
+            .join(QueuedTask, of_the_round & (QueuedTask.task_id == TaskLabel.task_id))
             .where(
                 TaskLabel.project_id == project_id,
                 TaskLabel.origin == Origin.QUEUE,
