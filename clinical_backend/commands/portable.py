@@ -52,8 +52,8 @@ def predict(
 
     Each page of a TIFF stack, and each frame of a DICOM file, is an image. What cannot be read is listed with why.
     """
-    from clinical_backend.learner.portable.portable_model import PortableModel
     from clinical_backend.handover.folder_predictions import predict_folder, write_predictions
+    from clinical_backend.learner.portable.portable_model import PortableModel
 
     model = PortableModel.read(file)
     counts = {"read": 0, "left": 0}

@@ -118,7 +118,7 @@ def export_model(project: ProjectWorkspace, path: Path) -> ExportedFile:
         "classes": list(learnt.classes),
         "several_findings": learnt.independent,
         "threshold": LIKELY if learnt.independent else None,
-        "looked_for": [name for name in named_classes(project.settings, row) if name in learnt.classes],
+        "looked_for": [name for name in named_classes(project.workspace.settings, row) if name in learnt.classes],
         "input": "pixels: uint8, (height, width, 3), RGB from 0 to 255, upright",
         "output": "probabilities: float32, in the order of the classes",
         "squares": list(published.parts.sizes),
