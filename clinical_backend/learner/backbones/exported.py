@@ -117,7 +117,16 @@ def exported_model(spec: BackboneSpec, folder: Path) -> bytes:
     ModelError
         As :func:`exported_backbone`.
     """
-    exported_backbone(spec, folder, threads=1)
+    model = _kept_model(spec, folder)
+    if model is None:
+        exported_backbone(spec, folder, threads=1)
+        model = _kept_model(spec, folder)
+    if model is None:
+        raise ModelError("The exported backbone is gone.", "Try again: it is exported anew.")
+    return model
+
+
+def _kept_model(spec: BackboneSpec, folder: Path) -> bytes | None:
     for kept in (SHIPPED, folder):
         try:
             with _kind(spec).opened(kept) as artifact:
@@ -125,7 +134,7 @@ def exported_model(spec: BackboneSpec, folder: Path) -> bytes:
                     return artifact.read("model")
         except ModelError:
             continue
-    raise ModelError("The exported backbone is gone.", "Try again: it is exported anew.")
+    return None
 
 
 def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
