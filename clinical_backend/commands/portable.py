@@ -47,6 +47,9 @@ def predict(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A model that `clinical export-model` wrote.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images are.")],
     form: Annotated[Literal["csv", "json"], typer.Option("--format", help="How predictions are written.")] = "csv",
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="DIGEST", help="Take no other file: what the export printed.")
+    ] = None,
 ) -> None:
     """Print how likely each class is for each image of a folder, by nothing but a model's file.
 
@@ -55,7 +58,7 @@ def predict(
     from clinical_backend.handover.folder_predictions import predict_folder, write_predictions
     from clinical_backend.learner.portable.portable_model import PortableModel
 
-    model = PortableModel.read(file)
+    model = PortableModel.read(file, sha256)
     counts = {"read": 0, "left": 0}
 
     def counted(predictions: Iterable[ImagePrediction]) -> Iterator[ImagePrediction]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 
+from clinical_backend.commands import portable
 from clinical_backend.errors import ModelError
 from clinical_backend.handover import model_export
 from clinical_backend.handover.folder_predictions import predict_folder
@@ -228,20 +229,24 @@ def test_another_process_says_of_every_format_what_the_backend_says(default, ada
     assert done.sha256 == sha256((tmp_path / "model.onnx").read_bytes())
 
 
-def test_several_findings_have_the_probabilities_that_the_backend_gives_each(workspace, elsewhere, tmp_path):
+def test_several_findings_have_the_probabilities_that_the_backend_gives_each(
+    workspace, elsewhere, tmp_path, monkeypatch, capsys
+):
     project = workspace.project(1)
     (frozen,) = project.representations()
     says = np.random.default_rng(2).integers(0, 2, (len(FILES), 3)).astype(np.float32)
     head = join_findings(fit_findings(rows_of(project, frozen), says, CLASSES, seed=0))
     version = publish(project, frozen.key, head)
-    done = export_model(project, tmp_path / "model.onnx")
+    monkeypatch.setattr(portable, "opened_workspace", lambda _: nullcontext(workspace))
+    portable.export_model(tmp_path / "model.onnx", 1)
+    assert f"sha256 {sha256((tmp_path / 'model.onnx').read_bytes())}" in capsys.readouterr().out
     shares, answers = expected(project, version)
     model = PortableModel.read(tmp_path / "model.onnx")
     found = said(tmp_path / "model.onnx", elsewhere[1])
     assert np.abs(found - shares).max() < 1e-5
     labels = [model.label(row) for row in found]
     assert [", ".join(sorted(answer)) or "no finding" for answer in answers] == labels
-    assert done.description["threshold"] == 0.5
+    assert model.description["threshold"] == 0.5
 
 
 def test_a_finetuned_network_that_answers_is_what_is_exported(workspace, adapted_model, elsewhere, tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.learner.backbones.exported import open_session
 from clinical_backend.learner.portable.model_file import check_digest, read_description
@@ -64,13 +65,18 @@ class PortableModel:
             ) from None
 
     @classmethod
-    def read(cls, path: Path) -> PortableModel:
+    def read(cls, path: Path, digest: str | None = None) -> PortableModel:
         """Return the model of a file.
+
+        Parameters
+        ----------
+        digest
+            Sha256 that the whole file is to have, as hexadecimal digits; by default any.
 
         Raises
         ------
         ModelError
-            As above, or when the file cannot be read.
+            As above, or when the file cannot be read, or has another digest.
         """
         try:
             content = path.read_bytes()
@@ -78,6 +84,11 @@ class PortableModel:
             raise ModelError(
                 f"The model cannot be read ({error.strerror}).", "Name a file that `clinical export-model` wrote."
             ) from None
+        if digest is not None and sha256(content) != digest.strip().lower():
+            raise ModelError(
+                "The file has another sha256 than the one that was named.",
+                "Compare it with what the export printed, and fetch the file again from where it came.",
+            )
         return cls(content)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

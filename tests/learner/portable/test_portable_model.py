@@ -11,6 +11,7 @@ import torch
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.adaptation.encoder import Encoder
 from clinical_backend.learner.adaptation.network import join_features
+from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.backbones.exported import open_session
 from clinical_backend.learner.backbones.onnx_export import export_network
 from clinical_backend.learner.backbones.preprocessing import power_normalised, to_fitting_square, to_square
@@ -210,6 +211,16 @@ def test_a_file_that_cannot_be_read_or_written_is_refused(tmp_path):
         PortableModel.read(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="another folder"):
         write_model(tmp_path / "none" / "model.onnx", b"")
+
+
+def test_a_forged_file_is_refused_where_the_digest_of_the_right_one_is_named(networks, content, tmp_path):
+    forged = PortableParts((32,), {32: networks[32]}, False, None, classifier(16, independent=True))
+    about = {"classes": ["a", "b", "c"], "several_findings": False, "project": 7}
+    (tmp_path / "model.onnx").write_bytes(sealed(portable_graph(forged), about))
+    with pytest.raises(ModelError, match="another sha256"):
+        PortableModel.read(tmp_path / "model.onnx", sha256(content))
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert PortableModel.read(tmp_path / "model.onnx", sha256(content).upper()).classes == ("a", "b", "c")
 
 
 def test_predicting_needs_no_torch():
