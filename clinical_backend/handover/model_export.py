@@ -21,6 +21,7 @@ from clinical_backend.learner.portable.portable_graph import AdaptedPart, Portab
 from clinical_backend.learner.portable.portable_model import PortableModel
 from clinical_backend.multilabel import LIKELY
 from clinical_backend.workspace.backbone_record import load_serving
+from clinical_backend.workspace.controls import scheme_of
 from clinical_backend.workspace.features import ADAPTED_WEIGHT, THUMBNAIL, Representation, join, thumbnail
 from clinical_backend.workspace.finetuned import finetuned_in_use
 from clinical_backend.workspace.project_options import named_classes
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportedFile", "export_model"]
 
 _TOLERANCE = 1e-5
-"""Of a probability. Float32 rounding through a network of fifty layers was below 2e-6 (docs/portable-model.md)."""
+"""Of a probability; what float32 rounds differently in another order was below 3e-7 (docs/handover.md)."""
 _PROBES = ((28, 28), (100, 140), (300, 420), (900, 60), (2000, 1500))
 """Heights and widths of what both are asked: enlarged, for the smaller and for the larger square, tall, and so large
 that whole boxes of pixels are averaged first."""
@@ -97,9 +98,16 @@ def export_model(project: ProjectWorkspace, path: Path) -> ExportedFile:
         )
     classifier, representation = found
     workspace = _workspace_of(project, representation.key)
-    of_images = load_image_classifier(project.checkpoint_folder(version), workspace.backbone.key)
-    if of_images is not None:
+    scheme = scheme_of(project)
+    of_images = load_image_classifier(project.checkpoint_folder(version), workspace.spec.key)
+    by_image = of_images is not None if scheme is None else scheme.per_item
+    if by_image and of_images is not None:
         published = _by_head(project, workspace, of_images, adapted=False)
+    elif by_image:
+        raise ModelError(
+            f"The published model of project {project.id} has not learnt from answers about single images.",
+            "Answer some image by image, wait for the next round, and export then.",
+        )
     elif not isinstance(representation, Representation):
         raise ModelError(
             f"The model of project {project.id} predicts tasks of several images together, which no file of one model "

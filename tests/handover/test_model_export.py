@@ -304,6 +304,21 @@ def test_of_tasks_with_several_images_what_tells_single_ones_is_exported(studies
     assert np.abs(found - head.probabilities(rows)).max() < 1e-5
 
 
+def test_what_readers_are_asked_decides_which_of_both_is_exported(studies, tmp_path):
+    project, version = studies
+    lists = SINGLE.replace('value="$image"', 'valueList="$images"')
+    project.stores.projects.change(1, label_config=lists.replace("<Choices", '<Choices perItem="true"'))
+    with pytest.raises(ModelError, match="Answer some image by image"):
+        export_model(project, tmp_path / "model.onnx")
+    rows = np.random.default_rng(6).normal(size=(6, project.workspace.backbone.dimension)).astype(np.float32)
+    head = fit(rows, [0, 1] * 3, CLASSES[:2])
+    save_image_classifier(project.checkpoint_folder(version), project.workspace.backbone.key, head, 1)
+    assert export_model(project, tmp_path / "model.onnx").description["classes"] == list(CLASSES[:2])
+    project.stores.projects.change(1, label_config=lists)
+    with pytest.raises(ModelError, match="several images together"):
+        export_model(project, tmp_path / "model.onnx")
+
+
 def test_a_file_that_says_otherwise_than_the_backend_is_not_written(workspace, tmp_path, monkeypatch):
     project = workspace.project(1)
     (frozen,) = project.representations()
