@@ -17,6 +17,7 @@ from clinical_backend.learner.backbones.onnx_export import export_network
 from clinical_backend.learner.backbones.preprocessing import power_normalised, to_fitting_square, to_square
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.portable import model_file
+from clinical_backend.learner.portable import portable_graph as portable_graph_module
 from clinical_backend.learner.portable.model_file import sealed, write_model
 from clinical_backend.learner.portable.portable_graph import AdaptedPart, PortableParts, portable_graph
 from clinical_backend.learner.portable.portable_model import PortableModel
@@ -127,6 +128,12 @@ def test_networks_of_different_versions_of_onnx_are_refused(networks, adapted):
     part = AdaptedPart(other.SerializeToString(), THUMBNAIL, 2.0)
     with pytest.raises(ModelError, match="clinical adapt"):
         portable_graph(PortableParts((32, 64), networks, False, part, classifier(28)))
+
+
+def test_networks_that_are_too_large_for_one_file_are_refused(networks, monkeypatch):
+    monkeypatch.setattr(portable_graph_module, "_LARGEST", len(networks[32]) - 1)
+    with pytest.raises(ModelError, match="smaller network"):
+        portable_graph(PortableParts((32,), {32: networks[32]}, False, None, classifier(16)))
 
 
 @pytest.fixture(scope="module")
