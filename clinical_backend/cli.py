@@ -15,6 +15,7 @@ from clinical_backend.commands.exemplar_cli import exemplar
 from clinical_backend.commands.exporting import export
 from clinical_backend.commands.importing import import_images
 from clinical_backend.commands.maintenance import backup, health
+from clinical_backend.commands.portable import export_model, predict
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
@@ -42,6 +43,8 @@ for command in (
     connect,
     import_images,
     export,
+    export_model,
+    predict,
     doctor,
     status,
     unreadable,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 __all__ = [
+    "LIKELY",
     "any_of",
     "as_words",
     "completed",
@@ -30,7 +31,7 @@ __all__ = [
 
 _PRESENT = '{"findings":'
 _NONE = "no finding"
-_LIKELY = 0.5
+LIKELY = 0.5
 """From this probability on a finding is predicted: more likely there than not."""
 _KEPT = 65_536  # different combinations that are read once: far more than readers come upon
 
@@ -101,7 +102,7 @@ def predicted(classes: Sequence[str], probabilities: Iterable[float], findings: 
     findings
         Those of the labeling config.
     """
-    likely = [name for name, one in zip(classes, probabilities, strict=True) if one >= _LIKELY]
+    likely = [name for name, one in zip(classes, probabilities, strict=True) if one >= LIKELY]
     return pack((name for name in likely if name in findings), set(findings) - set(classes))
 
 

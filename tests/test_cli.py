@@ -381,12 +381,18 @@ def test_the_doctor_opens_and_checks_the_database_once_and_says_what_is_wrong_wi
         (["export", "--out", "labels"], "Run `clinical connect --project 1`"),
         (["export", ".", "--dicom-sr", "reports", "--field", "site"], "Leave --field out"),
         (["export", ".", "--store"], "Name the archive by --dicomweb"),
+        (["export-model", "model.onnx"], "wait for the next round"),
     ],
 )
 def test_an_import_or_export_that_cannot_be_meant_is_refused(capsys, monkeypatch, tmp_path, arguments, cure):
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "token")
     assert cure in fail(capsys, monkeypatch, arguments[0], "--project", "1", *arguments[1:])
+
+
+def test_predicting_by_a_file_that_is_no_model_is_refused(capsys, monkeypatch):
+    assert "Name a file that `clinical export-model` wrote" in fail(capsys, monkeypatch, "predict", "none.onnx", ".")
+    assert "exported whole" in fail(capsys, monkeypatch, "predict", __file__, ".")
 
 
 def test_an_import_of_a_path_that_is_not_there_is_refused(capsys, monkeypatch, tmp_path):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.feature_files import FeatureStore
 
 __all__ = [
+    "ADAPTED_WEIGHT",
     "THUMBNAIL",
     "AdaptedFeatures",
     "ImageFeatures",
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 THUMBNAIL = 48
 """Side of the images in pixels that adaptation learns from."""
 
-_ADAPTED_WEIGHT = 2.0
+ADAPTED_WEIGHT = 2.0
 """All joined features of docs/finding-power.md were measured so; no other weight is reported there."""
 _FETCHED = 32
 """A batch of the network, between two looks at the deadline."""
@@ -255,7 +256,7 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return frozen and adapted features as one, shape (n, d + d'), in which the adapted ones have more weight."""
-    return join_features([frozen, adapted], [1.0, _ADAPTED_WEIGHT])
+    return join_features([frozen, adapted], [1.0, ADAPTED_WEIGHT])
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from clinical_backend.images.sources import ImageSource
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
@@ -102,8 +104,8 @@ def test_each_label_keeps_its_findings_and_the_queue_serves_both_targets(loop):
     assert found >= 5
 
 
-def test_retrieved_predictions_say_which_findings_there_are(loop):
-    tasks = [row.task_id for row in queue_of(loop)[:5]]
+def retrieve(loop, tasks):
+    """Have Label Studio retrieve predictions of tasks, and return what each says is there."""
     loop.client.session.request(
         "POST",
         "api/dm/actions/",
@@ -113,10 +115,41 @@ def test_retrieved_predictions_say_which_findings_there_are(loop):
     version = on_demand_version(loop.status()["published_version"])
     held = loop.client.session.request("GET", "api/predictions/", params={"project": loop.id})
     ours = [item for item in held if item["model_version"] == version]
-    assert {item["task"] for item in ours} == set(tasks)
-    chosen = [set(region["value"]["choices"]) for item in ours for region in item["result"]]
-    assert chosen
-    assert set().union(*chosen) <= {name for label in loop.demo.truth.values() for name in findings_of(label)}
+    return {item["task"]: {name for region in item["result"] for name in region["value"]["choices"]} for item in ours}
+
+
+def test_retrieved_predictions_say_which_findings_there_are(loop):
+    tasks = [row.task_id for row in queue_of(loop)[:5]]
+    chosen = retrieve(loop, tasks)
+    assert set(chosen) == set(tasks)
+    found = set().union(*chosen.values())
+    assert found
+    assert found <= {name for label in loop.demo.truth.values() for name in findings_of(label)}
+
+
+def test_a_model_that_is_exported_says_elsewhere_what_label_studio_retrieves(loop, label_studio, tmp_path):
+    tasks = [row.task_id for row in queue_of(loop)[:5]]
+    retrieved = retrieve(loop, tasks)
+    home, folder = tmp_path / "home", tmp_path / "images"
+    home.mkdir()
+    folder.mkdir()
+    images = loop.stores.images.all(loop.id, tasks)
+    source = ImageSource(label_studio.url, loop.client.http)
+    for task in tasks:
+        (folder / str(task)).write_bytes(source.fetch(images[task].uri, task))
+    bare = {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = ""
+    for arguments, environment in (
+        (["export-model", "model.onnx", "--project", str(loop.id)], loop.backend.environment),
+        (["predict", "model.onnx", "images", "--format", "json"], bare),
+    ):
+        command = [sys.executable, "-m", "clinical_backend", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
+    found = {int(one["file"]): {*one["label"].split(", ")} - {"no finding"} for one in json.loads(said)}
+    assert found == retrieved
+    assert list(home.iterdir()) == []
 
 
 def test_what_is_exported_is_imported_by_label_studio_with_the_same_labels(loop, tmp_path):

@@ -19,7 +19,7 @@ from clinical_backend.system.permissions import file_mode, make_folder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SHIPPED", "ExportedBackbone", "exported_backbone"]
+__all__ = ["SHIPPED", "ExportedBackbone", "exported_backbone", "exported_model", "open_session"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class ExportedBackbone(Backbone):
 
     def __init__(self, spec: BackboneSpec, dimension: int, model: Path, *, threads: int) -> None:
         super().__init__(spec, dimension)
-        self._session = _open_session(model, threads)
+        self._session = open_session(model, threads)
         shape = self._session.get_outputs()[0].shape
         if shape[-1] != dimension:
             raise ModelError(
@@ -96,7 +96,7 @@ def _export(spec: BackboneSpec, folder: Path, threads: int) -> ExportedBackbone:
 
     _log.info("Exporting the backbone %s; this happens once.", spec.key)
     export = export_onnx(spec)
-    found = _open_session(export.model, 1).run(None, {"pixels": export.probe})[0]
+    found = open_session(export.model, 1).run(None, {"pixels": export.probe})[0]
     error = np.abs(found - export.expected).max() / np.abs(export.expected).max()
     if not error <= _TOLERANCE:  # so that a NaN is refused, too
         raise ModelError(
@@ -109,7 +109,36 @@ def _export(spec: BackboneSpec, folder: Path, threads: int) -> ExportedBackbone:
     return ExportedBackbone(spec, export.dimension, model, threads=threads)
 
 
-def _open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+def exported_model(spec: BackboneSpec, folder: Path) -> bytes:
+    """Return the exported file of a backbone for one size of squares; export it first where that is needed.
+
+    Raises
+    ------
+    ModelError
+        As :func:`exported_backbone`.
+    """
+    model = _kept_model(spec, folder)
+    if model is None:
+        exported_backbone(spec, folder, threads=1)
+        model = _kept_model(spec, folder)
+    if model is None:
+        raise ModelError("The exported backbone is gone.", "Try again: it is exported anew.")
+    return model
+
+
+def _kept_model(spec: BackboneSpec, folder: Path) -> bytes | None:
+    for kept in (SHIPPED, folder):
+        try:
+            with _kind(spec).opened(kept) as artifact:
+                if artifact.description["key"] == spec.key:
+                    return artifact.read("model")
+        except ModelError:
+            continue
+    return None
+
+
+def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Return a network that ONNX Runtime runs on the CPU, of a file or its content."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that spin while they wait would take the CPU from decoding.

@@ -42,7 +42,7 @@ from clinical_backend.learner.backbones.text_tower import TOKENIZER_FILES
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import file_mode, make_folder
 
-__all__ = ["load_backbone", "parse_backbone", "tokenizer_folder"]
+__all__ = ["LARGEST_EXPORT", "load_backbone", "parse_backbone", "tokenizer_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _CURE_NAME = (
     "timm:ARCHITECTURE?weights=/path/of/file.safetensors, hf-hub:ORGANISATION/NAME, or the path of a folder; "
     "`clinical backbones` lists some."
 )
-_LARGEST_EXPORT = 1_900_000_000  # bytes: a protobuf file, which ONNX is, holds 2 GB
+LARGEST_EXPORT = 1_900_000_000  # bytes: a protobuf file, which ONNX is, holds 2 GB
 
 
 def load_backbone(
@@ -101,7 +101,7 @@ def _load(spec: BackboneSpec, folder: Path, device: Device, threads: int | None)
         backbone = cuda_backbone(spec, required=device == "cuda")
         if backbone is not None:
             return backbone
-    if spec.weights is not None and spec.weights.stat().st_size > _LARGEST_EXPORT:
+    if spec.weights is not None and spec.weights.stat().st_size > LARGEST_EXPORT:
         from clinical_backend.learner.backbones.networks import TorchBackbone  # noqa: PLC0415 (imports torch)
 
         return TorchBackbone(spec, "cpu")

@@ -208,7 +208,7 @@ class TestMemory:
             backbone.embed(images(32))
 
     def test_a_network_too_large_for_a_file_of_onnx_runs_in_torch(self, tiny_name, tmp_path, monkeypatch):
-        monkeypatch.setattr(loading, "_LARGEST_EXPORT", 1000)
+        monkeypatch.setattr(loading, "LARGEST_EXPORT", 1000)
         backbone = load_backbone(tiny_name, image_size=32, folder=tmp_path, device="cpu")
         assert backbone.engine == "torch on cpu"
         assert not list(tmp_path.glob("*.onnx"))
