@@ -14,12 +14,14 @@ from clinical_backend.multilabel import findings_of, says
 from clinical_backend.origins import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from clinical_backend.storage.schema import Round
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["JudgedLabels", "Mistake", "Threshold", "read_judged_labels"]
+__all__ = ["JudgedLabels", "Mistake", "SiteMeasures", "Threshold", "read_judged_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,27 @@ class Threshold:
 
     score: float
     found: int
+    present: int
+    called: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteMeasures:
+    """How a class is called at one site.
+
+    Attributes
+    ----------
+    site
+        Its name; empty for tasks that name none.
+    labels
+        Labelled cases that judge.
+    right, present, called
+        Cases of the class that are called so, all that readers call so, and all that the classifier calls so.
+    """
+
+    site: str
+    labels: int
+    right: int
     present: int
     called: int
 
@@ -150,6 +173,30 @@ class JudgedLabels:
             Threshold(score, int((truth & (scores >= score)).sum()), present, int((scores >= score).sum()))
             for score in sorted(lowest, reverse=True)
         ]
+
+    def by_site(self, name: str, sites: Mapping[int, str]) -> list[SiteMeasures]:
+        """Return how a class is called at each site, the site with the most labels first; empty for one site alone.
+
+        Parameters
+        ----------
+        name
+            The class.
+        sites
+            Site by task.
+        """
+        if name not in self.classes:
+            return []
+        column = self.probabilities[:, self.classes.index(name)]
+        called = column >= _LIKELY if self.several else column >= self.probabilities.max(axis=1)
+        told = np.array([says(label, name) is not None for label in self.labels], dtype=bool)
+        present = np.array([name in findings_of(label) for label in self.labels], dtype=bool)
+        where = np.array([sites.get(task, "") for task in self.tasks.tolist()], dtype=object)
+        found = []
+        for site in sorted(set(where.tolist())):
+            here = told & (where == site)
+            counts = (here, here & present & called, here & present, here & called)
+            found.append(SiteMeasures(site, *(int(each.sum()) for each in counts)))
+        return sorted(found, key=lambda one: -one.labels) if len(found) > 1 else []
 
 
 def read_judged_labels(project: ProjectWorkspace, row: Round | None) -> JudgedLabels | None:

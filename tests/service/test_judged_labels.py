@@ -62,6 +62,21 @@ def test_each_threshold_is_the_highest_that_finds_as_many(cases):
     assert [one.score for one in found] == sorted({one.score for one in found}, reverse=True)
 
 
+def test_each_site_is_measured_by_its_own_labels_and_one_site_alone_is_no_comparison():
+    found = judged([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]], ["common", "common", "rare", "rare"])
+    north, south = found.by_site("rare", {1: "north", 2: "north", 3: "north", 4: "south"})
+    assert (north.site, north.labels, north.right, north.present, north.called) == ("north", 3, 1, 1, 2)
+    assert (south.site, south.labels, south.right, south.present, south.called) == ("south", 1, 0, 1, 0)
+    assert found.by_site("rare", {}) == found.by_site("unheard", {1: "north"}) == []
+    assert [one.site for one in found.by_site("rare", {1: "north"})] == ["", "north"]
+
+
+def test_a_site_is_judged_of_a_finding_only_by_labels_that_say_something_of_it():
+    found = judged([[0.9, 0.8], [0.1, 0.9]], [pack(["rare"]), pack([], ["rare"])], several=True)
+    measures = found.by_site("rare", {1: "north", 2: "south"})
+    assert [(one.labels, one.present, one.called) for one in measures] == [(1, 1, 1), (0, 0, 0)]
+
+
 def test_a_class_that_was_not_learnt_has_no_thresholds():
     assert judged([[0.9, 0.1], [0.4, 0.6]], ["common", "rare"]).thresholds("unheard") == []
 

@@ -14,13 +14,13 @@ from clinical_backend.rounds.retention import kept_rounds
 from clinical_backend.service.judged_labels import read_judged_labels
 from clinical_backend.web.pages.charts import chances_chart, share_chart, threshold_chart
 from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clinical_backend.service.judged_labels import JudgedLabels, Threshold
+    from clinical_backend.service.judged_labels import JudgedLabels, SiteMeasures, Threshold
     from clinical_backend.storage.schema import Round
     from clinical_backend.web.pages.charts import Chart
 
@@ -30,6 +30,8 @@ _HISTORY, _LISTED = 100, 20
 """Rounds that a curve is drawn of, and those that are listed; by eye."""
 _SHOWN = 60
 """Mistakes that are shown at once; by eye."""
+_MOST_SITES = 30
+"""Those with the most labels; by eye."""
 _LEAST_POINTS = 2
 """A line needs two."""
 
@@ -59,6 +61,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         mistakes=len(judged.mistakes()) if judged else 0,
         curves=_curves(rounds, target),
         thresholds=_thresholds(judged, target),
+        by_site=_by_site(judged, target, site, project_id),
         bins=bins,
         chances=chances_chart(bins),
         published=published,
@@ -137,3 +140,14 @@ def _thresholds(judged: JudgedLabels | None, target: Sequence[str]) -> list[tupl
         return []
     of_each = ((name, judged.thresholds(name)) for name in target)
     return [(name, threshold_chart(found), found) for name, found in of_each if found]
+
+
+def _by_site(
+    judged: JudgedLabels | None, target: Sequence[str], site: Site, project_id: int
+) -> list[tuple[str, list[SiteMeasures]]]:
+    """Return of each class that is looked for how it is called at each site."""
+    if judged is None:
+        return []
+    sites = site.stores.images.sites(project_id, judged.tasks.tolist())
+    of_each = ((name, judged.by_site(name, sites)[:_MOST_SITES]) for name in target)
+    return [(name, found) for name, found in of_each if found]

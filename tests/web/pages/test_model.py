@@ -80,6 +80,17 @@ def test_thresholds_are_drawn_and_listed_for_what_is_looked_for(web, judged):
     assert_sound(text)
 
 
+def test_sites_are_compared_where_the_tasks_name_several(web, stores, judged):
+    assert "Does a site do worse" not in web.get(MODEL).text
+    addresses = {task: f"/data/local-files/?d={task}.png" for task in range(1, 101)}
+    sites = {1: "north", 2: "north", 3: "<south>", 4: "<south>"}
+    stores.images.synchronise(1, addresses, complete=True, sites=sites)
+    text = web.get(MODEL).text
+    assert "Does a site do worse" in text
+    assert re.search(r'<th scope="row">&lt;south&gt;</th>\s*<td class="n">[^<]*<span class="hint">0 of 1<', text)
+    assert_sound(text)
+
+
 def test_a_curve_needs_two_rounds_and_shows_what_was_called_right_in_each(web, stores, filled):
     assert "Has it got better" not in web.get(MODEL).text
     later_round(stores, stores.rounds.published(1))
