@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -97,7 +98,7 @@ def test_a_stranger_who_plays_label_studio_changes_nothing_in_a_project(loop):
 
 def test_the_exemplar_control_is_added_when_asked(loop):
     config = loop.client.project(loop.id).label_config
-    without = config[: config.index('<Choices name="exemplar"')] + "</View>"
+    without = re.sub(r'<Header.*?<Choices name="exemplar".*?</Choices>', "", config, flags=re.DOTALL)
     loop.client.update_project(loop.id, label_config=without)
     assert read_scheme(loop.client.project(loop.id).label_config).exemplar_control is None
     done = clinical(loop.backend, "connect", "--project", str(loop.id), "--exemplar-control")

@@ -45,7 +45,7 @@ def test_after_tagging_one_reader_is_served_exactly_the_published_order(loop):
 def test_a_reader_sees_why_a_task_is_served_where_the_config_has_a_text_for_it(loop):
     config = loop.client.project(loop.id).label_config
     text = '<TextArea name="reason" toName="image" visibleWhen="choice-unselected" editable="false"/></View>'
-    loop.client.update_project(loop.id, label_config=config.replace("</View>", text))
+    loop.client.update_project(loop.id, label_config=config.rpartition("</View>")[0] + text)
     loop.connect()
     first, *_ = loop.stores.rounds.queue(loop.stores.rounds.published(loop.id).id)
     task = SimulatedReader(loop.client).next(loop.id)

@@ -28,7 +28,7 @@ def states(loop: Loop) -> dict[int, ReadingState]:
 
 def test_missed_findings_are_read_again_blind_by_another_reader_at_their_place(loop, second_client):
     config = loop.client.project(loop.id).label_config
-    loop.client.update_project(loop.id, label_config=config.replace("</View>", TEXT))
+    loop.client.update_project(loop.id, label_config=config.rpartition("</View>")[0] + TEXT)
     first, second = SimulatedReader(loop.client), SimulatedReader(second_client)
     rare, common = loop.demo.rare, next(name for name in loop.demo.truth.values() if name != loop.demo.rare)
     cases = [task for task, name in loop.demo.truth.items() if name == rare]

@@ -148,7 +148,7 @@ def test_the_reason_is_read_and_not_exported(loop, browser, hidden):
     config = loop.client.project(loop.id).label_config
     attribute = 'visibleWhen="choice-unselected"' if hidden else ""
     text = f'<TextArea name="reason" toName="image" {attribute} editable="false" maxSubmissions="1"/></View>'
-    loop.client.update_project(loop.id, label_config=config.replace("</View>", text))
+    loop.client.update_project(loop.id, label_config=config.rpartition("</View>")[0] + text)
     loop.connect()
     (first, *_), _held = served(loop)
     open_stream(browser, loop)

@@ -748,7 +748,7 @@ def test_a_database_that_is_away_is_told_and_the_round_is_run_again_when_it_is_b
 
 def test_a_round_leaves_what_the_pages_show(workspace, studio):
     reason = '<TextArea name="reason" toName="image" visibleWhen="choice-unselected"/></View>'
-    studio.config = studio.config.replace("</View>", reason)
+    studio.config = studio.config.rpartition("</View>")[0] + reason
     studio.data = {task: {"patient": f"p{task // 2}"} for task in studio.uris}
     workspace.settings = workspace.settings.model_copy(update={"group_field": "patient", "audit_share": 0.4})
     reconcile(workspace.project(1), look=True)

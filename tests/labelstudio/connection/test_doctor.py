@@ -121,7 +121,7 @@ def test_it_changes_nothing(healthy, findings_of, client):
 def test_a_reason_that_would_be_exported_is_named_with_its_cure(healthy, findings_of, client, left_out):
     attribute = ' visibleWhen="choice-unselected"' if left_out else ""
     text = f'<TextArea name="reason" toName="image"{attribute}/></View>'
-    client.update_project(healthy.id, label_config=healthy.label_config.replace("</View>", text))
+    client.update_project(healthy.id, label_config=healthy.label_config.rpartition("</View>")[0] + text)
     findings = findings_of(healthy)
     client.update_project(healthy.id, label_config=healthy.label_config)
     assert bool([one for one in findings if one.check == "reasons"]) != left_out

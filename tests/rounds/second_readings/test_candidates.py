@@ -467,7 +467,7 @@ def test_answers_that_cannot_be_compared_keep_no_task_marked(workspace, studio):
 
 def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier_one(workspace, studio):
     other = '<Choices name="side" toName="image"><Choice value="left"/><Choice value="right"/></Choices></View>'
-    studio.config = studio.config.replace("</View>", other)
+    studio.config = studio.config.rpartition("</View>")[0] + other
     reconcile(workspace.project(1), look=True)
     studio.read_again(7, "red")
     workspace.stores.second_readings.check(1, 8, "dark", "dark", blind=False)

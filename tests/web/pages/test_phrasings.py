@@ -62,7 +62,7 @@ def test_without_a_text_tower_the_page_says_what_to_set_and_offers_no_form(web, 
 
 
 def test_the_first_page_leads_there_and_names_what_is_looked_for_by_words(web, filled, stores):
-    assert f'<a href="{PAGE}">Look for a finding by words</a>' in web.get("/projects/1").text
+    assert f'<a class="act" href="{PAGE}">Look for a finding by words</a>' in web.get("/projects/1").text
     stores.phrasings.keep(1, "b", ["a b"], [], by="ada")
     assert re.search(r'Looked for by words: <b class="rare">b</b>', web.get("/projects/1/fragments/target").text)
 
