@@ -5,15 +5,16 @@ A change here needs a script in ``migrations``.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, LargeBinary, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
 from clinical_backend.origins import Draw, Origin
+from clinical_backend.storage.declarative import Base, ReadingState, RoundState
 from clinical_backend.storage.report import RoundReport
-from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredReport, StoredText
+from clinical_backend.storage.steering import FindingWords, OutsideExemplar, PageTag
+from clinical_backend.storage.types import StoredJSON
 
 __all__ = [
     "Base",
@@ -35,42 +36,6 @@ __all__ = [
     "TaskImage",
     "TaskLabel",
 ]
-
-
-class RoundState(StrEnum):
-    """Where a round stands."""
-
-    RUNNING = "running"
-    PUBLISHED = "published"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-
-
-class ReadingState(StrEnum):
-    """Where a second reading stands."""
-
-    ASKED = "asked"
-    """The lead asked for it; it waits for the next queue."""
-    OPEN = "open"
-    """Label Studio serves it to another reader, or is about to."""
-    READ = "read"
-    """Another reader has answered."""
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-    type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy as a class attribute
-        str: StoredText,
-        dict[str, Any]: StoredJSON,
-        list[Any]: StoredJSON,
-        RoundReport: StoredReport,
-        float: Double,
-        RoundState: StoredEnum(RoundState),
-        Draw: StoredEnum(Draw),
-        Origin: StoredEnum(Origin),
-        ReadingState: StoredEnum(ReadingState),
-    }
 
 
 class ModelFolder(Base):
@@ -302,18 +267,6 @@ class TaskLabel(Base):
     """What the first reader said where readers are tied: the label counts as that until they settle it."""
 
 
-class PageTag(Base):
-    """A tag of the page, 1 for "more like this", −1 for "not like this": it counts until a reader answers the task."""
-
-    __tablename__ = "page_tags"
-
-    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
-    task_id: Mapped[int] = mapped_column(primary_key=True)
-    steer: Mapped[int]
-    tagged_by: Mapped[str]
-    tagged_at: Mapped[float]
-
-
 class SuspectedLabel(Base):
     """A label that deserves a second look, as the last published round found."""
 
@@ -372,48 +325,3 @@ class LabelCheck(Base):
     blind: Mapped[bool]
     """Whether the person did not see the class that it had."""
     checked_at: Mapped[float]
-
-
-class OutsideExemplar(Base):
-    """An image from outside the project that stands for one of its findings."""
-
-    __tablename__ = "outside_exemplars"
-    __table_args__ = (
-        UniqueConstraint("project_id", "finding", "digest"),
-        {"sqlite_autoincrement": True},  # queues name them: no number is given twice
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
-    finding: Mapped[str]
-    name: Mapped[str]
-    """Of its file, or the task of another project that it was taken of."""
-    note: Mapped[str]
-    digest: Mapped[str]
-    """sha256 of its bytes."""
-    added_by: Mapped[str]
-    added_at: Mapped[float]
-    keeps_pixels: Mapped[bool]
-    pixels: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
-    """The square that the backbone takes, as PNG; where pixels are not kept, until its feature is made."""
-    backbone: Mapped[str | None] = mapped_column(default=None)
-    """Key of what made the feature."""
-    feature: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
-    """Values as float32, little-endian."""
-
-
-class FindingWords(Base):
-    """What stands in words for a finding of a project."""
-
-    __tablename__ = "finding_words"
-
-    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
-    finding: Mapped[str] = mapped_column(primary_key=True)
-    phrasings: Mapped[list[Any]]
-    contrasts: Mapped[list[Any]]
-    changed_by: Mapped[str]
-    changed_at: Mapped[float]
-    backbone: Mapped[str | None] = mapped_column(default=None)
-    """Key of what placed them among images."""
-    places: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
-    """Where: those of the phrasings, then those of the contrasts, as float32, little-endian."""
