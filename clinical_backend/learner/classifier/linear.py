@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
@@ -143,7 +144,8 @@ class LinearClassifier:
             When the features have another shape or are not finite.
         """
         logits = self.logits(features)
-        return np.exp(-np.logaddexp(0, -logits)) if self.independent else _softmax(logits)
+        found: NDArray[np.float32] = np.exp(-np.logaddexp(0, -logits)) if self.independent else softmax(logits, axis=1)
+        return found
 
     def residuals(self, features: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return softmax − onehot, the gradient of the cross-entropy with respect to the logits.
@@ -277,11 +279,11 @@ def out_of_fold_probabilities(
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Return the softmax of ``out_of_fold_logits``, shape (n, C), float32."""
-    return _softmax(
-        out_of_fold_logits(
-            features, labels, classes, folds=folds, seed=seed, logit_variance=logit_variance, groups=groups
-        )
+    logits = out_of_fold_logits(
+        features, labels, classes, folds=folds, seed=seed, logit_variance=logit_variance, groups=groups
     )
+    found: NDArray[np.float32] = softmax(logits, axis=1)
+    return found
 
 
 def out_of_fold_logits(
@@ -396,9 +398,3 @@ def lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the Euclidean length of each row, shape (n, 1); 1 for a row of zeros."""
     found: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return np.where(found > 0, found, np.float32(1.0))
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
