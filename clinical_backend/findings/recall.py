@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
-from clinical_backend.findings.evidence import LEAST_LABELS
+from clinical_backend.findings.evidence import LEAST_LABELS, MOST_UNCOVERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,8 +40,6 @@ _POINTS = 500
 _SAFE = 0.5
 """Of what may be left. Where no more is likely to be left, random draws prove it with the fewest labels: among 1, 1/2,
 1/4 and 1/10, by simulated projects of 5 and 10 % rare cases (docs/handover.md)."""
-_UNCOVERED = 0.05
-"""Share of the tasks of which nothing may be known, as for the estimates: they may hold any number of rare cases."""
 _NOT_REFUTED = -1e-9
 
 
@@ -243,7 +241,7 @@ def judge_recall(
     for one in drawing:
         bound.add(before=found - one.found_since, pool=one.pool, draws=one.audit_labels, rare=one.audit_rare)
     missing = max(0, LEAST_LABELS - sum(one.audit_labels for one in drawing)) if pool else 0
-    if not found or missing or uncovered > _UNCOVERED * (tasks + uncovered):
+    if not found or missing or uncovered > MOST_UNCOVERED * (tasks + uncovered):
         return Recall(RecallState.UNKNOWN, target, found, pool=pool, uncovered=uncovered, missing=missing)
     most = min(bound.most(found), found + pool)
     left = bound.likely_left(found)

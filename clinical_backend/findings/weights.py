@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.findings.evidence import LEAST_LABELS
+from clinical_backend.findings.evidence import LEAST_LABELS, LEAST_RARE
 from clinical_backend.findings.interval import Interval
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DrawnRound", "SampledLabels", "mean_of_shares"]
 
-LEAST_DRAWS = 3
+LEAST_DRAWS = LEAST_RARE
 """Random draws of some tasks, such as the rare ones, from which on something is said of a share of them: as many as an
 estimate of the rare cases needs. With fewer, the interval is nearly the whole of 0 to 1."""
 _TAIL = 0.975  # of the usual two-sided 95 %

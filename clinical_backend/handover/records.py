@@ -180,10 +180,7 @@ class Collection:
     @cached_property
     def weights(self) -> dict[int, float]:
         """The weight of each task that has one."""
-        sample = self.draws.sample()
-        if sample.weights is None:
-            return {}
-        return {entry.task_id: weight for entry, weight in zip(self.draws.ledger, sample.weights.tolist(), strict=True)}
+        return self.draws.weights()
 
     def shares(self) -> dict[str, Interval | None]:
         """Return which share of all tasks has each class, as far as the random draws tell."""

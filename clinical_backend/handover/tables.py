@@ -91,10 +91,7 @@ class Table:
 def stored_table(project: ProjectWorkspace) -> Iterator[str]:
     """Yield the labels of a project as the last round read them, as lines of CSV; Label Studio is not asked."""
     ledger = project.stores.labels.ledger(project.id)
-    draws = read_draws(project, ledger)
-    sample = draws.sample()
-    weights = [None] * len(draws.ledger) if sample.weights is None else sample.weights.tolist()
-    weight_of = dict(zip((entry.task_id for entry in draws.ledger), weights, strict=True))
+    weights = read_draws(project, ledger).weights()
     groups, digests = project.stores.images.groups(project.id), project.digests()
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)
     yield csv_row(_STORED)
@@ -110,7 +107,7 @@ def stored_table(project: ProjectWorkspace) -> Iterator[str]:
                 entry.readings,
                 None if group is None else pseudonyms.of("group", group),
                 digests.get(entry.task_id),
-                weight_of.get(entry.task_id),
+                weights.get(entry.task_id),
             )
         )
 

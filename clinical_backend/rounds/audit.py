@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.findings.evidence import MOST_UNCOVERED
 from clinical_backend.findings.remaining import Remaining, RoundYield, remaining
 from clinical_backend.findings.weights import DrawnRound, SampledLabels
 from clinical_backend.multilabel import has_any
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Audit", "Draws", "read_audit", "read_draws"]
-
-_UNCOVERED = 0.05
-"""Share of a project's tasks that may be newer than the draws that the estimates rest on, or readable only since. To
-begin anew with each import would lose all draws; how many tasks are left out is said beside the figures."""
 
 _NO_DRAWS = {"audit_labels": 0, "audit_rare": 0}
 
@@ -126,6 +123,13 @@ class Draws:
             ],
         )
 
+    def weights(self) -> dict[int, float]:
+        """Return how many tasks each labelled one stands for; empty where there are too few random draws to say."""
+        weights = self.sample().weights
+        if weights is None:
+            return {}
+        return {entry.task_id: weight for entry, weight in zip(self.ledger, weights.tolist(), strict=True)}
+
 
 def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None = None) -> Draws:
     """Return the random draws of a project and the labels that count beside them.
@@ -169,17 +173,17 @@ def _drew_from_all(project: ProjectWorkspace, row: Round, newest: int, ledger: S
     """
     counts = row.report.counts
     unread = counts.unreadable + counts.held_back
-    if unread <= _UNCOVERED * counts.pool:
+    if unread <= MOST_UNCOVERED * counts.pool:
         return True
     since = sum(entry.task_id <= newest and (entry.round_number or 0) >= row.number for entry in ledger)
     by_now = project.stores.labels.open_tasks(project.id, up_to=newest) + since
-    return by_now - (counts.pool - unread) <= _UNCOVERED * counts.pool
+    return by_now - (counts.pool - unread) <= MOST_UNCOVERED * counts.pool
 
 
 def _first_usable(project: ProjectWorkspace, rounds: Sequence[tuple[Round, int]], *, tasks: int) -> tuple[Round, int]:
     """Return the earliest round that knew nearly all tasks of now: what was imported later was not drawn from."""
     for row, newest in rounds:
-        if project.stores.labels.tasks_beyond(project.id, newest) <= _UNCOVERED * tasks:
+        if project.stores.labels.tasks_beyond(project.id, newest) <= MOST_UNCOVERED * tasks:
             return row, newest
     return rounds[-1]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import load_held_out
-from clinical_backend.multilabel import findings_of, says
+from clinical_backend.multilabel import LIKELY, findings_of, says
 from clinical_backend.origins import Origin
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 _SHARES = (0.5, 0.8, 0.9, 0.95, 1.0)
 """Of the labelled cases of a class that a threshold finds: chosen, as screening programmes state them."""
-_LIKELY = 0.5
-"""From this probability on a finding is said to be there, where an image may have several."""
 _UNSEEN = {Origin.IMPORTED, Origin.ACCEPTED}
 """Nobody looked at these: a model's own answers would prove it right."""
 
@@ -148,9 +146,9 @@ class JudgedLabels:
         found = []
         for name, one in zip(self.classes, probabilities.tolist(), strict=True):
             there = says(label, name)
-            if there is False and one >= _LIKELY:
+            if there is False and one >= LIKELY:
                 found.append(Mistake(task, label, name, "", one))
-            elif there and one < _LIKELY:
+            elif there and one < LIKELY:
                 found.append(Mistake(task, label, "", name, 1 - one))
         return found
 
@@ -187,7 +185,7 @@ class JudgedLabels:
         if name not in self.classes:
             return []
         column = self.probabilities[:, self.classes.index(name)]
-        called = column >= _LIKELY if self.several else column >= self.probabilities.max(axis=1)
+        called = column >= LIKELY if self.several else column >= self.probabilities.max(axis=1)
         told = np.array([says(label, name) is not None for label in self.labels], dtype=bool)
         present = np.array([name in findings_of(label) for label in self.labels], dtype=bool)
         where = np.array([sites.get(task, "") for task in self.tasks.tolist()], dtype=object)

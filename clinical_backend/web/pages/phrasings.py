@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["router"]
 
-_UNNAMED = "page"
-"""Who gave words where pages ask for no user."""
-
 router = APIRouter(include_in_schema=False)
 
 
@@ -45,9 +42,8 @@ def change(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
         flash = Flash(text, wrong=not there)
     else:
         phrasings, contrasts = (str(form.get(name, "")).splitlines() for name in ("phrasings", "contrasts"))
-        by = site.settings.basic_auth[0] if site.settings.basic_auth else _UNNAMED
         try:
-            keep_phrasings(project, finding, classes_of(project), phrasings, contrasts, by=by)
+            keep_phrasings(project, finding, classes_of(project), phrasings, contrasts, by=site.user)
         except ClinicalError as error:
             return _page(request, site, project_id, {finding: (phrasings, contrasts)}, refused=str(error))
         idle = idle_because(project, finding)

@@ -26,9 +26,9 @@ __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 
 _FORM_SECONDS = 12 * 3600  # a page that is left open in the morning can still be sent in the evening
 _PREVIEWS_AT_A_TIME = 4
-"""Two decode, a small and a large one, and two fetch meanwhile; all other threads serve pages."""
+"""One is decoded while others are fetched; all other threads serve pages."""
 _LOOKS_AT_A_TIME = 4
-"""Images that somebody looks into do not wait behind the small ones of a page: as many as of these."""
+"""Of larger images, as many: what somebody looks at closely does not wait behind the small ones of a page."""
 
 
 class UnknownProjectError(ClinicalError):
