@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clinical_backend.errors import ClinicalError, ImageError, InvalidArgumentError
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
+from clinical_backend.images.sources import SIZE_LIMIT
 from clinical_backend.system.parallel import map_in_order
 from clinical_backend.text import csv_row, storable
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImagePrediction", "predict_folder", "write_predictions"]
 
-_SIZE_LIMIT = 64 * 2**20  # bytes of a file, as the backend takes from anywhere else
 _DECODERS = 2  # processes, as the backend has
 _AHEAD = 3
 """Images that are decoded while one is predicted: of 64 million pixels at most, 200 MB each."""
@@ -146,13 +146,13 @@ def _content(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            content = file.read(_SIZE_LIMIT + 1) if regular else b""
+            content = file.read(SIZE_LIMIT + 1) if regular else b""
     except OSError as error:
         raise ImageError(f"The file cannot be read ({error.strerror}).", "Look who may read it.") from None
     if not regular:
         raise ImageError("It is no file.", "Put images there.")
-    if len(content) > _SIZE_LIMIT:
-        raise ImageError(f"The file has more than {_SIZE_LIMIT / 2**20:.0f} MiB.", "Provide a smaller version of it.")
+    if len(content) > SIZE_LIMIT:
+        raise ImageError(f"The file has more than {SIZE_LIMIT / 2**20:.0f} MiB.", "Provide a smaller version of it.")
     return content
 
 

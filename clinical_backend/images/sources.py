@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
     from clinical_backend.images.patience import Patience
 
-__all__ = ["ImageRequest", "ImageSource"]
+__all__ = ["SIZE_LIMIT", "ImageRequest", "ImageSource"]
 
+SIZE_LIMIT = 64 * 2**20
+"""Most bytes of an image's file, wherever it comes from."""
 _CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 # What Label Studio serves images under. Nothing else on its host is sent the token.
 _GUARDED_PATHS = ("/data/", "/tasks/", "/storage-data/")
@@ -95,7 +97,7 @@ class ImageSource:
         public_client: httpx2.Client | None = None,
         time_out: float = 10.0,
         time_limit: float = 120.0,
-        size_limit: int = 64 * 2**20,
+        size_limit: int = SIZE_LIMIT,
         attempts: int = 3,
         backoff: float = 0.25,
     ) -> None:

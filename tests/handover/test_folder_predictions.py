@@ -118,7 +118,7 @@ def test_json_is_a_list_also_of_nothing(model, folder):
 
 
 def test_a_file_that_is_too_large_is_not_read_to_its_end(model, folder, monkeypatch):
-    monkeypatch.setattr(folder_predictions, "_SIZE_LIMIT", 70)
+    monkeypatch.setattr(folder_predictions, "SIZE_LIMIT", 70)
     (one,) = predict_folder(model, folder / "b" / "c.png")
     assert "smaller version" in one.problem
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from onnx import FunctionProto
 
-__all__ = ["DOMAIN", "letterbox_functions"]
+__all__ = ["DOMAIN", "letterbox_functions", "parsed_functions"]
 
 DOMAIN = "clinical_backend"
 """Of functions that are written out before a model is kept: no other runtime has to know it."""
@@ -252,7 +252,8 @@ fitting_size (image, sizes) => (size) {
 """
 
 
-def letterbox_functions(opset: int) -> Sequence[FunctionProto]:
+@cache
+def letterbox_functions(opset: int) -> tuple[FunctionProto, ...]:
     """Return the functions ``letterbox(image, size)`` and ``fitting_size(image, sizes)``, with those that they call.
 
     Parameters
@@ -260,13 +261,12 @@ def letterbox_functions(opset: int) -> Sequence[FunctionProto]:
     opset
         Version of ONNX's operators that they are written out in; 18 or newer.
     """
-    return _functions(opset)
-
-
-@cache
-def _functions(opset: int) -> tuple[FunctionProto, ...]:
-    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
     tall_first = int(PIL.__version__.partition(".")[0]) >= _TALL_FIRST
     resized = _RESIZED.replace("TALL_FIRST", str(int(tall_first)))
-    texts = (_WEIGHTS, _ROUNDED, _BOXES, resized, _LETTERBOX, _FITTING)
+    return parsed_functions((_WEIGHTS, _ROUNDED, _BOXES, resized, _LETTERBOX, _FITTING), opset)
+
+
+def parsed_functions(texts: Sequence[str], opset: int) -> tuple[FunctionProto, ...]:
+    """Return functions of ``DOMAIN`` that are given as ONNX's text, written in a version of its operators."""
+    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
     return tuple(onnx.parser.parse_function(head + text) for text in texts)

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import onnx.compose
 import onnx.inliner
-import onnx.parser
 from onnx import ModelProto, helper, numpy_helper
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.portable.letterbox import DOMAIN, letterbox_functions
+from clinical_backend.learner.backbones.loading import LARGEST_EXPORT
+from clinical_backend.learner.portable.letterbox import DOMAIN, letterbox_functions, parsed_functions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from clinical_backend.learner.classifier.linear import LinearClassifier
 
 __all__ = ["AdaptedPart", "PortableParts", "portable_graph"]
-
-_LARGEST = 1_900_000_000  # bytes: a protobuf file, which ONNX is, holds 2 GB
 
 # As ``power_normalised`` in backbones/preprocessing.py.
 _POWER = """
@@ -109,7 +107,7 @@ def portable_graph(parts: PortableParts) -> ModelProto:
         When the networks are of different versions of ONNX, or too large for one file together.
     """
     exports = [*parts.networks.values(), *([parts.adapted.model] if parts.adapted else [])]
-    if sum(map(len, exports)) > _LARGEST:
+    if sum(map(len, exports)) > LARGEST_EXPORT:
         raise ModelError(
             "The networks are too large for one file of ONNX, which holds 2 GB.", "Set BACKBONE to a smaller network."
         )
@@ -124,12 +122,12 @@ def portable_graph(parts: PortableParts) -> ModelProto:
         _add_adapted(graph, parts.adapted, adapted)
     _add_classifier(graph, parts.classifier, "joined" if parts.adapted else "features")
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
-    functions = [*letterbox_functions(opset), *_functions(opset)]
+    functions = [*letterbox_functions(opset), *parsed_functions((_SCALED, _POWER), opset)]
     model = helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=version)
     plain = onnx.inliner.inline_local_functions(model)
     plain.graph.doc_string = "From the decoded pixels of an image to the probabilities of its classes."
     plain.producer_name = "clinical-backend"
-    _without_types(plain)
+    del plain.graph.value_info[:]  # what is said of tensors between the nodes: whoever reads the graph infers it
     return plain
 
 
@@ -150,11 +148,6 @@ def _version(models: Sequence[ModelProto]) -> tuple[int, int]:
             "Run `clinical adapt` again, and wait for the next round.",
         )
     return opsets.pop(), max(model.ir_version for model in models)
-
-
-def _functions(opset: int) -> list[onnx.FunctionProto]:
-    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
-    return [onnx.parser.parse_function(head + text) for text in (_SCALED, _POWER)]
 
 
 def _add(graph: GraphProto, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> None:
@@ -285,8 +278,3 @@ def _add_classifier(graph: GraphProto, classifier: LinearClassifier, features: s
     else:
         _add(graph, "Softmax", ["logits"], "rows", axis=1)
     _add(graph, "Squeeze", ["rows", "first_axis"], "probabilities")
-
-
-def _without_types(model: ModelProto) -> None:
-    """Remove what was said of tensors between the nodes: whoever reads the graph infers it."""
-    del model.graph.value_info[:]

@@ -131,7 +131,7 @@ def test_networks_of_different_versions_of_onnx_are_refused(networks, adapted):
 
 
 def test_networks_that_are_too_large_for_one_file_are_refused(networks, monkeypatch):
-    monkeypatch.setattr(portable_graph_module, "_LARGEST", len(networks[32]) - 1)
+    monkeypatch.setattr(portable_graph_module, "LARGEST_EXPORT", len(networks[32]) - 1)
     with pytest.raises(ModelError, match="smaller network"):
         portable_graph(PortableParts((32,), {32: networks[32]}, False, None, classifier(16)))
 
