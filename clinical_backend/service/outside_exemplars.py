@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError, InvalidArgumentError
+from clinical_backend.images.sources import SIZE_LIMIT
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.learner.backbones.preprocessing import to_fitting_square
 from clinical_backend.multilabel import has_any
@@ -36,7 +37,7 @@ __all__ = [
     "said",
 ]
 
-FILE_LIMIT = 64 * 2**20
+FILE_LIMIT = SIZE_LIMIT
 """Most bytes of a file: as of a task's image."""
 MOST_AT_ONCE = 16
 """Of a form on the page; more are given one form after the other, or by the command."""

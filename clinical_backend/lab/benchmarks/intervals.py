@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clinical_backend.findings.interval import Interval
     from clinical_backend.lab.benchmarks.simulated_project import SimulatedProject
 
-__all__ = ["FIGURES", "Case", "coverage", "draw_case", "factors_off", "main"]
+__all__ = ["FIGURES", "Case", "coverage", "draw_case", "factors_off", "holds", "main"]
 
 FIGURES = ("prevalence", "times random", "left", "labels to 90 %")
 _RUNS = 1000
@@ -161,7 +161,7 @@ def coverage(cases: Sequence[Case]) -> tuple[dict[str, float], list[str]]:
         kinds[kind] += 1 / len(cases)
         for figure, truth, stated in zip(FIGURES, case.truths, case.stated(left), strict=True):
             if stated is not None:
-                held.setdefault((figure, kind), []).append(_holds(stated, truth))
+                held.setdefault((figure, kind), []).append(holds(stated, truth))
     shares = {key: f"{np.mean(one):.1%}" for key, one in held.items()}
     return kinds, [" / ".join(shares.get((figure, kind), "–") for kind in ("estimate", "bound")) for figure in FIGURES]
 
@@ -241,6 +241,7 @@ def _evidence(cases: Sequence[Case]) -> tuple[str, str]:
     return f"{np.median(labels):.0f}", f"{np.median(widths):.2f}"
 
 
-def _holds(interval: Interval, truth: float) -> bool:
+def holds(interval: Interval, truth: float) -> bool:
+    """Tell whether an interval holds the truth."""
     above = interval.low is None or interval.low - 1e-9 <= truth
     return above and (interval.high is None or truth <= interval.high + 1e-9)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.learner.backbones.base import Backbone
 
-__all__ = ["ARMS", "Arm", "Start", "main", "shifted", "starts"]
+__all__ = ["ARMS", "Arm", "Start", "main", "shifted", "starts", "with_error"]
 
 _CACHE = Path(".cache/experiments")
 _PROJECTS = {"blood cells": "blood-named", "chest X-rays": "chest-named", "skin lesions": "skin"}
@@ -177,9 +177,10 @@ def _table(title: str, results: Mapping[Arm, Sequence[Start]]) -> Table:
         table.add_column(heading, justify="right")
     for arm, of_arm in results.items():
         columns = [[one.first for one in of_arm], *([one.found[stop] for one in of_arm] for stop in _FOUND_AT)]
-        table.add_row(arm.name, *(_with_error(values) for values in columns))
+        table.add_row(arm.name, *(with_error(values) for values in columns))
     return table
 
 
-def _with_error(values: Sequence[int]) -> str:
+def with_error(values: Sequence[int]) -> str:
+    """Return a mean with its standard error."""
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"

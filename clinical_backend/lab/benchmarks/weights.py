@@ -15,6 +15,7 @@ from rich.table import Table
 
 from clinical_backend.findings.interval import Interval, interval_of_share
 from clinical_backend.findings.weights import DrawnRound, SampledLabels, mean_of_shares
+from clinical_backend.lab.benchmarks.intervals import holds
 from clinical_backend.lab.benchmarks.simulated_project import draw_project
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def held(answers: Sequence[Answer], *, by_weights: bool) -> tuple[float, float, 
     Those count in which the weights say something.
     """
     chosen = [(one.truth, one.weighted if by_weights else one.plain) for one in answers if one.weighted is not None]
-    holds = [_holds(interval, truth) for truth, interval in chosen if interval is not None]
+    holding = [holds(interval, truth) for truth, interval in chosen if interval is not None]
     errors = [one.estimate - truth for truth, one in chosen if one is not None and one.estimate is not None]
-    share, error = (float(np.mean(values)) if values else float("nan") for values in (holds, errors))
-    return share, error, len(holds)
+    share, error = (float(np.mean(values)) if values else float("nan") for values in (holding, errors))
+    return share, error, len(holding)
 
 
 def main(runs: int = _RUNS) -> None:
@@ -139,7 +140,3 @@ def _sample(entered: NDArray[np.int64], audit: NDArray[np.bool_], labelled: NDAr
         for number, count in zip(numbers, draws, strict=True)
     ]
     return SampledLabels(own, drawn, rounds)
-
-
-def _holds(interval: Interval, truth: float) -> bool:
-    return (interval.low or 0.0) - 1e-9 <= truth <= (1.0 if interval.high is None else interval.high) + 1e-9

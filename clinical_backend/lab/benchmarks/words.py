@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from clinical_backend.lab.benchmarks.outside_exemplars import with_error
 from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.phrasings import SetWords
@@ -28,8 +29,6 @@ from clinical_backend.learner.backbones.preprocessing import power_normalised
 from clinical_backend.strategy.words import EmbeddedWords
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 __all__ = ["CLASSES", "SPACE", "found_by", "main", "simulated_set", "words_for_rare"]
@@ -111,9 +110,5 @@ def _table(title: str, results: dict[tuple[int, str], list[list[int]]]) -> Table
         first = [next((place for place, count in enumerate(one, start=1) if count), len(one) + 1) for one in found]
         columns = [first, *([one[stop - 1] for one in found] for stop in _FOUND_AT)]
         kind = {"": "none", "rare": "right"}.get(said, "wrong")
-        table.add_row(str(exemplars), kind, *(_with_error(values) for values in columns))
+        table.add_row(str(exemplars), kind, *(with_error(values) for values in columns))
     return table
-
-
-def _with_error(values: Sequence[int]) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"

@@ -21,7 +21,7 @@ from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["download_folder", "download_tokenizer", "download_weights"]
 
@@ -64,14 +64,7 @@ def download_folder(repository: str, folder: Path) -> None:
     try:
         files = list_repo_files(name, revision=revision or None)
         wanted = [each for each in DESCRIPTIONS if each in files] + [_weights(name, files)]
-        with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
-            whole = Path(cache) / "whole"
-            whole.mkdir()
-            for each in wanted:
-                got = hf_hub_download(name, each, revision=revision or None, cache_dir=cache)
-                Path(got).resolve().replace(whole / each)
-            _note(whole)
-            whole.replace(folder)
+        _download(name, revision, wanted, folder, finish=_note)
     except GatedRepoError:
         raise ModelError(
             f"The repository {name} is gated: its owner asks everyone to accept terms.",
@@ -88,24 +81,6 @@ def download_folder(repository: str, folder: Path) -> None:
             "If this machine has no network, copy the repository's config.json and model.safetensors into a folder "
             "here, and set BACKBONE to its path.",
         ) from None
-
-
-def _weights(name: str, files: list[str]) -> str:
-    found = [each for each in files if each.endswith(".safetensors") and "/" not in each]
-    whole = whole_network(found)
-    if whole is not None:
-        return whole
-    if found:
-        raise ModelError(
-            f"The repository {name} holds its weights in {len(found)} files.", "Choose one that has them in one file."
-        )
-    unsafe = [each for each in files if each.endswith((".bin", ".pth", ".pt"))]
-    raise conversion_needed(f"The repository {name}", unsafe[0] if unsafe else "another format")
-
-
-def _note(folder: Path) -> None:
-    digests = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    write_aside(folder / "sha256.json", json.dumps(digests, indent=2).encode())
 
 
 def download_tokenizer(repository: str, folder: Path, names: Sequence[str]) -> None:
@@ -127,15 +102,45 @@ def download_tokenizer(repository: str, folder: Path, names: Sequence[str]) -> N
     make_folder(folder.parent)
     try:
         files = list_repo_files(name, revision=revision or None)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
-            whole = Path(cache) / "whole"
-            whole.mkdir()
-            for each in [each for each in names if each in files]:
-                got = hf_hub_download(name, each, revision=revision or None, cache_dir=cache)
-                Path(got).resolve().replace(whole / each)
-            whole.replace(folder)
+        _download(name, revision, [each for each in names if each in files], folder)
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(
             f"How {repository!r} reads text cannot be downloaded ({type(error).__name__}).",
             "If this machine has no network, copy the repository into a folder here, and set BACKBONE to its path.",
         ) from None
+
+
+def _download(
+    name: str,
+    revision: str,
+    wanted: Iterable[str],
+    folder: Path,
+    finish: Callable[[Path], None] = lambda _whole: None,
+) -> None:
+    """Download files of a repository into a folder, which takes its place once it is whole, and finished."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+        whole = Path(cache) / "whole"
+        whole.mkdir()
+        for each in wanted:
+            got = hf_hub_download(name, each, revision=revision or None, cache_dir=cache)
+            Path(got).resolve().replace(whole / each)
+        finish(whole)
+        whole.replace(folder)
+
+
+def _weights(name: str, files: list[str]) -> str:
+    found = [each for each in files if each.endswith(".safetensors") and "/" not in each]
+    whole = whole_network(found)
+    if whole is not None:
+        return whole
+    if found:
+        raise ModelError(
+            f"The repository {name} holds its weights in {len(found)} files.", "Choose one that has them in one file."
+        )
+    unsafe = [each for each in files if each.endswith((".bin", ".pth", ".pt"))]
+    raise conversion_needed(f"The repository {name}", unsafe[0] if unsafe else "another format")
+
+
+def _note(folder: Path) -> None:
+    digests = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    write_aside(folder / "sha256.json", json.dumps(digests, indent=2).encode())
