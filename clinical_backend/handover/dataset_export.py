@@ -108,8 +108,8 @@ def export_dataset(
     _check(choices)
     require_place(out)
     with leased_project(project, seconds=_WAIT_SECONDS):
-        synchronise(project)
-    collection = collect(project, choices, show)
+        scheme = synchronise(project).scheme
+    collection = collect(project, scheme, choices, show)
     if not collection.ledger:
         raise InvalidArgumentError("--project", "the project has no label yet.", "Annotate some tasks first.")
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)

@@ -13,7 +13,6 @@ from clinical_backend.labelstudio.labeling.labels import readers_answers
 from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
 from clinical_backend.rounds.audit import read_draws
 from clinical_backend.strategy.splits import assign_splits, near_copy_pairs, ties_by_key
-from clinical_backend.workspace.controls import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -224,24 +223,19 @@ class Collection:
         )
 
 
-def collect(project: ProjectWorkspace, choices: Choices, show: Show) -> Collection:
+def collect(project: ProjectWorkspace, scheme: LabelingScheme, choices: Choices, show: Show) -> Collection:
     """Return the labels of a project, as its last round or a later look at Label Studio left them.
 
     Parameters
     ----------
     project, choices
         What is handed over.
+    scheme
+        What the labeling config asks, as that look read it.
     show
         Is told how many tasks are compared with all others, of how many.
-
-    Raises
-    ------
-    ClinicalError
-        When its labeling config cannot be read.
     """
     stores = project.stores
-    scheme = scheme_of(project)
-    assert scheme is not None, "a look at Label Studio comes first"
     ledger = stores.labels.ledger(project.id)
     tasks = sorted(entry.task_id for entry in ledger)
     featured = project.features_of(project.representations()[0], tasks)

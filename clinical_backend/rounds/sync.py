@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.fields import lookup
@@ -119,6 +119,7 @@ def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snap
     scheme = read_as_set(remote.label_config, settings)
     _synchronise_tasks(project, remote, scheme, settings)
     labels = fetch_labels(client, remote, scheme, stars=settings.stars)
+    scheme = replace(scheme, deciding=labels.deciding)
     for message in labels.messages:
         logger.warning("Project %d: %s", project.id, message)
     if stores.rounds.published_report(project.id).class_control not in {None, scheme.class_control}:

@@ -148,6 +148,25 @@ def test_readers_are_named_by_id_where_that_is_asked_for_and_how_far_they_agree(
     assert "Of 2 tasks with two readers or more, all agree on 1." in (tmp_path / "out/datasheet.md").read_text()
 
 
+def test_readers_who_answer_image_by_image_agree_where_they_say_the_same_of_each(workspace, tmp_path, fake_client):
+    fake_client.config = CONFIG.replace('value="$image"', 'valueList="$image"').replace(
+        'choice="single"', 'choice="single" perItem="true"'
+    )
+    fake_client.uris = {task: fake_client.uris[task] for task in (1, 2, 3)}
+    fake_client.data = {task: {"image": [picture(task, 9, place) for place in range(3)]} for task in (1, 2, 3)}
+    for task in (1, 2, 3):
+        fake_client.annotate_images(task, {0: "dark", 1: "dark", 2: "red" if task < 3 else "dark"})
+    for task, last in ((1, "red"), (2, "dark")):
+        first = fake_client.answers[task][0].result
+        said = [*first[:2], first[2] | {"value": {"choices": [last]}}]
+        fake_client.read_again(task, "", reader=7, result=said)
+    export(workspace.project(1), tmp_path / "out")
+    rows = {int(row["task"]): row for row in table(tmp_path / "out/labels.csv")}
+    assert (rows[1]["label"], rows[1]["agreement"]) == ("red", "1.0")
+    assert (rows[2]["label"], rows[2]["agreement"]) == ("red", "0.5")
+    assert (rows[3]["label"], rows[3]["agreement"]) == ("dark", "")
+
+
 def test_no_patient_and_no_image_is_in_two_splits_and_the_same_again_gives_the_same(project, tmp_path, fake_client):
     answered = sorted(fake_client.answers)
     twins = (answered[0], next(task for task in answered if PATIENTS[task] != PATIENTS[answered[0]]))

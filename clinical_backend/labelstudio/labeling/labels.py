@@ -138,6 +138,7 @@ class _Reading:
             stands_for=self._stands_for,
             images=self._images,
             tagged_images=self._tagged_images,
+            deciding=self._scheme.deciding,
         )
 
     def withhold(self, task: AnnotatedTask) -> None:

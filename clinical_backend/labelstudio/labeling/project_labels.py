@@ -112,6 +112,8 @@ class Labels:
         Where each image of a list has an answer, the label on which readers agree by its place there, by task.
     tagged_images
         The places of the images that readers tagged as exemplars, where the tag is about single images, by task.
+    deciding
+        With answers for each image: the classes in the order in which one of them decides what a task is.
     users_refused
         Why Label Studio does not tell who else there is, where the project offers what one reader skipped to others.
     """
@@ -140,6 +142,7 @@ class Labels:
     stands_for: dict[int, frozenset[str]] = field(default_factory=dict)
     images: dict[int, dict[int, str]] = field(default_factory=dict)
     tagged_images: dict[int, frozenset[int]] = field(default_factory=dict)
+    deciding: tuple[str, ...] = ()
 
     @property
     def seen(self) -> dict[int, str]:
