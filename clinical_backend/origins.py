@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Draw", "LedgerEntry", "Origin"]
+__all__ = ["ORIGINS_IN_WORDS", "Draw", "LedgerEntry", "Origin"]
 
 
 class Draw(StrEnum):
@@ -34,6 +34,16 @@ class Origin(StrEnum):
     """It came with the task, or with an import."""
     ACCEPTED = "accepted"
     """A prediction was made an annotation in bulk; nobody looked at the image."""
+
+
+ORIGINS_IN_WORDS = {
+    Origin.QUEUE: "from queues",
+    Origin.PAST_QUEUE: "chosen by a reader past the queue",
+    Origin.SECOND_LOOK: "read again after an import or the model had answered",
+    Origin.IMPORTED: "imported, with no reader of this project",
+    Origin.ACCEPTED: "accepted from a model, without anybody looking",
+}
+"""As pages and datasheets say it."""
 
 
 @dataclass(frozen=True, slots=True)

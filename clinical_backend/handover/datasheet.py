@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from clinical_backend.multilabel import findings_of
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import ORIGINS_IN_WORDS, Draw
 from clinical_backend.strategy.splits import SPLITS
 from clinical_backend.text import printable
 
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Datasheet"]
 
-_ORIGINS = {
-    Origin.QUEUE: "from a queue",
-    Origin.PAST_QUEUE: "chosen by a reader past the queue",
-    Origin.SECOND_LOOK: "read after an import or the model had answered",
-    Origin.IMPORTED: "imported, with no reader of this project",
-    Origin.ACCEPTED: "accepted from a model, without anybody looking",
-}
 _DRAWS = {
     Draw.TARGET: "from a queue, sought for what is looked for",
     Draw.DIVERSE: "from a queue, for variety",
@@ -75,7 +68,7 @@ class Datasheet:
         """Count a record that was written."""
         entry = record.entry
         self.records += 1
-        self._origins[_ORIGINS[entry.origin] if entry.draw is None else _DRAWS[entry.draw]] += 1
+        self._origins[ORIGINS_IN_WORDS[entry.origin] if entry.draw is None else _DRAWS[entry.draw]] += 1
         self._readers.update(record.readers)
         self._splits[record.split] += 1
         for name in findings_of(entry.label):

@@ -14,7 +14,7 @@ from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.multilabel import has_any
-from clinical_backend.origins import Origin
+from clinical_backend.origins import ORIGINS_IN_WORDS
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
@@ -42,13 +42,6 @@ __all__ = ["overview", "router", "settings_page"]
 _EXEMPLARS_PAGE = 48
 """Full rows of two, three, four, or six images, a few screens of them; by eye."""
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
-_ORIGINS = {
-    Origin.QUEUE: "from queues",
-    Origin.PAST_QUEUE: "chosen by a reader past the queue",
-    Origin.SECOND_LOOK: "read again after an import or the model had answered",
-    Origin.IMPORTED: "imported",
-    Origin.ACCEPTED: "accepted from a model, without anybody looking",
-}
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -260,5 +253,5 @@ def _found(site: Site, project_id: int) -> dict[str, Any]:
         "project": site.project(project_id),
         "found": findings,
         "chart": found_chart(findings.curve, findings.prevalence),
-        "origins": _ORIGINS,
+        "origins": ORIGINS_IN_WORDS,
     }
