@@ -315,7 +315,10 @@ def test_the_origins_of_labels_are_shown_unless_all_are_from_queues(web, stores,
     assert "Where the labels came from" not in web.get("/projects/1").text
     imported = {"project_id": 1, "label": "b", "origin": Origin.IMPORTED, "labelled_at": 1.0}
     stores.labels.replace(1, [TaskLabel(task_id=task, **imported) for task in (1, 2)])
-    assert re.search(r"imported, with no reader of this project</th><td class=\"n\">2</td><td class=\"n\">2</td>", web.get("/projects/1").text)
+    assert re.search(
+        r"imported, with no reader of this project</th><td class=\"n\">2</td><td class=\"n\">2</td>",
+        web.get("/projects/1").text,
+    )
 
 
 def test_which_features_take_part_is_said_with_its_figures_once_a_network_is_adapted(web, stores, filled):
