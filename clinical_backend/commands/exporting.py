@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
+    from clinical_backend.handover.records import Form, Images
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export"]
@@ -163,8 +164,8 @@ def _export_dataset(
     project: int,
     out: Path,
     *,
-    form: Literal["csv", "coco", "imagefolder", "label-studio"],
-    images: Literal["none", "reference", "copy"],
+    form: Form,
+    images: Images,
     fields: tuple[str, ...],
     with_ids: bool,
     validation: float,
@@ -172,9 +173,9 @@ def _export_dataset(
     seed: int,
 ) -> None:
     from clinical_backend.handover.dataset_export import export_dataset
-    from clinical_backend.handover.records import Choices
+    from clinical_backend.handover.records import ExportOptions
 
-    choices = Choices(form, images, fields, with_ids, validation, test, seed)
+    options = ExportOptions(form, images, fields, with_ids, validation, test, seed)
     with opened_workspace(read_settings()) as workspace:
         if workspace.stores.projects.get(project) is None:
             raise NotConnectedError(
@@ -183,7 +184,7 @@ def _export_dataset(
         # Where it was written says nothing to others, and the folder of a home names who made it.
         command = shlex.join(["clinical", *(one.replace(str(out), out.name) for one in sys.argv[1:])])
         with progress_bar("Exporting") as show:
-            done = export_dataset(workspace.project(project), choices, out, command=command, show=show)
+            done = export_dataset(workspace.project(project), options, out, command=command, show=show)
     splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())
     say(f"{amount(done.records, 'label')} in {out}: {splits}.", leading=len(f"{done.records:,}"), mood="ok")
     say(f"No patient or image is in two of them: {amount(done.ties, 'pair')} of tied tasks checked as written.")

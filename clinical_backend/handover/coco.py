@@ -38,7 +38,7 @@ class Coco:
         An image without an address has the task's id for a name, and one that could not be copied has no entry.
         """
         part = self._parts[record.split]
-        copied = self._collection.choices.images == "copy"
+        copied = self._collection.options.images == "copy"
         names = [name for name in images if name] if copied else [name or str(record.task) for name in images or [""]]
         for name in names:
             part.add(name, self._attributes(record), sorted(findings_of(record.entry.label)))

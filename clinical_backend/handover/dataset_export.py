@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.handover.delivery import Delivery
-    from clinical_backend.handover.records import Choices, Collection, Form, Record
+    from clinical_backend.handover.records import Collection, ExportOptions, Form, Record
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Exported", "export_dataset"]
@@ -74,7 +74,7 @@ class Exported:
 
 def export_dataset(
     project: ProjectWorkspace,
-    choices: Choices,
+    options: ExportOptions,
     out: Path,
     *,
     command: str,
@@ -86,7 +86,7 @@ def export_dataset(
     ----------
     project
         A connected one.
-    choices
+    options
         What is handed over, and how.
     out
         The folder, as :func:`require_place` has it.
@@ -98,28 +98,28 @@ def export_dataset(
     Raises
     ------
     InvalidArgumentError
-        When the choices contradict each other, the folder cannot be made, there is no label, or no task has one of the
+        When the options contradict each other, the folder cannot be made, there is no label, or no task has one of the
         fields.
     ProjectBusyError
         When a round runs.
     StorageError
         When the folder cannot be written.
     """
-    _check(choices)
+    _check(options)
     require_place(out)
     with leased_project(project, seconds=_WAIT_SECONDS):
         scheme = synchronise(project).scheme
-    collection = collect(project, scheme, choices, show)
+    collection = collect(project, scheme, options, show)
     if not collection.ledger:
         raise InvalidArgumentError("--project", "the project has no label yet.", "Annotate some tasks first.")
     pseudonyms = Pseudonyms(project.workspace.settings.model_dir)
     datasheet = Datasheet(collection)
     written: dict[int, str] = {}
     given = 0
-    absent = set(choices.fields)
+    absent = set(options.fields)
     with delivered(out) as delivery:
-        writer = _FORMS[choices.form](delivery, collection)
-        for record, images in _with_images(project, choices, delivery, collection.records(pseudonyms, show), datasheet):
+        writer = _FORMS[options.form](delivery, collection)
+        for record, images in _with_images(project, options, delivery, collection.records(pseudonyms, show), datasheet):
             given += 1
             if writer.add(record, images):
                 datasheet.count(record)
@@ -145,10 +145,10 @@ def export_dataset(
     )
 
 
-def _check(choices: Choices) -> None:
-    if choices.form == "imagefolder" and choices.images != "copy":
+def _check(options: ExportOptions) -> None:
+    if options.form == "imagefolder" and options.images != "copy":
         raise InvalidArgumentError("--images", "a folder of images needs them.", "Give --images copy.")
-    if choices.form == "label-studio" and choices.images == "none":
+    if options.form == "label-studio" and options.images == "none":
         raise InvalidArgumentError(
             "--images", "Label Studio's tasks need an address.", "Give --images reference, or --images copy."
         )
@@ -156,18 +156,18 @@ def _check(choices: Choices) -> None:
 
 def _with_images(
     project: ProjectWorkspace,
-    choices: Choices,
+    options: ExportOptions,
     delivery: Delivery,
     records: Iterable[Record],
     datasheet: Datasheet,
 ) -> Iterator[tuple[Record, list[str]]]:
     """Yield records with the addresses of their images, or the names of the copies; empty where there is none."""
-    if choices.images != "copy":
+    if options.images != "copy":
         for record in records:
-            shown = [image.uri for image in record.images if choices.images == "reference"]
+            shown = [image.uri for image in record.images if options.images == "reference"]
             yield record, ["" if uri.startswith("data:") else uri for uri in shown]  # such an address is the image
         return
-    copies = CopiedImages(project.workspace.source, delivery, by_split=choices.form == "imagefolder")
+    copies = CopiedImages(project.workspace.source, delivery, by_split=options.form == "imagefolder")
     with closing(copies):
         yield from copies.copy(records)
     datasheet.missing_images = copies.missing

@@ -89,18 +89,18 @@ class Datasheet:
         return "\n".join([*self._head(command), *self._collected(), *self._bias(), *self._splitting(), *self._rest()])
 
     def _head(self, command: str) -> Iterator[str]:
-        project, choices = self.collection.project, self.collection.choices
+        project, options = self.collection.project, self.collection.options
         title = project.row.title if project.row is not None else None
         yield f"# Data set of project {project.id}{f': {_safe(title)}' if title else ''}\n"
         yield f"{self.records:,} labelled tasks. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by clinical-backend"
         yield f"{version('clinical-backend')}: {_code(command, 1000)}\n"
         yield "`SHA256SUMS` has the digest of every file: `sha256sum --check SHA256SUMS`.\n"
-        yield f"## What is in it\n\n{_IMAGES[choices.images]}"
+        yield f"## What is in it\n\n{_IMAGES[options.images]}"
         if self.missing_images:
             yield f"\n{self.missing_images:,} images could not be read and are left out."
-        fields = ", ".join(map(_code, choices.fields)) or "none"
-        yield f"\nFields of the tasks' data, as ticked by who made this: {fields}. Patients or studies are named by a"
-        yield "keyed hash (`group`), readers by " + ("their ids." if choices.with_ids else "pseudonyms.")
+        fields = ", ".join(map(_code, options.fields)) or "none"
+        yield f"\nFields of the tasks' data, as chosen by who made this: {fields}. Patients or studies are named by a"
+        yield "keyed hash (`group`), readers by " + ("their ids." if options.with_ids else "pseudonyms.")
         heads = ("class", *SPLITS, "of them drawn at random", "share of all tasks, weighted", "95 % interval")
         shares = self.collection.shares()
         yield f"\n{_table(heads, (self._class_row(name, shares[name]) for name in self.collection.classes))}"
@@ -156,10 +156,10 @@ class Datasheet:
         yield _table(("round", "unlabelled tasks when it drew", "labelled random draws"), rows)
 
     def _splitting(self) -> Iterator[str]:
-        choices, collection = self.collection.choices, self.collection
+        options, collection = self.collection.options, self.collection
         yield "## Splits\n"
-        yield f"{1 - choices.validation - choices.test:.0%} train, {choices.validation:.0%} validation,"
-        yield f"{choices.test:.0%} test, by class, in the order of a hash (seed {choices.seed}). Tasks that are tied"
+        yield f"{1 - options.validation - options.test:.0%} train, {options.validation:.0%} validation,"
+        yield f"{options.test:.0%} test, by class, in the order of a hash (seed {options.seed}). Tasks that are tied"
         yield "stand in one split; after writing, no tie was found across two:\n"
         yield _table(("tied by", "pairs"), ((name, len(pairs)) for name, pairs in collection.ties.items()))
         if not collection.groups:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Show: TypeAlias = Callable[[int, int | None], None]
     """Is told how much is done, of how much."""
 
-__all__ = ["Choices", "Collection", "Form", "Images", "Record", "collect"]
+__all__ = ["Collection", "ExportOptions", "Form", "Images", "Record", "collect"]
 
 _AT_ONCE = 1000
 """Tasks that are held with all their answers: some MB."""
@@ -42,7 +42,7 @@ Images = Literal["none", "reference", "copy"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class ExportOptions:
     """What the lead chose to hand over, and how.
 
     Attributes
@@ -118,7 +118,7 @@ class Collection:
 
     Attributes
     ----------
-    project, choices
+    project, options
         What is handed over.
     scheme
         What the labeling config asks.
@@ -135,7 +135,7 @@ class Collection:
     """
 
     project: ProjectWorkspace
-    choices: Choices
+    options: ExportOptions
     scheme: LabelingScheme
     ledger: Sequence[LedgerEntry]
     draws: Draws
@@ -171,9 +171,9 @@ class Collection:
         return assign_splits(
             {entry.task_id: sorted(findings_of(entry.label)) for entry in self.ledger},
             np.concatenate(list(self.ties.values())),
-            validation=self.choices.validation,
-            test=self.choices.test,
-            seed=self.choices.seed,
+            validation=self.options.validation,
+            test=self.options.test,
+            seed=self.options.seed,
         )
 
     @cached_property
@@ -212,23 +212,23 @@ class Collection:
         group = self.groups.get(entry.task_id)
         return Record(
             entry=entry,
-            readers=tuple(names if self.choices.with_ids else [pseudonyms.of("reader", name) for name in names]),
+            readers=tuple(names if self.options.with_ids else [pseudonyms.of("reader", name) for name in names]),
             agreement=sum(agreeing) / len(agreeing) if len(agreeing) > 1 else None,
             group=None if group is None else pseudonyms.of("group", group),
             digest=self.digests.get(entry.task_id),
             split=self.splits[entry.task_id],
             weight=self.weights.get(entry.task_id),
-            fields={name: _plain(lookup(task.data, name)) for name in self.choices.fields},
+            fields={name: _plain(lookup(task.data, name)) for name in self.options.fields},
             images=self.scheme.images_of(task.data, self.project.workspace.settings.images_per_task),
         )
 
 
-def collect(project: ProjectWorkspace, scheme: LabelingScheme, choices: Choices, show: Show) -> Collection:
+def collect(project: ProjectWorkspace, scheme: LabelingScheme, options: ExportOptions, show: Show) -> Collection:
     """Return the labels of a project, as its last round or a later look at Label Studio left them.
 
     Parameters
     ----------
-    project, choices
+    project, options
         What is handed over.
     scheme
         What the labeling config asks, as that look read it.
@@ -241,7 +241,7 @@ def collect(project: ProjectWorkspace, scheme: LabelingScheme, choices: Choices,
     featured = project.features_of(project.representations()[0], tasks)
     return Collection(
         project,
-        choices,
+        options,
         scheme,
         sorted(ledger, key=lambda entry: entry.task_id),
         read_draws(project, ledger),

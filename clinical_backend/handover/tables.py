@@ -29,7 +29,7 @@ def heading(collection: Collection) -> tuple[str, ...]:
     findings = [f"finding:{name}" for name in collection.classes] if collection.has_findings else []
     columns = ("task", "label", *findings, "origin", "draw", "round", "readings", "readers", "agreement")
     images = ("image",) if _has_images(collection) else ()
-    fields = [f"data:{name}" for name in collection.choices.fields]
+    fields = [f"data:{name}" for name in collection.options.fields]
     return (*columns, "group", "sha256", "split", "weight", *images, *fields)
 
 
@@ -114,7 +114,7 @@ def stored_table(project: ProjectWorkspace) -> Iterator[str]:
 
 def _has_images(collection: Collection) -> bool:
     """Tell whether a column names images; Hugging Face's loader names them itself, and calls theirs so."""
-    return collection.choices.images != "none" and collection.choices.form != "imagefolder"
+    return collection.options.images != "none" and collection.options.form != "imagefolder"
 
 
 def _said(label: str, name: str) -> int | None:

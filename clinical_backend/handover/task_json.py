@@ -37,7 +37,7 @@ class TaskJson:
 
     def add(self, record: Record, images: Sequence[str]) -> bool:
         """Write a record, unless an image could not be copied: an import with a task that lacks one is refused."""
-        if self._collection.choices.images == "copy" and not all(images):
+        if self._collection.options.images == "copy" and not all(images):
             return False
         data: dict[str, Any] = {name: value for name, value in record.fields.items() if value is not None}
         for view in self._collection.scheme.every_view:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from clinical_backend.handover.records import Choices, Record
+from clinical_backend.handover.records import ExportOptions, Record
 from clinical_backend.origins import Draw, LedgerEntry, Origin
 from clinical_backend.study import StudyImage
 
 
 def collection(form, images, *, classes=("dark", "red"), fields=(), findings=False, **more):
-    return SimpleNamespace(choices=Choices(form, images, fields), classes=classes, has_findings=findings, **more)
+    return SimpleNamespace(options=ExportOptions(form, images, fields), classes=classes, has_findings=findings, **more)
 
 
 def record(task, label="dark", split="train", *, images=1, views=None, **told):

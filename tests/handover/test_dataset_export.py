@@ -23,7 +23,7 @@ from clinical_backend.errors import InvalidArgumentError, LabelStudioUnavailable
 from clinical_backend.handover import dataset_export
 from clinical_backend.handover.dataset_export import export_dataset
 from clinical_backend.handover.delivery import delivered
-from clinical_backend.handover.records import Choices
+from clinical_backend.handover.records import ExportOptions
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
@@ -77,7 +77,7 @@ def answer_a_round(project, fake_client):
 
 
 def export(project, folder, form="csv", **chosen):
-    return export_dataset(project, Choices(form, **chosen), folder, command="clinical export")
+    return export_dataset(project, ExportOptions(form, **chosen), folder, command="clinical export")
 
 
 def table(file):
@@ -96,7 +96,7 @@ def test_a_table_says_of_each_label_how_it_came_about_and_weighs_it(project, tmp
     answer_a_round(project, fake_client)
     told = []
     done = export_dataset(
-        project, Choices("csv"), tmp_path / "out", command="c", show=lambda *numbers: told.append(numbers)
+        project, ExportOptions("csv"), tmp_path / "out", command="c", show=lambda *numbers: told.append(numbers)
     )
     rows = table(tmp_path / "out/labels.csv")
     assert done.records == len(rows) == len(fake_client.answers)
