@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit, logsumexp
 
-from clinical_backend.learner.backbones.joint_space import unit
+from clinical_backend.learner.backbones.preprocessing import unit
 from clinical_backend.strategy.outside import own_cases_worth
 
 if TYPE_CHECKING:

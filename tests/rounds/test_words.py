@@ -5,7 +5,8 @@ import pytest
 from sqlalchemy import update
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.learner.backbones.joint_space import JointSpace, unit
+from clinical_backend.learner.backbones.joint_space import JointSpace
+from clinical_backend.learner.backbones.preprocessing import unit
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.lab.benchmarks.words import CLASSES, SPACE, simulated_set, words_for_rare
-from clinical_backend.learner.backbones.joint_space import unit
+from clinical_backend.learner.backbones.preprocessing import unit
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw
 from clinical_backend.settings import load_settings

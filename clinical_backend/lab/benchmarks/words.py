@@ -24,8 +24,8 @@ from clinical_backend.lab.experiments.phrasings import SetWords
 from clinical_backend.lab.experiments.protocol import Protocol, draw
 from clinical_backend.lab.experiments.simulation import simulate
 from clinical_backend.lab.experiments.strategies import BY_WORDS
-from clinical_backend.learner.backbones.joint_space import JointSpace, unit
-from clinical_backend.learner.backbones.preprocessing import power_normalised
+from clinical_backend.learner.backbones.joint_space import JointSpace
+from clinical_backend.learner.backbones.preprocessing import power_normalised, unit
 from clinical_backend.strategy.words import EmbeddedWords
 
 if TYPE_CHECKING:

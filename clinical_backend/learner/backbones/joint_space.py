@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from clinical_backend.errors import ModelError
+from clinical_backend.learner.backbones.preprocessing import unit
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.backbones.base import BackboneSpec
 
-__all__ = ["JointSpace", "joint_space_of", "unit"]
+__all__ = ["JointSpace", "joint_space_of"]
 
 _CURE = (
     "Set BACKBONE to a network with an image and a text tower, such as hf-hub:google/medsiglip-448 or the folder of a"
@@ -75,13 +76,6 @@ class JointSpace:
                 f"Images and texts of the backbone have {expected[0]} and {texts.shape[1]} dimensions.",
                 "Fetch its folder again: a projection is missing, or of another network.",
             )
-
-
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows scaled to unit length; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    scaled: NDArray[np.float32] = (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-    return scaled
 
 
 def joint_space_of(spec: BackboneSpec) -> JointSpace:

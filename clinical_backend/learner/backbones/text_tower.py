@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.backbones.joint_space import joint_space_of, unit
+from clinical_backend.learner.backbones.joint_space import joint_space_of
+from clinical_backend.learner.backbones.preprocessing import unit
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:

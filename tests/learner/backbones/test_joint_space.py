@@ -7,9 +7,9 @@ import pytest
 import safetensors.numpy
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.backbones.joint_space import JointSpace, joint_space_of, unit
+from clinical_backend.learner.backbones.joint_space import JointSpace, joint_space_of
 from clinical_backend.learner.backbones.loading import parse_backbone
-from clinical_backend.learner.backbones.preprocessing import power_normalised
+from clinical_backend.learner.backbones.preprocessing import power_normalised, unit
 from tests.learner.backbones.published import CAPTURED, write_published, write_timm
 
 KINDS = json.loads(CAPTURED.read_text())
