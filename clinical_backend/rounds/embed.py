@@ -255,16 +255,11 @@ class BatchEmbedder:
             return 1
 
 
-def images_to_embed(project: ProjectWorkspace) -> list[KnownImage]:
+def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
     """Return the images that lack a feature, or a thumbnail where they are kept, and may be tried now.
 
-    Damaged features count as lacking, and those of another backbone. Of a study the images follow each other.
+    Those of a task are together. Damaged features count as lacking, and those of another backbone.
     """
-    return list(chain.from_iterable(_to_embed(project)))
-
-
-def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
-    """Return the images to embed, those of a task together."""
     features, stores = project.workspace.features, project.stores
     studies, digests = stores.studies.all(project.id), project.digests()
     read = {*digests.values(), *(image.digest for images in studies.values() for image in images if image.digest)}
