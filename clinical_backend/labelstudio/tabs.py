@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 from clinical_backend.labelstudio.task_lists import task_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from clinical_backend.labelstudio.client import LabelStudioClient
 
-__all__ = ["FIRST_TITLE", "QUEUE_TITLE", "show_queue"]
+__all__ = ["ORDINARY_TITLE", "QUEUE_TITLE", "show_queue"]
 
 QUEUE_TITLE = "Rare cases first"
-FIRST_TITLE = "Default"
+ORDINARY_TITLE = "Default"
 """The title of the tab that Label Studio makes in a project without one."""
 _HIDDEN = tuple(
     f"tasks:{name}"
@@ -35,29 +33,27 @@ _COLUMNS = 5
 def show_queue(client: LabelStudioClient, project_id: int) -> bool:
     """Make sure that a tab shows the published queue in its order; tell whether it was missing.
 
-    Label Studio makes its own first tab when somebody opens a project that has none. It is made here where there is
-    none, so that a project with this one has it too.
+    Label Studio makes its own tab when somebody opens a project that has none. It is made here where there is none, so
+    that a project with this one has it too, and as the second: a link to the label stream takes the first tab, and
+    serves tasks in its order, whatever the sampling of the project (tried in 1.23.2).
     """
     titles = [view.title for view in client.views(project_id)]
     if QUEUE_TITLE in titles:
         return False
-    if not titles:
-        client.create_view(project_id, _view(FIRST_TITLE))
     filters = [
         task_filter("total_annotations", "equal", 0),
         task_filter("predictions_score", "less", QUEUE_SCORE_LIMIT),
     ]
-    hidden = {place: list(_HIDDEN) for place in ("explore", "labeling")}
-    queue = _view(QUEUE_TITLE, filters, ordering=["tasks:predictions_score"]) | {"hiddenColumns": hidden}
-    client.create_view(project_id, queue | {"type": "grid", "gridWidth": _COLUMNS})
-    return True
-
-
-def _view(title: str, filters: Sequence[dict[str, Any]] = (), ordering: Sequence[str] = ()) -> dict[str, Any]:
-    return {
-        "title": title,
-        "type": "list",
+    queue = {
+        "title": QUEUE_TITLE,
+        "type": "grid",
+        "gridWidth": _COLUMNS,
         "target": "tasks",
-        "ordering": list(ordering),
-        "filters": {"conjunction": "and", "items": list(filters)},
+        "ordering": ["tasks:predictions_score"],
+        "filters": {"conjunction": "and", "items": filters},
+        "hiddenColumns": {place: list(_HIDDEN) for place in ("explore", "labeling")},
     }
+    client.create_view(project_id, queue)
+    if not titles:
+        client.create_view(project_id, {"title": ORDINARY_TITLE, "type": "list", "target": "tasks"})
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clinical_backend.labelstudio.tabs import FIRST_TITLE, QUEUE_TITLE, show_queue
+from clinical_backend.labelstudio.tabs import ORDINARY_TITLE, QUEUE_TITLE, show_queue
 
 
 def titles(client, project):
@@ -15,10 +15,10 @@ def test_the_tab_of_the_queue_is_made_once(client, project):
     assert titles(client, project).count(QUEUE_TITLE) == 1
 
 
-def test_a_project_that_nobody_opened_gets_the_tab_that_label_studio_would_make_too(client, make_project):
+def test_a_project_that_nobody_opened_gets_the_tab_that_label_studio_would_make_as_the_second(client, make_project):
     project = make_project(0)
     show_queue(client, project.id)
-    assert titles(client, project) == [FIRST_TITLE, QUEUE_TITLE]
+    assert titles(client, project) == [QUEUE_TITLE, ORDINARY_TITLE]
 
 
 def test_a_project_with_tabs_keeps_them_and_gets_no_other_than_that_of_the_queue(client, make_project):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.installation import claim_of
-from clinical_backend.labelstudio.tabs import FIRST_TITLE, QUEUE_TITLE
+from clinical_backend.labelstudio.tabs import ORDINARY_TITLE, QUEUE_TITLE
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class ProjectState:
     def _put_back_views(self, client: LabelStudioClient) -> None:
         known = {view.id for view in self.views}
         for view in client.views(self.project.id):
-            if view.id not in known and view.title in {FIRST_TITLE, QUEUE_TITLE}:
+            if view.id not in known and view.title in {ORDINARY_TITLE, QUEUE_TITLE}:
                 client.delete_view(view.id)
 
     def _concerns(self, hook: Webhook) -> bool:
