@@ -82,6 +82,8 @@ class Draws:
     ----------
     ledger
         Labels of tasks that were there when the first of these draws was made.
+    open_tasks
+        Tasks without an answer, whenever they came.
     pool, newer, passed_over
         As those of :class:`Audit`.
     queues
@@ -93,6 +95,7 @@ class Draws:
     """
 
     ledger: Sequence[LedgerEntry]
+    open_tasks: int
     pool: int
     queues: Sequence[Round]
     of_some: frozenset[int]
@@ -154,7 +157,7 @@ def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None =
     of_some = {row.number for row, _ in known} - {row.number for row, _ in drawing}
     passed_over = sum(number in of_some for number in audited)
     if not drawing:
-        return Draws(ledger, open_, (), frozenset(of_some), None, 0, passed_over)
+        return Draws(ledger, open_, open_, (), frozenset(of_some), None, 0, passed_over)
     first, newest = _first_usable(project, drawing, tasks=open_ + len(ledger))
     counted = [entry for entry in ledger if entry.task_id <= newest]
     pool = labels.open_tasks(project.id, up_to=newest)
@@ -162,7 +165,7 @@ def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None =
     queues = [row for row in rounds.with_numbers(project.id, served) if row.number >= first.number]
     newer = open_ + len(ledger) - pool - len(counted)
     rounds_between = (first.number, drawing[-1][0].number)
-    return Draws(counted, pool, queues, frozenset(of_some), rounds_between, newer, passed_over)
+    return Draws(counted, open_, pool, queues, frozenset(of_some), rounds_between, newer, passed_over)
 
 
 def _drew_from_all(project: ProjectWorkspace, row: Round, newest: int, ledger: Sequence[LedgerEntry]) -> bool:

@@ -16,7 +16,7 @@ from clinical_backend.rounds.audit import read_draws
 from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from clinical_backend.findings.interval import Interval
     from clinical_backend.findings.recall import Recall
@@ -106,42 +106,48 @@ def read_findings(project: ProjectWorkspace) -> Findings:
     """
     target = project.stores.rounds.published_report(project.id).target
     ledger = project.stores.labels.ledger(project.id)
-    pool = project.stores.labels.open_tasks(project.id)
-    draws = read_draws(project, ledger) if target else None
-    found = _with_estimates(_counted(target, ledger, pool), draws)
-    if draws is not None:
-        found = replace(found, recalls=_recalls(project, target, draws))
+    if not target:
+        pool = project.stores.labels.open_tasks(project.id)
+        return replace(_counted(target, ledger, pool), methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
+    draws = read_draws(project, ledger)
+    alone = {name: draws.audit((name,)) for name in target}
+    together = draws.audit(target) if len(target) > 1 else alone[target[0]]
+    found = _with_estimates(_counted(target, ledger, draws.open_tasks), together)
+    found = replace(found, recalls=_recalls(project, draws, alone))
     if len(target) < 2:
         return found
-    names = target[:_MOST_TOLD]
-    return replace(found, of_each={name: _with_estimates(_counted((name,), ledger, pool), draws) for name in names})
+    each = {name: _counted((name,), ledger, draws.open_tasks) for name in target[:_MOST_TOLD]}
+    return replace(found, of_each={name: _with_estimates(known, alone[name]) for name, known in each.items()})
 
 
-def _recalls(project: ProjectWorkspace, target: tuple[str, ...], draws: Draws) -> dict[str, Recall]:
+def _recalls(project: ProjectWorkspace, draws: Draws, audits: Mapping[str, Audit]) -> dict[str, Recall]:
     """Judge each class or finding by itself, so that all judgements are right together."""
     wanted = read_options(project)["target_recall"].value
     if not isinstance(wanted, float):  # an extra parameter that the settings page says to be wrong
         wanted = ProjectOptions.model_fields["target_recall"].default
-    groups = project.stores.images.groups(project.id)
     uncovered = draws.newer + project.stores.labels.unread_tasks(project.id)
     recalls = {}
-    for name in target:
-        audit = draws.audit((name,))
-        tasks = audit.pool + len(audit.counts)
+    for name, audit in audits.items():
         judged = judge_recall(
             audit.yields,
             found=audit.counts.found,
-            tasks=tasks,
+            tasks=audit.pool + len(audit.counts),
             pool=audit.pool,
             target=wanted,
-            together=len(target),
+            together=len(audits),
             uncovered=uncovered,
         )
-        if groups:
-            rare = [entry.task_id for entry in draws.ledger if has_any(entry.label, (name,))]
-            judged = replace(judged, patients=len({groups.get(task, task) for task in rare}))
-        recalls[name] = judged
+        recalls[name] = replace(judged, patients=_patients(project, draws.ledger, name))
     return recalls
+
+
+def _patients(project: ProjectWorkspace, ledger: Sequence[LedgerEntry], name: str) -> int | None:
+    """Return how many patients have a class or finding; ``None`` where tasks name none."""
+    rare = [entry.task_id for entry in ledger if has_any(entry.label, (name,))]
+    groups = project.stores.images.groups(project.id, rare)
+    if not groups and not project.stores.images.has_groups(project.id):
+        return None
+    return len({groups.get(task, task) for task in rare})
 
 
 def _counted(target: tuple[str, ...], ledger: Sequence[LedgerEntry], pool: int) -> Findings:
@@ -158,10 +164,7 @@ def _counted(target: tuple[str, ...], ledger: Sequence[LedgerEntry], pool: int) 
     )
 
 
-def _with_estimates(known: Findings, draws: Draws | None) -> Findings:
-    if draws is None:
-        return replace(known, methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
-    audit = draws.audit(known.target)
+def _with_estimates(known: Findings, audit: Audit) -> Findings:
     left, pool, counts, evidence = audit.left, audit.pool, audit.counts, audit.left.evidence
     if evidence.missing:
         more = f"{evidence.missing} more audit {'labels' if evidence.missing > 1 else 'label'} until this can be said"

@@ -91,13 +91,12 @@ class ImageStore:
             rows = _rows(session, select(TaskImage.task_id, TaskImage.digest).where(read), project_id, task_ids)
             return {task: digest for task, digest in rows}  # noqa: C416 - dict() is told no types
 
-    def groups(self, project_id: int) -> dict[int, str]:
-        """Return what stands for the patient or study of each task that names one."""
-        query = select(TaskImage.task_id, TaskImage.group_key).where(
-            TaskImage.project_id == project_id, TaskImage.group_key.is_not(None)
-        )
+    def groups(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
+        """Return what stands for the patient or study of each task that names one, of all tasks or of some."""
+        named = TaskImage.group_key.is_not(None)
         with self._database.read() as session:
-            return {task_id: key for task_id, key in session.execute(query) if key is not None}
+            rows = _rows(session, select(TaskImage.task_id, TaskImage.group_key).where(named), project_id, task_ids)
+            return {task: key for task, key in rows}  # noqa: C416 - dict() is told no types
 
     def sites(self, project_id: int, task_ids: Iterable[int] | None = None) -> dict[int, str]:
         """Return where each task comes from that says so, of all tasks or of some."""
