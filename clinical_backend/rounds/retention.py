@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Round
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["clear_up", "kept_rounds"]
+__all__ = ["clear_up", "earlier_rounds", "kept_rounds"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,12 @@ def kept_rounds(project: ProjectWorkspace) -> list[Round]:
     kept = rounds.with_queue(project.id, project.workspace.settings.kept_rounds)
     published = rounds.published(project.id)
     return kept if published is None or published.id in {row.id for row in kept} else [*kept, published]
+
+
+def earlier_rounds(project: ProjectWorkspace) -> dict[int, Round]:
+    """Return the rounds that can be gone back to, by number: those that are kept, but for the one that is served."""
+    published = project.stores.rounds.published(project.id)
+    return {} if published is None else {row.number: row for row in kept_rounds(project) if row.id != published.id}
 
 
 def clear_up(project: ProjectWorkspace) -> None:

@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.retention import clear_up, kept_rounds
+from clinical_backend.rounds.retention import clear_up, earlier_rounds
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.storage.report import Preannotation, PromotionReport, SecondLook
@@ -74,13 +74,13 @@ def roll_back(project: ProjectWorkspace, number: int) -> Round:
 
 
 def _kept(project: ProjectWorkspace, number: int) -> Round:
-    published = project.stores.rounds.published(project.id)
-    earlier = {row.number: row for row in kept_rounds(project) if published and row.id != published.id}
+    earlier = earlier_rounds(project)
     if number in earlier:
         return earlier[number]
     choice = (
         f"Choose of {', '.join(map(str, sorted(earlier)))}." if earlier else "There is no earlier one to go back to."
     )
+    published = project.stores.rounds.published(project.id)
     if published is not None and number == published.number:
         raise StorageError(f"Round {number} of project {project.id} is the published one.", choice)
     raise StorageError(f"Round {number} of project {project.id} is not kept.", choice)

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.chances import read_reliability
-from clinical_backend.rounds.retention import kept_rounds
+from clinical_backend.rounds.retention import earlier_rounds
 from clinical_backend.service.judged_labels import read_judged_labels
 from clinical_backend.web.pages.charts import chances_chart, share_chart, threshold_chart
 from clinical_backend.web.pages.flash import Flash
@@ -66,7 +66,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         chances=chances_chart(bins),
         published=published,
         rounds=rounds[:_LISTED],
-        kept={one.id for one in kept_rounds(project)},
+        earlier=earlier_rounds(project),
     )
 
 
@@ -97,12 +97,10 @@ def mistakes(
 def before_rollback(request: Request, site: ThisSite, project_id: ProjectId, number: Number) -> Response:
     """Say what going back to a round changes, before it is done."""
     row, project = site.project(project_id), site.workspace.project(project_id)
-    published = site.stores.rounds.published(project_id)
-    kept = {one.number: one for one in kept_rounds(project) if published is None or one.id != published.id}
-    if published is None or number not in kept:
+    published, earlier = site.stores.rounds.published(project_id), earlier_rounds(project).get(number)
+    if published is None or earlier is None:
         flash = Flash(f"Round {number} is not kept, or is the one that is served.", wrong=True)
         return site.back(request, f"/projects/{project_id}/model", flash)
-    earlier = kept[number]
     _, waiting = site.stores.rounds.open_queue(earlier, limit=0)
     return site.page(
         request,
