@@ -10,7 +10,7 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.checkpoint import load_held_out
-from clinical_backend.multilabel import LIKELY, findings_of, says
+from clinical_backend.multilabel import LIKELY, says
 from clinical_backend.origins import Origin
 
 if TYPE_CHECKING:
@@ -159,9 +159,8 @@ class JudgedLabels:
         """
         if name not in self.classes:
             return []
-        told = np.array([says(label, name) is not None for label in self.labels], dtype=bool)
-        truth = np.array([name in findings_of(label) for label in self.labels], dtype=bool)[told]
-        scores = self.probabilities[told, self.classes.index(name)]
+        told, shown = self._readings(name)
+        truth, scores = shown[told], self.probabilities[told, self.classes.index(name)]
         present = int(truth.sum())
         if present in {0, len(truth)}:
             return []
@@ -186,8 +185,7 @@ class JudgedLabels:
             return []
         column = self.probabilities[:, self.classes.index(name)]
         called = column >= LIKELY if self.several else column >= self.probabilities.max(axis=1)
-        told = np.array([says(label, name) is not None for label in self.labels], dtype=bool)
-        present = np.array([name in findings_of(label) for label in self.labels], dtype=bool)
+        told, present = self._readings(name)
         where = np.array([sites.get(task, "") for task in self.tasks.tolist()], dtype=object)
         found = []
         for site in sorted(set(where.tolist())):
@@ -195,6 +193,13 @@ class JudgedLabels:
             counts = (here, here & present & called, here & present, here & called)
             found.append(SiteMeasures(site, *(int(each.sum()) for each in counts)))
         return sorted(found, key=lambda one: -one.labels) if len(found) > 1 else []
+
+    def _readings(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which labels say something of a class, and which say that it is there, shapes (n,)."""
+        said = [says(label, name) for label in self.labels]
+        return np.array([one is not None for one in said], dtype=bool), np.array(
+            [bool(one) for one in said], dtype=bool
+        )
 
 
 def read_judged_labels(project: ProjectWorkspace, row: Round | None) -> JudgedLabels | None:
