@@ -19,7 +19,7 @@ from clinical_backend.versions import installation_id, queue_version
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
     from clinical_backend.storage.database import Database
@@ -271,14 +271,25 @@ class RoundStore:
         offset, limit
             Which of them are returned.
         """
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
-        )
-        waiting = (QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered.exists())
+        waiting = _waiting(row)
         with self._database.read() as session:
             count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
             query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
             return list(session.scalars(query)), count
+
+    def open_tasks(self, row: Round) -> list[int]:
+        """Return the tasks of a round's queue that nobody answered as far as is known, best first."""
+        query = select(QueuedTask.task_id).where(*_waiting(row)).order_by(QueuedTask.rank)
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+
+def _waiting(row: Round) -> tuple[ColumnElement[bool], ...]:
+    """Say which tasks of a round's queue nobody answered as far as is known."""
+    answered = select(TaskLabel.task_id).where(
+        TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
+    )
+    return QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered.exists()
 
 
 def _with_queue(project_id: int) -> Select[Round]:

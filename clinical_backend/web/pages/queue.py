@@ -110,8 +110,8 @@ def waiting(site: ThisSite, project_id: ProjectId, number: Number) -> dict[str, 
     site.project(project_id)
     published = site.stores.rounds.published(project_id)
     shown = site.stores.rounds.with_numbers(project_id, [number])
-    rows = [row for one in shown for row in site.stores.rounds.open_queue(one, limit=_MOST)[0]]
-    return {"round": None if published is None else published.number, "tasks": [row.task_id for row in rows]}
+    tasks = [task for one in shown for task in site.stores.rounds.open_tasks(one)]
+    return {"round": None if published is None else published.number, "tasks": tasks}
 
 
 def _address(project_id: int, query: str, page: int) -> str:

@@ -1,32 +1,51 @@
 "use strict";
 
+// What another script of a page calls is here, too: this one is on all pages, and runs first.
+function whenSeen(run) {
+  if (document.hidden) document.addEventListener("visibilitychange", () => whenSeen(run), { once: true });
+  else run();
+}
+
+// Asks again every so many seconds while somebody looks at the page, less often where nothing answers.
+function repeat(every, slowest, ask) {
+  let failures = 0;
+
+  async function run() {
+    failures = (await ask()) ? 0 : Math.min(failures + 1, 6);
+    later();
+  }
+
+  function later() {
+    setTimeout(() => whenSeen(run), 1000 * Math.min(slowest, every * 2 ** failures));
+  }
+
+  later();
+}
+
+async function answerOf(address, type) {
+  const answer = await fetch(address, { headers: { Accept: type }, signal: AbortSignal.timeout(25000) });
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer;
+}
+
 // Parts of a page that are asked for again while somebody looks at it.
 const SLOWEST = 30;
 
 function follow(part) {
   const every = Number(part.dataset.every || 0);
-  let failures = 0;
-
-  function later() {
-    if (every) setTimeout(refresh, 1000 * Math.min(SLOWEST, every * 2 ** failures));
-  }
 
   async function refresh() {
-    if (document.hidden) return document.addEventListener("visibilitychange", refresh, { once: true });
     try {
-      const answer = await fetch(part.dataset.fragment, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000) });
-      if (!answer.ok) throw new Error(answer.statusText);
-      replace(part, await answer.text());
-      failures = 0;
+      replace(part, await (await answerOf(part.dataset.fragment, "text/html")).text());
+      return true;
     } catch {
-      failures = Math.min(failures + 1, 4);
       notice(part);
+      return false;
     }
-    later();
   }
 
-  if ("load" in part.dataset) refresh();
-  else later();
+  if ("load" in part.dataset) whenSeen(refresh);
+  if (every) repeat(every, SLOWEST, refresh);
 }
 
 function replace(part, html) {

@@ -3,23 +3,13 @@ const list = document.querySelector("[data-waiting]");
 const EVERY = 5;
 const SLOWEST_ASKED = 60;
 
-function watch() {
-  let failures = 0;
-
-  async function ask() {
-    if (document.hidden) return document.addEventListener("visibilitychange", ask, { once: true });
-    try {
-      const answer = await fetch(list.dataset.waiting, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(25000) });
-      if (!answer.ok) throw new Error(answer.statusText);
-      take(await answer.json());
-      failures = 0;
-    } catch {
-      failures = Math.min(failures + 1, 6);
-    }
-    setTimeout(ask, 1000 * Math.min(SLOWEST_ASKED, EVERY * 2 ** failures));
+async function ask() {
+  try {
+    take(await (await answerOf(list.dataset.waiting, "application/json")).json());
+    return true;
+  } catch {
+    return false;
   }
-
-  setTimeout(ask, 1000 * EVERY);
 }
 
 function take(queue) {
@@ -46,4 +36,4 @@ function leave(card) {
   }
 }
 
-if (list) watch();
+if (list) repeat(EVERY, SLOWEST_ASKED, ask);
