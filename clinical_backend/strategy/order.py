@@ -169,7 +169,7 @@ class _Picker:
     def _rarity(self) -> NDArray[np.float32] | None:
         """P(rare) of all of the pool, which each of several orders needs, shape (n,)."""
         note_progress()
-        learnt = self._fit.rare_probability(self._inputs.pool.features)
+        learnt = self._fit.rare_probability_in(self._inputs.pool)
         return learnt if self._prior is None else self._prior.of(learnt)
 
     @cached_property
