@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from clinical_backend.storage.schema import PageTag, TaskImage, TaskLabel
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ class PageTagStore:
 
     def open(self, project_id: int) -> dict[int, PageTag]:
         """Return by task the tags that count: once readers have answered a task, their answer decides."""
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == PageTag.project_id, TaskLabel.task_id == PageTag.task_id
+        query = select(PageTag).where(
+            PageTag.project_id == project_id, ~is_answered(PageTag.project_id, PageTag.task_id)
         )
-        query = select(PageTag).where(PageTag.project_id == project_id, ~answered.exists())
         with self._database.read() as session:
             return {row.task_id: row for row in session.scalars(query.order_by(PageTag.task_id))}
 

@@ -11,8 +11,8 @@ from sqlalchemy import func, select, update
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.origins import Draw
 from clinical_backend.storage.report import RoundReport
-from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState
+from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project, wait_left
 from clinical_backend.versions import installation_id, queue_version
 
@@ -271,10 +271,8 @@ class RoundStore:
         offset, limit
             Which of them are returned.
         """
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
-        )
-        waiting = (QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered.exists())
+        answered = is_answered(row.project_id, QueuedTask.task_id)
+        waiting = (QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered)
         with self._database.read() as session:
             count = session.scalar(select(func.count()).select_from(QueuedTask).where(*waiting)) or 0
             query = select(QueuedTask).where(*waiting).order_by(QueuedTask.rank).offset(offset).limit(limit)
