@@ -7,30 +7,9 @@ from typer.testing import CliRunner
 
 from clinical_backend import cli
 from clinical_backend.service import phrasings
-from clinical_backend.settings import load_settings
-from clinical_backend.storage.database import Database
-from clinical_backend.storage.stores.stores import Stores
-from tests.rounds.fake_label_studio import CONFIG
+from tests.test_exemplar_commands import environment, stores
 
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path, monkeypatch):
-    """Run in an empty folder, where no .env of a developer is read."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "k")
-    monkeypatch.setenv("LOGNAME", "ada")
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-
-@pytest.fixture
-def stores(tmp_path):
-    (tmp_path / "data").mkdir()
-    found = Stores(Database.in_folder(load_settings().model_dir))
-    found.projects.register(1)
-    found.projects.change(1, label_config=CONFIG, request=None)
-    yield found
-    found.database.close()
+__all__ = ["environment", "stores"]  # fixtures
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clinical_backend.commands.shared import Project, command_user, opened_workspace, read_settings
+from clinical_backend.commands.shared import Project, command_user, opened_workspace, read_settings, refuse_unconnected
 from clinical_backend.commands.terminal import say
 
 __all__ = ["exemplar"]
@@ -45,8 +45,7 @@ def add(
     with opened_workspace(read_settings()) as workspace:
         own = workspace.project(project)
         if own.row is None:
-            say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
-            raise typer.Exit(1)
+            refuse_unconnected(project)
         known_classes(own, ask=True)
         if from_project is None:
             images = read_files(files or [])

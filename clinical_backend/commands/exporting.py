@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
-    from clinical_backend.handover.records import Form, Images
+    from clinical_backend.handover.records import ExportOptions
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export"]
@@ -110,6 +110,8 @@ def export(
     each study, and it names the patient, as its study does.
     """
     if out is not None:
+        from clinical_backend.handover.records import ExportOptions
+
         refuse_archive(
             "a data set takes nothing from an archive",
             sources=sources,
@@ -122,17 +124,9 @@ def export(
             report=report,
             **{"dicom-sr": dicom_sr},
         )
-        _export_dataset(
-            project,
-            out,
-            form=form,
-            images=images,
-            fields=tuple(dict.fromkeys(field or ())),
-            with_ids=readers == "id",
-            validation=validation_share,
-            test=test_share,
-            seed=seed,
-        )
+        fields = tuple(dict.fromkeys(field or ()))
+        options = ExportOptions(form, images, fields, readers == "id", validation_share, test_share, seed)
+        _export_dataset(project, out, options)
         return
     if dicom_sr is None and not store:
         raise InvalidArgumentError(
@@ -160,22 +154,9 @@ def export(
         _export_reports(project, source, dicom_sr, store=store, report=report)
 
 
-def _export_dataset(
-    project: int,
-    out: Path,
-    *,
-    form: Form,
-    images: Images,
-    fields: tuple[str, ...],
-    with_ids: bool,
-    validation: float,
-    test: float,
-    seed: int,
-) -> None:
+def _export_dataset(project: int, out: Path, options: ExportOptions) -> None:
     from clinical_backend.handover.dataset_export import export_dataset
-    from clinical_backend.handover.records import ExportOptions
 
-    options = ExportOptions(form, images, fields, with_ids, validation, test, seed)
     with opened_workspace(read_settings()) as workspace:
         if workspace.stores.projects.get(project) is None:
             raise NotConnectedError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clinical_backend.commands.shared import Project, opened_workspace, read_settings
+from clinical_backend.commands.shared import Project, opened_workspace, read_settings, refuse_unconnected
 from clinical_backend.commands.terminal import say
 from clinical_backend.errors import ClinicalError
 
@@ -128,8 +128,7 @@ def status(
     with opened_workspace(settings) as workspace:
         found = read_status(workspace.project(project))
         if found is None:
-            say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
-            raise typer.Exit(1)
+            refuse_unconnected(project)
         if as_json:
             print(json.dumps(found.to_json(), indent=2))
             return

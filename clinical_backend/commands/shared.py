@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import closing, contextmanager
 from getpass import getuser
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from clinical_backend.commands.terminal import say
 from clinical_backend.logs import configure_logs
 from clinical_backend.settings import Settings, load_settings
 from clinical_backend.system.permissions import private_umask
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["Background", "Project", "command_user", "opened_workspace", "read_settings"]
+__all__ = ["Background", "Project", "command_user", "opened_workspace", "read_settings", "refuse_unconnected"]
 
 Project = Annotated[int, typer.Option("--project", help="Id of the project, as in its address in Label Studio.")]
 
@@ -33,6 +34,12 @@ def read_settings() -> Settings:
     configure_logs(settings)
     os.umask(private_umask(settings.model_dir))
     return settings
+
+
+def refuse_unconnected(project: int) -> NoReturn:
+    """Say that a project is not connected, and end the command."""
+    say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
+    raise typer.Exit(1)
 
 
 def command_user() -> str:

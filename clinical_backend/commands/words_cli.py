@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clinical_backend.commands.shared import Project, command_user, opened_workspace, read_settings
+from clinical_backend.commands.shared import Project, command_user, opened_workspace, read_settings, refuse_unconnected
 from clinical_backend.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def set_(
     with opened_workspace(read_settings()) as workspace:
         own = workspace.project(project)
         if own.row is None:
-            say(f"Project {project} is not connected. Run `clinical connect --project {project}`.")
-            raise typer.Exit(1)
+            refuse_unconnected(project)
         classes = known_classes(own, ask=True)
         texts, against = suggested(finding, classes)
         chosen = contrast or (() if phrasings else against)

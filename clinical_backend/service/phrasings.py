@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
@@ -39,15 +40,11 @@ _CHANGED = "words for a finding were changed"
 
 def words_problem(project: ProjectWorkspace) -> str:
     """Say why a project cannot be asked by words, and what to set; nothing where it can."""
-    problem = ""
-    for workspace in (project.workspace, project.workspace.configured):
-        try:
-            require_text_tower(workspace.spec)
-        except ModelError as error:
-            problem = str(error)
-        else:
-            return ""
-    return problem
+    try:
+        _require_text_tower(project)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def idle_because(project: ProjectWorkspace, finding: str) -> str:
@@ -97,8 +94,7 @@ def keep_phrasings(
     if finding not in classes:
         choice = f"Choose one of {', '.join(classes)}." if classes else "Connect the project first."
         raise InvalidArgumentError("finding", f"the project has no class {printable(finding, 80)!r}.", choice)
-    if words_problem(project):
-        require_text_tower(project.workspace.configured.spec)
+    _require_text_tower(project)
     wanted, against = _texts("phrasings", phrasings), _texts("contrasts", contrasts)
     if not wanted:
         raise InvalidArgumentError("phrasings", "there is none.", "Write what is looked for, one phrasing a line.")
@@ -117,6 +113,20 @@ def remove_phrasings(project: ProjectWorkspace, finding: str) -> bool:
     if there:
         project.stores.projects.request_round(project.id, _CHANGED, delay=0.0)
     return there
+
+
+def _require_text_tower(project: ProjectWorkspace) -> None:
+    """Make sure that the backbone of a project, or the one that is to take its place, can be asked by words.
+
+    Raises
+    ------
+    ModelError
+        When neither can.
+    """
+    with suppress(ModelError):
+        require_text_tower(project.workspace.spec)
+        return
+    require_text_tower(project.workspace.configured.spec)
 
 
 def _texts(argument: str, given: Iterable[str]) -> list[str]:

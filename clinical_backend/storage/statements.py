@@ -6,21 +6,21 @@ import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import bindparam, inspect, update
+from sqlalchemy import bindparam, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from clinical_backend.storage.schema import Project
+from clinical_backend.storage.schema import Project, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import Connection, Update
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection, Exists, Update
+    from sqlalchemy.orm import InstrumentedAttribute, Session
 
     from clinical_backend.storage.schema import Base
 
-__all__ = ["in_parts", "in_transactions", "insert_if_missing", "request_all", "set_columns"]
+__all__ = ["in_parts", "in_transactions", "insert_if_missing", "is_answered", "request_all", "set_columns"]
 
 Value = TypeVar("Value")
 
@@ -79,6 +79,11 @@ def insert_if_missing(session: Session, table: type[Base], values: Mapping[str, 
     key = inspect(table).primary_key
     made = session.execute(insert(table).values(values).on_conflict_do_nothing().returning(*key))
     return made.first() is not None
+
+
+def is_answered(project_id: InstrumentedAttribute[int] | int, task_id: InstrumentedAttribute[int]) -> Exists:
+    """Return a condition of a query: that the task it looks at, whose project and id these are, has a label."""
+    return select(TaskLabel.task_id).where(TaskLabel.project_id == project_id, TaskLabel.task_id == task_id).exists()
 
 
 def request_all(connection: Connection, reason: str) -> None:

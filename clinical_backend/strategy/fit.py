@@ -93,23 +93,13 @@ class Fit:
         """Return class probabilities, shape (n, C), or ``None`` without a classifier."""
         return None if self.classifier is None else self.classifier.probabilities(features)
 
-    def rare_probability(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return P(rare), shape (n,), by the detector; ``None`` without one.
-
-        Of several detectors it is that of the likeliest target.
-        """
-        of_each = [found for one in self.by_target.values() if (found := one.rare_probability(features)) is not None]
-        if of_each:
-            likeliest: NDArray[np.float32] = np.max(of_each, axis=0)
-            return likeliest
-        return None if self.detector is None else self.detector.rare_probability(features)
-
     def rare_probability_in(
         self, pool: FeaturedTasks, places: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32] | None:
-        """Return P(rare) of tasks of a pool as :meth:`rare_probability` does, shape (n,).
+        """Return P(rare) of tasks of a pool, shape (n,), by the detector; ``None`` without one.
 
-        Each of several targets is told by the images that show it, where tasks have several.
+        Of several detectors it is that of the likeliest target. Each of these is told by the images that show it, where
+        tasks have several.
 
         Parameters
         ----------
@@ -124,7 +114,9 @@ class Fit:
         if of_each:
             likeliest: NDArray[np.float32] = np.max(of_each, axis=0)
             return likeliest
-        return self.rare_probability(pool.features if places is None else pool.features[places])
+        if self.detector is None:
+            return None
+        return self.detector.rare_probability(pool.features if places is None else pool.features[places])
 
     def query_residuals(
         self, query: FeaturedTasks, outside: OutsideExemplars | None = None

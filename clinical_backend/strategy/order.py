@@ -169,7 +169,7 @@ class _Picker:
     def _rarity(self) -> NDArray[np.float32] | None:
         """P(rare) of all of the pool, which each of several orders needs, shape (n,)."""
         note_progress()
-        learnt = self._fit.rare_probability(self._inputs.pool.features)
+        learnt = self._fit.rare_probability_in(self._inputs.pool)
         return learnt if self._prior is None else self._prior.of(learnt)
 
     @cached_property
@@ -184,10 +184,9 @@ class _Picker:
         believed = {name: share * words.fits(name, named == name) * (1 - self._doubt) for name, share in shares.items()}
         return WordPrior(words, believed, sum(believed.values()) / len({*believed, *own}))
 
-    @cached_property
-    def words(self) -> list[str | None]:
-        """What each task of the pool is like of what is looked for by words."""
-        return [None] * len(self._inputs.pool) if self._prior is None else self._prior.said()
+    def words(self, places: NDArray[np.int64]) -> list[str | None]:
+        """Return what the tasks at these places are like of what is looked for by words."""
+        return [None] * len(places) if self._prior is None else self._prior.said(places)
 
     def __call__(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return the best of these places in the pool, in order."""
@@ -276,10 +275,10 @@ class _Dealer:
         self.serves.update(zip(picks.tolist(), serves, strict=True))
         return picks
 
-    @property
-    def words(self) -> list[str | None]:
-        """What each task of the pool is like of what is looked for by words."""
-        return [next(filter(None, said), None) for said in zip(*(one.words for one in self._pickers), strict=True)]
+    def words(self, places: NDArray[np.int64]) -> list[str | None]:
+        """Return what the tasks at these places are like of what is looked for by words."""
+        of_each = (one.words(places) for one in self._pickers)
+        return [next(filter(None, said), None) for said in zip(*of_each, strict=True)]
 
     def unsure(self, places: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
         """Return those of these places of which it is hardly decided whether they show one of the targets, varied."""
@@ -346,7 +345,7 @@ def _explain(
     if similarity is not None:
         itself = pool.tasks[order][:, None] == query.tasks[None, :]  # tagged while it waits: no reason to anybody
         similarity[itself] = -np.inf
-    words = pick.words if inputs.words is not None else None
+    words = pick.words(order)
     ranked = []
     for row, (index, draw) in enumerate(zip(order, draws, strict=True)):
         predicted = probability = rare_probability = nearest = likeness = None
@@ -375,7 +374,7 @@ def _explain(
                 nearest,
                 likeness,
                 targets=pick.serves.get(int(index), ()) if draw is Draw.TARGET else (),
-                words=words[index] if words is not None and draw is Draw.TARGET else None,
+                words=words[row] if draw is Draw.TARGET else None,
             )
         )
     return ranked

@@ -206,14 +206,17 @@ class WordPrior:
         both: NDArray[np.float32] = expit((1.0 - self.share) * learnt + self.share * told).astype(np.float32)
         return both
 
-    def said(self) -> list[str | None]:
-        """Return the phrasing that each task is like; ``None`` where it is like none, or words hardly count."""
-        each = np.stack([_standard(row) for row in self.words.log_odds])
+    def said(self, places: NDArray[np.int64]) -> list[str | None]:
+        """Return the phrasing that each task at these places of the pool is like.
+
+        ``None`` where it is like none, or words hardly count.
+        """
+        each = np.stack([_standard(row)[places] for row in self.words.log_odds])
         each[[self.shares[name] < _LEAST_SHARE for name in self.words.findings]] = -np.inf
         best = each.argmax(axis=0)
         return [
-            self.words.texts[row][self.words.nearest[row, place]] if each[row, place] > _TELLING else None
-            for place, row in enumerate(best.tolist())
+            self.words.texts[row][self.words.nearest[row, place]] if each[row, column] > _TELLING else None
+            for column, (place, row) in enumerate(zip(places.tolist(), best.tolist(), strict=True))
         ]
 
 

@@ -17,6 +17,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.study import page_in
 from clinical_backend.web.pages.previews import Previews
 from tests.images.decoders.test_dicom import dicom
+from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import AnotherNetwork, picture, reopened
 
@@ -41,9 +42,9 @@ def content_of(uri):
 def studio():
     """Return thirty tasks of a file with four dark pages each; one page of the first five is red."""
     studio = FakeLabelStudio({})
-    shades = iter(np.random.default_rng(0).permutation(10_000).tolist())
+    dark = dark_colours()
     for task in range(1, SIZE + 1):
-        colours = [(5, 40 + shade % 100, 40 + shade // 100) for shade in (next(shades) for _ in range(PAGES))]
+        colours = [next(dark) for _ in range(PAGES)]
         if task <= 5:
             colours[task % PAGES] = (250, task, task)
         studio.uris[task] = stack(*colours)

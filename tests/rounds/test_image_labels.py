@@ -1,6 +1,5 @@
 """Rounds of projects whose readers answer about single images of a task, and of those that look for two findings."""
 
-import numpy as np
 import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
@@ -14,6 +13,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.settings import load_settings
 from clinical_backend.strategy.reasons import deciding_image
 from clinical_backend.workspace.witness_files import load_image_classifier
+from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -27,9 +27,9 @@ SIZE = 60
 def studio():
     """Return sixty tasks of three dark images each. Of the first ten one is red, and of 6 to 15 another one blue."""
     studio = FakeLabelStudio(dict.fromkeys(range(1, SIZE + 1), ""))
-    shades = iter(np.random.default_rng(0).permutation(10_000).tolist())
+    dark = dark_colours()
     for task in studio.uris:
-        images = [picture(5, 40 + shade % 100, 40 + shade // 100) for shade in (next(shades) for _ in range(3))]
+        images = [picture(*next(dark)) for _ in range(3)]
         if task <= 10:
             images[task % 3] = picture(250, task, task)
         if 5 < task <= 15:

@@ -3,40 +3,19 @@
 import base64
 
 import numpy as np
-import pytest
 from sqlalchemy import update
 
-from clinical_backend.origins import Draw
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.outside_exemplars import add_images, remove
 from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import OutsideExemplar
 from clinical_backend.strategy.reasons import reason_of
-from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.rounds.coloured_cells import RED, fake_client, project, red_lead, run, sought, studio
+from tests.rounds.fake_label_studio import CONFIG
 from tests.small_workspace import AnotherNetwork, picture, reopened
 
-RED = (4, 17, 30)
-
-
-@pytest.fixture
-def studio():
-    """Return forty dark tasks, three of which are red."""
-    shades = np.random.default_rng(0).permutation(40).tolist()
-    return FakeLabelStudio(
-        {task: picture(250 if task in RED else 5, 40 + 2 * shades[task - 1], 60) for task in range(1, 41)}
-    )
-
-
-@pytest.fixture
-def fake_client(studio):
-    return studio
-
-
-@pytest.fixture
-def project(workspace):
-    return workspace.project(1)
+__all__ = ["fake_client", "project", "studio"]  # fixtures
 
 
 def content(*colour):
@@ -49,19 +28,6 @@ def add(project, *images, finding="red", **more):
     return add_images(project, finding, [("case.png", image) for image in images], by="ada", **more)
 
 
-def run(project):
-    project.stores.projects.request_round(project.id, "a test", delay=0)
-    reconcile(project, look=True)
-    return project.stores.rounds.published(project.id)
-
-
-def red_lead(project, published):
-    """Tell whether all red tasks that are sought come before all others that are; the audit may have drawn some."""
-    sought = [row.task_id for row in project.stores.rounds.queue(published.id) if row.draw is Draw.TARGET]
-    red = [task for task in sought if task in RED]
-    return len(red) > 0 and red == sought[: len(red)]
-
-
 def test_a_case_from_outside_brings_its_finding_to_the_front_before_anybody_met_one(project):
     before = run(project)
     assert before.report.acquisition == "coreset"
@@ -72,7 +38,7 @@ def test_a_case_from_outside_brings_its_finding_to_the_front_before_anybody_met_
     assert published.report.target == ("red",)
     assert "1 exemplar from outside" in published.report.reason
     assert red_lead(project, published)
-    best = next(row for row in project.stores.rounds.queue(published.id) if row.draw is Draw.TARGET)
+    best = sought(project, published)[0]
     assert best.nearest_exemplar == -1
     assert reason_of(best).startswith("Most like exemplar 1 from outside")
 

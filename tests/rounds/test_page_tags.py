@@ -1,57 +1,33 @@
 """Rounds of projects where cases are tagged on the page before any reader answered them."""
 
-import numpy as np
 import pytest
 
 from clinical_backend.labelstudio.contract import WebhookRequest
-from clinical_backend.origins import Draw
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.backend import Backend
 from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import Kind
-from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.rounds.coloured_cells import RED, cells, fake_client, project, run, sought
+from tests.rounds.fake_label_studio import CONFIG
 from tests.small_workspace import picture
 from tests.web.test_backend_api import Wakes
 
-RED = (4, 17, 30)
+__all__ = ["fake_client", "project"]  # fixtures
 
 
 @pytest.fixture
 def studio():
-    """Return forty dark tasks, three of which are red."""
-    shades = np.random.default_rng(0).permutation(40).tolist()
-    return FakeLabelStudio(
-        {
-            task: picture(250 - 9 * RED.index(task) if task in RED else 5, 40 + 2 * shades[task - 1], 60)
-            for task in range(1, 41)
-        }
-    )
-
-
-@pytest.fixture
-def fake_client(studio):
-    return studio
-
-
-@pytest.fixture
-def project(workspace):
-    return workspace.project(1)
-
-
-def run(project):
-    project.stores.projects.request_round(project.id, "a test", delay=0)
-    reconcile(project, look=True)
-    return project.stores.rounds.published(project.id)
+    """Return forty dark tasks, three of which are red, each in its own way."""
+    return cells((250, 241, 232))
 
 
 def tag(project, *tasks, steer=1):
     return project.stores.page_tags.set(project.id, tasks, steer, by="ada")
 
 
-def sought(project, published):
-    return [row.task_id for row in project.stores.rounds.queue(published.id) if row.draw is Draw.TARGET]
+def tasks_sought(project, published):
+    return [row.task_id for row in sought(project, published)]
 
 
 def test_a_tag_brings_what_is_like_it_to_the_front_and_the_case_itself_stays_in_the_queue(project, studio):
@@ -59,7 +35,7 @@ def test_a_tag_brings_what_is_like_it_to_the_front_and_the_case_itself_stays_in_
     assert tag(project, RED[0]) == [RED[0]]
     published = run(project)
     assert published.report.reason.startswith("1 exemplar tagged")
-    found = sought(project, published)
+    found = tasks_sought(project, published)
     red = [task for task in found if task in RED]
     assert red == found[: len(red)]
     assert RED[0] in studio.queue()
@@ -84,7 +60,7 @@ def test_not_like_this_turns_the_queue_away(project):
     tag(project, RED[0])
     tag(project, 1, steer=-1)
     published = run(project)
-    assert sought(project, published)[-1] != RED[0]
+    assert tasks_sought(project, published)[-1] != RED[0]
     assert {one.task_id: one.kind for one in read_exemplars(project)[0]} == {
         RED[0]: "exemplar",
         1: "counter-exemplar",
@@ -149,7 +125,7 @@ def test_of_several_findings_a_tag_is_an_exemplar_of_each_that_is_looked_for(pro
     assert tagged.report.target == ("red",)
     tag(project, RED[0])
     published = run(project)
-    found = sought(project, published)
+    found = tasks_sought(project, published)
     red = [task for task in found if task in RED]
     assert red
     assert red == found[: len(red)]

@@ -14,6 +14,7 @@ from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.schema import StudyImageRow
 from clinical_backend.strategy.reasons import reason_of
 from clinical_backend.workspace import study_features
+from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 
@@ -26,9 +27,9 @@ def studio():
     """Return sixty tasks of three dark images each, each of its own green and blue; one of five tasks is red."""
     studio = FakeLabelStudio(dict.fromkeys(range(1, 61), ""))
     studio.config = LISTS
-    shades = iter(np.random.default_rng(0).permutation(10_000).tolist())
+    dark = dark_colours()
     for task in studio.uris:
-        images = [picture(5, 40 + shade % 100, 40 + shade // 100) for shade in (next(shades) for _ in range(3))]
+        images = [picture(*next(dark)) for _ in range(3)]
         if task <= 5:
             images[task % 3] = picture(250, task, task)
         studio.data[task] = {"image": images}

@@ -7,9 +7,7 @@ from sqlalchemy import update
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.learner.backbones.joint_space import JointSpace
 from clinical_backend.learner.backbones.preprocessing import unit
-from clinical_backend.origins import Draw
 from clinical_backend.rounds.questions import open_questions
-from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service import phrasings
 from clinical_backend.service.phrasings import idle_because, keep_phrasings, remove_phrasings, suggested, words_problem
@@ -18,30 +16,13 @@ from clinical_backend.storage.schema import FindingWords
 from clinical_backend.strategy.reasons import reason_of
 from clinical_backend.workspace import word_scores
 from clinical_backend.workspace.project_options import decline, look_for
-from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.rounds.coloured_cells import RED, fake_client, project, red_lead, run, sought, studio
+from tests.rounds.fake_label_studio import CONFIG
 from tests.small_workspace import AnotherNetwork, picture, reopened
 
-RED = (4, 17, 30)
+__all__ = ["fake_client", "project", "studio"]  # fixtures
+
 COLOURS = {"a red cell": [1, 0.1, 0.1, 1], "a dark cell": [0.1, 0.3, 0.3, 1], "a blue cell": [0, 0, 1, 1]}
-
-
-@pytest.fixture
-def studio():
-    """Return forty dark tasks, three of which are red."""
-    shades = np.random.default_rng(0).permutation(40).tolist()
-    return FakeLabelStudio(
-        {task: picture(250 if task in RED else 5, 40 + 2 * shades[task - 1], 60) for task in range(1, 41)}
-    )
-
-
-@pytest.fixture
-def fake_client(studio):
-    return studio
-
-
-@pytest.fixture
-def project(workspace):
-    return workspace.project(1)
 
 
 @pytest.fixture
@@ -67,23 +48,6 @@ def tower(monkeypatch, asked):
 def say(project, *texts, finding="red", contrasts=("a dark cell",)):
     project.stores.projects.change(1, label_config=CONFIG)
     keep_phrasings(project, finding, ("dark", "red"), texts or ("a red cell",), contrasts, by="ada")
-
-
-def run(project):
-    project.stores.projects.request_round(project.id, "a test", delay=0)
-    reconcile(project, look=True)
-    return project.stores.rounds.published(project.id)
-
-
-def sought(project, published):
-    return [row for row in project.stores.rounds.queue(published.id) if row.draw is Draw.TARGET]
-
-
-def red_lead(project, published):
-    """Tell whether all red tasks that are sought come before all others that are; the audit may have drawn some."""
-    tasks = [row.task_id for row in sought(project, published)]
-    red = [task for task in tasks if task in RED]
-    return len(red) > 0 and red == tasks[: len(red)]
 
 
 def test_words_bring_a_finding_to_the_front_before_anybody_met_one(project, tower):

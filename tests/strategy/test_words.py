@@ -119,7 +119,7 @@ def prior(scores, share=1.0, cases=()):
 def test_one_that_is_not_believed_changes_nothing():
     learnt = np.array([0.1, 0.9, 0.5], dtype=np.float32)
     assert prior([3.0, -3.0, 0.0], share=0.0).of(learnt) == pytest.approx(learnt, abs=1e-6)
-    assert prior([3.0, -3.0, 0.0], share=0.0).said() == [None] * 3
+    assert prior([3.0, -3.0, 0.0], share=0.0).said(np.arange(3)) == [None] * 3
 
 
 def test_the_scale_and_the_zero_of_a_network_do_not_count():

@@ -72,7 +72,7 @@ class Witness:
     def __call__(self, situation: Situation, ranked: Sequence[RankedTask]) -> None:
         """Look at a queue before it is labelled, then at its labels."""
         pool = situation.inputs.pool
-        scores = situation.fitted.rare_probability(pool.features)
+        scores = situation.fitted.rare_probability_in(pool)
         if scores is not None:
             judged = Judged(np.array(self._scores), np.array(self._rare, dtype=bool))
             calibration = calibrate(scores, remaining(len(pool), self._yields(len(pool))), judged)

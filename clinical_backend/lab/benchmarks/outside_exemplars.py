@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.learner.backbones.base import Backbone
 
-__all__ = ["ARMS", "Arm", "Start", "main", "shifted", "starts", "with_error"]
+__all__ = ["ARMS", "Arm", "Start", "labels_until_first", "main", "shifted", "starts", "with_error"]
 
 _CACHE = Path(".cache/experiments")
 _PROJECTS = {"blood cells": "blood-named", "chest X-rays": "chest-named", "skin lesions": "skin"}
@@ -129,8 +129,7 @@ def starts(
             cases = _twins(begun, data, arm, seed) if arm.twins else _held_out(data, drawn, arm, seed)
             outside = _outside(data, cases, arm, backbone)
         found = simulate(begun, drawn, data, FixedFeatures(features), LIVE, seed=seed, outside=outside).found
-        first = next((place for place, count in enumerate(found, start=1) if count), len(found) + 1)
-        yield arm, Start(first, {stop: found[stop - 1] for stop in _FOUND_AT})
+        yield arm, Start(labels_until_first(found), {stop: found[stop - 1] for stop in _FOUND_AT})
 
 
 def _held_out(data: LabelledImages, drawn: Drawn, arm: Arm, seed: int) -> list[tuple[int, str]]:
@@ -179,6 +178,11 @@ def _table(title: str, results: Mapping[Arm, Sequence[Start]]) -> Table:
         columns = [[one.first for one in of_arm], *([one.found[stop] for one in of_arm] for stop in _FOUND_AT)]
         table.add_row(arm.name, *(with_error(values) for values in columns))
     return table
+
+
+def labels_until_first(found: Sequence[int]) -> int:
+    """Return which label was the first of a rare case, by how many were found after each; one more where none was."""
+    return next((place for place, count in enumerate(found, start=1) if count), len(found) + 1)
 
 
 def with_error(values: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from clinical_backend.lab.benchmarks.outside_exemplars import with_error
+from clinical_backend.lab.benchmarks.outside_exemplars import labels_until_first, with_error
 from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.phrasings import SetWords
@@ -107,8 +107,7 @@ def _table(title: str, results: dict[tuple[int, str], list[list[int]]]) -> Table
     for heading in ("exemplars", "words", "labels until the first", *(f"found at {stop}" for stop in _FOUND_AT)):
         table.add_column(heading, justify="right")
     for (exemplars, said), found in sorted(results.items()):
-        first = [next((place for place, count in enumerate(one, start=1) if count), len(one) + 1) for one in found]
-        columns = [first, *([one[stop - 1] for one in found] for stop in _FOUND_AT)]
+        columns = [list(map(labels_until_first, found)), *([one[stop - 1] for one in found] for stop in _FOUND_AT)]
         kind = {"": "none", "rare": "right"}.get(said, "wrong")
         table.add_row(str(exemplars), kind, *(with_error(values) for values in columns))
     return table

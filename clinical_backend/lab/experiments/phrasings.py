@@ -21,7 +21,7 @@ from clinical_backend.system.files import write_aside
 from clinical_backend.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -66,9 +66,12 @@ class SetWords:
         """Return what they tell of a pool and of a query set, whose ids are the places of their images in the set."""
         if not self.findings:
             return None
-        log_odds = self.log_odds
         return WordScores(
-            self.findings, self.texts, log_odds[:, pool.tasks], self.nearest[:, pool.tasks], log_odds[:, query.tasks]
+            self.findings,
+            self.texts,
+            self.log_odds[:, pool.tasks],
+            self.nearest[:, pool.tasks],
+            cases=self.log_odds[:, query.tasks],
         )
 
     @classmethod
@@ -111,7 +114,7 @@ def words_of_set(
     backbone: str,
     image_size: int | None,
     cache: Path,
-    phrasings: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] | None,
+    phrasings: Phrasings | None,
 ) -> Path:
     """Ask a backbone by words about each image of a labelled set, or find what was told before.
 

@@ -193,7 +193,7 @@ def _selected(name: str, way: str, situation: Situation, budget: int) -> NDArray
         query,
         budget=budget,
         similarity="cosine" if way == "learned" else "rescaled",
-        probabilities=(fitted.rare_probability if of_rare else fitted.probabilities)(pool.features),
+        probabilities=fitted.rare_probability_in(pool) if of_rare else fitted.probabilities(pool.features),
         rare_classes=None if of_rare else fitted.rare_columns or None,
         labelled=Embedding(labelled.features) if len(labelled) else None,
         seed=_seed(situation),

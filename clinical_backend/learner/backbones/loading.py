@@ -20,8 +20,10 @@ import json
 import logging
 import re
 import shutil
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from filelock import FileLock
@@ -41,6 +43,9 @@ from clinical_backend.learner.backbones.sized import SizedBackbone
 from clinical_backend.learner.backbones.text_tower import TOKENIZER_FILES
 from clinical_backend.system.files import write_aside
 from clinical_backend.system.permissions import file_mode, make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["LARGEST_EXPORT", "load_backbone", "parse_backbone", "tokenizer_folder"]
 
@@ -155,14 +160,14 @@ def tokenizer_folder(name: str, spec: BackboneSpec) -> Path | None:
     Raises
     ------
     ModelError
-        When it cannot be downloaded.
+        When it cannot be downloaded, or kept.
     """
     prefix, _, repository = _split(name)[0].partition(":")
     if prefix != "hf-hub" or spec.weights is None:
         return None
     path = spec.weights.parent.with_name(f"{spec.weights.parent.name}--tokenizer")
     if not path.is_dir():
-        with FileLock(f"{path}.lock", mode=file_mode(path.parent)):  # several workers may start together
+        with _keeping(repository, path):
             if not path.is_dir():
                 from clinical_backend.learner.backbones.downloads import download_tokenizer  # noqa: PLC0415 (torch)
 
@@ -216,22 +221,34 @@ def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpe
 def _downloaded(repository: str, folder: Path) -> Path:
     """Return the folder of a repository of the hub, downloaded where it is not there as it came."""
     path = folder / "hub" / re.sub(r"[/@]", "--", repository)
-    if _is_whole(path):
-        return path
-    try:
-        make_folder(path.parent)
-        with FileLock(f"{path}.lock", mode=file_mode(path.parent)):  # server and worker may start together
+    if not _is_whole(path):
+        with _keeping(repository, path):
             if not _is_whole(path):
                 shutil.rmtree(path, ignore_errors=True)
                 from clinical_backend.learner.backbones.downloads import download_folder  # noqa: PLC0415 (torch)
 
                 download_folder(repository, path)
+    return path
+
+
+@contextmanager
+def _keeping(repository: str, path: Path) -> Iterator[None]:
+    """Let one process alone download what belongs to a repository of the hub into a folder.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be kept there.
+    """
+    try:
+        make_folder(path.parent)
+        with FileLock(f"{path}.lock", mode=file_mode(path.parent)):  # server and workers may start together
+            yield
     except OSError as error:
         raise ModelError(
             f"The repository {repository!r} cannot be kept ({error.strerror}).",
             "Free some space, or make MODEL_DIR writable.",
         ) from None
-    return path
 
 
 def _is_whole(path: Path) -> bool:

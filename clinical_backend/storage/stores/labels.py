@@ -19,7 +19,7 @@ from clinical_backend.storage.schema import (
     TaskImage,
     TaskLabel,
 )
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
@@ -119,16 +119,15 @@ class LabelStore:
         up_to
             Greatest id of a task that counts.
         """
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == TaskImage.project_id, TaskLabel.task_id == TaskImage.task_id
-        )
         read = (
             select(TaskImage.digest)
             .join(TaskLabel, (TaskLabel.project_id == TaskImage.project_id) & (TaskLabel.task_id == TaskImage.task_id))
             .where(TaskImage.project_id == project_id, TaskImage.digest.is_not(None))
         )
         query = select(func.count(TaskImage.digest.distinct())).where(
-            TaskImage.project_id == project_id, ~answered.exists(), TaskImage.digest.not_in(read)
+            TaskImage.project_id == project_id,
+            ~is_answered(TaskImage.project_id, TaskImage.task_id),
+            TaskImage.digest.not_in(read),
         )
         if up_to is not None:
             query = query.where(TaskImage.task_id <= up_to)
@@ -137,11 +136,10 @@ class LabelStore:
 
     def unread_tasks(self, project_id: int) -> int:
         """Return how many tasks have no answer, and an image that was not read."""
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == TaskImage.project_id, TaskLabel.task_id == TaskImage.task_id
-        )
         query = select(func.count()).where(
-            TaskImage.project_id == project_id, TaskImage.digest.is_(None), ~answered.exists()
+            TaskImage.project_id == project_id,
+            TaskImage.digest.is_(None),
+            ~is_answered(TaskImage.project_id, TaskImage.task_id),
         )
         with self._database.read() as session:
             return session.scalar(query) or 0

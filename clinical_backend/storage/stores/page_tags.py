@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from clinical_backend.storage.schema import PageTag, TaskImage, TaskLabel
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.schema import PageTag, TaskImage
+from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ class PageTagStore:
 
     def open(self, project_id: int) -> dict[int, PageTag]:
         """Return by task the tags that count: once readers have answered a task, their answer decides."""
-        answered = select(TaskLabel.task_id).where(
-            TaskLabel.project_id == PageTag.project_id, TaskLabel.task_id == PageTag.task_id
+        query = select(PageTag).where(
+            PageTag.project_id == project_id, ~is_answered(PageTag.project_id, PageTag.task_id)
         )
-        query = select(PageTag).where(PageTag.project_id == project_id, ~answered.exists())
         with self._database.read() as session:
             return {row.task_id: row for row in session.scalars(query.order_by(PageTag.task_id))}
 
@@ -44,24 +43,23 @@ class PageTagStore:
         by
             Who says so.
         """
-        changed = []
+        changed: list[int] = []
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
                 return []
             for part in in_parts(sorted(set(tasks))):
-                ours = select(TaskImage.task_id).where(TaskImage.project_id == project_id, TaskImage.task_id.in_(part))
-                answered = select(TaskLabel.task_id).where(
-                    TaskLabel.project_id == project_id, TaskLabel.task_id.in_(part)
+                ours = select(TaskImage.task_id).where(
+                    TaskImage.project_id == project_id,
+                    TaskImage.task_id.in_(part),
+                    ~is_answered(TaskImage.project_id, TaskImage.task_id),
                 )
-                for task in sorted({*session.scalars(ours)} - {*session.scalars(answered)}):
-                    row = session.get(PageTag, (project_id, task))
-                    if row is None or row.steer != steer:
-                        session.merge(
-                            PageTag(
-                                project_id=project_id, task_id=task, steer=steer, tagged_by=by, tagged_at=time.time()
-                            )
-                        )
-                        changed.append(task)
+                same = select(PageTag.task_id).where(
+                    PageTag.project_id == project_id, PageTag.task_id.in_(part), PageTag.steer == steer
+                )
+                changed += sorted({*session.scalars(ours)} - {*session.scalars(same)})
+            now = time.time()
+            for task in changed:
+                session.merge(PageTag(project_id=project_id, task_id=task, steer=steer, tagged_by=by, tagged_at=now))
         return changed
 
     def remove(self, project_id: int, tasks: Collection[int]) -> list[int]:

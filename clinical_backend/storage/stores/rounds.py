@@ -11,8 +11,8 @@ from sqlalchemy import func, select, update
 from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.origins import Draw
 from clinical_backend.storage.report import RoundReport
-from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState, TaskLabel
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState
+from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project, wait_left
 from clinical_backend.versions import installation_id, queue_version
 
@@ -286,10 +286,8 @@ class RoundStore:
 
 def _waiting(row: Round) -> tuple[ColumnElement[bool], ...]:
     """Say which tasks of a round's queue nobody answered as far as is known."""
-    answered = select(TaskLabel.task_id).where(
-        TaskLabel.project_id == row.project_id, TaskLabel.task_id == QueuedTask.task_id
-    )
-    return QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered.exists()
+    answered = is_answered(row.project_id, QueuedTask.task_id)
+    return QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered
 
 
 def _with_queue(project_id: int) -> Select[Round]:

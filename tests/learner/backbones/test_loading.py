@@ -82,6 +82,12 @@ class TestHub:
         with pytest.raises(ModelError, match="How 'lab/eye' reads text cannot be downloaded"):
             tokenizer_folder("hf-hub:lab/eye", spec)
 
+    def test_a_tokenizer_that_cannot_be_kept_is_refused(self, hub, tmp_path):
+        spec = parse_backbone("hf-hub:lab/eye", folder=tmp_path)
+        (tmp_path / "hub" / "lab--eye--tokenizer.lock").mkdir()
+        with pytest.raises(ModelError, match="'lab/eye' cannot be kept"):
+            tokenizer_folder("hf-hub:lab/eye", spec)
+
     def test_a_folder_that_cannot_be_made_is_refused(self, hub, tmp_path):
         (tmp_path / "hub").write_text("")
         with pytest.raises(ModelError, match="cannot be kept"):
