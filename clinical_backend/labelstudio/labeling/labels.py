@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project
 
-__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers"]
+__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers", "with_counts"]
 
 _IMPORT_SECONDS = 60.0
 """An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
@@ -64,16 +64,21 @@ def read_labels(
         Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
     """
     tasks = list(tasks)
-    if scheme.per_item and scheme.several is None:
-        answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
-        scheme = scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
-    reading = _Reading(scheme, stars, frozenset(offered_again))
+    reading = _Reading(with_counts(scheme, tasks), stars, frozenset(offered_again))
     for task in tasks:
         if task.withheld:
             reading.withhold(task)
         elif task.annotations:
             reading.take(task)
     return reading.labels()
+
+
+def with_counts(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> LabelingScheme:
+    """Return a scheme in which the class decides that fewest images have, by all answers of its project."""
+    if not scheme.counts_images:
+        return scheme
+    answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
+    return scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
 
 
 def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
