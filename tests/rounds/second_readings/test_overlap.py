@@ -5,6 +5,7 @@ import pytest
 from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.storage.schema import ReadingState, SecondReading
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
+from tests.rounds.test_reconcile import AWAY
 from tests.small_workspace import picture
 
 EACH = CONFIG.replace('value="$image"', 'valueList="$image"').replace(
@@ -65,6 +66,19 @@ def test_who_answers_one_of_the_images_again_is_compared_by_that_alone(workspace
     read_images(fake_client, 1, {0: "dark"})
     settle(workspace.project(1), fake_client.project(1))
     assert workspace.stores.second_readings.all(1)[1].answers == [[1, "red"], [2, "red"]]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_second_reading_is_noted_at_the_next_look_where_the_other_answers_cannot_be_had(workspace, fake_client):
+    read_images(fake_client, 1, {0: "dark", 1: "dark"})
+    fake_client.faults["annotated_tasks"] = AWAY
+    with pytest.raises(type(AWAY)):
+        settle(workspace.project(1), fake_client.project(1))
+    assert fake_client.overlap[1] == 1
+    assert workspace.stores.second_readings.all(1)[1].state is ReadingState.OPEN
+    fake_client.faults.clear()
+    settle(workspace.project(1), fake_client.project(1))
+    assert workspace.stores.second_readings.all(1)[1].answers == [[1, "red"], [2, "dark"]]
 
 
 @pytest.mark.usefixtures("asked")
