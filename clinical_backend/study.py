@@ -95,11 +95,8 @@ class FilePage(bytes):
             Whether the file was fetched for it.
         """
         made = cls(content)
-        made.fetched, made.page, made.key = (
-            fetched,
-            page,
-            hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest(),
-        )
+        made.page, made.fetched = page, fetched
+        made.key = hashlib.sha256(f"{file_digest} page {page}".encode()).hexdigest()
         return made
 
 

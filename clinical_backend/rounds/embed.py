@@ -92,6 +92,7 @@ def embed_new(
     settings, features = project.workspace.settings, project.workspace.features
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
     soon = time.monotonic() + _FIRST_SECONDS if _has_no_queue(project) else math.inf
+    _share(project)
     done, paged = _embed_waiting(project, progress, patience, soon, make)
     if paged:
         done += _embed_waiting(project, progress, patience, soon, make, among=paged)[0]
@@ -117,7 +118,6 @@ def _embed_waiting(
         The tasks that are looked at; all by default.
     """
     settings, features = project.workspace.settings, project.workspace.features
-    _share(project)
     tasks = [images for images in _to_embed(project) if among is None or images[0].task_id in among]
     order = list(range(len(tasks)))
     np.random.default_rng(settings.seed).shuffle(order)

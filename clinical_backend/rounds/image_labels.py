@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from clinical_backend.strategy.bags import SaidOfImages
@@ -62,16 +62,12 @@ def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Ro
     labels = said_of_images(project, snapshot).labels
     if not labels:
         return
-    workspace, count = project.workspace, 0
+    workspace = project.workspace
     known = images_of(project.stores, project.id, labels)
     shown = {task: {at: one for at, one in images.items() if at in labels[task]} for task, images in known.items()}
-
-    def fits(task: int) -> bool:
-        nonlocal count
-        count += len(shown[task])
-        return count <= _MOST
-
-    some = list(takewhile(fits, reversed(shown)))
+    last = [*reversed(shown)]
+    counts = accumulate(len(shown[task]) for task in last)
+    some = [task for task, count in zip(last, counts, strict=True) if count <= _MOST]
     wanted = {task: shown[task] for task in reversed(some) if shown[task]}
     parts = [part for part in read_instances(workspace.features.store, wanted) if len(part)]
     if not parts:

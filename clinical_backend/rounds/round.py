@@ -95,7 +95,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     _ = project.workspace.backbone  # without one there is no round: said before Label Studio is asked for anything
 
     with stages.stage("sync"):
-        snapshot = synchronise(project, notes=place_words(project))
+        unplaced_words, snapshot = place_words(project), synchronise(project)  # in this order: it reads the places
         settings = snapshot.settings
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
@@ -184,7 +184,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *(str(group) for group in [group_notice(project)] if group is not None),
                 *notes_on_studies(project),
                 *notes_on_outside(project),
-                *snapshot.notes,
+                *unplaced_words,
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
             ),

@@ -73,8 +73,6 @@ class Snapshot:
         What the round looks for.
     groups
         What stands for the patient or study of each task that names one.
-    notes
-        What the round is to say beside what it finds.
     """
 
     settings: Settings
@@ -85,7 +83,6 @@ class Snapshot:
     newest_task: int
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     @property
     def preannotate(self) -> Preannotate:
@@ -97,13 +94,8 @@ class Snapshot:
         return "off" if self.project.maximum_annotations > 1 or self.scheme.per_item else self.settings.preannotate
 
 
-def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snapshot:
+def synchronise(project: ProjectWorkspace) -> Snapshot:
     """Read tasks, labels and tags back, and bring the own state in line with them.
-
-    Parameters
-    ----------
-    notes
-        What the round is to say.
 
     Raises
     ------
@@ -146,7 +138,7 @@ def synchronise(project: ProjectWorkspace, *, notes: Iterable[str] = ()) -> Snap
         words=worded_findings(project),
     )
     groups = stores.images.groups(project.id)
-    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups, tuple(notes))
+    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups)
 
 
 def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> None:

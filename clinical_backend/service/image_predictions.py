@@ -14,7 +14,7 @@ from clinical_backend.workspace.study_features import look_up_images
 from clinical_backend.workspace.witness_files import load_image_classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     import numpy as np
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.labelstudio.contract import PredictTask
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.learner.classifier.linear import LinearClassifier
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["predict_images"]
+__all__ = ["likely_label", "predict_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,20 +60,17 @@ def predict_images(
     if len(found) < len(tasks) and time.monotonic() > deadline:
         left = len(tasks) - len(found)
         logger.warning("%d tasks are left out: PREDICT_SECONDS is over. A round embeds all their images.", left)
-    return {
-        place: image_results(
-            scheme, _labels(scheme, classifier, instances.positions.tolist(), classifier.probabilities(instances.rows))
-        )
-        for place, instances in found.items()
-    }
+    regions = {}
+    for place, instances in found.items():
+        every = (likely_label(scheme, classifier.classes, row) for row in classifier.probabilities(instances.rows))
+        labels = zip(instances.positions.tolist(), every, strict=True)
+        regions[place] = image_results(scheme, {item: label for item, label in labels if label is not None})
+    return regions
 
 
-def _labels(
-    scheme: LabelingScheme, classifier: LinearClassifier, items: Sequence[int], probabilities: NDArray[np.float32]
-) -> Mapping[int, str]:
-    """Return the label of each image by its place in the list; a class that was removed since is not told."""
+def likely_label(scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32]) -> str | None:
+    """Return the label that probabilities of classes, or of findings, speak for; ``None`` for a class removed since."""
     if scheme.several is not None:
-        every = (predicted(classifier.classes, row, scheme.classes) for row in probabilities)
-    else:
-        every = (classifier.classes[int(row.argmax())] for row in probabilities)
-    return {item: label for item, label in zip(items, every, strict=True) if scheme.has(label)}
+        return predicted(classes, probabilities, scheme.classes)
+    name = classes[int(probabilities.argmax())]
+    return name if name in scheme.classes else None

@@ -10,8 +10,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.contract import Prediction
 from clinical_backend.labelstudio.labeling.regions import choice_result
-from clinical_backend.multilabel import predicted
-from clinical_backend.service.image_predictions import predict_images
+from clinical_backend.service.image_predictions import likely_label, predict_images
 from clinical_backend.study import address_of_images
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.controls import read_as_set
@@ -153,9 +152,5 @@ def _predictions(
 def _prediction(
     scheme: LabelingScheme, classes: Sequence[str], probabilities: NDArray[np.float32], version: str
 ) -> Prediction:
-    if scheme.several is not None:
-        label = predicted(classes, probabilities, scheme.classes)
-        return Prediction(result=choice_result(scheme, label), model_version=version)
-    name = classes[int(probabilities.argmax())]
-    known = name in scheme.classes  # a class may have been removed since the round
-    return Prediction(result=choice_result(scheme, name) if known else [], model_version=version)
+    label = likely_label(scheme, classes, probabilities)
+    return Prediction(result=[] if label is None else choice_result(scheme, label), model_version=version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.study import StudyImage, address_of_images, file_of, with_pages, without_pages
+from clinical_backend.study import StudyImage, address_of_images, with_pages, without_pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,9 +43,8 @@ def as_wanted(images: Sequence[KnownImage], limit: int) -> list[KnownImage]:
     limit
         IMAGES_PER_TASK.
     """
-    alone = sum(file_of(image.uri) == image.uri for image in images)
-    files = alone + len({file_of(image.uri) for image in images if file_of(image.uri) != image.uri})
-    return [image._replace(whole=limit < 2 * files or len(image.uri) > _LONGEST_ADDRESS) for image in images]
+    files, _ = without_pages([_shown(image) for image in images])
+    return [image._replace(whole=limit < 2 * len(files) or len(image.uri) > _LONGEST_ADDRESS) for image in images]
 
 
 def show_pages(project: ProjectWorkspace, pages: Mapping[str, int]) -> None:

@@ -31,7 +31,7 @@ def has_16_bits(data: bytes) -> bool:
 
 def is_deep_grey(data: bytes) -> bool:
     """Tell by its beginning whether a file is PNG with 16 bits of grey."""
-    return has_16_bits(data) and data[_COLOUR_TYPE : _COLOUR_TYPE + 1] in {b"\0", b"\4"}
+    return has_16_bits(data) and data[_COLOUR_TYPE : _COLOUR_TYPE + 1] in {bytes([_GREY]), bytes([_GREY_WITH_OPACITY])}
 
 
 def shown(image: Image.Image, data: bytes, window: Window | None = None) -> Image.Image | None:

@@ -284,10 +284,10 @@ def _shown(
     values = values[..., : CHANNELS[page.photometric]]
     grey = page.photometric in {Colours.WHITE_IS_ZERO, Colours.BLACK_IS_ZERO}
     of_values = window.mirrored() if window and page.photometric == Colours.WHITE_IS_ZERO else window
-    deep = not (page.format == 1 and (page.bits <= 8 or not grey))
+    by_range = page.format == 1 and (page.bits <= 8 or not grey)
     if page.photometric == Colours.PALETTE:
         levels = _looked_up(values[..., 0], tags)
-    elif not deep:
+    elif by_range:
         levels = levels_by_range(values, page.bits)
     else:
         counted = None if opacity is None else np.broadcast_to(opacity[..., None] > 0, values.shape)
@@ -299,7 +299,7 @@ def _shown(
     elif page.photometric in _CONVERTED:
         mode = _CONVERTED[page.photometric]
         levels = np.asarray(Image.frombytes(mode, (page.width, page.height), levels.tobytes()).convert("RGB"))
-    if not deep:
+    if by_range:
         levels = windowed(levels, window)
     return levels if opacity is None or page.multiplied else laid_on_black(levels, opacity)
 

@@ -190,11 +190,10 @@ def read_tags(
     data: bytes,
     order: str,
     start: int | None = None,
-    wanted: frozenset[int] | None = None,
-    most: int | None = None,
+    wanted: frozenset[int] = _READ,
+    most: int = _MOST_VALUES,
 ) -> dict[int, tuple[int, ...]]:
     """Return what a directory says of pixels, by tag: the first one, or that at an offset; ``most`` values of a tag."""
-    wanted, most = _READ if wanted is None else wanted, most or _MOST_VALUES
     offset, count, entry, first = _forms(data, order)
     if start is None:
         (start,) = struct.unpack_from(offset, data, first)

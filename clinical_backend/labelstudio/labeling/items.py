@@ -91,10 +91,10 @@ def completed_by_others(
     common = agreed(said)
     parts = [parts_of(each, controls) for each in answers]
     completed = []
-    for answer, own in zip(answers, parts, strict=True):
+    for answer, own, says in zip(answers, parts, said, strict=True):
         more: list[dict[str, object]] = []
         for item, label in common.items():
-            if own and None not in own and item not in own:
+            if says and None not in own and item not in own:
                 more += next(
                     other[item].result for other, its in zip(parts, said, strict=True) if its.get(item) == label
                 )

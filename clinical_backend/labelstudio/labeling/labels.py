@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project
 
-__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers"]
+__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers", "with_counts"]
 
 _IMPORT_SECONDS = 60.0
 """An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
@@ -64,16 +64,21 @@ def read_labels(
         Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
     """
     tasks = list(tasks)
-    if scheme.per_item and scheme.several is None:
-        answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
-        scheme = scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
-    reading = _Reading(scheme, stars, frozenset(offered_again))
+    reading = _Reading(with_counts(scheme, tasks), stars, frozenset(offered_again))
     for task in tasks:
         if task.withheld:
             reading.withhold(task)
         elif task.annotations:
             reading.take(task)
     return reading.labels()
+
+
+def with_counts(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> LabelingScheme:
+    """Return a scheme in which the class decides that fewest images have, by all answers of its project."""
+    if not scheme.counts_images:
+        return scheme
+    answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
+    return scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
 
 
 def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
@@ -166,24 +171,18 @@ class _Reading:
         self._first[task.id] = _first_answer(
             valid, sources, readings=len({annotation.completed_by for annotation in readers}), seen_by=seen_by
         )
-        if len(answers := _readers_answers(self._scheme, readers)) > 1:
-            self._read_twice[task.id] = answers
         imported = [annotation for annotation in valid if sources[annotation.id] is Source.IMPORT]
         every = readers or imported or valid
         machine = [annotation for annotation in valid if annotation not in every]
-        heard = self._class_of(task.id, self._completed(every), machine)
+        heard = _completed_by_others(self._scheme, every)
+        if readers and len(answers := _latest_by_reader(self._scheme, heard)) > 1:
+            self._read_twice[task.id] = answers
+        heard = self._class_of(task.id, heard, machine)
         if images := agreed(labels_of_images(self._scheme, each) for each in heard):
             self._images[task.id] = images
         # Of several findings, an exemplar stands for those that readers agree on.
         if self._scheme.several is not None or task.id not in {*self._disagreed, *self._disputed}:
             self._tags_of(task.id, heard)
-
-    def _completed(self, heard: Sequence[Annotation]) -> Sequence[Annotation]:
-        """Let each of several answers about single images go along with the others where it says nothing."""
-        if not self._scheme.per_item or len(heard) < 2:
-            return heard
-        said = [labels_of_images(self._scheme, each) for each in heard]
-        return completed_by_others(heard, said, self._scheme.learnt_controls)
 
     def _class_of(
         self, task_id: int, heard: Sequence[Annotation], machine: Sequence[Annotation]
@@ -276,12 +275,23 @@ def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
 
 
 def readers_answers(scheme: LabelingScheme, task: AnnotatedTask) -> tuple[tuple[int, str], ...]:
-    """Return reader and class of each reader's latest answer with a class, in the order of their first answers."""
+    """Return reader and class of each reader's latest answer with a class, in the order of their first answers.
+
+    Of images that an answer leaves open it goes along with the others.
+    """
     readers = [each for each in task.annotations if not each.was_cancelled and _source(each, task) is Source.READER]
-    return _readers_answers(scheme, readers)
+    return _latest_by_reader(scheme, _completed_by_others(scheme, readers))
 
 
-def _readers_answers(scheme: LabelingScheme, readers: Sequence[Annotation]) -> tuple[tuple[int, str], ...]:
+def _completed_by_others(scheme: LabelingScheme, heard: Sequence[Annotation]) -> Sequence[Annotation]:
+    """Let each of several answers about single images go along with the others where it says nothing."""
+    if not scheme.per_item or len(heard) < 2:
+        return heard
+    said = [labels_of_images(scheme, each) for each in heard]
+    return completed_by_others(heard, said, scheme.learnt_controls)
+
+
+def _latest_by_reader(scheme: LabelingScheme, readers: Sequence[Annotation]) -> tuple[tuple[int, str], ...]:
     found: dict[int, str] = {}
     for annotation in _in_order(readers):
         name = class_of(scheme, annotation)

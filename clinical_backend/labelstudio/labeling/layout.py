@@ -104,10 +104,9 @@ def with_exemplar_control(
     scheme = read_scheme(label_config, exemplar_control, class_control)
     if scheme.exemplar_control is not None:
         return label_config
-    learnt = (scheme.class_control,) if scheme.several is None else scheme.several.controls
     content = label_config.encode()
     elements = _elements(content)
-    last = max(one.end for one in elements if one.name in learnt)
+    last = max(one.end for one in elements if one.name in scheme.learnt_controls)
     added = _control(exemplar_control, scheme.image_name).encode()
     image = _image_alone(elements)
     if image is None:

@@ -118,6 +118,11 @@ class LabelingScheme:
         """Return the label of a task whose images have these labels, at least one."""
         return min(labels, key=self.deciding.index) if self.several is None else any_of(labels)
 
+    @property
+    def counts_images(self) -> bool:
+        """Whether it depends on how many images have each class which of them decides what a task is."""
+        return self.per_item and self.several is None
+
     def counting(self, counts: Mapping[str, int]) -> LabelingScheme:
         """Return the same, in which of several classes the one decides that fewest images have.
 

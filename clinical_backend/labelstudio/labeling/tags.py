@@ -203,7 +203,7 @@ def attributes_of(element: Element) -> dict[str, str]:
 def is_for_other_tools(element: Element) -> str | None:
     """Return what makes a control one for regions, or for items of a list; ``None`` where it is for the image."""
     written = {key.lower(): key for key in element.attrib}
-    found = next((flag for flag in ("perregion", "peritem") if _is_set(element, flag)), None)
+    found = next((flag for flag in _OTHER_TOOLS if _is_set(element, flag)), None)
     return None if found is None else written[found]
 
 

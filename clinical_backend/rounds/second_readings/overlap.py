@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelStudioRefusedError, RoundAbandonedError
-from clinical_backend.labelstudio.labeling.labels import readers_answers
+from clinical_backend.labelstudio.labeling.labels import readers_answers, with_counts
 from clinical_backend.storage.schema import ReadingState, SecondReading
 from clinical_backend.workspace.controls import read_as_set
 
@@ -132,7 +133,7 @@ class _Settling:
         """Keep both answers of a task that was read again."""
         self._put_back(row, task)
         row.state, row.read_at = ReadingState.READ, time.time()
-        row.answers = [list(answer) for answer in readers_answers(self._scheme, task)]
+        row.answers = [list(answer) for answer in readers_answers(self._deciding, task)]
         self._store.keep(self._project.id, [row])
 
     def give_up(self, row: SecondReading, task: AnnotatedTask) -> None:
@@ -142,6 +143,13 @@ class _Settling:
             self._store.give_up(self._project.id, row.task_id)
         else:
             self._store.drop(self._project.id, [row.task_id])
+
+    @cached_property
+    def _deciding(self) -> LabelingScheme:
+        """The scheme with the class that decides as all answers of the project tell, which are read for that alone."""
+        if not self._scheme.counts_images:
+            return self._scheme
+        return with_counts(self._scheme, self._client.annotated_tasks(self._project.id))
 
     def _add_reasons(self, row: SecondReading, asked: Asked) -> None:
         """Keep that a random draw, or doubt, fell on what was asked for already."""

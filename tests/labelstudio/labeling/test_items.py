@@ -188,6 +188,26 @@ def test_readers_who_answer_different_images_contradict_nobody():
     assert not labels.corrected
 
 
+def test_readers_who_answer_different_images_agree_as_second_readings_too():
+    labels = labels_of(
+        scheme_of(SINGLE),
+        [[said("rare", 0), said("common", 1)], [said("common", 1)]],
+        [[said("rare", 0)], [said("common", 0), said("common", 1)]],
+        [[said("rare", 0)], [said("common")]],
+    )
+    assert labels.read_twice == {
+        1: ((1, "rare"), (2, "rare")),
+        2: ((1, "rare"), (2, "common")),
+        3: ((1, "rare"), (2, "common")),
+    }
+
+
+def test_who_ticks_nothing_of_any_image_goes_along_with_nobody():
+    labels = labels_of(scheme_of(TICKED), [[said("mass", 0)], [said([], 1)]])
+    assert labels.classes == {1: pack(["mass"])}
+    assert not labels.read_twice
+
+
 def test_findings_of_different_images_are_put_together_whoever_named_them():
     labels = labels_of(scheme_of(TICKED), [[said("mass", 0)], [said("No finding", 1)], [said("nodule", 2)]])
     assert labels.classes == {1: pack(["mass", "nodule"])}
