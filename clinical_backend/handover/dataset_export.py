@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.handover.delivery import Delivery
-    from clinical_backend.handover.records import Collection, ExportOptions, Form, Record
+    from clinical_backend.handover.export_options import ExportOptions, Form
+    from clinical_backend.handover.records import Collection, Record
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Exported", "export_dataset"]
