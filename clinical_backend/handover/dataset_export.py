@@ -141,7 +141,7 @@ def export_dataset(
         {name: list(written.values()).count(name) for name in dict.fromkeys(written.values())},
         sum(map(len, collection.ties.values())),
         datasheet.missing_images,
-        collection.draws.sample().missing,
+        collection.draws.sample.missing,
         len(collection.ledger) - given,
     )
 

@@ -152,7 +152,7 @@ class Collection:
 
     def shares(self) -> dict[str, Interval | None]:
         """Return which share of all tasks has each class, as far as the random draws tell."""
-        sample = self.draws.sample()
+        sample = self.draws.sample
         named = [findings_of(entry.label) for entry in self.draws.ledger]
         return {
             name: sample.share(np.array([name in one for one in named], dtype=np.bool_)) if named else None
