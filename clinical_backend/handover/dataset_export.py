@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -138,7 +139,7 @@ def export_dataset(
     return Exported(
         datasheet.records,
         delivery.files,
-        {name: list(written.values()).count(name) for name in dict.fromkeys(written.values())},
+        dict(Counter(written.values())),
         sum(map(len, collection.ties.values())),
         datasheet.missing_images,
         collection.draws.sample.missing,
