@@ -32,6 +32,7 @@ from clinical_backend.commands.passed_over import refuse_report, tell_passed_ove
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, progress_bar, say
 from clinical_backend.errors import ArchiveError, InvalidArgumentError, NotConnectedError
+from clinical_backend.handover.export_options import ExportOptions, Form, Images
 from clinical_backend.system.files import write_aside
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
-    from clinical_backend.handover.records import ExportOptions
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export"]
 
 _DATASET, _REPORTS = "Data set", "DICOM Structured Reports"
+_USUAL = ExportOptions("csv")
 
 
 def export(
@@ -55,16 +56,15 @@ def export(
         typer.Option(rich_help_panel=_DATASET, help="Folder that is made, with the labels and a datasheet."),
     ] = None,
     form: Annotated[
-        Literal["csv", "coco", "imagefolder", "label-studio"],
-        typer.Option("--format", rich_help_panel=_DATASET, help="How the labels are written."),
-    ] = "csv",
+        Form, typer.Option("--format", rich_help_panel=_DATASET, help="How the labels are written.")
+    ] = _USUAL.form,
     images: Annotated[
-        Literal["none", "reference", "copy"],
+        Images,
         typer.Option(
             rich_help_panel=_DATASET,
             help="Leave images out, write their addresses (which may name a patient), or copy them as PNG.",
         ),
-    ] = "none",
+    ] = _USUAL.images,
     field: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,11 +76,11 @@ def export(
     ] = "pseudonym",
     validation_share: Annotated[
         float, typer.Option(rich_help_panel=_DATASET, min=0, max=0.9, help="Share of the validation set.")
-    ] = 0.15,
+    ] = _USUAL.validation,
     test_share: Annotated[
         float, typer.Option(rich_help_panel=_DATASET, min=0, max=0.9, help="Share of the test set.")
-    ] = 0.15,
-    seed: Annotated[int, typer.Option(rich_help_panel=_DATASET, help="Of the splits.")] = 0,
+    ] = _USUAL.test,
+    seed: Annotated[int, typer.Option(rich_help_panel=_DATASET, help="Of the splits.")] = _USUAL.seed,
     dicom_sr: Annotated[
         Path | None,
         typer.Option("--dicom-sr", rich_help_panel=_REPORTS, help="Folder that the reports are written to."),
@@ -126,7 +126,7 @@ def export(
         )
         fields = tuple(dict.fromkeys(field or ()))
         options = ExportOptions(form, images, fields, readers == "id", validation_share, test_share, seed)
-        _export_dataset(project, out, options)
+        _export_dataset(project, options, out)
         return
     if dicom_sr is None and not store:
         raise InvalidArgumentError(
@@ -154,7 +154,7 @@ def export(
         _export_reports(project, source, dicom_sr, store=store, report=report)
 
 
-def _export_dataset(project: int, out: Path, options: ExportOptions) -> None:
+def _export_dataset(project: int, options: ExportOptions, out: Path) -> None:
     from clinical_backend.handover.dataset_export import export_dataset
 
     with opened_workspace(read_settings()) as workspace:

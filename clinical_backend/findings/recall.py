@@ -19,9 +19,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaln
 
 from clinical_backend.findings.evidence import LEAST_LABELS, MOST_UNCOVERED
+from clinical_backend.findings.remaining import log_choose, spaced_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,8 +120,7 @@ class TotalBound:
     """
 
     def __init__(self, tasks: int, error: float) -> None:
-        self._totals = _grid(tasks)
-        self._widths = np.log(np.diff(np.append(self._totals, tasks + 1)).astype(np.float64))
+        self._totals, self._widths = spaced_counts(tasks, exact=_EXACT, points=_POINTS)
         self._likelihood = np.zeros(len(self._totals))
         self._won = np.zeros(len(self._totals))
         self._most_won = np.zeros(len(self._totals))
@@ -261,21 +260,9 @@ def spared_at(target: float, found: int) -> int:
     return math.floor(found / target + 1e-9) - found
 
 
-def _grid(tasks: int) -> NDArray[np.int64]:
-    exact = np.arange(min(tasks, _EXACT) + 1)
-    if tasks <= _EXACT:
-        return exact
-    beyond = np.geomspace(_EXACT + 1, tasks, _POINTS).astype(np.int64)
-    grid: NDArray[np.int64] = np.unique(np.concatenate([exact, beyond]))
-    return grid
-
-
 def _log_chances(left: NDArray[np.int64], pool: int, draws: int, rare: int) -> NDArray[np.float64]:
     """Return how likely draws are for each number of rare cases in the pool, but for a common factor; logarithms."""
     common = pool - left
     possible = (left >= rare) & (common >= draws - rare)
     one, other = np.where(possible, left, rare), np.where(possible, common, draws - rare)
-    chances: NDArray[np.float64] = (
-        gammaln(one + 1.0) - gammaln(one - rare + 1.0) + gammaln(other + 1.0) - gammaln(other - (draws - rare) + 1.0)
-    )
-    return np.where(possible, chances, -np.inf)
+    return np.where(possible, log_choose(one, rare) + log_choose(other, draws - rare), -np.inf)

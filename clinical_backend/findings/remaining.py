@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Remaining", "RoundYield", "remaining", "shortest"]
+__all__ = ["Remaining", "RoundYield", "log_choose", "remaining", "shortest", "spaced_counts"]
 
 _LEVEL = 0.95  # the usual 95 % of intervals and bounds
 _EXACT = 1000
@@ -131,17 +131,45 @@ def remaining(pool: int, rounds: Iterable[RoundYield]) -> Remaining:
     InvalidArgumentError
         When the numbers of a round contradict each other or the pool.
     """
-    counts = _grid(pool)
-    logarithms = np.log(np.diff(np.append(counts, pool + 1)).astype(np.float64))
+    counts, logarithms = spaced_counts(pool, exact=_EXACT, points=_POINTS)
     draws = rare_draws = 0
     for one in rounds:
         _check(one, pool)
         draws, rare_draws = draws + one.audit_labels, rare_draws + one.audit_rare
         rare = counts + one.found_since
-        logarithms += _log_choose(rare, one.audit_rare)
-        logarithms += _log_choose(one.pool - rare, one.audit_labels - one.audit_rare)
+        logarithms += log_choose(rare, one.audit_rare)
+        logarithms += log_choose(one.pool - rare, one.audit_labels - one.audit_rare)
     weights, cautious = _normalised(logarithms - np.log(counts + 1.0)), _normalised(logarithms)
     return Remaining(counts, weights, cautious, Evidence(draws, rare_draws))
+
+
+def spaced_counts(most: int, *, exact: int, points: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return numbers of cases that are asked after, rising from 0, and the logarithm of how many each stands for.
+
+    Parameters
+    ----------
+    most
+        The last of them.
+    exact
+        Every number up to it is asked after.
+    points
+        So many are beyond, at even ratios.
+
+    Returns
+    -------
+    tuple
+        The numbers, int64, and the logarithms, float64, shape (n,) each.
+    """
+    counts = np.arange(min(most, exact) + 1)
+    if most > exact:
+        counts = np.unique(np.concatenate([counts, np.geomspace(exact + 1, most, points).astype(np.int64)]))
+    return counts, np.log(np.diff(np.append(counts, most + 1)).astype(np.float64))
+
+
+def log_choose(numbers: NDArray[np.int64], chosen: int) -> NDArray[np.float64]:
+    """Return in how many ways so many are chosen of each number, shape (n,), but for a common factor; logarithms."""
+    found: NDArray[np.float64] = gammaln(numbers + 1.0) - gammaln(numbers - chosen + 1.0)
+    return found
 
 
 def shortest(values: NDArray[np.float64]) -> Interval:
@@ -158,15 +186,6 @@ def shortest(values: NDArray[np.float64]) -> Interval:
     return Interval(float(np.median(ordered)), float(ordered[start]), float(ordered[start + held - 1]))
 
 
-def _grid(pool: int) -> NDArray[np.int64]:
-    exact = np.arange(min(pool, _EXACT) + 1)
-    if pool <= _EXACT:
-        return exact
-    beyond = np.geomspace(_EXACT + 1, pool, _POINTS).astype(np.int64)
-    grid: NDArray[np.int64] = np.unique(np.concatenate([exact, beyond]))
-    return grid
-
-
 def _normalised(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
     weights = np.exp(logarithms - logarithms.max())
     normalised: NDArray[np.float64] = weights / weights.sum()
@@ -176,11 +195,6 @@ def _normalised(logarithms: NDArray[np.float64]) -> NDArray[np.float64]:
 def _quantile(counts: NDArray[np.int64], weights: NDArray[np.float64], level: float) -> float:
     place = int(np.searchsorted(np.cumsum(weights), level - 1e-12))
     return float(counts[min(place, len(counts) - 1)])
-
-
-def _log_choose(numbers: NDArray[np.int64], chosen: int) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = gammaln(numbers + 1.0) - gammaln(numbers - chosen + 1.0)
-    return found
 
 
 def _check(one: RoundYield, pool: int) -> None:

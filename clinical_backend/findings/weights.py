@@ -101,7 +101,7 @@ class SampledLabels:
             return None
         # What was labelled before a round counts in it; of rounds with rising numbers these are the last ones.
         found: NDArray[np.float64] = np.append(self.parts[::-1].cumsum()[::-1], 0.0)[self._own_round + 1]
-        stand_for = self.parts * [one.pool / one.draws for one in self.rounds]
+        stand_for = self.parts * (self.pools / self.draws)
         found[self.counted] += stand_for[self._own_round[self.counted]]
         return found
 
@@ -138,12 +138,20 @@ class SampledLabels:
     @cached_property
     def parts(self) -> NDArray[np.float64]:
         """How much each round's estimate counts, shape (rounds,)."""
-        pools = np.array([one.pool for one in self.rounds], dtype=np.float64)
-        draws = np.array([one.draws for one in self.rounds], dtype=np.float64)
         # A round that drew its whole pool knows the total: half a task left keeps its share finite.
-        precisions = draws / (pools * np.maximum(pools - draws, 0.5))
+        precisions = self.draws / (self.pools * np.maximum(self.pools - self.draws, 0.5))
         parts: NDArray[np.float64] = precisions / precisions.sum()
         return parts
+
+    @cached_property
+    def pools(self) -> NDArray[np.float64]:
+        """Unlabelled tasks when each round drew, shape (rounds,)."""
+        return np.array([one.pool for one in self.rounds], dtype=np.float64)
+
+    @cached_property
+    def draws(self) -> NDArray[np.float64]:
+        """Random draws of each round that have a label, shape (rounds,)."""
+        return np.array([one.draws for one in self.rounds], dtype=np.float64)
 
     @cached_property
     def counted(self) -> NDArray[np.bool_]:
@@ -177,11 +185,10 @@ class _Question:
         self._hits_before, self._misses_before = labels.before(hits), labels.before(misses)
         self._hits_since, self._misses_since = hits.sum() - self._hits_before, misses.sum() - self._misses_before
         # How many of the tasks each pool held is known of all tasks alone, and else estimated from the draws.
-        told = np.inf if everything else float((domain & labels.counted).sum())
-        self._deviations = float(stdtrit(told, _TAIL)) if np.isfinite(told) else float(ndtri(_TAIL))
-        self._pools = np.array([one.pool for one in labels.rounds], dtype=np.float64)
-        draws = np.array([one.draws for one in labels.rounds], dtype=np.float64)
-        self._factors = labels.parts**2 * self._pools * (self._pools - draws) / draws
+        told = (domain & labels.counted).sum()
+        self._deviations = float(ndtri(_TAIL) if everything else stdtrit(told, _TAIL))
+        self._pools = labels.pools
+        self._factors = labels.parts**2 * labels.pools * (labels.pools - labels.draws) / labels.draws
         tasks = float(weights.sum())
         # What was found is there: of all tasks, the share cannot be below it.
         self._least = float(hits.sum()) / tasks if everything else 0.0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from io import BytesIO
 from typing import TYPE_CHECKING
-
-from PIL import Image
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.system.parallel import map_in_order
+from clinical_backend.workspace.outside_features import as_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,13 +58,11 @@ class CopiedImages:
     def _copy_of(self, record: Record, image: StudyImage) -> str:
         folder = record.split if self._by_split else "images"
         name = f"{folder}/{record.task}.png" if image.total == 1 else f"{folder}/{record.task}-{image.position}.png"
-        encoded = BytesIO()
         try:
             pixels = self._decoders.decode(self._source.fetch(image.uri, record.task))
         except ImageError:
             with self._lock:
                 self.missing += 1
             return ""
-        Image.fromarray(pixels).save(encoded, "PNG")
-        self._delivery.write(name, encoded.getvalue())
+        self._delivery.write(name, as_png(pixels))
         return name

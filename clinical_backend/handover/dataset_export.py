@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.handover.delivery import Delivery
-    from clinical_backend.handover.records import Collection, ExportOptions, Form, Record
+    from clinical_backend.handover.export_options import ExportOptions, Form
+    from clinical_backend.handover.records import Collection, Record
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Exported", "export_dataset"]
@@ -137,10 +139,10 @@ def export_dataset(
     return Exported(
         datasheet.records,
         delivery.files,
-        {name: list(written.values()).count(name) for name in dict.fromkeys(written.values())},
+        dict(Counter(written.values())),
         sum(map(len, collection.ties.values())),
         datasheet.missing_images,
-        collection.draws.sample().missing,
+        collection.draws.sample.missing,
         len(collection.ledger) - given,
     )
 

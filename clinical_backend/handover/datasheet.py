@@ -131,12 +131,12 @@ class Datasheet:
 
     def _bias(self) -> Iterator[str]:
         draws = self.collection.draws
-        sample = draws.sample()
+        sample = draws.sample
         yield "## Bias, and the weights that undo it\n"
         yield "**Rare cases are far more frequent here than in the project**, and those that look as expected more than"
         yield "others. Taken as they are, these labels tell neither how frequent a class is nor how good a model is."
         if sample.missing:
-            yield f"\n**The weights are empty:** {len(sample.counted.nonzero()[0])} labels of random draws count, and"
+            yield f"\n**The weights are empty:** {sample.counted.sum()} labels of random draws count, and"
             yield f"{sample.missing} more are needed until anything can be said. Raise AUDIT_SHARE, and go on reading."
             return
         yield "`weight` is how many tasks of the project a label stands for, by the random draws of each round (of"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clinical_backend.errors import ModelError
-from clinical_backend.learner.adaptation.network import load_adapted
 from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.backbones.base import is_of
 from clinical_backend.learner.backbones.exported import exported_model
@@ -167,8 +166,7 @@ def _by_head(
     part = None
     digests = {f"backbone_{size}": sha256(network) for size, network in networks.items()}
     if own is not None:
-        network = load_adapted(project.adaptation_folder)
-        model = (project.adaptation_folder / network.model_name).read_bytes()
+        model = (project.adaptation_folder / own.backbone.network.model_name).read_bytes()
         part = AdaptedPart(model, THUMBNAIL, ADAPTED_WEIGHT)
         digests["adapted"] = sha256(model)
     parts = PortableParts(spec.sizes, networks, bool(spec.members), part, classifier)

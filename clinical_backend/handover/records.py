@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.findings.interval import Interval
+    from clinical_backend.handover.export_options import ExportOptions
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import AnnotatedTask
     from clinical_backend.origins import LedgerEntry
@@ -32,42 +33,10 @@ if TYPE_CHECKING:
     Show: TypeAlias = Callable[[int, int | None], None]
     """Is told how much is done, of how much."""
 
-__all__ = ["Collection", "ExportOptions", "Form", "Images", "Record", "collect"]
+__all__ = ["Collection", "Record", "collect"]
 
 _AT_ONCE = 1000
 """Tasks that are held with all their answers: some MB."""
-
-Form = Literal["csv", "coco", "imagefolder", "label-studio"]
-Images = Literal["none", "reference", "copy"]
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What the lead chose to hand over, and how.
-
-    Attributes
-    ----------
-    form
-        The format.
-    images
-        Whether the images' addresses are written, or the images themselves, or neither.
-    fields
-        Fields of the tasks' data.
-    with_ids
-        Whether readers are named by Label Studio's ids; else by pseudonyms.
-    validation, test
-        Shares of the tasks.
-    seed
-        Of the splits.
-    """
-
-    form: Form
-    images: Images = "none"
-    fields: tuple[str, ...] = ()
-    with_ids: bool = False
-    validation: float = 0.15
-    test: float = 0.15
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +152,7 @@ class Collection:
 
     def shares(self) -> dict[str, Interval | None]:
         """Return which share of all tasks has each class, as far as the random draws tell."""
-        sample = self.draws.sample()
+        sample = self.draws.sample
         named = [findings_of(entry.label) for entry in self.draws.ledger]
         return {
             name: sample.share(np.array([name in one for one in named], dtype=np.bool_)) if named else None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.handover.delivery import Delivery
     from clinical_backend.handover.records import Collection, Record
+    from clinical_backend.origins import LedgerEntry
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Cells", "Table", "cells_of", "heading", "row_of", "stored_table"]
@@ -21,13 +22,14 @@ __all__ = ["Cells", "Table", "cells_of", "heading", "row_of", "stored_table"]
 Cells: TypeAlias = "dict[str, object]"
 
 _TOLD_ELSEWHERE = frozenset({"label", "split", "image"})
-_STORED = ("task", "label", "origin", "draw", "round", "readings", "group", "sha256", "weight")
+_ORIGIN = ("origin", "draw", "round", "readings")
+_STORED = ("task", "label", *_ORIGIN, "group", "sha256", "weight")
 
 
 def heading(collection: Collection) -> tuple[str, ...]:
     """Return the names of the columns: those of the data's fields and of findings say so before a colon."""
     findings = [f"finding:{name}" for name in collection.classes] if collection.has_findings else []
-    columns = ("task", "label", *findings, "origin", "draw", "round", "readings", "readers", "agreement")
+    columns = ("task", "label", *findings, *_ORIGIN, "readers", "agreement")
     images = ("image",) if _has_images(collection) else ()
     fields = [f"data:{name}" for name in collection.options.fields]
     return (*columns, "group", "sha256", "split", "weight", *images, *fields)
@@ -42,10 +44,7 @@ def row_of(collection: Collection, record: Record, image: str | None = None) -> 
         entry.task_id,
         entry.label,
         *findings,
-        entry.origin.value,
-        entry.draw and entry.draw.value,
-        entry.round_number,
-        entry.readings,
+        *_origin(entry),
         " ".join(record.readers),
         record.agreement,
         record.group,
@@ -101,15 +100,17 @@ def stored_table(project: ProjectWorkspace) -> Iterator[str]:
             (
                 entry.task_id,
                 entry.label,
-                entry.origin.value,
-                entry.draw and entry.draw.value,
-                entry.round_number,
-                entry.readings,
+                *_origin(entry),
                 None if group is None else pseudonyms.of("group", group),
                 digests.get(entry.task_id),
                 weights.get(entry.task_id),
             )
         )
+
+
+def _origin(entry: LedgerEntry) -> tuple[object, ...]:
+    """Return how a label came about, as ``_ORIGIN`` names it."""
+    return entry.origin.value, entry.draw and entry.draw.value, entry.round_number, entry.readings
 
 
 def _has_images(collection: Collection) -> bool:

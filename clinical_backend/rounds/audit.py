@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +72,7 @@ def read_audit(project: ProjectWorkspace, target: Sequence[str], ledger: Sequenc
     return read_draws(project, ledger).audit(target)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Draws:
     """What was drawn at random, whatever is looked for: what several findings share.
 
@@ -113,8 +114,9 @@ class Draws:
         left = remaining(self.pool, yields)
         return Audit(left, self.pool, yields, counts, self.rounds, self.newer, self.passed_over)
 
+    @cached_property
     def sample(self) -> SampledLabels:
-        """Return the labels as a sample of all tasks, in the order of the ledger: what gives each its weight."""
+        """The labels as a sample of all tasks, in the order of the ledger: what gives each its weight."""
         yields = self.audit(()).yields
         return SampledLabels(
             np.array([entry.round_number or 0 for entry in self.ledger], dtype=np.int64),
@@ -128,7 +130,7 @@ class Draws:
 
     def weights(self) -> dict[int, float]:
         """Return how many tasks each labelled one stands for; empty where there are too few random draws to say."""
-        weights = self.sample().weights
+        weights = self.sample.weights
         if weights is None:
             return {}
         return {entry.task_id: weight for entry, weight in zip(self.ledger, weights.tolist(), strict=True)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from clinical_backend.handover.records import ExportOptions, Record
+from clinical_backend.handover.export_options import ExportOptions
+from clinical_backend.handover.records import Record
 from clinical_backend.origins import Draw, LedgerEntry, Origin
 from clinical_backend.study import StudyImage
 

@@ -23,7 +23,7 @@ from clinical_backend.errors import InvalidArgumentError, LabelStudioUnavailable
 from clinical_backend.handover import dataset_export
 from clinical_backend.handover.dataset_export import export_dataset
 from clinical_backend.handover.delivery import delivered
-from clinical_backend.handover.records import ExportOptions
+from clinical_backend.handover.export_options import ExportOptions
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme

@@ -20,6 +20,8 @@ from clinical_backend.lab.benchmarks.simulated_project import new_project
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from clinical_backend.lab.benchmarks.simulated_project import DrawnProject
 
 __all__ = ["Stopped", "main", "run_project"]
@@ -130,7 +132,7 @@ def _by_sample(generator: np.random.Generator, drawn: DrawnProject, target: floa
     return _stopped(drawn, read)
 
 
-def _stopped(drawn: DrawnProject, read: np.ndarray[Any, np.dtype[np.bool_]]) -> Stopped:
+def _stopped(drawn: DrawnProject, read: NDArray[np.bool_]) -> Stopped:
     return Stopped(float(read[: drawn.rare].sum()) / max(1, drawn.rare), float(read.mean()))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -17,11 +18,16 @@ from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.system.permissions import file_mode, make_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
+
+    from clinical_backend.learner.artifact import Artifact
 
 __all__ = ["SHIPPED", "ExportedBackbone", "exported_backbone", "exported_model", "open_session"]
 
 _log = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 SHIPPED: Final = Path(sys.prefix, "share", "clinical-backend", "backbones")
 """Where an installation may hold networks that are exported already, as the image does: read, never written."""
@@ -59,14 +65,13 @@ def exported_backbone(spec: BackboneSpec, folder: Path, *, threads: int) -> Expo
     ModelError
         When the network cannot be built or exported, or its export does not give the same features.
     """
-    for kept in (SHIPPED, folder):
-        found = _exported(spec, kept, threads)
-        if found is not None:
-            return found
+    found = _exported(spec, (SHIPPED, folder), threads)
+    if found is not None:
+        return found
     try:
         make_folder(folder)
         with FileLock(folder / f"{_kind(spec).name}.lock", mode=file_mode(folder)):
-            return _exported(spec, folder, threads) or _export(spec, folder, threads)
+            return _exported(spec, (folder,), threads) or _export(spec, folder, threads)
     except OSError as error:
         raise ModelError(
             f"The exported backbone cannot be kept ({error.strerror}).",
@@ -79,16 +84,25 @@ def _kind(spec: BackboneSpec) -> ArtifactKind:
     return ArtifactKind(name, "exported backbone", "Load the backbone again: it is exported anew.")
 
 
-def _exported(spec: BackboneSpec, folder: Path, threads: int) -> ExportedBackbone | None:
-    """Return the backbone that a folder holds, or ``None`` where it is not there and whole."""
-    try:
-        with _kind(spec).opened(folder) as artifact:
-            if artifact.description["key"] != spec.key:
-                return None
-            model, dimension = artifact.path("model"), int(artifact.description["dimension"])
-    except ModelError:
+def _exported(spec: BackboneSpec, folders: Sequence[Path], threads: int) -> ExportedBackbone | None:
+    """Return the backbone of the first folder that holds it whole, or ``None`` where none does."""
+    kept = _kept(spec, folders, lambda artifact: (artifact.path("model"), int(artifact.description["dimension"])))
+    if kept is None:
         return None
+    model, dimension = kept
     return ExportedBackbone(spec, dimension, model, threads=threads)
+
+
+def _kept(spec: BackboneSpec, folders: Sequence[Path], read: Callable[[Artifact], _Read]) -> _Read | None:
+    """Return what is read of the export in the first folder that holds it whole, or ``None`` where none does."""
+    for folder in folders:
+        try:
+            with _kind(spec).opened(folder) as artifact:
+                if artifact.description["key"] == spec.key:
+                    return read(artifact)
+        except ModelError:
+            continue
+    return None
 
 
 def _export(spec: BackboneSpec, folder: Path, threads: int) -> ExportedBackbone:
@@ -117,24 +131,14 @@ def exported_model(spec: BackboneSpec, folder: Path) -> bytes:
     ModelError
         As :func:`exported_backbone`.
     """
-    model = _kept_model(spec, folder)
+    read = partial(_kept, spec, (SHIPPED, folder), lambda artifact: artifact.read("model"))
+    model = read()
     if model is None:
         exported_backbone(spec, folder, threads=1)
-        model = _kept_model(spec, folder)
+        model = read()
     if model is None:
         raise ModelError("The exported backbone is gone.", "Try again: it is exported anew.")
     return model
-
-
-def _kept_model(spec: BackboneSpec, folder: Path) -> bytes | None:
-    for kept in (SHIPPED, folder):
-        try:
-            with _kind(spec).opened(kept) as artifact:
-                if artifact.description["key"] == spec.key:
-                    return artifact.read("model")
-        except ModelError:
-            continue
-    return None
 
 
 def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
