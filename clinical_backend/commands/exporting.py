@@ -110,8 +110,6 @@ def export(
     each study, and it names the patient, as its study does.
     """
     if out is not None:
-        from clinical_backend.handover.records import ExportOptions
-
         refuse_archive(
             "a data set takes nothing from an archive",
             sources=sources,
