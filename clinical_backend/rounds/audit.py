@@ -162,7 +162,7 @@ def read_draws(project: ProjectWorkspace, ledger: Sequence[LedgerEntry] | None =
         return Draws(ledger, open_, open_, (), frozenset(of_some), None, 0, passed_over)
     first, newest = _first_usable(project, drawing, tasks=open_ + len(ledger))
     counted = [entry for entry in ledger if entry.task_id <= newest]
-    pool = labels.open_tasks(project.id, up_to=newest)
+    pool = labels.open_tasks(project.id, up_to=newest) if labels.tasks_beyond(project.id, newest) else open_
     served = {entry.round_number or 0 for entry in counted if entry.draw is not None}
     queues = [row for row in rounds.with_numbers(project.id, served) if row.number >= first.number]
     newer = open_ + len(ledger) - pool - len(counted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clinical_backend.findings.evidence import LEAST_RARE
 from clinical_backend.findings.forecast import labels_to_share
 from clinical_backend.findings.recall import judge_recall
@@ -219,9 +221,8 @@ def _origins(ledger: Sequence[LedgerEntry], target: Sequence[str]) -> dict[Origi
 
 
 def _curve(rare: Sequence[bool]) -> list[tuple[int, int]]:
-    found, curve = 0, [(0, 0)]
-    for place, one in enumerate(rare, start=1):
-        found += one
-        curve.append((place, found))
-    step = -(-len(curve) // (_CURVE_POINTS - 1))
-    return curve if len(curve) <= _CURVE_POINTS else [*curve[:-1:step], curve[-1]]
+    found = np.cumsum([0, *rare])
+    places = np.arange(len(found))[:: -(-len(found) // (_CURVE_POINTS - 1))]
+    if places[-1] < len(rare):
+        places = np.append(places, len(rare))
+    return list(zip(places.tolist(), found[places].tolist(), strict=True))

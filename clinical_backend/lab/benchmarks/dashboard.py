@@ -84,6 +84,7 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
     now = time.time()
     stores.projects.register(1)
     stores.images.synchronise(1, {task: f"/data/{task}.png" for task in range(1, tasks + 1)}, complete=True)
+    stores.images.found(1, {task: f"{task:064x}" for task in range(1, tasks + 1)})
     for number in range(1, _ROUNDS + 1):
         stores.projects.request_round(1, "10 annotations were made or changed", delay=0.0)
         row = stores.rounds.start(1)

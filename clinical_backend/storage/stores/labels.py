@@ -119,20 +119,18 @@ class LabelStore:
         up_to
             Greatest id of a task that counts.
         """
-        read = (
+        label = (TaskLabel.project_id == TaskImage.project_id) & (TaskLabel.task_id == TaskImage.task_id)
+        open_ = (
             select(TaskImage.digest)
-            .join(TaskLabel, (TaskLabel.project_id == TaskImage.project_id) & (TaskLabel.task_id == TaskImage.task_id))
+            .outerjoin(TaskLabel, label)
             .where(TaskImage.project_id == project_id, TaskImage.digest.is_not(None))
-        )
-        query = select(func.count(TaskImage.digest.distinct())).where(
-            TaskImage.project_id == project_id,
-            ~is_answered(TaskImage.project_id, TaskImage.task_id),
-            TaskImage.digest.not_in(read),
+            .group_by(TaskImage.digest)
+            .having(func.count(TaskLabel.task_id) == 0)
         )
         if up_to is not None:
-            query = query.where(TaskImage.task_id <= up_to)
+            open_ = open_.having(func.min(TaskImage.task_id) <= up_to)
         with self._database.read() as session:
-            return session.scalar(query) or 0
+            return session.scalar(select(func.count()).select_from(open_.subquery())) or 0
 
     def unread_tasks(self, project_id: int) -> int:
         """Return how many tasks have no answer, and an image that was not read."""
