@@ -163,9 +163,12 @@ def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Respons
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     status = site.status(project_id)
-    parts = _now(status) | _target(site, status) | _found(site, project_id)
-    parts |= {"troubles": sum(status.troubles.values())}
-    return site.page(request, "overview.html", here="overview", **parts)
+    parts = _now(status) | _target(site, status) | {"troubles": sum(status.troubles.values())}
+
+    def late() -> str:
+        return site.render("found.html", request, **_found(site, project_id))
+
+    return site.page_in_parts(request, "overview.html", late, here="overview", **parts)
 
 
 def settings_page(

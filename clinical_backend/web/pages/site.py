@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from fastapi import Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.service.connection import Checks
@@ -19,6 +20,8 @@ from clinical_backend.web.pages.signing import Signer
 from clinical_backend.web.pages.templating import make_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from clinical_backend.storage.schema import Project
     from clinical_backend.workspace.workspace import Workspace
 
@@ -107,6 +110,30 @@ class Site:
         response = HTMLResponse(content, status, {"Vary": "Accept"})
         if flash is not None:
             forget_flash(response)
+        return response
+
+    def page_in_parts(self, request: Request, template: str, late: Callable[[], str], **values: Any) -> Response:
+        """Return a page that is shown before a part of it is computed, which stands where it writes ``late``.
+
+        Parameters
+        ----------
+        late
+            Computes that part, while the browser shows what stands before it.
+        """
+        mark = secrets.token_hex(8)
+        page = self.page(request, template, late=mark, **values)
+        before, after = bytes(page.body).split(mark.encode())
+
+        def parts() -> Iterator[bytes]:
+            yield before
+            try:
+                yield late().encode()
+            except ClinicalError as error:  # too late for another page
+                yield f'<div class="problem" role="alert"><p>{escape(str(error))}</p></div>'.encode()
+            yield after
+
+        response = StreamingResponse(parts(), page.status_code)
+        response.raw_headers = [one for one in page.raw_headers if one[0] != b"content-length"]
         return response
 
     def fragment(self, request: Request, template: str, **values: Any) -> HTMLResponse:

@@ -16,6 +16,7 @@ from PIL import Image
 from sqlalchemy import update
 from sqlalchemy.orm import make_transient
 
+from clinical_backend.errors import ClinicalError
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.drift import change_drift
@@ -976,3 +977,16 @@ def test_labels_are_downloaded_with_their_origins_and_without_a_project_there_ar
         "1,a,queue,target,1,1,,,",
     ]
     assert web.get("/projects/7/labels.csv").status_code == 404
+
+
+def test_what_is_computed_late_may_fail_and_the_rest_of_the_page_stands(web, filled, monkeypatch):
+    def refuse(_project):
+        raise ClinicalError("Nothing <can> be counted.", "Try again.")
+
+    monkeypatch.setattr("clinical_backend.web.pages.routes.read_findings", refuse)
+    answer = web.get("/projects/1", headers={"Accept": "text/html"})
+    assert answer.status_code == 200
+    assert "Nothing &lt;can&gt; be counted. Try again." in answer.text
+    assert (
+        answer.text.index("Start a round") < answer.text.index("counted") < answer.text.index("Backend and connection")
+    )
