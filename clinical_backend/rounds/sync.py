@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
+from clinical_backend.labelstudio.labeling.task_fields import count_fields
 from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
@@ -172,8 +173,16 @@ def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: Label
         if same and len(uris.keys() | known) == remote.task_number:
             take_over(tasks, complete=False)
             return
-    take_over(client.tasks(project.id), complete=True)
-    stores.projects.change(project.id, listed_at=time.time(), grouped_by=group_field, sited_by=site_field)
+    tasks = client.tasks(project.id)
+    take_over(tasks, complete=True)
+    shown = {field for view in scheme.every_view for field in view.value.fields}
+    stores.projects.change(
+        project.id,
+        listed_at=time.time(),
+        grouped_by=group_field,
+        sited_by=site_field,
+        task_fields=[astuple(field) for field in count_fields((task.data for task in tasks), without=shown)],
+    )
 
 
 def _site(task: Task, field: str | None) -> str | None:

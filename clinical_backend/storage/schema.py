@@ -80,6 +80,9 @@ class Project(Base):
     """Field of the tasks' data that ``TaskImage.group_key`` was last read from."""
     sited_by: Mapped[str | None] = mapped_column(default=None)
     """Field of the tasks' data that ``TaskImage.site`` was last read from."""
+    task_fields: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """Name of each field of the tasks' data, how many tasks have it, and how many different values, when all tasks were
+    last listed."""
     wiring_due: Mapped[bool] = mapped_column(default=False)
     """Whether the connection to Label Studio is still to be checked and repaired."""
     adaptation: Mapped[str | None] = mapped_column(default=None)

@@ -36,3 +36,13 @@ def test_sites_are_kept_while_a_field_names_them_and_follow_the_field(workspace,
     assert run(workspace) == {1: "7"}
     workspace.stores.projects.change(1, page_options={})
     assert run(workspace) == {}
+
+
+def test_the_fields_that_tasks_have_are_counted_whenever_all_are_listed(workspace, fake_client):
+    fake_client.data = {1: {"site": "north"}, 2: {"site": "north", "patient": "p1"}}
+    run(workspace)
+    assert workspace.stores.projects.get(1).task_fields == [["site", 2, 1], ["patient", 1, 1]]
+    workspace.stores.projects.change(1, listed_at=0.0)
+    fake_client.data = {1: {"patient": "p1"}}
+    run(workspace)
+    assert workspace.stores.projects.get(1).task_fields == [["patient", 1, 1]]

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
+from clinical_backend.labelstudio.labeling.task_fields import TaskField
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import ORIGINS_IN_WORDS
 from clinical_backend.rounds.questions import open_questions
@@ -189,6 +190,7 @@ def settings_page(
         problems,
         declined=project.declined,
         controls=learnable_controls(site.workspace.project(project.id)),
+        task_fields=[TaskField(*one) for one in project.task_fields],
     )
     return site.page(
         request,

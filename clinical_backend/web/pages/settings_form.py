@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from clinical_backend.acquisition import ACQUISITIONS, settable
+from clinical_backend.labelstudio.labeling.task_fields import MOST_VALUES
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.text import storable
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from starlette.datastructures import FormData
 
+    from clinical_backend.labelstudio.labeling.task_fields import TaskField
     from clinical_backend.workspace.project_options import Option
 
 __all__ = ["Field", "SettingsForm", "orders", "read_settings"]
 
 _AUTOMATIC = {"auto": "chosen in each round from what it measures"}
+_FIELDS_OF_TASKS = ("group_field", "site_field")
 _NONE: Mapping[str, Any] = {
     name: "" if field.default is None else ()
     for name, field in ProjectOptions.model_fields.items()
@@ -106,6 +109,8 @@ class SettingsForm:
         Classes of which the lead said that they are not looked for.
     controls
         Controls of the labeling config that can be learnt.
+    task_fields
+        Fields of the tasks' data; empty while they are not known.
     """
 
     def __init__(
@@ -117,14 +122,22 @@ class SettingsForm:
         *,
         declined: Sequence[str] = (),
         controls: Sequence[str] = (),
+        task_fields: Sequence[TaskField] = (),
     ) -> None:
+        self.options = options
         choices = {"class_control": {name: name for name in controls}}
+        choices |= {name: self._of_tasks(name, task_fields) for name in _FIELDS_OF_TASKS if task_fields}
         self.fields = tuple(replace(field, choices=choices.get(field.name, field.choices)) for field in fields())
         self.classes = tuple(classes)
-        self.options = options
         self.declined = tuple(declined)
         self.problems = dict(problems or {})
         self._entered = entered
+
+    def _of_tasks(self, name: str, task_fields: Sequence[TaskField]) -> dict[str, str]:
+        """Return the fields of the tasks as choices, and what is set if no task has it."""
+        now = _shown(name, self.options[name].value)  # Label Studio writes fields as $field, and so may a setting
+        known = {now if one.name == now.removeprefix("$") else one.name: _counted(one) for one in task_fields}
+        return known if not now or now in known else known | {now: f"{now}: no task has it"}
 
     def value(self, name: str) -> str:
         """Return what the field shows; empty where the page sets nothing."""
@@ -242,6 +255,13 @@ def _problem(name: str, message: str) -> str:
     if most is None:
         return f"Enter a {kind}, {scale * least:g} or more."
     return f"Enter a {kind} from {scale * least:g} to {scale * most:g}."
+
+
+def _counted(field: TaskField) -> str:
+    """Say how many tasks have a field, and how many values it has."""
+    tasks = "1 task" if field.tasks == 1 else f"{field.tasks:,} tasks"
+    values = "1 value" if field.values == 1 else f"{field.values:,} different values"
+    return f"{field.name}: {tasks}, {values if field.values < MOST_VALUES else f'{MOST_VALUES:,} values or more'}"
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is of its own type

@@ -597,6 +597,18 @@ def test_a_chosen_class_that_is_gone_is_said_and_can_be_taken_away(web, stores, 
     assert "There is no class melanoma" not in answer(web, drop="melanoma")
 
 
+def test_a_field_of_the_tasks_is_chosen_among_those_that_they_have(web, stores, wakes, filled):
+    assert '<input id="group_field"' in web.get("/projects/1/settings").text
+    stores.projects.change(1, task_fields=[["patient", 1500, 300], ["<b>", 1, 1], ["site", 9, 50_000]])
+    text = web.get("/projects/1/settings").text
+    assert '<option value="patient">patient: 1,500 tasks, 300 different values</option>' in text
+    assert '<option value="&lt;b&gt;">&lt;b&gt;: 1 task, 1 value</option>' in text
+    assert "site: 9 tasks, 50,000 values or more" in text
+    text = send(web, "settings", "/settings", group_field="$patient", site_field="gone")
+    assert '<option value="$patient" selected>patient: 1,500 tasks' in text
+    assert '<option value="gone" selected>gone: no task has it</option>' in text
+
+
 def test_settings_are_stored_and_shown_with_their_source(web, stores, wakes, filled):
     stores.projects.change(1, options={"queue_size": 50})
     before = web.get("/projects/1/settings").text
