@@ -42,6 +42,8 @@ __all__ = ["overview", "router", "settings_page"]
 
 _EXEMPLARS_PAGE = 48
 """Full rows of two, three, four, or six images, a few screens of them; by eye."""
+_WALL = 24
+"""Cases to pick from: rows of two, three, four, six, eight or twelve come out even, on one screen or two."""
 _ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
@@ -229,17 +231,33 @@ def _now(status: ProjectStatus) -> dict[str, Any]:
 
 def _target(site: Site, status: ProjectStatus) -> dict[str, Any]:
     project, published, named = status.project, status.published, status.looked_for
+    by_tags = () if named or published is None else published.report.target
+    tags = site.stores.page_tags.open(project.id)
+    which = any(question.kind is Kind.WHICH for question in status.questions)
+    # What is picked is not followed yet while its round is due: others are picked beside it.
+    picking = any(published is None or tag.tagged_at > published.started_at for tag in tags.values())
     return {
         "project": project,
         "questions": status.questions,
-        "which": any(question.kind is Kind.WHICH for question in status.questions),
+        "which": which,
         "classes": classes_of(site.workspace.project(project.id)),
         "cases": site.stores.labels.cases(project.id),
         "named": named,
         "left": status.drift.left,
         "worded": [one.finding for one in site.stores.phrasings.all(project.id)],
-        "by_tags": [] if named or published is None else published.report.target,
+        "by_tags": by_tags,
+        "tags": {task: tag.steer for task, tag in tags.items()},
+        "wall": _varied(site, project.id, published) if which or (picking and not named and not by_tags) else [],
     }
+
+
+def _varied(site: Site, project_id: int, published: Round | None) -> list[int]:
+    """Return cases that nobody answered, to be picked from: the queue while nothing is looked for is varied."""
+    if published is not None:
+        waiting, _ = site.stores.rounds.open_queue(published, limit=_WALL)
+        return [row.task_id for row in waiting]
+    tasks = site.stores.images.tasks(project_id)
+    return tasks[:: -(-len(tasks) // _WALL)] if tasks else []
 
 
 def _progress(running: Round, published: Round | None) -> Progress:

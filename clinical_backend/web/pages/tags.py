@@ -19,7 +19,7 @@ _TAGS = {"more": (1, "more like this"), "less": (-1, "not like this"), "none": (
 _UNKNOWN = Flash("Nothing was changed: there is no such tag.", wrong=True)
 _REASON = "an exemplar was tagged on the project's page"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_PATH = re.compile(r"/(queue|exemplars|similar/\d{1,18})(\?[\w%=&+.~\-]*)?", re.ASCII)
+_PATH = re.compile(r"(/(queue|exemplars|similar/\d{1,18}))?(\?[\w%=&+.~\-]*)?", re.ASCII)
 """Where a form may lead back to: to our own pages alone, with all that ``urlencode`` writes."""
 
 router = APIRouter(include_in_schema=False)
@@ -34,7 +34,7 @@ def tag(request: Request, site: ThisSite, backend: ThisBackend, project_id: Proj
     changed = [] if wanted is None else _change(site, project_id, tasks, wanted[0])
     if changed:
         backend.request_round(project_id, _REASON)
-    back = str(form.get("back", ""))
+    back = str(form.get("back", "")) or f"/projects/{project_id}/exemplars"
     prefix = f"/projects/{project_id}"
     allowed = back.startswith(prefix) and _PATH.fullmatch(back.removeprefix(prefix))
     flash = _UNKNOWN if wanted is None else _said(tasks, changed, wanted[1])

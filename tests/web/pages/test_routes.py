@@ -597,6 +597,24 @@ def test_a_chosen_class_that_is_gone_is_said_and_can_be_taken_away(web, stores, 
     assert "There is no class melanoma" not in answer(web, drop="melanoma")
 
 
+def test_while_nothing_is_looked_for_cases_are_shown_to_pick_from(web, stores, wakes, workspace):
+    stores.projects.register(1)
+    stores.projects.change(1, label_config=CONFIG)
+    stores.images.synchronise(1, {task: f"/{task}.png" for task in range(1, 101)}, complete=True)
+    text = web.get("/projects/1").text
+    assert "Or pick cases that show it" in text
+    shown = [int(task) for task in re.findall(r'<li data-case="(\d+)"', text)]
+    assert (len(shown), shown[0]) == (20, 1)
+    data = {"token": token(web), "task": "6", "tag": "more", "back": "/projects/1"}
+    answer = web.post("/projects/1/tags", data=data)
+    assert answer.headers["location"] == "/projects/1"
+    after = web.get("/projects/1").text
+    assert "Pick cases that show what you look for" in after
+    assert 'value="none" aria-pressed="true">More like this<span class="unseen">: task 6<' in after
+    stores.projects.change(1, page_options={"rare_classes": ["b"]})
+    assert "wall-title" not in web.get("/projects/1").text
+
+
 def test_a_field_of_the_tasks_is_chosen_among_those_that_they_have(web, stores, wakes, filled):
     assert '<input id="group_field"' in web.get("/projects/1/settings").text
     stores.projects.change(1, task_fields=[["patient", 1500, 300], ["<b>", 1, 1], ["site", 9, 50_000]])
