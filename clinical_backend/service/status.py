@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.rounds.drift import Drift, rests
+from clinical_backend.rounds.due import LOW_QUEUE_SHARE
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_readings import report_second_look
@@ -87,6 +88,20 @@ class ProjectStatus:
         return rests(self.project)
 
     @property
+    def labels_until_round(self) -> int | None:
+        """After how many more labels a round is due; ``None`` where one is, or the settings cannot be read."""
+        try:
+            every = self._workspace.settings.start_training_each_n_updates
+        except ClinicalError:  # the project's problem says so
+            return None
+        return None if self.project.request is not None else max(1, every - self.project.updates)
+
+    @property
+    def is_queue_low(self) -> bool:
+        """Whether readers are near the end of the queue."""
+        return self.published is not None and self.project.queue_left < LOW_QUEUE_SHARE * self.report.counts.queue
+
+    @property
     def looked_for(self) -> tuple[str, ...]:
         """Classes that are looked for by name."""
         return tuple(named_classes(self._workspace.workspace.settings, self.project))
@@ -141,6 +156,7 @@ class ProjectStatus:
             "project": project.id,
             "published_version": project.published_version,
             "queue_left": project.queue_left,
+            "queue_low": self.is_queue_low,
             "round_due": project.request,
             "adaptation": project.adaptation,
             "finetuning": self.finetuning,

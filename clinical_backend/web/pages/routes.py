@@ -225,6 +225,8 @@ def _now(status: ProjectStatus) -> dict[str, Any]:
         "stages": STAGES,
         "drift": status.drift,
         "resting": status.resting,
+        "low": status.is_queue_low,
+        "to_go": status.labels_until_round,
         "delay": wait_left(project.not_before, time.time()) if project.request is not None else 0.0,
     }
 

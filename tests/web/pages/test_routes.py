@@ -615,6 +615,23 @@ def test_while_nothing_is_looked_for_cases_are_shown_to_pick_from(web, stores, w
     assert "wall-title" not in web.get("/projects/1").text
 
 
+def test_readers_near_the_end_of_the_queue_are_announced(web, stores, wakes, filled):
+    size = stores.rounds.published(1).report.counts.queue
+    stores.projects.change(1, queue_left=size, request=None, updates=3)
+    text = " ".join(web.get("/projects/1").text.split())
+    assert "near the end" not in text
+    assert "The next round follows after 7 more labels." in text
+    stores.projects.change(1, queue_left=1, updates=9)
+    text = " ".join(web.get("/projects/1/fragments/now").text.split())
+    assert "Readers are near the end of the queue. No round is due" in text
+    assert "after 1 more label." in text
+    stores.projects.change(1, queue_left=0, request="10 annotations were made or changed")
+    text = " ".join(web.get("/projects/1/fragments/now").text.split())
+    assert "Readers have come to the end of the queue: the round that is due brings the next one." in text
+    assert "more label" not in text
+    assert web.get("/projects/1", headers={"Accept": "*/*"}).json()["queue_low"] is True
+
+
 def test_a_field_of_the_tasks_is_chosen_among_those_that_they_have(web, stores, wakes, filled):
     assert '<input id="group_field"' in web.get("/projects/1/settings").text
     stores.projects.change(1, task_fields=[["patient", 1500, 300], ["<b>", 1, 1], ["site", 9, 50_000]])
