@@ -183,8 +183,7 @@ class JudgedLabels:
         """
         if name not in self.classes:
             return []
-        column = self.probabilities[:, self.classes.index(name)]
-        called = column >= LIKELY if self.several else column >= self.probabilities.max(axis=1)
+        called = self.called(name)
         told, present = self._readings(name)
         where = np.array([sites.get(task, "") for task in self.tasks.tolist()], dtype=object)
         found = []
@@ -193,6 +192,12 @@ class JudgedLabels:
             counts = (here, here & present & called, here & present, here & called)
             found.append(SiteMeasures(site, *(int(each.sum()) for each in counts)))
         return sorted(found, key=lambda one: -one.labels) if len(found) > 1 else []
+
+    def called(self, name: str) -> NDArray[np.bool_]:
+        """Return which cases the classifier calls so, shape (n,)."""
+        column = self.probabilities[:, self.classes.index(name)]
+        called: NDArray[np.bool_] = column >= LIKELY if self.several else column >= self.probabilities.max(axis=1)
+        return called
 
     def _readings(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which labels say something of a class, and which say that it is there, shapes (n,)."""

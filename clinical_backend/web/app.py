@@ -27,6 +27,7 @@ from clinical_backend.web.hosts import KnownHosts, known_hosts
 from clinical_backend.web.operations import make_operations_router
 from clinical_backend.web.pages import (
     actions,
+    comparison,
     images,
     model,
     outside_exemplars,
@@ -113,6 +114,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         troubles,
         actions,
         model,
+        comparison,
         second_look,
         outside_exemplars,
         phrasings,
