@@ -26,6 +26,7 @@ __all__ = [
     "RoundTimeoutError",
     "SettingsError",
     "StorageError",
+    "TrailError",
 ]
 
 
@@ -166,6 +167,10 @@ class RoundTimeoutError(ClinicalError):
 
 class StorageError(ClinicalError):
     """The state on disk or in the database cannot be read or written."""
+
+
+class TrailError(StorageError):
+    """The trail of who did what cannot be written: what it would have told of is not done."""
 
 
 class SettingsError(ClinicalError):

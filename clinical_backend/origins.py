@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ORIGINS_IN_WORDS", "Draw", "LedgerEntry", "Origin"]
+__all__ = ["NOTHING_SHOWN", "ORIGINS_IN_WORDS", "UNKNOWN_SHOWN", "Draw", "LedgerEntry", "Origin"]
+
+NOTHING_SHOWN = "none"
+"""In place of the version of a prediction: the reader started from a blank form."""
+UNKNOWN_SHOWN = "unknown"
+"""In its place where nothing tells what stood there."""
 
 
 class Draw(StrEnum):
@@ -56,3 +61,4 @@ class LedgerEntry:
     draw: Draw | None
     round_number: int | None
     readings: int
+    shown_prediction: str = UNKNOWN_SHOWN

@@ -29,6 +29,7 @@ from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
 from clinical_backend.storage.statements import request_all
+from clinical_backend.storage.trail import write_noted
 from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Yield a session whose changes are committed together, or not at all if an error leaves the block.
 
+        What was noted for the trail is added last, in the same transaction.
+
         On SQLite, writers queue for the database from the start of the block, so keep it short. On PostgreSQL, they
         queue for the rows that they change or lock: what is read in order to be changed must be locked
         (``with_for_update``, which SQLite takes as said), a project before what belongs to it.
@@ -148,6 +151,7 @@ class Database:
                 fence(session, lock=True)
             yield session
             session.flush()
+            write_noted(session)
 
     def require_fence(self) -> None:
         """Raise what a write of this thread would raise, if it may write no more; for what is changed elsewhere."""

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import UNKNOWN_SHOWN, Draw, Origin
 from clinical_backend.storage.declarative import Base, ReadingState, RoundState
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.steering import FindingWords, OutsideExemplar, PageTag
+from clinical_backend.storage.trail import TrailEntry
 from clinical_backend.storage.types import StoredJSON
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
+    "TrailEntry",
 ]
 
 
@@ -170,6 +172,8 @@ class QueuedTask(Base):
     """Name of the view that the image which decided is of."""
     words: Mapped[str | None] = mapped_column(default=None)
     """What was looked for by words and it is like; ``None`` where it is not, or nothing was."""
+    preannotated: Mapped[bool | None] = mapped_column(default=None)
+    """Whether readers get it with a class ticked; ``None`` in queues of earlier versions."""
     answered_at: Mapped[float | None] = mapped_column(default=None)
     """When it was told that somebody answered or skipped it; ``None`` where nobody did, as far as is known."""
 
@@ -268,6 +272,8 @@ class TaskLabel(Base):
     """Reader and class of each annotation where readers disagree and no star settles it."""
     first_class: Mapped[str | None] = mapped_column(default=None)
     """What the first reader said where readers are tied: the label counts as that until they settle it."""
+    shown_prediction: Mapped[str] = mapped_column(default=UNKNOWN_SHOWN, server_default=UNKNOWN_SHOWN)
+    """Version of the prediction that stood ticked when it was answered, or one of :mod:`origins`' words."""
 
 
 class SuspectedLabel(Base):
