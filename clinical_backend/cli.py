@@ -19,6 +19,7 @@ from clinical_backend.commands.portable import export_model, predict
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
+from clinical_backend.commands.trail_cli import trail
 from clinical_backend.commands.trainings import adapt, finetune, replace_backbone
 from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
@@ -49,6 +50,7 @@ for command in (
     status,
     unreadable,
     rollback,
+    trail,
     backbones,
     try_backbone,
     replace_backbone,

@@ -182,6 +182,7 @@ def _export_reports(
     from clinical_backend.archive.dicomweb import DicomWeb
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.archive.study_reports import report_studies
+    from clinical_backend.storage.trail import TrailAction
     from clinical_backend.system.permissions import make_folder
 
     if store and not isinstance(source, DicomWeb):
@@ -192,6 +193,8 @@ def _export_reports(
             make_folder(dicom_sr)
     with opened_workspace(settings) as workspace:
         labels, title = _labels(workspace.project(project))
+        options = {"stored": store, "written": dicom_sr is not None}
+        workspace.stores.trail.append(TrailAction.REPORTS_EXPORTED, project, options=options, tasks=len(labels))
     made, passed_over = 0, []
     for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
         if isinstance(one, PassedOver):

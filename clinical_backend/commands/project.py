@@ -46,6 +46,7 @@ def connect(
     """
     from clinical_backend.labelstudio.connection.connect import connect as connect_project
     from clinical_backend.labelstudio.connection.connect import lacks_exemplar_control
+    from clinical_backend.storage.trail import TrailAction
 
     settings = read_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was done is undone then, too
@@ -72,10 +73,11 @@ def connect(
                 take_over=take_over,
                 claimed=partial(projects.change, project, standing_back=None),
             )
+        made = [change for change in changes if change.made]
+        workspace.stores.trail.append(TrailAction.CONNECTED, project, changes=len(made), took_over=take_over)
         looked_for = _looked_for(view, rare or ())
     for change in changes:
         say(f"{'•' if change.made else '!'} {change.detail}", leading=1, mood="ok" if change.made else "warning")
-    made = any(change.made for change in changes)
     say("Connected." if made else "Connected already; nothing was to be changed.")
     if looked_for:
         say(f"Looked for: {', '.join(looked_for)}.")

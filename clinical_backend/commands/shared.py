@@ -53,7 +53,8 @@ def command_user() -> str:
 @contextmanager
 def opened_workspace(settings: Settings) -> Iterator[Workspace]:
     """Open what a process works with for as long as the block lasts."""
+    from clinical_backend.storage.trail import Actor, acting
     from clinical_backend.workspace.workspace import open_workspace
 
-    with closing(open_workspace(settings)) as workspace:
+    with acting(Actor(command_user(), "command")), closing(open_workspace(settings)) as workspace:
         yield workspace

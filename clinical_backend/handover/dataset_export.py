@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.archive.pseudonyms import Pseudonyms
@@ -18,6 +18,7 @@ from clinical_backend.handover.records import collect
 from clinical_backend.handover.tables import Table
 from clinical_backend.handover.task_json import TaskJson
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.strategy.splits import leaks
 from clinical_backend.workspace.lock import leased_project
 
@@ -136,6 +137,14 @@ def export_dataset(
         _require_no_leak(written, collection.ties.values())
         with delivery.text("datasheet.md") as file:
             file.write(datasheet.text(command))
+        # Before the folder appears, so that none is handed over of which the trail does not tell.
+        project.stores.trail.append(
+            TrailAction.LABELS_EXPORTED,
+            project.id,
+            options=asdict(options),
+            labels=datasheet.records,
+            sha256sums=delivery.digest(),
+        )
     return Exported(
         datasheet.records,
         delivery.files,

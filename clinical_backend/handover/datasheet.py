@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from clinical_backend.multilabel import findings_of
-from clinical_backend.origins import ORIGINS_IN_WORDS, Draw
+from clinical_backend.origins import NOTHING_SHOWN, ORIGINS_IN_WORDS, UNKNOWN_SHOWN, Draw
 from clinical_backend.strategy.splits import SPLITS
 from clinical_backend.text import printable
 
@@ -31,6 +31,8 @@ _DRAWS = {
     Draw.MARGIN: "from a queue, where the classifier hardly decides",
     Draw.AUDIT: "from a queue, drawn at random",
 }
+_SHOWN = {NOTHING_SHOWN: "nothing: a blank form", UNKNOWN_SHOWN: "not known"}
+_TICKED = "a class that the model predicted"
 _IMAGES = {
     "none": "No image and no address of one is included; `task` is Label Studio's id, `sha256` that of the bytes.",
     "reference": "The images' addresses are included, and not the images. An address may name a patient: look at them.",
@@ -59,6 +61,7 @@ class Datasheet:
         """Images that could not be copied."""
         self._origins: Counter[str] = Counter()
         self._readers: Counter[str] = Counter()
+        self._shown: Counter[str] = Counter()
         self._of_class: dict[str, Counter[str]] = {name: Counter() for name in collection.classes}
         self._of_round: dict[int, Counter[str]] = {}
         self._splits: Counter[str] = Counter()
@@ -70,6 +73,7 @@ class Datasheet:
         self.records += 1
         self._origins[ORIGINS_IN_WORDS[entry.origin] if entry.draw is None else _DRAWS[entry.draw]] += 1
         self._readers.update(record.readers)
+        self._shown[_SHOWN.get(entry.shown_prediction, _TICKED)] += 1
         self._splits[record.split] += 1
         for name in findings_of(entry.label):
             self._of_class[name][record.split] += 1
@@ -118,6 +122,8 @@ class Datasheet:
         yield "Readers answered in Label Studio, served by a queue that seeks rare cases; part of it is random."
         yield f"{self.collection.scheme.learnt}\n"
         yield _table(("how the label came about", "tasks"), self._origins.most_common())
+        yield _table(("what stood ticked when it was answered", "tasks"), self._shown.most_common())
+        yield "`shown_prediction` names the version of that prediction, as Label Studio and the trail have it.\n"
         yield _table(("reader", "answers"), sorted(self._readers.items()))
         if self._agreements:
             whole = sum(one == 1 for one in self._agreements)

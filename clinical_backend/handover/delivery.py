@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Self
 
 from clinical_backend.errors import InvalidArgumentError, StorageError
+from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.system.permissions import make_folder
 from clinical_backend.system.processes import has_ended, this_process
 
@@ -105,6 +106,12 @@ class Delivery:
         with self._lock, writing():
             self._sums.write(f"{digest}  {name}\n".encode())
             self.files += 1
+
+    def digest(self) -> str:
+        """Return the sha256 of the file of digests, and so of all that was written so far."""
+        with self._lock, writing():
+            self._sums.flush()
+            return file_sha256(self.folder / SUMS)
 
     def close(self) -> None:
         """Write all digests to disk."""

@@ -14,11 +14,13 @@ from clinical_backend.learner.backbones.base import is_of
 from clinical_backend.learner.backbones.exported import exported_model
 from clinical_backend.learner.backbones.loading import LARGEST_EXPORT, load_backbone
 from clinical_backend.learner.backbones.preprocessing import to_fitting_square
+from clinical_backend.learner.checkpoint import weights_sha256
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, load_finetuned
 from clinical_backend.learner.portable.model_file import sealed, write_model
 from clinical_backend.learner.portable.portable_graph import AdaptedPart, PortableParts, portable_graph
 from clinical_backend.learner.portable.portable_model import PortableModel
 from clinical_backend.multilabel import LIKELY
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.workspace.backbone_record import load_serving
 from clinical_backend.workspace.controls import scheme_of
 from clinical_backend.workspace.features import ADAPTED_WEIGHT, THUMBNAIL, Representation, join, thumbnail
@@ -141,8 +143,11 @@ def export_model(project: ProjectWorkspace, path: Path) -> ExportedFile:
             f"The exported model predicts otherwise than the backend (difference {difference:.1e}).",
             "Report this with the versions of torch, onnx, onnxruntime and Pillow.",
         )
+    digest = sha256(content)
+    # Before the file, so that none is handed over of which the trail does not tell.
+    project.stores.trail.append(TrailAction.MODEL_EXPORTED, project.id, version=version, sha256=digest)
     write_model(path, content)
-    return ExportedFile(sha256(content), len(content), description, difference)
+    return ExportedFile(digest, len(content), description, difference)
 
 
 def _workspace_of(project: ProjectWorkspace, key: str) -> Workspace:
@@ -209,7 +214,7 @@ def _require_exportable(weights: Path | None) -> None:
 
 
 def _digest_of(classifier: LinearClassifier) -> dict[str, str]:
-    return {"classifier": sha256(classifier.weights.tobytes() + classifier.bias.tobytes())}
+    return {"classifier": weights_sha256(classifier)}
 
 
 def _difference(model: PortableModel, published: _Published) -> float:

@@ -22,7 +22,7 @@ __all__ = ["Cells", "Table", "cells_of", "heading", "row_of", "stored_table"]
 Cells: TypeAlias = "dict[str, object]"
 
 _TOLD_ELSEWHERE = frozenset({"label", "split", "image"})
-_ORIGIN = ("origin", "draw", "round", "readings")
+_ORIGIN = ("origin", "draw", "round", "readings", "shown_prediction")
 _STORED = ("task", "label", *_ORIGIN, "group", "sha256", "weight")
 
 
@@ -110,7 +110,13 @@ def stored_table(project: ProjectWorkspace) -> Iterator[str]:
 
 def _origin(entry: LedgerEntry) -> tuple[object, ...]:
     """Return how a label came about, as ``_ORIGIN`` names it."""
-    return entry.origin.value, entry.draw and entry.draw.value, entry.round_number, entry.readings
+    return (
+        entry.origin.value,
+        entry.draw and entry.draw.value,
+        entry.round_number,
+        entry.readings,
+        entry.shown_prediction,
+    )
 
 
 def _has_images(collection: Collection) -> bool:

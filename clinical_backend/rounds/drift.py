@@ -187,7 +187,7 @@ def answer_drift(project: ProjectWorkspace, place: Place, *, put_back: bool) -> 
         else:
             drift.left[place] = found
 
-    change_drift(project, change)
+    change_drift(project, change, answer={"place": place.value, "put_back": put_back})
     return open_before
 
 
@@ -215,7 +215,9 @@ def rests(row: ProjectRow) -> str | None:
     return None
 
 
-def change_drift(project: ProjectWorkspace, change: Callable[[Drift], object]) -> None:
+def change_drift(
+    project: ProjectWorkspace, change: Callable[[Drift], object], *, answer: Mapping[str, Any] | None = None
+) -> None:
     """Change what is known of a project's drift; nobody else does so meanwhile."""
 
     def edit(row: ProjectRow) -> None:
@@ -223,7 +225,7 @@ def change_drift(project: ProjectWorkspace, change: Callable[[Drift], object]) -
         change(drift)
         drift.keep(row)
 
-    project.stores.projects.edit(project.id, edit)
+    project.stores.projects.edit(project.id, edit, answer=answer)
 
 
 def _differences(present: Present, wanted: Wanted) -> dict[Place, CheckResult]:

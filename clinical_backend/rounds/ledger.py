@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.labels import Source
-from clinical_backend.origins import Origin
+from clinical_backend.origins import NOTHING_SHOWN, UNKNOWN_SHOWN, Origin
 from clinical_backend.storage.schema import TaskLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
     from clinical_backend.origins import Draw, LedgerEntry
@@ -36,6 +37,7 @@ class Provenance:
     origin: Origin
     draw: Draw | None
     round_number: int | None
+    shown_prediction: str = UNKNOWN_SHOWN
 
 
 class ServedQueues:
@@ -49,16 +51,39 @@ class ServedQueues:
         Numbers of their rounds.
     draws
         Why a round's queue held a task, by the round's number and the task.
+    shown
+        What its readers were shown, by the same.
+    report
+        Returns that of a round, by number: it tells what a reader may have been shown past its queue.
     """
 
-    def __init__(self, times: Sequence[float], numbers: Sequence[int], draws: Mapping[tuple[int, int], Draw]) -> None:
+    def __init__(
+        self,
+        times: Sequence[float],
+        numbers: Sequence[int],
+        draws: Mapping[tuple[int, int], Draw],
+        shown: Mapping[tuple[int, int], str] | None = None,
+        report: Callable[[int], RoundReport | None] = lambda _: None,
+    ) -> None:
         self._times, self._numbers, self._draws = list(times), list(numbers), draws
+        self._shown, self._report = shown or {}, report
 
     @classmethod
     def of(cls, rounds: RoundStore, project_id: int, task_ids: Sequence[int]) -> ServedQueues:
         """Read the queues of a project back, as far as they held some of these tasks."""
         served = rounds.served(project_id)
-        return cls([when for _, when in served], [number for number, _ in served], rounds.draws(project_id, task_ids))
+
+        @cache
+        def report(number: int) -> RoundReport | None:
+            return next((row.report for row in rounds.with_numbers(project_id, [number])), None)
+
+        return cls(
+            [when for _, when in served],
+            [number for number, _ in served],
+            rounds.draws(project_id, task_ids),
+            rounds.shown(project_id, task_ids),
+            report,
+        )
 
     def provenance(self, task_id: int, answered: Answered) -> Provenance:
         """Return where a label comes from.
@@ -82,8 +107,16 @@ class ServedQueues:
         for place in [then, *range(now, then, -1), *range(then - 1, loading - 1, -1)]:
             draw = self._draws.get((self._numbers[place - 1], task_id)) if place else None
             if draw is not None:
-                return Provenance(Origin.QUEUE, draw, self._numbers[place - 1])
-        return Provenance(Origin.PAST_QUEUE, None, number)
+                held = self._numbers[place - 1]
+                return Provenance(Origin.QUEUE, draw, held, self._shown.get((held, task_id), UNKNOWN_SHOWN))
+        return Provenance(Origin.PAST_QUEUE, None, number, self._shown_past_queue(task_id, number))
+
+    def _shown_past_queue(self, task_id: int, number: int | None) -> str:
+        """Return what a reader saw who chose a task: nothing, unless Label Studio may have asked for a prediction."""
+        if number is None:
+            return NOTHING_SHOWN
+        report = self._report(number)
+        return UNKNOWN_SHOWN if report is None or report.led(task_id, None) else NOTHING_SHOWN
 
 
 def enter(
@@ -126,7 +159,8 @@ def enter(
     for task_id, answered in sorted(labels.first_answers.items()):
         before = known.get(task_id)
         if before is not None and is_known(task_id, answered):
-            source, labelled_at = Provenance(before.origin, before.draw, before.round_number), before.labelled_at
+            source = Provenance(before.origin, before.draw, before.round_number, before.shown_prediction)
+            labelled_at = before.labelled_at
         else:
             source = queues.provenance(task_id, answered)
             labelled_at = now if answered.at is None else answered.at
@@ -150,6 +184,7 @@ def enter(
                 changed_at=labels.changed.get(task_id),
                 answers=None if answers is None else [list(answer) for answer in answers],
                 first_class=first[1] if task_id in labels.disagreed else None,
+                shown_prediction=source.shown_prediction,
             )
         )
     return entries

@@ -75,6 +75,7 @@ def publish(
                 images=task.images,
                 view=task.view,
                 words=task.words,
+                preannotated=task.task_id in ticked,
             )
             for place, task in placed
         ]

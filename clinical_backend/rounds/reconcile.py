@@ -19,6 +19,7 @@ from clinical_backend.errors import (
 from clinical_backend.labelstudio.connection.connect import repair
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
+from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
 from clinical_backend.rounds.due import STILL_TO_READ, request_if_changed
 from clinical_backend.rounds.publish import find_switched
@@ -193,7 +194,7 @@ def _begin_anew_if_replaced(project: ProjectWorkspace, remote: Project) -> None:
     if known is not None and known.created not in (None, created):
         logger.warning("Project %d is another one than before: its state begins anew", project.id)
         projects.forget(project.id)
-        projects.register(project.id, known.options)
+        projects.register(project.id, known.options, settings=ProjectOptions.model_fields)
     projects.change(project.id, created=created, title=remote.title)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, RoundAbandonedError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.versions import VERSION_PREFIX, on_demand_version
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def clear_up(project: ProjectWorkspace) -> None:
     kept = {row.version for row in kept_rounds(project)}
     published = project.stores.rounds.published(project.id)
     served = {published.version, on_demand_version(published.version)} if published else set()
+    retired: list[str] = []
     try:
-        Publisher(project.client, project.stores.database.require_fence).retire(
+        retired = Publisher(project.client, project.stores.database.require_fence).retire(
             project.id, served, project.installation.versions
         )
     except RoundAbandonedError:
@@ -54,6 +56,9 @@ def clear_up(project: ProjectWorkspace) -> None:
         logger.warning("Project %d: older queues are left in Label Studio: %s", project.id, error)
     project.stores.database.require_fence()
     folder = project.checkpoint_folder(VERSION_PREFIX).parent
-    for old in folder.iterdir() if folder.is_dir() else ():
-        if old.name not in kept:
-            shutil.rmtree(old, ignore_errors=True)
+    gone = [old for old in folder.iterdir() if old.name not in kept] if folder.is_dir() else []
+    if gone or retired:
+        versions = sorted({*retired, *(old.name for old in gone)})
+        project.stores.trail.append(TrailAction.CLEARED_UP, project.id, versions=versions)
+    for old in gone:
+        shutil.rmtree(old, ignore_errors=True)

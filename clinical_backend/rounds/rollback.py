@@ -88,7 +88,7 @@ def _kept(project: ProjectWorkspace, number: int) -> Round:
 
 def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
     rounds = project.stores.rounds
-    row = rounds.begin(project.id, f"rollback to round {earlier.number}")
+    row = rounds.begin_rollback(project.id, earlier.number)
     logger.info("Project %d: round %d is a %s", project.id, row.number, row.request)
     try:
         snapshot, published, report = _publish(project, row, earlier)
@@ -148,6 +148,10 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         preannotation=replace(proven, mode=mode),
         second_look=SecondLook(),
         seconds={},
+        recipe=replace(
+            earlier.report.recipe,
+            settings={**earlier.report.recipe.settings, "preannotate": snapshot.settings.preannotate},
+        ),
         doubtful_labels=snapshot.labels.messages,
         notes=snapshot.labels.messages,
     )

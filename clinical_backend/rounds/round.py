@@ -13,6 +13,7 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.learner.checkpoint import weights_sha256
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.embed import embed_new
@@ -26,6 +27,7 @@ from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.study_inputs import with_images
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.storage.recipe import Recipe
 from clinical_backend.storage.report import Counts, Evaluation, FindingMeasures, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
 from clinical_backend.strategy.evaluation import evaluate_findings, evaluate_labels
@@ -44,13 +46,16 @@ from clinical_backend.workspace.known_images import (
 )
 from clinical_backend.workspace.notices import group_notice
 from clinical_backend.workspace.outside_features import embed_outside, notes_on_outside
+from clinical_backend.workspace.project_options import settings_of_queue
 from clinical_backend.workspace.word_scores import place_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clinical_backend.learner.evaluation.held_out import HeldOut
+    from clinical_backend.rounds.promotion import Model
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.settings import Settings
     from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
     from clinical_backend.strategy.suspects import Suspect
@@ -188,6 +193,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
             ),
+            recipe=_recipe(promotion.model, settings),
         )
         served = partial(as_served, skipped=snapshot.labels.skipped)
         published = publish(
@@ -234,6 +240,13 @@ def _second_readings(
         generator=np.random.default_rng([settings.seed, row.number, _SECOND_READINGS]),
         now=project.client.server_time(),
     )
+
+
+def _recipe(model: Model | None, settings: Settings) -> Recipe:
+    """Return what the queue is made with."""
+    if model is None:
+        return Recipe(settings_of_queue(settings))
+    return Recipe(settings_of_queue(settings), model.metadata.round, weights_sha256(model.classifier))
 
 
 def _places(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:

@@ -14,6 +14,7 @@ from clinical_backend.rounds.drift import Drift
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.predict import predict
 from clinical_backend.service.webhooks import EventCounter, answer_late
+from clinical_backend.storage.trail import LABEL_STUDIO, acting
 from clinical_backend.versions import UNPUBLISHED_VERSION, on_demand_version
 from clinical_backend.workspace.registration import Registration
 from clinical_backend.workspace.workspace import Workspace
@@ -144,7 +145,8 @@ class Backend:
             When Label Studio does not answer, or the database fails.
         """
         if self._stores.projects.get(project_id) is None:
-            self._registration.ask_now(project_id)
+            with acting(LABEL_STUDIO):  # whose call names it
+                self._registration.ask_now(project_id)
 
     def close(self) -> None:
         """Call off what is still to come; the next start looks at every project anyway."""

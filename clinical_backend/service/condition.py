@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.stores.trail import TrailStore
     from clinical_backend.storage.feature_files import FeatureStore
     from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
@@ -66,6 +67,7 @@ def examine_condition(
     try:
         projects = opened.stores.projects.ids()
         findings += _database(opened.stores.database, len(projects))
+        findings.append(_trail(opened.stores.trail, seconds))
         chosen = projects if project_id is None else [project_id]
         findings += _kept(opened, chosen, seconds)
         findings += _rounds(opened, chosen)
@@ -156,6 +158,20 @@ def _database(database: Database, projects: int) -> Iterator[CheckResult]:
             "The database was changed past the backend: by hand, by a restored backup, or by a disk that fails.",
             f"If nobody changed it, restore the last backup; then, or if somebody did, remove {database.note}.",
         )
+
+
+def _trail(trail: TrailStore, seconds: float) -> CheckResult:
+    """Check the chain of the trail, as far as the time goes."""
+    found = trail.verify(seconds=seconds)
+    if found.broken is not None:
+        return CheckResult(
+            "trail",
+            Status.WARNING,
+            f"The trail is broken: {found.problem}",
+            "Somebody or something changed the database: see `clinical trail --verify`, and compare with a backup.",
+        )
+    part = "" if found.whole else f", the first ones, as far as {seconds:.0f} seconds went"
+    return CheckResult("trail", Status.OK, f"The trail holds: {found.entries} entries were checked{part}.")
 
 
 def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[CheckResult]:

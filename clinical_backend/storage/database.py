@@ -29,7 +29,7 @@ from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
 from clinical_backend.storage.statements import request_all
-from clinical_backend.storage.trail import write_noted
+from clinical_backend.storage.trail import TrailAction, append_by_backend, write_noted
 from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ class Database:
         if self._seal is not None and changed:
             self._seal.tell()
             request_all(connection, "the database was changed past the backend")
+            append_by_backend(connection, TrailAction.CHANGED_PAST_BACKEND)
         if self._seal is not None and driver.total_changes:
             self._seal.lift()
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from clinical_backend.origins import Draw
+from clinical_backend.storage.recipe import Recipe
 
 __all__ = [
     "Asked",
@@ -339,8 +340,8 @@ class RoundReport:
         By stage.
     doubtful_labels
         What is wrong with answers, with the cures.
-    notes
-        All that people should know of the round.
+    notes, recipe
+        All that people should know of the round; what its queue was made with.
     """
 
     acquisition: str | None = None
@@ -362,6 +363,7 @@ class RoundReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     doubtful_labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> RoundReport:

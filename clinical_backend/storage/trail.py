@@ -39,9 +39,10 @@ __all__ = [
     "act_as",
     "acting",
     "append",
+    "append_by_backend",
     "digest_of",
     "in_turn",
-    "note",
+    "note_action",
     "write_noted",
 ]
 
@@ -142,7 +143,7 @@ def act_as(actor: Actor) -> None:
     _actor.set(actor)
 
 
-def note(session: Session, action: TrailAction, project_id: int | None, **details: Any) -> None:
+def note_action(session: Session, action: TrailAction, project_id: int | None, **details: Any) -> None:
     """Have an entry added at the end of the transaction of a session, by whoever acts.
 
     Parameters
@@ -152,16 +153,7 @@ def note(session: Session, action: TrailAction, project_id: int | None, **detail
     details
         What JSON holds: a few names, numbers and ids. No patient data, no data of tasks, no secret.
     """
-    actor = _actor.get()
-    session.info.setdefault(_NOTED, []).append(
-        {
-            "who": printable(actor.name, _LONGEST_NAME),
-            "through": actor.through,
-            "project_id": project_id,
-            "action": action.value,
-            "details": _canonical(storable_json(details)),
-        }
-    )
+    session.info.setdefault(_NOTED, []).append(_noted(_actor.get(), action, project_id, details))
 
 
 def write_noted(session: Session) -> None:
@@ -177,6 +169,11 @@ def write_noted(session: Session) -> None:
         return
     session.flush()
     append(session.connection(), noted)
+
+
+def append_by_backend(connection: Connection, action: TrailAction) -> None:
+    """Add in the transaction of a connection that the backend did something by itself that is about no project."""
+    append(connection, [_noted(BACKEND, action, None, {})])
 
 
 def append(connection: Connection, noted: list[dict[str, Any]]) -> None:
@@ -210,6 +207,16 @@ def digest_of(row: dict[str, Any]) -> str:
     """Return the sha256 of an entry's fields but its own digest, as canonical JSON: sorted keys, no spaces, ASCII."""
     told = ("number", "at", "who", "through", "project_id", "action", "details", "previous")
     return hashlib.sha256(_canonical({name: row[name] for name in told}).encode()).hexdigest()
+
+
+def _noted(actor: Actor, action: TrailAction, project_id: int | None, details: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "who": printable(actor.name, _LONGEST_NAME),
+        "through": actor.through,
+        "project_id": project_id,
+        "action": action.value,
+        "details": _canonical(storable_json(details)),
+    }
 
 
 def _canonical(value: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from clinical_backend.web.pages import (
     second_look,
     similar,
     tags,
+    trail,
     troubles,
 )
 from clinical_backend.web.pages import routes as pages
@@ -111,6 +112,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         queue,
         tags,
         similar,
+        trail,
         troubles,
         actions,
         model,

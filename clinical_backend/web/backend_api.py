@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from clinical_backend.labelstudio.contract import (
@@ -19,6 +19,7 @@ from clinical_backend.labelstudio.contract import (
     WebhookRequest,
 )
 from clinical_backend.service.status import read_status
+from clinical_backend.storage.trail import LABEL_STUDIO, act_as
 from clinical_backend.web.bodies import StorableRoute
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.routes import overview
@@ -28,9 +29,13 @@ from clinical_backend.web.security import TASK_LIMIT, wants_page
 __all__ = ["make_router"]
 
 
+async def _called_by_label_studio() -> None:
+    act_as(LABEL_STUDIO)
+
+
 def make_router() -> APIRouter:
     """Return the routes."""
-    router = APIRouter(route_class=StorableRoute)
+    router = APIRouter(route_class=StorableRoute, dependencies=[Depends(_called_by_label_studio)])
 
     @router.get("/health")
     async def health() -> HealthReply:

@@ -30,11 +30,15 @@ __all__ = [
     "look_for",
     "named_classes",
     "read_options",
+    "settings_of_queue",
     "store_options",
 ]
 
 SETTINGS_CHANGED = "the project's settings were changed"
 """Why a round is due, for people."""
+
+_OF_BACKEND = ("backbone", "image_size", "images_per_task", "adaptation", "seed")
+"""Settings of the backend as a whole that a queue depends on."""
 
 Source = Literal["page", "extra parameters", "backend"]
 
@@ -162,6 +166,11 @@ def decline(project: ProjectWorkspace, name: str) -> None:
         row.declined = [*(other for other in row.declined if other != name), name]
 
     project.stores.projects.edit(project.id, change)
+
+
+def settings_of_queue(settings: Settings) -> dict[str, Any]:
+    """Return the settings of a project that its queue depends on, as JSON holds them; none of them is a secret."""
+    return settings.model_dump(mode="json", include={*ProjectOptions.model_fields, *_OF_BACKEND})
 
 
 def named_classes(settings: Settings, row: Row) -> tuple[str, ...]:

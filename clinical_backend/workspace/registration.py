@@ -12,6 +12,8 @@ from clinical_backend.errors import ClinicalError, InvalidArgumentError, LabelSt
 from clinical_backend.labelstudio.contract import SetupRequest
 from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.logs import SeldomLogger
+from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.storage.trail import LABEL_STUDIO, acting
 from clinical_backend.workspace.project_options import SETTINGS_CHANGED
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ class Registration:
         entered = self._options(project_id) if options else None
         changed = entered is not None and entered != (known.options if known is not None else {})
         if known is None or changed:
-            new = stores.projects.register(project_id, entered)
+            new = stores.projects.register(project_id, entered, settings=ProjectOptions.model_fields)
             if new:
                 stores.projects.change(project_id, created=project.created_at.isoformat(), title=project.title)
                 logger.info("Project %d is connected; its page is %s", project_id, view.page)
@@ -152,7 +154,8 @@ class Registration:
             if query is None:
                 continue
             try:
-                settled = self.ask_now(project_id, setup=query.setup, options=query.options)
+                with acting(LABEL_STUDIO):
+                    settled = self.ask_now(project_id, setup=query.setup, options=query.options)
             except ClinicalError as error:
                 settled = False
                 seldom.warning("Project %d is not taken on or forgotten: %s", project_id, error)

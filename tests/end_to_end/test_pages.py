@@ -27,7 +27,17 @@ ROUND_SECONDS = 600.0
 """As long as a round may take on a busy machine."""
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-PAGES = ["", "/queue", "/exemplars", "/model", "/model/mistakes", "/second-look", "/second-look/read", "/settings"]
+PAGES = [
+    "",
+    "/queue",
+    "/exemplars",
+    "/model",
+    "/model/mistakes",
+    "/second-look",
+    "/second-look/read",
+    "/settings",
+    "/trail",
+]
 PATIENCE = 120_000.0
 """How long a page may take to show what is so, on a busy machine, in milliseconds."""
 
@@ -256,7 +266,7 @@ def test_a_failed_round_is_told_at_once_with_its_cure(look, served):
     # As the process of a round does, hold the project: else the round counts as cut off.
     leases, taken = served.stores.leases, []
     wait_until(lambda: taken.append(leases.take(served.id)) or taken[-1], "the project to be free")
-    row = served.stores.rounds.begin(served.id, "a test")
+    row = served.stores.rounds.begin_rollback(served.id, 1)
     expect(page.locator("#now")).to_contain_text(f"Round {row.number} is running", timeout=PATIENCE)
     served.stores.rounds.fail(row.id, served.id, "The disk is full. Free some space.", state=RoundState.FAILED)
     leases.give_back(served.id, taken[-1])

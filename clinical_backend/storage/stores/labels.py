@@ -76,6 +76,7 @@ class LabelStore:
             TaskLabel.draw,
             TaskLabel.round_number,
             TaskLabel.readings,
+            TaskLabel.shown_prediction,
         )
         query = select(*columns).where(TaskLabel.project_id == project_id, label.is_not(None))
         with self._database.read() as session:

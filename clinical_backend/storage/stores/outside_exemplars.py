@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.storage.schema import OutsideExemplar
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,13 +153,18 @@ class OutsideExemplarStore:
                 session.add(row)
                 session.flush()
                 kept.append(row.id)
+            if kept:  # files and notes may name a patient: the trail has neither
+                note_action(session, TrailAction.EXEMPLARS_ADDED, project_id, finding=finding, numbers=kept)
         return kept
 
     def remove(self, project_id: int, number: int) -> bool:
         """Delete one with its pixels and its feature; tell whether it was there."""
         chosen = delete(OutsideExemplar).where(OutsideExemplar.project_id == project_id, OutsideExemplar.id == number)
         with self._database.write() as session:
-            return session.execute(chosen.returning(OutsideExemplar.id)).first() is not None
+            finding = session.scalar(chosen.returning(OutsideExemplar.finding))
+            if finding is not None:
+                note_action(session, TrailAction.EXEMPLAR_REMOVED, project_id, finding=finding, number=number)
+            return finding is not None
 
     def pixels(self, project_id: int, number: int) -> bytes | None:
         """Return the pixels of one as PNG; ``None`` where they are not kept, or it is not there."""

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from clinical_backend.storage.schema import PageTag, TaskImage
 from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,6 +61,9 @@ class PageTagStore:
             now = time.time()
             for task in changed:
                 session.merge(PageTag(project_id=project_id, task_id=task, steer=steer, tagged_by=by, tagged_at=now))
+            if changed:
+                tag = "more like this" if steer > 0 else "not like this"
+                note_action(session, TrailAction.CASES_TAGGED, project_id, tasks=changed, tag=tag)
         return changed
 
     def remove(self, project_id: int, tasks: Collection[int]) -> list[int]:
@@ -69,4 +73,6 @@ class PageTagStore:
             for part in in_parts(sorted(set(tasks))):
                 chosen = delete(PageTag).where(PageTag.project_id == project_id, PageTag.task_id.in_(part))
                 removed += session.scalars(chosen.returning(PageTag.task_id))
+            if removed:
+                note_action(session, TrailAction.TAGS_REMOVED, project_id, tasks=sorted(removed))
         return removed

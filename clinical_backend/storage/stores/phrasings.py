@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 
 from clinical_backend.storage.schema import FindingWords
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,12 +84,17 @@ class PhrasingStore:
                         places=None,
                     )
                 )
+                counts = {"phrasings": len(phrasings), "contrasts": len(contrasts)}  # free text stays out of the trail
+                note_action(session, TrailAction.WORDS_CHANGED, project_id, finding=finding, **counts)
 
     def remove(self, project_id: int, finding: str) -> bool:
         """Delete the words of a finding; tell whether there were any."""
         chosen = delete(FindingWords).where(FindingWords.project_id == project_id, FindingWords.finding == finding)
         with self._database.write() as session:
-            return session.execute(chosen.returning(FindingWords.finding)).first() is not None
+            there = session.execute(chosen.returning(FindingWords.finding)).first() is not None
+            if there:
+                note_action(session, TrailAction.WORDS_REMOVED, project_id, finding=finding)
+            return there
 
     def placed(self, project_id: int, backbone: str) -> list[tuple[KeptPhrasings, NDArray[np.float32]]]:
         """Return those that a backbone placed, with where, shape (k, p), float32; damaged ones are left out."""

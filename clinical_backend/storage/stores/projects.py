@@ -9,9 +9,10 @@ from sqlalchemy import delete, select, update
 
 from clinical_backend.storage.schema import Project
 from clinical_backend.storage.statements import insert_if_missing
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -21,6 +22,8 @@ __all__ = ["LONGEST_WAIT", "ProjectStore", "locked_project", "wait_left"]
 
 LONGEST_WAIT = 600.0
 """Longest wait of a project after a failure, in seconds: a cause that passed is noticed within ten minutes."""
+_DECLINED = "declined"
+"""How the trail calls the classes that are not looked for, which the page keeps beside its settings."""
 
 
 class ProjectStore:
@@ -47,8 +50,15 @@ class ProjectStore:
         with self._database.read() as session:
             return session.get(Project, project_id)
 
-    def register(self, project_id: int, options: dict[str, Any] | None = None) -> bool:
+    def register(
+        self, project_id: int, options: dict[str, Any] | None = None, *, settings: Collection[str] = ()
+    ) -> bool:
         """Make sure that the project is known; ``options`` replaces its options unless ``None``.
+
+        Parameters
+        ----------
+        settings
+            Which of the options are settings, so that the trail has their values: others may be anything.
 
         Returns
         -------
@@ -60,8 +70,15 @@ class ProjectStore:
         with self._database.write() as session:
             due = {"request": "the project was connected", "requested_at": time.time()}
             new = insert_if_missing(session, Project, {"id": project_id} | due)
-            if options is not None:
-                session.execute(update(Project).where(Project.id == project_id).values(options=options))
+            if new:
+                note_action(session, TrailAction.CONNECTED, project_id)
+            project = locked_project(session, project_id)
+            if options is not None and project is not None:
+                before, after = (
+                    {name: one[name] for name in settings if name in one} for one in (project.options, options)
+                )
+                _note_settings(session, project_id, before, after, "extra parameters")
+                project.options = options
             return new
 
     def change(self, project_id: int, **values: Any) -> None:
@@ -69,17 +86,35 @@ class ProjectStore:
         with self._database.write() as session:
             session.execute(update(Project).where(Project.id == project_id).values(**values))
 
-    def edit(self, project_id: int, change: Callable[[Project], None]) -> None:
-        """Change a project by what it has: nobody else changes it meanwhile. An unknown one is left alone."""
+    def edit(
+        self, project_id: int, change: Callable[[Project], None], *, answer: Mapping[str, Any] | None = None
+    ) -> None:
+        """Change a project by what it has: nobody else changes it meanwhile. An unknown one is left alone.
+
+        It is the one way to what the page sets; the trail has each setting that is another one then.
+
+        Parameters
+        ----------
+        answer
+            What a person answered to a change in Label Studio, if that is what changes it.
+        """
         with self._database.write() as session:
             project = locked_project(session, project_id)
             if project is not None:
+                before, drift = project.page_options | {_DECLINED: project.declined}, project.drift
                 change(project)
+                _note_settings(
+                    session, project_id, before, project.page_options | {_DECLINED: project.declined}, "page"
+                )
+                if answer is not None and project.drift != drift:
+                    note_action(session, TrailAction.CHANGE_ANSWERED, project_id, **answer)
 
     def forget(self, project_id: int) -> None:
         """Delete a project with its rounds, queue, labels and image addresses."""
         with self._database.write() as session:
-            session.execute(delete(Project).where(Project.id == project_id))
+            gone = session.execute(delete(Project).where(Project.id == project_id).returning(Project.id))
+            if gone.first() is not None:
+                note_action(session, TrailAction.DISCONNECTED, project_id)
 
     def request_round(self, project_id: int, reason: str, *, delay: float | None = None) -> None:
         """Make a round due. A request that is not yet taken up keeps its reason: a burst folds into one.
@@ -115,6 +150,16 @@ class ProjectStore:
             project.updates += number
             project.queue_left = max(0, project.queue_left - from_queue)
             return project.updates, project.queue_left
+
+
+def _note_settings(
+    session: Session, project_id: int, before: Mapping[str, Any], after: Mapping[str, Any], where: str
+) -> None:
+    """Note each setting that changed, ``None`` standing for one that is not set there."""
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            note_action(session, TrailAction.SETTING_CHANGED, project_id, setting=name, old=old, new=new, where=where)
 
 
 def wait_left(not_before: float, now: float) -> float:

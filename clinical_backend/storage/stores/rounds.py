@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, update
 
 from clinical_backend.errors import RoundAbandonedError
-from clinical_backend.origins import Draw
+from clinical_backend.origins import NOTHING_SHOWN, Draw
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState
 from clinical_backend.storage.statements import in_parts, is_answered
 from clinical_backend.storage.stores.projects import locked_project, wait_left
+from clinical_backend.storage.trail import TrailAction, TrailEntry, note_action
 from clinical_backend.versions import installation_id, queue_version
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ class RoundStore:
             project.request, project.requested_at, project.updates = None, None, 0
             return row
 
-    def begin(self, project_id: int, reason: str) -> Round:
-        """Begin a round of a known project that was not requested; what is due stays due."""
+    def begin_rollback(self, project_id: int, number: int) -> Round:
+        """Begin a round of a known project that goes back to an earlier one; what is due stays due."""
         with self._database.write() as session:
             locked_project(session, project_id)
-            return _begin(session, project_id, reason)
+            row = _begin(session, project_id, f"rollback to round {number}")
+            note_action(session, TrailAction.ROLLBACK_BEGUN, project_id, to=number, round=row.number)
+            return row
 
     def progress(self, round_id: int, stage: str, done: int = 0, total: int = 0) -> None:
         """Note how far a running round is.
@@ -124,6 +128,8 @@ class RoundStore:
         with self._database.write() as session:
             session.execute(update(Project).where(Project.id == row.project_id).values(values))
             session.execute(update(Round).where(Round.id == row.id).values(ended))
+            if size:
+                _note_publication(session, row, report, size)
 
     def fail(self, round_id: int, project_id: int, problem: str, *, state: RoundState) -> int:
         """Note why a round ended without a new queue; the old one stays published.
@@ -187,8 +193,9 @@ class RoundStore:
         """Return the rounds of a project with these numbers whose queue was published, oldest first."""
         published = select(Round).where(Round.project_id == project_id, Round.state == RoundState.PUBLISHED)
         with self._database.read() as session:
-            rows = session.scalars(published.order_by(Round.number))
-            return [row for row in rows if row.number in numbers]
+            parts = in_parts(sorted(numbers))
+            rows = (session.scalars(published.where(Round.number.in_(part)).order_by(Round.number)) for part in parts)
+            return list(chain.from_iterable(rows))
 
     def with_queue(self, project_id: int, limit: int) -> list[Round]:
         """Return the newest rounds of a project whose queue was published, newest first."""
@@ -231,6 +238,22 @@ class RoundStore:
         with self._database.read() as session:
             found = (session.execute(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
             return {(number, task): draw for number, task, draw in chain.from_iterable(found)}
+
+    def shown(self, project_id: int, tasks: Collection[int]) -> dict[tuple[int, int], str]:
+        """Return what readers of queues were shown of some tasks, by the round's number and the task.
+
+        It is the version of the prediction that stood ticked, or that nothing did. Queues of earlier versions do not
+        tell.
+        """
+        query = (
+            select(Round.number, QueuedTask.task_id, Round.version, QueuedTask.preannotated)
+            .join(Round, Round.id == QueuedTask.round_id)
+            .where(Round.project_id == project_id, QueuedTask.preannotated.is_not(None))
+        )
+        with self._database.read() as session:
+            found = (session.execute(query.where(QueuedTask.task_id.in_(part))) for part in in_parts(list(tasks)))
+            rows = list(chain.from_iterable(found))
+        return {(number, task): version if ticked else NOTHING_SHOWN for number, task, version, ticked in rows}
 
     def drawn_at_random(self, project_id: int, tasks: Collection[int]) -> frozenset[int]:
         """Return which tasks the published queue, or one that is on its way, holds as draws of the audit."""
@@ -300,6 +323,36 @@ def _ended(state: RoundState, problem: str) -> dict[str, Any]:
     """Return what is noted of a round that ended without a queue."""
     ended = {"state": state, "finished_at": time.time(), "error": problem}
     return ended | {"report": RoundReport(), "switched_at": None}
+
+
+def _note_publication(session: Session, row: Round, report: RoundReport, size: int) -> None:
+    """Note a queue that readers have, with its model and settings; the settings in full where they are others."""
+    recipe = report.recipe
+    model = {"model_round": recipe.model_round, "model_sha256": recipe.model_sha256}
+    if recipe.model_round is not None:
+        promoted = report.promotion.promoted is not False
+        action = TrailAction.MODEL_PUBLISHED if promoted else TrailAction.MODEL_HELD_BACK
+        note_action(session, action, row.project_id, round=row.number, reason=report.promotion.reason, **model)
+    query = select(TrailEntry.details).where(
+        TrailEntry.project_id == row.project_id, TrailEntry.action == TrailAction.QUEUE_PUBLISHED
+    )
+    before = session.scalar(query.order_by(TrailEntry.number.desc()).limit(1))
+    digest = recipe.settings_sha256
+    told = before is not None and f'"settings_sha256":{json.dumps(digest)}' in before
+    note_action(
+        session,
+        TrailAction.QUEUE_PUBLISHED,
+        row.project_id,
+        round=row.number,
+        version=row.version,
+        because=row.request,
+        tasks=size,
+        acquisition=report.acquisition,
+        looked_for=list(report.target),
+        settings_sha256=digest,
+        **model,
+        **({} if told else {"settings": dict(recipe.settings)}),
+    )
 
 
 def _begin(session: Session, project_id: int, reason: str) -> Round:

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
 from clinical_backend.storage.statements import in_parts
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -63,7 +64,7 @@ class SecondReadingStore:
             Class and number of readings, by task. Tasks that are read already, or are asked of readers, stay as they
             are but for this.
         """
-        new = 0
+        new = []
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
                 return 0
@@ -81,8 +82,10 @@ class SecondReadingStore:
                     session.add(row)
                 if row.state is not ReadingState.READ and not row.by_lead:
                     row.by_lead = True
-                    new += 1
-        return new
+                    new.append(task_id)
+            if new:
+                note_action(session, TrailAction.SECOND_READING_ASKED, project_id, tasks=sorted(new))
+        return len(new)
 
     def take_back(self, project_id: int, task_id: int) -> bool:
         """Note that the lead no longer asks for a second reading; tell whether one had been asked for.
@@ -95,6 +98,7 @@ class SecondReadingStore:
             if row is None or not row.by_lead or row.state is ReadingState.READ:
                 return False
             row.by_lead = False
+            note_action(session, TrailAction.SECOND_READING_TAKEN_BACK, project_id, task=task_id)
             if row.state is ReadingState.ASKED:
                 session.delete(row)
             return True
@@ -153,9 +157,11 @@ class SecondReadingStore:
         with self._database.write() as session:
             if locked_project(session, project_id) is not None:
                 session.merge(row)
+                note_action(session, TrailAction.LABEL_CHECKED, project_id, task=task_id, blind=blind)
 
     def uncheck(self, project_id: int, task_id: int) -> None:
         """Forget what was said of a label on our own page."""
         chosen = delete(LabelCheck).where(LabelCheck.project_id == project_id, LabelCheck.task_id == task_id)
         with self._database.write() as session:
-            session.execute(chosen)
+            if session.execute(chosen.returning(LabelCheck.task_id)).first() is not None:
+                note_action(session, TrailAction.CHECK_TAKEN_BACK, project_id, task=task_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from clinical_backend.storage.trail import FIRST, TrailAction, TrailEntry, digest_of, in_turn, note
+from clinical_backend.storage.trail import FIRST, TrailAction, TrailEntry, digest_of, in_turn, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -70,7 +70,7 @@ class TrailStore:
         self._database = database
 
     def append(self, action: TrailAction, project_id: int | None, **details: Any) -> None:
-        """Add an entry by itself, before what it tells of; see :func:`clinical_backend.storage.trail.note`.
+        """Add an entry by itself, before what it tells of; see :func:`clinical_backend.storage.trail.note_action`.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class TrailStore:
             When it cannot be added: what it tells of must not be done then.
         """
         with self._database.write() as session:
-            note(session, action, project_id, **details)
+            note_action(session, action, project_id, **details)
 
     def look(self, project_id: int, who: str, page: str, day: str) -> None:
         """Add, once a day, that somebody looked at a kind of page of a project."""
@@ -96,7 +96,7 @@ class TrailStore:
         with self._database.write() as session:
             in_turn(session.connection())
             if session.scalar(query) is None:
-                note(session, TrailAction.LOOKED, project_id, **details)
+                note_action(session, TrailAction.LOOKED, project_id, **details)
 
     def some(
         self, project_id: int, offset: int, limit: int, *, action: str | None = None, who: str | None = None

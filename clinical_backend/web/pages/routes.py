@@ -24,6 +24,7 @@ from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
 from clinical_backend.storage.stores.statistics import statistics
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.web.pages.charts import found_chart
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
 from clinical_backend.web.pages.settings_form import SettingsForm
@@ -109,6 +110,8 @@ def found(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
 def labels(site: ThisSite, project_id: ProjectId) -> Response:
     """Give the labels of the last round with their origins and weights, as a file."""
     project = site.project(project_id)
+    options = {"form": "csv", "images": "none", "fields": []}
+    site.stores.trail.append(TrailAction.LABELS_EXPORTED, project.id, options=options)
     return StreamingResponse(
         stored_table(site.workspace.project(project.id)),
         media_type="text/csv; charset=utf-8",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
+import time
 from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.service.connection import Checks
 from clinical_backend.service.status import ProjectStatus
+from clinical_backend.storage.trail import Actor, act_as
 from clinical_backend.web.pages.flash import Flash, forget_flash, keep_flash, read_flash
 from clinical_backend.web.pages.previews import Previews
 from clinical_backend.web.pages.signing import Signer
@@ -27,7 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 
+logger = logging.getLogger(__name__)
+
 _FORM_SECONDS = 12 * 3600  # a page that is left open in the morning can still be sent in the evening
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 _PREVIEWS_AT_A_TIME = 4
 """One is decoded while others are fetched; all other threads serve pages."""
 _LOOKS_AT_A_TIME = 4
@@ -69,6 +77,8 @@ class Site:
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
         """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
+        self._looked: set[tuple[int, str]] = set()
+        self._looked_on = ""
         self._templates = make_environment()
 
     def close(self) -> None:
@@ -79,6 +89,30 @@ class Site:
     def user(self) -> str:
         """Who uses the pages, as far as is known: the user whose password they ask for."""
         return self.settings.basic_auth[0] if self.settings.basic_auth else "page"
+
+    async def look(self, project_id: int, page: str) -> None:
+        """Have the trail tell, once a day, that the user looked at a kind of page of a project.
+
+        What cannot be written now is tried again with the next page: pages say what is wrong with a full disk.
+        """
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        if self._looked_on != day:
+            self._looked, self._looked_on = set(), day
+        if (project_id, page) in self._looked:
+            return
+        try:
+            known = await run_sync(self._look, project_id, page, day)
+        except StorageError as error:
+            logger.warning("Project %d: the trail does not tell who looked: %s", project_id, error)
+        else:
+            if known:
+                self._looked.add((project_id, page))
+
+    def _look(self, project_id: int, page: str, day: str) -> bool:
+        if self.stores.projects.get(project_id) is None:
+            return False
+        self.stores.trail.look(project_id, self.user, page, day)
+        return True
 
     def project(self, project_id: int) -> Project:
         """Return a project.
@@ -171,8 +205,20 @@ class Site:
 
 
 async def _site(request: Request) -> Site:
+    """Return the pages, with their user as who acts; every page and form is given them here."""
     site: Site = request.app.state.site
+    act_as(Actor(site.user, "page"))
+    project_id, page = str(request.path_params.get("project_id", "")), _page_kind(request)
+    if request.method in {"GET", "HEAD"} and page is not None and _NUMBER.fullmatch(project_id):
+        await site.look(int(project_id), page)
     return site
+
+
+def _page_kind(request: Request) -> str | None:
+    """Return the kind of page that is asked for: its first part behind the project; ``None`` for a part of a page."""
+    _, _, behind = request.scope["route"].path.partition("/{project_id}")
+    kind = re.split(r"[/.]", behind.removeprefix("/"))[0] or "now"
+    return None if kind == "fragments" else kind
 
 
 ThisSite = Annotated[Site, Depends(_site)]

@@ -98,7 +98,7 @@ def test_who_lost_a_project_can_write_nothing_and_takes_nothing_back(stores, url
         later = other.leases.take(1)
         for write in (
             lambda: stores.projects.change(1, title="late"),
-            lambda: stores.rounds.begin(1, "late"),
+            lambda: stores.rounds.begin_rollback(1, 1),
             lambda: stores.images.failed(1, {1: "late"}) or stores.images.synchronise(1, {1: "late"}, complete=True),
             stores.database.require_fence,
         ):

@@ -50,6 +50,7 @@ PAGES = [
     "/settings",
     "/unreadable",
     "/words",
+    "/trail",
 ]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {

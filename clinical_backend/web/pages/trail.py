@@ -1,0 +1,80 @@
+"""Who changed what: the trail of a project, some entries at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.storage.trail import TrailAction
+from clinical_backend.web.pages.routes import PageNumber, Pages
+from clinical_backend.web.pages.site import ThisSite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["router"]
+
+_PAGE = 50  # by eye: a few screens
+_MOST_NAMED = 10
+"""Tasks of one entry that are named; by eye."""
+
+router = APIRouter(include_in_schema=False)
+
+Chosen = Annotated[str, Query(max_length=1000)]
+
+
+@router.get("/projects/{project_id}/trail")
+def trail(
+    request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1, action: Chosen = "", who: Chosen = ""
+) -> Response:
+    """Show what was done at a project, and by whom, the newest first."""
+    project, store = site.project(project_id), site.stores.trail
+    chosen = {"action": action or None, "who": who or None}
+    pages = Pages(page, _PAGE, store.count(project_id, **chosen))
+    found = store.some(project_id, pages.offset, pages.size, **chosen)
+    return site.page(
+        request,
+        "trail.html",
+        project=project,
+        here="settings",
+        rows=[(one, told(one.details)) for one in found],
+        pages=pages,
+        actions=[one.value for one in TrailAction],
+        people=store.people(project_id),
+        action=action,
+        who=who,
+        query=urlencode({name: value for name, value in (("action", action), ("who", who)) if value}),
+    )
+
+
+def told(details: Mapping[str, Any]) -> str:
+    """Return what an entry says beside its action, in plain words."""
+    details = dict(details)
+    if "setting" in details:
+        old, new = _plain(details.get("old")), _plain(details.get("new"))
+        elsewhere = "" if details.get("where") == "page" else f" ({_plain(details.get('where'))})"
+        return f"{_words(str(details['setting']))}: {old} → {new}{elsewhere}"
+    for nested in ("settings", "options"):
+        if isinstance(details.get(nested), dict):
+            details |= details.pop(nested)
+    return "; ".join(f"{_words(name)}: {_plain(value)}" for name, value in details.items() if value not in (None, ""))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        more = f" and {len(value) - _MOST_NAMED} more" if len(value) > _MOST_NAMED else ""
+        return ", ".join(map(_plain, value[:_MOST_NAMED])) + more or "none"
+    return str(value) if isinstance(value, str | int | float) else json.dumps(value)
