@@ -27,7 +27,9 @@ def backup(
     if sys.stdout.isatty():
         raise InvalidArgumentError("FOLDER", "the archive would go to the screen.", "Write: clinical backup > FILE.tar")
     keep_archive_private(sys.stdout.fileno(), folder or settings.model_dir)
-    write_backup(folder or settings.model_dir, sys.stdout.buffer)
+    trail = write_backup(folder or settings.model_dir, sys.stdout.buffer)
+    if trail is not None:
+        print(f"{trail} Last digest that holds: {trail.digest}", file=sys.stderr)
     if folder is None and settings.database_url is not None:
         print("These are the files alone: the database is copied by pg_dump, before them.", file=sys.stderr)
 

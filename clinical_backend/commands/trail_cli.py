@@ -52,15 +52,9 @@ def _verify(expect: str | None, *, as_json: bool) -> None:
         found = workspace.stores.trail.verify(expect.strip().lower() if expect else None)
     if as_json:
         print(json.dumps({name: value for name, value in asdict(found).items() if name != "whole"}))
-    elif found.broken is None:
-        say(f"The trail holds: {_entries(found.entries)}.", mood="ok", leading=len("The trail holds:"))
-        say(f"Last digest: {found.digest}")
     else:
-        say(f"The trail is broken at entry {found.broken}. {found.problem}", mood="error", leading=19)
-        say(f"Before it: {_entries(found.entries)}; last digest {found.digest}")
+        mood = "ok" if found.broken is None else "error"
+        say(str(found), mood=mood, leading=str(found).index(":" if mood == "ok" else "."))
+        say(f"Last digest that holds: {found.digest}")
     if found.broken is not None:
         raise typer.Exit(1)
-
-
-def _entries(count: int) -> str:
-    return "1 entry" if count == 1 else f"{count:,} entries"

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.settings import Settings
     from clinical_backend.storage.database import Database
-    from clinical_backend.storage.stores.trail import TrailStore
     from clinical_backend.storage.feature_files import FeatureStore
+    from clinical_backend.storage.stores.trail import TrailStore
     from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace
 
 __all__ = ["examine_clock", "examine_condition", "examine_project"]

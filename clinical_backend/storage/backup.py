@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from clinical_backend.errors import StorageError
+from clinical_backend.storage.trail import TrailEntry
+from clinical_backend.storage.trail_chain import verify_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from clinical_backend.storage.trail_chain import Verification
 
 __all__ = ["write_backup"]
 
@@ -25,7 +29,7 @@ _SCRATCH: Final = ("locks", "numba")
 """Folders right below that hold nothing to go back to."""
 
 
-def write_backup(folder: Path, archive: BinaryIO) -> None:
+def write_backup(folder: Path, archive: BinaryIO) -> Verification | None:
     """Write a folder into an archive: SQLite's databases first, each as it is at one moment, then the files.
 
     A file that grows meanwhile is taken as long as it was, one that is removed is left out. So what the databases
@@ -37,6 +41,11 @@ def write_backup(folder: Path, archive: BinaryIO) -> None:
         MODEL_DIR, or Label Studio's folder of data.
     archive
         Where the archive goes; it is not moved in.
+
+    Returns
+    -------
+    Verification or None
+        What came of checking the trail in the copy; ``None`` where no database has one.
 
     Raises
     ------
@@ -50,12 +59,14 @@ def write_backup(folder: Path, archive: BinaryIO) -> None:
         beside = {Path(f"{path}{suffix}") for path in databases for suffix in _BESIDE}
         with tarfile.open(fileobj=archive, mode="w|") as tar, _scratch(folder) as scratch:
             tar.add(folder, arcname=".", recursive=False)
+            found = None
             for path in databases:
-                _add_database(tar, path, path.relative_to(folder), Path(scratch, "copy"))
+                found = _add_database(tar, path, path.relative_to(folder), Path(scratch, "copy")) or found
             left_out = {*databases, *beside}
             for path in _paths(folder, Path(scratch)):  # anew: what a database refers to may have come since
                 if path not in left_out and path.suffix != ".lock":
                     _add(tar, path, path.relative_to(folder))
+        return found
     except OSError as error:
         what = error.filename or "the archive"
         raise StorageError(
@@ -105,15 +116,27 @@ def _is_database(path: Path) -> bool:
         return file.read(len(_SQLITE)) == _SQLITE
 
 
-def _add_database(tar: tarfile.TarFile, path: Path, name: Path, copy: Path) -> None:
+def _add_database(tar: tarfile.TarFile, path: Path, name: Path, copy: Path) -> Verification | None:
     copy.unlink(missing_ok=True)
     # The last reader of a database that it may write takes its journals away again.
     mode = "rw" if os.access(path, os.W_OK) else "ro"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(address, uri=True)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
+        trail = _trail_of(target)
     copy.chmod(stat.S_IMODE(path.stat().st_mode))
     _add(tar, copy, name)
+    return trail
+
+
+def _trail_of(database: sqlite3.Connection) -> Verification | None:
+    """Check the trail of a database, if it has one."""
+    there = {name for _, name, *_ in database.execute("PRAGMA table_info(trail)")}
+    names = [column.name for column in TrailEntry.__table__.columns]
+    if not there.issuperset(names):
+        return None
+    rows = database.execute(f"SELECT {', '.join(names)} FROM trail ORDER BY number")  # noqa: S608 - our own names
+    return verify_chain(dict(zip(names, row, strict=True)) for row in rows)
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: Path) -> None:

@@ -29,7 +29,8 @@ from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.schema import ModelFolder
 from clinical_backend.storage.seal import Seal
 from clinical_backend.storage.statements import request_all
-from clinical_backend.storage.trail import TrailAction, append_by_backend, write_noted
+from clinical_backend.storage.trail import TrailAction, append_by_backend, every_entry, write_noted
+from clinical_backend.storage.trail_chain import verify_chain
 from clinical_backend.system.permissions import keep_private, make_file
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _LOCK_SECONDS = 30
 """Longest wait for a lock; on PostgreSQL also how long a transaction may stand still, as that of a stopped process."""
 _LOOK_SECONDS = 0.02
 """The switch to WAL takes another process some milliseconds; not measured."""
+_TRAIL_SECONDS = 5.0
+"""After a change past the backend; on two cores it is some 500,000 entries."""
 _FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What no state of disk or network explains."""
 
@@ -202,6 +205,9 @@ class Database:
         if self._seal is not None and changed:
             self._seal.tell()
             request_all(connection, "the database was changed past the backend")
+            trail = verify_chain(every_entry(connection), seconds=_TRAIL_SECONDS)
+            if trail.broken is not None:
+                logger.warning("%s", trail)
             append_by_backend(connection, TrailAction.CHANGED_PAST_BACKEND)
         if self._seal is not None and driver.total_changes:
             self._seal.lift()

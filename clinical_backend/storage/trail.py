@@ -41,6 +41,7 @@ __all__ = [
     "append",
     "append_by_backend",
     "digest_of",
+    "every_entry",
     "in_turn",
     "note_action",
     "write_noted",
@@ -51,6 +52,8 @@ FIRST = "0" * 64
 _NOTED = "trail"
 _LOCK = 0x747261696C  # "trail", in ASCII
 _LONGEST_NAME = 200
+_ROWS = 1000
+"""Held at once: some 500 kB."""
 
 
 class TrailAction(StrEnum):
@@ -79,7 +82,6 @@ class TrailAction(StrEnum):
     REPORTS_EXPORTED = "structured reports exported"
     MODEL_EXPORTED = "model exported"
     LOOKED = "looked"
-    BACKED_UP = "backup begun"
     CHANGED_PAST_BACKEND = "database found changed past the backend"
 
 
@@ -97,6 +99,11 @@ class Actor:
 
     name: str
     through: str
+
+    @property
+    def shown_name(self) -> str:
+        """The name as the trail has it: on one line, and not too long."""
+        return printable(self.name, _LONGEST_NAME)
 
 
 BACKEND = Actor("the backend", "backend")
@@ -197,6 +204,15 @@ def append(connection: Connection, noted: list[dict[str, Any]]) -> None:
         ) from None
 
 
+def every_entry(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Yield every column of all entries, ascending by number, some at a time."""
+    query = select(*TrailEntry.__table__.columns).order_by(TrailEntry.number).limit(_ROWS)
+    rows = connection.execute(query).all()
+    while rows:
+        yield from (row._asdict() for row in rows)
+        rows = connection.execute(query.where(TrailEntry.number > rows[-1].number)).all()
+
+
 def in_turn(connection: Connection) -> None:
     """Keep all others from adding until the transaction ends; on SQLite who writes is alone anyway."""
     if connection.dialect.name == "postgresql":
@@ -211,7 +227,7 @@ def digest_of(row: dict[str, Any]) -> str:
 
 def _noted(actor: Actor, action: TrailAction, project_id: int | None, details: dict[str, Any]) -> dict[str, Any]:
     return {
-        "who": printable(actor.name, _LONGEST_NAME),
+        "who": actor.shown_name,
         "through": actor.through,
         "project_id": project_id,
         "action": action.value,
@@ -220,4 +236,4 @@ def _noted(actor: Actor, action: TrailAction, project_id: int | None, details: d
 
 
 def _canonical(value: dict[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

@@ -13,6 +13,8 @@ from clinical_backend.storage.database import Database
 from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.stores.leases import LeaseStore
 from clinical_backend.storage.stores.projects import ProjectStore
+from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.storage.trail import Actor, TrailAction, acting
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
@@ -58,3 +60,23 @@ def die_between_write_and_index(url, folder, _sender):
     store = FeatureStore(Database(url), folder, backbone="net", dimension=3)
     vars(os)["fsync"] = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     store.add(["a"], np.ones((1, 3), dtype=np.float32))
+
+
+def do_things(url, name, times, together, _sender):
+    """Open a database with others at once, and tag and untag a task, each of which the trail tells."""
+    together.wait(60)
+    stores = Stores(Database(url))
+    with acting(Actor(name, "command")):
+        for number in range(times):
+            if number % 2:
+                stores.page_tags.remove(1, [1])
+            else:
+                stores.trail.append(TrailAction.MODEL_EXPORTED, 1, number=number)
+            stores.page_tags.set(1, [1], 1, by=name)
+
+
+def look_at_once(url, together, _sender):
+    """Look at a page of project 1 together with others."""
+    trail = Stores(Database(url)).trail
+    together.wait(60)
+    trail.look(1, Actor("ada", "page"), "queue", "2026-01-01")

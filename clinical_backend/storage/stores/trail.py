@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from clinical_backend.storage.trail import FIRST, TrailAction, TrailEntry, digest_of, in_turn, note_action
+from clinical_backend.storage.trail import TrailAction, TrailEntry, acting, every_entry, in_turn, note_action
+from clinical_backend.storage.trail_chain import verify_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy import ColumnElement
 
     from clinical_backend.storage.database import Database
+    from clinical_backend.storage.trail import Actor
+    from clinical_backend.storage.trail_chain import Verification
 
-__all__ = ["KeptEntry", "TrailStore", "Verification", "verify_entries"]
-
-_ROWS = 1000
-"""Held at once: some 500 kB."""
+__all__ = ["KeptEntry", "TrailStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +35,6 @@ class KeptEntry:
     action: str
     details: Mapping[str, Any]
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What came of checking the chain.
-
-    Attributes
-    ----------
-    entries
-        How many hold, from the first on.
-    digest
-        Of the last one that holds.
-    broken
-        Number of the first entry that does not hold; ``None`` where all do.
-    problem
-        What is wrong, as a sentence; empty where nothing is.
-    whole
-        Whether all were checked, in the time given.
-    """
-
-    entries: int
-    digest: str
-    broken: int | None = None
-    problem: str = ""
-    whole: bool = True
 
 
 class TrailStore:
@@ -80,20 +54,20 @@ class TrailStore:
         with self._database.write() as session:
             note_action(session, action, project_id, **details)
 
-    def look(self, project_id: int, who: str, page: str, day: str) -> None:
+    def look(self, project_id: int, actor: Actor, page: str, day: str) -> None:
         """Add, once a day, that somebody looked at a kind of page of a project."""
         details = {"page": page, "day": day}
         told = (
             TrailEntry.project_id == project_id,
             TrailEntry.action == TrailAction.LOOKED,
-            TrailEntry.who == who,
+            TrailEntry.who == actor.shown_name,
             TrailEntry.details == json.dumps(details, sort_keys=True, separators=(",", ":")),
         )
         query = select(TrailEntry.number).where(*told).limit(1)
         with self._database.read() as session:
             if session.scalar(query) is not None:
                 return  # reading waits for nobody
-        with self._database.write() as session:
+        with acting(actor), self._database.write() as session:
             in_turn(session.connection())
             if session.scalar(query) is None:
                 note_action(session, TrailAction.LOOKED, project_id, **details)
@@ -113,10 +87,10 @@ class TrailStore:
 
     def each(self, project_id: int) -> Iterator[KeptEntry]:
         """Yield the entries of a project, the oldest first."""
-        query = select(TrailEntry).where(*_chosen(project_id, None, None)).order_by(TrailEntry.number)
         with self._database.read() as session:
-            for row in session.scalars(query.execution_options(yield_per=_ROWS)):
-                yield _kept(row)
+            for values in every_entry(session.connection()):
+                if values["project_id"] == project_id:
+                    yield _kept(TrailEntry(**values))
 
     def people(self, project_id: int) -> list[str]:
         """Return who did something at a project, by name."""
@@ -134,36 +108,8 @@ class TrailStore:
         seconds
             How long; by default as long as it takes.
         """
-        query = select(*TrailEntry.__table__.columns).order_by(TrailEntry.number)
         with self._database.read() as session:
-            rows = session.execute(query.execution_options(yield_per=_ROWS))
-            return verify_entries(rows, expect, seconds=seconds)
-
-
-def verify_entries(
-    rows: Iterable[Row[Any]], expect: str | None = None, *, seconds: float | None = None
-) -> Verification:
-    """Check entries in the order of their numbers; see :meth:`TrailStore.verify`."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    count, previous, found = 0, FIRST, expect in {None, FIRST}
-    for row in rows:
-        values = row._asdict()
-        number = count + 1
-        if values["number"] != number:
-            return Verification(count, previous, number, f"Entry {number} is missing.")
-        if values["previous"] != previous:
-            problem = f"Entry {number} does not go on from the one before it."
-            return Verification(count, previous, number, problem)
-        if digest_of(values) != values["digest"]:
-            return Verification(count, previous, number, f"Entry {number} was changed.")
-        count, previous = number, values["digest"]
-        found = found or previous == expect
-        if deadline is not None and count % _ROWS == 0 and time.monotonic() > deadline:
-            return Verification(count, previous, whole=False)
-    if not found:
-        problem = f"No entry has the digest {expect}: entries after {count} were cut off, or the chain was made anew."
-        return Verification(count, previous, count + 1, problem)
-    return Verification(count, previous)
+            return verify_chain(every_entry(session.connection()), expect, seconds=seconds)
 
 
 def _chosen(project_id: int, action: str | None, who: str | None) -> Iterator[ColumnElement[bool]]:

@@ -90,6 +90,11 @@ class Site:
         """Who uses the pages, as far as is known: the user whose password they ask for."""
         return self.settings.basic_auth[0] if self.settings.basic_auth else "page"
 
+    @property
+    def actor(self) -> Actor:
+        """The same as who does what the pages do."""
+        return Actor(self.user, "page")
+
     async def look(self, project_id: int, page: str) -> None:
         """Have the trail tell, once a day, that the user looked at a kind of page of a project.
 
@@ -111,7 +116,7 @@ class Site:
     def _look(self, project_id: int, page: str, day: str) -> bool:
         if self.stores.projects.get(project_id) is None:
             return False
-        self.stores.trail.look(project_id, self.user, page, day)
+        self.stores.trail.look(project_id, self.actor, page, day)
         return True
 
     def project(self, project_id: int) -> Project:
@@ -207,7 +212,7 @@ class Site:
 async def _site(request: Request) -> Site:
     """Return the pages, with their user as who acts; every page and form is given them here."""
     site: Site = request.app.state.site
-    act_as(Actor(site.user, "page"))
+    act_as(site.actor)
     project_id, page = str(request.path_params.get("project_id", "")), _page_kind(request)
     if request.method in {"GET", "HEAD"} and page is not None and _NUMBER.fullmatch(project_id):
         await site.look(int(project_id), page)

@@ -1020,9 +1020,9 @@ def test_labels_are_downloaded_with_their_origins_and_without_a_project_there_ar
     reply = web.get("/projects/1/labels.csv")
     assert reply.headers["content-type"] == "text/csv; charset=utf-8"
     assert reply.text.splitlines() == [
-        "task,label,origin,draw,round,readings,group,sha256,weight",
-        "99,b,past_queue,,,1,,,",
-        "1,a,queue,target,1,1,,,",
+        "task,label,origin,draw,round,readings,shown_prediction,group,sha256,weight",
+        "99,b,past_queue,,,1,unknown,,,",
+        "1,a,queue,target,1,1,unknown,,,",
     ]
     assert web.get("/projects/7/labels.csv").status_code == 404
 
