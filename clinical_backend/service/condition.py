@@ -167,11 +167,11 @@ def _trail(trail: TrailStore, seconds: float) -> CheckResult:
         return CheckResult(
             "trail",
             Status.WARNING,
-            f"The trail is broken: {found.problem}",
+            str(found),
             "Somebody or something changed the database: see `clinical trail --verify`, and compare with a backup.",
         )
-    part = "" if found.whole else f", the first ones, as far as {seconds:.0f} seconds went"
-    return CheckResult("trail", Status.OK, f"The trail holds: {found.entries} entries were checked{part}.")
+    part = "" if found.whole else f" As far as {seconds:.0f} seconds went."
+    return CheckResult("trail", Status.OK, f"{found}{part}")
 
 
 def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[CheckResult]:

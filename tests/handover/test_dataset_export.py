@@ -115,6 +115,25 @@ def test_a_table_says_of_each_label_how_it_came_about_and_weighs_it(project, tmp
     assert done.missing_draws == 0
 
 
+def test_each_label_has_the_version_of_the_prediction_that_its_reader_was_shown(project, tmp_path, fake_client):
+    store_options(project, ProjectOptions(queue_size=60, audit_share=0.5, preannotate="all"))
+    answer_a_round(project, fake_client)
+    version = project.stores.rounds.published(1).version
+    export(project, tmp_path / "out")
+    rows = table(tmp_path / "out/labels.csv")
+    sought = {row["task"] for row in rows if row["round"] == "2" and row["draw"] != Draw.AUDIT.value}
+    assert sought
+    assert {row["task"]: row["shown_prediction"] for row in rows} == {
+        row["task"]: version if row["task"] in sought else "none" for row in rows
+    }
+    datasheet = (tmp_path / "out/datasheet.md").read_text()
+    assert f"| a class that the model predicted | {len(sought)} |" in datasheet
+    assert f"| nothing: a blank form | {len(rows) - len(sought)} |" in datasheet
+    export(project, tmp_path / "json", "label-studio", images="reference")
+    metas = [one["meta"] for one in json.loads((tmp_path / "json/tasks.json").read_text())]
+    assert {meta["shown_prediction"] for meta in metas} == {version, "none"}
+
+
 def test_no_patient_reader_or_field_is_named_that_was_not_ticked(project, tmp_path):
     for form, images in (
         ("csv", "none"),

@@ -3,9 +3,9 @@ import time
 import pytest
 
 from clinical_backend.labelstudio.labeling.labels import Answered, Labels, Source
-from clinical_backend.origins import Draw, LedgerEntry, Origin
+from clinical_backend.origins import NOTHING_SHOWN, UNKNOWN_SHOWN, Draw, LedgerEntry, Origin
 from clinical_backend.rounds.ledger import Provenance, ServedQueues, enter, unled
-from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.report import Preannotation, RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from tests.storage.started import start_round
 
@@ -51,7 +51,7 @@ def test_a_task_whose_page_was_loading_when_the_queue_changed_was_served_by_the_
 
 
 def test_before_the_first_queue_there_is_none():
-    assert provenance(read(50), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, None)
+    assert provenance(read(50), r1=Draw.AUDIT) == Provenance(Origin.PAST_QUEUE, None, None, NOTHING_SHOWN)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,53 @@ def test_an_answer_without_a_time_is_of_now(workspace):
     before = time.time()
     row = entered(stores, Labels(classes={1: "a"}, first_answers={1: Answered(Source.READER, readings=1)}))[1]
     assert (row.draw, row.labelled_at >= before) == (Draw.TARGET, True)
+
+
+def queued(stores, shown, at, report=None):
+    """Publish a queue of tasks, with whether a class stands ticked at each."""
+    row = start_round(stores, 1)
+    queue = [
+        QueuedTask(round_id=row.id, rank=rank, task_id=task, draw=Draw.TARGET, preannotated=ticked)
+        for rank, (task, ticked) in enumerate(shown.items())
+    ]
+    stores.rounds.keep_queue(queue)
+    stores.rounds.publish(row, report or RoundReport(), len(queue), at)
+    return row.version
+
+
+def shown_in(rows):
+    return {task: row.shown_prediction for task, row in rows.items()}
+
+
+def test_a_label_keeps_the_version_of_the_prediction_that_stood_ticked(workspace):
+    stores = workspace.stores
+    first = queued(stores, {1: True, 2: False, 3: None}, 100.0)
+    answers = {1: read(110.0), 2: read(110.0), 3: read(110.0), 4: read(50.0)}
+    rows = entered(stores, Labels(classes=dict.fromkeys(answers, "a"), first_answers=answers))
+    # Task 3 is of a queue of an earlier version, task 4 of before any.
+    assert shown_in(rows) == {1: first, 2: NOTHING_SHOWN, 3: UNKNOWN_SHOWN, 4: NOTHING_SHOWN}
+    queued(stores, {1: False, 2: True}, 200.0)
+    answers[1] = read(110.0, opened=105.0)
+    rows = entered(stores, Labels(classes=dict.fromkeys(answers, "b"), first_answers=answers))
+    assert shown_in(rows) == {1: first, 2: NOTHING_SHOWN, 3: UNKNOWN_SHOWN, 4: NOTHING_SHOWN}
+    assert {one.task_id: one.shown_prediction for one in stores.labels.ledger(1)} == shown_in(rows)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("off", NOTHING_SHOWN), ("confident", NOTHING_SHOWN), ("all", UNKNOWN_SHOWN)]
+)
+def test_past_a_queue_nothing_was_shown_unless_label_studio_asks_for_predictions(workspace, mode, expected):
+    stores = workspace.stores
+    queued(stores, {1: False}, 100.0, RoundReport(preannotation=Preannotation(mode)))
+    rows = entered(stores, Labels(classes={7: "a"}, first_answers={7: read(110.0)}))
+    assert shown_in(rows) == {7: expected}
+
+
+def test_what_was_shown_with_a_label_that_a_machine_gave_first_is_not_known(workspace):
+    queued(workspace.stores, {1: True}, 100.0)
+    answers = {1: Answered(Source.IMPORT, 110.0, 110.0)}
+    rows = entered(workspace.stores, Labels(classes={1: "a"}, first_answers=answers))
+    assert shown_in(rows) == {1: UNKNOWN_SHOWN}
 
 
 def entry(task, origin=Origin.QUEUE, draw=Draw.TARGET, number=1):

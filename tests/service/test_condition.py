@@ -56,9 +56,20 @@ def told(settings):
 
 def test_a_sound_backend_is_said_to_be_so(settings, kept):
     found = examined(settings)
-    assert [finding.check for finding in found] == ["folder", "database", "backbone", "models", "features"]
+    assert [finding.check for finding in found] == ["folder", "database", "trail", "backbone", "models", "features"]
     assert {finding.status for finding in found} == {Status.OK}
     assert found[-1].message == "The checksums of 3 rows were compared."
+
+
+def test_a_broken_trail_is_told_with_its_first_broken_entry(settings, kept):
+    assert told(settings)["trail"].message == "The trail holds: 1 entry."
+    with kept.write() as session:
+        session.connection().exec_driver_sql("DROP TRIGGER trail_keeps_values")
+        session.connection().exec_driver_sql("UPDATE trail SET who = 'nobody'")
+    found = told(settings)["trail"]
+    assert found.status is Status.WARNING
+    assert "broken at entry 1. Entry 1 was changed." in found.message
+    assert "clinical trail --verify" in found.cure
 
 
 def test_a_backend_that_has_not_begun_is_sound(settings):

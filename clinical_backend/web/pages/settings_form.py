@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.task_fields import TaskField
     from clinical_backend.workspace.project_options import Option
 
-__all__ = ["Field", "SettingsForm", "orders", "read_settings"]
+__all__ = ["Field", "SettingsForm", "in_words", "orders", "read_settings"]
 
 _AUTOMATIC = {"auto": "chosen in each round from what it measures"}
 _FIELDS_OF_TASKS = ("group_field", "site_field")
@@ -262,6 +262,16 @@ def _counted(field: TaskField) -> str:
     tasks = "1 task" if field.tasks == 1 else f"{field.tasks:,} tasks"
     values = "1 value" if field.values == 1 else f"{field.values:,} different values"
     return f"{field.name}: {tasks}, {values if field.values < MOST_VALUES else f'{MOST_VALUES:,} values or more'}"
+
+
+def in_words(name: str, value: Any) -> tuple[str, str]:  # noqa: ANN401
+    """Return what a setting is called, and a value of it with its unit, as the form has both."""
+    field = next((one for one in fields() if one.name == name), None)
+    label = field.label if field is not None else name.replace("_", " ").capitalize()
+    if value is None:
+        return label, "not set"
+    text = _shown(name, value) or "none"
+    return label, f"{text} {field.unit}" if field is not None and field.unit else text
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is of its own type

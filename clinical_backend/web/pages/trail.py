@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.storage.trail import TrailAction
 from clinical_backend.web.pages.routes import PageNumber, Pages
+from clinical_backend.web.pages.settings_form import in_words
 from clinical_backend.web.pages.site import ThisSite
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ def told(details: Mapping[str, Any]) -> str:
     """Return what an entry says beside its action, in plain words."""
     details = dict(details)
     if "setting" in details:
-        old, new = _plain(details.get("old")), _plain(details.get("new"))
+        name = str(details["setting"])
+        label, old = in_words(name, details.get("old"))
+        _, new = in_words(name, details.get("new"))
         elsewhere = "" if details.get("where") == "page" else f" ({_plain(details.get('where'))})"
-        return f"{_words(str(details['setting']))}: {old} → {new}{elsewhere}"
+        return f"{label}: {old} → {new}{elsewhere}"
     for nested in ("settings", "options"):
         if isinstance(details.get(nested), dict):
             details |= details.pop(nested)
