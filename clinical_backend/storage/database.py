@@ -46,7 +46,7 @@ _LOCK_SECONDS = 30
 _LOOK_SECONDS = 0.02
 """The switch to WAL takes another process some milliseconds; not measured."""
 _TRAIL_SECONDS = 5.0
-"""After a change past the backend; on two cores it is some 500,000 entries."""
+"""After a change past the backend; on two cores they check some 200,000 entries."""
 _FAULTS_OF_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What no state of disk or network explains."""
 

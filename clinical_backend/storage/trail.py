@@ -119,7 +119,10 @@ class TrailEntry(Base):
     """
 
     __tablename__ = "trail"
-    __table_args__ = (Index("trail_by_project", "project_id", "action"),)
+    __table_args__ = (
+        Index("trail_by_project", "project_id", "number"),
+        Index("trail_by_action", "project_id", "action", "number"),
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """From 1, without a gap."""
@@ -199,7 +202,7 @@ def append(connection: Connection, noted: list[dict[str, Any]]) -> None:
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines() or [type(error).__name__]
         raise TrailError(
-            f"The trail cannot be written: {reason[0].rstrip(' .:')}. Nothing was changed.",
+            f"The trail cannot be written: {reason[0].rstrip(' .:')}. What it was to tell of is not done.",
             "See that the database can be written and has space; `clinical trail --verify` checks what is there.",
         ) from None
 

@@ -91,6 +91,8 @@ def test_a_database_of_the_last_release_keeps_its_rows(url, engine):
         assert (queued.task_id, queued.draw, queued.rare_probability, queued.probability) == (9, Draw.TARGET, 0.5, None)
         assert stores.images.all(1)[9].digest == "digest"
         assert stores.labels.all(1)[8].draw is Draw.AUDIT
+        assert (queued.preannotated, stores.labels.all(1)[8].shown_prediction) == (None, "unknown")
+        assert stores.trail.verify().entries == 0
         database.close()
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

@@ -192,7 +192,7 @@ def test_what_the_trail_cannot_tell_is_not_done(stores, engine):
     stores.projects.register(1)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE trail RENAME TO elsewhere"))
-    with pytest.raises(TrailError, match=r"The trail cannot be written.*Nothing was changed") as told:
+    with pytest.raises(TrailError, match=r"The trail cannot be written.*is not done") as told:
         stores.projects.edit(1, lambda row: setattr(row, "page_options", {"queue_size": 7}))
     assert "trail --verify" in told.value.cure
     assert stores.projects.get(1).page_options == {}

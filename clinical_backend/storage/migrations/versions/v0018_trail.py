@@ -43,7 +43,8 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.create_index("trail_by_project", "trail", ["project_id", "action"])
+    op.create_index("trail_by_project", "trail", ["project_id", "number"])
+    op.create_index("trail_by_action", "trail", ["project_id", "action", "number"])
     for statement in _POSTGRESQL if op.get_bind().dialect.name == "postgresql" else _SQLITE:
         op.execute(statement)
     op.add_column("queued_tasks", sa.Column("preannotated", sa.Boolean()))
