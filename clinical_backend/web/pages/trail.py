@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,10 @@ __all__ = ["router"]
 _PAGE = 50  # by eye: a few screens
 _MOST_NAMED = 10
 """Tasks of one entry that are named; by eye."""
+_WAYS = {"page": "on a page", "command": "by a command"}
+_ELSEWHERE = frozenset({"options", "settings", "day"})
+"""Shown by themselves; the day of a look is that of its entry."""
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,7 +48,8 @@ def trail(
         "trail.html",
         project=project,
         here="settings",
-        rows=[(one, told(one.details)) for one in found],
+        rows=[(one, told(one.details), settings_of(one.details)) for one in found],
+        ways=_WAYS,
         pages=pages,
         actions=[one.value for one in TrailAction],
         people=store.people(project_id),
@@ -54,30 +60,32 @@ def trail(
 
 
 def told(details: Mapping[str, Any]) -> str:
-    """Return what an entry says beside its action, in plain words."""
-    details = dict(details)
+    """Return what an entry says beside its action, in plain words, but for the settings of a queue."""
     if "setting" in details:
         name = str(details["setting"])
         label, old = in_words(name, details.get("old"))
         _, new = in_words(name, details.get("new"))
         elsewhere = "" if details.get("where") == "page" else f" ({_plain(details.get('where'))})"
         return f"{label}: {old} → {new}{elsewhere}"
-    for nested in ("settings", "options"):
-        if isinstance(details.get(nested), dict):
-            details |= details.pop(nested)
-    return "; ".join(f"{_words(name)}: {_plain(value)}" for name, value in details.items() if value not in (None, ""))
+    options = details.get("options")
+    shown = {name: value for name, value in details.items() if name not in _ELSEWHERE}
+    shown |= options if isinstance(options, dict) else {}
+    return "; ".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in shown.items() if value is not None)
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def settings_of(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the settings of a queue are called, and their values, where an entry has them."""
+    settings = details.get("settings")
+    return [in_words(name, value) for name, value in settings.items()] if isinstance(settings, dict) else []
 
 
 def _plain(value: object) -> str:
-    if value is None:
-        return "not set"
+    """Return a value as people read it; of a digest its beginning, which tells it from others."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         more = f" and {len(value) - _MOST_NAMED} more" if len(value) > _MOST_NAMED else ""
         return ", ".join(map(_plain, value[:_MOST_NAMED])) + more or "none"
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return f"{value[:12]}…"
     return str(value) if isinstance(value, str | int | float) else json.dumps(value)

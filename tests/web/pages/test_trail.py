@@ -5,9 +5,12 @@ import re
 import pytest
 
 from clinical_backend.errors import TrailError
+from clinical_backend.storage.recipe import Recipe
+from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.stores.trail import TrailStore
 from clinical_backend.storage.trail import Actor, TrailAction, acting
 from clinical_backend.web.pages.trail import told
+from tests.storage.started import start_round
 from tests.web.pages.test_routes import assert_sound, configuration, filled, send, stores, wakes, web, workspace
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
@@ -31,9 +34,21 @@ def test_what_was_done_is_said_in_plain_words_with_who(web, stores, filled):
     assert ("page", "setting changed", "Queue size: not set → 7 tasks") in found
     assert ("page", "setting changed", "Audit share: not set → 20 %") in found
     named = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more"
-    assert ("ada, by command", "cases tagged on the page", f"tag: more like this; tasks: {named}") in found
+    assert ("ada, by a command", "cases tagged on the page", f"tag: more like this; tasks: {named}") in found
     assert ("the backend", "connected", "") in found
     assert f'<a href="{PAGE}">Who changed what</a>' in web.get("/projects/1/settings").text
+
+
+def test_a_queue_has_its_settings_beside_it(web, stores, filled):
+    settings = {"queue_size": 200, "audit_share": 0.1, "site_field": None, "acquisition": "auto"}
+    row = start_round(stores, 1)
+    stores.rounds.publish(row, RoundReport(acquisition="flqmi", recipe=Recipe(settings, 1, "ab" * 32)), 30)
+    text = web.get(PAGE).text
+    assert_sound(text)
+    assert "acquisition: flqmi" in text
+    folded = re.search(r"<details><summary>With these settings</summary>(.*?)</details>", text).group(1)
+    said = "Queue size: 200 tasks; Audit share: 10 %; Site: not set; Order of the queue: auto"
+    assert sorted(folded.split("; ")) == sorted(said.split("; "))
 
 
 def test_entries_are_chosen_by_what_and_who_and_shown_some_at_a_time(web, stores, filled):
@@ -96,7 +111,8 @@ def _token(web):
             "What the labels are for: rare → not set (extra parameters)",
         ),
         ({"options": {"form": "csv", "fields": []}, "labels": 3}, "labels: 3; form: csv; fields: none"),
-        ({"nested": {"a": 1}}, 'nested: {"a": 1}'),
+        ({"nested": {"a": 1}, "sha256": "ab" * 32, "round": None}, 'nested: {"a": 1}; sha256: abababababab…'),
+        ({"page": "queue", "day": "2026-01-01"}, "page: queue"),
     ],
 )
 def test_details_are_said_in_plain_words(details, expected):
