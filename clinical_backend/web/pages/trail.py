@@ -27,6 +27,7 @@ _MOST_NAMED = 10
 _WAYS = {"page": "on a page", "command": "by a command"}
 _ELSEWHERE = frozenset({"options", "settings", "day"})
 """Shown by themselves; the day of a look is that of its entry."""
+_NOTHING = (None, "")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 router = APIRouter(include_in_schema=False)
@@ -70,7 +71,9 @@ def told(details: Mapping[str, Any]) -> str:
     options = details.get("options")
     shown = {name: value for name, value in details.items() if name not in _ELSEWHERE}
     shown |= options if isinstance(options, dict) else {}
-    return "; ".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in shown.items() if value is not None)
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in shown.items() if value not in _NOTHING
+    )
 
 
 def settings_of(details: Mapping[str, Any]) -> list[tuple[str, str]]:
