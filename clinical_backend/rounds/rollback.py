@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelStudioError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint, weights_sha256
 from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, earlier_rounds
@@ -125,10 +125,14 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
             "Go back to another round, or let a new one run.",
         )
     folder = project.checkpoint_folder(earlier.version)
+    recipe = earlier.report.recipe
+    if recipe.settings:  # what is ticked goes by the settings of today
+        recipe = replace(recipe, settings={**recipe.settings, "preannotate": snapshot.settings.preannotate})
     if folder.is_dir():
         classifier, metadata = load_checkpoint(folder)
         kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
+        recipe = replace(recipe, model_round=metadata.round, model_sha256=weights_sha256(classifier))
         copy_image_models(folder, kept)
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     confident = {task: label for task, label in proven.classes.items() if snapshot.scheme.has(label)}
@@ -148,10 +152,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         preannotation=replace(proven, mode=mode),
         second_look=SecondLook(),
         seconds={},
-        recipe=replace(
-            earlier.report.recipe,
-            settings={**earlier.report.recipe.settings, "preannotate": snapshot.settings.preannotate},
-        ),
+        recipe=recipe,
         doubtful_labels=snapshot.labels.messages,
         notes=snapshot.labels.messages,
     )
