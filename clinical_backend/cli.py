@@ -19,6 +19,7 @@ from clinical_backend.commands.portable import export_model, predict
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
+from clinical_backend.commands.testset_cli import set_aside
 from clinical_backend.commands.trainings import adapt, finetune, replace_backbone
 from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_NAMES: dict[object, str] = {import_images: "import"}
+_NAMES: dict[object, str] = {import_images: "import", set_aside: "testset"}
 """Of commands that are not called as their functions are."""
 for command in (
     serve,
@@ -45,6 +46,7 @@ for command in (
     export,
     export_model,
     predict,
+    set_aside,
     doctor,
     status,
     unreadable,
