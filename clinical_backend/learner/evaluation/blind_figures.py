@@ -186,20 +186,17 @@ class _Resamples:
     """
 
     def __init__(self, codes: NDArray[np.int64], seed: int) -> None:
-        self.codes, self._seed = codes, seed
+        self.codes = codes
         self.patients = int(codes.max(initial=-1)) + 1
+        drawn = np.random.default_rng(seed).integers(0, max(1, self.patients), (_RESAMPLES, self.patients))
+        self._times = np.array([np.bincount(one, minlength=self.patients) for one in drawn], dtype=np.float64)
 
     def interval(self, figure: Figure) -> Interval | None:
         """Return a figure with its interval; resamples that have none are left out."""
         estimate = float(figure(np.ones((1, len(self.codes))))[0])
-        generator = np.random.default_rng(self._seed)
         chunk = max(1, _CHUNK // max(1, len(self.codes)))
-        found = []
-        for start in range(0, _RESAMPLES, chunk):
-            size = min(chunk, _RESAMPLES - start)
-            drawn = generator.multinomial(self.patients, np.full(self.patients, 1 / self.patients), size)
-            found.append(figure(drawn[:, self.codes].astype(np.float64)))
-        every = np.concatenate(found)
+        parts = (self._times[start : start + chunk] for start in range(0, _RESAMPLES, chunk))
+        every = np.concatenate([figure(part[:, self.codes]) for part in parts])
         known = every[~np.isnan(every)]
         if np.isnan(estimate) or not len(known):
             return None
