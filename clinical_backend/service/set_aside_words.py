@@ -30,7 +30,7 @@ def say_test_set(found: SetAside) -> str:
         if found.joined:
             parts.append(f"{_tasks(found.joined)} of its patients came later and joined it.")
         if found.lost:
-            parts.append(f"{_tasks(found.lost)} of it were deleted in Label Studio.")
+            parts.append(f"{_tasks(found.lost)} of it {'was' if found.lost == 1 else 'were'} deleted in Label Studio.")
     if found.agreement is not None and found.agreement.cases:
         parts.append(say_agreement(found.agreement))
     return " ".join(parts)

@@ -8,6 +8,7 @@ from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.blind_scores import judged_test_set
+from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.predict import predict
 from clinical_backend.service.set_aside import ask_for_test_set, models_on_test_set, read_set_aside
@@ -17,7 +18,7 @@ from clinical_backend.service.status import read_status
 from clinical_backend.training.adaptation import _digests
 from clinical_backend.workspace.notices import notices
 from tests.rounds.coloured_cells import run
-from tests.rounds.fake_label_studio import FakeLabelStudio
+from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import picture
 
 RED = frozenset(range(1, 25))
@@ -298,7 +299,7 @@ def test_tasks_deleted_in_label_studio_leave_it_and_are_counted(workspace, studi
     del studio.uris[gone]
     run(project)
     assert reserved(project) == tasks - {gone}
-    assert "1 task of it were deleted" in say_test_set(read_set_aside(project)) or read_set_aside(project).lost == 1
+    assert "1 task of it was deleted" in say_test_set(read_set_aside(project))
 
 
 def test_a_class_that_is_renamed_is_told_of_and_judges_nothing(studio, project):
@@ -308,6 +309,46 @@ def test_a_class_that_is_renamed_is_told_of_and_judges_nothing(studio, project):
     published = run(project)
     assert any(note.startswith("Test set: ") and "scarlet" in note for note in published.report.notes)
     assert judged_test_set(project).tasks.tolist() == [tasks[0]]
+
+
+def test_going_back_to_an_earlier_queue_serves_none_of_it(project):
+    before = {row.task_id for row in queued(project)}
+    tasks = draw(project, 80)
+    assert before & tasks
+    roll_back(project, 1)
+    assert {row.task_id for row in queued(project)} == before - tasks
+
+
+def test_several_findings_of_one_image_are_judged_each_by_itself(studio, project):
+    studio.config = CONFIG.replace('choice="single"', 'choice="multiple"')
+    tasks = draw(project)
+    assert project.stores.rounds.published(1).report.evaluation.findings
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    run(project)
+    judged = judged_test_set(project)
+    assert judged.several
+    assert judged.classes == ("dark", "red")
+    assert len(judged.tasks) == len(tasks)
+    (_, figures), *_ = models_on_test_set(project)
+    assert [one.present for one in figures.classes] == [
+        sum(truth(task) == name for task in tasks) for name in judged.classes
+    ]
+
+
+def test_tasks_of_several_images_are_judged_as_they_are_learnt_from(studio, project):
+    studio.config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    for task, uri in studio.uris.items():
+        studio.data[task]["image"] = [picture(3, task, 5), uri]
+    project.stores.projects.change(1, listed_at=0.0)
+    tasks = draw(project)
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    run(project)
+    assert project.stores.studies.any(1)
+    judged = judged_test_set(project)
+    assert set(judged.tasks.tolist()) == tasks
+    assert tasks.isdisjoint(row.task_id for row in queued(project))
 
 
 def test_status_and_json_tell_of_it(project):
