@@ -13,7 +13,7 @@ import numpy as np
 
 from clinical_backend.labelstudio.labeling.labels import Source
 from clinical_backend.labelstudio.labeling.retrieval import fetch_labels_apart
-from clinical_backend.storage.stores.testsets import TestDraw
+from clinical_backend.storage.stores.testsets import ReservedDraw
 from clinical_backend.strategy.cluster_sample import sample_clusters
 from clinical_backend.strategy.splits import ties_by_key
 
@@ -114,7 +114,7 @@ def draw_if_asked(project: ProjectWorkspace, labels: Labels, settings: Settings)
         logger.warning("Project %d: %s", project.id, problem)
         store.refuse(project.id, problem)
         return
-    draw = TestDraw(
+    draw = ReservedDraw(
         size=wish.size,
         seed=wish.seed,
         by=wish.by,

@@ -12,13 +12,13 @@ from clinical_backend.findings.agreement import agreement, agreement_on_findings
 from clinical_backend.learner.evaluation.blind_figures import blind_figures
 from clinical_backend.multilabel import is_multilabel
 from clinical_backend.rounds.blind_scores import judge
-from clinical_backend.storage.stores.testsets import TestWish
+from clinical_backend.storage.stores.testsets import ReservedWish
 
 if TYPE_CHECKING:
     from clinical_backend.findings.agreement import Agreement
     from clinical_backend.learner.evaluation.blind_figures import BlindFigures
     from clinical_backend.rounds.blind_scores import JudgedTestset
-    from clinical_backend.storage.stores.testsets import TestDraw
+    from clinical_backend.storage.stores.testsets import ReservedDraw
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Drawable", "SetAside", "ask_for_test_set", "drawable", "models_on_test_set", "read_set_aside"]
@@ -74,8 +74,8 @@ class SetAside:
         How far readers agree; ``None`` where one reading is wanted.
     """
 
-    draws: tuple[TestDraw, ...]
-    wish: TestWish | None
+    draws: tuple[ReservedDraw, ...]
+    wish: ReservedWish | None
     problem: str | None
     wanted: int
     size: int
@@ -142,7 +142,7 @@ def ask_for_test_set(
         _check_extension(project, size, twice=twice)
     else:
         _check_draw(project, size)
-    wish = TestWish(size, secrets.randbelow(_SEEDS) if seed is None else seed, by, time.time(), extend)
+    wish = ReservedWish(size, secrets.randbelow(_SEEDS) if seed is None else seed, by, time.time(), extend)
     store.ask(project.id, wish, readings=None if extend else 1 + twice)
     project.stores.projects.request_round(project.id, "a test set is to be drawn", delay=0)
 

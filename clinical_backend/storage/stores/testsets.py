@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["KeptScores", "TestDraw", "TestWish", "TestsetStore"]
+__all__ = ["KeptScores", "ReservedDraw", "ReservedWish", "TestsetStore"]
 
 
 @dataclass(frozen=True, slots=True)
-class TestWish:
+class ReservedWish:
     """What is to be drawn.
 
     Attributes
@@ -48,7 +48,7 @@ class TestWish:
 
 
 @dataclass(frozen=True, slots=True)
-class TestDraw:
+class ReservedDraw:
     """What was drawn from what, whole patients at a time.
 
     Attributes
@@ -133,17 +133,17 @@ class TestsetStore:
         with self._database.read() as session:
             return session.get(Testset, project_id)
 
-    def draws(self, project_id: int) -> list[TestDraw]:
+    def draws(self, project_id: int) -> list[ReservedDraw]:
         """Return what was drawn so far."""
         row = self.get(project_id)
-        return [] if row is None else [TestDraw(**draw) for draw in row.draws]
+        return [] if row is None else [ReservedDraw(**draw) for draw in row.draws]
 
-    def wish(self, project_id: int) -> TestWish | None:
+    def wish(self, project_id: int) -> ReservedWish | None:
         """Return what the next round is to draw."""
         row = self.get(project_id)
-        return None if row is None or row.wish is None else TestWish(**row.wish)
+        return None if row is None or row.wish is None else ReservedWish(**row.wish)
 
-    def ask(self, project_id: int, wish: TestWish, *, readings: int | None = None) -> None:
+    def ask(self, project_id: int, wish: ReservedWish, *, readings: int | None = None) -> None:
         """Have the next round draw; ``readings`` says of how many readers an answer is wanted to each task."""
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
@@ -160,7 +160,7 @@ class TestsetStore:
         with self._database.write() as session:
             session.execute(update(Testset).where(Testset.project_id == project_id).values(wish=None, problem=problem))
 
-    def add(self, project_id: int, draw: TestDraw, tasks: Sequence[int]) -> None:
+    def add(self, project_id: int, draw: ReservedDraw, tasks: Sequence[int]) -> None:
         """Keep what was drawn, in the order in which it is read."""
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
