@@ -95,6 +95,8 @@ def draw_if_asked(project: ProjectWorkspace, labels: Labels, settings: Settings)
     store = stores.test_sets
     wish, before = store.wish(project.id), store.draws(project.id)
     if wish is None:
+        if before:  # what kept an extension away was told until now; the test set is as good as before
+            store.refuse(project.id, None)
         return
     reserved, tasks = store.ids(project.id), stores.images.tasks(project.id)
     after = before[-1].newest if wish.extend and before else 0

@@ -242,6 +242,11 @@ def test_later_tasks_of_its_patients_join_it_and_others_stay_out_until_it_is_ext
     assert added
     assert min(added) > 200
     assert "1 task of its patients came later" in say_test_set(read_set_aside(project))
+    ask_for_test_set(project, 0, by="lead", extend=True)
+    run(project)
+    assert "No task that could be drawn came" in read_set_aside(project).problem
+    run(project)
+    assert read_set_aside(project).problem is None
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def blind_figures(
     """Measure a model on cases that it did not learn from, each drawn with the same chance.
 
     Shares have the interval of :func:`clustered_share`, other figures that of the bootstrap over patients (percentiles
-    of 1,000 resamples; Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
+    of 1,000 resamples; Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8), whose ends are
+    ``None`` where all resamples give the same.
 
     Parameters
     ----------
@@ -192,7 +193,10 @@ class _Resamples:
         self._times = np.array([np.bincount(one, minlength=self.patients) for one in drawn], dtype=np.float64)
 
     def interval(self, figure: Figure) -> Interval | None:
-        """Return a figure with its interval; resamples that have none are left out."""
+        """Return a figure with its interval; resamples that have none are left out.
+
+        Where all resamples give the same, as where no mistake is made, they know of no other value: no ends are given.
+        """
         estimate = float(figure(np.ones((1, len(self.codes))))[0])
         chunk = max(1, _CHUNK // max(1, len(self.codes)))
         parts = (self._times[start : start + chunk] for start in range(0, _RESAMPLES, chunk))
@@ -200,6 +204,8 @@ class _Resamples:
         known = every[~np.isnan(every)]
         if np.isnan(estimate) or not len(known):
             return None
+        if np.ptp(known) == 0:
+            return Interval(estimate, None, None)
         low, high = np.quantile(known, [_ERROR / 2, 1 - _ERROR / 2])
         return Interval(estimate, float(low), float(high))
 

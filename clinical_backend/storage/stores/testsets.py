@@ -155,8 +155,8 @@ class TestsetStore:
             row.readings = row.readings if readings is None else readings
             row.wish, row.problem = asdict(wish), None
 
-    def refuse(self, project_id: int, problem: str) -> None:
-        """Note why what was asked for cannot be drawn, and give it up."""
+    def refuse(self, project_id: int, problem: str | None) -> None:
+        """Note why what was asked for cannot be drawn, and give it up; ``None`` takes back what was noted."""
         with self._database.write() as session:
             session.execute(update(Testset).where(Testset.project_id == project_id).values(wish=None, problem=problem))
 

@@ -69,6 +69,15 @@ def test_what_too_few_patients_have_is_not_stated():
     assert {one.sensitivity for one in nothing.classes} == {None}
 
 
+def test_where_no_mistake_is_made_resampling_claims_no_interval():
+    labels = ["red", "dark"] * 10
+    scores = np.tile(np.array([[0.1, 0.9], [0.8, 0.2]], dtype=np.float32), (10, 1))
+    found = blind_figures(("dark", "red"), labels, scores, list(map(str, range(20))), several=False)
+    assert (found.balanced_accuracy.estimate, found.balanced_accuracy.low) == (1.0, None)
+    assert (found.classes[1].average_precision.estimate, found.classes[1].average_precision.low) == (1.0, None)
+    assert found.classes[1].sensitivity.low == pytest.approx(interval_of_share(10, 10).low)
+
+
 def test_without_patients_a_share_has_nearly_the_interval_of_clopper_and_pearson():
     hits = np.arange(50) < 40
     found, known = clustered_share(hits, np.arange(50)), interval_of_share(40, 50)
