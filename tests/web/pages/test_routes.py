@@ -51,6 +51,7 @@ PAGES = [
     "/unreadable",
     "/words",
     "/trail",
+    "/test-set",
 ]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
