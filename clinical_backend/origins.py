@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ORIGINS_IN_WORDS", "Draw", "LedgerEntry", "Origin"]
+__all__ = ["DRAWS_IN_WORDS", "ORIGINS_IN_WORDS", "Draw", "LedgerEntry", "Origin"]
 
 
 class Draw(StrEnum):
@@ -44,6 +44,13 @@ ORIGINS_IN_WORDS = {
     Origin.ACCEPTED: "accepted from a model, without anybody looking",
 }
 """As pages and datasheets say it."""
+DRAWS_IN_WORDS = {
+    Draw.TARGET: "from a queue, sought for what is looked for",
+    Draw.DIVERSE: "from a queue, for variety",
+    Draw.MARGIN: "from a queue, where the classifier hardly decides",
+    Draw.AUDIT: "from a queue, drawn at random",
+}
+"""As datasheets and model cards say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +63,8 @@ class LedgerEntry:
     draw: Draw | None
     round_number: int | None
     readings: int
+
+    @property
+    def in_words(self) -> str:
+        """How the label came about, as datasheets and model cards say it."""
+        return ORIGINS_IN_WORDS[self.origin] if self.draw is None else DRAWS_IN_WORDS[self.draw]

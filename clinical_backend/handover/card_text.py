@@ -1,0 +1,236 @@
+"""The words and tables of a model card.
+
+Its parts are those of "Model Cards for Model Reporting" (Mitchell et al., FAT* 2019), as far as the project knows them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from clinical_backend.findings.evidence import MOST_UNCOVERED
+from clinical_backend.findings.performance import LEAST_CASES
+from clinical_backend.findings.subgroups import LEAST_PATIENTS
+from clinical_backend.findings.weights import LEAST_DRAWS
+from clinical_backend.handover.document import Code, Document, Heading, Strong, Table, Text, Words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from clinical_backend.findings.interval import Interval
+    from clinical_backend.findings.performance import ClassFigures, Performance, SubgroupFigures
+    from clinical_backend.handover.card_facts import CardFacts
+    from clinical_backend.handover.document import Block
+
+__all__ = ["card_document"]
+
+_TOO_FEW = "too few to say"
+_FLATTERS = "of the labels, which were chosen by the search: flatters"
+_USE = (
+    "To put probably rare cases first, and to pre-annotate, for people who look at each image. It is research software"
+    " and not a medical device: it must not decide about a patient, nor replace a reading."
+)
+_MEASURES = ("average precision", "sensitivity", "specificity", "Brier score", "predicted", "in fact")
+
+
+def card_document(
+    facts: CardFacts, performance: Performance, *, intended_use: str | None, limits: str | None
+) -> Document:
+    """Return a model card.
+
+    Parameters
+    ----------
+    facts, performance
+        What it says.
+    intended_use, limits
+        In the lead's own words, in place of the default use and beside the limits that are always named.
+    """
+    named = f"Model card: {facts.title or f'project {facts.project}'}"
+    blocks: list[Block] = [
+        Text(
+            "Model ",
+            Code(facts.version),
+            f" of project {facts.project}: what it is, what it learnt from, how good it is and for whom that is not"
+            " known.",
+        ),
+        Heading("Intended use"),
+        Words(intended_use) if intended_use else Text(_USE),
+        Heading("Limits"),
+        *([Words(limits)] if limits else []),
+        *_limits(facts),
+        *_model(facts),
+        *_data(facts),
+        *_judging(facts, performance),
+        *_overall(facts, performance),
+        *(block for one in performance.subgroups for block in _subgroup(one, weighted=_is_weighted(facts))),
+        *_origin(facts),
+    ]
+    return Document(named, blocks)
+
+
+def _limits(facts: CardFacts) -> Iterator[Block]:
+    judged = facts.judged
+    yield Text(
+        "The figures hold for images, readers and devices like those of the project alone. Readers' labels are taken"
+        " for the truth: a mistake that they make throughout is not seen. No other hospital has tried this model, as"
+        " far as this card knows."
+    )
+    if not _is_weighted(facts):
+        yield Text(
+            Strong(f"No figure below is an estimate for all images of the project: {_FLATTERS}."),
+            f" {judged.missing_draws} more labels of random draws are needed until weights can undo the search.",
+        )
+    if facts.patient_field is None:
+        yield Text(
+            Strong("No field names the patient (GROUP_FIELD)."),
+            " Each task counts as a patient of its own: where patients have several images, intervals are too narrow,"
+            " and the figures may flatter, since images of one patient are learnt and judged.",
+        )
+    if facts.readings is not None and facts.readings.readers == 1:
+        yield Text("One reader gave all labels: whether others would agree is not known.")
+
+
+def _model(facts: CardFacts) -> Iterator[Block]:
+    called = "the likeliest class" if facts.threshold is None else f"each finding from {facts.threshold} on"
+    rows = [
+        ("what answers", facts.answers),
+        ("learnt from the labels of", f"round {facts.learnt_in}"),
+        ("classes", ", ".join(facts.classes)),
+        ("looked for", ", ".join(facts.looked_for) or "what is tagged"),
+        ("called (threshold)", called),
+        ("backbone", facts.network),
+        ("its licence", facts.licence),
+        ("features", facts.features),
+        ("adaptation", facts.adaptation),
+    ]
+    yield Heading("Model")
+    yield Table(("", ""), rows)
+
+
+def _data(facts: CardFacts) -> Iterator[Block]:
+    yield Heading("Data")
+    yield Text(
+        "Readers answered in Label Studio, served by a queue that seeks rare cases; part of it is drawn at random.",
+        f" First and last label: {' to '.join(facts.days)}." if facts.days else "",
+        f" Queues of rounds {facts.rounds[0]} to {facts.rounds[1]}." if facts.rounds else "",
+        f" {facts.patients:,} patients or studies." if facts.patients is not None else "",
+    )
+    if facts.readings is not None:
+        one = facts.readings
+        yield Text(
+            f"Readers: {one.readers:,}. Read by two or more: {one.read_again:,} tasks",
+            f", on {one.agreed:,} of which all agree." if one.read_again else ".",
+        )
+    yield Table(("how the label came about", "labels"), Counter(facts.origins).most_common())
+    yield Table(("class", "labels", "of them drawn at random"), [(name, *two) for name, two in facts.counts.items()])
+
+
+def _judging(facts: CardFacts, performance: Performance) -> Iterator[Block]:
+    judged = facts.judged
+    yield Heading("How it was judged")
+    yield Text(judged.cases.source)
+    yield Text(
+        f"{len(judged.cases):,} cases: {judged.out_of_fold:,} out of fold, {judged.later:,} labelled later.",
+        f" Left out: {judged.unseen:,} labels that no reader of the project gave, {judged.unjudged:,} without a"
+        f" judgement (later images of patients that were learnt, no feature), {judged.uncovered:,} of tasks that came"
+        " after the random draws.",
+        f" {judged.unknown:,} cases are of a class that the model does not know: it is wrong of each."
+        if judged.unknown
+        else "",
+    )
+    if _is_weighted(facts):
+        counted = judged.cases.counted()
+        yield Text(
+            f"Figures are weighted: each case counts as many tasks as it stands for by the random draws of its round"
+            f" (docs/handover.md), {counted.sum():,.0f} in all. So they are estimates for the project's images that"
+            f" have a reader's label or can be read, but for up to {MOST_UNCOVERED:.0%} that came later. Counts are"
+            f" of cases, without those of weight 0 ({int((counted == 0).sum()):,}: a later draw stands for them).",
+        )
+    else:
+        yield Text(Strong(f"Figures are not weighted: they are {_FLATTERS}."))
+    told = f"fewer than {LEAST_CASES} cases" + (f" or {LEAST_DRAWS} random draws" if _is_weighted(facts) else "")
+    yield Text(
+        f"Intervals are of 95 %. Shares have Clopper and Pearson's, for the effective number of cases: Kish's for the"
+        " weights, over the design effect of patients (Korn and Graubard 1998). All else is resampled:"
+        f" {performance.resampling.replications:,} times as many patients are drawn as there are, each with all of its"
+        f" cases, and the percentiles taken (seed {performance.resampling.seed}); average precision has at least the"
+        " binomial interval of its positive cases (Boyd et al. 2013). Predicted is the mean probability and in fact"
+        " the share that is there: a calibrated model has both alike. The Brier score is the mean squared error of the"
+        f" probability. {_TOO_FEW.capitalize()}: {told}.",
+    )
+
+
+def _overall(facts: CardFacts, performance: Performance) -> Iterator[Block]:
+    yield Heading("Figures" if _is_weighted(facts) else f"Figures {_FLATTERS}")
+    heads = ("class", "cases", "positive", *_MEASURES)
+    yield Table(heads, [_row(one.name, one) for one in performance.classes])
+    balanced = performance.balanced_accuracy
+    several = facts.threshold is not None
+    how = "the mean of sensitivities and specificities" if several else "the mean of the classes' sensitivities"
+    said = _TOO_FEW + " of each" if balanced is None else _percent(balanced)
+    yield Text("Balanced accuracy, ", how, ": ", Strong(said), ".")
+    yield Heading("Calibration", 3)
+    rows = [
+        (f"{name}: {one.low:.0%} to {one.high:.0%}", one.cases, *_reliability(one.predicted, one.observed))
+        for name, bins in performance.reliability.items()
+        for one in bins
+        if one.cases
+    ]
+    yield Table(("class: probability", "cases", "predicted", "in fact"), rows)
+
+
+def _subgroup(found: SubgroupFigures, *, weighted: bool) -> Iterator[Block]:
+    yield Heading(f"By {found.field}" + ("" if weighted else f" ({_FLATTERS})"))
+    withheld = f" {found.withheld} values of fewer are not listed by themselves." if found.withheld else ""
+    yield Text(f"{found.how} Subgroups of at least {LEAST_PATIENTS} patients.{withheld}")
+    names = [one.name for one in next(iter(found.classes.values()), ())]
+    for place, name in enumerate(names):
+        rows = [_row(value, figures[place]) for value, figures in found.classes.items()]
+        yield Table((found.field, "cases", "positive", *_MEASURES), rows, name)
+
+
+def _origin(facts: CardFacts) -> Iterator[Block]:
+    yield Heading("Where this card comes from")
+    if facts.command is not None:
+        yield Text("Made by ", Code(facts.command))
+    versions = ", ".join(f"{name} {one}" for name, one in facts.versions.items())
+    yield Text(f"{versions}. The same labels and model give the same card.")
+    yield Table(("sha256 of", ""), list(facts.digests.items()))
+
+
+def _row(name: str, one: ClassFigures) -> Sequence[object]:
+    counts = (name, one.cases, one.positives)
+    shares = [_TOO_FEW if share is None else _percent(share) for share in (one.sensitivity, one.specificity)]
+    if one.average_precision is None:
+        if shares == [_TOO_FEW, _TOO_FEW]:
+            return (*counts, _TOO_FEW)
+        return (*counts, _TOO_FEW, *shares, _TOO_FEW)
+    assert one.brier_score is not None
+    predicted = _reliability(one.predicted, one.observed)
+    return (*counts, _coefficient(one.average_precision), *shares, _coefficient(one.brier_score, 3), *predicted)
+
+
+def _reliability(predicted: float | None, observed: Interval | None) -> tuple[str, ...]:
+    if predicted is None or observed is None:
+        return (_TOO_FEW,)
+    return f"{100 * predicted:.1f} %", _percent(observed)
+
+
+def _percent(one: Interval) -> str:
+    if one.estimate is None:
+        return _TOO_FEW
+    if one.low is None or one.high is None:
+        return f"{100 * one.estimate:.1f} % (no interval)"
+    return f"{100 * one.estimate:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
+
+
+def _coefficient(one: Interval, digits: int = 2) -> str:
+    if one.estimate is None:
+        return _TOO_FEW
+    if one.low is None or one.high is None:
+        return f"{one.estimate:.{digits}f} (no interval)"
+    return f"{one.estimate:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+
+
+def _is_weighted(facts: CardFacts) -> bool:
+    return facts.judged.cases.weights is not None
