@@ -17,7 +17,7 @@ import numpy as np
 
 from clinical_backend.findings.interval import Interval
 from clinical_backend.findings.measures import average_precisions, brier_scores, excesses, shares
-from clinical_backend.findings.resampling import Resampling, effective_number, interval_of_effective_share
+from clinical_backend.findings.resampling import REPLICATIONS, Resampling, effective_number, interval_of_effective_share
 from clinical_backend.findings.subgroups import group_by
 from clinical_backend.findings.weights import LEAST_DRAWS, mean_of_shares
 
@@ -141,17 +141,17 @@ class Performance:
     resampling: Resampling
 
 
-def measure(cases: JudgedCases, *, seed: int = 0) -> Performance:
+def measure(cases: JudgedCases, *, seed: int = 0, replications: int = REPLICATIONS) -> Performance:
     """Return how good a model is by some cases.
 
     Parameters
     ----------
     cases
         What judges it, with the fields that subgroups are made of.
-    seed
+    seed, replications
         Of the resampling.
     """
-    resampling = Resampling(seed)
+    resampling = Resampling(seed, replications)
     counted = cases.those(cases.counted() > 0)
     classes = _classes(counted, resampling)
     return Performance(

@@ -40,7 +40,7 @@ class Grouping:
     members
         By the name of a subgroup, which cases belong to it, shape (n,).
     withheld
-        Values that are in no subgroup of their own, since too few patients have them.
+        Values that have no subgroup of their own, since too few patients have them.
     """
 
     how: str
@@ -52,8 +52,8 @@ def group_by(values: Sequence[Value], patients: NDArray[np.int64]) -> Grouping:
     """Return subgroups of at least five patients each.
 
     Values of fewer patients, and all but the nine most frequent of more than ten, are put together; where these
-    together are still too few patients, the least frequent listed value joins them, so that no difference of listed
-    counts tells them either. Numbers of more than ten values are banded.
+    together are still too few patients they are in no subgroup, and their values are not named. Numbers of more than
+    ten values are banded.
 
     Parameters
     ----------
@@ -72,8 +72,6 @@ def group_by(values: Sequence[Value], patients: NDArray[np.int64]) -> Grouping:
     rest = list(small)
     if len(listed) > _MOST:
         rest, kept = [*rest, *kept[_MOST - 1 :]], kept[: _MOST - 1]
-    while rest and kept and _patients(_any_of(rest, members), patients) < LEAST_PATIENTS:
-        rest.append(kept.pop())
     subgroups = {name: members[name] for name in sorted(kept, key=_order)}
     if rest and _patients(_any_of(rest, members), patients) >= LEAST_PATIENTS:
         # A value may be called so itself.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clinical_backend.findings.interval import Interval
-    from clinical_backend.findings.performance import ClassFigures, Performance, SubgroupFigures
+    from clinical_backend.findings.performance import ClassFigures, Performance, ReliabilityBin, SubgroupFigures
     from clinical_backend.handover.card_facts import CardFacts
     from clinical_backend.handover.document import Block
 
@@ -30,7 +30,7 @@ _USE = (
     "To put probably rare cases first, and to pre-annotate, for people who look at each image. It is research software"
     " and not a medical device: it must not decide about a patient, nor replace a reading."
 )
-_MEASURES = ("average precision", "sensitivity", "specificity", "Brier score", "predicted", "in fact")
+_MEASURES = ("average precision", "sensitivity, %", "specificity, %", "Brier score", "predicted, %", "in fact, %")
 
 
 def card_document(
@@ -62,7 +62,7 @@ def card_document(
         *_data(facts),
         *_judging(facts, performance),
         *_overall(facts, performance),
-        *(block for one in performance.subgroups for block in _subgroup(one, weighted=_is_weighted(facts))),
+        *(block for one in performance.subgroups for block in _subgroup(facts, one)),
         *_origin(facts),
     ]
     return Document(named, blocks)
@@ -162,31 +162,43 @@ def _judging(facts: CardFacts, performance: Performance) -> Iterator[Block]:
 
 def _overall(facts: CardFacts, performance: Performance) -> Iterator[Block]:
     yield Heading("Figures" if _is_weighted(facts) else f"Figures {_FLATTERS}")
-    heads = ("class", "cases", "positive", *_MEASURES)
-    yield Table(heads, [_row(one.name, one) for one in performance.classes])
+    places = _sought_first(facts)
+    rows = [_row(performance.classes[place].name, performance.classes[place]) for place in places]
+    yield Table(("class", "cases", "positive", *_MEASURES), rows)
     balanced = performance.balanced_accuracy
     several = facts.threshold is not None
     how = "the mean of sensitivities and specificities" if several else "the mean of the classes' sensitivities"
-    said = _TOO_FEW + " of each" if balanced is None else _percent(balanced)
+    said = "too few cases of some class to say" if balanced is None else f"{_percent(balanced)} %"
     yield Text("Balanced accuracy, ", how, ": ", Strong(said), ".")
     yield Heading("Calibration", 3)
-    rows = [
-        (f"{name}: {one.low:.0%} to {one.high:.0%}", one.cases, *_reliability(one.predicted, one.observed))
-        for name, bins in performance.reliability.items()
-        for one in bins
-        if one.cases
-    ]
-    yield Table(("class: probability", "cases", "predicted", "in fact"), rows)
+    yield Text("Predicted → in fact, in %, of cases with about the same probability.")
+    bins = {name: performance.reliability[name] for name in (performance.classes[place].name for place in places)}
+    heads = [f"{100 * one.low:.0f} to {100 * one.high:.0f} %" for one in next(iter(bins.values()))]
+    yield Table(("class", *heads), [(name, *map(_bin, each)) for name, each in bins.items()])
 
 
-def _subgroup(found: SubgroupFigures, *, weighted: bool) -> Iterator[Block]:
-    yield Heading(f"By {found.field}" + ("" if weighted else f" ({_FLATTERS})"))
-    withheld = f" {found.withheld} values of fewer are not listed by themselves." if found.withheld else ""
-    yield Text(f"{found.how} Subgroups of at least {LEAST_PATIENTS} patients.{withheld}")
-    names = [one.name for one in next(iter(found.classes.values()), ())]
-    for place, name in enumerate(names):
-        rows = [_row(value, figures[place]) for value, figures in found.classes.items()]
-        yield Table((found.field, "cases", "positive", *_MEASURES), rows, name)
+def _subgroup(facts: CardFacts, found: SubgroupFigures) -> Iterator[Block]:
+    yield Heading(f"By {found.field}" + ("" if _is_weighted(facts) else f" ({_FLATTERS})"))
+    withheld = f" Values that fewer have are not listed by themselves ({found.withheld})." if found.withheld else ""
+    yield Text(f"{found.how} Subgroups of {LEAST_PATIENTS} patients at least.{withheld}")
+    rows: list[Sequence[object]] = []
+    silent = []
+    for place in _sought_first(facts) if found.classes else ():
+        of_each = {value: figures[place] for value, figures in found.classes.items()}
+        name = facts.classes[place]
+        if any(one.average_precision is not None for one in of_each.values()):
+            rows += [(name,), *(_row(value, one) for value, one in of_each.items())]
+        else:
+            silent.append(name)
+    if rows:
+        yield Table((found.field, "cases", "positive", *_MEASURES), rows)
+    if silent:
+        yield Text(f"{_TOO_FEW.capitalize()} of any subgroup: {', '.join(silent)}.")
+
+
+def _sought_first(facts: CardFacts) -> list[int]:
+    """Return the places of the classes, those that are looked for first."""
+    return sorted(range(len(facts.classes)), key=lambda place: facts.classes[place] not in facts.looked_for)
 
 
 def _origin(facts: CardFacts) -> Iterator[Block]:
@@ -206,30 +218,34 @@ def _row(name: str, one: ClassFigures) -> Sequence[object]:
             return (*counts, _TOO_FEW)
         return (*counts, _TOO_FEW, *shares, _TOO_FEW)
     assert one.brier_score is not None
-    predicted = _reliability(one.predicted, one.observed)
-    return (*counts, _coefficient(one.average_precision), *shares, _coefficient(one.brier_score, 3), *predicted)
+    assert one.predicted is not None
+    assert one.observed is not None
+    calibration = (_coefficient(one.brier_score, 3), f"{100 * one.predicted:.1f}", _percent(one.observed))
+    return (*counts, _coefficient(one.average_precision), *shares, *calibration)
 
 
-def _reliability(predicted: float | None, observed: Interval | None) -> tuple[str, ...]:
-    if predicted is None or observed is None:
-        return (_TOO_FEW,)
-    return f"{100 * predicted:.1f} %", _percent(observed)
+def _bin(one: ReliabilityBin) -> str:
+    if not one.cases:
+        return "–"
+    if one.predicted is None or one.observed is None:
+        return _TOO_FEW
+    return f"{100 * one.predicted:.1f} → {_percent(one.observed)}"
 
 
 def _percent(one: Interval) -> str:
-    if one.estimate is None:
-        return _TOO_FEW
-    if one.low is None or one.high is None:
-        return f"{100 * one.estimate:.1f} % (no interval)"
-    return f"{100 * one.estimate:.1f} % ({100 * one.low:.1f} to {100 * one.high:.1f})"
+    return _with_ends(one, 100.0, 1)
 
 
 def _coefficient(one: Interval, digits: int = 2) -> str:
+    return _with_ends(one, 1.0, digits)
+
+
+def _with_ends(one: Interval, unit: float, digits: int) -> str:
     if one.estimate is None:
         return _TOO_FEW
     if one.low is None or one.high is None:
-        return f"{one.estimate:.{digits}f} (no interval)"
-    return f"{one.estimate:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+        return f"{unit * one.estimate:.{digits}f} (no interval)"
+    return f"{unit * one.estimate:.{digits}f} ({unit * one.low:.{digits}f}–{unit * one.high:.{digits}f})"
 
 
 def _is_weighted(facts: CardFacts) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from clinical_backend.handover.markdown import code, safe, table
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Code", "Document", "Heading", "Strong", "Table", "Text", "Words", "stylesheet_source"]
 
 _STYLES = Path(__file__).parent / "document.css"
+_LONGEST = 200
+"""Characters of a heading and of a cell: a digest, or the name of a class in a sentence."""
+_WIDE = 5
+"""Columns from which on a table is one of figures, whose cells are not broken; by eye."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,11 @@ class Heading:
 
     def markdown(self) -> str:
         """Return it as Markdown."""
-        return f"{'#' * self.level} {safe(self.text)}\n"
+        return f"{'#' * self.level} {safe(self.text, _LONGEST)}\n"
 
     def html(self) -> str:
         """Return it as HTML."""
-        return f"<h{self.level}>{html.escape(self.text)}</h{self.level}>"
+        return f"<h{self.level}>{_escaped(self.text)}</h{self.level}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first cell of a row names it. A row of fewer cells has its last one as wide as is left."""
+    """A table; the first cell of a row names it.
+
+    A row of fewer cells has its last one as wide as is left; one of a single cell names the rows below it.
+    """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -97,20 +105,23 @@ class Table:
     def markdown(self) -> str:
         """Return it as Markdown."""
         filled = [(*row, *[""] * (len(self.heads) - len(row))) for row in self.rows]
-        return (f"{safe(self.caption)}\n\n" if self.caption else "") + table(self.heads, filled)
+        return (f"{safe(self.caption, _LONGEST)}\n\n" if self.caption else "") + table(self.heads, filled, _LONGEST)
 
     def html(self) -> str:
         """Return it as HTML."""
-        heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in self.heads)
+        heads = "".join(f'<th scope="col">{_escaped(head)}</th>' for head in self.heads)
         rows = "".join(f"<tr>{''.join(self._cells(row))}</tr>" for row in self.rows)
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
-        return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        caption = f"<caption>{_escaped(self.caption)}</caption>" if self.caption else ""
+        kind = ' class="wide"' if len(self.heads) >= _WIDE else ""
+        return f"<table{kind}>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _cells(self, row: Sequence[object]) -> Iterator[str]:
         for place, cell in enumerate(row):
-            text = html.escape(f"{cell:,}" if isinstance(cell, int) else str(cell))
+            text = _escaped(f"{cell:,}" if isinstance(cell, int) else str(cell))
             left = len(self.heads) - place
-            if place == 0:
+            if len(row) == 1:
+                yield f'<th colspan="{left}" scope="rowgroup" class="part">{text}</th>'
+            elif place == 0:
                 yield f'<th scope="row">{text}</th>'
             elif place == len(row) - 1 and left > 1:
                 yield f'<td colspan="{left}" class="note">{text}</td>'
@@ -138,11 +149,11 @@ class Document:
 
     def markdown(self) -> str:
         """Return it as Markdown."""
-        return "\n".join([f"# {safe(self.title)}\n", *(block.markdown() for block in self.blocks)])
+        return "\n".join([f"# {safe(self.title, _LONGEST)}\n", *(block.markdown() for block in self.blocks)])
 
     def html(self) -> str:
         """Return it as a page, with its styles inside."""
-        title = html.escape(self.title)
+        title = _escaped(self.title)
         body = "\n".join(block.html() for block in self.blocks)
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -160,6 +171,10 @@ def stylesheet_source() -> str:
 @cache
 def _styles() -> str:
     return _STYLES.read_text()
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text, _LONGEST))
 
 
 def _markdown(part: Part) -> str:

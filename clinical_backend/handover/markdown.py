@@ -17,10 +17,10 @@ _MARKS = str.maketrans({"`": "'"} | {sign: f"&#{ord(sign)};" for sign in "|[*\\"
 _LONGEST = 60
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table, with a line of heads."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], longest: int = _LONGEST) -> str:
+    """Return a table, with a line of heads; no cell is longer."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(safe(cell) for cell in line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(safe(cell, longest) for cell in line)} |" for line in lines) + "\n"
 
 
 def safe(value: object, longest: int | None = _LONGEST) -> str:
