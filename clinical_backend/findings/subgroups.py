@@ -111,7 +111,7 @@ def _band(number: float, edges: Sequence[float]) -> str:
         return f"below {edges[0]:g}" if edges else "all"
     if place == len(edges):
         return f"{edges[-1]:g} and above"
-    return f"{edges[place - 1]:g} to below {edges[place]:g}"
+    return f"{edges[place - 1]:g} to {edges[place]:g}"
 
 
 def _number(value: Value) -> float | None:

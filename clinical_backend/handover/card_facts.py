@@ -18,6 +18,7 @@ from clinical_backend.workspace.project_options import named_classes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from clinical_backend.handover.blind_cases import BlindCases
     from clinical_backend.handover.held_out_cases import HeldOutCases, Published
     from clinical_backend.origins import LedgerEntry
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -104,7 +105,7 @@ class CardFacts:
     patients: int | None
     patient_field: str | None
     readings: Readings | None
-    judged: HeldOutCases
+    judged: HeldOutCases | BlindCases
     digests: Mapping[str, str]
     versions: Mapping[str, str]
     command: str | None = None
@@ -114,7 +115,7 @@ def read_facts(
     project: ProjectWorkspace,
     published: Published,
     ledger: Sequence[LedgerEntry],
-    judged: HeldOutCases,
+    judged: HeldOutCases | BlindCases,
     *,
     readings: Readings | None = None,
     digests: Mapping[str, str] | None = None,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from clinical_backend.findings.evidence import MOST_UNCOVERED
 from clinical_backend.findings.performance import LEAST_CASES
 from clinical_backend.findings.subgroups import LEAST_PATIENTS
 from clinical_backend.findings.weights import LEAST_DRAWS
@@ -129,23 +128,9 @@ def _judging(facts: CardFacts, performance: Performance) -> Iterator[Block]:
     judged = facts.judged
     yield Heading("How it was judged")
     yield Text(judged.cases.source)
-    yield Text(
-        f"{len(judged.cases):,} cases: {judged.out_of_fold:,} out of fold, {judged.later:,} labelled later.",
-        f" Left out: {judged.unseen:,} labels that no reader of the project gave, {judged.unjudged:,} without a"
-        f" judgement (later images of patients that were learnt, no feature), {judged.uncovered:,} of tasks that came"
-        " after the random draws.",
-        f" {judged.unknown:,} cases are of a class that the model does not know: it is wrong of each."
-        if judged.unknown
-        else "",
-    )
+    yield Text(judged.in_words)
     if _is_weighted(facts):
-        counted = judged.cases.counted()
-        yield Text(
-            f"Figures are weighted: each case counts as many tasks as it stands for by the random draws of its round"
-            f" (docs/handover.md), {counted.sum():,.0f} in all. So they are estimates for the project's images that"
-            f" have a reader's label or can be read, but for up to {MOST_UNCOVERED:.0%} that came later. Counts are"
-            f" of cases, without those of weight 0 ({int((counted == 0).sum()):,}: a later draw stands for them).",
-        )
+        yield Text(judged.weighting)
     else:
         yield Text(Strong(f"Figures are not weighted: they are {_FLATTERS}."))
     told = f"fewer than {LEAST_CASES} cases" + (f" or {LEAST_DRAWS} random draws" if _is_weighted(facts) else "")

@@ -9,6 +9,7 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.findings.cases import JudgedCases
+from clinical_backend.findings.evidence import MOST_UNCOVERED
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out
 from clinical_backend.multilabel import LIKELY, says
 from clinical_backend.origins import Origin
@@ -94,6 +95,34 @@ class HeldOutCases:
     uncovered: int
     unknown: int
     missing_draws: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """These numbers by name."""
+        names = ("out_of_fold", "later", "unseen", "unjudged", "uncovered", "unknown")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def in_words(self) -> str:
+        """What was judged and what was left out."""
+        unknown = f" {self.unknown:,} cases are of a class that the model does not know: it is wrong of each."
+        return (
+            f"{len(self.cases):,} cases: {self.out_of_fold:,} out of fold, {self.later:,} labelled later. Left out:"
+            f" {self.unseen:,} labels that no reader of the project gave, {self.unjudged:,} without a judgement (later"
+            f" images of patients that were learnt, no feature), {self.uncovered:,} of tasks that came after the random"
+            f" draws.{unknown if self.unknown else ''}"
+        )
+
+    @property
+    def weighting(self) -> str:
+        """How figures are weighted, where they are."""
+        counted = self.cases.counted()
+        return (
+            "Figures are weighted: each case counts as many tasks as it stands for by the random draws of its round"
+            f" (docs/handover.md), {counted.sum():,.0f} in all. So they are estimates for the project's images that"
+            f" have a reader's label or can be read, but for up to {MOST_UNCOVERED:.0%} that came later. Counts are of"
+            f" cases, without those of weight 0 ({int((counted == 0).sum()):,}: a later draw stands for them)."
+        )
 
 
 def read_published(project: ProjectWorkspace) -> Published:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.findings.performance import measure
+from clinical_backend.findings.performance import LEAST_CASES, measure
+from clinical_backend.handover.blind_cases import blind_cases
 from clinical_backend.handover.card_facts import Readings, read_facts
 from clinical_backend.handover.card_text import card_document
 from clinical_backend.handover.delivery import delivered, require_place
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from clinical_backend.findings.cases import JudgedCases, Value
+    from clinical_backend.findings.cases import Value
     from clinical_backend.findings.performance import Performance
+    from clinical_backend.handover.blind_cases import BlindCases, BlindLabels
     from clinical_backend.handover.card_facts import CardFacts
     from clinical_backend.handover.document import Document
     from clinical_backend.handover.held_out_cases import HeldOutCases, Published
@@ -107,8 +109,7 @@ class ModelCard:
             "weighted": judged.cases.weights is not None,
             "threshold": judged.cases.threshold,
             "cases": len(judged.cases),
-            "out_of_fold": judged.out_of_fold,
-            "later": judged.later,
+            "counts": dict(judged.counts),
             "interval": 0.95,
             "replications": resampling.replications,
             "seed": resampling.seed,
@@ -127,7 +128,7 @@ def make_card(
     options: CardOptions,
     *,
     ask: bool = True,
-    test_set: JudgedCases | None = None,
+    test_set: BlindLabels | None = None,
     show: Show = lambda _done, _total: None,
 ) -> ModelCard:
     """Return the card of a project's published model, by the labels that its stores hold.
@@ -140,7 +141,7 @@ def make_card(
         Whether Label Studio is asked for the readers; for fields it is in any case, but for the site, which rounds
         keep.
     test_set
-        Cases that were set aside to judge the model: where there are some, the figures are of them alone.
+        What was set aside to judge the model: where ten cases of it are read, the figures are of these alone.
     show
         Is told how many tasks are read, of how many.
 
@@ -153,15 +154,16 @@ def make_card(
     """
     published = read_published(project)
     ledger = project.stores.labels.ledger(project.id)
-    tasks = [entry.task_id for entry in ledger]
+    aside = test_set if test_set is not None and len(test_set.tasks) >= LEAST_CASES else None
+    labelled = [entry.task_id for entry in ledger]
+    tasks = labelled if aside is None else sorted({*labelled, *aside.tasks.tolist()})
     fields, readings = _stored_fields(project, options.fields, tasks), None
     missing = [name for name in options.fields if name not in fields]
     if ask or missing:
         asked, readings = _answers(project, missing, tasks, show)
         fields |= asked
-    judged = read_held_out_cases(project, published, ledger, {name: fields[name] for name in options.fields})
-    if test_set is not None:
-        judged = replace(judged, cases=test_set)
+    chosen = {name: fields[name] for name in options.fields}
+    judged = read_held_out_cases(project, published, ledger, chosen) if aside is None else blind_cases(aside, chosen)
     _require_values(judged)
     performance = measure(judged.cases, seed=options.seed)
     facts = read_facts(
@@ -257,7 +259,7 @@ def _answers(
     return values, None if scheme is None else Readings(len(readers), again, agreed)
 
 
-def _require_values(judged: HeldOutCases) -> None:
+def _require_values(judged: HeldOutCases | BlindCases) -> None:
     absent = [name for name, values in judged.cases.fields.items() if all(one is None for one in values)]
     if absent:
         raise InvalidArgumentError(

@@ -24,7 +24,7 @@ def test_a_value_is_a_subgroup_and_so_is_none():
 
 def test_ages_are_banded_by_tens_and_other_numbers_by_quartiles():
     ages = [age for age in range(20, 50) for _ in range(2)]
-    assert sizes(ages)[0] == {"below 30": 20, "30 to below 40": 20, "40 and above": 20}
+    assert sizes(ages)[0] == {"below 30": 20, "30 to 40": 20, "40 and above": 20}
     assert sizes([f"{age}.0" for age in ages])[0] == sizes(ages)[0], "text that is a number"
     counts, found = sizes([1000 + n for n in range(40)])
     assert list(counts.values()) == [10, 10, 10, 10]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -16,10 +17,10 @@ from typer.testing import CliRunner
 from clinical_backend.cli import app
 from clinical_backend.commands import card_cli
 from clinical_backend.errors import InvalidArgumentError, ModelError
-from clinical_backend.findings.cases import JudgedCases
 from clinical_backend.handover.document import Code, Document, Heading, Strong, Table, Text, Words
 from clinical_backend.handover.model_card import CardOptions, make_card, write_card
 from clinical_backend.learner.checkpoint import load_held_out
+from clinical_backend.multilabel import pack
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.rounds.audit import read_draws
 from clinical_backend.rounds.reconcile import reconcile
@@ -170,11 +171,43 @@ def test_without_random_draws_no_figure_is_called_an_estimate(project, tmp_path)
     assert "1970-01-01 to 1970-01-01" in text, "dates are those of the labels"
 
 
+def set_aside(number, **given):
+    labels = tuple("red" if place % 4 == 0 else "dark" for place in range(number))
+    red = np.array([0.9 if label == "red" else 0.2 for label in labels], dtype=np.float32)
+    told = {
+        "classes": ("dark", "red"),
+        "several": False,
+        "tasks": np.arange(60, 60 + number),
+        "labels": labels,
+        "probabilities": np.stack([1 - red, red], axis=1),
+        "groups": tuple(f"patient {place // 2}" for place in range(number)),
+        "inclusion": np.linspace(0.1, 0.5, number),
+    }
+    return SimpleNamespace(**told | given, size=number + 3, disputed=1, unknown=0, unjudged=2)
+
+
 def test_a_test_set_takes_the_place_of_the_held_out_labels(project):
-    cases = JudgedCases(("a", "b"), np.eye(2)[np.arange(40) % 2], np.full((40, 2), 0.5), np.arange(40), source="Aside.")
-    card = make_card(project, CardOptions(), test_set=cases)
-    assert "Aside." in card.markdown()
-    assert [one["name"] for one in card.figures()["classes"]] == ["a", "b"]
+    card = make_card(project, CardOptions(("sex",)), test_set=set_aside(48))
+    text, figures = card.markdown(), card.figures()
+    assert "48 cases of 51 set aside" in text
+    assert "by cross-validation" not in text
+    assert "flatters" not in text
+    assert set(figures["subgroups"][0]["classes"]) == {"f", "m"}
+    red = figures["classes"][1]
+    weights = 1 / np.linspace(0.1, 0.5, 48)
+    assert red["observed"]["estimate"] == pytest.approx(weights[::4].sum() / weights.sum(), abs=1e-9)
+    assert (red["positives"], red["patients"], red["sensitivity"]["estimate"]) == (12, 24, 1)
+
+
+def test_a_test_set_of_which_hardly_anything_is_read_does_not(project):
+    assert "by cross-validation" in make_card(project, CardOptions(), test_set=set_aside(9)).markdown()
+
+
+def test_of_a_test_set_what_readers_left_open_is_not_judged(project):
+    labels = tuple(pack(["red"] if place % 2 else [], ["dark"] if place < 4 else []) for place in range(40))
+    figures = make_card(project, CardOptions(), test_set=set_aside(40, labels=labels, several=True)).figures()
+    assert [one["cases"] for one in figures["classes"]] == [36, 40]
+    assert figures["threshold"] == 0.5
 
 
 def test_fields_that_no_task_has_are_refused(project, tmp_path):
