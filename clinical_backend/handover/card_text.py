@@ -188,7 +188,9 @@ def _sought_first(facts: CardFacts) -> list[int]:
 
 def _origin(facts: CardFacts) -> Iterator[Block]:
     yield Heading("Where this card comes from")
-    if facts.command is not None:
+    if facts.command is None:
+        yield Text("Made on the project's page, of what its rounds keep.")
+    else:
         yield Text("Made by ", Code(facts.command))
     versions = ", ".join(f"{name} {one}" for name, one in facts.versions.items())
     yield Text(f"{versions}. The same labels and model give the same card.")
