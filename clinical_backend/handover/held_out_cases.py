@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from clinical_backend.errors import ModelError
 from clinical_backend.findings.cases import JudgedCases
 from clinical_backend.findings.evidence import MOST_UNCOVERED
+from clinical_backend.findings.weights import SampledLabels
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out
 from clinical_backend.multilabel import LIKELY, says
 from clinical_backend.origins import Origin
@@ -177,8 +179,8 @@ def read_held_out_cases(
     groups = project.stores.images.groups(project.id)
     entries = {entry.task_id: entry for entry in ledger if entry.origin not in _UNSEEN}
     tasks, probabilities = _judged(project, published, held_out, list(entries), groups)
-    draws = read_draws(project, ledger)
-    weights, drawn = draws.weights(), _counted(draws)
+    sampled = _sampled(read_draws(project, ledger), frozenset(tasks.tolist()))
+    weights, drawn = sampled.weights, sampled.drawn
     covered = np.array([not weights or task in weights for task in tasks.tolist()], dtype=np.bool_)
     uncovered = int((~covered).sum())
     tasks, probabilities = tasks[covered], probabilities[covered]
@@ -211,7 +213,7 @@ def read_held_out_cases(
         len(entries) - len(covered),
         uncovered,
         unknown,
-        draws.sample.missing,
+        sampled.missing,
     )
 
 
@@ -236,10 +238,31 @@ def _judged(
     return np.concatenate([found[0], featured.tasks]), np.concatenate([found[1], since]).astype(np.float64)
 
 
-def _counted(draws: Draws) -> frozenset[int]:
-    """Return the tasks of the random draws that the weights rest on."""
-    counted = draws.sample.counted.tolist()
-    return frozenset(entry.task_id for entry, one in zip(draws.ledger, counted, strict=True) if one)
+@dataclass(frozen=True, slots=True)
+class _Sampled:
+    """Weight by task, the tasks of the random draws that weights rest on, and how many more such draws it takes."""
+
+    weights: Mapping[int, float]
+    drawn: frozenset[int]
+    missing: int
+
+
+def _sampled(draws: Draws, judged: frozenset[int]) -> _Sampled:
+    """Return the weights by those rounds of which (nearly) all random draws are judged.
+
+    Of the others the judged draws are no random sample, such as while only what the training learnt from is judged.
+    """
+    known = draws.sample
+    unjudged = np.array([entry.task_id not in judged for entry in draws.ledger], dtype=np.bool_)
+    lost = Counter(known.entered[known.counted & unjudged].tolist())
+    rounds = [one for one in known.rounds if lost[one.number] <= MOST_UNCOVERED * one.draws]
+    sample = SampledLabels(known.entered, known.drawn, rounds)
+    if sample.weights is None:
+        return _Sampled({}, frozenset(), sample.missing)
+    tasks = [entry.task_id for entry in draws.ledger]
+    weights = dict(zip(tasks, sample.weights.tolist(), strict=True))
+    drawn = frozenset(task for task, one in zip(tasks, sample.counted.tolist(), strict=True) if one)
+    return _Sampled(weights, drawn, 0)
 
 
 def _patients(tasks: NDArray[np.int64], groups: Mapping[int, str]) -> NDArray[np.int64]:

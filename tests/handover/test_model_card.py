@@ -245,6 +245,20 @@ def test_labels_since_the_training_judge_it_too_but_for_patients_that_it_knows(p
     assert after.unjudged == len(same)
 
 
+def test_a_round_whose_draws_cannot_be_judged_gives_no_weights(project, fake_client):
+    """Those that are judged then would overstate what was found before."""
+    whole = make_card(project, CardOptions()).facts.judged
+    for task in fake_client.queue():
+        fake_client.annotate(task, "red" if is_red(task) else "dark")
+    synchronise(project)
+    assert project.stores.labels.ledger(1)[-1].draw is not None
+    with patch.object(type(project), "published_model", return_value=None):
+        part = make_card(project, CardOptions()).facts.judged
+    assert (part.out_of_fold, part.later, part.unjudged) == (80, 0, 40)
+    assert part.cases.weights.tolist() == pytest.approx(whole.cases.weights.tolist())
+    assert part.cases.weights.sum() == pytest.approx(len(TASKS))
+
+
 def test_the_exported_file_is_named_by_its_digest_and_one_of_another_model_refused(project, tmp_path):
     file = tmp_path / "model.onnx"
     said = {"project": 1, "model_version": project.row.published_version, "parts": {"classifier": "abc"}}

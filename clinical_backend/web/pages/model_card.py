@@ -34,7 +34,8 @@ Fields = Annotated[list[str] | None, Query(max_length=_MOST_FIELDS)]
 def model_card(site: ThisSite, project_id: ProjectId, field: Fields = None) -> Response:
     """Show the card of the published model, by site where there is one, and by the fields that are chosen."""
     row, project = site.project(project_id), site.workspace.project(project_id)
-    wanted = [row.sited_by or "", *(name.strip() for name in field or ())]
+    site_field = row.sited_by if row.sited_by and site.stores.images.sites(project_id) else ""
+    wanted = [site_field, *(name.strip() for name in field or ())]
     fields = tuple(dict.fromkeys(name for name in wanted if name))
     if len(fields) > _MOST_FIELDS + 1 or any(len(name) > _LONGEST for name in fields):
         raise InvalidArgumentError("field", "there are too many, or one is too long.", "Name five fields at most.")

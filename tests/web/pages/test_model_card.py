@@ -54,6 +54,13 @@ def test_a_site_makes_subgroups_and_its_name_stays_text(web, stores, judged):
     assert "North" not in text, "four patients are too few for a subgroup"
 
 
+def test_a_site_field_that_no_task_has_hinders_no_card(web, stores, judged):
+    stores.projects.change(1, sited_by="site")
+    reply = web.get(CARD)
+    assert reply.status_code == 200
+    assert "By site" not in reply.text
+
+
 def test_without_a_judged_model_the_page_says_what_is_missing(web, stores):
     stores.projects.register(2)
     reply = web.get("/projects/2/model/card", headers={"accept": "text/html"})
