@@ -103,7 +103,7 @@ def _model(facts: CardFacts) -> Iterator[Block]:
         ("adaptation", facts.adaptation),
     ]
     yield Heading("Model")
-    yield Table(("", ""), rows)
+    yield Table(("what", "it is"), rows)
 
 
 def _data(facts: CardFacts) -> Iterator[Block]:
@@ -139,7 +139,8 @@ def _judging(facts: CardFacts, performance: Performance) -> Iterator[Block]:
         " weights, over the design effect of patients (Korn and Graubard 1998). All else is resampled:"
         f" {performance.resampling.replications:,} times as many patients are drawn as there are, each with all of its"
         f" cases, and the percentiles taken (seed {performance.resampling.seed}); average precision has at least the"
-        " binomial interval of its positive cases (Boyd et al. 2013). Predicted is the mean probability and in fact"
+        " binomial interval of its positive cases (Boyd et al. 2013), and is a little too high where these are few."
+        " Predicted is the mean probability and in fact"
         " the share that is there: a calibrated model has both alike. The Brier score is the mean squared error of the"
         f" probability. {_TOO_FEW.capitalize()}: {told}.",
     )
@@ -194,7 +195,7 @@ def _origin(facts: CardFacts) -> Iterator[Block]:
         yield Text("Made by ", Code(facts.command))
     versions = ", ".join(f"{name} {one}" for name, one in facts.versions.items())
     yield Text(f"{versions}. The same labels and model give the same card.")
-    yield Table(("sha256 of", ""), list(facts.digests.items()))
+    yield Table(("sha256 of", "it is"), list(facts.digests.items()))
 
 
 def _row(name: str, one: ClassFigures) -> Sequence[object]:

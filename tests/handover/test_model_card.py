@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-import yaml
+from huggingface_hub import ModelCard as HubCard
 from sklearn.metrics import average_precision_score, brier_score_loss, recall_score
 from typer.testing import CliRunner
 
@@ -133,8 +133,8 @@ def test_values_that_few_patients_have_are_not_named(project, fake_client, tmp_p
 def test_the_card_says_what_it_is_of(project, tmp_path):
     write(project, tmp_path / "card", "sex", intended_use="For *triage* only.\n<b>ours</b>", limits="Not for children.")
     text = (tmp_path / "card" / "MODEL_CARD.md").read_text()
-    front, body = text.split("---\n")[1], text
-    assert yaml.safe_load(front)["pipeline_tag"] == "image-classification"
+    front, body = HubCard(text).data.to_dict(), text
+    assert (front["pipeline_tag"], front["model_version"]) == ("image-classification", project.row.published_version)
     assert "For *triage* only.\n<b>ours</b>" in body
     assert "Not for children." in body
     assert "&lt;b&gt;ours&lt;/b&gt;" in (tmp_path / "card" / "model-card.html").read_text()
