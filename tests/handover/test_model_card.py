@@ -286,6 +286,17 @@ def test_hostile_names_and_values_stay_text(project, fake_client, tmp_path):
     assert "[z](" not in text
 
 
+def test_hostile_names_of_classes_stay_text(project):
+    aside = set_aside(48, classes=("dark", HOSTILE), labels=("dark", HOSTILE) * 24)
+    card = make_card(project, CardOptions(), test_set=aside)
+    assert card.figures()["classes"][1]["name"] == HOSTILE
+    for text in (card.document.html(), card.markdown()):
+        assert "<script" not in text
+        assert "alert(1)" in text
+    rows = [line for line in card.markdown().splitlines() if line.startswith("| &lt;script")]
+    assert {line.count("|") for line in rows} == {4, 7, 10}, "of the tables of labels, calibration and figures"
+
+
 def test_a_document_escapes_all_that_others_wrote_in_both_forms():
     blocks = [
         Heading(HOSTILE),

@@ -17,8 +17,8 @@ from clinical_backend.web.security import content_policy
 
 __all__ = ["router"]
 
-_MOST_LABELS = 5000
-"""Some seconds; more are for the command, which nobody waits for in a browser."""
+_MOST_LABELS = 2000
+"""Some 2 s a field on two cores; more are for the command, which nobody waits for in a browser."""
 _MOST_FIELDS = 5
 """By eye: a card of some pages."""
 _LONGEST = 200  # characters of a field's name
