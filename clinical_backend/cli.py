@@ -20,6 +20,7 @@ from clinical_backend.commands.portable import export_model, predict
 from clinical_backend.commands.project import connect, doctor, rollback, status, unreadable
 from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
+from clinical_backend.commands.testset_cli import set_aside
 from clinical_backend.commands.trainings import adapt, finetune, replace_backbone
 from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_NAMES: dict[object, str] = {import_images: "import"}
+_NAMES: dict[object, str] = {import_images: "import", set_aside: "testset"}
 """Of commands that are not called as their functions are."""
 for command in (
     serve,
@@ -47,6 +48,7 @@ for command in (
     export_model,
     card,
     predict,
+    set_aside,
     doctor,
     status,
     unreadable,

@@ -226,7 +226,7 @@ def _labels(project: ProjectWorkspace) -> tuple[dict[str, list[str]], str]:
     """Return what readers said of each imported task, by its identity, and the project's title."""
     from clinical_backend.archive.importer import imported_tasks
     from clinical_backend.archive.study_reports import readers_labels
-    from clinical_backend.labelstudio.labeling.labels import fetch_labels
+    from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
     from clinical_backend.workspace.controls import read_as_set
 
     client = project.workspace.client

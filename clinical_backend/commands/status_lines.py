@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.commands.terminal import amount
 from clinical_backend.service.completion import say_recalls
+from clinical_backend.service.set_aside_words import say_test_set
 from clinical_backend.storage.stores.troubles import TroubleKind
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, share
@@ -30,6 +31,7 @@ def summarise(status: ProjectStatus) -> dict[str, str]:
         "Recall": say_recalls(status.found.recalls) or "nothing is looked for yet",
         "Queue": _queue(status),
         "Model": _model(status),
+        **({} if status.test_set is None else {"Test set": say_test_set(status.test_set)}),
         ATTENTION: _attention(status),
     }
 

@@ -42,11 +42,11 @@ def interval_of_share(hits: int, cases: int) -> Interval:
     return Interval(hits / cases if cases >= _LEAST else None, low, high)
 
 
-def lower_share(hits: int, cases: int, error: float) -> float:
+def lower_share(hits: float, cases: float, error: float) -> float:
     """Return the one-sided lower bound of a share, which errs with this probability (Clopper and Pearson 1934)."""
     return float(betaincinv(hits, cases - hits + 1, error)) if hits else 0.0
 
 
-def upper_share(hits: int, cases: int, error: float) -> float:
+def upper_share(hits: float, cases: float, error: float) -> float:
     """Return the one-sided upper bound of a share, which errs with this probability (Clopper and Pearson 1934)."""
     return float(betaincinv(hits + 1, cases - hits, 1 - error)) if hits < cases else 1.0

@@ -266,6 +266,11 @@ class LabelStudioClient:
         body = {"project": project_id, "data": dict(data)}
         return self._read(View, self._send("POST", "api/dm/views/", body))
 
+    def update_view(self, view: View, project_id: int, data: Mapping[str, Any]) -> View:
+        """Change a tab of the project's Data Manager; what ``data`` does not name it keeps."""
+        body = {"project": project_id, "data": {**view.data, **data}}
+        return self._read(View, self._send("PATCH", f"api/dm/views/{view.id}/", body))
+
     def delete_view(self, view_id: int) -> None:
         """Remove a tab from the Data Manager."""
         self._send("DELETE", f"api/dm/views/{view_id}/")

@@ -163,3 +163,9 @@ class View(_Record):
     def title(self) -> str:
         """The tab's name."""
         return str(self.data.get("title", ""))
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What it shows, as Label Studio has it; empty where it shows all tasks."""
+        found = self.data.get("filters")
+        return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""The tab of the Data Manager that the backend makes: the queue in its order."""
+"""The tabs of the Data Manager that the backend makes: the queue in its order, and the test set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 from clinical_backend.labelstudio.task_lists import task_filter
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from clinical_backend.labelstudio.client import LabelStudioClient
 
-__all__ = ["ORDINARY_TITLE", "QUEUE_TITLE", "show_queue"]
+__all__ = ["ORDINARY_TITLE", "QUEUE_TITLE", "TEST_SET_TITLE", "show_queue", "show_test_set"]
 
 QUEUE_TITLE = "Rare cases first"
+TEST_SET_TITLE = "Test set"
 ORDINARY_TITLE = "Default"
 """The title of the tab that Label Studio makes in a project without one."""
 _HIDDEN = tuple(
@@ -57,3 +60,29 @@ def show_queue(client: LabelStudioClient, project_id: int) -> bool:
     if not titles:
         client.create_view(project_id, {"title": ORDINARY_TITLE, "type": "list", "target": "tasks"})
     return True
+
+
+def show_test_set(client: LabelStudioClient, project_id: int, tasks: Collection[int]) -> None:
+    """Make sure that a tab holds these tasks and no other.
+
+    Its filter names each by its number, as people can in Label Studio's page: what that page has no word for it would
+    replace once somebody opens the filters.
+
+    Parameters
+    ----------
+    tasks
+        Those that are to be read; with none, the tab is empty.
+    """
+    filters = [task_filter("id", "equal", task) for task in sorted(tasks) or [0]]
+    tab = {
+        "title": TEST_SET_TITLE,
+        "type": "list",
+        "target": "tasks",
+        "filters": {"conjunction": "or", "items": filters},
+        "hiddenColumns": {place: list(_HIDDEN) for place in ("explore", "labeling")},
+    }
+    present = next((view for view in client.views(project_id) if view.title == TEST_SET_TITLE), None)
+    if present is None:
+        client.create_view(project_id, tab)
+    elif present.filters != {"conjunction": "or", "items": filters}:
+        client.update_view(present, project_id, tab)

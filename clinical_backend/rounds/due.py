@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import Event
-from clinical_backend.labelstudio.labeling.labels import fetch_labels
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.rounds.reserve import read_answers
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.known_images import may_try, without_copies
@@ -98,7 +98,14 @@ def request_if_told(project: ProjectWorkspace, events: Sequence[EventSummary]) -
     """Count events of a project, and make a round due if they give a reason, which is returned."""
     kinds = [event.event for event in events]
     _note_deleted(project, [task for one in events if one.event is Event.ANNOTATIONS_DELETED for task in one.tasks])
-    annotated = [event for event in events if event.event.is_annotation and event.event not in _REASONS]
+    reserved = project.stores.test_sets.ids(project.id)  # a round learns nothing from these
+    annotated = [
+        event
+        for event in events
+        if event.event.is_annotation
+        and event.event not in _REASONS
+        and not (event.tasks and reserved.issuperset(event.tasks))
+    ]
     reason = _reason_for_annotations(project, annotated) if annotated else None
     reason = next((_REASONS[kind] for kind in kinds if kind in _REASONS), reason)
     if reason is not None:
@@ -126,7 +133,7 @@ def request_if_changed(project: ProjectWorkspace, remote: Project) -> None:
     reason = "tasks were added or deleted" if len(known) != remote.task_number else reason_to_go_on(known)
     if reason is None:
         scheme = read_as_set(remote.label_config, settings)
-        labels = fetch_labels(project.client, remote, scheme, stars=settings.stars)
+        labels, _ = read_answers(project, remote, scheme, settings)
         reason = _compare_labels(project, labels, settings.start_training_each_n_updates)
         published = stores.rounds.published(project.id)
         if reason is None and published is not None:
@@ -231,7 +238,8 @@ def _compare_published(
     stores.projects.change(project.id, queue_left=left)
     now = time.time()
     digests = {task: image.digest for task, image in known.items() if image.digest is not None}
-    pool, _ = without_copies(digests, (task for task in known if task not in labels.answered), labels.answered)
+    aside = labels.answered | stores.test_sets.ids(project.id)
+    pool, _ = without_copies(digests, (task for task in known if task not in aside), aside)
     fresh = sum(task not in labels.skipped and may_try(known[task], now) for task in pool)
     size = len(queue) - published.report.counts.skipped_in_queue
     if left or fresh:

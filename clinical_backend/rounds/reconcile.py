@@ -19,6 +19,7 @@ from clinical_backend.errors import (
 from clinical_backend.labelstudio.connection.connect import repair
 from clinical_backend.labelstudio.urls import same_url, webhook_url
 from clinical_backend.logs import log_context
+from clinical_backend.rounds.blind_readings import attend
 from clinical_backend.rounds.drift import Drift, attend_drift, change_drift, rests, wanted_of
 from clinical_backend.rounds.due import STILL_TO_READ, request_if_changed
 from clinical_backend.rounds.publish import find_switched
@@ -139,7 +140,7 @@ def _compare(project: ProjectWorkspace, *, look: bool) -> ClinicalError | None:
     if _stands_back(project, remote, hooks):
         return None
     unwired = _attend_connection(project, remote, hooks, look=look)
-    compared = [_is_done(step, project, remote) for step in (request_if_changed, settle)]
+    compared = [_is_done(step, project, remote) for step in (request_if_changed, settle, attend)]
     if look:
         recheck_images(project)
     if unwired is None and all(compared):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError, LabelStudioError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
+from clinical_backend.rounds.blind_readings import try_to_attend
 from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, earlier_rounds
@@ -99,6 +100,7 @@ def _roll_back(project: ProjectWorkspace, earlier: Round) -> Round:
     aside = report.counts.skipped_in_queue
     rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     try_to_settle(project, snapshot.project)
+    try_to_attend(project, snapshot.project)
     clear_up(project)
     return row
 
@@ -114,7 +116,7 @@ def _may_be_served(project: ProjectWorkspace, row: Round) -> bool:
 def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Snapshot, Published, RoundReport]:
     stores = project.stores
     snapshot = synchronise(project)
-    pool, _ = without_copies(stores.images.digests(project.id), snapshot.pool, snapshot.labels.answered)
+    pool, _ = without_copies(stores.images.digests(project.id), snapshot.pool, snapshot.aside)
     waiting = set(pool)
     ranked = [
         _ranked(queued, snapshot.scheme) for queued in stores.rounds.queue(earlier.id) if queued.task_id in waiting

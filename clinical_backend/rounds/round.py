@@ -13,6 +13,7 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
+from clinical_backend.rounds.blind_readings import try_to_attend
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
 from clinical_backend.rounds.embed import embed_new
@@ -49,6 +50,7 @@ from clinical_backend.workspace.word_scores import place_words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from clinical_backend.labelstudio.resources import Project
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.storage.report import Asked, SecondLook
@@ -100,7 +102,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
         embed_outside(project)
-        pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.labels.answered)
+        pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.aside)
         snapshot = replace(snapshot, pool=tuple(pooled))
         inputs, adaptation = choose_inputs(project, snapshot)
         if snapshot.pool and not len(inputs.pool) and not len(inputs.labelled):
@@ -184,6 +186,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
                 *(str(group) for group in [group_notice(project)] if group is not None),
                 *notes_on_studies(project),
                 *notes_on_outside(project),
+                *snapshot.reserve_notes,
                 *unplaced_words,
                 *_notes_on_images(project, unreadable, len(copies), choice.near_copies),
                 *_notes_on_waiting(project, waiting),
@@ -205,7 +208,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     aside = report.counts.skipped_in_queue + report.counts.second_readings
     stores.rounds.publish(row, report, len(published.task_ids), published.switched_at, aside=aside)
     stores.second_readings.mark_drawn(project.id, second.drawn_read)
-    try_to_settle(project, snapshot.project)
+    _serve_beside(project, snapshot.project)
     logger.info(
         "Project %d, round %d: %d tasks in queue %s by %s (%s)",
         project.id,
@@ -216,6 +219,12 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         choice.reason,
     )
     return goes_on
+
+
+def _serve_beside(project: ProjectWorkspace, remote: Project) -> None:
+    """Have Label Studio serve second readings and the test set beside the queue."""
+    try_to_settle(project, remote)
+    try_to_attend(project, remote)
 
 
 def _second_readings(

@@ -8,16 +8,16 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.fields import lookup
-from clinical_backend.labelstudio.labeling.labels import Labels, fetch_labels
 from clinical_backend.labelstudio.labeling.task_fields import count_fields
 from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.page_tags import with_page_tags
+from clinical_backend.rounds.reserve import draw_if_asked, join_patients, notes_on_reserve, read_answers
 from clinical_backend.rounds.second_readings.candidates import note_double_readings
 from clinical_backend.storage.opening import identity_of
 from clinical_backend.strategy.groups import group_key
-from clinical_backend.strategy.target import Target, find_target
+from clinical_backend.strategy.target import find_target
 from clinical_backend.study import address_of_images
 from clinical_backend.text import printable
 from clinical_backend.workspace.controls import read_as_set
@@ -28,10 +28,12 @@ from clinical_backend.workspace.word_scores import worded_findings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from clinical_backend.labelstudio.labeling.labels import Labels
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.settings import Settings
+    from clinical_backend.strategy.target import Target
     from clinical_backend.study import StudyImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -74,6 +76,10 @@ class Snapshot:
         What the round looks for.
     groups
         What stands for the patient or study of each task that names one.
+    reserved
+        Tasks of the test set, which are in nothing of the above.
+    reserve_notes
+        What a person should know of these.
     """
 
     settings: Settings
@@ -84,6 +90,13 @@ class Snapshot:
     newest_task: int
     target: Target
     groups: Mapping[int, str] = field(default_factory=dict)
+    reserved: frozenset[int] = frozenset()
+    reserve_notes: tuple[str, ...] = ()
+
+    @property
+    def aside(self) -> frozenset[int]:
+        """Tasks of which no copy needs to be queued: those with an answer, and those of the test set."""
+        return self.labels.answered | self.reserved
 
     @property
     def preannotate(self) -> Preannotate:
@@ -111,7 +124,10 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     stores.projects.change(project.id, label_config=remote.label_config)
     scheme = read_as_set(remote.label_config, settings)
     _synchronise_tasks(project, remote, scheme, settings)
-    labels = fetch_labels(client, remote, scheme, stars=settings.stars)
+    join_patients(project, settings)
+    labels, blind = read_answers(project, remote, scheme, settings)
+    draw_if_asked(project, labels, settings)
+    reserved = stores.test_sets.ids(project.id)
     scheme = replace(scheme, deciding=labels.deciding)
     for message in labels.messages:
         logger.warning("Project %d: %s", project.id, message)
@@ -122,7 +138,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     stores.labels.replace(project.id, ledger)
     labels = with_page_tags(labels, stores.page_tags.open(project.id).values())
     tasks = stores.images.tasks(project.id)
-    pool = tuple(task_id for task_id in tasks if task_id not in labels.answered)
+    pool = tuple(task_id for task_id in tasks if task_id not in labels.answered and task_id not in reserved)
     known = stores.projects.get(project.id)
     target = find_target(
         labels.seen,
@@ -139,7 +155,9 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         words=worded_findings(project),
     )
     groups = stores.images.groups(project.id)
-    return Snapshot(settings, remote, scheme, labels, pool, tasks[-1] if tasks else 0, target, groups)
+    notes = notes_on_reserve(project, blind, settings)
+    newest = tasks[-1] if tasks else 0
+    return Snapshot(settings, remote, scheme, labels, pool, newest, target, groups, reserved, notes)
 
 
 def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> None:

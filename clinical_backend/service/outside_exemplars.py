@@ -195,11 +195,17 @@ def read_tasks(
             "Name its tasks with --task, whatever their class is called there.",
         )
     known = other.stores.images.all(other.id, wanted)
+    reserved = other.stores.test_sets.ids(other.id)
     for task in wanted:
         image = known.get(task)
         name = f"task {task} of project {other.id}"
         if image is None:
             yield name, ImageError("There is no such task, or no round has listed it.", "Check its number.")
+        elif task in reserved:
+            yield (
+                name,
+                ImageError("It is of that project's test set, of which nothing is learnt.", "Take another case."),
+            )
         elif image.is_study:
             yield name, ImageError("It has several images.", "Save the one that shows the finding, and give the file.")
         else:

@@ -45,7 +45,7 @@ def predict(
     Where somebody asked, every task gets one; it is empty where the image cannot be read in time, and while there is no
     model. Where Label Studio asks by itself, because a task without predictions was opened, the class would stand
     ticked below an image of which nobody wanted to know it: ``None``, unless PREANNOTATE is ``all``, and also then for
-    random draws and for tasks that have an answer.
+    random draws and for tasks that have an answer. Of the test set nothing is ever said: it is read blind.
 
     Parameters
     ----------
@@ -68,12 +68,16 @@ def predict(
     row = project.row
     published = row.published_version if row else None
     version = on_demand_version(published) if published else UNPUBLISHED_VERSION
+    reserved = project.stores.test_sets.ids(project.id)
     if _somebody_asked(project, tasks, interactive=interactive):
-        return list(_predictions(project, scheme, tasks, published, version))
+        asked = [place for place, task in enumerate(tasks) if task.id not in reserved]
+        said = _predictions(project, scheme, [tasks[place] for place in asked], published, version)
+        of_place = dict(zip(asked, said, strict=True))
+        return [of_place.get(place, Prediction(result=[], model_version=version)) for place in range(len(tasks))]
     given: list[Prediction | None] = [None] * len(tasks)
     if settings.preannotate == "all":
         unled = project.stores.rounds.drawn_at_random(project.id, [task.id for task in tasks if task.id is not None])
-        unled |= project.stores.second_readings.open_tasks(project.id)
+        unled |= project.stores.second_readings.open_tasks(project.id) | reserved
         places = [place for place, task in enumerate(tasks) if task.id not in unled and not task.annotations]
         chosen = [tasks[place] for place in places]
         predictions = _predictions(project, scheme, chosen, published, version)

@@ -66,7 +66,7 @@ class Similar:
 
 
 def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar:
-    """Return the cases that look most like one, labelled or not, by their frozen features.
+    """Return the cases that look most like one, labelled or not, by their frozen features; the test set is left out.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
     ClinicalError
         When the features cannot be read.
     """
-    tasks = project.digests()
+    reserved = project.stores.test_sets.ids(project.id)
+    tasks = {task: digest for task, digest in project.digests().items() if task not in reserved}
     if task_id not in tasks:  # without a look at the network, which takes long to load
         return Similar((), 0, len(tasks), has_feature=False)
     representation = project.representations()[0]

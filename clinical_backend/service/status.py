@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from clinical_backend.rounds.due import LOW_QUEUE_SHARE
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_readings import report_second_look
+from clinical_backend.service.set_aside import read_set_aside
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.training.backbone_replacement import replacement_state
@@ -23,6 +25,7 @@ from clinical_backend.workspace.project_options import named_classes
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.connection.checks import CheckResult
     from clinical_backend.service.findings import Findings
+    from clinical_backend.service.set_aside import SetAside
     from clinical_backend.storage.report import Question
     from clinical_backend.storage.schema import Project, Round
     from clinical_backend.storage.stores.troubles import TroubleKind
@@ -136,6 +139,11 @@ class ProjectStatus:
         """What a person should know."""
         return notices(self._workspace)
 
+    @cached_property
+    def test_set(self) -> SetAside | None:
+        """Where the test set stands."""
+        return read_set_aside(self._workspace)
+
     @property
     def finetuning(self) -> str | None:
         """Where fine-tuning stands."""
@@ -174,6 +182,7 @@ class ProjectStatus:
             "labels": sum(row.label is not None for row in self._stores.labels.all(project.id).values()),
             "exemplars": self.exemplars,
             "second_look": report_second_look(self._workspace),
+            "test_set": None if self.test_set is None else asdict(self.test_set),
             "round": None if self.latest is None else _round(self.latest),
         }
 

@@ -14,6 +14,7 @@ from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.declarative import Base, ReadingState, RoundState
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.steering import FindingWords, OutsideExemplar, PageTag
+from clinical_backend.storage.testset import ReservedTask, Testset, TestsetScores
 from clinical_backend.storage.types import StoredJSON
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ProjectLease",
     "QueuedTask",
     "ReadingState",
+    "ReservedTask",
     "Round",
     "RoundState",
     "SecondReading",
@@ -35,6 +37,8 @@ __all__ = [
     "SuspectedLabel",
     "TaskImage",
     "TaskLabel",
+    "Testset",
+    "TestsetScores",
 ]
 
 

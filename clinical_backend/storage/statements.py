@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import bindparam, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from clinical_backend.storage.schema import Project, TaskLabel
+from clinical_backend.storage.schema import Project, ReservedTask, TaskLabel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.schema import Base
 
-__all__ = ["in_parts", "in_transactions", "insert_if_missing", "is_answered", "request_all", "set_columns"]
+__all__ = [
+    "in_parts",
+    "in_transactions",
+    "insert_if_missing",
+    "is_answered",
+    "is_reserved",
+    "request_all",
+    "set_columns",
+]
 
 Value = TypeVar("Value")
 
@@ -84,6 +92,12 @@ def insert_if_missing(session: Session, table: type[Base], values: Mapping[str, 
 def is_answered(project_id: InstrumentedAttribute[int] | int, task_id: InstrumentedAttribute[int]) -> Exists:
     """Return a condition of a query: that the task it looks at, whose project and id these are, has a label."""
     return select(TaskLabel.task_id).where(TaskLabel.project_id == project_id, TaskLabel.task_id == task_id).exists()
+
+
+def is_reserved(project_id: InstrumentedAttribute[int] | int, task_id: InstrumentedAttribute[int]) -> Exists:
+    """Return a condition of a query: that the task it looks at, whose project and id these are, is of a test set."""
+    chosen = ReservedTask.project_id == project_id, ReservedTask.task_id == task_id
+    return select(ReservedTask.task_id).where(*chosen).exists()
 
 
 def request_all(connection: Connection, reason: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.strategy.tasks import FeaturedTasks
 
-__all__ = ["SPLITS", "assign_splits", "leaks", "near_copy_pairs", "ties_by_key"]
+__all__ = ["SPLITS", "assign_splits", "leaks", "near_copy_pairs", "tied", "ties_by_key"]
 
 SPLITS = ("train", "validation", "test")
 _AT_ONCE = 512
@@ -94,7 +94,7 @@ def assign_splits(
             "test_share", "nothing is left to train on.", "Give shares of at least 0, and below 1 together."
         )
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    clusters = _clusters(sorted(labels), ties)
+    clusters = tied(sorted(labels), ties)
     frequency = Counter(name for names in labels.values() for name in names)
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for tasks in clusters:
@@ -112,17 +112,8 @@ def assign_splits(
     return splits
 
 
-def leaks(splits: Mapping[int, str], ties: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return the pairs of tied tasks that stand in different splits."""
-    return [
-        (first, second)
-        for first, second in ties.tolist()
-        if first in splits and second in splits and splits[first] != splits[second]
-    ]
-
-
-def _clusters(tasks: Sequence[int], ties: NDArray[np.int64]) -> list[list[int]]:
-    """Return tasks that hang together, each cluster ascending."""
+def tied(tasks: Sequence[int], ties: NDArray[np.int64]) -> list[list[int]]:
+    """Return tasks that hang together, directly or through others, each cluster ascending; ``tasks`` are ascending."""
     ids = np.array(tasks, dtype=np.int64)
     known = ties[np.isin(ties, ids).all(axis=1)]
     rows, columns = np.searchsorted(ids, known[:, 0]), np.searchsorted(ids, known[:, 1])
@@ -132,6 +123,15 @@ def _clusters(tasks: Sequence[int], ties: NDArray[np.int64]) -> list[list[int]]:
     for task, code in zip(tasks, codes.tolist(), strict=True):
         clusters[code].append(task)
     return list(clusters.values())
+
+
+def leaks(splits: Mapping[int, str], ties: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the pairs of tied tasks that stand in different splits."""
+    return [
+        (first, second)
+        for first, second in ties.tolist()
+        if first in splits and second in splits and splits[first] != splits[second]
+    ]
 
 
 def _rank(seed: int, task: int) -> bytes:

@@ -135,7 +135,8 @@ def _adapt(project: ProjectWorkspace) -> str:
 
 
 def _digests(project: ProjectWorkspace) -> list[str]:
-    """Return the project's images that have a thumbnail."""
-    digests = sorted(set(project.digests().values()))
+    """Return the project's images that have a thumbnail, without those of the test set."""
+    every, reserved = project.digests(), project.stores.test_sets.ids(project.id)
+    digests = sorted({*every.values()} - {every[task] for task in reserved & every.keys()})
     known = project.workspace.thumbnails.positions(digests)
     return [digest for digest in digests if digest in known]

@@ -37,6 +37,7 @@ from clinical_backend.web.pages import (
     second_look,
     similar,
     tags,
+    testset,
     troubles,
 )
 from clinical_backend.web.pages import routes as pages
@@ -120,6 +121,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         second_look,
         outside_exemplars,
         phrasings,
+        testset,
     ):
         app.include_router(part.router)
     app.mount("/static", StaticPart())

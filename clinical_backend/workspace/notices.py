@@ -35,6 +35,9 @@ def notices(project: ProjectWorkspace) -> list[CheckResult]:
                 f"Have readers look at them again. {where}",
             )
         )
+    test_set = project.stores.test_sets.get(project.id)
+    if test_set is not None and test_set.problem is not None:
+        found.append(CheckResult("test set", Status.WARNING, test_set.problem))
     return [*found, *filter(None, [backbone_notice(project), group_notice(project)])]
 
 

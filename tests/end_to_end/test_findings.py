@@ -18,7 +18,7 @@ from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.demo.run import DemoProject
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.multilabel import as_words, findings_of, pack, says
 from clinical_backend.origins import Draw

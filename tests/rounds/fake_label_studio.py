@@ -57,6 +57,7 @@ class FakeLabelStudio:
         self.url = "http://label-studio"
         self.hook_fields = {}
         self.entries = ["http://backend"]
+        self.tabs = []
 
     def annotate(self, task_id, name, *, exemplar=False, **fields):
         chosen = {"diagnosis": name} | ({"exemplar": "more like this"} if exemplar else {})
@@ -222,4 +223,12 @@ class FakeLabelStudio:
 
     def views(self, project_id):
         self._call("views")
-        return [View(id=1, data={"title": "Rare cases first"})]
+        return [View(id=1, data={"title": "Rare cases first"}), *self.tabs]
+
+    def create_view(self, project_id, data):
+        self._call("create_view")
+        self.tabs.append(View(id=2 + len(self.tabs), data=data))
+
+    def update_view(self, view, project_id, data):
+        self._call("update_view")
+        self.tabs = [View(id=one.id, data=one.data | data) if one.id == view.id else one for one in self.tabs]

@@ -22,7 +22,7 @@ from clinical_backend.labelstudio.connection.published_queue import check_queue
 from clinical_backend.labelstudio.connection.serving import check_serving
 from clinical_backend.labelstudio.connection.webhook import check_webhook, correct_webhook
 from clinical_backend.labelstudio.contract import SetupRequest
-from clinical_backend.labelstudio.labeling.labels import fetch_labels
+from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import REASON_CONTROL, has_reason_control, read_scheme
 from clinical_backend.labelstudio.publisher import QUEUE_SCORE_LIMIT
 from clinical_backend.labelstudio.releases import NEWEST_TESTED, is_newer_than_tested, require_supported

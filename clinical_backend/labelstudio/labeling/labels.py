@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.labelstudio.labeling.answers import (
     Unread,
     Why,
@@ -26,11 +24,10 @@ from clinical_backend.text import printable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from clinical_backend.labelstudio.client import LabelStudioClient
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
-    from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project
+    from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation
 
-__all__ = ["Answered", "Labels", "Source", "fetch_labels", "read_labels", "readers_answers", "with_counts"]
+__all__ = ["Answered", "Labels", "Source", "read_labels", "readers_answers", "with_counts"]
 
 _IMPORT_SECONDS = 60.0
 """An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
@@ -43,6 +40,7 @@ def read_labels(
     *,
     stars: bool = False,
     offered_again: Collection[int] = (),
+    counted: Sequence[AnnotatedTask] | None = None,
 ) -> Labels:
     """Combine the answers of all readers into one label per task.
 
@@ -62,9 +60,11 @@ def read_labels(
         neither, since Label Studio sets it by itself, and answers and tags go before any star.
     offered_again
         Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
+    counted
+        Tasks whose answers tell which class fewest images have; by default these.
     """
     tasks = list(tasks)
-    reading = _Reading(with_counts(scheme, tasks), stars, frozenset(offered_again))
+    reading = _Reading(with_counts(scheme, tasks if counted is None else counted), stars, frozenset(offered_again))
     for task in tasks:
         if task.withheld:
             reading.withhold(task)
@@ -79,19 +79,6 @@ def with_counts(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
         return scheme
     answers = (each for task in tasks for each in task.annotations if not each.was_cancelled)
     return scheme.counting(Counter(name for each in answers for name in labels_of_images(scheme, each).values()))
-
-
-def fetch_labels(client: LabelStudioClient, project: Project, scheme: LabelingScheme, *, stars: bool = False) -> Labels:
-    """Read a project's answers and combine them as :func:`read_labels` does, with skips as the project treats them."""
-    tasks = client.annotated_tasks(project.id)
-    others: Collection[int] = ()
-    refused = None
-    if project.skip_queue == "REQUEUE_FOR_OTHERS":  # REQUEUE_FOR_ME gives a skip back to its own reader, and last
-        try:
-            others = client.user_ids()
-        except LabelStudioRefusedError as error:
-            refused = error.problem
-    return replace(read_labels(scheme, tasks, stars=stars, offered_again=others), users_refused=refused)
 
 
 class _Reading:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LEAST_CASES", "Comparison", "compare"]
+__all__ = ["LEAST_CASES", "Comparison", "average_precisions", "compare"]
 
 LEAST_CASES = 5
 """Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
@@ -57,7 +57,7 @@ def compare(
         Of the resamplings.
     """
     once = np.ones((1, len(truth)))
-    new, old = (float(_average_precisions(truth, scores, once)[0]) for scores in (candidate, published))
+    new, old = (float(average_precisions(truth, scores, once)[0]) for scores in (candidate, published))
     if new >= old:
         return Comparison(False, new, old)
     generator = np.random.default_rng(seed)
@@ -70,12 +70,12 @@ def compare(
             count = int(cases.sum())
             weights[:, cases] = generator.multinomial(count, np.full(count, 1 / count), size)
         differences.append(
-            _average_precisions(truth, candidate, weights) - _average_precisions(truth, published, weights)
+            average_precisions(truth, candidate, weights) - average_precisions(truth, published, weights)
         )
     return Comparison(bool(np.quantile(np.concatenate(differences), _CONFIDENCE) < 0), new, old)
 
 
-def _average_precisions(
+def average_precisions(
     truth: NDArray[np.bool_], scores: NDArray[np.float32], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the average precision under each row of weights of the cases, shape (m,); ties count as one threshold."""

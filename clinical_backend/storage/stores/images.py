@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from clinical_backend.storage.schema import PageTag, TaskImage
+from clinical_backend.storage.schema import PageTag, ReservedTask, TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.study import STUDY
@@ -149,6 +149,10 @@ class ImageStore:
             for part in in_parts(gone + moved):
                 for table in (TaskImage, PageTag):  # a tag was meant for the picture that is gone
                     session.execute(delete(table).where(table.project_id == project_id, table.task_id.in_(part)))
+            for part in in_parts(gone):
+                session.execute(
+                    delete(ReservedTask).where(ReservedTask.project_id == project_id, ReservedTask.task_id.in_(part))
+                )
         for part in in_transactions(fresh + moved):
             self._enter(project_id, {task_id: uris[task_id] for task_id in part})
         if groups is not None:

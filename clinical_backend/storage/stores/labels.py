@@ -13,13 +13,14 @@ from clinical_backend.storage.schema import (
     LabelCheck,
     QueuedTask,
     ReadingState,
+    ReservedTask,
     Round,
     SecondReading,
     SuspectedLabel,
     TaskImage,
     TaskLabel,
 )
-from clinical_backend.storage.statements import in_parts, is_answered
+from clinical_backend.storage.statements import in_parts, is_answered, is_reserved
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class LabelStore:
         return rows[::-1]
 
     def open_tasks(self, project_id: int, *, up_to: int | None = None) -> int:
-        """Return how many tasks have a readable image and no answer, exact copies left out.
+        """Return how many tasks have a readable image and no answer, exact copies and the test set left out.
 
         Parameters
         ----------
@@ -120,12 +121,14 @@ class LabelStore:
             Greatest id of a task that counts.
         """
         label = (TaskLabel.project_id == TaskImage.project_id) & (TaskLabel.task_id == TaskImage.task_id)
+        reserved = (ReservedTask.project_id == TaskImage.project_id) & (ReservedTask.task_id == TaskImage.task_id)
         open_ = (
             select(TaskImage.digest)
             .outerjoin(TaskLabel, label)
+            .outerjoin(ReservedTask, reserved)
             .where(TaskImage.project_id == project_id, TaskImage.digest.is_not(None))
             .group_by(TaskImage.digest)
-            .having(func.count(TaskLabel.task_id) == 0)
+            .having(func.count(TaskLabel.task_id) + func.count(ReservedTask.task_id) == 0)
         )
         if up_to is not None:
             open_ = open_.having(func.min(TaskImage.task_id) <= up_to)
@@ -133,18 +136,23 @@ class LabelStore:
             return session.scalar(select(func.count()).select_from(open_.subquery())) or 0
 
     def unread_tasks(self, project_id: int) -> int:
-        """Return how many tasks have no answer, and an image that was not read."""
+        """Return how many tasks have no answer, and an image that was not read; the test set is left out."""
         query = select(func.count()).where(
             TaskImage.project_id == project_id,
             TaskImage.digest.is_(None),
             ~is_answered(TaskImage.project_id, TaskImage.task_id),
+            ~is_reserved(TaskImage.project_id, TaskImage.task_id),
         )
         with self._database.read() as session:
             return session.scalar(query) or 0
 
     def tasks_beyond(self, project_id: int, newest: int) -> int:
-        """Return how many tasks have a greater id, labelled or not."""
-        query = select(func.count()).where(TaskImage.project_id == project_id, TaskImage.task_id > newest)
+        """Return how many tasks have a greater id, labelled or not; the test set is left out."""
+        query = select(func.count()).where(
+            TaskImage.project_id == project_id,
+            TaskImage.task_id > newest,
+            ~is_reserved(TaskImage.project_id, TaskImage.task_id),
+        )
         with self._database.read() as session:
             return session.scalar(query) or 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from clinical_backend.storage.schema import PageTag, TaskImage
-from clinical_backend.storage.statements import in_parts, is_answered
+from clinical_backend.storage.statements import in_parts, is_answered, is_reserved
 from clinical_backend.storage.stores.projects import locked_project
 
 if TYPE_CHECKING:
@@ -26,15 +26,20 @@ class PageTagStore:
         self._database = database
 
     def open(self, project_id: int) -> dict[int, PageTag]:
-        """Return by task the tags that count: once readers have answered a task, their answer decides."""
+        """Return by task the tags that count: once readers have answered a task, their answer decides.
+
+        Nothing is learnt of the test set, so not from tags either.
+        """
         query = select(PageTag).where(
-            PageTag.project_id == project_id, ~is_answered(PageTag.project_id, PageTag.task_id)
+            PageTag.project_id == project_id,
+            ~is_answered(PageTag.project_id, PageTag.task_id),
+            ~is_reserved(PageTag.project_id, PageTag.task_id),
         )
         with self._database.read() as session:
             return {row.task_id: row for row in session.scalars(query.order_by(PageTag.task_id))}
 
     def set(self, project_id: int, tasks: Collection[int], steer: int, *, by: str) -> list[int]:
-        """Tag tasks of the project that nobody answered, and return those whose tag that changed.
+        """Tag tasks outside the test set that nobody answered, and return those whose tag that changed.
 
         Parameters
         ----------
@@ -52,6 +57,7 @@ class PageTagStore:
                     TaskImage.project_id == project_id,
                     TaskImage.task_id.in_(part),
                     ~is_answered(TaskImage.project_id, TaskImage.task_id),
+                    ~is_reserved(TaskImage.project_id, TaskImage.task_id),
                 )
                 same = select(PageTag.task_id).where(
                     PageTag.project_id == project_id, PageTag.task_id.in_(part), PageTag.steer == steer

@@ -12,7 +12,7 @@ from clinical_backend.errors import RoundAbandonedError
 from clinical_backend.origins import Draw
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import ModelFolder, Project, QueuedTask, Round, RoundState
-from clinical_backend.storage.statements import in_parts, is_answered
+from clinical_backend.storage.statements import in_parts, is_answered, is_reserved
 from clinical_backend.storage.stores.projects import locked_project, wait_left
 from clinical_backend.versions import installation_id, queue_version
 
@@ -285,9 +285,10 @@ class RoundStore:
 
 
 def _waiting(row: Round) -> tuple[ColumnElement[bool], ...]:
-    """Say which tasks of a round's queue nobody answered as far as is known."""
-    answered = is_answered(row.project_id, QueuedTask.task_id)
-    return QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None), ~answered
+    """Say which tasks of a round's queue nobody answered as far as is known, without those drawn into a test set."""
+    ours = row.project_id, QueuedTask.task_id
+    waiting = QueuedTask.round_id == row.id, QueuedTask.answered_at.is_(None)
+    return *waiting, ~is_answered(*ours), ~is_reserved(*ours)
 
 
 def _with_queue(project_id: int) -> Select[Round]:

@@ -14,6 +14,7 @@ from clinical_backend.storage.stores.projects import ProjectStore
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.storage.stores.second_readings import SecondReadingStore
 from clinical_backend.storage.stores.studies import StudyStore
+from clinical_backend.storage.stores.testsets import TestsetStore
 from clinical_backend.storage.stores.troubles import TroubleStore
 
 if TYPE_CHECKING:
@@ -38,3 +39,4 @@ class Stores:
         self.outside_exemplars = OutsideExemplarStore(database)
         self.page_tags = PageTagStore(database)
         self.phrasings = PhrasingStore(database)
+        self.test_sets = TestsetStore(database)

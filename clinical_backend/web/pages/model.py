@@ -12,6 +12,7 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.retention import earlier_rounds
 from clinical_backend.service.judged_labels import read_judged_labels
+from clinical_backend.service.set_aside import models_on_test_set, read_set_aside
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.web.pages.charts import chances_chart, share_chart, threshold_chart
 from clinical_backend.web.pages.flash import Flash
@@ -70,6 +71,8 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         rounds=rounds[:_LISTED],
         earlier=earlier_rounds(project),
         comparable=[one.number for one in rounds if one.state is RoundState.PUBLISHED],
+        test_set=read_set_aside(project),
+        on_test_set=models_on_test_set(project),
     )
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.multilabel import as_words
 from clinical_backend.service.completion import say_recall
+from clinical_backend.service.set_aside_words import say_test_set
 from clinical_backend.strategy.outside import exemplar_of
 from clinical_backend.web.pages.settings_form import orders
 
@@ -64,6 +65,7 @@ def make_environment() -> Environment:
         number,
         percent,
         say_recall,
+        say_test_set,
         share,
     )
     environment.filters.update({one.__name__: one for one in filters})

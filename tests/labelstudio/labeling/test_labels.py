@@ -10,7 +10,8 @@ import pytest
 from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
-from clinical_backend.labelstudio.labeling.labels import Source, fetch_labels, read_labels
+from clinical_backend.labelstudio.labeling.labels import Source, read_labels
+from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.resources import AnnotatedTask, Project
 

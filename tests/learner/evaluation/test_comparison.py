@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from clinical_backend.learner.evaluation.comparison import _average_precisions, compare
+from clinical_backend.learner.evaluation.comparison import average_precisions, compare
 
 TRUTH = np.arange(60) < 12
 
@@ -15,7 +15,7 @@ def test_average_precision_is_that_of_scikit_learn_weights_and_ties_too():
     generator = np.random.default_rng(0)
     coarse = np.round(scores(1.0), 0).astype(np.float32)
     weights = generator.integers(0, 3, (5, 60)).astype(float)
-    ours = _average_precisions(TRUTH, coarse, weights)
+    ours = average_precisions(TRUTH, coarse, weights)
     theirs = [average_precision_score(TRUTH, coarse, sample_weight=row) for row in weights]
     assert ours == pytest.approx(theirs)
 

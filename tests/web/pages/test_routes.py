@@ -50,6 +50,7 @@ PAGES = [
     "/settings",
     "/unreadable",
     "/words",
+    "/test-set",
 ]
 FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
 REPORT = {
