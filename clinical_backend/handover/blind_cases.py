@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,61 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clinical_backend.findings.cases import Value
+    from clinical_backend.rounds.blind_scores import JudgedTestset
 
-__all__ = ["BlindCases", "BlindLabels", "blind_cases"]
+__all__ = ["BlindCases", "blind_cases"]
 
 _SOURCE = (
     "A test set that was drawn at random, set aside before the model learnt, never queued by the search and read"
     " blind; judged once, when the model was published."
 )
-
-
-class BlindLabels(Protocol):
-    """A published model's probabilities beside readers' labels of tasks that were set aside for that."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The C classes, or findings, that the model learnt."""
-
-    @property
-    def several(self) -> bool:
-        """Whether an image may have several of them."""
-
-    @property
-    def tasks(self) -> NDArray[np.int64]:
-        """Those that have a label and were judged, shape (n,)."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What readers say of each, as it is stored."""
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """Shape (n, C)."""
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """What stands for the patient of each."""
-
-    @property
-    def inclusion(self) -> NDArray[np.float64]:
-        """The chance that each had to be drawn, shape (n,)."""
-
-    @property
-    def size(self) -> int:
-        """Tasks that were set aside."""
-
-    @property
-    def disputed(self) -> int:
-        """Those on which readers disagree; they are not among ``tasks``, as the following."""
-
-    @property
-    def unknown(self) -> int:
-        """Those of a class that the model did not learn."""
-
-    @property
-    def unjudged(self) -> int:
-        """Those whose images it could not judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +50,7 @@ class BlindCases:
     missing_draws: int = 0
 
 
-def blind_cases(blind: BlindLabels, fields: Mapping[str, Mapping[int, Value]]) -> BlindCases:
+def blind_cases(blind: JudgedTestset, fields: Mapping[str, Mapping[int, Value]]) -> BlindCases:
     """Return the cases of a test set, each weighted by the inverse of the chance that it had to be drawn.
 
     Parameters

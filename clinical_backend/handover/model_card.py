@@ -16,6 +16,7 @@ from clinical_backend.handover.held_out_cases import read_held_out_cases, read_p
 from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.labels import readers_answers
 from clinical_backend.learner.artifact import file_sha256
+from clinical_backend.rounds.blind_scores import judged_test_set
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.workspace.controls import scheme_of
 from clinical_backend.workspace.lock import leased_project
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.findings.cases import Value
     from clinical_backend.findings.performance import Performance
-    from clinical_backend.handover.blind_cases import BlindCases, BlindLabels
+    from clinical_backend.handover.blind_cases import BlindCases
     from clinical_backend.handover.card_facts import CardFacts
     from clinical_backend.handover.document import Document
     from clinical_backend.handover.held_out_cases import HeldOutCases, Published
@@ -128,10 +129,11 @@ def make_card(
     options: CardOptions,
     *,
     ask: bool = True,
-    test_set: BlindLabels | None = None,
     show: Show = lambda _done, _total: None,
 ) -> ModelCard:
     """Return the card of a project's published model, by the labels that its stores hold.
+
+    Where a test set was set aside and ten cases of it are read, the figures are of these alone.
 
     Parameters
     ----------
@@ -140,8 +142,6 @@ def make_card(
     ask
         Whether Label Studio is asked for the readers; for fields it is in any case, but for the site, which rounds
         keep.
-    test_set
-        What was set aside to judge the model: where ten cases of it are read, the figures are of these alone.
     show
         Is told how many tasks are read, of how many.
 
@@ -154,7 +154,8 @@ def make_card(
     """
     published = read_published(project)
     ledger = project.stores.labels.ledger(project.id)
-    aside = test_set if test_set is not None and len(test_set.tasks) >= LEAST_CASES else None
+    aside = judged_test_set(project)
+    aside = aside if aside is not None and len(aside.tasks) >= LEAST_CASES else None
     labelled = [entry.task_id for entry in ledger]
     tasks = labelled if aside is None else sorted({*labelled, *aside.tasks.tolist()})
     fields, readings = _stored_fields(project, options.fields, tasks), None

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from clinical_backend.cli import app
 from clinical_backend.commands import card_cli
 from clinical_backend.errors import InvalidArgumentError, ModelError
+from clinical_backend.handover import model_card
 from clinical_backend.handover.document import Code, Document, Heading, Strong, Table, Text, Words
 from clinical_backend.handover.model_card import CardOptions, make_card, write_card
 from clinical_backend.learner.checkpoint import load_held_out
@@ -186,8 +187,13 @@ def set_aside(number, **given):
     return SimpleNamespace(**told | given, size=number + 3, disputed=1, unknown=0, unjudged=2)
 
 
+def card_of(project, options, test_set):
+    with patch.object(model_card, "judged_test_set", return_value=test_set):
+        return make_card(project, options)
+
+
 def test_a_test_set_takes_the_place_of_the_held_out_labels(project):
-    card = make_card(project, CardOptions(("sex",)), test_set=set_aside(48))
+    card = card_of(project, CardOptions(("sex",)), set_aside(48))
     text, figures = card.markdown(), card.figures()
     assert "48 cases of 51 set aside" in text
     assert "by cross-validation" not in text
@@ -200,12 +206,12 @@ def test_a_test_set_takes_the_place_of_the_held_out_labels(project):
 
 
 def test_a_test_set_of_which_hardly_anything_is_read_does_not(project):
-    assert "by cross-validation" in make_card(project, CardOptions(), test_set=set_aside(9)).markdown()
+    assert "by cross-validation" in card_of(project, CardOptions(), set_aside(9)).markdown()
 
 
 def test_of_a_test_set_what_readers_left_open_is_not_judged(project):
     labels = tuple(pack(["red"] if place % 2 else [], ["dark"] if place < 4 else []) for place in range(40))
-    figures = make_card(project, CardOptions(), test_set=set_aside(40, labels=labels, several=True)).figures()
+    figures = card_of(project, CardOptions(), set_aside(40, labels=labels, several=True)).figures()
     assert [one["cases"] for one in figures["classes"]] == [36, 40]
     assert figures["threshold"] == 0.5
 
@@ -288,7 +294,7 @@ def test_hostile_names_and_values_stay_text(project, fake_client, tmp_path):
 
 def test_hostile_names_of_classes_stay_text(project):
     aside = set_aside(48, classes=("dark", HOSTILE), labels=("dark", HOSTILE) * 24)
-    card = make_card(project, CardOptions(), test_set=aside)
+    card = card_of(project, CardOptions(), aside)
     assert card.figures()["classes"][1]["name"] == HOSTILE
     for text in (card.document.html(), card.markdown()):
         assert "<script" not in text
