@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from clinical_backend.commands.backbones import backbones, try_backbone
+from clinical_backend.commands.card_cli import card
 from clinical_backend.commands.exemplar_cli import exemplar
 from clinical_backend.commands.exporting import export
 from clinical_backend.commands.importing import import_images
@@ -46,6 +47,7 @@ for command in (
     import_images,
     export,
     export_model,
+    card,
     predict,
     set_aside,
     doctor,

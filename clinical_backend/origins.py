@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["NOTHING_SHOWN", "ORIGINS_IN_WORDS", "UNKNOWN_SHOWN", "Draw", "LedgerEntry", "Origin"]
+__all__ = ["DRAWS_IN_WORDS", "NOTHING_SHOWN", "ORIGINS_IN_WORDS", "UNKNOWN_SHOWN", "Draw", "LedgerEntry", "Origin"]
 
 NOTHING_SHOWN = "none"
 """In place of the version of a prediction: the reader started from a blank form."""
@@ -49,6 +49,13 @@ ORIGINS_IN_WORDS = {
     Origin.ACCEPTED: "accepted from a model, without anybody looking",
 }
 """As pages and datasheets say it."""
+DRAWS_IN_WORDS = {
+    Draw.TARGET: "from a queue, sought for what is looked for",
+    Draw.DIVERSE: "from a queue, for variety",
+    Draw.MARGIN: "from a queue, where the classifier hardly decides",
+    Draw.AUDIT: "from a queue, drawn at random",
+}
+"""As datasheets and model cards say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +69,8 @@ class LedgerEntry:
     round_number: int | None
     readings: int
     shown_prediction: str = UNKNOWN_SHOWN
+
+    @property
+    def in_words(self) -> str:
+        """How the label came about, as datasheets and model cards say it."""
+        return ORIGINS_IN_WORDS[self.origin] if self.draw is None else DRAWS_IN_WORDS[self.draw]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -41,6 +42,7 @@ def export_model(
     )
     say(f"It is {about['model_version']}; what it says differs from the backend's by {done.difference:.0e} at most.")
     say(f"sha256 {done.sha256}", leading=len("sha256"))
+    say(f"Its model card: clinical card --project {project} --out FOLDER --model {shlex.quote(str(file))}")
 
 
 def predict(

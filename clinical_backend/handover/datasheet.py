@@ -6,31 +6,24 @@ project answers them.
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from clinical_backend.handover.markdown import code, safe, table
 from clinical_backend.multilabel import findings_of
-from clinical_backend.origins import NOTHING_SHOWN, ORIGINS_IN_WORDS, UNKNOWN_SHOWN, Draw
+from clinical_backend.origins import NOTHING_SHOWN, UNKNOWN_SHOWN, Draw
 from clinical_backend.strategy.splits import SPLITS
-from clinical_backend.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from clinical_backend.findings.interval import Interval
     from clinical_backend.handover.records import Collection, Record
 
 __all__ = ["Datasheet"]
 
-_DRAWS = {
-    Draw.TARGET: "from a queue, sought for what is looked for",
-    Draw.DIVERSE: "from a queue, for variety",
-    Draw.MARGIN: "from a queue, where the classifier hardly decides",
-    Draw.AUDIT: "from a queue, drawn at random",
-}
 _SHOWN = {NOTHING_SHOWN: "nothing: a blank form", UNKNOWN_SHOWN: "not known"}
 _TICKED = "a class that the model predicted"
 _IMAGES = {
@@ -39,10 +32,6 @@ _IMAGES = {
     "copy": "The images are included as PNG: 8-bit RGB as the backend decodes them, without any header. What is"
     " written into the pixels themselves is still there.",
 }
-
-
-_MARKS = str.maketrans({"`": "'"} | {sign: f"&#{ord(sign)};" for sign in "|[*\\"})
-"""What would begin a cell, a link or image, or stress in Markdown."""
 
 
 class Datasheet:
@@ -71,7 +60,7 @@ class Datasheet:
         """Count a record that was written."""
         entry = record.entry
         self.records += 1
-        self._origins[ORIGINS_IN_WORDS[entry.origin] if entry.draw is None else _DRAWS[entry.draw]] += 1
+        self._origins[entry.in_words] += 1
         self._readers.update(record.readers)
         self._shown[_SHOWN.get(entry.shown_prediction, _TICKED)] += 1
         self._splits[record.split] += 1
@@ -95,20 +84,20 @@ class Datasheet:
     def _head(self, command: str) -> Iterator[str]:
         project, options = self.collection.project, self.collection.options
         title = project.row.title if project.row is not None else None
-        yield f"# Data set of project {project.id}{f': {_safe(title)}' if title else ''}\n"
+        yield f"# Data set of project {project.id}{f': {safe(title)}' if title else ''}\n"
         yield f"{self.records:,} labelled tasks. Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by clinical-backend"
-        yield f"{version('clinical-backend')}: {_code(command, 1000)}\n"
+        yield f"{version('clinical-backend')}: {code(command, 1000)}\n"
         yield "`SHA256SUMS` has the digest of every file: `sha256sum --check SHA256SUMS`.\n"
         yield f"## What is in it\n\n{_IMAGES[options.images]}"
         if self.missing_images:
             yield f"\n{self.missing_images:,} images could not be read and are left out."
-        fields = ", ".join(map(_code, options.fields)) or "none"
+        fields = ", ".join(map(code, options.fields)) or "none"
         yield f"\nFields of the tasks' data, as chosen by who made this: {fields}. Patients or studies are named by a"
         yield "keyed hash (`group`), readers by " + ("their ids." if options.with_ids else "pseudonyms.")
         heads = ("class", *SPLITS, "of them drawn at random", "share of all tasks, weighted", "95 % interval")
         shares = self.collection.shares()
-        yield f"\n{_table(heads, (self._class_row(name, shares[name]) for name in self.collection.classes))}"
-        yield f"{_table(('split', 'tasks'), ((name, self._splits[name]) for name in SPLITS))}"
+        yield f"\n{table(heads, (self._class_row(name, shares[name]) for name in self.collection.classes))}"
+        yield f"{table(('split', 'tasks'), ((name, self._splits[name]) for name in SPLITS))}"
 
     def _class_row(self, name: str, share: Interval | None) -> tuple[object, ...]:
         counts = self._of_class[name]
@@ -121,10 +110,10 @@ class Datasheet:
         yield "\n## How it was collected\n"
         yield "Readers answered in Label Studio, served by a queue that seeks rare cases; part of it is random."
         yield f"{self.collection.scheme.learnt}\n"
-        yield _table(("how the label came about", "tasks"), self._origins.most_common())
-        yield _table(("what stood ticked when it was answered", "tasks"), self._shown.most_common())
+        yield table(("how the label came about", "tasks"), self._origins.most_common())
+        yield table(("what stood ticked when it was answered", "tasks"), self._shown.most_common())
         yield "`shown_prediction` names the version of that prediction, as Label Studio and the trail have it.\n"
-        yield _table(("reader", "answers"), sorted(self._readers.items()))
+        yield table(("reader", "answers"), sorted(self._readers.items()))
         if self._agreements:
             whole = sum(one == 1 for one in self._agreements)
             yield f"Of {len(self._agreements):,} tasks with two readers or more, all agree on {whole:,}."
@@ -133,7 +122,7 @@ class Datasheet:
         rows = (
             (number or "before any", *(counts[n] for n in names)) for number, counts in sorted(self._of_round.items())
         )
-        yield f"Labels of each class, by the round whose queue readers had:\n\n{_table(('round', *names), rows)}"
+        yield f"Labels of each class, by the round whose queue readers had:\n\n{table(('round', *names), rows)}"
 
     def _bias(self) -> Iterator[str]:
         draws = self.collection.draws
@@ -159,7 +148,7 @@ class Datasheet:
         yield f"\nTogether the weights stand for {sum(self.collection.weights.values()):,.0f} tasks: those with a label"
         yield "and those whose image can be read. Skipped ones are in none of them.\n"
         rows = ((one.number, one.pool, one.draws) for one in sample.rounds)
-        yield _table(("round", "unlabelled tasks when it drew", "labelled random draws"), rows)
+        yield table(("round", "unlabelled tasks when it drew", "labelled random draws"), rows)
 
     def _splitting(self) -> Iterator[str]:
         options, collection = self.collection.options, self.collection
@@ -167,7 +156,7 @@ class Datasheet:
         yield f"{1 - options.validation - options.test:.0%} train, {options.validation:.0%} validation,"
         yield f"{options.test:.0%} test, by class, in the order of a hash (seed {options.seed}). Tasks that are tied"
         yield "stand in one split; after writing, no tie was found across two:\n"
-        yield _table(("tied by", "pairs"), ((name, len(pairs)) for name, pairs in collection.ties.items()))
+        yield table(("tied by", "pairs"), ((name, len(pairs)) for name, pairs in collection.ties.items()))
         if not collection.groups:
             yield "**No field names the patient or study (GROUP_FIELD), so one patient may be in several splits.**\n"
         yield "Of an image with ten near-copies or more none is told, and of ten images or fewer none at all.\n"
@@ -179,20 +168,3 @@ class Datasheet:
         yield "To state how frequent a class is, or how good a model is, without the weights; for patients unlike those"
         yield "of the project; as the truth where readers disagree. Labels that were accepted from a model or imported"
         yield "tell what that source said.\n"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(_safe(cell) for cell in line)} |" for line in lines) + "\n"
-
-
-def _safe(value: object) -> str:
-    """Return a value as a cell of Markdown that says nothing but itself."""
-    text = f"{value:,}" if isinstance(value, int) else printable(str(value))
-    return html.escape(text, quote=False).translate(_MARKS)
-
-
-def _code(text: str, longest: int = 100) -> str:
-    """Return a text as code in Markdown, in which backticks alone mean something."""
-    line = printable(text, longest).replace("`", "'")
-    return f"`{line}`"

@@ -10,18 +10,15 @@ import numpy as np
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import sha256
-from clinical_backend.learner.backbones.base import is_of
 from clinical_backend.learner.backbones.exported import exported_model
 from clinical_backend.learner.backbones.loading import LARGEST_EXPORT, load_backbone
 from clinical_backend.learner.backbones.preprocessing import to_fitting_square
-from clinical_backend.learner.checkpoint import weights_sha256
 from clinical_backend.learner.finetuning.network import FinetunedBackbone, load_finetuned
 from clinical_backend.learner.portable.model_file import sealed, write_model
 from clinical_backend.learner.portable.portable_graph import AdaptedPart, PortableParts, portable_graph
 from clinical_backend.learner.portable.portable_model import PortableModel
 from clinical_backend.multilabel import LIKELY
 from clinical_backend.storage.trail import TrailAction
-from clinical_backend.workspace.backbone_record import load_serving
 from clinical_backend.workspace.controls import scheme_of
 from clinical_backend.workspace.features import ADAPTED_WEIGHT, THUMBNAIL, Representation, join, thumbnail
 from clinical_backend.workspace.finetuned import finetuned_in_use
@@ -98,7 +95,7 @@ def export_model(project: ProjectWorkspace, path: Path) -> ExportedFile:
             "Label two classes, wait for the next round, and export then; `clinical status` says when it is due.",
         )
     classifier, representation = found
-    workspace = _workspace_of(project, representation.key)
+    workspace = project.workspace_that_made(representation.key)
     scheme = scheme_of(project)
     of_images = load_image_classifier(project.checkpoint_folder(version), workspace.spec.key)
     by_image = of_images is not None if scheme is None else scheme.per_item
@@ -148,15 +145,6 @@ def export_model(project: ProjectWorkspace, path: Path) -> ExportedFile:
     project.stores.trail.append(TrailAction.MODEL_EXPORTED, project.id, version=version, sha256=digest)
     write_model(path, content)
     return ExportedFile(digest, len(content), description, difference)
-
-
-def _workspace_of(project: ProjectWorkspace, key: str) -> Workspace:
-    """Return what works with the backbone of the published model: the one that serves, or the one before it."""
-    workspace = project.workspace
-    served = load_serving(project.serving_folder)
-    if not is_of(workspace.spec.key, key) and served is not None and served.replaced is not None:
-        return workspace.with_backbone(served.replaced)
-    return workspace
 
 
 def _by_head(
@@ -214,7 +202,7 @@ def _require_exportable(weights: Path | None) -> None:
 
 
 def _digest_of(classifier: LinearClassifier) -> dict[str, str]:
-    return {"classifier": weights_sha256(classifier)}
+    return {"classifier": classifier.digest}
 
 
 def _difference(model: PortableModel, published: _Published) -> float:

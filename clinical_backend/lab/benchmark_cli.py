@@ -108,6 +108,14 @@ def bench_weights() -> None:
     run()
 
 
+@bench.command("card")
+def bench_card() -> None:
+    """Simulate projects, and count how often the intervals of a model card hold the truth of all tasks."""
+    from clinical_backend.lab.benchmarks.card import main as run
+
+    run()
+
+
 @bench.command("stopping")
 def bench_stopping() -> None:
     """Stop simulated projects when the recall is said to be reached, and count how many kept it, and the labels."""

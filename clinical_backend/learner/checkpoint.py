@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from clinical_backend.learner.artifact import ArtifactKind, sha256
+from clinical_backend.learner.artifact import ArtifactKind
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.evaluation.held_out import HeldOut
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CheckpointMetadata", "load_checkpoint", "load_held_out", "save_checkpoint", "weights_sha256"]
+__all__ = ["CheckpointMetadata", "load_checkpoint", "load_held_out", "save_checkpoint"]
 
 _KIND = ArtifactKind(
     "checkpoint", "checkpoint", "Start a round: it makes the model anew from the labels in Label Studio."
@@ -83,11 +83,6 @@ def load_checkpoint(folder: Path) -> tuple[LinearClassifier, CheckpointMetadata]
     """
     classifier, metadata, _ = _load(folder)
     return classifier, metadata
-
-
-def weights_sha256(classifier: LinearClassifier) -> str:
-    """Return what tells a classifier from others: the digest of its weights and bias."""
-    return sha256(classifier.weights.tobytes() + classifier.bias.tobytes())
 
 
 def load_held_out(folder: Path) -> HeldOut | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError, LabelStudioError, ProjectBusyError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint, weights_sha256
+from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.blind_readings import try_to_attend
 from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
@@ -134,7 +134,7 @@ def _publish(project: ProjectWorkspace, row: Round, earlier: Round) -> tuple[Sna
         classifier, metadata = load_checkpoint(folder)
         kept = project.checkpoint_folder(row.version)
         save_checkpoint(kept, classifier, metadata, load_held_out(folder))
-        recipe = replace(recipe, model_round=metadata.round, model_sha256=weights_sha256(classifier))
+        recipe = replace(recipe, model_round=metadata.round, model_sha256=classifier.digest)
         copy_image_models(folder, kept)
     mode, proven = snapshot.preannotate, earlier.report.preannotation or Preannotation()
     confident = {task: label for task, label in proven.classes.items() if snapshot.scheme.has(label)}

@@ -13,7 +13,6 @@ import numpy as np
 
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
-from clinical_backend.learner.checkpoint import weights_sha256
 from clinical_backend.rounds.blind_readings import try_to_attend
 from clinical_backend.rounds.chances import with_chances
 from clinical_backend.rounds.drift import require_unchanged
@@ -255,7 +254,7 @@ def _recipe(model: Model | None, settings: Settings) -> Recipe:
     """Return what the queue is made with."""
     if model is None:
         return Recipe(settings_of_queue(settings))
-    return Recipe(settings_of_queue(settings), model.metadata.round, weights_sha256(model.classifier))
+    return Recipe(settings_of_queue(settings), model.metadata.round, model.classifier.digest)
 
 
 def _places(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:

@@ -27,6 +27,7 @@ __all__ = [
     "Password",
     "SameOrigin",
     "SecurityHeaders",
+    "content_policy",
     "wants_page",
 ]
 
@@ -55,20 +56,32 @@ _REFUSAL_PAGE = """<!doctype html>
 to enter them.</p></main></body></html>
 """
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
+
+
+def content_policy(styles: str = "'self'") -> str:
+    """Return what a page may load: nothing but what is of this server.
+
+    Parameters
+    ----------
+    styles
+        Source of its styles, as a Content-Security-Policy has it.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src {styles}",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": content_policy(),
     "X-Content-Type-Options": "nosniff",
     # Not "no-referrer": browsers then send "Origin: null" with the forms of our own pages.
     "Referrer-Policy": "same-origin",

@@ -13,6 +13,7 @@ from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.images.sources import ImageRequest
 from clinical_backend.labelstudio.connection.installation import Installation
 from clinical_backend.learner.adaptation.network import AdaptedBackbone, load_adapted
+from clinical_backend.learner.backbones.base import is_of
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.learner.finetuning.network import FinetunedBackbone
 from clinical_backend.project_settings import ProjectOptions
@@ -267,6 +268,13 @@ class ProjectWorkspace:
             yield from self.workspace.with_backbone(served.replaced).project_as_set(self.id).representations()
         except ModelError as error:
             logger.warning("Project %d: the backbone before cannot be used: %s", self.id, error)
+
+    def workspace_that_made(self, key: str) -> Workspace:
+        """Return what works with the backbone of some features: the one that serves, or the one before it."""
+        served = load_serving(self.serving_folder)
+        if not is_of(self.workspace.spec.key, key) and served is not None and served.replaced is not None:
+            return self.workspace.with_backbone(served.replaced)
+        return self.workspace
 
     def digests(self, tasks: Iterable[int] | None = None) -> dict[int, str]:
         """Return what identifies the image of each task that was read, in the order of the tasks; of all by default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -141,6 +142,7 @@ def test_a_model_that_is_exported_says_elsewhere_what_label_studio_retrieves(loo
     said = ""
     for arguments, environment in (
         (["export-model", "model.onnx", "--project", str(loop.id)], loop.backend.environment),
+        (["card", "--project", str(loop.id), "--out", "card", "--model", "model.onnx"], loop.backend.environment),
         (["predict", "model.onnx", "images", "--format", "json"], bare),
     ):
         command = [sys.executable, "-m", "clinical_backend", *arguments]
@@ -150,6 +152,9 @@ def test_a_model_that_is_exported_says_elsewhere_what_label_studio_retrieves(loo
     found = {int(one["file"]): {*one["label"].split(", ")} - {"no finding"} for one in json.loads(said)}
     assert found == retrieved
     assert list(home.iterdir()) == []
+    card = (tmp_path / "card/MODEL_CARD.md").read_text()
+    assert hashlib.sha256((tmp_path / "model.onnx").read_bytes()).hexdigest() in card
+    assert "flatters" in card, "no random draw has a label yet"
 
 
 def test_what_is_exported_is_imported_by_label_studio_with_the_same_labels(loop, tmp_path):

@@ -239,7 +239,9 @@ def test_several_findings_have_the_probabilities_that_the_backend_gives_each(
     version = publish(project, frozen.key, head)
     monkeypatch.setattr(portable, "opened_workspace", lambda _: nullcontext(workspace))
     portable.export_model(tmp_path / "model.onnx", 1)
-    assert f"sha256 {sha256((tmp_path / 'model.onnx').read_bytes())}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"sha256 {sha256((tmp_path / 'model.onnx').read_bytes())}" in printed
+    assert "clinical card --project 1 --out FOLDER --model" in " ".join(printed.split())
     shares, answers = expected(project, version)
     model = PortableModel.read(tmp_path / "model.onnx")
     found = said(tmp_path / "model.onnx", elsewhere[1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FIGURES", "Answer", "ask", "held", "main"]
+__all__ = ["FIGURES", "Answer", "ask", "held", "main", "sample_of"]
 
 FIGURES = ("prevalence", "sensitivity", "specificity", "balanced accuracy")
 _RUNS = 500
@@ -72,7 +72,7 @@ def ask(generator: np.random.Generator, **given: Any) -> dict[str, Answer]:
         chances[: drawn.rare // 2] = _OF_HARD
     said = generator.random(drawn.tasks) < chances
     labelled = ~drawn.project.waiting
-    sample = _sample(drawn.project.entered, drawn.project.audit, labelled)
+    sample = sample_of(drawn.project.entered, drawn.project.audit, labelled)
     everything = np.ones(drawn.tasks, dtype=bool)
     questions = {
         "prevalence": (rare, everything),
@@ -131,7 +131,14 @@ def _cell(answers: Sequence[Answer], *, by_weights: bool) -> str:
     return f"{share:.1%} {100 * error:+.1f}; {cases}" if cases else "–"
 
 
-def _sample(entered: NDArray[np.int64], audit: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> SampledLabels:
+def sample_of(entered: NDArray[np.int64], audit: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> SampledLabels:
+    """Return the labels of a simulated project as a sample of its tasks.
+
+    Parameters
+    ----------
+    entered, audit, labelled
+        Round, random draws and labelled ones of all tasks, shape (tasks,).
+    """
     own, drawn = entered[labelled], audit[labelled]
     numbers, draws = np.unique(own[drawn], return_counts=True)
     open_ = int((~labelled).sum())

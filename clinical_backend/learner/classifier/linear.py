@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import softmax
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
 from clinical_backend.system.pulse import note_progress
@@ -77,6 +78,11 @@ class LinearClassifier:
     def dimension(self) -> int:
         """Length d of a feature."""
         return len(self.weights)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of what it learnt, by which files that hold it name it."""
+        return sha256(self.weights.tobytes() + self.bias.tobytes())
 
     def logits(self, features: ArrayLike) -> NDArray[np.float32]:
         """Return the logits of features of shape (n, d): shape (n, C), float32.

@@ -1,0 +1,33 @@
+"""A model card by a test set that was set aside, on rounds as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from clinical_backend.handover.model_card import CardOptions, make_card
+from clinical_backend.rounds.blind_scores import judged_test_set
+from tests.rounds.coloured_cells import run
+from tests.rounds.test_reserve import draw, fake_client, patient, project, studio, truth
+
+__all__ = ["fake_client", "project", "studio"]
+
+
+def test_the_figures_are_those_of_the_test_set_alone(project, studio):
+    tasks = draw(project, 80)
+    for task in sorted(tasks):
+        studio.annotate(task, truth(task))
+    run(project)
+    card = make_card(project, CardOptions())
+    blind = judged_test_set(project)
+    place = blind.classes.index("red")
+    one = card.figures()["classes"][place]
+    red = np.array([truth(task) == "red" for task in blind.tasks.tolist()])
+    assert (one["cases"], one["positives"]) == (len(tasks), red.sum())
+    assert one["patients"] == len({patient(task) for task in tasks})
+    assert card.figures()["counts"]["set_aside"] == len(tasks)
+    assert "read blind" in card.markdown()
+    expected = average_precision_score(red, blind.probabilities[:, place])
+    assert one["average_precision"]["estimate"] == pytest.approx(expected, abs=1e-9)
+    assert one["observed"]["estimate"] == pytest.approx(red.mean(), abs=1e-9)
