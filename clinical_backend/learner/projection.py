@@ -210,7 +210,7 @@ def _interpolated(
 
 def _completed(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the known places; what has none stands where what is most like it does."""
-    has = np.isfinite(known).all(axis=1)
+    has = _is_known(known)
     completed = known.astype(np.float32)
     for start in range(0, len(rows), _BLOCK):
         missing = np.flatnonzero(~has[start : start + _BLOCK]) + start
@@ -230,16 +230,23 @@ def _scaled(places: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _aligned(places: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn, mirror, scale and shift places as near to the known ones as that brings them (Procrustes)."""
-    has = np.isfinite(known).all(axis=1)
+    has = _is_known(known)
     before, after = known[has].astype(np.float64), places[has].astype(np.float64)
     middle = after.mean(axis=0)
     left, stretches, right = np.linalg.svd((after - middle).T @ (before - before.mean(axis=0)))
     spread = float(((after - middle) ** 2).sum())
     scale = float(stretches.sum()) / spread if spread > 0 else 0.0
     if scale <= 0:  # nothing tells how it is to be turned
-        return (_scaled(places) + before.mean(axis=0)).astype(np.float32)
-    turned = (places - middle) @ (left @ right) * scale + before.mean(axis=0)
-    return turned.astype(np.float32)
+        turned = _scaled(places) + before.mean(axis=0)
+    else:
+        turned = (places - middle) @ (left @ right) * scale + before.mean(axis=0)
+    aligned: NDArray[np.float32] = turned.astype(np.float32)
+    return aligned
+
+
+def _is_known(places: NDArray[np.float32]) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = np.isfinite(places).all(axis=1)
+    return known
 
 
 def _require_finite(features: NDArray[np.float32]) -> None:
