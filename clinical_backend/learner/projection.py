@@ -245,7 +245,7 @@ def _aligned(places: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray
 
 
 def _is_known(places: NDArray[np.float32]) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = np.isfinite(places).all(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(places).all(axis=1))
     return known
 
 

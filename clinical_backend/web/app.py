@@ -38,6 +38,7 @@ from clinical_backend.web.pages import (
     tags,
     troubles,
 )
+from clinical_backend.web.pages import map as map_page
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
@@ -111,6 +112,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         queue,
         tags,
         similar,
+        map_page,
         troubles,
         actions,
         model,

@@ -50,8 +50,10 @@ PAGES = [
     "/settings",
     "/unreadable",
     "/words",
+    "/map",
+    "/map/table",
 ]
-FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
+FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found", "/fragments/map"]
 REPORT = {
     "acquisition": "quality_diversity",
     "reason": "1 exemplar tagged by readers",
