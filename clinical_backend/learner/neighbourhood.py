@@ -15,8 +15,6 @@ NEIGHBOURHOODS = 24
 """A table that can be read through; by eye."""
 _LEAST = 10
 """Points of a neighbourhood, on average: fewer can be listed one by one."""
-_BLOCK = 65_536
-"""Points that are compared with all middles at once: 13 MB of distances."""
 
 
 def find_neighbourhoods(
@@ -46,8 +44,9 @@ def find_neighbourhoods(
 
 def nearest(places: NDArray[np.float32], middles: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return which middle each point is nearest to, shape (n,); zeros where there is none."""
-    found = np.zeros(len(places), dtype=np.intp)
-    for start in range(0, len(places) if len(middles) else 0, _BLOCK):
-        part = places[start : start + _BLOCK]
-        found[start : start + len(part)] = ((part[:, None] - middles[None]) ** 2).sum(axis=2).argmin(axis=1)
+    if not len(middles):
+        return np.zeros(len(places), dtype=np.intp)
+    # The squared distance, less the square of the point, which is the same for all middles.
+    squares: NDArray[np.float32] = (middles**2).sum(axis=1)[None, :] - 2 * places @ middles.T
+    found: NDArray[np.intp] = squares.argmin(axis=1)
     return found

@@ -16,7 +16,7 @@ from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.map_files import load_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -117,9 +117,10 @@ class MapPoints:
     near: NDArray[np.intp]
     columns: tuple[MapColumn, ...]
 
-    def facts(self, row: int) -> list[str]:
-        """Return what is known of a point, for people."""
-        return [column.names[column.codes[row]] for column in self.columns if column.codes[row] and not column.steps]
+    def facts(self, row: int) -> dict[str, str]:
+        """Return what is known of a point by column, empty where nothing is; the score stands for itself."""
+        facts = {column.name: column.names[column.codes[row]] if column.codes[row] else "" for column in self.columns}
+        return {"site": "", "patient": ""} | {name: said for name, said in facts.items() if name != "score"}
 
     def column(self, name: str) -> MapColumn | None:
         """Return a column by its name."""
@@ -159,13 +160,12 @@ def read_points(project: ProjectWorkspace, tasks: Collection[int] | None = None)
     queued = _queued(project, labelled.keys())
     audit = {task for task, draw in queued.items() if draw is Draw.AUDIT}
     scores = _per_cent(drawn, rows, ids, audit | again)
-    ordered = ids.tolist()
     columns = [
-        _labels(project, ordered, labelled),
-        _why(ordered, labelled, queued, again),
+        _labels(project, ids, labelled),
+        _why(ids, labelled, queued, again),
         _steps(scores),
-        _groups(ordered, stores.images.groups(project.id, wanted)),
-        _sites(ordered, stores.images.sites(project.id, wanted)),
+        _groups(ids, stores.images.groups(project.id, wanted)),
+        _sites(ids, stores.images.sites(project.id, wanted)),
     ]
     near = nearest(drawn.points[rows], drawn.middles)
     told = tuple(column for column in columns if column is not None)
@@ -213,32 +213,32 @@ def _per_cent(
     return np.where(told, np.round(100 * np.nan_to_num(scores)), NO_SCORE).astype(np.uint8)
 
 
-def _labels(project: ProjectWorkspace, tasks: Sequence[int], labelled: Mapping[int, Labelled]) -> MapColumn:
+def _labels(project: ProjectWorkspace, tasks: NDArray[np.int64], labelled: Mapping[int, Labelled]) -> MapColumn:
     """Return the labels: first those with what is looked for, then the labeling config's own order."""
     target = set(project.stores.rounds.published_report(project.id).target)
     found = {row.label or "" for row in labelled.values()}
     places = {name: place for place, name in enumerate(classes_of(project))}
     sought = {label for label in found if not target.isdisjoint(findings_of(label))}
     ordered = sorted(found, key=lambda label: (label not in sought, places.get(label, len(places)), label))
-    words = list(dict.fromkeys(map(as_words, ordered)))
-    pinned = len({as_words(label) for label in sought})
-    values = [as_words(labelled[task].label) if task in labelled else None for task in tasks]
-    return _column("label", "Label", "no label", words, values, pinned=pinned, others="other labels")
+    words = {label: as_words(label) for label in ordered}
+    pinned = len({words[label] for label in sought})
+    names = list(dict.fromkeys(words.values()))
+    values = {task: words[row.label or ""] for task, row in labelled.items()}
+    return _column("label", "Label", "no label", names, tasks, values, pinned=pinned, others="other labels")
 
 
 def _why(
-    tasks: Sequence[int], labelled: Mapping[int, Labelled], queued: Mapping[int, Draw], again: Collection[int]
+    tasks: NDArray[np.int64], labelled: Mapping[int, Labelled], queued: Mapping[int, Draw], again: Collection[int]
 ) -> MapColumn:
-    def why(task: int) -> str | None:
-        if task in again:
-            return _AGAIN
-        if task in labelled:
-            row = labelled[task]
-            return _AT_RANDOM if row.origin is Origin.QUEUE and row.draw is Draw.AUDIT else _ANSWERED[row.origin]
-        return _WAITING[queued[task]] if task in queued else None
-
-    names = [*_WAITING.values(), _AGAIN, _ANSWERED[Origin.QUEUE], _AT_RANDOM, *list(_ANSWERED.values())[1:]]
-    return _column("why", "Queue and origin", _NOTHING, names, map(why, tasks))
+    why = {task: _WAITING[draw] for task, draw in queued.items()}
+    for task, row in labelled.items():
+        at_random = row.origin is Origin.QUEUE and row.draw is Draw.AUDIT
+        why[task] = _AT_RANDOM if at_random else _ANSWERED[row.origin]
+    why |= dict.fromkeys(again, _AGAIN)
+    first, *others = _ANSWERED.values()
+    return _column(
+        "why", "Queue and origin", _NOTHING, [*_WAITING.values(), _AGAIN, first, _AT_RANDOM, *others], tasks, why
+    )
 
 
 def _steps(scores: NDArray[np.uint8]) -> MapColumn | None:
@@ -253,24 +253,23 @@ def _steps(scores: NDArray[np.uint8]) -> MapColumn | None:
     return MapColumn("score", "Model's score", names, codes, steps=True)
 
 
-def _groups(tasks: Sequence[int], groups: Mapping[int, str]) -> MapColumn | None:
+def _groups(tasks: NDArray[np.int64], groups: Mapping[int, str]) -> MapColumn | None:
     """Return which of the patients with the most tasks each is of, by numbers that name nobody."""
-    sizes = Counter(groups[task] for task in tasks if task in groups)
+    sizes = Counter(groups.values())
     largest = sorted((key for key in sizes if sizes[key] > 1), key=lambda key: (-sizes[key], key))
     if not largest:
         return None
     name = {key: f"patient {number}" for number, key in enumerate(largest[:_GROUPS], 1)}
     name |= dict.fromkeys(largest[_GROUPS:], "another with several tasks")
-    values = [name.get(groups.get(task, "")) for task in tasks]
-    return _column("patient", "Patient", "a patient with one task", list(dict.fromkeys(name.values())), values)
+    values = {task: name[key] for task, key in groups.items() if key in name}
+    return _column("patient", "Patient", "a patient with one task", list(dict.fromkeys(name.values())), tasks, values)
 
 
-def _sites(tasks: Sequence[int], sites: Mapping[int, str]) -> MapColumn | None:
+def _sites(tasks: NDArray[np.int64], sites: Mapping[int, str]) -> MapColumn | None:
     if not sites:
         return None
     names = [name for name, _ in Counter(sites.values()).most_common()]
-    values = [sites.get(task) for task in tasks]
-    return _column("site", "Site", "no site", names, values, others="other sites")
+    return _column("site", "Site", "no site", names, tasks, sites, others="other sites")
 
 
 def _column(
@@ -278,7 +277,8 @@ def _column(
     title: str,
     nothing: str,
     names: Sequence[str],
-    values: Iterable[str | None],
+    tasks: NDArray[np.int64],
+    values: Mapping[int, str],
     *,
     pinned: int = 0,
     others: str = "others",
@@ -287,5 +287,11 @@ def _column(
     told = list(names[:_MOST_NAMES])
     rest = [others] if len(names) > _MOST_NAMES else []
     code = {value: number for number, value in enumerate(told, 1)}
-    codes = np.fromiter((0 if value is None else code.get(value, len(told) + 1) for value in values), dtype=np.uint8)
+    codes = np.zeros(len(tasks), dtype=np.uint8)
+    if len(tasks) and values:
+        whose = np.fromiter(values, dtype=np.int64, count=len(values))
+        said = np.fromiter((code.get(value, len(told) + 1) for value in values.values()), dtype=np.uint8)
+        at = np.minimum(np.searchsorted(tasks, whose), len(tasks) - 1)
+        there = tasks[at] == whose
+        codes[at[there]] = said[there]
     return MapColumn(name, title, (nothing, *told, *rest), codes, pinned=min(pinned, len(told)))

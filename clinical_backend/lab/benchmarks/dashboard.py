@@ -104,9 +104,8 @@ def main(tasks: int = 100_000, labels: int = 20_000) -> None:
             browser.close()
     Console().print(table)
     for (across, down), (ready, frames) in zip(_SIZES, smooth, strict=True):
-        print(
-            f"The map at {across} × {down}: all points there after {ready:.0f} ms, panned at {frames:.0f} frames a second"
-        )  # noqa: T201
+        rate = f"all points are there after {ready:.0f} ms, and it is panned at {frames:.0f} frames a second"
+        Console().print(f"The map at {across} × {down}: {rate}.")
 
 
 def fill(stores: Stores, tasks: int, labels: int) -> None:

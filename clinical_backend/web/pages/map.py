@@ -51,7 +51,7 @@ router = APIRouter(include_in_schema=False)
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 Near = Annotated[int, Query(ge=0, le=1000)]
 Chosen = Annotated[str, Query(max_length=1000)]
-Tasks = Annotated[list[int], Query(max_length=_PAGE)]
+Tasks = Annotated[list[ProjectId], Query(max_length=_PAGE)]
 
 
 @router.get("/projects/{project_id}/map")
@@ -140,7 +140,8 @@ def selection(site: ThisSite, project_id: ProjectId, form: Form) -> Response:
     """Give what the map tells of selected tasks, or of all, as a file; no patient is told apart in it."""
     site.project(project_id)
     found = read_points(site.workspace.project(project_id))
-    given = {int(word) for word in str(form.get("tasks", "")).split() if word.isascii() and word.isdecimal()}
+    words = str(form.get("tasks", "")).split()
+    given = {int(word) for word in words if word.isascii() and word.isdecimal() and len(word) < 19}
     return StreamingResponse(
         _lines(found, given),
         media_type="text/csv; charset=utf-8",
@@ -183,7 +184,7 @@ def _cases(site: Site, project: Project, found: MapPoints | None, tasks: Sequenc
     }
 
 
-def _told(found: MapPoints, row: int) -> tuple[list[str], float | None, int]:
+def _told(found: MapPoints, row: int) -> tuple[dict[str, str], float | None, int]:
     score = int(found.scores[row])
     return found.facts(row), None if score == NO_SCORE else score / 100, int(found.near[row]) + 1
 
