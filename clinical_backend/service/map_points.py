@@ -260,7 +260,7 @@ def _groups(tasks: NDArray[np.int64], groups: Mapping[int, str]) -> MapColumn | 
     if not largest:
         return None
     name = {key: f"patient {number}" for number, key in enumerate(largest[:_GROUPS], 1)}
-    name |= dict.fromkeys(largest[_GROUPS:], "another with several tasks")
+    name |= dict.fromkeys(largest[_GROUPS:], "another patient with several tasks")
     values = {task: name[key] for task, key in groups.items() if key in name}
     return _column("patient", "Patient", "a patient with one task", list(dict.fromkeys(name.values())), tasks, values)
 

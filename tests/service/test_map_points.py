@@ -72,7 +72,7 @@ def test_patients_are_told_apart_by_numbers_alone_and_sites_by_their_names(proje
     assert points.column("patient").names == (
         "a patient with one task",
         *(f"patient {number}" for number in range(1, 9)),
-        "another with several tasks",
+        "another patient with several tasks",
     )
     assert "hash" not in str(points.column("patient").names)
     assert said(points, "patient", 9) == "a patient with one task"

@@ -147,7 +147,7 @@ class Painter {
     const rows = [];
     const reach = Math.floor(size);
     for (let y = -reach; y <= reach; y += 1) {
-      const half = Math.round(Math.sqrt(Math.max(0, size * size - y * y)));
+      const half = Math.floor(Math.sqrt(size * size - y * y));
       rows.push(y * across - half, y * across + half + 1);
     }
     return rows;

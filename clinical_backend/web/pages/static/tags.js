@@ -35,7 +35,7 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const data = new URLSearchParams(new FormData(form, event.submitter));
   try {
-    const answer = await fetch(event.submitter?.formAction || form.action, {
+    const answer = await fetch(event.submitter?.getAttribute("formaction") || form.action, {
       method: "POST", body: data, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000),
     });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
