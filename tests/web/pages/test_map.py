@@ -1,11 +1,13 @@
 """The page of the map, its points for the script, and the same as tables."""
 
 import json
+from html import escape
 
 import numpy as np
 import pytest
 
 from clinical_backend.errors import ModelError
+from clinical_backend.storage.schema import TaskLabel
 from clinical_backend.training.mapping import note_map
 from clinical_backend.web.pages import map as page
 from clinical_backend.workspace.map_files import MapNote, asked_since, save_note
@@ -180,3 +182,18 @@ def test_a_file_is_given_to_our_own_page_alone(web, drawn):
 @pytest.mark.parametrize("path", ["map", "map/points", "map/table", "fragments/map", "fragments/map/cases?task=1"])
 def test_the_project_must_be_served(web, filled, path):
     assert web.get(f"/projects/7/{path}").status_code == 404
+
+
+def test_what_readers_and_hospitals_wrote_is_escaped(web, drawn, stores):
+    evil = "<script>alert(1)</script>"
+    stores.labels.replace(1, [TaskLabel(project_id=1, task_id=60, label=evil, labelled_at=1.0)])
+    uris = {task: f"/data/local-files/?d={task}.png" for task in range(1, 101)}
+    stores.images.synchronise(1, uris, complete=True, sites=dict.fromkeys(uris, evil))
+    for path in ("map", "map/table", "map/table?label=%3Cscript%3Ealert", "fragments/map/cases?task=60"):
+        text = web.get(f"/projects/1/{path}").text
+        assert evil not in text
+        assert "<script>alert" not in text
+    assert f"<b>{escape(evil)}</b>" in text
+    answer = web.get("/projects/1/map/points")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
