@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.origins import LedgerEntry
-    from clinical_backend.storage.schema import TaskLabel
     from clinical_backend.workspace.map_files import ProjectMap
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-    Labelled: TypeAlias = LedgerEntry | TaskLabel
+    Labelled: TypeAlias = tuple[str, Origin, Draw | None]
 
 __all__ = ["NO_SCORE", "SORTS", "MapColumn", "MapPoints", "PointFilter", "choose_points", "read_points"]
 
@@ -146,16 +144,27 @@ class PointFilter:
     sort: str = SORTS[0]
 
 
-def read_points(project: ProjectWorkspace, tasks: Collection[int] | None = None) -> MapPoints | None:
-    """Return the points of a project's map, or those of some tasks; ``None`` where none was drawn yet."""
+def read_points(
+    project: ProjectWorkspace, tasks: Collection[int] | None = None, *, gone: bool = False
+) -> MapPoints | None:
+    """Return the points of a project's map, or those of some tasks; ``None`` where none was drawn yet.
+
+    Parameters
+    ----------
+    gone
+        Whether tasks that were deleted since the last round are among all; to look for them takes as long as the rest.
+    """
     drawn = load_map(project.map_folder)
     if drawn is None:
         return None
     stores, wanted = project.stores, None if tasks is None else sorted(tasks)
-    there = stores.images.tasks(project.id) if wanted is None else list(stores.images.all(project.id, wanted))
-    rows = np.flatnonzero(np.isin(drawn.tasks, there))
+    if gone and wanted is None:
+        rows = np.arange(len(drawn.tasks))
+    else:
+        there = stores.images.tasks(project.id) if wanted is None else list(stores.images.all(project.id, wanted))
+        rows = np.flatnonzero(np.isin(drawn.tasks, there))
     ids = drawn.tasks[rows]
-    labelled = _labelled(project, wanted)
+    labelled = stores.labels.origins(project.id, wanted)
     again = stores.second_readings.open_tasks(project.id)
     queued = _queued(project, labelled.keys())
     audit = {task for task, draw in queued.items() if draw is Draw.AUDIT}
@@ -188,14 +197,6 @@ def choose_points(points: MapPoints, wanted: PointFilter) -> NDArray[np.intp]:
     return rows[np.argsort(points.near[rows], kind="stable")] if wanted.sort == "near" else rows
 
 
-def _labelled(project: ProjectWorkspace, tasks: list[int] | None) -> dict[int, Labelled]:
-    """Return the tasks that have a class."""
-    labels = project.stores.labels
-    if tasks is None:
-        return {entry.task_id: entry for entry in labels.ledger(project.id)}
-    return {task: row for task, row in labels.all(project.id, tasks).items() if row.label is not None}
-
-
 def _queued(project: ProjectWorkspace, labelled: Collection[int]) -> dict[int, Draw]:
     """Return why unlabelled tasks stand in the queue that readers get, or in one that is on its way."""
     rounds = project.stores.rounds
@@ -216,14 +217,14 @@ def _per_cent(
 def _labels(project: ProjectWorkspace, tasks: NDArray[np.int64], labelled: Mapping[int, Labelled]) -> MapColumn:
     """Return the labels: first those with what is looked for, then the labeling config's own order."""
     target = set(project.stores.rounds.published_report(project.id).target)
-    found = {row.label or "" for row in labelled.values()}
+    found = {label for label, _, _ in labelled.values()}
     places = {name: place for place, name in enumerate(classes_of(project))}
     sought = {label for label in found if not target.isdisjoint(findings_of(label))}
     ordered = sorted(found, key=lambda label: (label not in sought, places.get(label, len(places)), label))
     words = {label: as_words(label) for label in ordered}
     pinned = len({words[label] for label in sought})
     names = list(dict.fromkeys(words.values()))
-    values = {task: words[row.label or ""] for task, row in labelled.items()}
+    values = {task: words[label] for task, (label, _, _) in labelled.items()}
     return _column("label", "Label", "no label", names, tasks, values, pinned=pinned, others="other labels")
 
 
@@ -231,9 +232,8 @@ def _why(
     tasks: NDArray[np.int64], labelled: Mapping[int, Labelled], queued: Mapping[int, Draw], again: Collection[int]
 ) -> MapColumn:
     why = {task: _WAITING[draw] for task, draw in queued.items()}
-    for task, row in labelled.items():
-        at_random = row.origin is Origin.QUEUE and row.draw is Draw.AUDIT
-        why[task] = _AT_RANDOM if at_random else _ANSWERED[row.origin]
+    for task, (_, origin, draw) in labelled.items():
+        why[task] = _AT_RANDOM if origin is Origin.QUEUE and draw is Draw.AUDIT else _ANSWERED[origin]
     why |= dict.fromkeys(again, _AGAIN)
     first, *others = _ANSWERED.values()
     return _column(

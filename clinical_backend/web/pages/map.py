@@ -106,7 +106,7 @@ def table(
 ) -> Response:
     """Show what the map shows as tables: its neighbourhoods, and its tasks page by page."""
     row = site.project(project_id)
-    found = read_points(site.workspace.project(project_id))
+    found = read_points(site.workspace.project(project_id), gone=True)
     if found is None:
         return site.page(request, "map.html", here="map", **_state(site, row))
     named = {"label": label, "why": why, "score": score, "patient": patient, "site": site_}
@@ -172,15 +172,24 @@ def _state(site: Site, project: Project) -> dict[str, Any]:
 
 def _cases(site: Site, project: Project, found: MapPoints | None, tasks: Sequence[int]) -> dict[str, Any]:
     """Return what the cards of tasks take; of those alone that stand on the map."""
-    rows = {} if found is None else {task: row for row, task in enumerate(found.tasks.tolist())}
-    shown = [task for task in dict.fromkeys(tasks) if task in rows]
-    told = [] if found is None else [(task, *_told(found, rows[task])) for task in shown]
+    there = site.stores.images.all(project.id, tasks)
+    rows = {} if found is None else _rows(found, [task for task in dict.fromkeys(tasks) if task in there])
+    told = [(task, *_told(found, row)) for task, row in rows.items()] if found else []
+    shown = list(rows)
     return {
         "project": project,
         "cases": told,
         "labels": site.stores.labels.all(project.id, shown),
         "studies": site.stores.studies.all(project.id, shown),
         "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(project.id).items()},
+    }
+
+
+def _rows(found: MapPoints, tasks: Sequence[int]) -> dict[int, int]:
+    """Return the row of each of the tasks that stands on the map."""
+    at = np.searchsorted(found.tasks, tasks).tolist()
+    return {
+        task: row for task, row in zip(tasks, at, strict=True) if row < len(found.tasks) and found.tasks[row] == task
     }
 
 
