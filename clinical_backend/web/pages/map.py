@@ -13,7 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, ModelError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.map_points import (
     NO_SCORE,
@@ -105,34 +105,39 @@ def table(
     sort: Chosen = SORTS[0],
 ) -> Response:
     """Show what the map shows as tables: its neighbourhoods, and its tasks page by page."""
-    row = site.project(project_id)
-    found = read_points(site.workspace.project(project_id), gone=True)
-    if found is None:
-        return site.page(request, "map.html", here="map", **_state(site, row))
+    row, project = site.project(project_id), site.workspace.project(project_id)
+    if drawn_version(project.map_folder) is None:
+        return show(request, site, project_id)
     named = {"label": label, "why": why, "score": score, "patient": patient, "site": site_}
     wanted = PointFilter(near, named, sort if sort in SORTS else SORTS[0])
-    rows = choose_points(found, wanted)
-    pages = Pages(page, _PAGE, len(rows))
-    shown = found.tasks[rows[pages.offset : pages.offset + pages.size]].tolist()
     given = {"near": str(near or "")} | named | {"sort": "" if wanted.sort == SORTS[0] else wanted.sort}
     query = urlencode({name: value for name, value in given.items() if value})
-    address = f"/projects/{project_id}/map/table"
     parts = "&".join(filter(None, [query, f"page={page}" if page > 1 else ""]))
-    return site.page(
-        request,
-        "map_table.html",
-        here="map",
-        **_cases(site, row, found, shown),
-        alone=False,
-        neighbourhoods=_neighbourhoods(found),
-        columns=[(column.name, column.title, column.counts()) for column in found.columns],
-        wanted=given,
-        sorts=_SORTED,
-        query=query,
-        pages=pages,
-        total=len(found.tasks),
-        back=f"{address}{'?' if parts else ''}{parts}",
-    )
+    back = f"/projects/{project_id}/map/table{'?' if parts else ''}{parts}"
+
+    def late() -> str:
+        found = read_points(project, gone=True)
+        if found is None:
+            raise ModelError("The map was changed on disk.", "Open it again: it is drawn anew.")
+        rows = choose_points(found, wanted)
+        pages = Pages(page, _PAGE, len(rows))
+        shown = found.tasks[rows[pages.offset : pages.offset + pages.size]].tolist()
+        return site.render(
+            "map_lists.html",
+            request,
+            **_cases(site, row, found, shown),
+            alone=False,
+            neighbourhoods=_neighbourhoods(found),
+            columns=[(column.name, column.title, column.counts()) for column in found.columns],
+            wanted=given,
+            sorts=_SORTED,
+            query=query,
+            pages=pages,
+            total=len(found.tasks),
+            back=back,
+        )
+
+    return site.page_in_parts(request, "map_table.html", late, project=row, here="map")
 
 
 @router.post("/projects/{project_id}/map/selection.csv")

@@ -197,3 +197,11 @@ def test_what_readers_and_hospitals_wrote_is_escaped(web, drawn, stores):
     answer = web.get("/projects/1/map/points")
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_map_that_was_changed_on_disk_is_said_and_drawn_anew(web, project, drawn):
+    file = next(project.map_folder.glob("map-*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "The map was changed on disk." in web.get("/projects/1/map/table").text
+    assert "map.js" not in web.get("/projects/1/map").text
+    assert web.get("/projects/1/map/points").status_code == 404
