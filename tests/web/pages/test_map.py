@@ -205,3 +205,10 @@ def test_a_map_that_was_changed_on_disk_is_said_and_drawn_anew(web, project, dra
     assert "The map was changed on disk." in web.get("/projects/1/map/table").text
     assert "map.js" not in web.get("/projects/1/map").text
     assert web.get("/projects/1/map/points").status_code == 404
+
+
+def test_a_second_reader_is_asked_for_labels_alone(web, drawn, stores):
+    form = {"token": token(web, "/projects/1/map/table"), "task": ["60", "7"]}
+    assert web.post("/projects/1/second-look", data=form).headers["location"] == "/projects/1/second-look"
+    assert "these have no class" in web.get("/projects/1/second-look").text
+    assert stores.second_readings.all(1) == {}
