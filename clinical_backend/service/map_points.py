@@ -260,9 +260,11 @@ def _groups(tasks: NDArray[np.int64], groups: Mapping[int, str]) -> MapColumn | 
     if not largest:
         return None
     name = {key: f"patient {number}" for number, key in enumerate(largest[:_GROUPS], 1)}
+    told_apart = len(name)
     name |= dict.fromkeys(largest[_GROUPS:], "another patient with several tasks")
     values = {task: name[key] for task, key in groups.items() if key in name}
-    return _column("patient", "Patient", "a patient with one task", list(dict.fromkeys(name.values())), tasks, values)
+    names = list(dict.fromkeys(name.values()))
+    return _column("patient", "Patient", "a patient with one task", names, tasks, values, pinned=told_apart)
 
 
 def _sites(tasks: NDArray[np.int64], sites: Mapping[int, str]) -> MapColumn | None:

@@ -147,7 +147,7 @@ class Painter {
     const rows = [];
     const reach = Math.floor(size);
     for (let y = -reach; y <= reach; y += 1) {
-      const half = Math.floor(Math.sqrt(size * size - y * y));
+      const half = Math.floor(Math.sqrt((reach + 0.4) ** 2 - y * y)); // 0.4: corners stay out at each size
       rows.push(y * across - half, y * across + half + 1);
     }
     return rows;
