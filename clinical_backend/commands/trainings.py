@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["adapt", "finetune", "replace_backbone"]
+__all__ = ["adapt", "draw_map", "finetune", "replace_backbone"]
 
 
 def adapt(
@@ -36,6 +36,16 @@ def finetune(
     from clinical_backend.training.finetuning import finetune_project
 
     _train(finetune_project, project, background=background)
+
+
+def draw_map(
+    project: Project,
+    background: Background = False,
+) -> None:
+    """Draw a project's map, its tasks in two dimensions. The server does it by itself for those who look at it."""
+    from clinical_backend.training.mapping import draw_map as run
+
+    _train(run, project, background=background)
 
 
 def replace_backbone(

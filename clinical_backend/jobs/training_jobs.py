@@ -15,6 +15,7 @@ from clinical_backend.jobs.supervisor import Listener, end_child, start_child
 from clinical_backend.training.adaptation import adaptation_is_due, note_adaptation
 from clinical_backend.training.backbone_replacement import note_replacement, replacement_is_due
 from clinical_backend.training.finetuning import finetuning_is_due, note_finetuning
+from clinical_backend.training.mapping import map_is_due, note_map
 
 if TYPE_CHECKING:
     import subprocess
@@ -52,6 +53,7 @@ class _Running:
 
 
 _KINDS = (
+    _Kind("draw-map", map_is_due, note_map),  # first: somebody waits for it, and it takes a minute at most
     _Kind("replace-backbone", replacement_is_due, note_replacement),
     _Kind("adapt", adaptation_is_due, note_adaptation),
     _Kind("finetune", finetuning_is_due, note_finetuning),
@@ -59,7 +61,7 @@ _KINDS = (
 
 
 class TrainingJobs:
-    """Starts the change of backbone, the adaptation or the fine-tuning of a project when it is due.
+    """Starts the drawing of a map, a change of backbone, an adaptation or a fine-tuning when a project is due for it.
 
     The process reads its standard input and ends when that does, so it never outlives this one. It is ended if it is
     silent for WORKER_TIMEOUT_SECONDS: stopped, or hanging.

@@ -41,6 +41,7 @@ from clinical_backend.web.pages import (
     trail,
     troubles,
 )
+from clinical_backend.web.pages import map as map_page
 from clinical_backend.web.pages import routes as pages
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
@@ -115,6 +116,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         tags,
         similar,
         trail,
+        map_page,
         troubles,
         actions,
         model,

@@ -170,6 +170,11 @@ class ProjectWorkspace:
         """Where its fine-tuned network and the record of that are kept."""
         return self.workspace.settings.model_dir / "finetuned" / str(self.id)
 
+    @property
+    def map_folder(self) -> Path:
+        """Where its map is kept."""
+        return self.workspace.settings.model_dir / "maps" / str(self.id)
+
     def checkpoint_folder(self, version: str) -> Path:
         """Return where the classifier of a round is kept."""
         return self.workspace.settings.model_dir / "checkpoints" / str(self.id) / version

@@ -37,6 +37,8 @@ PAGES = [
     "/second-look/read",
     "/settings",
     "/trail",
+    "/map",
+    "/map/table",
 ]
 PATIENCE = 120_000.0
 """How long a page may take to show what is so, on a busy machine, in milliseconds."""
@@ -251,6 +253,21 @@ def test_a_case_is_tagged_in_the_queue_and_leaves_it_when_a_reader_answers(look,
     page.goto(f"{served.backend.url}/projects/{served.id}/exemplars")
     expect(page.get_by_text("tagged on this page")).to_have_count(0)
     assert served.stores.labels.all(served.id)[task].label == served.demo.rare
+
+
+def test_the_map_is_drawn_beside_the_rounds_for_who_opens_it(look, served):
+    page = look("/map")
+    if not page.locator("#map").count():  # another test opened it before
+        page.get_by_role("link", name="Show it").click()
+    expect(page.locator("#map[data-ready]")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("application", name=f"Map of {len(served.demo.truth)} tasks")).to_be_visible()
+    page.get_by_role("button", name="Select what is in view").click()
+    expect(page.get_by_role("heading", name=f"{len(served.demo.truth)} tasks selected")).to_be_visible()
+    picture = page.locator("#map-cases img").first
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("image => image.naturalWidth") > 32
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert Axe().run(page).violations_count == 0
 
 
 def test_the_list_of_projects_leads_to_each(look, served):

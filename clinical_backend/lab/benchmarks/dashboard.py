@@ -1,4 +1,4 @@
-"""First paint of every page of a project with many tasks, in a browser, beside the server's own share.
+"""First paint of every page of a project with many tasks, beside the server's own share, and how smooth its map is.
 
 ``clinical bench dashboard``
 """
@@ -20,18 +20,21 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.server import free_port
 from clinical_backend.learner.backbones.base import available_cpus
+from clinical_backend.learner.neighbourhood import find_neighbourhoods
+from clinical_backend.learner.projection import Projection
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import Counts, Evaluation, PromotionReport, RoundReport
 from clinical_backend.storage.schema import QueuedTask, SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
+from clinical_backend.workspace.map_files import ProjectMap, save_map
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 __all__ = ["fill", "main"]
 
-_PAGES = ("", "/queue", "/exemplars", "/model", "/second-look", "/settings")
+_PAGES = ("", "/queue", "/map", "/map/table", "/exemplars", "/model", "/second-look", "/settings")
 _CLASSES = tuple(f"class {code}" for code in range(8))
 _ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS = 50, 500, 200, 200
 _REPEATS = 5
@@ -43,6 +46,28 @@ _CONFIG = (
 )
 _FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 _RESPONSE = "performance.getEntriesByType('navigation')[0].responseEnd"
+_PANNED_SECONDS = 3
+_PANNED = """async (seconds) => {
+  const canvas = document.getElementById("map-canvas");
+  const place = canvas.getBoundingClientRect();
+  const send = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
+    pointerId: 1, isPrimary: true, bubbles: true, clientX: place.left + x, clientY: place.top + y }));
+  canvas.setPointerCapture = () => {};
+  send("pointerdown", 300, 300);
+  const begun = performance.now();
+  let frames = 0;
+  while (performance.now() - begun < 1000 * seconds) {
+    const along = (performance.now() - begun) / 200;
+    send("pointermove", 300 + 80 * Math.sin(along), 300 + 60 * Math.cos(along));
+    await new Promise(requestAnimationFrame);
+    frames += 1;
+  }
+  const rate = frames / ((performance.now() - begun) / 1000);
+  send("pointerup", 300, 300);
+  return rate;
+}"""
+"""Drags the map in circles, and counts the frames that are shown."""
+_SIZES = ((1280, 900), (1920, 1080))
 
 
 def main(tasks: int = 100_000, labels: int = 20_000) -> None:
@@ -63,6 +88,7 @@ def main(tasks: int = 100_000, labels: int = 20_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.in_folder(Path(folder))
         fill(Stores(database), tasks, labels)
+        draw(Stores(database), Path(folder), tasks)
         database.close()
         # No Label Studio answers there: pages must not wait for it.
         label_studio = f"http://127.0.0.1:{free_port()}"
@@ -74,8 +100,12 @@ def main(tasks: int = 100_000, labels: int = 20_000) -> None:
             for page in _PAGES:
                 times = np.array([_open(browser, f"{server.url}/projects/1{page}") for _ in range(_REPEATS)])
                 table.add_row(page or "now and found", *(f"{statistics.median(column):.0f}" for column in times.T))
+            smooth = [_smoothness(browser, f"{server.url}/projects/1/map", size) for size in _SIZES]
             browser.close()
     Console().print(table)
+    for (across, down), (ready, frames) in zip(_SIZES, smooth, strict=True):
+        rate = f"all points are there after {ready:.0f} ms, and it is panned at {frames:.0f} frames a second"
+        Console().print(f"The map at {across} × {down}: {rate}.")
 
 
 def fill(stores: Stores, tasks: int, labels: int) -> None:
@@ -145,6 +175,30 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
     stores.projects.change(1, label_config=_CONFIG, request=None, requested_at=None)
 
 
+def draw(stores: Stores, folder: Path, tasks: int) -> None:
+    """Draw a map of a project's tasks, in groups as t-SNE makes them; no image is behind them."""
+    generator = np.random.default_rng(0)
+    group = generator.integers(0, 40, tasks)
+    points = generator.uniform(-1, 1, (40, 2))[group] + generator.normal(scale=0.07, size=(tasks, 2))
+    places = points.astype(np.float32)
+    row = stores.projects.get(1)
+    nothing = np.zeros((0, 2), dtype=np.float32)
+    save_map(
+        folder / "maps" / "1",
+        ProjectMap(
+            "benchmark",
+            (row.published_version if row else None) or "",
+            tasks,
+            time.time(),
+            Projection(nothing[:, 0], nothing, nothing, nothing),
+            np.arange(1, tasks + 1),
+            places,
+            generator.beta(0.3, 3.0, tasks).astype(np.float32),
+            find_neighbourhoods(places[:5000]),
+        ),
+    )
+
+
 def _report(number: int, tasks: int) -> RoundReport:
     side = range(len(_CLASSES))
     return RoundReport(
@@ -162,6 +216,19 @@ def _report(number: int, tasks: int) -> RoundReport:
             method="By five-fold cross-validation.",
         ),
     )
+
+
+def _smoothness(browser: Browser, address: str, size: tuple[int, int]) -> tuple[float, float]:
+    """Return after how many milliseconds all points of a map were there, and with how many frames a second it moves."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, bypass_csp=True)
+    try:
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("#map[data-ready]")
+        ready = float(page.evaluate("performance.now()"))
+        return ready, float(page.evaluate(_PANNED, _PANNED_SECONDS))
+    finally:
+        context.close()
 
 
 def _open(browser: Browser, address: str) -> tuple[float, float]:

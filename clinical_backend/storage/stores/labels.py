@@ -84,6 +84,19 @@ class LabelStore:
             rows = session.execute(query.order_by(TaskLabel.labelled_at, TaskLabel.task_id))
             return [LedgerEntry(row[0], row[1] or "", *row[2:]) for row in rows]
 
+    def origins(
+        self, project_id: int, tasks: Collection[int] | None = None
+    ) -> dict[int, tuple[str, Origin, Draw | None]]:
+        """Return class, origin and draw of each task that has a class, as the ledger has them; of all or of some."""
+        label = func.coalesce(TaskLabel.label, TaskLabel.first_class)
+        columns = select(TaskLabel.task_id, label, TaskLabel.origin, TaskLabel.draw)
+        query = columns.where(TaskLabel.project_id == project_id, label.is_not(None))
+        parts = [query] if tasks is None else [query.where(TaskLabel.task_id.in_(part)) for part in in_parts([*tasks])]
+        with self._database.read() as session:
+            connection = session.connection()  # its rows are made in half the time
+            rows = [row for part in parts for row in connection.execute(part)]
+        return {task: (said or "", origin, draw) for task, said, origin, draw in rows}
+
     def judged_scores(self, project_id: int, limit: int) -> list[JudgedScore]:
         """Return the latest labels that came of queues, audit draws left out, in the order in which they were answered.
 

@@ -52,8 +52,10 @@ PAGES = [
     "/words",
     "/trail",
     "/test-set",
+    "/map",
+    "/map/table",
 ]
-FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found"]
+FRAGMENTS = ["/fragments/now", "/fragments/asked", "/fragments/found", "/fragments/map"]
 REPORT = {
     "acquisition": "quality_diversity",
     "reason": "1 exemplar tagged by readers",

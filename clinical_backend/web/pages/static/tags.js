@@ -28,6 +28,28 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// What is ticked in a list is tagged, or sent to a second reader, together; the list is told when that is noted.
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form.bulk");
+  if (!form || event.defaultPrevented) return;
+  event.preventDefault();
+  const data = new URLSearchParams(new FormData(form, event.submitter));
+  try {
+    const answer = await fetch(event.submitter?.getAttribute("formaction") || form.action, {
+      method: "POST", body: data, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000),
+    });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const told = page.querySelector(".flash, .problem");
+    const wrong = told?.matches(".wrong, .problem") ?? true;
+    tell(told?.textContent.trim() || "It cannot be told whether that was noted. Load the page again.", wrong);
+    release(form);
+    if (!wrong) form.dispatchEvent(new CustomEvent("noted", { bubbles: true }));
+  } catch {
+    tell("The backend does not answer: nothing was noted.", true);
+    release(form);
+  }
+});
+
 function take(old, fresh) {
   const buttons = [...old.querySelectorAll("button")];
   const focused = buttons.indexOf(document.activeElement);
