@@ -13,6 +13,7 @@ from clinical_backend import cli
 from clinical_backend.handover import model_export
 from clinical_backend.handover.dataset_export import export_dataset
 from clinical_backend.handover.export_options import ExportOptions
+from clinical_backend.handover.model_card import CardOptions, write_card
 from clinical_backend.handover.model_export import export_model
 from clinical_backend.jobs.local_runner import LocalRunner
 from clinical_backend.labelstudio.connection import connect as connecting
@@ -267,6 +268,24 @@ def model_exported(world):
     assert one.details == {"version": row.version, "sha256": done.sha256}
 
 
+def card_written(world):
+    world.round(*range(1, 16), *range(31, 46))
+    write_card(world.project, CardOptions(command="clinical card"), world.folder / "card")
+    (one,) = world.told("model card written")
+    sums = (world.folder / "card" / "SHA256SUMS").read_bytes()
+    assert one.details == {"fields": [], "sha256sums": model_export.sha256(sums)}
+
+
+def set_aside(world):
+    world.round(1, 31)
+    world.command("testset", "--project", "1", "--size", "5", "--seed", "3")
+    (asked,) = world.told("test set asked for")
+    assert (asked.who, asked.details) == ("ada", {"size": 5, "seed": 3, "extend": False, "readings": 1})
+    world.round(2)
+    (drawn,) = world.told("test set drawn")
+    assert (drawn.who, drawn.details["drawn"], drawn.details["seed"]) == ("the backend", 5, 3)
+
+
 def looked(world):
     for page in ("", "/queue", "/queue?page=2", "/trail", "/fragments/now", "/model/mistakes", "/model", "/nothing"):
         world.web.get(f"/projects/1{page}")
@@ -304,6 +323,8 @@ PATHS = {
     labels_exported: {TrailAction.LABELS_EXPORTED},
     reports_exported: {TrailAction.REPORTS_EXPORTED},
     model_exported: {TrailAction.MODEL_EXPORTED},
+    card_written: {TrailAction.CARD_WRITTEN},
+    set_aside: {TrailAction.TEST_SET_ASKED, TrailAction.TEST_SET_DRAWN},
     looked: {TrailAction.LOOKED},
     changed_past_the_backend: {TrailAction.CHANGED_PAST_BACKEND},
 }

@@ -18,6 +18,7 @@ from clinical_backend.labelstudio.labeling.labels import readers_answers
 from clinical_backend.learner.artifact import file_sha256
 from clinical_backend.rounds.blind_scores import judged_test_set
 from clinical_backend.rounds.sync import synchronise
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.workspace.controls import scheme_of
 from clinical_backend.workspace.lock import leased_project
 
@@ -213,6 +214,9 @@ def write_card(
         delivery.write(PAGE, card.document.html().encode(errors="backslashreplace"))
         figures = json.dumps(card.figures(), indent=1, ensure_ascii=True, allow_nan=False)
         delivery.write(FIGURES, f"{figures}\n".encode())
+        # Before the folder appears, so that none is handed over of which the trail does not tell.
+        told = {"fields": list(options.fields), "sha256sums": delivery.digest()}
+        project.stores.trail.append(TrailAction.CARD_WRITTEN, project.id, **told)
     return card
 
 

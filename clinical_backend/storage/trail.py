@@ -81,6 +81,9 @@ class TrailAction(StrEnum):
     LABELS_EXPORTED = "labels exported"
     REPORTS_EXPORTED = "structured reports exported"
     MODEL_EXPORTED = "model exported"
+    CARD_WRITTEN = "model card written"
+    TEST_SET_ASKED = "test set asked for"
+    TEST_SET_DRAWN = "test set drawn"
     LOOKED = "looked"
     CHANGED_PAST_BACKEND = "database found changed past the backend"
 

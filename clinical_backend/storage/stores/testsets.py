@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from clinical_backend.storage.schema import ReservedTask, Testset, TestsetScores
 from clinical_backend.storage.statements import in_transactions, set_columns
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,6 +155,8 @@ class TestsetStore:
                 session.add(row)
             row.readings = row.readings if readings is None else readings
             row.wish, row.problem = asdict(wish), None
+            told = {"size": wish.size, "seed": wish.seed, "extend": wish.extend, "readings": row.readings}
+            note_action(session, TrailAction.TEST_SET_ASKED, project_id, **told)
 
     def refuse(self, project_id: int, problem: str | None) -> None:
         """Note why what was asked for cannot be drawn, and give it up; ``None`` takes back what was noted."""
@@ -169,6 +172,8 @@ class TestsetStore:
             number = len(row.draws)
             row.draws, row.wish, row.problem = [*row.draws, asdict(draw)], None, None
             _insert(session, project_id, [(task, number) for task in tasks])
+            told = {"drawn": draw.drawn, "of": draw.tasks, "seed": draw.seed, "patients": draw.drawn_patients}
+            note_action(session, TrailAction.TEST_SET_DRAWN, project_id, **told)
 
     def join(self, project_id: int, tasks: Mapping[int, int]) -> None:
         """Add tasks that came later to the draws of their patients, which are given by task."""
