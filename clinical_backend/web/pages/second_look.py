@@ -178,7 +178,7 @@ def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tup
     """Note what the lead asks for, and make a round due that brings it to readers."""
     new = site.stores.second_readings.ask(project_id, asked)
     if not new:
-        return Flash("Nothing was changed: these have no class, are read twice, or are asked for already.", wrong=True)
+        return Flash("Nothing was changed: these have no class, or are read twice, or asked for, already.", wrong=True)
     backend.request_round(project_id, "second readings were asked for")
     what = "1 task is" if new == 1 else f"{new} tasks are"
     return Flash(f"{what} put among the next ones of readers who have not answered them, by the round that is due.")
