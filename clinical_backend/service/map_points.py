@@ -88,7 +88,7 @@ class MapColumn:
 
 @dataclass(frozen=True, slots=True)
 class MapPoints:
-    """The points of a map that stand for tasks which the project has.
+    """The points of a map that stand for tasks which the project has; those of the test set are left out.
 
     Attributes
     ----------
@@ -158,11 +158,11 @@ def read_points(
     if drawn is None:
         return None
     stores, wanted = project.stores, None if tasks is None else sorted(tasks)
-    if gone and wanted is None:
-        rows = np.arange(len(drawn.tasks))
-    else:
+    shown = ~np.isin(drawn.tasks, list(stores.test_sets.ids(project.id)))
+    if wanted is not None or not gone:
         there = stores.images.tasks(project.id) if wanted is None else list(stores.images.all(project.id, wanted))
-        rows = np.flatnonzero(np.isin(drawn.tasks, there))
+        shown &= np.isin(drawn.tasks, there)
+    rows = np.flatnonzero(shown)
     ids = drawn.tasks[rows]
     labelled = stores.labels.origins(project.id, wanted)
     again = stores.second_readings.open_tasks(project.id)

@@ -6,6 +6,7 @@ import pytest
 from clinical_backend.service import map_points
 from clinical_backend.service.map_points import NO_SCORE, PointFilter, choose_points, read_points
 from clinical_backend.storage.schema import ReadingState, SecondReading, TaskLabel
+from clinical_backend.storage.stores.testsets import ReservedDraw, ReservedWish
 from tests.drawn_map import draw_by_hand
 from tests.web.pages.test_routes import configuration, filled, rich, stores, workspace
 
@@ -97,6 +98,16 @@ def test_tasks_that_are_gone_leave_the_map(project, stores):
     uris = {task: f"/data/local-files/?d={task}.png" for task in range(1, 11)}
     stores.images.synchronise(1, uris, complete=True)
     assert read_points(project).tasks.tolist() == list(range(1, 11))
+
+
+def test_a_test_set_leaves_the_map_as_soon_as_it_is_drawn(project, stores):
+    draw = ReservedDraw(3, 7, "lead", 2.0, 9, 5, 3, 2, 1, 0, 10, None)
+    stores.test_sets.ask(1, ReservedWish(3, 7, "lead", 1.0))
+    stores.test_sets.add(1, draw, [60, 61])
+    for points in (read_points(project), read_points(project, gone=True)):
+        assert len(points.tasks) == 98
+        assert not {60, 61} & set(points.tasks.tolist())
+    assert read_points(project, [60, 62]).tasks.tolist() == [62]
 
 
 def test_points_are_chosen_and_ordered(project):

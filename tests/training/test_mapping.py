@@ -12,6 +12,7 @@ from clinical_backend.errors import StorageError
 from clinical_backend.jobs.training_jobs import _KINDS
 from clinical_backend.learner.neighbourhood import nearest
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.storage.stores.testsets import ReservedDraw, ReservedWish
 from clinical_backend.training import mapping
 from clinical_backend.training.mapping import draw_map, map_is_due, note_map
 from clinical_backend.workspace.map_files import (
@@ -197,6 +198,13 @@ def test_one_process_draws_at_a_time(project):
     project.map_folder.mkdir(parents=True)
     with FileLock(project.map_folder / ".lock"):
         assert draw_map(project) == "Another process is drawing the map of this project."
+
+
+def test_the_test_set_has_no_place(project):
+    draw = ReservedDraw(3, 7, "lead", 2.0, 9, 5, 3, 2, 1, 0, 10, None)
+    project.stores.test_sets.ask(1, ReservedWish(3, 7, "lead", 1.0))
+    project.stores.test_sets.add(1, draw, [5, 17])
+    assert drawn(project).tasks.tolist() == [task for task in range(1, 41) if task not in {5, 17}]
 
 
 def test_a_map_goes_with_its_project(project, studio):
