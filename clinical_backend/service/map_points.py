@@ -149,6 +149,8 @@ def read_points(
 ) -> MapPoints | None:
     """Return the points of a project's map, or those of some tasks; ``None`` where none was drawn yet.
 
+    The test set has none.
+
     Parameters
     ----------
     gone
@@ -163,6 +165,7 @@ def read_points(
     else:
         there = stores.images.tasks(project.id) if wanted is None else list(stores.images.all(project.id, wanted))
         rows = np.flatnonzero(np.isin(drawn.tasks, there))
+    rows = rows[~np.isin(drawn.tasks[rows], list(stores.test_sets.ids(project.id)))]  # it is read blind
     ids = drawn.tasks[rows]
     labelled = stores.labels.origins(project.id, wanted)
     again = stores.second_readings.open_tasks(project.id)
