@@ -62,8 +62,8 @@ def show_queue(client: LabelStudioClient, project_id: int) -> bool:
     return True
 
 
-def show_test_set(client: LabelStudioClient, project_id: int, tasks: Collection[int]) -> None:
-    """Make sure that a tab holds these tasks and no other.
+def show_test_set(client: LabelStudioClient, project_id: int, tasks: Collection[int]) -> bool:
+    """Make sure that a tab holds these tasks and no other; tell whether it did not.
 
     Its filter names each by its number, as people can in Label Studio's page: what that page has no word for it would
     replace once somebody opens the filters.
@@ -84,5 +84,8 @@ def show_test_set(client: LabelStudioClient, project_id: int, tasks: Collection[
     present = next((view for view in client.views(project_id) if view.title == TEST_SET_TITLE), None)
     if present is None:
         client.create_view(project_id, tab)
-    elif present.filters != {"conjunction": "or", "items": filters}:
+    elif present.filters != tab["filters"]:
         client.update_view(present, project_id, tab)
+    else:
+        return False
+    return True

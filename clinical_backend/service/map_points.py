@@ -149,6 +149,8 @@ def read_points(
 ) -> MapPoints | None:
     """Return the points of a project's map, or those of some tasks; ``None`` where none was drawn yet.
 
+    The test set has none.
+
     Parameters
     ----------
     gone
@@ -158,7 +160,7 @@ def read_points(
     if drawn is None:
         return None
     stores, wanted = project.stores, None if tasks is None else sorted(tasks)
-    shown = ~np.isin(drawn.tasks, list(stores.test_sets.ids(project.id)))
+    shown = ~np.isin(drawn.tasks, list(stores.test_sets.ids(project.id)))  # which is read blind
     if wanted is not None or not gone:
         there = stores.images.tasks(project.id) if wanted is None else list(stores.images.all(project.id, wanted))
         shown &= np.isin(drawn.tasks, there)

@@ -92,8 +92,8 @@ def _draw(project: ProjectWorkspace) -> str:
     begun, version = time.monotonic(), _version(project)
     save_note(project.map_folder, MapNote(message="Its features are read."))
     representation = _represented(project)
-    reserved = project.stores.test_sets.ids(project.id)  # nobody is to see what it is like
-    before, tasks = load_map(project.map_folder), [task for task in project.digests() if task not in reserved]
+    before, reserved = load_map(project.map_folder), project.stores.test_sets.ids(project.id)
+    tasks = [task for task in project.digests() if task not in reserved]
     projection, laid_out = _projection(project, representation, before, tasks)
     placed = _place(project, representation, projection, tasks, version)
     ids, points, scores = placed

@@ -16,6 +16,8 @@ from clinical_backend.service.set_aside_words import say_test_set
 from clinical_backend.service.similar import find_similar
 from clinical_backend.service.status import read_status
 from clinical_backend.training.adaptation import _digests
+from clinical_backend.training.mapping import draw_map
+from clinical_backend.workspace.map_files import load_map
 from clinical_backend.workspace.notices import notices
 from tests.rounds.coloured_cells import run
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
@@ -100,6 +102,8 @@ def test_the_search_neither_queues_nor_draws_nor_counts_it(project):
     assert tasks.isdisjoint(row.task_id for row in queued(project))
     assert read_findings(project).pool == len(TASKS) - len(LEARNT) - len(tasks)
     assert project.stores.page_tags.set(1, list(tasks), 1, by="lead") == []
+    draw_map(project)
+    assert tasks.isdisjoint(load_map(project.map_folder).tasks.tolist())
     digests = project.digests(tasks)
     assert set(_digests(project)).isdisjoint(digests.values())
     asked = next(iter(tasks))

@@ -64,6 +64,15 @@ def test_what_the_model_believes_of_audit_draws_and_second_readings_is_told_by_n
     assert set(last.tolist()) == hidden
 
 
+def test_the_test_set_has_no_points_since_it_is_read_blind(project, stores):
+    stores.test_sets.ask(1, ReservedWish(2, 0, "lead", 1.0))
+    draw = ReservedDraw(2, 0, "lead", 1.0, 90, 90, 2, 2, 10, 0, 100, None)
+    stores.test_sets.add(1, draw, [40, 41])
+    for points in (read_points(project), read_points(project, gone=True), read_points(project, [40, 41, 42])):
+        assert 42 in points.tasks
+        assert not {40, 41} & set(points.tasks.tolist())
+
+
 def test_patients_are_told_apart_by_numbers_alone_and_sites_by_their_names(project, stores):
     groups = {task: f"hash-{task % 10 if task % 10 < 9 else task}" for task in range(1, 101)}
     sites = {task: "north" if task % 3 else "south" for task in range(1, 51)}
