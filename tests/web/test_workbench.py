@@ -211,6 +211,14 @@ def test_answered_cards_leave_and_a_newer_queue_is_told(look, stores, filled):
     expect(page.locator("#waiting")).to_have_text(str(stores.rounds.open_queue(filled)[1]))
 
 
+def test_a_page_says_how_old_it_is_where_nothing_answers_any_more(look):
+    page = look("")
+    clock = page.locator("[data-seen=now]")
+    expect(clock).to_have_text("as of now")
+    page.evaluate("void (window.fetch = async () => { throw new Error('away'); })")
+    expect(clock).to_have_text(re.compile(r"as of \d+ s ago"))
+
+
 def test_now_is_printed_on_one_page_without_what_is_pressed(look):
     page = look("", scheme="dark")
     expect(page.locator("#connection")).not_to_contain_text("is being asked")

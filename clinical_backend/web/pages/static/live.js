@@ -33,10 +33,13 @@ const SLOWEST = 30;
 
 function follow(part) {
   const every = Number(part.dataset.every || 0);
+  const clock = document.querySelector(`[data-seen="${part.id}"]`);
+  let seen = Date.now();
 
   async function refresh() {
     try {
       replace(part, await (await answerOf(part.dataset.fragment, "text/html")).text());
+      seen = Date.now();
       return true;
     } catch {
       notice(part);
@@ -44,8 +47,15 @@ function follow(part) {
     }
   }
 
+  if (clock) setInterval(() => { clock.textContent = `as of ${age(seen)}`; }, 1000);
   if ("load" in part.dataset) whenSeen(refresh);
   if (every) repeat(every, SLOWEST, refresh);
+}
+
+function age(then) {
+  const seconds = Math.round((Date.now() - then) / 1000);
+  if (seconds < 5) return "now";
+  return seconds < 90 ? `${seconds} s ago` : `${Math.round(seconds / 60)} min ago`;
 }
 
 function replace(part, html) {
