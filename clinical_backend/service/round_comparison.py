@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from clinical_backend.multilabel import says
 from clinical_backend.service.judged_labels import read_judged_labels
@@ -48,7 +48,7 @@ class ClassComparison:
     def is_beyond_chance(self) -> bool:
         """Whether two models that are equally good would rarely differ so (McNemar's exact test)."""
         differ = self.gained + self.lost
-        return differ > 0 and float(binomtest(self.gained, differ).pvalue) < _CHANCE
+        return differ > 0 and 2 * float(bdtr(min(self.gained, self.lost), differ, 0.5)) < _CHANCE
 
 
 @dataclass(frozen=True, slots=True)
