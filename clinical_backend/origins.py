@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["DRAWS_IN_WORDS", "NOTHING_SHOWN", "ORIGINS_IN_WORDS", "UNKNOWN_SHOWN", "Draw", "LedgerEntry", "Origin"]
+__all__ = [
+    "DRAWS_IN_WORDS",
+    "NOTHING_SHOWN",
+    "ORIGINS_IN_WORDS",
+    "UNKNOWN_SHOWN",
+    "AnswerKind",
+    "Draw",
+    "LedgerEntry",
+    "Origin",
+]
 
 NOTHING_SHOWN = "none"
 """In place of the version of a prediction: the reader started from a blank form."""
@@ -39,6 +48,16 @@ class Origin(StrEnum):
     """It came with the task, or with an import."""
     ACCEPTED = "accepted"
     """A prediction was made an annotation in bulk; nobody looked at the image."""
+
+
+class AnswerKind(StrEnum):
+    """What a reader did with a task."""
+
+    OWN = "own"
+    """Answered it."""
+    ACCEPTED = "accepted"
+    """Made a prediction an annotation in bulk, without looking at the image."""
+    SKIP = "skip"
 
 
 ORIGINS_IN_WORDS = {

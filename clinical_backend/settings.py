@@ -78,6 +78,9 @@ class Settings(BaseSettings, ProjectSettings):
     image_hosts
         Hosts, hosts with a port, and networks that images may come from although they are not public, separated
         by commas. Label Studio itself needs no entry.
+    show_readers
+        Whether the pages tell what each reader answered: by name, by number, or (``off``) not at all; then none of it
+        is kept.
     images_per_task
         How many images of a task with several are read; of more, evenly spaced ones.
     image_check_days
@@ -140,6 +143,7 @@ class Settings(BaseSettings, ProjectSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     local_files_document_root: Path | None = None
     image_hosts: Annotated[Names, NoDecode] = ()
+    show_readers: Literal["names", "numbers", "off"] = "names"
     images_per_task: int = Field(default=IMAGES_PER_TASK, ge=1, le=1000)
     image_check_days: float = Field(default=7.0, ge=0.0, le=3650.0)
     reconcile_seconds: float = Field(default=60.0, gt=0)

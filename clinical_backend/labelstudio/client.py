@@ -118,9 +118,9 @@ class LabelStudioClient:
         """Return the user that the token belongs to."""
         return self._read(User, self._get("api/current-user/whoami"))
 
-    def user_ids(self) -> list[int]:
-        """Return the ids of all users of the organisation: each may be served any project's tasks."""
-        return [user.id for user in self._read(list[User], self._get("api/users/"))]
+    def users(self) -> list[User]:
+        """Return all users of the organisation: each may be served any project's tasks."""
+        return self._read(list[User], self._get("api/users/"))
 
     def server_time(self) -> float:
         """Return the time by Label Studio's clock, in seconds since the epoch, as far as its last answer told."""

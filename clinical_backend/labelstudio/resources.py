@@ -48,10 +48,12 @@ class _Record(BaseModel):
 
 
 class User(_Record):
-    """Who a token belongs to."""
+    """Who uses Label Studio."""
 
     id: int
     email: str = ""
+    first_name: Text = ""
+    last_name: Text = ""
 
 
 class Project(_Record):

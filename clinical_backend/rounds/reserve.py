@@ -36,8 +36,21 @@ class Answers(NamedTuple):
     blind: Labels
 
 
-def read_answers(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> Answers:
+def read_answers(
+    project: ProjectWorkspace,
+    remote: Project,
+    scheme: LabelingScheme,
+    settings: Settings,
+    *,
+    by_reader: bool = False,
+    names: bool = False,
+) -> Answers:
     """Read a project's answers back, and keep what they say of the test set.
+
+    Parameters
+    ----------
+    by_reader, names
+        As of :func:`fetch_labels_apart`.
 
     Raises
     ------
@@ -46,7 +59,11 @@ def read_answers(project: ProjectWorkspace, remote: Project, scheme: LabelingSch
     """
     store = project.stores.test_sets
     reserved = store.ids(project.id)
-    answers = Answers(*fetch_labels_apart(project.client, remote, scheme, reserved, stars=settings.stars))
+    answers = Answers(
+        *fetch_labels_apart(
+            project.client, remote, scheme, reserved, stars=settings.stars, by_reader=by_reader, names=names
+        )
+    )
     if reserved:
         blind = answers.blind
         by_readers = {task: one for task, one in blind.first_answers.items() if one.source is Source.READER}

@@ -13,6 +13,7 @@ from clinical_backend.multilabel import disputed
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.ledger import enter
 from clinical_backend.rounds.page_tags import with_page_tags
+from clinical_backend.rounds.reader_notes import note_readers
 from clinical_backend.rounds.reserve import draw_if_asked, join_patients, notes_on_reserve, read_answers
 from clinical_backend.rounds.second_readings.candidates import note_double_readings
 from clinical_backend.storage.opening import identity_of
@@ -123,9 +124,12 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     # Also one that is refused: its page shows which controls there are to choose from.
     stores.projects.change(project.id, label_config=remote.label_config)
     scheme = read_as_set(remote.label_config, settings)
-    _synchronise_tasks(project, remote, scheme, settings)
+    all_listed = _synchronise_tasks(project, remote, scheme, settings)
     join_patients(project, settings)
-    labels, blind = read_answers(project, remote, scheme, settings)
+    names = all_listed and settings.show_readers == "names"
+    labels, blind = read_answers(
+        project, remote, scheme, settings, by_reader=settings.show_readers != "off", names=names
+    )
     draw_if_asked(project, labels, settings)
     reserved = stores.test_sets.ids(project.id)
     scheme = replace(scheme, deciding=labels.deciding)
@@ -134,6 +138,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     if stores.rounds.published_report(project.id).class_control not in {None, scheme.class_control}:
         stores.second_readings.forget_outcomes(project.id)
     read_again = note_double_readings(project, labels)
+    note_readers(project, labels, blind, settings)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
     labels = with_page_tags(labels, stores.page_tags.open(project.id).values())
@@ -160,8 +165,14 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     return Snapshot(settings, remote, scheme, labels, pool, newest, target, groups, reserved, notes)
 
 
-def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> None:
-    """Take over new tasks; list them all where the count shows that some are gone, and once an hour."""
+def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> bool:
+    """Take over new tasks; list them all where the count shows that some are gone, and once an hour.
+
+    Returns
+    -------
+    bool
+        Whether all were listed.
+    """
     client, stores = project.client, project.stores
     group_field, site_field = settings.group_field, settings.site_field
     known = stores.images.tasks(project.id)
@@ -190,7 +201,7 @@ def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: Label
         same = all(uris.get(newest) == image.uri for image in stores.images.all(project.id, [newest]).values())
         if same and len(uris.keys() | known) == remote.task_number:
             take_over(tasks, complete=False)
-            return
+            return False
     tasks = client.tasks(project.id)
     take_over(tasks, complete=True)
     shown = {field for view in scheme.every_view for field in view.value.fields}
@@ -201,6 +212,7 @@ def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: Label
         sited_by=site_field,
         task_fields=[astuple(field) for field in count_fields((task.data for task in tasks), without=shown)],
     )
+    return True
 
 
 def _site(task: Task, field: str | None) -> str | None:

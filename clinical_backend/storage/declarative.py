@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Double
 from sqlalchemy.orm import DeclarativeBase
 
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import AnswerKind, Draw, Origin
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.types import StoredEnum, StoredJSON, StoredReport, StoredText
 
@@ -45,6 +45,7 @@ class Base(DeclarativeBase):
         RoundReport: StoredReport,
         float: Double,
         RoundState: StoredEnum(RoundState),
+        AnswerKind: StoredEnum(AnswerKind),
         Draw: StoredEnum(Draw),
         Origin: StoredEnum(Origin),
         ReadingState: StoredEnum(ReadingState),

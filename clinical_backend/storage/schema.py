@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from clinical_backend.origins import UNKNOWN_SHOWN, Draw, Origin
 from clinical_backend.storage.declarative import Base, ReadingState, RoundState
+from clinical_backend.storage.readings import Reading
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.steering import FindingWords, OutsideExemplar, PageTag
 from clinical_backend.storage.testset import ReservedTask, Testset, TestsetScores
@@ -29,6 +30,7 @@ __all__ = [
     "Project",
     "ProjectLease",
     "QueuedTask",
+    "Reading",
     "ReadingState",
     "ReservedTask",
     "Round",
@@ -99,6 +101,8 @@ class Project(Base):
     """Classes of which the lead said that they are not looked for."""
     drift: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     """What was changed in Label Studio beside the backend; see ``rounds.drift``."""
+    reader_names: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """What readers are called, by Label Studio's id of each; empty unless SHOW_READERS is ``names``."""
     standing_back: Mapped[str | None] = mapped_column(default=None)
     """Which other installation serves the project, with the cure: while it does, this one changes nothing there."""
 

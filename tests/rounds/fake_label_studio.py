@@ -112,9 +112,9 @@ class FakeLabelStudio:
     def server_time(self):
         return time.time()
 
-    def user_ids(self):
-        self._call("user_ids")
-        return [1, 2]
+    def users(self):
+        self._call("users")
+        return [User(id=1, first_name="Ada", last_name="Byron"), User(id=2)]
 
     def project(self, project_id):
         self._call("project")

@@ -17,7 +17,8 @@ from clinical_backend.labelstudio.labeling.answers import (
     why_unread,
 )
 from clinical_backend.labelstudio.labeling.items import agreed, completed_by_others
-from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
+from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, ReaderAnswer, Source
+from clinical_backend.labelstudio.labeling.reader_answers import answer_of_reader, source_of
 from clinical_backend.multilabel import completed, disputed, majority, unknown_of
 from clinical_backend.text import printable
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answered", "Labels", "Source", "read_labels", "readers_answers", "with_counts"]
 
-_IMPORT_SECONDS = 60.0
-"""An answer that is so little younger than its task came with it, unless a reader had the time to give it. Label Studio
-writes the answers of an import after all of its tasks: for 10,000 of them within seconds."""
-
 
 def read_labels(
     scheme: LabelingScheme,
@@ -41,6 +38,7 @@ def read_labels(
     stars: bool = False,
     offered_again: Collection[int] = (),
     counted: Sequence[AnnotatedTask] | None = None,
+    by_reader: bool = False,
 ) -> Labels:
     """Combine the answers of all readers into one label per task.
 
@@ -62,9 +60,12 @@ def read_labels(
         Readers whom Label Studio serves what others skipped; a task that one of them did not skip counts as unanswered.
     counted
         Tasks whose answers tell which class fewest images have; by default these.
+    by_reader
+        Whether to return each annotation of a reader too.
     """
     tasks = list(tasks)
-    reading = _Reading(with_counts(scheme, tasks if counted is None else counted), stars, frozenset(offered_again))
+    scheme = with_counts(scheme, tasks if counted is None else counted)
+    reading = _Reading(scheme, stars, frozenset(offered_again), by_reader)
     for task in tasks:
         if task.withheld:
             reading.withhold(task)
@@ -84,7 +85,7 @@ def with_counts(scheme: LabelingScheme, tasks: Iterable[AnnotatedTask]) -> Label
 class _Reading:
     """Goes through the tasks one by one."""
 
-    def __init__(self, scheme: LabelingScheme, stars: bool, offered_again: frozenset[int]) -> None:
+    def __init__(self, scheme: LabelingScheme, stars: bool, offered_again: frozenset[int], by_reader: bool) -> None:
         self._scheme, self._stars, self._readers = scheme, stars, offered_again
         self._classes: dict[int, str] = {}
         self._first: dict[int, Answered] = {}
@@ -103,6 +104,7 @@ class _Reading:
         self._changed: dict[int, float] = {}
         self._read_twice: dict[int, tuple[tuple[int, str], ...]] = {}
         self._last_answers: dict[int, float] = {}
+        self._by_reader: list[ReaderAnswer] | None = [] if by_reader else None
 
     def labels(self) -> Labels:
         """Return what was read."""
@@ -131,6 +133,7 @@ class _Reading:
             images=self._images,
             tagged_images=self._tagged_images,
             deciding=self._scheme.deciding,
+            by_reader=tuple(self._by_reader or ()),
         )
 
     def withhold(self, task: AnnotatedTask) -> None:
@@ -140,9 +143,11 @@ class _Reading:
 
     def take(self, task: AnnotatedTask) -> None:
         """Read the answers of a task that has some."""
-        sources = self._sources = {annotation.id: _source(annotation, task) for annotation in task.annotations}
+        sources = self._sources = {annotation.id: source_of(annotation, task) for annotation in task.annotations}
         seen_by = frozenset(each.completed_by for each in task.annotations if each.completed_by is not None)
         for annotation in task.annotations:
+            if self._by_reader is not None and (one := answer_of_reader(self._scheme, annotation, task)) is not None:
+                self._by_reader.append(one)
             if sources[annotation.id] is Source.READER and annotation.completed_by is not None:
                 latest = self._last_answers.get(annotation.completed_by, 0.0)
                 self._last_answers[annotation.completed_by] = max(latest, _time(annotation) or 0.0)
@@ -245,28 +250,12 @@ class _Reading:
             self._tagged[task_id] = _tagger(scheme, heard)
 
 
-def _source(annotation: Annotation, task: AnnotatedTask) -> Source:
-    """Tell who made an annotation. A skip is always a reader's."""
-    if annotation.was_cancelled:
-        return Source.READER
-    if annotation.import_id is not None:
-        return Source.IMPORT
-    if annotation.lead_time is None and annotation.parent_prediction is not None:
-        return Source.MODEL
-    if annotation.created_at is None or task.created_at is None:
-        return Source.READER
-    age = (annotation.created_at - task.created_at).total_seconds()
-    # Nobody can have looked at an image for longer than its task has been there: the time came with the answer.
-    came_along = age <= _IMPORT_SECONDS and (annotation.lead_time is None or annotation.lead_time > age)
-    return Source.IMPORT if came_along else Source.READER
-
-
 def readers_answers(scheme: LabelingScheme, task: AnnotatedTask) -> tuple[tuple[int, str], ...]:
     """Return reader and class of each reader's latest answer with a class, in the order of their first answers.
 
     Of images that an answer leaves open it goes along with the others.
     """
-    readers = [each for each in task.annotations if not each.was_cancelled and _source(each, task) is Source.READER]
+    readers = [each for each in task.annotations if not each.was_cancelled and source_of(each, task) is Source.READER]
     return _latest_by_reader(scheme, _completed_by_others(scheme, readers))
 
 

@@ -13,7 +13,9 @@ from clinical_backend.text import counted
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Answered", "Labels", "Source"]
+    from clinical_backend.origins import AnswerKind
+
+__all__ = ["Answered", "Labels", "ReaderAnswer", "Source"]
 
 _NAMED = 5
 """So many tasks of each problem are named: enough to look at, short enough to read."""
@@ -57,6 +59,34 @@ class Answered:
     machine_at: float | None = None
     after_machine: bool = False
     seen_by: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderAnswer:
+    """One annotation of a reader.
+
+    Attributes
+    ----------
+    annotation, task, reader
+        Their ids in Label Studio.
+    label
+        The class, or several findings (:mod:`clinical_backend.multilabel`); ``None`` for a skip, and where no class can
+        be read.
+    at
+        When it was made, in seconds since the epoch by Label Studio's clock; ``None`` where it does not say.
+    lead_time
+        Seconds that the task was open in the reader's browser; ``None`` where that was not measured.
+    kind
+        What the reader did.
+    """
+
+    annotation: int
+    task: int
+    reader: int
+    label: str | None
+    at: float | None
+    lead_time: float | None
+    kind: AnswerKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +146,11 @@ class Labels:
         With answers for each image: the classes in the order in which one of them decides what a task is.
     users_refused
         Why Label Studio does not tell who else there is, where the project offers what one reader skipped to others.
+    by_reader
+        Each annotation of a reader, where that was asked for.
+    names
+        What readers are called, by id, as far as they gave a name; ``None`` where Label Studio was not asked, or does
+        not tell.
     """
 
     classes: dict[int, str] = field(default_factory=dict)
@@ -143,6 +178,8 @@ class Labels:
     images: dict[int, dict[int, str]] = field(default_factory=dict)
     tagged_images: dict[int, frozenset[int]] = field(default_factory=dict)
     deciding: tuple[str, ...] = ()
+    by_reader: tuple[ReaderAnswer, ...] = ()
+    names: dict[int, str] | None = None
 
     @property
     def seen(self) -> dict[int, str]:

@@ -64,6 +64,16 @@ class LabelStore:
         with self._database.read() as session:
             return {row.task_id: row for part in parts for row in session.scalars(part)}
 
+    def settled(self, project_id: int, tasks: Collection[int]) -> dict[int, tuple[str | None, int]]:
+        """Return class and number of readings of those of these tasks that have a label."""
+        columns = (TaskLabel.task_id, TaskLabel.label, TaskLabel.readings)
+        found: dict[int, tuple[str | None, int]] = {}
+        with self._database.read() as session:
+            for part in in_parts([*tasks]):
+                query = select(*columns).where(TaskLabel.project_id == project_id, TaskLabel.task_id.in_(part))
+                found |= {task: (label, readings) for task, label, readings in session.execute(query)}
+        return found
+
     def ledger(self, project_id: int) -> list[LedgerEntry]:
         """Return the tasks of a project that have a class, in the order in which they were answered.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import String, cast, delete, func, select, update
 
 from clinical_backend.storage.schema import LabelCheck, ReadingState, SecondReading
 from clinical_backend.storage.statements import in_parts
@@ -17,7 +17,37 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["SecondReadingStore"]
+__all__ = ["ReadTwice", "ReadingPattern", "SecondReadingStore"]
+
+
+class ReadTwice(NamedTuple):
+    """A second reading that was given; the fields mean what those of the table mean."""
+
+    task_id: int
+    label: str
+    readings: int
+    suspicion: float | None
+    at_random: bool
+    by_lead: bool
+    asked_at: float
+    read_at: float | None
+    answers: list[Any] | None
+
+
+class ReadingPattern(NamedTuple):
+    """Cases that readers answered in the same way, and that came to be read twice in the same way.
+
+    ``answers`` is a row's, ``cases`` how many rows have them, ``doubted`` whether something spoke against their label.
+    """
+
+    answers: list[Any] | None
+    at_random: bool
+    by_lead: bool
+    doubted: bool
+    cases: int
+
+
+_READ_TWICE = tuple(getattr(SecondReading, name) for name in ReadTwice._fields)
 
 
 class SecondReadingStore:
@@ -31,6 +61,49 @@ class SecondReadingStore:
         with self._database.read() as session:
             rows = session.scalars(select(SecondReading).where(SecondReading.project_id == project_id))
             return {row.task_id: row for row in rows}
+
+    def read_twice(self, project_id: int) -> list[ReadTwice]:
+        """Return the second readings of a project that were given."""
+        query = select(*_READ_TWICE).where(
+            SecondReading.project_id == project_id, SecondReading.state == ReadingState.READ
+        )
+        with self._database.read() as session:
+            return [ReadTwice(*row) for row in session.execute(query)]
+
+    def patterns(self, project_id: int) -> list[ReadingPattern]:
+        """Return what two readers or more answered, each pattern once: far fewer than there are cases."""
+        doubted = SecondReading.suspicion.is_not(None)
+        same = (cast(SecondReading.answers, String), SecondReading.at_random, SecondReading.by_lead, doubted)
+        query = select(func.min(SecondReading.task_id), func.count(), *same[1:]).where(
+            SecondReading.project_id == project_id,
+            SecondReading.state == ReadingState.READ,
+            SecondReading.readings > 0,
+        )
+        with self._database.read() as session:
+            groups = session.execute(query.group_by(*same)).all()
+            answers: dict[int, list[Any] | None] = {}
+            for part in in_parts([task for task, *_ in groups]):
+                told = select(SecondReading.task_id, SecondReading.answers).where(
+                    SecondReading.project_id == project_id, SecondReading.task_id.in_(part)
+                )
+                answers |= {row.task_id: row.answers for row in session.execute(told)}
+        return [
+            ReadingPattern(answers[task], at_random, by_lead, bool(by_doubt), cases)
+            for task, cases, at_random, by_lead, by_doubt in groups
+        ]
+
+    def read_blind(self, project_id: int) -> frozenset[tuple[int, int]]:
+        """Return task and reader of each second reading that Label Studio was told to ask for, and that was given."""
+        query = select(SecondReading.task_id, SecondReading.readings, SecondReading.answers).where(
+            SecondReading.project_id == project_id,
+            SecondReading.state == ReadingState.READ,
+            SecondReading.raised_to.is_not(None),
+        )
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+        return frozenset(
+            (task, int(reader)) for task, before, answers in rows for reader, _ in (answers or [])[before:]
+        )
 
     def open_tasks(self, project_id: int) -> frozenset[int]:
         """Return the tasks that Label Studio is told to serve to another reader."""

@@ -11,6 +11,7 @@ from clinical_backend.storage.stores.outside_exemplars import OutsideExemplarSto
 from clinical_backend.storage.stores.page_tags import PageTagStore
 from clinical_backend.storage.stores.phrasings import PhrasingStore
 from clinical_backend.storage.stores.projects import ProjectStore
+from clinical_backend.storage.stores.readings import ReadingStore
 from clinical_backend.storage.stores.rounds import RoundStore
 from clinical_backend.storage.stores.second_readings import SecondReadingStore
 from clinical_backend.storage.stores.studies import StudyStore
@@ -36,6 +37,7 @@ class Stores:
         self.labels = LabelStore(database)
         self.troubles = TroubleStore(database)
         self.leases = LeaseStore(database)
+        self.readings = ReadingStore(database)
         self.second_readings = SecondReadingStore(database)
         self.outside_exemplars = OutsideExemplarStore(database)
         self.page_tags = PageTagStore(database)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from clinical_backend.errors import LabelStudioRefusedError
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.labeling.answers import Why
 from clinical_backend.labelstudio.labeling.labels import Source, read_labels
-from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
+from clinical_backend.labelstudio.labeling.reader_answers import names_of
+from clinical_backend.labelstudio.labeling.retrieval import fetch_labels, fetch_labels_apart
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.labelstudio.resources import AnnotatedTask, Project
+from clinical_backend.labelstudio.resources import AnnotatedTask, Project, User
+from clinical_backend.origins import AnswerKind
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -394,6 +397,72 @@ def test_two_real_readers_come_to_one_label_set(client, second_client, make_proj
     assert labels.classes[ids[1]] == "rare"
 
 
+def test_each_annotation_of_real_readers_is_told_with_its_time_and_the_names_that_they_gave(
+    client, second_client, make_project
+):
+    project = make_project(4)
+    me, other = client.whoami().id, second_client.whoami().id
+    first, second = SimulatedReader(client), SimulatedReader(second_client)
+    answered = first.next(project.id)
+    time.sleep(0.01)  # the reader sends milliseconds
+    first.annotate(answered, {"diagnosis": ["rare"]})
+    skipped = second.next(project.id)
+    second.skip(skipped)
+    named = {"first_name": "Ada", "last_name": "Byron"}
+    client.session.request("PATCH", f"api/users/{me}/", json=named)
+    try:
+        read = client.project(project.id)
+        scheme = read_scheme(project.label_config)
+        labels, _ = fetch_labels_apart(client, read, scheme, (), by_reader=True, names=True)
+    finally:
+        client.session.request("PATCH", f"api/users/{me}/", json=dict.fromkeys(named, ""))
+    assert labels.names.get(me) == "Ada Byron"
+    assert other not in labels.names  # who gave no name has an address of e-mail alone
+    told = {one.task: one for one in labels.by_reader}
+    assert set(told) == {answered.id, skipped.id}
+    one, two = told[answered.id], told[skipped.id]
+    assert (one.reader, one.label, one.kind) == (me, "rare", AnswerKind.OWN)
+    assert (two.reader, two.label, two.kind) == (other, None, AnswerKind.SKIP)
+    assert 0 < one.lead_time < 600
+    assert abs(one.at - client.server_time()) < 600
+    assert fetch_labels(client, read, scheme).by_reader == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({}, AnswerKind.OWN),
+        ({"was_cancelled": True}, AnswerKind.SKIP),
+        ({"lead_time": None, "parent_prediction": 7}, AnswerKind.ACCEPTED),
+        ({"import_id": 3}, None),
+        ({"import_id": 3, "was_cancelled": True}, None),
+        ({"completed_by": None}, None),
+    ],
+)
+def test_what_a_reader_did_is_told_from_what_came_with_an_import(scheme, fields, kind):
+    one = answer("a", completed_by=4, created_at="2026-01-02T00:00:00Z", lead_time=9.0) | fields
+    told = labels_of(scheme, [one], by_reader=True).by_reader
+    assert [(each.reader, each.kind) for each in told] == ([] if kind is None else [(4, kind)])
+
+
+@pytest.mark.parametrize("lead", [0.0, -3.0, None])
+def test_a_time_that_was_not_measured_is_none(scheme, lead):
+    one = answer("a", completed_by=4, created_at="2026-01-02T00:00:00Z", lead_time=lead)
+    assert labels_of(scheme, [one], by_reader=True).by_reader[0].lead_time is None
+
+
+def test_a_name_is_what_a_user_gave_as_one_and_no_address():
+    users = [
+        User(id=1, first_name=" Ada ", last_name="Byron"),
+        User(id=2, email="someone@example.com"),
+        User(id=3, first_name="someone@example.com"),
+        User(id=4, first_name="x" * 300),
+    ]
+    names = names_of(users)
+    assert (names[1], sorted(names)) == ("Ada Byron", [1, 4])
+    assert len(names[4]) <= 80
+
+
 @pytest.mark.parametrize("treatment", ["REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"])
 def test_what_a_reader_skipped_is_unanswered_only_where_label_studio_serves_it_to_another(
     client, second_client, make_project, treatment
@@ -417,7 +486,7 @@ def test_skips_that_nobody_is_offered_since_users_are_not_listed_are_said(scheme
         def annotated_tasks(self, _):
             return [AnnotatedTask(id=1, annotations=[{"id": 1, "completed_by": 1} | answer(skipped=skipped)])]
 
-        def user_ids(self):
+        def users(self):
             raise LabelStudioRefusedError("Label Studio refuses (403).", "Ask an administrator.")
 
     fields = {"id": 1, "created_at": "2026-01-01T00:00:00Z", "skip_queue": "REQUEUE_FOR_OTHERS"}

@@ -76,3 +76,28 @@ def test_a_tie_counts_as_its_first_answer_in_the_ledger_and_nowhere_else(databas
     assert [(entry.task_id, entry.label) for entry in stores.labels.ledger(1)] == [(1, "a")]
     assert stores.labels.cases(1) == {}
     assert stores.labels.all(1, [2, 5]).keys() == {2}
+
+
+def test_what_was_answered_in_the_same_way_is_one_pattern_and_blind_is_what_was_asked_for(database):
+    stores = Stores(database)
+    stores.projects.register(1)
+    same, other = [["7", "a"], ["8", "a"]], [["7", "a"], ["8", "b"]]
+
+    def read(task, answers, **fields):
+        row = second_reading(task, ReadingState.READ)
+        for name, value in {"answers": answers, **fields}.items():
+            setattr(row, name, value)
+        return row
+
+    store = stores.second_readings
+    store.keep(1, [read(1, same), read(2, same), read(3, same, suspicion=0.9), read(4, other, at_random=True)])
+    store.keep(1, [read(5, other, readings=0), read(6, other, raised_to=2, suspicion=0.5), second_reading(7)])
+    patterns = sorted((one.cases, one.answers, one.at_random, one.doubted) for one in store.patterns(1))
+    assert patterns == [
+        (1, same, False, True),
+        (1, other, False, True),
+        (1, other, True, False),
+        (2, same, False, False),
+    ]
+    assert sorted(row.task_id for row in store.read_twice(1)) == [1, 2, 3, 4, 5, 6]
+    assert store.read_blind(1) == {(6, 8)}
