@@ -13,10 +13,20 @@ from clinical_backend.storage.schema import ReadingState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from clinical_backend.storage.schema import LabelCheck, SecondReading, TaskLabel
+    from clinical_backend.storage.schema import LabelCheck, SecondReading
+    from clinical_backend.storage.stores.second_readings import ReadTwice
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["Agreements", "Outcome", "ReadAgain", "Why", "read_again", "read_agreements", "report_second_look"]
+__all__ = [
+    "Agreements",
+    "Outcome",
+    "ReadAgain",
+    "Why",
+    "is_of_doubt",
+    "read_again",
+    "read_agreements",
+    "report_second_look",
+]
 
 
 class Outcome(StrEnum):
@@ -96,16 +106,35 @@ class Agreements:
     unasked: Agreement
 
 
-def read_again(project: ProjectWorkspace, limit: int = 100) -> list[ReadAgain]:
-    """Return what was read a second time, in Label Studio or on our own page: what is open first, then the newest."""
+def read_again(project: ProjectWorkspace, limit: int | None = 100, *, differing: bool | None = None) -> list[ReadAgain]:
+    """Return what was read a second time, in Label Studio or on our own page: what is open first, then the newest.
+
+    Parameters
+    ----------
+    limit
+        How many at most; ``None`` for all.
+    differing
+        Return only those whose answers differ, or only those whose answers are the same.
+    """
     stores = project.stores
-    rows = [row for row in stores.second_readings.all(project.id).values() if row.state is ReadingState.READ]
-    checks = stores.second_readings.checks(project.id).values()
-    labels = stores.labels.all(project.id, {row.task_id for row in rows} | {check.task_id for check in checks})
+    rows = [
+        row for row in stores.second_readings.read_twice(project.id) if differing is None or _differs(row) is differing
+    ]
+    checks = [
+        check
+        for check in stores.second_readings.checks(project.id).values()
+        if differing is None or bool(disputed([check.label, check.answer])) is differing
+    ]
+    labels = stores.labels.settled(project.id, {row.task_id for row in rows} | {check.task_id for check in checks})
     known = [_of_row(row, labels[row.task_id]) for row in rows if row.task_id in labels]
     known += [_of_check(check, labels[check.task_id]) for check in checks if check.task_id in labels]
     known.sort(key=lambda one: (one.outcome is not Outcome.OPEN, -one.at, one.task_id))
     return known[:limit]
+
+
+def is_of_doubt(*, at_random: bool, by_lead: bool, doubted: bool) -> bool:
+    """Tell whether a case was read again since somebody or something doubted it: no ordinary one."""
+    return not at_random and (doubted or by_lead)
 
 
 def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreements:
@@ -122,8 +151,8 @@ def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreemen
     for row in rows:
         if row.state is not ReadingState.READ or not row.readings or not row.answers:
             continue
-        asked = row.suspicion is not None or row.by_lead
-        kind = "ordinary" if row.at_random else "doubtful" if asked else "unasked"
+        of_doubt = is_of_doubt(at_random=row.at_random, by_lead=row.by_lead, doubted=row.suspicion is not None)
+        kind = "ordinary" if row.at_random else "doubtful" if of_doubt else "unasked"
         groups[kind].append([name for _, name in row.answers])
     several = any(is_multilabel(label) for cases in groups.values() for case in cases for label in case)
     measure = agreement_on_findings if several else agreement
@@ -146,10 +175,19 @@ def report_second_look(project: ProjectWorkspace, *, seed: int = 0) -> dict[str,
     }
 
 
-def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
+def _answers(row: ReadTwice) -> list[tuple[str | None, str]]:
     answers: list[tuple[str | None, str]] = [(str(reader), name) for reader, name in row.answers or []]
     if not row.readings:  # an import or a model had answered, and no reader
         answers.insert(0, (None, row.label))
+    return answers
+
+
+def _differs(row: ReadTwice) -> bool:
+    return bool(disputed([name for _, name in _answers(row)]))
+
+
+def _of_row(row: ReadTwice, label: tuple[str | None, int]) -> ReadAgain:
+    answers, (now, readings) = _answers(row), label
     why = (
         Why.LEAD
         if row.by_lead
@@ -162,26 +200,26 @@ def _of_row(row: SecondReading, label: TaskLabel) -> ReadAgain:
     first = answers[0][1] if answers else row.label
     agreed = not disputed([name for _, name in answers])
     # The ledger of the last round may not know the second answer yet.
-    unsettled = not agreed and label.label == first and label.readings <= row.readings
+    unsettled = not agreed and now == first and readings <= row.readings
     return ReadAgain(
         row.task_id,
         first,
         tuple(answers),
         why,
-        Outcome.OPEN if unsettled else _outcome(first, label.label, [name for _, name in answers]),
-        label.label,
+        Outcome.OPEN if unsettled else _outcome(first, now, [name for _, name in answers]),
+        now,
         row.read_at or row.asked_at,
     )
 
 
-def _of_check(check: LabelCheck, label: TaskLabel) -> ReadAgain:
-    agreed = not disputed([check.label, check.answer])
+def _of_check(check: LabelCheck, label: tuple[str | None, int]) -> ReadAgain:
+    now, agreed = label[0], not disputed([check.label, check.answer])
     answers = ((None, check.label), (None, check.answer)) if check.blind else ((None, check.label),)
     why = Why.PAGE if check.blind else Why.WORD
     # A class that nobody changed since another one was given here is still to be looked at.
-    still = label.label == check.label and not agreed
-    outcome = Outcome.OPEN if still else _outcome(check.label, label.label, [check.label, check.answer])
-    return ReadAgain(check.task_id, check.label, answers, why, outcome, label.label, check.checked_at)
+    still = now == check.label and not agreed
+    outcome = Outcome.OPEN if still else _outcome(check.label, now, [check.label, check.answer])
+    return ReadAgain(check.task_id, check.label, answers, why, outcome, now, check.checked_at)
 
 
 def _outcome(first: str, now: str | None, answers: Sequence[str]) -> Outcome:

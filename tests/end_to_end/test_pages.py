@@ -35,6 +35,8 @@ PAGES = [
     "/model/mistakes",
     "/second-look",
     "/second-look/read",
+    "/readers",
+    "/readers/cases",
     "/settings",
     "/trail",
     "/map",
@@ -224,14 +226,19 @@ def test_a_case_is_read_again_without_its_answer_and_both_are_shown(look, served
     page.get_by_role("button", name=other, exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("Noted.")
     page.goto(f"{served.backend.url}/projects/{served.id}/second-look")
-    row = page.get_by_role("row").filter(has_text=f"Task {task}")
-    expect(row).to_contain_text("still open")
-    expect(row).to_contain_text(other)
+    page.get_by_role("link", name="answers that differ").click()
+    case = page.locator(f'[data-case="{task}"]')
+    expect(case).to_contain_text("still open")
+    expect(case).to_contain_text(other)
     assert served.stores.labels.all(served.id)[task].label == label
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert Axe().run(page).violations_count == 0
-    row.get_by_role("button", name="Was right").click()
-    expect(page.get_by_role("row").filter(has_text=f"Task {task}")).to_contain_text("was right")
+    case.get_by_role("button", name="Was right").click()
+    expect(page.get_by_role("status")).to_contain_text(f"Task {task} was right")
+    expect(case).to_have_count(0)
+    page.locator("select[name=show]").select_option("same")
+    page.get_by_role("button", name="Show").click()
+    expect(case).to_contain_text("Looked at on our own page.")
 
 
 def test_a_case_is_tagged_in_the_queue_and_leaves_it_when_a_reader_answers(look, served, client):
@@ -303,6 +310,8 @@ def test_an_empty_project_has_pages_that_say_what_comes_next(look, empty):
         ("/exemplars", "Nothing is tagged yet"),
         ("/model", "Too few labels"),
         ("/second-look", "No label deserves"),
+        ("/readers", "Nobody has answered yet"),
+        ("/readers/cases", "No answers differ"),
         ("/settings", "Queue size"),
     ]:
         page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)

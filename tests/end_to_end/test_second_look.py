@@ -81,13 +81,13 @@ def test_missed_findings_are_read_again_blind_by_another_reader_at_their_place(l
     assert doubtful["cases"] == sum(state is ReadingState.READ for state in states(loop).values()) >= 1
     assert doubtful["disagreements"] >= 1
     page = httpx2.get(
-        f"{loop.backend.url}/projects/{loop.id}/second-look",
+        f"{loop.backend.url}/projects/{loop.id}/readers/cases",
         auth=loop.backend.credentials,
         headers={"Accept": "text/html"},
         timeout=60.0,
     ).text
     assert "still open" in page
-    assert f"<b>{rare}</b>" in page
+    assert f"<dd>{rare}</dd>" in page
     (entry,) = loop.client.backends(loop.id)
     user, password = loop.backend.credentials
     options = {"start_training_each_n_updates": 1000, "queue_size": 12, "second_look_share": 0}

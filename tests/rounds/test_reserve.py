@@ -11,6 +11,7 @@ from clinical_backend.rounds.blind_scores import judged_test_set
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.predict import predict
+from clinical_backend.service.second_readings import read_again
 from clinical_backend.service.set_aside import ask_for_test_set, models_on_test_set, read_set_aside
 from clinical_backend.service.set_aside_words import say_test_set
 from clinical_backend.service.similar import find_similar
@@ -365,3 +366,13 @@ def test_status_and_json_tell_of_it(project):
     tasks = draw(project)
     told = read_status(project).to_json()["test_set"]
     assert (told["size"], told["read"], told["draws"][0]["seed"]) == (len(tasks), 0, 7)
+
+
+def test_that_somebody_read_it_is_told_of_readers_and_what_they_said_is_not(project, studio):
+    task = min(draw(project))
+    studio.annotate(task, "red", lead_time=5.0)
+    studio.read_again(task, "dark", lead_time=6.0)
+    run(project)
+    kept = [row for row in project.stores.readings.all(1) if row.task_id == task]
+    assert sorted((row.reader_id, row.lead_time, row.label) for row in kept) == [(1, 5.0, None), (2, 6.0, None)]
+    assert read_again(project, None) == []

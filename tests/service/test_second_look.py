@@ -11,7 +11,7 @@ import pytest
 from clinical_backend.multilabel import pack
 from clinical_backend.service.second_readings import Outcome, read_again
 from clinical_backend.storage.report import Evaluation
-from clinical_backend.storage.schema import ReadingState, SecondReading, TaskLabel
+from clinical_backend.storage.stores.second_readings import ReadTwice
 from clinical_backend.strategy.evaluation import evaluate_labels
 from clinical_backend.strategy.fit import fit
 from clinical_backend.strategy.suspects import find_suspects
@@ -126,12 +126,10 @@ def test_a_patient_is_judged_by_none_who_saw_it():
 def test_what_comes_of_a_second_reading_of_findings_is_told_finding_by_finding(second, now, outcome):
     answers = [["7", pack(["mass"])], ["8", second]]
     fields = {"label": pack(["mass"]), "readings": 1, "asked_at": 1.0, "read_at": 2.0, "answers": answers}
-    row = SecondReading(project_id=1, task_id=1, state=ReadingState.READ, by_lead=True, **fields)
-    label = TaskLabel(project_id=1, task_id=1, label=now, readings=2)
-    rows, labels = {1: row}, {1: label}
+    row = ReadTwice(task_id=1, suspicion=None, at_random=False, by_lead=True, **fields)
     stores = SimpleNamespace(
-        second_readings=SimpleNamespace(all=lambda _: rows, checks=lambda _: {}),
-        labels=SimpleNamespace(all=lambda *_: labels),
+        second_readings=SimpleNamespace(read_twice=lambda _: [row], checks=lambda _: {}),
+        labels=SimpleNamespace(settled=lambda *_: {1: (now, 2)}),
     )
     (found,) = read_again(SimpleNamespace(id=1, stores=stores))
     assert found.outcome is outcome

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clinical_backend.rounds.chances import ChanceBin
     from clinical_backend.service.judged_labels import Threshold
 
-__all__ = ["Chart", "Tick", "chances_chart", "found_chart", "share_chart", "threshold_chart", "ticks"]
+__all__ = ["Chart", "Tick", "bars", "chances_chart", "found_chart", "share_chart", "threshold_chart", "ticks"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 20.0, 30.0, 50.0  # by eye: what is written at the axes fits, outside the field
 _STEPS = (1, 2, 5, 10)  # round numbers, as people count
@@ -129,6 +129,27 @@ def threshold_chart(points: Sequence[Threshold], *, width: float = 420, height: 
     frame = _Frame(width, height, 1.0, 1.0)
     line = [frame.place(one.found / one.present, one.found / one.called) for one in points]
     return frame.chart(_path(line), line[-1:], tuple(line), "", "", _QUARTERS, _QUARTERS, "{:.0%}")
+
+
+def bars(
+    counts: Sequence[int], highest: int, *, width: float = 240, height: float = 36
+) -> list[tuple[float, float, float, float]]:
+    """Return a bar for each count that is not 0: left and upper edge, width and height.
+
+    Parameters
+    ----------
+    counts
+        One for each equal stretch from left to right.
+    highest
+        Count whose bar is as high as the drawing; several drawings are compared by giving each the same one.
+    """
+    step = width / max(len(counts), 1)
+    drawn = []
+    for place, count in enumerate(counts):
+        if count:
+            tall = max(2.0, height * count / highest)  # one label among hundreds is still seen
+            drawn.append((round(place * step, 1), round(height - tall, 1), round(step * 0.8, 1), round(tall, 1)))
+    return drawn
 
 
 def _ends(point: tuple[int, float, Interval]) -> tuple[tuple[int, float], tuple[int, float]]:

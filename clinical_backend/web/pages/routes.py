@@ -149,6 +149,7 @@ def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: Pag
         tagged=tagged,
         shown=shown,
         conflicts=conflicts,
+        names=site.reader_names(project),
         questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
         passed=_passed_over(tagged, published.report.target) if published else frozenset(),
         target=published.report.target if published else None,

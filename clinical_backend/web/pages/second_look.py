@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +13,7 @@ from clinical_backend.errors import ClinicalError, SettingsError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.multilabel import as_words, pack
 from clinical_backend.service.second_look import read_second_look
-from clinical_backend.service.second_readings import Outcome, Why, read_again, read_agreements
+from clinical_backend.service.second_readings import Outcome, read_again, read_agreements
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
@@ -30,20 +31,8 @@ _SHOWN = 100
 """More than a person reads at one sitting; by eye."""
 _FIRST = 10
 """Sent to readers by one press: a portion of a queue that other readers hardly notice; by eye."""
-_OUTCOMES = {
-    Outcome.RIGHT: "was right",
-    Outcome.OPEN: "still open",
-    Outcome.CHANGED: "changed",
-    Outcome.KEPT: "stays as it was",
-}
-_WHY = {
-    Why.DOUBT: "doubtful",
-    Why.LEAD: "asked for here",
-    Why.DRAWN: "drawn at random",
-    Why.UNASKED: "read twice without being asked for",
-    Why.PAGE: "read again on this page",
-    Why.WORD: "looked at on this page",
-}
+_CASES = re.compile(r"/readers/cases(\?[\w%=&+.~\-]*)?", re.ASCII)
+"""Where a form of the cases leads back to, with all that ``urlencode`` writes."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,6 +46,7 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
     readings = site.stores.second_readings.all(project_id)
     waiting = {task: one for task, one in readings.items() if one.state is not ReadingState.READ}
     tasks = read_second_look(project, limit=_SHOWN)
+    differing = read_again(project, None, differing=True)
     try:
         settings = project.settings
     except SettingsError:  # the project's problem says so
@@ -69,12 +59,12 @@ def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Resp
         tasks=tasks,
         first=[one.task_id for one in tasks if one.task_id not in waiting or not waiting[one.task_id].by_lead][:_FIRST],
         waiting=waiting,
-        read=read_again(project, _SHOWN),
+        cases=len(differing),
+        open=sum(one.outcome is Outcome.OPEN for one in differing),
+        read=len(waiting) < len(readings) or bool(site.stores.second_readings.checks(project_id)),
         agreements=read_agreements(readings.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
         problem=site.stores.rounds.published_report(project_id).second_look.problem,
-        outcomes=_OUTCOMES,
-        why=_WHY,
     )
 
 
@@ -113,7 +103,9 @@ def decide(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
             if task in labels and (label := labels[task].label) is not None and labels[task].readings < 2
         }
         flash = _ask(site, backend, project_id, asked) if ticked else Flash("No task is ticked.", wrong=True)
-    return site.back(request, f"/projects/{project_id}/second-look", flash)
+    prefix, back = f"/projects/{project_id}", str(form.get("back", ""))
+    of_cases = back.startswith(prefix) and _CASES.fullmatch(back.removeprefix(prefix))
+    return site.back(request, back if of_cases else f"{prefix}/second-look", flash)
 
 
 @router.get("/projects/{project_id}/second-look/read")

@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 
 from clinical_backend.errors import ClinicalError, StorageError
 from clinical_backend.service.connection import Checks
+from clinical_backend.service.readers import ReaderNames
 from clinical_backend.service.status import ProjectStatus
 from clinical_backend.storage.trail import Actor, act_as
 from clinical_backend.web.pages.flash import Flash, forget_flash, keep_flash, read_flash
@@ -131,6 +132,10 @@ class Site:
         if found is None:
             raise UnknownProjectError(project_id)
         return found
+
+    def reader_names(self, project: Project) -> ReaderNames:
+        """Return what the readers of a project are called on pages."""
+        return ReaderNames(project.reader_names, self.settings.show_readers)
 
     def status(self, project_id: int) -> ProjectStatus:
         """Return where a project stands.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clinical_backend.findings.interval import Interval
 from clinical_backend.rounds.chances import ChanceBin
-from clinical_backend.web.pages.charts import chances_chart, found_chart, ticks
+from clinical_backend.web.pages.charts import bars, chances_chart, found_chart, ticks
 
 
 def coordinates(path):
@@ -65,3 +65,10 @@ def test_the_diagonal_runs_from_corner_to_corner_and_each_bin_has_its_dot():
     assert coordinates(chart.reference) == [chart.left, chart.bottom, chart.right, chart.top]
     assert chart.dots == ((chart.left, chart.bottom), (chart.right, chart.top))
     assert chances_chart([]).line == ""
+
+
+def test_bars_share_one_scale_and_the_smallest_is_still_seen():
+    drawn = bars([0, 500, 1], 500, width=30, height=40)
+    assert drawn == [(10.0, 0.0, 8.0, 40.0), (20.0, 38.0, 8.0, 2.0)]
+    assert bars([250], 500, width=30, height=40) == [(0.0, 20.0, 24.0, 20.0)]
+    assert bars([0, 0], 0) == bars([], 0) == []

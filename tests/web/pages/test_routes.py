@@ -18,7 +18,7 @@ from sqlalchemy.orm import make_transient
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.multilabel import pack
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import AnswerKind, Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.report import RoundReport
@@ -31,6 +31,7 @@ from clinical_backend.storage.schema import (
     TaskLabel,
 )
 from clinical_backend.storage.stores.outside_exemplars import NewExemplar
+from clinical_backend.storage.stores.readings import ReadingValues
 from clinical_backend.web.app import make_app
 from clinical_backend.workspace.backbone_record import BackboneChoice, BackboneTrial, save_trial
 from clinical_backend.workspace.outside_features import as_png
@@ -47,6 +48,9 @@ PAGES = [
     "/model/mistakes",
     "/second-look",
     "/second-look/read",
+    "/readers",
+    "/readers/cases",
+    "/readers/cases?show=same&said=a&pair=7-8&page=2",
     "/settings",
     "/unreadable",
     "/words",
@@ -117,7 +121,10 @@ def web(configuration, wakes):
 def filled(stores):
     """A project with a published queue of 30, one exemplar, one label past the queue."""
     stores.projects.register(1)
-    stores.projects.change(1, label_config=CONFIG, title="Cells & <b>more</b>")
+    stores.projects.change(
+        1, label_config=CONFIG, title="Cells & <b>more</b>", reader_names={"9": "<script>alert(9)</script>"}
+    )
+    stores.readings.replace(1, [ReadingValues(1, 1, 9, "<script>alert(1)</script>", 2.0, 3.0, AnswerKind.OWN, False)])
     stores.images.synchronise(1, {task: f"/data/local-files/?d={task}.png" for task in range(1, 101)}, complete=True)
     row = start_round(stores, 1)
     draws = [Draw.AUDIT if place % 10 == 5 else Draw.TARGET for place in range(30)]
@@ -197,7 +204,7 @@ def token(web, path="/projects/1"):
     return re.search(r'name="token" value="([^"]+)"', web.get(path).text).group(1)
 
 
-def send(web, path, back=None, **fields):
+def send(web, path, back=None, /, **fields):
     """Send a form as the page has it, and return the page that it leads to."""
     answer = web.post(f"/projects/1/{path}", data={"token": token(web), **fields})
     assert answer.status_code == 303, answer.text
@@ -742,8 +749,12 @@ def test_a_label_that_was_right_is_listed_no_more_until_it_changes(web, stores, 
     text = second_look(web, right="2")
     assert "Task 2 was right as a." in text
     assert 'name="task" value="2"' not in text
-    assert "looked at on this page" in text
-    assert 'name="task" value="2"' in second_look(web, again="2")
+    cases = "/readers/cases?show=same"
+    assert "Looked at on our own page." in web.get(f"/projects/1{cases}").text
+    text = send(web, "second-look", cases, again="2", back=f"/projects/1{cases}")
+    assert "Task 2 counts as not looked at" in text
+    assert 'name="task" value="2"' in web.get("/projects/1/second-look").text
+    assert "No task is ticked" in second_look(web, back="//elsewhere.example/readers/cases")
     assert "has no class" in second_look(web, right="50")
 
 
@@ -790,10 +801,11 @@ def test_a_case_is_read_here_without_its_answer_and_both_are_shown_after(web, st
     assert read[-1] == ("2", None)  # what is not doubted is only read among what is
     assert [after for _, after in read[:-1]] == [task for task, _ in read[1:]]
     assert "Nothing is left to read here" in web.get("/projects/1/second-look/read").text
-    text = web.get("/projects/1/second-look").text
+    assert "still open" in web.get("/projects/1/second-look").text
+    text = web.get("/projects/1/readers/cases").text
     assert_sound(text)
-    assert "still open" in text
-    assert "read again on this page" in text
+    assert "still open</span>" in text
+    assert "Read again on our own page" in text
     assert stores.labels.all(1)[2].label == "a"
     for wrong in ({"task": "2", "answer": "c"}, {"task": "7777", "answer": "a"}, {}):
         assert "Nothing was noted" in send(web, "second-look/read", "/second-look/read", **wrong)
@@ -813,8 +825,9 @@ def test_a_reading_of_findings_implies_what_they_are_a_kind_of_and_no_page_shows
     assert "Noted." in send(web, "second-look/read", "/second-look/read", **answer)
     assert stores.second_readings.checks(1)[2].answer == before
     stores.labels.replace(1, [TaskLabel(project_id=1, task_id=2, label=after, origin=Origin.QUEUE, labelled_at=1.0)])
-    text = web.get("/projects/1/second-look").text
-    assert "changed to <b>mass, opacity</b>" in text
+    text = web.get("/projects/1/readers/cases?show=same").text
+    assert "changed</span>" in text
+    assert "It counts as <b>mass, opacity</b>" in text
     assert "findings&#34;" not in text
 
 
@@ -837,8 +850,14 @@ def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is
     assert "the same class in 24 of 30 cases read twice" in text
     assert re.search(r"α is <b>-?0\.\d\d</b> \(-?\d\.\d\d to", text)
     assert "Doubtful labels: the same class in 1 of 2 read twice" in text
-    assert '<span class="hint">reader 8</span>' in text
-    assert text.count("<td>was right</td>") == 1
+    assert "1 case read twice with answers that differ" in text
+    text = web.get("/projects/1/readers/cases").text
+    assert_sound(text)
+    assert "<dt>reader 7, first</dt><dd>a</dd>" in text
+    assert "<dt>reader 8</dt><dd>b</dd>" in text
+    assert text.count(">still open</span>") == 1
+    text = web.get("/projects/1/readers/cases?show=same").text
+    assert text.count(">the same</span>") == 1
     status = web.get("/projects/1", headers={"Accept": "*/*"}).json()["second_look"]
     assert (status["read"], status["agreement"]["ordinary"]["cases"]) == (32, 30)
     assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
