@@ -22,10 +22,11 @@ from clinical_backend.lab.servers.server import free_port
 from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.learner.neighbourhood import find_neighbourhoods
 from clinical_backend.learner.projection import Projection
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import AnswerKind, Draw, Origin
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.report import Counts, Evaluation, PromotionReport, RoundReport
-from clinical_backend.storage.schema import QueuedTask, SuspectedLabel, TaskLabel
+from clinical_backend.storage.schema import QueuedTask, ReadingState, SecondReading, SuspectedLabel, TaskLabel
+from clinical_backend.storage.stores.readings import ReadingValues
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.workspace.map_files import ProjectMap, save_map
 
@@ -34,9 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["fill", "main"]
 
-_PAGES = ("", "/queue", "/map", "/map/table", "/exemplars", "/model", "/second-look", "/settings")
+_PAGES = (
+    "",
+    "/queue",
+    "/map",
+    "/map/table",
+    "/exemplars",
+    "/model",
+    "/second-look",
+    "/readers",
+    "/readers/cases",
+    "/settings",
+)
 _CLASSES = tuple(f"class {code}" for code in range(8))
-_ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS = 50, 500, 200, 200
+_ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS, _READERS = 50, 500, 200, 200, 8
 _REPEATS = 5
 """A large project, with more of each than a page shows; a page is opened so often for a median."""
 _CONFIG = (
@@ -156,6 +168,7 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
             for task in range(labels)
         ],
     )
+    _read(stores, answers.tolist(), now)
     common = [task for task in range(labels) if answers[task]][:_SUSPECTS]
     stores.labels.suspect(
         1,
@@ -196,6 +209,45 @@ def draw(stores: Stores, folder: Path, tasks: int) -> None:
             generator.beta(0.3, 3.0, tasks).astype(np.float32),
             find_neighbourhoods(places[:5000]),
         ),
+    )
+
+
+def _read(stores: Stores, answers: list[int], now: float) -> None:
+    """Let readers have given the labels within 90 days, and every tenth have been read twice, one in ten otherwise."""
+    stores.readings.replace(
+        1,
+        [
+            ReadingValues(
+                task + 1,
+                task + 1,
+                task % _READERS,
+                _CLASSES[answer],
+                now - 90 * 86_400 * (1 - task / len(answers)),
+                5.0 + task % 40,
+                AnswerKind.OWN,
+                False,
+            )
+            for task, answer in enumerate(answers)
+        ],
+    )
+    stores.second_readings.keep(
+        1,
+        [
+            SecondReading(
+                project_id=1,
+                task_id=task + 1,
+                state=ReadingState.READ,
+                label=_CLASSES[answers[task]],
+                readings=1,
+                asked_at=now,
+                read_at=now,
+                answers=[
+                    [task % _READERS, _CLASSES[answers[task]]],
+                    [(task + 1) % _READERS, _CLASSES[answers[task] if task % 100 else 0]],
+                ],
+            )
+            for task in range(0, len(answers), 10)
+        ],
     )
 
 
