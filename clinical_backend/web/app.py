@@ -28,11 +28,13 @@ from clinical_backend.web.operations import make_operations_router
 from clinical_backend.web.pages import (
     actions,
     comparison,
+    exemplars,
     images,
     model,
     model_card,
     outside_exemplars,
     phrasings,
+    picture_search,
     queue,
     second_look,
     similar,
@@ -124,6 +126,8 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         model_card,
         second_look,
         outside_exemplars,
+        exemplars,
+        picture_search,
         phrasings,
         testset,
     ):

@@ -31,6 +31,7 @@ PAGES = [
     "",
     "/queue",
     "/exemplars",
+    "/picture",
     "/model",
     "/model/mistakes",
     "/second-look",

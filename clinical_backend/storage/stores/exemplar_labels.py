@@ -71,7 +71,7 @@ class ExemplarLabelStore:
         with self._database.read() as session:
             for part in parts:
                 for exemplar, label, count in session.execute(part):
-                    found[exemplar or 0][label or ""] = count
+                    found[exemplar or 0][label] = count
         return dict(found)
 
     def newest(self, project_id: int, exemplar: int, labels: Collection[str], limit: int) -> list[LabelledCase]:
@@ -88,14 +88,15 @@ class ExemplarLabelStore:
         with self._database.read() as session:
             for part in in_parts(sorted(labels)):
                 rows = session.execute(latest.where(_LABEL.in_(part)))
-                found += [LabelledCase(row[0], row[1] or "", *row[2:]) for row in rows]
+                found += [LabelledCase(*row) for row in rows]
         return sorted(found, key=lambda one: (-one.labelled_at, -one.task_id))[:limit]
 
 
-def _sought(project_id: int) -> Select[tuple[int, str | None, int, float | None, float]]:
+def _sought(project_id: int) -> Select[int, str, int, float | None, float]:
     """Return the labels of readers whom a queue served a case that it sought near an exemplar."""
-    # From the project's rounds over their queues to the labels: SQLite, which keeps no statistics of ours, would begin
-    # with all labels, and look through a whole queue for each. The sums bar it from the other ways.
+    # From the project's rounds over their queues to the labels: SQLite would begin with all labels, and look through a
+    # whole queue for each. So where a label is to be found is not told without a queue.
+    found_by_the_queue = QueuedTask.round_id * 0 + project_id
     columns = (TaskLabel.task_id, _LABEL, Round.number, QueuedTask.similarity, TaskLabel.labelled_at)
     return (
         select(*columns)
@@ -103,8 +104,8 @@ def _sought(project_id: int) -> Select[tuple[int, str | None, int, float | None,
         .join(QueuedTask, QueuedTask.round_id == Round.id)
         .join(
             TaskLabel,
-            (TaskLabel.project_id == Round.project_id + 0)
-            & (TaskLabel.task_id == QueuedTask.task_id + 0)
+            (TaskLabel.project_id == found_by_the_queue)
+            & (TaskLabel.task_id == QueuedTask.task_id)
             & (TaskLabel.round_number == Round.number),
         )
         .where(

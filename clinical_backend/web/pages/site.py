@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,12 +78,15 @@ class Site:
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
         """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
+        self.searching = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture-search")
+        """Does what a form waits for no longer than a person does; ``adding`` is held meanwhile."""
         self._looked: set[tuple[int, str]] = set()
         self._looked_on = ""
         self._templates = make_environment()
 
     def close(self) -> None:
         """End what was started."""
+        self.searching.shutdown(wait=False, cancel_futures=True)
         self.previews.close()
 
     @property

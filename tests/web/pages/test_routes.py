@@ -43,6 +43,9 @@ PAGES = [
     "",
     "/queue",
     "/exemplars",
+    "/exemplars?sort=brought",
+    "/exemplars/99",
+    "/picture",
     "/model",
     "/model/mistakes",
     "/second-look",
@@ -844,7 +847,7 @@ def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is
     assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
-ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings", "tags", "looked-for", "drift"]
+ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings", "tags", "looked-for", "drift", "picture"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
