@@ -26,7 +26,7 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
         page.set_default_timeout(600_000)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        for path in PAGES:
+        for path in [*PAGES, "/exemplars/99", "/exemplars/outside/1"]:
             page.goto(f"http://{host}:{port}/projects/1{path}", wait_until="load")
             page.screenshot(path=tmp_path / f"{path.strip('/') or 'now'}-{width}-{scheme}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

@@ -44,7 +44,6 @@ PAGES = [
     "/queue",
     "/exemplars",
     "/exemplars?sort=brought",
-    "/exemplars/99",
     "/picture",
     "/model",
     "/model/mistakes",
