@@ -29,6 +29,7 @@ from clinical_backend.web.pages import (
     actions,
     comparison,
     exemplars,
+    field_search,
     images,
     model,
     model_card,
@@ -128,6 +129,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         outside_exemplars,
         exemplars,
         picture_search,
+        field_search,
         phrasings,
         testset,
     ):

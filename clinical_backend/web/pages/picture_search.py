@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +11,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.picture_search import find_like_picture
 from clinical_backend.service.similar import Similar
-from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.web.pages.site import BusyError, Site, ThisSite
 from clinical_backend.web.pages.uploads import MOST_BYTES, upload_form, uploads_of
 
 if TYPE_CHECKING:
@@ -21,14 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["router"]
 
-logger = logging.getLogger(__name__)
-
 _SHOWN = 48
 """As of the cases like a task."""
-_SECONDS = 25.0
-"""A form waits so long, within the 30 seconds that proxies wait; a network that is loaded first takes some of them."""
-_BUSY = "Other images are being read. Try again in a moment."
-_LATE = "It takes long: the network may still be loading. Try again in a moment."
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,25 +47,13 @@ def search(
     row = site.project(project_id)
     if content is None:
         return _page(site, request, row, status=422, problem="No picture was given.")
-    if not site.adding.acquire(blocking=False):
-        return _page(site, request, row, status=503, problem=_BUSY)
-    job = site.searching.submit(find_like_picture, site.workspace.project(project_id), content, _SHOWN)
-    job.add_done_callback(lambda _: site.adding.release())
     try:
-        found = job.result(_SECONDS)
-    except TimeoutError:
-        job.add_done_callback(_tell)
-        return _page(site, request, row, status=503, problem=_LATE)
+        found = site.search(site.adding, find_like_picture, site.workspace.project(project_id), content, _SHOWN)
+    except BusyError as error:
+        return _page(site, request, row, status=503, problem=str(error))
     except ClinicalError as error:
         return _page(site, request, row, status=422, problem=str(error))
     return _page(site, request, row, found=found)
-
-
-def _tell(job: Future[Similar]) -> None:
-    """Log why a search failed that nobody waits for any more."""
-    error = None if job.cancelled() else job.exception()
-    if error is not None:
-        logger.warning("A search by picture failed: %s", error)
 
 
 def _page(
