@@ -32,6 +32,7 @@ PAGES = [
     "/queue",
     "/exemplars",
     "/picture",
+    "/field",
     "/model",
     "/model/mistakes",
     "/second-look",

@@ -164,6 +164,6 @@ def test_what_only_label_studio_can_settle_leads_there(web, stores, filled):
 def test_it_is_shown_to_users_alone(tmp_path):
     settings = load_settings(model_dir=tmp_path, label_studio_api_key="k", basic_auth_user="ada", basic_auth_pass="p")
     with TestClient(make_app(settings, Wakes()), headers=BROWSER) as anybody:
-        for path in (f"{PAGE}/99", f"{PAGE}/outside/1", "/projects/1/picture"):
+        for path in (f"{PAGE}/99", f"{PAGE}/outside/1", "/projects/1/picture", "/projects/1/field"):
             assert anybody.get(path).status_code == 401
-        assert anybody.post("/projects/1/picture").status_code == 401
+            assert anybody.post(path).status_code == 401

@@ -7,7 +7,7 @@ import pytest
 
 from clinical_backend.errors import ImageError
 from clinical_backend.service.similar import Neighbour, Similar
-from clinical_backend.web.pages import picture_search
+from clinical_backend.web.pages import picture_search, site
 from tests.web.pages.test_outside_exemplars import image
 from tests.web.pages.test_routes import assert_sound, configuration, filled, rich, stores, token, wakes, web, workspace
 
@@ -56,6 +56,7 @@ def test_the_page_says_that_nothing_is_kept_and_works_without_its_script(web, fi
     for page in ("/queue", "/exemplars"):
         listed = web.get(f"/projects/1{page}").text
         assert f'<a href="{PAGE}">by picture</a>' in listed
+        assert '<a href="/projects/1/field">by field</a>' in listed
         assert '<a href="/projects/1/words">by words</a>' in listed
 
 
@@ -92,7 +93,7 @@ def test_two_files_are_refused(web, filled):
 
 
 def test_one_picture_is_searched_for_at_a_time(web, filled, monkeypatch):
-    monkeypatch.setattr(picture_search, "_SECONDS", 0.01)
+    monkeypatch.setattr(site, "_SEARCH_SECONDS", 0.01)
     finished = Event()
 
     def wait(*_):
@@ -102,14 +103,14 @@ def test_one_picture_is_searched_for_at_a_time(web, filled, monkeypatch):
     stand_in(monkeypatch, wait)
     try:
         late = give(web, image())
-        assert (late.status_code, "the network may still be loading" in late.text) == (503, True)
+        assert (late.status_code, "may still be starting" in late.text) == (503, True)
         busy = give(web, image())
-        assert (busy.status_code, "Other images are being read" in busy.text) == (503, True)
+        assert (busy.status_code, "images are being read" in busy.text) == (503, True)
     finally:
         finished.set()
     assert web.app.state.site.adding.acquire(timeout=60)
     web.app.state.site.adding.release()
-    monkeypatch.setattr(picture_search, "_SECONDS", 60)
+    monkeypatch.setattr(site, "_SEARCH_SECONDS", 60)
     assert give(web, image()).status_code == 200
 
 

@@ -45,6 +45,7 @@ PAGES = [
     "/exemplars",
     "/exemplars?sort=brought",
     "/picture",
+    "/field",
     "/model",
     "/model/mistakes",
     "/second-look",
@@ -846,7 +847,18 @@ def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is
     assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
-ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings", "tags", "looked-for", "drift", "picture"]
+ACTIONS = [
+    "start",
+    "rollback",
+    "second-look",
+    "second-look/read",
+    "settings",
+    "tags",
+    "looked-for",
+    "drift",
+    "picture",
+    "field",
+]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
