@@ -9,7 +9,7 @@ from clinical_backend.findings.interval import Interval, interval_of_share
 from clinical_backend.multilabel import has_any, unknown_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from clinical_backend.storage.stores.exemplar_labels import LabelledCase
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -96,12 +96,15 @@ class CasesLike:
 
     Attributes
     ----------
+    brought
+        How many there are in all.
     found
         Those of the target.
     misled
         Look-alikes: those that readers labelled as something else.
     """
 
+    brought: Brought
     found: list[LabelledCase]
     misled: list[LabelledCase]
 
@@ -118,10 +121,7 @@ def read_brought(project: ProjectWorkspace, exemplars: Collection[int] | None = 
     """
     target = project.stores.rounds.published_report(project.id).target
     counts = project.stores.exemplar_labels.counts(project.id, exemplars) if target else {}
-    brought: dict[int, Brought] = {}
-    for exemplar, labels in counts.items():
-        found, misled = _parted(labels, target)
-        brought[exemplar] = Brought(sum(labels[one] for one in found), sum(labels[one] for one in misled))
+    brought = {exemplar: _brought(labels, target) for exemplar, labels in counts.items()}
     return {exemplar: one for exemplar, one in brought.items() if one.read}
 
 
@@ -130,7 +130,13 @@ def read_cases_like(project: ProjectWorkspace, exemplar: int) -> CasesLike:
     target = project.stores.rounds.published_report(project.id).target
     store = project.stores.exemplar_labels
     labels = store.counts(project.id, [exemplar]).get(exemplar, {}) if target else {}
-    return CasesLike(*(store.newest(project.id, exemplar, part, _SHOWN_CASES) for part in _parted(labels, target)))
+    parts = (store.newest(project.id, exemplar, part, _SHOWN_CASES) for part in _parted(labels, target))
+    return CasesLike(_brought(labels, target), *parts)
+
+
+def _brought(labels: Mapping[str, int], target: Collection[str]) -> Brought:
+    """Return what came of cases, by how often each label was given to them."""
+    return Brought(*(sum(labels[one] for one in part) for part in _parted(labels, target)))
 
 
 def _parted(labels: Collection[str], target: Collection[str]) -> tuple[list[str], list[str]]:

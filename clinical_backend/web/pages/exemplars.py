@@ -107,7 +107,7 @@ def _brought_page(site: Site, request: Request, row: Project, standing: int, **v
     """Return the page of one exemplar, given what stands for it in queues; it may be tagged no more."""
     project = site.workspace.project(row.id)
     cases = read_cases_like(project, standing)
-    brought = read_brought(project, [standing]).get(standing)
+    brought = cases.brought if cases.brought.read else None
     tasks = [case.task_id for case in (*cases.found, *cases.misled)]
     return site.page(
         request,
