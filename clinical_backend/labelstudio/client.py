@@ -19,7 +19,7 @@ from clinical_backend.labelstudio.resources import (
     Webhook,
 )
 from clinical_backend.labelstudio.session import Session
-from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, SLOW_SECONDS, TaskLists, task_filter
+from clinical_backend.labelstudio.task_lists import IDS_PER_ADDRESS, SLOW_SECONDS, FoundTasks, TaskLists, task_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -190,6 +190,10 @@ class LabelStudioClient:
         """Return those of these tasks that the project still holds, with all that anybody answered and who may yet."""
         fields = f"{_TASK_FIELDS},{_ANNOTATION_FIELDS},overlap,is_labeled"
         return self._read(list[AnnotatedTask], list(self._chosen(project_id, task_ids, fields, with_answers=True)))
+
+    def tasks_with_value(self, project_id: int, field: str, value: str, limit: int, time_out: float) -> FoundTasks:
+        """Return the last tasks with a value in a field of their data, as :meth:`TaskLists.with_value` does."""
+        return self._tasks.with_value(project_id, field, value, limit, time_out)
 
     def update_task(self, task_id: int, **fields: Any) -> None:
         """Change fields of a task."""

@@ -13,12 +13,14 @@ from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from clinical_backend.storage.feature_files import FeatureStore
     from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
-__all__ = ["Neighbour", "Similar", "find_similar"]
+__all__ = ["Neighbour", "Similar", "compare", "compared_tasks", "find_similar"]
 
 _BLOCK = 8192
 """Features at once: 42 MB in 1,280 dimensions. Of so many the store remembers that it has just checked them."""
@@ -79,22 +81,55 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
     ClinicalError
         When the features cannot be read.
     """
-    reserved = project.stores.test_sets.ids(project.id)
-    tasks = {task: digest for task, digest in project.digests().items() if task not in reserved}
+    tasks = compared_tasks(project)
     if task_id not in tasks:  # without a look at the network, which takes long to load
         return Similar((), 0, len(tasks), has_feature=False)
     representation = project.representations()[0]
     own = project.features_of(representation, [task_id]).features
     if not len(own):
         return Similar((), 0, len(tasks), has_feature=False)
-    others = tasks.keys() - {task_id}
-    sample = sorted(others)[:: max(1, len(others) // _SAMPLE)]
+    del tasks[task_id]
+    return compare(project, representation, own, tasks, limit)
+
+
+def compared_tasks(project: ProjectWorkspace) -> dict[int, str]:
+    """Return what identifies the image of each task that others may be compared with: the test set is left out."""
+    reserved = project.stores.test_sets.ids(project.id)
+    return {task: digest for task, digest in project.digests().items() if task not in reserved}
+
+
+def compare(
+    project: ProjectWorkspace,
+    representation: Represented,
+    own: NDArray[np.float32],
+    tasks: Mapping[int, str],
+    limit: int,
+) -> Similar:
+    """Return the tasks that look most like one feature.
+
+    Parameters
+    ----------
+    representation
+        What the feature is of.
+    own
+        The feature, shape (1, d).
+    tasks
+        What it is compared with, by what identifies their images.
+    limit
+        How many are wanted.
+
+    Raises
+    ------
+    ClinicalError
+        When the features cannot be read.
+    """
+    sample = sorted(tasks)[:: max(1, len(tasks) // _SAMPLE)]
     _store(representation).positions(tasks.values())  # checks all at once, which it remembers for a while
     centre = centre_of(project.features_of(representation, sample).features)
     deadline = time.monotonic() + _SECONDS
     compared = 0
     found: list[Neighbour] = []
-    for part in _blocks(project, others):
+    for part in _blocks(project, set(tasks)):
         block = project.features_of(representation, part)
         compared += len(block)
         cosine = centred_cosine(own, block.features, centre)[0]
@@ -103,7 +138,7 @@ def find_similar(project: ProjectWorkspace, task_id: int, limit: int) -> Similar
         if time.monotonic() > deadline:
             break
     found.sort(key=lambda one: (-one.similarity, one.task_id))
-    return Similar(tuple(found[:limit]), compared, len(tasks) - 1, has_feature=True)
+    return Similar(tuple(found[:limit]), compared, len(tasks), has_feature=True)
 
 
 def _store(representation: Represented) -> FeatureStore:

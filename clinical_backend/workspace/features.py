@@ -129,6 +129,25 @@ class ImageFeatures:
             np.concatenate([part.rows for part in found]),
         )
 
+    def of_content(self, content: bytes) -> NDArray[np.float32]:
+        """Return the vector of an image that is at hand, shape (d,): kept of a task with the same image, or made now.
+
+        What is made is not kept.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be read.
+        """
+        kept = _kept(self.store, [content_key(content)]).by_place
+        if kept:
+            return kept[0]
+        made = next(self.embedder.embed([content]))
+        if isinstance(made, ImageError):
+            raise made
+        vector: NDArray[np.float32] = self.head(made[None])[0]
+        return vector
+
     def keep(self, vectors: Mapping[str, NDArray[np.float32]], thumbnails: Mapping[str, NDArray[np.uint8]]) -> None:
         """Keep vectors of images by their content, and small pixels of the same images where they are wanted.
 

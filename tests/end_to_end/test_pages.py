@@ -31,6 +31,8 @@ PAGES = [
     "",
     "/queue",
     "/exemplars",
+    "/picture",
+    "/field",
     "/model",
     "/model/mistakes",
     "/second-look",

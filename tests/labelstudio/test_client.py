@@ -222,3 +222,26 @@ def test_a_release_without_personal_access_tokens_asks_for_a_legacy_one(client, 
     ):
         modern.whoami()
     assert "legacy" in refusal.value.cure
+
+
+def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_studio, client, make_project):
+    project = make_project(3)
+    data = [
+        {"image": f"/{name}.png", "patient": patient, "accession": 1000 + number, "number": number}
+        for number, (name, patient) in enumerate([("a", "Doe^Jane"), ("b", 'O"Neil'), ("c", "Doe^Jane")])
+    ]
+    client.http.post(f"api/projects/{project.id}/import", json=data).raise_for_status()
+
+    def found(field, value, limit=48):
+        answer = client.tasks_with_value(project.id, field, value, limit, 60.0)
+        return list(answer.values.values()), answer.total
+
+    assert found("patient", "Doe^Jane") == (["Doe^Jane", "Doe^Jane"], 2)
+    assert found("patient", "Doe^Jane", 1) == (["Doe^Jane"], 2)
+    assert found("patient", 'O"Neil') == (['O"Neil'], 1)
+    assert found("patient", "Doe") == ([], 0)
+    assert found("accession", "1001") == ([1001], 1)
+    assert found("nonsense", "x") == ([], 0)
+    ids = list(client.tasks_with_value(project.id, "patient", "Doe^Jane", 48, 60.0).values)
+    assert ids == sorted(ids, reverse=True)
+    assert "Doe" not in label_studio.log.read_text(errors="replace")

@@ -26,7 +26,7 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
         page.set_default_timeout(600_000)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        for path in PAGES:
+        for path in [*PAGES, "/exemplars/99", "/exemplars/outside/1"]:
             page.goto(f"http://{host}:{port}/projects/1{path}", wait_until="load")
             page.screenshot(path=tmp_path / f"{path.strip('/') or 'now'}-{width}-{scheme}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
@@ -65,3 +65,13 @@ def test_images_that_are_dropped_and_pasted_are_given_with_the_form(configuratio
         assert "1 exemplar added" in page.inner_text(".flash")  # both are the same image
         assert [one.finding for one in stores.outside_exemplars.all(1)] == ["b"]
         assert page.evaluate("document.querySelector('.gallery img[src$=\"1.png\"]').naturalWidth") > 0
+        page.goto(f"http://{host}:{port}/projects/1/picture", wait_until="load")
+        page.evaluate("(content) => { window.image = content; }", content)
+        page.evaluate(_HAND_OVER, ["drop", "form.drop"])
+        page.evaluate(_HAND_OVER, ["paste", "body"])  # one is searched for: the last
+        assert page.evaluate("[...document.querySelector('#picture-file').files].map((file) => file.name)") == [
+            "paste.png"
+        ]
+        page.click("form.drop button")
+        page.wait_for_selector("#alike")
+        assert "No round has read an image of the project yet" in page.inner_text("#alike")

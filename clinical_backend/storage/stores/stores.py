@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.storage.stores.exemplar_labels import ExemplarLabelStore
 from clinical_backend.storage.stores.images import ImageStore
 from clinical_backend.storage.stores.labels import LabelStore
 from clinical_backend.storage.stores.leases import LeaseStore
@@ -40,6 +41,7 @@ class Stores:
         self.readings = ReadingStore(database)
         self.second_readings = SecondReadingStore(database)
         self.outside_exemplars = OutsideExemplarStore(database)
+        self.exemplar_labels = ExemplarLabelStore(database)
         self.page_tags = PageTagStore(database)
         self.phrasings = PhrasingStore(database)
         self.trail = TrailStore(database)

@@ -92,7 +92,8 @@ def answer(request: Request, site: ThisSite, backend: ThisBackend, project_id: P
     else:
         flash = Flash("Nothing was changed: the labeling config has no such class any more.", wrong=True)
     backend.wake(project_id)
-    return site.back(request, f"/projects/{project_id}", flash)
+    page = "/exemplars" if form.get("back") == "exemplars" else ""
+    return site.back(request, f"/projects/{project_id}{page}", flash)
 
 
 @router.post("/projects/{project_id}/drift")

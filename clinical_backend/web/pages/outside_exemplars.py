@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Request, status
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
@@ -21,6 +19,7 @@ from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.previews import placeholder
 from clinical_backend.web.pages.site import Site, ThisSite
+from clinical_backend.web.pages.uploads import MOST_BYTES, upload_form, uploads_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +30,6 @@ __all__ = ["router"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_BYTES = 64 * 2**20
-"""Of a form: what one image of a task may have."""
-_MOST_FIELDS = 10
 _SECONDS = 60.0
 """After which no further image is begun: browsers and proxies wait for some minutes."""
 _IMAGE_SECONDS = 600
@@ -69,33 +65,19 @@ class Given:
 
 async def _given(request: Request, site: ThisSite) -> Given:
     """Read a form with images that one of our pages gave out."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > _MOST_BYTES:
-        raise _too_much()
-    try:
-        async with request.form(max_files=MOST_AT_ONCE, max_fields=_MOST_FIELDS) as form:
-            site.check_form(request, str(form.get("token", "")))
-            uploads = [one for one in form.getlist("files") if isinstance(one, UploadFile) and one.filename]
-            other = str(form.get("other", ""))
-            return Given(
-                finding=str(form.get("finding", "")),
-                note=str(form.get("note", "")),
-                keeps_pixels=bool(form.get("pixels")),
-                other=int(other) if other.isdecimal() and len(other) < 10 else None,
-                files=[(one.filename or "", await one.read()) for one in uploads],
-            )
-    except HTTPException as error:
-        if error.status_code != status.HTTP_400_BAD_REQUEST:
-            raise
-        raise _too_much() from None
-
-
-def _too_much() -> HTTPException:
-    return HTTPException(
-        status.HTTP_413_CONTENT_TOO_LARGE,
-        f"A form takes {MOST_AT_ONCE} images of {_MOST_BYTES // 2**20} MiB together at most. Give fewer at a time,"
-        " or use the command clinical exemplar add.",
+    refusal = (
+        f"A form takes {MOST_AT_ONCE} images of {MOST_BYTES // 2**20} MiB together at most. Give fewer at a time,"
+        " or use the command clinical exemplar add."
     )
+    async with upload_form(request, site, most_files=MOST_AT_ONCE, refusal=refusal) as form:
+        other = str(form.get("other", ""))
+        return Given(
+            finding=str(form.get("finding", "")),
+            note=str(form.get("note", "")),
+            keeps_pixels=bool(form.get("pixels")),
+            other=int(other) if other.isdecimal() and len(other) < 10 else None,
+            files=[(one.filename or "", await one.read()) for one in uploads_of(form)],
+        )
 
 
 @router.post("/projects/{project_id}/exemplars/outside")

@@ -14,12 +14,8 @@ from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
 from clinical_backend.labelstudio.labeling.task_fields import TaskField
-from clinical_backend.multilabel import has_any
 from clinical_backend.origins import ORIGINS_IN_WORDS
-from clinical_backend.rounds.questions import open_questions
-from clinical_backend.service.exemplars import read_exemplars
 from clinical_backend.service.findings import read_findings
-from clinical_backend.service.outside_exemplars import MOST_AT_ONCE
 from clinical_backend.storage.report import Kind
 from clinical_backend.storage.schema import Round
 from clinical_backend.storage.stores.projects import wait_left
@@ -34,18 +30,12 @@ from clinical_backend.workspace.controls import classes_of, learnable_controls, 
 from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from clinical_backend.service.exemplars import Exemplar
     from clinical_backend.service.status import ProjectStatus
 
-__all__ = ["overview", "router", "settings_page"]
+__all__ = ["PageNumber", "Pages", "overview", "router", "settings_page"]
 
-_EXEMPLARS_PAGE = 48
-"""Full rows of two, three, four, or six images, a few screens of them; by eye."""
 _WALL = 24
 """Cases to pick from: rows of two, three, four, six, eight or twelve come out even, on one screen or two."""
-_ABOUT_TAGS = frozenset({Kind.ALSO, Kind.BOTH_TAGS, Kind.AGAINST})
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -133,34 +123,6 @@ async def connection(request: Request, site: ThisSite, project_id: ProjectId) ->
     return site.fragment(request, "connection.html", project=project, findings=findings)
 
 
-@router.get("/projects/{project_id}/exemplars")
-def exemplars(request: Request, site: ThisSite, project_id: ProjectId, page: PageNumber = 1) -> Response:
-    """Show what steers the queue."""
-    project = site.project(project_id)
-    published = site.stores.rounds.published(project_id)
-    tagged, conflicts = read_exemplars(site.workspace.project(project_id))
-    pages = Pages(page, _EXEMPLARS_PAGE, len(tagged))
-    shown = tagged[pages.offset : pages.offset + pages.size]
-    return site.page(
-        request,
-        "exemplars.html",
-        project=project,
-        here="exemplars",
-        tagged=tagged,
-        shown=shown,
-        conflicts=conflicts,
-        names=site.reader_names(project),
-        questions=[one for one in open_questions(site.workspace.project(project_id)) if one.kind in _ABOUT_TAGS],
-        passed=_passed_over(tagged, published.report.target) if published else frozenset(),
-        target=published.report.target if published else None,
-        pages=pages,
-        outside=site.stores.outside_exemplars.all(project_id),
-        classes=classes_of(site.workspace.project(project_id)),
-        others=[one for one in site.stores.projects.ids() if one != project_id],
-        most_files=MOST_AT_ONCE,
-    )
-
-
 @router.get("/projects/{project_id}/settings")
 def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show the project's settings."""
@@ -206,13 +168,6 @@ def settings_page(
         here="settings",
         form=form,
         learnt=learnt_of(site.workspace.project(project.id)),
-    )
-
-
-def _passed_over(tagged: Iterable[Exemplar], target: Collection[str]) -> frozenset[int]:
-    """Return the tagged tasks that a queue passes over, since they show nothing that is looked for."""
-    return frozenset(
-        one.task_id for one in tagged if one.kind == "exemplar" and one.label and not has_any(one.label, target)
     )
 
 

@@ -72,6 +72,7 @@ def _shown(site: Site, row: Project, image: KnownImage | None, found: Similar | 
         "image": image,
         "found": found,
         "problem": None,
+        "by_picture": False,
         "labels": site.stores.labels.all(row.id, tasks),
         "studies": site.stores.studies.all(row.id, tasks),
         "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(row.id).items()},

@@ -6,9 +6,10 @@ import logging
 import re
 import secrets
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from html import escape
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Project
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
+__all__ = ["BusyError", "ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,12 @@ _PREVIEWS_AT_A_TIME = 4
 """One is decoded while others are fetched; all other threads serve pages."""
 _LOOKS_AT_A_TIME = 4
 """Of larger images, as many: what somebody looks at closely does not wait behind the small ones of a page."""
+
+
+_SEARCH_SECONDS = 25.0
+"""A form waits so long, within the 30 seconds that proxies wait; a network that is loaded first takes some of them."""
+
+Found = TypeVar("Found")
 
 
 class UnknownProjectError(ClinicalError):
@@ -55,6 +62,13 @@ class ForeignFormError(ClinicalError):
 
     def __init__(self) -> None:
         super().__init__("The form is too old, or comes from elsewhere.", "Load the page again and press it there.")
+
+
+class BusyError(ClinicalError):
+    """A search is not done now: another one is, or it takes too long."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, "Try again in a moment.")
 
 
 class Site:
@@ -78,12 +92,17 @@ class Site:
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
         """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
+        self.asking = Lock()
+        """Held while Label Studio is asked for tasks with a value."""
+        self.searching = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
+        """Does what a form waits for no longer than a person does: one thread for each of the two."""
         self._looked: set[tuple[int, str]] = set()
         self._looked_on = ""
         self._templates = make_environment()
 
     def close(self) -> None:
         """End what was started."""
+        self.searching.shutdown(wait=False, cancel_futures=True)
         self.previews.close()
 
     @property
@@ -146,6 +165,35 @@ class Site:
             When this backend does not serve it.
         """
         return ProjectStatus(self.workspace.project(project_id), self.project(project_id))
+
+    def search(self, turn: Lock, look: Callable[..., Found], *given: object) -> Found:
+        """Return what a search finds that a person waits for: one at a time, and not for long.
+
+        What takes longer goes on to its end, and keeps its turn until then.
+
+        Parameters
+        ----------
+        turn
+            Whose turn it is, of those that ``searching`` has a thread for.
+        look, given
+            What is done.
+
+        Raises
+        ------
+        BusyError
+            When another one is under way, or it takes too long.
+        ClinicalError
+            What it raises.
+        """
+        if not turn.acquire(blocking=False):
+            raise BusyError("Another search is under way, or images are being read.")
+        job = self.searching.submit(look, *given)
+        job.add_done_callback(lambda _: turn.release())
+        done, _ = wait([job], _SEARCH_SECONDS)
+        if not done:
+            job.add_done_callback(_tell)
+            raise BusyError("It takes long: the network, or Label Studio, may still be starting.")
+        return job.result()
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, with the message of the form that led to it."""
@@ -212,6 +260,13 @@ class Site:
     @staticmethod
     def _purpose(request: Request) -> str:
         return f"form {request.headers.get('authorization', '')}"
+
+
+def _tell(job: Future[Any]) -> None:
+    """Log why a search failed that nobody waits for any more."""
+    error = None if job.cancelled() else job.exception()
+    if error is not None:
+        logger.warning("A search failed: %s", error)
 
 
 async def _site(request: Request) -> Site:

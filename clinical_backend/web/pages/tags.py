@@ -19,7 +19,7 @@ _TAGS = {"more": (1, "more like this"), "less": (-1, "not like this"), "none": (
 _UNKNOWN = Flash("Nothing was changed: there is no such tag.", wrong=True)
 _REASON = "an exemplar was tagged on the project's page"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_PATH = re.compile(r"(/(queue|exemplars|map(/table)?|similar/\d{1,18}))?(\?[\w%=&+.~\-]*)?", re.ASCII)
+_PATH = re.compile(r"(/(queue|exemplars|map(/table)?|picture|field|similar/\d{1,18}))?(\?[\w%=&+.~\-]*)?", re.ASCII)
 """Where a form may lead back to: to our own pages alone, with all that ``urlencode`` writes."""
 
 router = APIRouter(include_in_schema=False)

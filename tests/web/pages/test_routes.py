@@ -44,6 +44,9 @@ PAGES = [
     "",
     "/queue",
     "/exemplars",
+    "/exemplars?sort=brought",
+    "/picture",
+    "/field",
     "/model",
     "/model/mistakes",
     "/second-look",
@@ -863,7 +866,18 @@ def test_second_readings_are_shown_with_both_answers_and_agreement_by_what_it_is
     assert status["agreement"]["doubtful"] == {"cases": 2, "disagreements": 1}
 
 
-ACTIONS = ["start", "rollback", "second-look", "second-look/read", "settings", "tags", "looked-for", "drift"]
+ACTIONS = [
+    "start",
+    "rollback",
+    "second-look",
+    "second-look/read",
+    "settings",
+    "tags",
+    "looked-for",
+    "drift",
+    "picture",
+    "field",
+]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -7,7 +7,7 @@ function take(files) {
   const field = form.querySelector('input[type="file"]');
   const most = Number(form.dataset.most);
   const all = new DataTransfer();
-  for (const file of [...field.files, ...files].slice(0, most)) all.items.add(file);
+  for (const file of [...field.files, ...files].slice(-most)) all.items.add(file);
   field.files = all.files;
   form.scrollIntoView({ block: "nearest" });
 }
@@ -40,5 +40,6 @@ if (form) {
   });
   // What the field says of the ways to fill it holds only where this script runs.
   const hint = form.querySelector(".hint");
-  hint.textContent = `Drop them here, paste one, or choose files. ${hint.textContent}`;
+  const ways = Number(form.dataset.most) === 1 ? "Drop it here, paste it, or choose a file." : "Drop them here, paste one, or choose files.";
+  hint.textContent = `${ways} ${hint.textContent}`;
 }

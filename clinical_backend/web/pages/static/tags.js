@@ -43,6 +43,7 @@ document.addEventListener("submit", async (event) => {
     const wrong = told?.matches(".wrong, .problem") ?? true;
     tell(told?.textContent.trim() || "It cannot be told whether that was noted. Load the page again.", wrong);
     release(form);
+    if (!wrong) form.reset();
     if (!wrong) form.dispatchEvent(new CustomEvent("noted", { bubbles: true }));
   } catch {
     tell("The backend does not answer: nothing was noted.", true);

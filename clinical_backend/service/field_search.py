@@ -1,0 +1,101 @@
+"""The tasks with a value in a field of their data, which Label Studio alone keeps: it is asked once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clinical_backend.errors import (
+    ClinicalError,
+    InvalidArgumentError,
+    LabelStudioFaultError,
+    LabelStudioRefusedError,
+)
+
+if TYPE_CHECKING:
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["LONGEST_VALUE", "FoundByField", "find_by_field", "searchable_fields"]
+
+LONGEST_VALUE = 200
+"""Characters: accession numbers and names of patients have 64 at most (DICOM PS3.5, SH and PN)."""
+_SECONDS = 10.0
+"""Label Studio's time for the answer, since a person waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundByField:
+    """Tasks that were found by a field.
+
+    Attributes
+    ----------
+    tasks
+        The last ones first, as far as rounds have listed them.
+    total
+        How many Label Studio has.
+    reserved
+        How many of those that were looked at are of the test set, and are not among ``tasks``.
+    """
+
+    tasks: list[int]
+    total: int
+    reserved: int
+
+
+def searchable_fields(project: ProjectWorkspace) -> list[str]:
+    """Return the fields that can be searched: those that the tasks had when they were last listed.
+
+    Label Studio searches no field within a field.
+    """
+    row = project.row
+    return [] if row is None else [str(name) for name, *_ in row.task_fields if "." not in str(name)]
+
+
+def find_by_field(project: ProjectWorkspace, field: str, value: str, limit: int) -> FoundByField:
+    """Return the tasks that have exactly a value in a field. The value, which may name a patient, stands in no error.
+
+    Parameters
+    ----------
+    limit
+        How many are wanted.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When the project has no such field, or the value is empty or too long.
+    ClinicalError
+        When Label Studio does not answer in time, or cannot search for the value.
+    """
+    value = value.strip()
+    if field not in searchable_fields(project):
+        raise InvalidArgumentError("field", "the project has no such field.", "Choose one of the list.")
+    if not value or len(value) > LONGEST_VALUE:
+        raise InvalidArgumentError("value", f"it has 1 to {LONGEST_VALUE} characters.", "Enter it whole.")
+    try:
+        found = project.client.tasks_with_value(project.id, field, value, limit, _SECONDS)
+    except (LabelStudioRefusedError, LabelStudioFaultError):  # it may repeat what it was asked for
+        raise ClinicalError(
+            "Label Studio refuses to search for this value.", "Filter for it in Label Studio, or find the task there."
+        ) from None
+    if not all(_is(held, value) for held in found.values.values()):
+        raise ClinicalError(
+            "Label Studio does not search for this value.",
+            "It cannot with a per cent sign, or where a proxy drops what is asked. Filter for it in Label Studio.",
+        )
+    known = project.stores.images.all(project.id, list(found.values))
+    reserved = project.stores.test_sets.ids(project.id)
+    tasks = [task for task in found.values if task in known and task not in reserved]
+    return FoundByField(tasks, found.total, sum(task in reserved for task in found.values))
+
+
+def _is(held: object, value: str) -> bool:
+    """Tell whether what a task holds is what was asked for."""
+    if isinstance(held, str):
+        return held == value
+    if isinstance(held, bool) or not isinstance(held, (int, float)):
+        return False
+    try:
+        return math.isclose(held, float(value), rel_tol=1e-12)
+    except ValueError:
+        return False

@@ -1,0 +1,77 @@
+"""Search by field: the tasks with a value in their data, of which nothing is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.service.field_search import LONGEST_VALUE, find_by_field, searchable_fields
+from clinical_backend.web.pages.actions import Form
+from clinical_backend.web.pages.site import BusyError, Site, ThisSite
+
+if TYPE_CHECKING:
+    from clinical_backend.service.field_search import FoundByField
+    from clinical_backend.storage.schema import Project
+
+__all__ = ["router"]
+
+_SHOWN = 48
+"""As of the cases like a task."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/projects/{project_id}/field")
+def ask(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+    """Show the form."""
+    return _page(site, request, site.project(project_id))
+
+
+@router.post("/projects/{project_id}/field")
+def search(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> Response:
+    """Show the tasks with a value. It is sent in the body, since addresses are logged and remembered."""
+    row, project = site.project(project_id), site.workspace.project(project_id)
+    field, value = (str(form.get(name, "")) for name in ("field", "value"))
+    try:
+        found = site.search(site.asking, find_by_field, project, field, value, _SHOWN)
+    except BusyError as error:
+        return _page(site, request, row, status=503, field=field, problem=str(error))
+    except ClinicalError as error:
+        return _page(site, request, row, status=422, field=field, problem=str(error))
+    return _page(site, request, row, field=field, found=found)
+
+
+def _page(
+    site: Site,
+    request: Request,
+    row: Project,
+    *,
+    status: int = 200,
+    field: str = "",
+    problem: str | None = None,
+    found: FoundByField | None = None,
+) -> Response:
+    tasks = found.tasks if found else []
+    values: dict[str, Any] = {
+        "labels": site.stores.labels.all(row.id, tasks),
+        "studies": site.stores.studies.all(row.id, tasks),
+        "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(row.id).items()},
+        "back": f"/projects/{row.id}/field",
+    }
+    return site.page(
+        request,
+        "field.html",
+        status=status,
+        project=row,
+        here="queue",
+        fields=searchable_fields(site.workspace.project(row.id)),
+        field=field,
+        found=found,
+        problem=problem,
+        longest=LONGEST_VALUE,
+        **values,
+    )
