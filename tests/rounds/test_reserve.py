@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from clinical_backend.archive.plan import IDENTITY
+from clinical_backend.commands.exporting import _labels as reported_labels
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
@@ -326,6 +328,16 @@ def test_going_back_to_an_earlier_queue_serves_none_of_it(project):
     assert before & tasks
     roll_back(project, 1)
     assert {row.task_id for row in queued(project)} == before - tasks
+
+
+def test_structured_reports_tell_no_archive_of_it(studio, project):
+    tasks = sorted(draw(project))
+    identities = {task: f"{task:020x}" for task in (*LEARNT, *tasks)}
+    for task, identity in identities.items():
+        studio.data[task][IDENTITY] = identity
+        studio.annotate(task, truth(task))
+    labels, _ = reported_labels(project)
+    assert labels == {identities[task]: [truth(task)] for task in LEARNT}
 
 
 def test_several_findings_of_one_image_are_judged_each_by_itself(studio, project):
