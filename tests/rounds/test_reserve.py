@@ -313,6 +313,22 @@ def test_tasks_deleted_in_label_studio_leave_it_and_are_counted(workspace, studi
     assert "1 task of it was deleted" in say_test_set(read_set_aside(project))
 
 
+def test_what_models_said_of_an_image_is_not_judged_by_the_label_of_another_one(studio, project):
+    tasks = draw(project)
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    version = run(project).version
+    changed, *others = sorted(tasks)
+    studio.uris[changed] = picture(9, 9, 9)
+    studio.annotate(changed, "dark")
+    project.stores.projects.change(1, listed_at=0.0)
+    latest = run(project)
+    assert reserved(project) == tasks
+    assert sorted(judged_test_set(project, version).tasks.tolist()) == others
+    assert len(judged_test_set(project, version).probabilities) == len(others)
+    assert set(judged_test_set(project, latest.version).tasks.tolist()) == tasks
+
+
 def test_a_class_that_is_renamed_is_told_of_and_judges_nothing(studio, project):
     tasks = sorted(draw(project))
     studio.annotate(tasks[0], "dark")
