@@ -255,6 +255,21 @@ def test_later_tasks_of_its_patients_join_it_and_others_stay_out_until_it_is_ext
     assert read_set_aside(project).problem is None
 
 
+def test_an_extension_that_would_draw_nobody_leaves_its_tasks_to_be_drawn_later(studio, project):
+    draw(project, 10)
+    studio.uris[131], studio.data[131] = picture(7, 7, 131), {"patient": "new 131"}
+    ask_for_test_set(project, 0, by="lead", extend=True, seed=1)
+    run(project)
+    assert "Too few patients came since" in project.stores.test_sets.get(1).problem
+    (only,) = project.stores.test_sets.draws(1)
+    for task in range(132, 152):
+        studio.uris[task], studio.data[task] = picture(7, 7, task), {"patient": f"new {task}"}
+    ask_for_test_set(project, 0, by="lead", extend=True, seed=1)
+    run(project)
+    _, extension = project.stores.test_sets.draws(1)
+    assert (extension.patients, extension.after) == (21, only.newest)
+
+
 @pytest.mark.parametrize(
     ("size", "problem"),
     [(0, "no test set"), (100, "some must be left to search"), (500, "some must be left to search")],
