@@ -8,9 +8,12 @@ from clinical_backend.commands.exporting import _labels as reported_labels
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.learner.evaluation.blind_figures import blind_figures
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.blind_scores import judged_test_set
+from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.service import set_aside
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.predict import predict
 from clinical_backend.service.set_aside import ask_for_test_set, models_on_test_set, read_set_aside
@@ -317,6 +320,29 @@ def test_the_same_seed_draws_the_same_tasks_one_by_one_where_none_names_a_patien
     workspace.stores.projects.register(1)
     assert not reserved(workspace.project(1))
     assert draw(workspace.project(1), 12) == tasks
+
+
+def test_figures_are_computed_once_until_a_label_changes(studio, project, monkeypatch):
+    computed = []
+
+    def count(*arguments, **options):
+        computed.append(arguments)
+        return blind_figures(*arguments, **options)
+
+    tasks = sorted(draw(project))
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    run(project)
+    monkeypatch.setattr(set_aside, "blind_figures", count)
+    first = models_on_test_set(project)
+    made = len(computed)
+    assert made
+    assert [figures for _, figures in models_on_test_set(project)] == [figures for _, figures in first]
+    assert len(computed) == made
+    studio.annotate(tasks[0], "dark" if truth(tasks[0]) == "red" else "red")
+    reconcile(project, look=True)
+    ((_, figures), *_) = models_on_test_set(project)
+    assert figures != first[0][1]
 
 
 def test_tasks_deleted_in_label_studio_leave_it_and_are_counted(workspace, studio, project):
