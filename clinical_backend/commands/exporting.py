@@ -226,13 +226,17 @@ def _writing() -> Iterator[None]:
 
 
 def _labels(project: ProjectWorkspace) -> tuple[dict[str, list[str]], str]:
-    """Return what readers said of each imported task, by its identity, and the project's title."""
+    """Return what readers said of each imported task, by its identity, and the project's title.
+
+    The test set is left out, as from every export.
+    """
     from clinical_backend.archive.importer import imported_tasks
     from clinical_backend.archive.study_reports import readers_labels
-    from clinical_backend.labelstudio.labeling.retrieval import fetch_labels
+    from clinical_backend.labelstudio.labeling.retrieval import fetch_labels_apart
     from clinical_backend.workspace.controls import read_as_set
 
     client = project.workspace.client
     remote = client.project(project.id)
-    said = fetch_labels(client, remote, read_as_set(remote.label_config, project.settings))
+    reserved = project.stores.test_sets.ids(project.id)
+    said, _ = fetch_labels_apart(client, remote, read_as_set(remote.label_config, project.settings), reserved)
     return readers_labels(imported_tasks(client, project.id), said), remote.title

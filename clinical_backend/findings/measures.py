@@ -17,7 +17,7 @@ __all__ = ["average_precisions", "brier_scores", "excesses", "shares"]
 
 
 def average_precisions(
-    truth: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    truth: NDArray[np.bool_], scores: NDArray[np.float32] | NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the average precision: the precision at each score that occurs, weighted by the recall that it adds.
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv
 
-from clinical_backend.findings.interval import Interval
+from clinical_backend.findings.interval import Interval, lower_share, upper_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,8 +115,7 @@ def interval_of_effective_share(share: float, number: float) -> Interval:
         As :func:`effective_number` has it, at least 1; it need not be whole.
     """
     hits = share * number
-    low = float(betaincinv(hits, number - hits + 1, _ERROR / 2)) if share > 0 else 0.0
-    high = float(betaincinv(hits + 1, number - hits, 1 - _ERROR / 2)) if share < 1 else 1.0
+    low, high = (bound(hits, number, _ERROR / 2) for bound in (lower_share, upper_share))
     return Interval(share, min(low, share), max(high, share))
 
 

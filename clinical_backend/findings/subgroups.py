@@ -119,7 +119,7 @@ def _number(value: Value) -> float | None:
         return None
     try:
         number = float(value or 0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -173,8 +173,8 @@ def _styles() -> str:
     return _STYLES.read_text()
 
 
-def _escaped(text: str) -> str:
-    return html.escape(printable(text, _LONGEST))
+def _escaped(text: str, longest: int | None = _LONGEST) -> str:
+    return html.escape(printable(text, longest or 10 * len(text) + 1))
 
 
 def _markdown(part: Part) -> str:
@@ -185,5 +185,5 @@ def _markdown(part: Part) -> str:
 
 def _html(part: Part) -> str:
     if isinstance(part, Strong):
-        return f"<strong>{html.escape(part.text)}</strong>"
-    return f"<code>{html.escape(part.text)}</code>" if isinstance(part, Code) else html.escape(part)
+        return f"<strong>{_escaped(part.text, None)}</strong>"
+    return f"<code>{_escaped(part.text, None)}</code>" if isinstance(part, Code) else _escaped(part, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from clinical_backend.text import printable
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["code", "safe", "table"]
 
-_MARKS = str.maketrans({"`": "'"} | {sign: f"&#{ord(sign)};" for sign in "|[*\\"})
-"""What would begin a cell, a link or image, or stress in Markdown."""
+_MARKS = str.maketrans({"`": "'"} | {sign: f"&#{ord(sign)};" for sign in "|[*~\\"})
+"""What would begin a cell, a link or image, stress, or strike out in Markdown."""
+_STRESS = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+"""Underscores at either end of a word; those within one mean nothing."""
 _LONGEST = 60
 
 
@@ -27,7 +30,8 @@ def safe(value: object, longest: int | None = _LONGEST) -> str:
     """Return a value as text that says nothing but itself, on one line and not too long; of any length by ``None``."""
     text = str(value)
     line = f"{value:,}" if isinstance(value, int) else printable(text, longest or 10 * len(text) + 1)
-    return html.escape(line, quote=False).translate(_MARKS)
+    escaped = html.escape(line, quote=False).translate(_MARKS)
+    return _STRESS.sub(lambda match: "&#95;" * len(match.group()), escaped)
 
 
 def code(text: str, longest: int = 100) -> str:

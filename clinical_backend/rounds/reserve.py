@@ -28,6 +28,11 @@ __all__ = ["Answers", "draw_if_asked", "join_patients", "notes_on_reserve", "rea
 
 logger = logging.getLogger(__name__)
 
+_TOO_FEW_CAME = (
+    "Too few patients came since the test set was drawn for its share of them to be one; it stays as it is. Extend it"
+    " once more have come."
+)
+
 
 class Answers(NamedTuple):
     """What readers said: of the tasks that are learnt from, and of those of the test set."""
@@ -166,8 +171,10 @@ def notes_on_reserve(project: ProjectWorkspace, blind: Labels, settings: Setting
 
 def _problem(wanted: int, there: int, drawn: int, *, extend: bool) -> str | None:
     """Say why a draw cannot be, with the cure."""
+    if extend and not there:
+        return "No task that could be drawn came since the test set was drawn; it stays as it is."
     if extend:
-        return None if there else "No task that could be drawn came since the test set was drawn; it stays as it is."
+        return None if drawn else _TOO_FEW_CAME
     if not there:
         return "No test set was drawn: of every patient something is answered already."
     if wanted > there or drawn >= there:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.findings.agreement import agreement, agreement_on_findings
@@ -208,9 +211,23 @@ def models_on_test_set(project: ProjectWorkspace) -> list[tuple[JudgedTestset, B
     seed = project.workspace.settings.seed
     judged = [judge(project, scores) for scores in project.stores.test_sets.every_scores(project.id, _MODELS)]
     return [
-        (one, blind_figures(one.classes, one.labels, one.probabilities, one.groups, several=one.several, seed=seed))
+        (one, _figures(one.classes, one.labels, one.probabilities.tobytes(), one.groups, one.several, seed))
         for one in judged
     ]
+
+
+@lru_cache(maxsize=4 * _MODELS)  # for a lead who goes to and fro between a few projects
+def _figures(
+    classes: tuple[str, ...],
+    labels: tuple[str, ...],
+    probabilities: bytes,
+    groups: tuple[str, ...],
+    several: bool,
+    seed: int,
+) -> BlindFigures:
+    """Return figures; computed anew only once something that they are made of is another one."""
+    scores = np.frombuffer(probabilities, dtype=np.float32).reshape(len(labels), len(classes))
+    return blind_figures(classes, labels, scores, groups, several=several, seed=seed)
 
 
 def _agreement(cases: list[list[str]]) -> Agreement:

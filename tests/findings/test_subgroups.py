@@ -38,6 +38,13 @@ def test_bands_are_ten_at_most_and_in_order():
     assert list(counts)[-1].endswith("and above")
 
 
+def test_a_number_that_is_no_measure_of_anything_is_a_value_by_itself():
+    huge = 10**400
+    found = group_by([huge] * 6 + [float(one) for one in range(12)], np.arange(18))
+    assert found.how == "By value."
+    assert found.members[str(huge)].sum() == 6
+
+
 def test_of_many_values_the_most_frequent_nine_are_told_apart():
     values = [f"site {number}" for number in range(14) for _ in range(6 + number)]
     counts, found = sizes(values)

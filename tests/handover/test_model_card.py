@@ -19,6 +19,7 @@ from clinical_backend.commands import card_cli
 from clinical_backend.errors import InvalidArgumentError, ModelError
 from clinical_backend.handover import model_card
 from clinical_backend.handover.document import Code, Document, Heading, Strong, Table, Text, Words
+from clinical_backend.handover.markdown import safe
 from clinical_backend.handover.model_card import CardOptions, make_card, write_card
 from clinical_backend.learner.checkpoint import load_held_out
 from clinical_backend.multilabel import pack
@@ -316,6 +317,19 @@ def test_a_document_escapes_all_that_others_wrote_in_both_forms():
     words = Document("x", [Words("# mine\n<i>")])
     assert "# mine\n<i>" in words.markdown()
     assert "&lt;i&gt;" in words.html()
+
+
+@pytest.mark.parametrize("name", ["__proto__", "~~old~~", "_left_ lung", "a __b__", "\u202egpj.evil\x9b2J"])
+def test_no_name_is_shown_as_another_one(name):
+    document = Document(name, [Heading(name), Text(name, Strong(name), Code(name)), Table((name, "n"), [(name, 1)])])
+    markdown = re.sub(r"`[^`]*`|\*\*", "", document.markdown())
+    assert not re.search(r"~|(?<![^\W_])_|_(?![^\W_])", markdown), "as Markdown has it: struck out, or stressed"
+    for text in (document.markdown(), document.html()):
+        assert not {"\u202e", "\x9b"} & set(text)
+
+
+def test_names_keep_the_underscores_that_stress_nothing():
+    assert safe("left_lung") == "left_lung"
 
 
 def test_the_page_needs_no_other_file():

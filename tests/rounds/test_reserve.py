@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 
+from clinical_backend.archive.plan import IDENTITY
+from clinical_backend.commands.exporting import _labels as reported_labels
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
+from clinical_backend.learner.evaluation.blind_figures import blind_figures
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.blind_scores import judged_test_set
+from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.service import set_aside
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.predict import predict
 from clinical_backend.service.second_readings import read_again
@@ -254,6 +259,21 @@ def test_later_tasks_of_its_patients_join_it_and_others_stay_out_until_it_is_ext
     assert read_set_aside(project).problem is None
 
 
+def test_an_extension_that_would_draw_nobody_leaves_its_tasks_to_be_drawn_later(studio, project):
+    draw(project, 10)
+    studio.uris[131], studio.data[131] = picture(7, 7, 131), {"patient": "new 131"}
+    ask_for_test_set(project, 0, by="lead", extend=True, seed=1)
+    run(project)
+    assert "Too few patients came since" in project.stores.test_sets.get(1).problem
+    (only,) = project.stores.test_sets.draws(1)
+    for task in range(132, 152):
+        studio.uris[task], studio.data[task] = picture(7, 7, task), {"patient": f"new {task}"}
+    ask_for_test_set(project, 0, by="lead", extend=True, seed=1)
+    run(project)
+    _, extension = project.stores.test_sets.draws(1)
+    assert (extension.patients, extension.after) == (21, only.newest)
+
+
 @pytest.mark.parametrize(
     ("size", "problem"),
     [(0, "no test set"), (100, "some must be left to search"), (500, "some must be left to search")],
@@ -303,6 +323,29 @@ def test_the_same_seed_draws_the_same_tasks_one_by_one_where_none_names_a_patien
     assert draw(workspace.project(1), 12) == tasks
 
 
+def test_figures_are_computed_once_until_a_label_changes(studio, project, monkeypatch):
+    computed = []
+
+    def count(*arguments, **options):
+        computed.append(arguments)
+        return blind_figures(*arguments, **options)
+
+    tasks = sorted(draw(project))
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    run(project)
+    monkeypatch.setattr(set_aside, "blind_figures", count)
+    first = models_on_test_set(project)
+    made = len(computed)
+    assert made
+    assert [figures for _, figures in models_on_test_set(project)] == [figures for _, figures in first]
+    assert len(computed) == made
+    studio.annotate(tasks[0], "dark" if truth(tasks[0]) == "red" else "red")
+    reconcile(project, look=True)
+    ((_, figures), *_) = models_on_test_set(project)
+    assert figures != first[0][1]
+
+
 def test_tasks_deleted_in_label_studio_leave_it_and_are_counted(workspace, studio, project):
     tasks = draw(project)
     gone = min(tasks)
@@ -310,6 +353,22 @@ def test_tasks_deleted_in_label_studio_leave_it_and_are_counted(workspace, studi
     run(project)
     assert reserved(project) == tasks - {gone}
     assert "1 task of it was deleted" in say_test_set(read_set_aside(project))
+
+
+def test_what_models_said_of_an_image_is_not_judged_by_the_label_of_another_one(studio, project):
+    tasks = draw(project)
+    for task in tasks:
+        studio.annotate(task, truth(task))
+    version = run(project).version
+    changed, *others = sorted(tasks)
+    studio.uris[changed] = picture(9, 9, 9)
+    studio.annotate(changed, "dark")
+    project.stores.projects.change(1, listed_at=0.0)
+    latest = run(project)
+    assert reserved(project) == tasks
+    assert sorted(judged_test_set(project, version).tasks.tolist()) == others
+    assert len(judged_test_set(project, version).probabilities) == len(others)
+    assert set(judged_test_set(project, latest.version).tasks.tolist()) == tasks
 
 
 def test_a_class_that_is_renamed_is_told_of_and_judges_nothing(studio, project):
@@ -327,6 +386,16 @@ def test_going_back_to_an_earlier_queue_serves_none_of_it(project):
     assert before & tasks
     roll_back(project, 1)
     assert {row.task_id for row in queued(project)} == before - tasks
+
+
+def test_structured_reports_tell_no_archive_of_it(studio, project):
+    tasks = sorted(draw(project))
+    identities = {task: f"{task:020x}" for task in (*LEARNT, *tasks)}
+    for task, identity in identities.items():
+        studio.data[task][IDENTITY] = identity
+        studio.annotate(task, truth(task))
+    labels, _ = reported_labels(project)
+    assert labels == {identities[task]: [truth(task)] for task in LEARNT}
 
 
 def test_several_findings_of_one_image_are_judged_each_by_itself(studio, project):

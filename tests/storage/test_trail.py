@@ -250,6 +250,16 @@ def test_entries_are_chosen_by_action_and_person_and_outlive_their_project(five,
     assert five.some(2, 0, 9) == []
 
 
+def test_who_reads_entries_slowly_keeps_no_transaction_open(five, stores, monkeypatch):
+    monkeypatch.setattr("clinical_backend.storage.stores.trail._ROWS", 2, raising=False)
+    found = []
+    for one in stores.trail.each(1):
+        assert stores.database._engine.pool.checkedout() == 0
+        found.append(one.number)
+    assert found == sorted(found)
+    assert len(found) == stores.trail.count(1) > 2
+
+
 def test_a_check_that_has_no_time_says_how_far_it_came(five, stores, monkeypatch):
     monkeypatch.setattr("clinical_backend.storage.trail_chain._BETWEEN_LOOKS", 2)
     found = five.verify(seconds=0.0)

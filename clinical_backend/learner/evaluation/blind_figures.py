@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.findings.interval import Interval, lower_share, upper_share
-from clinical_backend.learner.evaluation.comparison import LEAST_CASES, average_precisions
+from clinical_backend.findings.interval import Interval
+from clinical_backend.findings.measures import average_precisions, excesses
+from clinical_backend.findings.resampling import Resampling, effective_number, interval_of_effective_share
+from clinical_backend.learner.evaluation.comparison import LEAST_CASES
 from clinical_backend.multilabel import LIKELY, says
 
 if TYPE_CHECKING:
@@ -21,12 +24,6 @@ if TYPE_CHECKING:
     """Gives a figure for each row of weights of the cases, shape (m, n)."""
 
 __all__ = ["BlindClass", "BlindFigures", "blind_figures", "clustered_share"]
-
-_RESAMPLES = 1000
-"""Beyond each end of a 95 % interval lie 25 of them."""
-_CHUNK = 2_000_000
-"""Weights held in memory at a time: 16 MB."""
-_ERROR = 0.05  # the usual 95 % of intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def blind_figures(
 
     Shares have the interval of :func:`clustered_share`, other figures that of the bootstrap over patients (percentiles
     of 1,000 resamples; Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8), whose ends are
-    ``None`` where all resamples give the same.
+    ``None`` where all resamples give the same, or many give none.
 
     Parameters
     ----------
@@ -122,20 +119,25 @@ def blind_figures(
     told = np.array([[one is not None for one in row] for row in said], dtype=bool).reshape(scores.shape)
     there = np.array([[bool(one) for one in row] for row in said], dtype=bool).reshape(scores.shape)
     called = scores >= LIKELY if several else _likeliest(scores)
-    weights = _Resamples(codes, seed)
+    resampling = Resampling(seed)
     by_class = tuple(
-        _of_class(name, there[use, place], called[use, place], scores[use, place], codes[use], weights, use)
+        _of_class(name, there[use, place], called[use, place], scores[use, place], codes[use], resampling)
         for place, name in enumerate(classes)
         for use in [told[:, place]]
     )
     squared = np.where(told, (scores - there) ** 2, 0.0)
     loss = squared.sum(axis=1) / (np.maximum(told.sum(axis=1), 1) if several else 1)
-    enough = weights.patients >= LEAST_CASES
+    patients = int(codes.max(initial=-1)) + 1
+
+    def brier(times: NDArray[np.float64]) -> NDArray[np.float64]:
+        mean: NDArray[np.float64] = times @ loss / times.sum(axis=1)
+        return mean
+
     return BlindFigures(
         len(labels),
-        weights.patients,
-        _balanced(there, called, told, codes, weights, several=several),
-        weights.interval(lambda times: times @ loss / times.sum(axis=1)) if enough else None,
+        patients,
+        _balanced(there, called, told, codes, resampling, several=several),
+        _intervals([brier], codes, resampling)[0] if patients >= LEAST_CASES else None,
         by_class,
     )
 
@@ -143,9 +145,7 @@ def blind_figures(
 def clustered_share(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Interval | None:
     """Return a share of cases with its 95 % interval, where those of one patient are alike.
 
-    That of Clopper and Pearson on as many cases as are worth as much as these (Korn and Graubard, Survey Methodology
-    24, 1998): p (1 − p) divided by the variance of the share between patients, at most as many as there are. Where all
-    cases are hits, or none is, cases tell nothing of that variance, and each patient counts once.
+    That of Korn and Graubard, for cases of equal weight: see :func:`interval_of_effective_share`.
 
     Parameters
     ----------
@@ -162,52 +162,22 @@ def clustered_share(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> Inter
     cases = len(hits)
     if not cases:
         return None
-    share = float(hits.mean())
-    _, codes = np.unique(groups, return_inverse=True)
-    patients = int(codes.max()) + 1
-    if 0 < share < 1 and patients > 1:
-        residuals = np.bincount(codes, weights=hits - share)
-        variance = float(patients / (patients - 1) * (residuals**2).sum()) / cases**2
-        worth = min(float(cases), share * (1 - share) / variance) if variance else float(cases)
-    else:
-        worth = float(patients)
-    low, high = (bound(share * worth, worth, _ERROR / 2) for bound in (lower_share, upper_share))
-    return Interval(share, low, high)
+    return interval_of_effective_share(float(hits.mean()), effective_number(hits, np.ones(cases), groups))
 
 
-class _Resamples:
-    """Patients drawn with replacement, again and again.
+def _intervals(figures: Sequence[Figure], codes: NDArray[np.int64], resampling: Resampling) -> list[Interval | None]:
+    """Return figures with their intervals, ``None`` for one that has no value.
 
-    Parameters
-    ----------
-    codes
-        The patient of each case, from 0, shape (n,).
-    seed
-        Of the draws.
+    Where all resamples give the same, as where no mistake is made, they know of no other value: no ends are given.
     """
-
-    def __init__(self, codes: NDArray[np.int64], seed: int) -> None:
-        self.codes = codes
-        self.patients = int(codes.max(initial=-1)) + 1
-        drawn = np.random.default_rng(seed).integers(0, max(1, self.patients), (_RESAMPLES, self.patients))
-        self._times = np.array([np.bincount(one, minlength=self.patients) for one in drawn], dtype=np.float64)
-
-    def interval(self, figure: Figure) -> Interval | None:
-        """Return a figure with its interval; resamples that have none are left out.
-
-        Where all resamples give the same, as where no mistake is made, they know of no other value: no ends are given.
-        """
-        estimate = float(figure(np.ones((1, len(self.codes))))[0])
-        chunk = max(1, _CHUNK // max(1, len(self.codes)))
-        parts = (self._times[start : start + chunk] for start in range(0, _RESAMPLES, chunk))
-        every = np.concatenate([figure(part[:, self.codes]) for part in parts])
-        known = every[~np.isnan(every)]
-        if np.isnan(estimate) or not len(known):
-            return None
-        if np.ptp(known) == 0:
-            return Interval(estimate, None, None)
-        low, high = np.quantile(known, [_ERROR / 2, 1 - _ERROR / 2])
-        return Interval(estimate, float(low), float(high))
+    return [
+        None
+        if found.estimate is None or np.isnan(found.estimate)
+        else Interval(found.estimate, None, None)
+        if found.low == found.high
+        else found
+        for found in resampling.intervals(figures, np.ones(len(codes)), codes)
+    ]
 
 
 def _of_class(
@@ -216,29 +186,20 @@ def _of_class(
     called: NDArray[np.bool_],
     scores: NDArray[np.float64],
     codes: NDArray[np.int64],
-    weights: _Resamples,
-    use: NDArray[np.bool_],
+    resampling: Resampling,
 ) -> BlindClass:
     judged = min(len(np.unique(codes[there])), len(np.unique(codes[~there]))) >= LEAST_CASES
-
-    def precision(times: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return average_precisions(there, scores.astype(np.float32), times[:, use])
-
-    def excess(times: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            some: NDArray[np.float64] = times[:, use] @ (scores - there) / times[:, use].sum(axis=1)
-        return some
-
+    figures = [partial(average_precisions, there, scores), partial(excesses, there, scores)]
+    precision, excess = _intervals(figures, codes, resampling) if judged else (None, None)
     return BlindClass(
         name,
         int(there.sum()),
         len(there),
         clustered_share(called[there], codes[there]),
         clustered_share(~called[~there], codes[~there]),
-        weights.interval(precision) if judged else None,
+        precision,
         float(scores.mean()) if len(scores) else None,
-        weights.interval(excess) if judged else None,
+        excess,
     )
 
 
@@ -247,7 +208,7 @@ def _balanced(
     called: NDArray[np.bool_],
     told: NDArray[np.bool_],
     codes: NDArray[np.int64],
-    weights: _Resamples,
+    resampling: Resampling,
     *,
     several: bool,
 ) -> Interval | None:
@@ -271,7 +232,7 @@ def _balanced(
             shares: NDArray[np.float64] = ((times @ right) / (times @ of)).mean(axis=1)
         return shares
 
-    return weights.interval(mean)
+    return _intervals([mean], codes, resampling)[0]
 
 
 def _likeliest(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

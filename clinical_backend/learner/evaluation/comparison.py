@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.findings.measures import average_precisions
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LEAST_CASES", "Comparison", "average_precisions", "compare"]
+__all__ = ["LEAST_CASES", "Comparison", "compare"]
 
 LEAST_CASES = 5
 """Of the rare ones and of the others: with fewer, a resampling has too few different cases to draw from."""
@@ -73,17 +75,3 @@ def compare(
             average_precisions(truth, candidate, weights) - average_precisions(truth, published, weights)
         )
     return Comparison(bool(np.quantile(np.concatenate(differences), _CONFIDENCE) < 0), new, old)
-
-
-def average_precisions(
-    truth: NDArray[np.bool_], scores: NDArray[np.float32], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the average precision under each row of weights of the cases, shape (m,); ties count as one threshold."""
-    order = np.argsort(-scores, kind="stable")
-    thresholds = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    ordered = weights[:, order]
-    seen = np.cumsum(ordered, axis=1)[:, thresholds]
-    hits = np.cumsum(ordered * truth[order], axis=1)[:, thresholds]
-    gained = np.diff(hits, axis=1, prepend=0.0)
-    precisions: NDArray[np.float64] = (gained * hits / np.maximum(seen, 1.0)).sum(axis=1) / hits[:, -1]
-    return precisions

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from clinical_backend.storage.schema import PageTag, ReservedTask, TaskImage
 from clinical_backend.storage.statements import in_parts, in_transactions, set_columns
 from clinical_backend.storage.stores.projects import locked_project
+from clinical_backend.storage.stores.testsets import forget_scores
 from clinical_backend.study import STUDY
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class ImageStore:
                 session.execute(
                     delete(ReservedTask).where(ReservedTask.project_id == project_id, ReservedTask.task_id.in_(part))
                 )
+            forget_scores(session, project_id, moved)
         for part in in_transactions(fresh + moved):
             self._enter(project_id, {task_id: uris[task_id] for task_id in part})
         if groups is not None:

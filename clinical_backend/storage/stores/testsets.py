@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.storage.database import Database
 
-__all__ = ["KeptScores", "ReservedDraw", "ReservedWish", "TestsetStore"]
+__all__ = ["KeptScores", "ReservedDraw", "ReservedWish", "TestsetStore", "forget_scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +249,18 @@ class TestsetStore:
             return [_scores(row) for row in session.scalars(query)]
 
 
+def forget_scores(session: Session, project_id: int, tasks: Sequence[int]) -> None:
+    """Take away what models say of tasks that show another image by now: it would be judged by labels of that one."""
+    if not tasks:
+        return
+    for row in session.scalars(select(TestsetScores).where(TestsetScores.project_id == project_id)):
+        known = _scores(row)
+        kept = ~np.isin(known.tasks, np.array(tasks, dtype=np.int64))
+        if not kept.all():
+            row.tasks = known.tasks[kept].astype("<i8").tobytes()
+            row.probabilities = known.probabilities[kept].astype("<f4").tobytes()
+
+
 def _insert(session: Session, project_id: int, tasks: Sequence[tuple[int, int]], *, joined: bool = False) -> None:
     """Insert tasks with their draws, behind those that are there."""
     last = session.scalar(select(func.max(ReservedTask.place)).where(ReservedTask.project_id == project_id))
@@ -263,6 +275,6 @@ def _insert(session: Session, project_id: int, tasks: Sequence[tuple[int, int]],
 
 def _scores(row: TestsetScores) -> KeptScores:
     tasks = np.frombuffer(row.tasks, dtype="<i8").astype(np.int64)
-    probabilities = np.frombuffer(row.probabilities, dtype="<f4").astype(np.float32).reshape(len(tasks), -1)
     classes = tuple(row.classes)
+    probabilities = np.frombuffer(row.probabilities, dtype="<f4").astype(np.float32).reshape(len(tasks), len(classes))
     return KeptScores(row.version, row.round_number, row.made_in, row.several, classes, tasks, probabilities)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptEntry", "TrailStore"]
 
+_ROWS = 1000
+"""Held at once: some 500 kB."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptEntry:
@@ -86,11 +89,19 @@ class TrailStore:
             return session.scalar(select(func.count()).where(*_chosen(project_id, action, who))) or 0
 
     def each(self, project_id: int) -> Iterator[KeptEntry]:
-        """Yield the entries of a project, the oldest first."""
-        with self._database.read() as session:
-            for values in every_entry(session.connection()):
-                if values["project_id"] == project_id:
-                    yield _kept(TrailEntry(**values))
+        """Yield the entries of a project, the oldest first.
+
+        No transaction stays open between them: who reads may take as long as a pager does, and entries only come.
+        """
+        query = select(TrailEntry).where(TrailEntry.project_id == project_id).order_by(TrailEntry.number).limit(_ROWS)
+        last = 0
+        while True:
+            with self._database.read() as session:
+                rows = list(session.scalars(query.where(TrailEntry.number > last)))
+            if not rows:
+                return
+            yield from map(_kept, rows)
+            last = rows[-1].number
 
     def people(self, project_id: int) -> list[str]:
         """Return who did something at a project, by name."""

@@ -217,7 +217,8 @@ def _varied(site: Site, project_id: int, published: Round | None) -> list[int]:
     if published is not None:
         waiting, _ = site.stores.rounds.open_queue(published, limit=_WALL)
         return [row.task_id for row in waiting]
-    tasks = site.stores.images.tasks(project_id)
+    reserved = site.stores.test_sets.ids(project_id)
+    tasks = [task for task in site.stores.images.tasks(project_id) if task not in reserved]
     return tasks[:: -(-len(tasks) // _WALL)] if tasks else []
 
 

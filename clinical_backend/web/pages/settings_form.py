@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -265,7 +266,10 @@ def _counted(field: TaskField) -> str:
 
 
 def in_words(name: str, value: Any) -> tuple[str, str]:  # noqa: ANN401
-    """Return what a setting is called, and a value of it with its unit, as the form has both."""
+    """Return what a setting is called, and a value of it with its unit, as the form has both.
+
+    The value may be of any kind that JSON has: *Extra params* are whatever somebody typed.
+    """
     field = next((one for one in fields() if one.name == name), None)
     label = field.label if field is not None else name.replace("_", " ").capitalize()
     if value is None:
@@ -279,6 +283,6 @@ def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - an option's value is
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if _is_share(name):
+    if _is_share(name) and isinstance(value, float | int) and abs(value) < sys.maxsize:
         return f"{100 * value:g}"
-    return ", ".join(value) if isinstance(value, (tuple, list)) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

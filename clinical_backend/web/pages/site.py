@@ -43,6 +43,9 @@ _PREVIEWS_AT_A_TIME = 4
 _LOOKS_AT_A_TIME = 4
 """Of larger images, as many: what somebody looks at closely does not wait behind the small ones of a page."""
 
+_LOOK_SECONDS = 0.5
+"""To write that somebody looked takes 10 ms; longer only behind another writer of an SQLite database."""
+
 
 _SEARCH_SECONDS = 25.0
 """A form waits so long, within the 30 seconds that proxies wait; a network that is loaded first takes some of them."""
@@ -118,26 +121,29 @@ class Site:
     async def look(self, project_id: int, page: str) -> None:
         """Have the trail tell, once a day, that the user looked at a kind of page of a project.
 
-        What cannot be written now is tried again with the next page: pages say what is wrong with a full disk.
+        The page does not wait long for it: behind another writer it is told of later, beside the page. What cannot be
+        written is tried again with the next page: pages say what is wrong with a full disk.
         """
         day = time.strftime("%Y-%m-%d", time.gmtime())
         if self._looked_on != day:
             self._looked, self._looked_on = set(), day
         if (project_id, page) in self._looked:
             return
+        self._looked.add((project_id, page))
+        with anyio.move_on_after(_LOOK_SECONDS):
+            await run_sync(self._look, project_id, page, day, abandon_on_cancel=True)
+
+    def _look(self, project_id: int, page: str, day: str) -> None:
+        told = False
         try:
-            known = await run_sync(self._look, project_id, page, day)
+            if self.stores.projects.get(project_id) is not None:
+                self.stores.trail.look(project_id, self.actor, page, day)
+                told = True
         except StorageError as error:
             logger.warning("Project %d: the trail does not tell who looked: %s", project_id, error)
-        else:
-            if known:
-                self._looked.add((project_id, page))
-
-    def _look(self, project_id: int, page: str, day: str) -> bool:
-        if self.stores.projects.get(project_id) is None:
-            return False
-        self.stores.trail.look(project_id, self.actor, page, day)
-        return True
+        finally:
+            if not told:
+                self._looked.discard((project_id, page))
 
     def project(self, project_id: int) -> Project:
         """Return a project.

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from clinical_backend.learner.evaluation.comparison import average_precisions, compare
+from clinical_backend.findings.measures import average_precisions
+from clinical_backend.learner.evaluation.comparison import compare
 
 TRUTH = np.arange(60) < 12
 

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from clinical_backend.storage.stores.testsets import KeptScores, ReservedDraw, ReservedWish
-from tests.web.pages.test_routes import assert_sound, configuration, filled, stores, token, wakes, web, workspace
+from tests.web.pages.test_routes import (
+    assert_sound,
+    configuration,
+    filled,
+    stores,
+    token,
+    wakes,
+    web,
+    workspace,
+)
+from tests.web.test_backend_api import CONFIG
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
 
@@ -105,3 +115,13 @@ def test_a_queue_shows_none_of_its_tasks(web, stores, filled):
     assert "/images/7" in web.get("/projects/1/queue").text
     drawn(stores, range(2, 31))
     assert "/images/7" not in web.get("/projects/1/queue").text
+
+
+def test_before_the_first_queue_none_of_its_tasks_are_shown_to_be_picked(web, stores):
+    stores.projects.register(1)
+    stores.projects.change(1, label_config=CONFIG)
+    stores.images.synchronise(1, {task: f"/{task}.png" for task in range(1, 21)}, complete=True)
+    stores.test_sets.ask(1, ReservedWish(5, 5, "lead", 1.0), readings=1)
+    stores.test_sets.add(1, ReservedDraw(5, 5, "lead", 1.0, 20, 20, 5, 5, 0, 0, 20, None), [2, 3, 5, 8, 13])
+    shown = [int(task) for task in re.findall(r'<li data-case="(\d+)"', web.get("/projects/1").text)]
+    assert shown == [task for task in range(1, 21) if task not in {2, 3, 5, 8, 13}]

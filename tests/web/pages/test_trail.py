@@ -1,6 +1,7 @@
 """The page that says who changed what."""
 
 import re
+import threading
 
 import pytest
 
@@ -12,6 +13,7 @@ from clinical_backend.storage.trail import Actor, TrailAction, acting
 from clinical_backend.web.pages.trail import told
 from tests.storage.started import start_round
 from tests.web.pages.test_routes import assert_sound, configuration, filled, send, stores, wakes, web, workspace
+from tests.web.test_backend_api import wait_for
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
 
@@ -72,6 +74,39 @@ def test_what_others_wrote_is_shown_as_text(web, stores, filled):
     assert_sound(text)
     assert "<b>ada" not in text
     assert "finding: &lt;script&gt;" in text
+
+
+def test_settings_that_are_none_are_shown_as_they_were_typed(web, stores, filled):
+    values = ["lots", 10**400, {"a": "<b>"}, [1, None, {"<b>": 2}], "", "---", "\u202e<b>", "x" * 3000, 1e999]
+    names = ["audit_share", "rare_classes", "stars", "group_field"]
+    for value in values:
+        stores.projects.register(1, dict.fromkeys(names, value), settings=names)
+    assert stores.trail.count(1, action="setting changed") == len(values) * len(names)
+    answer = web.get(PAGE)
+    assert answer.status_code == 200
+    assert_sound(answer.text)
+    assert "<b>" not in answer.text
+
+
+def test_a_page_is_not_kept_waiting_by_another_writer_and_the_look_is_told_of_after_it(
+    web, stores, filled, monkeypatch
+):
+    written, free = [], threading.Event()
+    look = TrailStore.look
+
+    def wait_first(*arguments):
+        free.wait(10)
+        look(*arguments)
+        written.append(arguments)
+
+    monkeypatch.setattr(TrailStore, "look", wait_first)
+    for _ in range(2):
+        assert web.get("/projects/1/queue").status_code == 200
+    assert written == []
+    free.set()
+    wait_for(lambda: written)
+    assert web.get("/projects/1/queue").status_code == 200
+    assert stores.trail.count(1, action="looked") == len(written) == 1
 
 
 def test_a_look_that_cannot_be_told_of_keeps_no_page_away_and_is_told_of_later(web, stores, filled, monkeypatch):
