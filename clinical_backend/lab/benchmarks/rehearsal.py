@@ -49,7 +49,7 @@ _CHANGES: dict[str, Any] = {"rare_share": 0.04, "pool": 1000, "exemplars": 3, "l
 """A small pool with many rare cases: a row takes minutes, and what is found is not one or two."""
 _AUDIT_SHARE = 0.2
 """Of the 100 labels as many random draws as weights need."""
-_REPEATS = 3
+_REPEATS = 2
 _SECONDS = 3600.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.commands.terminal import amount
-from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.learners import FixedFeatures
 from clinical_backend.lab.experiments.studies import StudyLearner, StudySet
@@ -18,6 +19,7 @@ from clinical_backend.multilabel import findings_of, is_multilabel, pack
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.audit import read_draws
 from clinical_backend.workspace.controls import classes_of
+from clinical_backend.workspace.features import join
 from clinical_backend.workspace.study_features import images_of, read_instances
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["KnownTasks", "read_known_tasks"]
+
+logger = logging.getLogger(__name__)
 
 MOST_TASKS = 20_000
 """Tasks of a rehearsal; of more, so many are drawn at random. A round on them takes some seconds on two cores."""
@@ -229,7 +233,27 @@ def _features(
     positions = store.positions(digests.values())
     known = [task for task, digest in digests.items() if digest in positions]
     frozen = store.read([positions[digests[task]] for task in known])
-    return known, FixedFeatures(frozen), [b""] * len(known)
+    own = _adapted(project, [digests[task] for task in known])
+    if own is None:
+        return known, FixedFeatures(frozen), [b""] * len(known)
+    parts = (frozen.shape[1], own.shape[1])
+    return known, FixedFeatures(frozen, join(frozen, own), parts=parts), [b""] * len(known)
+
+
+def _adapted(project: ProjectWorkspace, digests: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return what the network that is adapted to the project's images made, where it made it of all of them."""
+    try:
+        own = project.adapted()
+    except ClinicalError as error:  # a round goes on with frozen features, too
+        logger.warning("Project %d is rehearsed with frozen features: %s", project.id, error)
+        return None
+    if own is None:
+        return None
+    positions = own.store.positions(digests)
+    if len(positions) < len(set(digests)):
+        return None
+    made: NDArray[np.float32] = own.store.read([positions[digest] for digest in digests])
+    return made
 
 
 def _notes(
@@ -254,5 +278,5 @@ def _notes(
     if project.stores.outside_exemplars.all(project.id) or project.stores.phrasings.all(project.id):
         notes.append("Exemplars from outside and words are left out: every trial starts from labelled exemplars.")
     if project.settings.training == "finetune":
-        notes.append("The backbone is not fine-tuned: every trial learns from frozen features.")
+        notes.append("The backbone is not fine-tuned on what a trial labels.")
     return notes
