@@ -30,7 +30,8 @@ def heading_of(done: Rehearsal) -> str:
     repeats = len(done.outcomes[OWN])
     return (
         f"{amount(repeats, 'repeat')} of {amount(done.labels, 'label')} among {amount(done.tasks, 'task')}, of which"
-        f" {done.rare:.0f} are rare ({', '.join(done.pools.rare_classes)}) and none of the exemplars at the start."
+        f" {done.rare:.0f} are rare ({', '.join(done.pools.rare_classes)}) beside the exemplars at the start;"
+        f" a round after {amount(done.trials[0].pace(done.labels), 'label')}."
     )
 
 

@@ -70,8 +70,6 @@ class KnownTasks:
         Labels of random draws.
     most_left
         Rare cases that nobody labelled, at most, with 95 % confidence; ``None`` where the random draws do not say.
-    tasks
-        Tasks of the project that have a readable image.
     notes
         What is left out, for people.
     """
@@ -85,7 +83,6 @@ class KnownTasks:
     shares: Mapping[str, Interval | None]
     draws: int
     most_left: float | None
-    tasks: int
     notes: tuple[str, ...]
 
     @property
@@ -112,18 +109,15 @@ def read_known_tasks(project: ProjectWorkspace, rare: Sequence[str], *, seed: in
     """
     ledger = project.stores.labels.ledger(project.id)
     proven = [entry for entry in ledger if entry.origin is not Origin.ACCEPTED]
-    names = _rare_classes(project, rare, proven)
+    names, missed = _rare_classes(project, rare, proven)
     answered = set(project.stores.labels.all(project.id))
     digests = project.digests()
     labels = {entry.task_id: entry.label for entry in proven}
     tasks = [task for task in digests if task in labels or task not in answered]
     chosen = sorted(np.random.default_rng(seed).permutation(tasks)[:MOST_TASKS].tolist())
-    known, learner, images = _features(project, chosen)
-    data = _labelled_set(project, known, labels, names, images)
-    if isinstance(learner, _Studies):
-        made: Learner = learner.of(data, names)
-    else:
-        made = learner
+    known, features = _features(project, chosen)
+    data = _labelled_set(project, known, labels, names)
+    learner: Learner = features.of(data, names) if isinstance(features, _Studies) else features
     labelled = np.array([task in labels for task in known], dtype=np.bool_)
     if int(labelled.sum()) < LEAST_LABELS:
         raise InvalidArgumentError(
@@ -144,18 +138,22 @@ def read_known_tasks(project: ProjectWorkspace, rare: Sequence[str], *, seed: in
         labelled,
         sum(entry.draw not in {None, Draw.AUDIT} for entry in proven),
         names,
-        made,
+        learner,
         {place: groups[task] for place, task in enumerate(known) if task in groups},
         shares,
         int(draws.sample.counted.sum()),
         None if bound is None else bound.high,
-        len(tasks),
-        tuple(_notes(project, ledger, proven, set(digests), tasks, chosen, known)),
+        (
+            *(f"Nobody found a case of {name}, which takes no part." for name in missed),
+            *_notes(project, ledger, proven, set(digests), tasks, chosen, known),
+        ),
     )
 
 
-def _rare_classes(project: ProjectWorkspace, rare: Sequence[str], ledger: Sequence[LedgerEntry]) -> tuple[str, ...]:
-    """Return what is looked for, as far as somebody found a case of it."""
+def _rare_classes(
+    project: ProjectWorkspace, rare: Sequence[str], ledger: Sequence[LedgerEntry]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return what is looked for and somebody found a case of, and what nobody found one of."""
     report = project.stores.rounds.published_report(project.id)
     names = tuple(dict.fromkeys(rare or project.settings.rare_classes or report.target))
     if not names:
@@ -173,7 +171,7 @@ def _rare_classes(project: ProjectWorkspace, rare: Sequence[str], ledger: Sequen
             f"no labelled task of project {project.id} is rare ({', '.join(names)}).",
             "Rehearse when some were found, or name what is rare: --rare NAME.",
         )
-    return found
+    return found, [name for name in names if name not in found]
 
 
 def _labelled_set(
@@ -181,9 +179,8 @@ def _labelled_set(
     tasks: Sequence[int],
     labels: Mapping[int, str],
     rare: Sequence[str],
-    images: Sequence[bytes],
 ) -> LabelledImages:
-    title, nothing = f"project {project.id}", np.zeros(len(tasks), dtype=np.bool_)
+    title, images, nothing = f"project {project.id}", [b""] * len(tasks), np.zeros(len(tasks), dtype=np.bool_)
     given = [labels.get(task) for task in tasks]
     named = {name for label in given if label is not None for name in findings_of(label)} | set(rare)
     classes = tuple(dict.fromkeys([*classes_of(project), *sorted(named)]))
@@ -208,9 +205,7 @@ class _Studies:
         return StudyLearner(StudySet(data, self.shown, rare), self.rows, "frozen")
 
 
-def _features(
-    project: ProjectWorkspace, tasks: Sequence[int]
-) -> tuple[list[int], FixedFeatures | _Studies, list[bytes]]:
+def _features(project: ProjectWorkspace, tasks: Sequence[int]) -> tuple[list[int], FixedFeatures | _Studies]:
     """Return those of the tasks that have a feature, and their features: no image is fetched for one."""
     backbone = project.workspace.backbone
     store = project.workspace.feature_store(backbone.key, backbone.dimension)
@@ -228,16 +223,16 @@ def _features(
         starts = np.cumsum([0, *counts])
         shown = [np.arange(low, high) for low, high in pairwise(starts.tolist())]
         rows = np.concatenate([part.rows for part in parts]) if parts else store.read([])
-        return known, _Studies(rows, shown), [b""] * len(known)
+        return known, _Studies(rows, shown)
     digests = project.digests(tasks)
     positions = store.positions(digests.values())
     known = [task for task, digest in digests.items() if digest in positions]
     frozen = store.read([positions[digests[task]] for task in known])
     own = _adapted(project, [digests[task] for task in known])
     if own is None:
-        return known, FixedFeatures(frozen), [b""] * len(known)
+        return known, FixedFeatures(frozen)
     parts = (frozen.shape[1], own.shape[1])
-    return known, FixedFeatures(frozen, join(frozen, own), parts=parts), [b""] * len(known)
+    return known, FixedFeatures(frozen, join(frozen, own), parts=parts)
 
 
 def _adapted(project: ProjectWorkspace, digests: Sequence[str]) -> NDArray[np.float32] | None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_ROUNDS", "Replay", "Trial"]
 
-MOST_ROUNDS = 30
-"""Of one repeat: 300 labels at the default pace of 10. For more labels rounds are further apart, so that the time does
-not grow with them."""
+MOST_ROUNDS = 15
+"""Of one repeat: 300 labels at 20 a round, as in the simulations of docs/finding-power.md. For more labels rounds are
+further apart, so that the time does not grow with them."""
 
 _ORDER = 1
 """Tells the random order from the other draws of a seed."""

@@ -131,6 +131,14 @@ def test_tasks_without_a_feature_take_no_part_and_are_counted(workspace):
     assert "50 labelled tasks without a cached feature take no part." in done.known.notes
 
 
+def test_a_class_of_which_nobody_found_a_case_is_left_out_and_named(workspace):
+    enter(workspace, target=("rare", "odd"))
+    label(workspace, range(1, TASKS + 1))
+    known = read_known_tasks(workspace.project(1), (), seed=0)
+    assert known.rare_classes == ("rare",)
+    assert known.notes == ("Nobody found a case of odd, which takes no part.",)
+
+
 def test_labels_that_a_model_gave_prove_nothing(workspace):
     enter(workspace)
     label(workspace, range(1, TASKS + 1), origin=Origin.ACCEPTED)
@@ -214,7 +222,9 @@ def test_all_figures_and_a_chart_are_written(imported, tmp_path):
     assert kept["trials"][0]["found"] == [one.found for one in done.outcomes[OWN]]
     assert "<svg" in (tmp_path / "out/rehearsal.svg").read_text()
     assert (tmp_path / "out/rehearsal.png").stat().st_size > 1000
-    assert heading_of(done).startswith("2 repeats of 30 labels among 200 tasks, of which 17 are rare (rare)")
+    assert heading_of(done).startswith(
+        "2 repeats of 30 labels among 200 tasks, of which 17 are rare (rare) beside the exemplars"
+    )
 
 
 def test_labels_to_a_share_are_counted_from_the_first_and_none_where_it_is_not_reached(imported):
