@@ -34,7 +34,7 @@ def rehearse(
         ),
     ] = None,
     labels: Annotated[
-        int | None, typer.Option(help="Labels of a repeat; by default 300, or half of the tasks.", min=1)
+        int | None, typer.Option(help="Labels of a repeat; by default 300, or fewer where less is labelled.", min=1)
     ] = None,
     repeats: Annotated[int, typer.Option(help="Repeats, each with other exemplars at the start.", min=1)] = 5,
     minutes: Annotated[float, typer.Option(help="How long it may take; what is finished then is told.", min=0.01)] = 10,

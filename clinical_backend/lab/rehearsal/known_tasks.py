@@ -231,8 +231,7 @@ def _features(project: ProjectWorkspace, tasks: Sequence[int]) -> tuple[list[int
     own = _adapted(project, [digests[task] for task in known])
     if own is None:
         return known, FixedFeatures(frozen)
-    parts = (frozen.shape[1], own.shape[1])
-    return known, FixedFeatures(frozen, join(frozen, own), parts=parts)
+    return known, FixedFeatures(frozen, join(frozen, own), parts=(frozen.shape[1], own.shape[1]))
 
 
 def _adapted(project: ProjectWorkspace, digests: Sequence[str]) -> NDArray[np.float32] | None:

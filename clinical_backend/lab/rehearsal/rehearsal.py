@@ -53,7 +53,7 @@ class Wishes:
     pool
         Which tasks are searched; by default what the labels allow.
     labels
-        Labels that the reader gives; by default 300, or half of the tasks.
+        Labels that the reader gives; by default 300, or as many as the project has, or half of what is searched.
     repeats, minutes
         How often, and for how long at most.
     """
@@ -156,7 +156,8 @@ def rehearse(project: ProjectWorkspace, wishes: Wishes, show: Callable[[int, int
     pools, remarks = _pools(known, wishes.pool)
     first = pools.draw(0)
     size = len(first.pool) - len(first.exemplars)
-    labels = min(wishes.labels or min(_LABELS, max(1, size // 2)), size)
+    usual = int(known.labelled.sum()) if pools.kind == "whole" else max(1, size // 2)
+    labels = min(wishes.labels or min(_LABELS, usual), size)
     replay = Replay(pools, known.learner, known.groups, labels, started + 60 * wishes.minutes)
     finished = replay.run(trials, wishes.repeats, show)
     if not replay.outcomes:
