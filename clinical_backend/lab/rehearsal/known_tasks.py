@@ -110,10 +110,11 @@ def read_known_tasks(project: ProjectWorkspace, rare: Sequence[str], *, seed: in
     ledger = project.stores.labels.ledger(project.id)
     proven = [entry for entry in ledger if entry.origin is not Origin.ACCEPTED]
     names, missed = _rare_classes(project, rare, proven)
-    answered = set(project.stores.labels.all(project.id))
+    reserved = project.stores.test_sets.ids(project.id)
+    not_open = reserved | set(project.stores.labels.all(project.id))
     digests = project.digests()
-    labels = {entry.task_id: entry.label for entry in proven}
-    tasks = [task for task in digests if task in labels or task not in answered]
+    labels = {entry.task_id: entry.label for entry in proven if entry.task_id not in reserved}
+    tasks = [task for task in digests if task in labels or task not in not_open]
     chosen = sorted(np.random.default_rng(seed).permutation(tasks)[:MOST_TASKS].tolist())
     known, features = _features(project, chosen)
     data = _labelled_set(project, known, labels, names)
@@ -145,6 +146,7 @@ def read_known_tasks(project: ProjectWorkspace, rare: Sequence[str], *, seed: in
         None if bound is None else bound.high,
         (
             *(f"Nobody found a case of {name}, which takes no part." for name in missed),
+            *([f"{amount(len(reserved), 'task')} of the test set take no part."] if reserved else []),
             *_notes(project, ledger, proven, set(digests), tasks, chosen, known),
         ),
     )

@@ -13,6 +13,7 @@ from clinical_backend.lab.rehearsal.rehearsal import OWN, RANDOM, Wishes, labels
 from clinical_backend.multilabel import pack
 from clinical_backend.origins import Origin
 from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.storage.testset import ReservedTask
 from clinical_backend.workspace.project_options import store_options
 from tests.lab.rehearsal.known_project import RARE, TASKS, enter, label, searched
 
@@ -137,6 +138,17 @@ def test_a_class_of_which_nobody_found_a_case_is_left_out_and_named(workspace):
     known = read_known_tasks(workspace.project(1), (), seed=0)
     assert known.rare_classes == ("rare",)
     assert known.notes == ("Nobody found a case of odd, which takes no part.",)
+
+
+def test_a_test_set_takes_no_part(workspace):
+    enter(workspace)
+    draws = searched(workspace)
+    aside = next(task for task in range(1, TASKS + 1) if task not in draws)
+    with workspace.stores.database.write() as session:
+        session.add_all(ReservedTask(project_id=1, task_id=task, draw=0, place=task) for task in (aside, min(draws)))
+    known = read_known_tasks(workspace.project(1), (), seed=0)
+    assert (len(known.data), int(known.labelled.sum())) == (TASKS - 2, len(draws) - 1)
+    assert known.notes[0] == "2 tasks of the test set take no part."
 
 
 def test_labels_that_a_model_gave_prove_nothing(workspace):
