@@ -26,6 +26,7 @@ from clinical_backend.commands.trainings import adapt, draw_map, finetune, repla
 from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmark_cli import bench
+from clinical_backend.lab.rehearsal_cli import rehearse
 from clinical_backend.lab.simulation_cli import demo, simulate
 
 __all__ = ["app", "main"]
@@ -63,6 +64,7 @@ for command in (
     health,
     demo,
     simulate,
+    rehearse,
 ):
     app.command(_NAMES.get(command))(command)
 app.add_typer(exemplar, name="exemplar")

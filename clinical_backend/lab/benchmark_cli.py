@@ -158,6 +158,14 @@ def bench_words(seeds: Annotated[int, typer.Option(help="How often, each with an
     run(seeds)
 
 
+@bench.command("rehearsal")
+def bench_rehearsal(seeds: Annotated[int, typer.Option(help="How many projects of each set.", min=2)] = 3) -> None:
+    """Rehearse on what simulated projects labelled, and compare it with what other settings find in all of them."""
+    from clinical_backend.lab.benchmarks.rehearsal import main as run
+
+    run(seeds)
+
+
 @bench.command("second-look")
 def bench_second_look() -> None:
     """Flip labels of blood cells, and measure how high missed findings stand in the second look."""

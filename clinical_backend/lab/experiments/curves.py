@@ -11,13 +11,13 @@ from clinical_backend.lab.experiments.summary import MEASURES, curve
 from clinical_backend.lab.plotting import pyplot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["save_curves"]
+__all__ = ["save_curves", "save_found"]
 
 _COLOURS = {LIVE: "#0f766e", "p_rare": "#d97706", "random": "#6b7280", "oracle": "#111827"}
 _LINES = ("-", "--", "-.", (0, (1, 1)))
@@ -59,6 +59,31 @@ def save_curves(results: Sequence[dict[str, Any]], title: str, path: Path) -> No
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+
+
+def save_found(found: Mapping[str, Sequence[Sequence[int]]], title: str, path: Path) -> None:
+    """Draw what was found against labels as PNG and SVG: means over runs, with one standard error around them.
+
+    Parameters
+    ----------
+    found
+        Rare cases found after each label, of each run, by what was tried; the first of it stands out.
+    path
+        Without suffix.
+    """
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    colours = iter(_OTHERS * (1 + len(found) // len(_OTHERS)))
+    for place, (name, runs) in enumerate(found.items()):
+        style = {"color": next(colours) if place else _COLOURS[LIVE], "label": name, "linewidth": 1.2 if place else 2.4}
+        _draw_found(axis, [{"found": run} for run in runs], style, banded=True)
+    axis.set(xlabel="labels", ylabel="cases", title=f"rare cases found, {title}")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.2)
+    axis.legend(frameon=False, fontsize=8)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=110)
     plt.close(figure)

@@ -77,6 +77,8 @@ class LabelledImages:
         numbers of their combinations.
     studies
         Which study each belongs to, shape (n,); ``None`` where each image is a task of its own.
+    answers
+        What a reader says of each image, where that is more than what it shows: of some findings nothing may be said.
     """
 
     name: str
@@ -86,6 +88,7 @@ class LabelledImages:
     held_out: NDArray[np.bool_]
     shows: NDArray[np.bool_] | None = None
     studies: NDArray[np.str_] | None = None
+    answers: Sequence[str] | None = None
 
     @classmethod
     def of_findings(
@@ -107,6 +110,8 @@ class LabelledImages:
 
     def label(self, index: int) -> str:
         """Return what a reader says of an image: its class, or its findings."""
+        if self.answers is not None:
+            return self.answers[index]
         if self.shows is None:
             return self.classes[int(self.labels[index])]
         return pack(name for name, there in zip(self.classes, self.shows[index], strict=True) if there)

@@ -20,7 +20,7 @@ from clinical_backend.strategy.target import find_target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.experiments.phrasings import SetWords
     from clinical_backend.lab.experiments.protocol import Draw as Drawn
     from clinical_backend.lab.experiments.protocol import Protocol
+    from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
@@ -80,6 +81,8 @@ def simulate(
     frozen: NDArray[np.float32] | None = None,
     outside: OutsideExemplars | None = None,
     words: SetWords | None = None,
+    settings: Settings | None = None,
+    groups: Mapping[int, str] | None = None,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None = None,
 ) -> Outcome:
     """Run the rounds of one project with the code of the live round: target, fit, rank.
@@ -98,10 +101,15 @@ def simulate(
         What stands for rare classes from the start without being a case of the project, in the learner's features.
     words
         What words for rare classes tell of each image of the labelled set, from the start.
+    settings
+        Those of a project, by which the live round orders; by default those of this machine with the protocol's share
+        of random draws, and a queue that is read to its end.
+    groups
+        What stands for the patient or study of each image that has one.
     witness
         Called with each queue of the live round, before it is labelled.
     """
-    settings = load_settings(seed=seed, audit_share=protocol.audit_share, label_studio_api_key="none")
+    settings = (settings or _settings(protocol)).model_copy(update={"seed": seed})
     project = _Project(protocol, drawn, data, seed)
     outcome = Outcome(project.rare_left(), classes_found={name: [] for name in drawn.rare_classes})
     coverage = None if frozen is None else ClassCoverage(frozen, project.rare_cases())
@@ -127,12 +135,12 @@ def simulate(
             for tasks in map(_indices, (project.pool(), target.query, project.labels))
         )
         inputs = replace(
-            Inputs.of(labelled, pool, query),
+            Inputs.of(labelled, pool, query, groups),
             with_frozen=learner.with_frozen,
             outside=outside,
             words=None if words is None else words.of(pool, query),
         )
-        seen = inputs if needs_detector(strategy) else Inputs.of(labelled)
+        seen = inputs if needs_detector(strategy) else Inputs.of(labelled, groups=groups)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
         if own is not None:
             fitted = replace(fitted, classifier=own)
@@ -156,6 +164,12 @@ def simulate(
         for task, draw in zip(pool.tasks[places].tolist(), draws, strict=False):
             project.annotate(task, outcome, draw)
     return outcome
+
+
+def _settings(protocol: Protocol) -> Settings:
+    """Return what the live round is told where nothing else is said: a queue is as long as the labels of a round."""
+    told = {"audit_share": protocol.audit_share, "goal": "rare", "queue_size": 1}
+    return load_settings(label_studio_api_key="none", **told)
 
 
 class _Project:
@@ -241,6 +255,8 @@ def _indices(tasks: Iterable[int]) -> NDArray[np.int64]:
 
 def _measure(fitted: Fit, data: LabelledImages, features: NDArray[np.float32], drawn: Drawn) -> dict[str, float | None]:
     """Return the classifier's measures on the held-out images; a class that it never saw has probability 0."""
+    if not len(drawn.test):
+        return {}
     known = fitted.probabilities(features[drawn.test])
     if known is None:
         return {}

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clinical_backend.project_settings import Goal
     from clinical_backend.settings import Settings
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
@@ -114,8 +113,9 @@ def order(
             "strategy", f"there is no strategy {strategy!r}.", f"Choose one of {', '.join(STRATEGIES)}."
         )
     if is_live(strategy):
-        goal: Goal = "classifier" if strategy == _FOR_CLASSIFIER else "rare"
-        return _live(situation, budget, witness, goal=goal)
+        if strategy == _FOR_CLASSIFIER:
+            situation = replace(situation, settings=situation.settings.model_copy(update={"goal": "classifier"}))
+        return _live(situation, budget, witness)
     draws = [Draw.TARGET if situation.target.query else Draw.DIVERSE] * budget
     if strategy == "oracle":
         return np.argsort(~situation.rare, kind="stable")[:budget], draws, strategy
@@ -251,16 +251,17 @@ def _live(
     situation: Situation,
     budget: int,
     witness: Callable[[Situation, Sequence[RankedTask]], None] | None,
-    *,
-    goal: Goal,
 ) -> tuple[NDArray[np.int64], list[Draw], str]:
+    """Return the head of the live round's queue, which holds at least what is labelled before the next round."""
+    length = max(budget, situation.settings.queue_size)
     choice, ranked = rank(
-        situation.settings.model_copy(update={"queue_size": budget, "goal": goal}),
+        situation.settings.model_copy(update={"queue_size": length}),
         situation.inputs,
         situation.target,
         situation.fitted,
         round_number=situation.number,
     )
+    ranked = ranked[:budget]
     if witness is not None:
         witness(situation, ranked)
     places = {int(task): place for place, task in enumerate(situation.inputs.pool.tasks)}

@@ -611,6 +611,10 @@ def test_a_chosen_class_that_is_gone_is_said_and_can_be_taken_away(web, stores, 
     assert "There is no class melanoma" not in answer(web, drop="melanoma")
 
 
+def test_the_settings_say_how_others_are_tried_on_what_readers_said(web, filled):
+    assert "<code>clinical rehearse --project 1</code>" in web.get("/projects/1/settings").text
+
+
 def test_while_nothing_is_looked_for_cases_are_shown_to_pick_from(web, stores, wakes, workspace):
     stores.projects.register(1)
     stores.projects.change(1, label_config=CONFIG)

@@ -1,0 +1,1 @@
+"""What other settings of a project would have found."""
