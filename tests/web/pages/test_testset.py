@@ -8,16 +8,7 @@ import numpy as np
 import pytest
 
 from clinical_backend.storage.stores.testsets import KeptScores, ReservedDraw, ReservedWish
-from tests.web.pages.test_routes import (
-    assert_sound,
-    configuration,
-    filled,
-    stores,
-    token,
-    wakes,
-    web,
-    workspace,
-)
+from tests.web.pages.test_routes import assert_sound, configuration, filled, stores, token, wakes, web, workspace
 from tests.web.test_backend_api import CONFIG
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
