@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from clinical_backend.errors import ClinicalError
+from clinical_backend.errors import ClinicalError, LabelStudioUnavailableError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.field_search import LONGEST_VALUE, find_by_field, searchable_fields
 from clinical_backend.web.pages.actions import Form
@@ -38,7 +38,7 @@ def search(request: Request, site: ThisSite, project_id: ProjectId, form: Form) 
     field, value = (str(form.get(name, "")) for name in ("field", "value"))
     try:
         found = site.search(site.asking, find_by_field, project, field, value, _SHOWN)
-    except BusyError as error:
+    except (BusyError, LabelStudioUnavailableError) as error:
         return _page(site, request, row, status=503, field=field, problem=str(error))
     except ClinicalError as error:
         return _page(site, request, row, status=422, field=field, problem=str(error))
