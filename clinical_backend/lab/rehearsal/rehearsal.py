@@ -241,8 +241,8 @@ def _remarks(known: KnownTasks, pools: RehearsalPools, *, biased: bool, enough: 
         )
         yield (
             f"The whole project is searched, and {tasks - labelled:,} tasks that nobody labelled count as not rare."
-            f" {left} What other settings would have found there is not known, which favours your own settings: read which"
-            " one is ahead, not by how much."
+            f" {left} What other settings would have found there is not known, which favours your own settings:"
+            " read which one is ahead, not by how much."
         )
     elif pools.kind == "thinned":
         yield (

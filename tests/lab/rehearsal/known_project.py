@@ -19,7 +19,7 @@ def points(seed=0):
     return features + 10
 
 
-def enter(workspace, *, featured=TASKS, target=("rare",), name=None, groups=None, images=1):
+def enter(workspace, *, featured=TASKS, target=("rare",), groups=None, images=1):
     """Enter tasks 1 to 200 of project 1, of which the first ones have features, and a round that published."""
     with workspace.stores.database.write() as session:
         session.get(Project, 1).published_version = "v1"
@@ -51,10 +51,10 @@ def enter(workspace, *, featured=TASKS, target=("rare",), name=None, groups=None
     rows = points()[:featured]
     if images == 1:
         store.add([f"{task}" for task in range(1, featured + 1)], rows)
-    for at in range(images if images > 1 else 0):
-        store.add(
-            [f"{task}/{at}" for task in range(1, featured + 1)], rows if not at else points(1)[RARE:][:1] + 0 * rows
-        )
+        return
+    for at in range(images):  # the first image decides, and all others are the same common one
+        shown = rows if not at else np.tile(rows[-1], (featured, 1))
+        store.add([f"{task}/{at}" for task in range(1, featured + 1)], shown)
 
 
 def label(workspace, tasks, *, draws=None, name=None, origin=Origin.IMPORTED):
