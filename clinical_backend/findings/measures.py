@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["average_precisions", "brier_scores", "excesses", "shares"]
+__all__ = ["average_precisions", "brier_scores", "excesses", "means", "shares"]
 
 
 def average_precisions(
@@ -43,21 +43,26 @@ def average_precisions(
 
 def shares(hits: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the weighted share of the cases that are hits, shape (n,)."""
-    return _ratios(weights @ hits.astype(np.float64), weights.sum(axis=1))
+    return means(hits.astype(np.float64), weights)
+
+
+def means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weighted mean of what the cases have, shape (n,)."""
+    return _ratios(weights @ values, weights.sum(axis=1))
 
 
 def brier_scores(
     truth: NDArray[np.bool_], probabilities: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the mean squared difference of probability and truth (Brier, Monthly Weather Review 78, 1950)."""
-    return _ratios(weights @ (probabilities - truth) ** 2, weights.sum(axis=1))
+    return means((probabilities - truth) ** 2, weights)
 
 
 def excesses(
     truth: NDArray[np.bool_], probabilities: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return by how much the mean probability exceeds the share of positive cases: calibration in the large."""
-    return _ratios(weights @ (probabilities - truth), weights.sum(axis=1))
+    return means(probabilities - truth, weights)
 
 
 def _ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.findings.interval import Interval
-from clinical_backend.findings.measures import average_precisions, brier_scores, excesses, shares
+from clinical_backend.findings.measures import average_precisions, brier_scores, excesses, means, shares
 from clinical_backend.findings.resampling import REPLICATIONS, Resampling, effective_number, interval_of_effective_share
 from clinical_backend.findings.subgroups import group_by
 from clinical_backend.findings.weights import LEAST_DRAWS, mean_of_shares
@@ -126,6 +126,10 @@ class Performance:
     balanced_accuracy
         The mean of the sensitivities of all classes; of several findings, of sensitivities and specificities. ``None``
         where one of them cannot be said.
+    brier_score
+        The mean squared distance of the probabilities from what is there: summed over classes, of several findings the
+        mean over those that a label says something of (Brier, Monthly Weather Review 78, 1950). 0 is best. ``None``
+        where there are too few cases.
     reliability
         By class.
     subgroups
@@ -136,6 +140,7 @@ class Performance:
 
     classes: tuple[ClassFigures, ...]
     balanced_accuracy: Interval | None
+    brier_score: Interval | None
     reliability: Mapping[str, tuple[ReliabilityBin, ...]]
     subgroups: tuple[SubgroupFigures, ...]
     resampling: Resampling
@@ -157,6 +162,7 @@ def measure(cases: JudgedCases, *, seed: int = 0, replications: int = REPLICATIO
     return Performance(
         classes,
         _balanced_accuracy(classes, several=cases.threshold is not None),
+        _brier_score(counted, resampling),
         {name: tuple(_Rows.of(counted, column).bins()) for column, name in enumerate(cases.classes)},
         tuple(_subgroups(counted, name, resampling) for name in cases.fields),
         resampling,
@@ -261,3 +267,12 @@ def _balanced_accuracy(classes: Sequence[ClassFigures], *, several: bool) -> Int
         parts += [one.specificity for one in classes]
     known = [one for one in parts if one is not None]
     return mean_of_shares(known) if known and len(known) == len(parts) else None
+
+
+def _brier_score(cases: JudgedCases, resampling: Resampling) -> Interval | None:
+    known = cases.those(~np.isnan(cases.truth).all(axis=1))
+    if len(known) < LEAST_CASES or known.carrying().sum() < LEAST_DRAWS:
+        return None
+    squared = (known.probabilities - known.truth) ** 2
+    losses = np.nansum(squared, axis=1) if known.threshold is None else np.nanmean(squared, axis=1)
+    return resampling.intervals([partial(means, losses)], known.counted(), known.patients)[0]

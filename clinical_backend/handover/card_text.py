@@ -156,6 +156,8 @@ def _overall(facts: CardFacts, performance: Performance) -> Iterator[Block]:
     how = "the mean of sensitivities and specificities" if several else "the mean of the classes' sensitivities"
     said = "too few cases of some class to say" if balanced is None else f"{_percent(balanced)} %"
     yield Text("Balanced accuracy, ", how, ": ", Strong(said), ".")
+    brier, how = performance.brier_score, "the mean of each case's findings" if several else "the sum of all classes"
+    yield Text("Brier score, ", how, ": ", Strong(_TOO_FEW if brier is None else _coefficient(brier, 3)), ".")
     yield Heading("Calibration", 3)
     yield Text("Predicted → in fact, in %, of cases with about the same probability.")
     bins = {name: performance.reliability[name] for name in (performance.classes[place].name for place in places)}

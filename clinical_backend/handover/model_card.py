@@ -118,6 +118,7 @@ class ModelCard:
             "balanced_accuracy": None
             if self.performance.balanced_accuracy is None
             else asdict(self.performance.balanced_accuracy),
+            "brier_score": None if self.performance.brier_score is None else asdict(self.performance.brier_score),
             "classes": [asdict(one) for one in self.performance.classes],
             "reliability": {name: [asdict(one) for one in bins] for name, bins in self.performance.reliability.items()},
             "subgroups": [asdict(one) for one in self.performance.subgroups],

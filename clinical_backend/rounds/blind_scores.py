@@ -72,6 +72,11 @@ class JudgedTestset:
     unknown: int
     unjudged: int
 
+    @property
+    def patients(self) -> int:
+        """How many patients the tasks are of."""
+        return len(set(self.groups))
+
 
 def judged_test_set(project: ProjectWorkspace, version: str | None = None) -> JudgedTestset | None:
     """Return what a published model says of the project's test set, and what readers say of it by now.

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.findings.agreement import agreement, agreement_on_findings
-from clinical_backend.learner.evaluation.blind_figures import blind_figures
+from clinical_backend.findings.performance import measure
+from clinical_backend.handover.blind_cases import blind_cases
 from clinical_backend.multilabel import is_multilabel
 from clinical_backend.rounds.blind_scores import judge
 from clinical_backend.storage.stores.testsets import ReservedWish
 
 if TYPE_CHECKING:
     from clinical_backend.findings.agreement import Agreement
-    from clinical_backend.learner.evaluation.blind_figures import BlindFigures
+    from clinical_backend.findings.cases import JudgedCases
+    from clinical_backend.findings.performance import Performance
     from clinical_backend.rounds.blind_scores import JudgedTestset
     from clinical_backend.storage.stores.testsets import ReservedDraw
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -28,7 +28,7 @@ __all__ = ["Drawable", "SetAside", "ask_for_test_set", "drawable", "models_on_te
 
 _SEEDS = 2**31
 _MODELS = 5
-"""The latest that are listed: a page waits half a second for each where 1,000 cases are read."""
+"""The latest that are listed: a page waits a second for each where 1,000 cases of eight classes are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,31 +203,35 @@ def read_set_aside(project: ProjectWorkspace) -> SetAside | None:
     )
 
 
-def models_on_test_set(project: ProjectWorkspace) -> list[tuple[JudgedTestset, BlindFigures]]:
+@dataclass(frozen=True)
+class _Measurable:
+    """Cases that figures are made of, told apart by what the figures depend on."""
+
+    digest: str
+    threshold: float | None
+    seed: int
+    cases: JudgedCases = field(compare=False)
+
+
+def models_on_test_set(project: ProjectWorkspace) -> list[tuple[JudgedTestset, Performance]]:
     """Return how the latest published models do on the test set, as it is read by now, the newest first.
 
-    What a model says was kept when it was published; labels that come later change the figures and no model.
+    Figures are made as those of the model card. What a model says was kept when it was published; labels
+    that come later change the figures and no model.
     """
     seed = project.workspace.settings.seed
     judged = [judge(project, scores) for scores in project.stores.test_sets.every_scores(project.id, _MODELS)]
+    cases = [blind_cases(one, {}).cases for one in judged]
     return [
-        (one, _figures(one.classes, one.labels, one.probabilities.tobytes(), one.groups, one.several, seed))
-        for one in judged
+        (one, _figures(_Measurable(its.digest, its.threshold, seed, its)))
+        for one, its in zip(judged, cases, strict=True)
     ]
 
 
 @lru_cache(maxsize=4 * _MODELS)  # for a lead who goes to and fro between a few projects
-def _figures(
-    classes: tuple[str, ...],
-    labels: tuple[str, ...],
-    probabilities: bytes,
-    groups: tuple[str, ...],
-    several: bool,
-    seed: int,
-) -> BlindFigures:
+def _figures(of: _Measurable) -> Performance:
     """Return figures; computed anew only once something that they are made of is another one."""
-    scores = np.frombuffer(probabilities, dtype=np.float32).reshape(len(labels), len(classes))
-    return blind_figures(classes, labels, scores, groups, several=several, seed=seed)
+    return measure(of.cases, seed=of.seed)
 
 
 def _agreement(cases: list[list[str]]) -> Agreement:

@@ -63,7 +63,8 @@ def test_a_test_set_is_read_in_its_tab_by_two_readers_and_judges_the_model_as_it
     found = read_set_aside(loop.project)
     assert (found.agreement.cases, found.agreement.disagreements) == (8, 1)
     ((judged, figures),) = models_on_test_set(loop.project)
-    assert (figures.cases, judged.disputed) == (7, 1)
+    assert (len(judged.tasks), judged.disputed) == (7, 1)
+    assert [one.cases for one in figures.classes] == [7] * len(judged.classes)
     assert loop.stores.rounds.published(loop.id).version == published.version
     assert tasks.isdisjoint(loop.stores.labels.all(loop.id))
     wait_until(lambda: shown(loop) == [], "an empty tab once all is read")

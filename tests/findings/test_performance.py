@@ -58,7 +58,18 @@ def test_figures_are_those_of_scikit_learn(seed, several, weighted):
             assert [figure.estimate for figure in figures] == pytest.approx(expected, abs=1e-9, rel=0)
             assert one.positives == (truth & (w > 0)).sum()
             assert all(figure.low <= figure.estimate <= figure.high for figure in figures)
-    if not several:
+    told = np.sum(
+        [
+            brier_score_loss(cases.truth[:, place], cases.probabilities[:, place], sample_weight=weights)
+            for place in range(3)
+        ]
+    )
+    assert found.brier_score.estimate == pytest.approx(told / 3 if several else told, abs=1e-9)
+    assert found.brier_score.low < found.brier_score.estimate < found.brier_score.high
+    if several:
+        shares = [share.estimate for one in found.classes for share in (one.sensitivity, one.specificity)]
+        assert found.balanced_accuracy.estimate == pytest.approx(np.mean(shares), abs=1e-9)
+    else:
         balanced = balanced_accuracy_score(
             cases.truth.argmax(axis=1), cases.probabilities.argmax(axis=1), sample_weight=weights
         )
@@ -78,6 +89,8 @@ def test_what_too_few_cases_carry_is_not_said():
     enough = few.copy()
     enough[LEAST_CASES - 1] = [0, 1]
     assert measure(replace(cases, truth=enough)).classes[1].average_precision is not None
+    nine, ten = (measure(cases.those(np.arange(300) < some)).brier_score for some in (LEAST_CASES - 1, LEAST_CASES))
+    assert (nine, ten is None) == (None, False)
 
 
 def test_weights_that_rest_on_two_random_draws_carry_nothing():
@@ -108,6 +121,12 @@ def test_what_a_label_leaves_open_counts_in_nothing():
     other = measure(cases.those(np.arange(200) % 2 == 1))
     assert found.classes[0].average_precision.estimate == other.classes[0].average_precision.estimate
     assert found.classes[0].cases == other.classes[0].cases
+    first, rest = (cases.probabilities - cases.truth)[:, 0] ** 2, (cases.probabilities - cases.truth)[:, 1:] ** 2
+    losses = np.where(np.arange(200) % 2 == 1, (first + rest.sum(axis=1)) / 3, rest.mean(axis=1))
+    assert found.brier_score.estimate == pytest.approx(np.average(losses, weights=cases.weights), abs=1e-9)
+    truth[:100], probabilities[:100] = np.nan, np.nan
+    half = measure(replace(cases, truth=truth, probabilities=probabilities)).brier_score
+    assert half.estimate == pytest.approx(np.average(losses[100:], weights=cases.weights[100:]), abs=1e-9)
 
 
 def test_reliability_bins_hold_every_case_once():

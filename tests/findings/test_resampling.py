@@ -35,6 +35,17 @@ def test_images_of_one_patient_that_all_say_the_same_count_once():
     assert effective_number(every, weights, patients) == pytest.approx(20), "nothing tells the design effect"
 
 
+def test_intervals_of_shares_hold_the_truth_where_patients_differ():
+    generator, held = np.random.default_rng(3), 0
+    for _ in range(400):
+        patients = np.repeat(np.arange(50), generator.integers(1, 6, 50))
+        hits = generator.random(len(patients)) < generator.beta(0.8, 0.2, 50)[patients]
+        number = effective_number(hits, np.ones(len(hits)), patients)
+        found = interval_of_effective_share(float(hits.mean()), number)
+        held += found.low <= 0.8 <= found.high
+    assert 0.92 < held / 400 < 0.99
+
+
 def test_unequal_weights_tell_less():
     hits, weights = np.arange(40) % 2 == 0, np.where(np.arange(40) < 4, 50.0, 1.0)
     assert 4 < effective_number(hits, weights, np.arange(40)) < 6

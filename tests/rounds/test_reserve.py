@@ -6,9 +6,9 @@ import pytest
 from clinical_backend.archive.plan import IDENTITY
 from clinical_backend.commands.exporting import _labels as reported_labels
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.findings.performance import measure
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.learner.checkpoint import load_checkpoint
-from clinical_backend.learner.evaluation.blind_figures import blind_figures
 from clinical_backend.origins import Draw
 from clinical_backend.rounds.blind_scores import judged_test_set
 from clinical_backend.rounds.reconcile import reconcile
@@ -172,8 +172,9 @@ def test_each_published_model_is_judged_once_and_labels_that_come_later_change_n
     assert [truth(task) for task in judged.tasks.tolist()] == list(judged.labels)
     assert len(set(judged.groups)) == len({patient(task) for task in tasks})
     assert set(judged.inclusion.tolist()) == {project.stores.test_sets.draws(1)[0].probability}
-    (_, figures), *_ = models_on_test_set(project)
-    assert figures.cases == len(tasks)
+    (latest, figures), *_ = models_on_test_set(project)
+    assert (len(latest.tasks), latest.patients) == (len(tasks), len({patient(task) for task in tasks}))
+    assert [one.cases for one in figures.classes] == [len(tasks)] * 2
     assert figures.balanced_accuracy is None or figures.balanced_accuracy.estimate > 0.9
     assert f"{len(tasks)} of {len(tasks)} tasks read" in say_test_set(read_set_aside(project))
 
@@ -328,13 +329,13 @@ def test_figures_are_computed_once_until_a_label_changes(studio, project, monkey
 
     def count(*arguments, **options):
         computed.append(arguments)
-        return blind_figures(*arguments, **options)
+        return measure(*arguments, **options)
 
     tasks = sorted(draw(project))
     for task in tasks:
         studio.annotate(task, truth(task))
     run(project)
-    monkeypatch.setattr(set_aside, "blind_figures", count)
+    monkeypatch.setattr(set_aside, "measure", count)
     first = models_on_test_set(project)
     made = len(computed)
     assert made
@@ -410,7 +411,7 @@ def test_several_findings_of_one_image_are_judged_each_by_itself(studio, project
     assert judged.classes == ("dark", "red")
     assert len(judged.tasks) == len(tasks)
     (_, figures), *_ = models_on_test_set(project)
-    assert [one.present for one in figures.classes] == [
+    assert [one.positives for one in figures.classes] == [
         sum(truth(task) == name for task in tasks) for name in judged.classes
     ]
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from clinical_backend.findings.interval import interval_of_share
+from clinical_backend.findings.performance import LEAST_CASES
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.retention import earlier_rounds
@@ -73,6 +74,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         comparable=[one.number for one in rounds if one.state is RoundState.PUBLISHED],
         test_set=read_set_aside(project),
         on_test_set=models_on_test_set(project),
+        least=LEAST_CASES,
     )
 
 
