@@ -270,7 +270,8 @@ def _balanced_accuracy(classes: Sequence[ClassFigures], *, several: bool) -> Int
 
 
 def _brier_score(cases: JudgedCases, resampling: Resampling) -> Interval | None:
-    known = cases.those(~np.isnan(cases.truth).all(axis=1))
+    told: NDArray[np.bool_] = np.any(~np.isnan(cases.truth), axis=1)
+    known = cases.those(told)
     if len(known) < LEAST_CASES or known.carrying().sum() < LEAST_DRAWS:
         return None
     squared = (known.probabilities - known.truth) ** 2

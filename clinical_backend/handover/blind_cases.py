@@ -1,4 +1,4 @@
-"""Cases of a test set that was set aside and read blind, as a model card takes them."""
+"""Cases of a test set that was set aside and read blind, which the model card and the page *Model* are made of."""
 
 from __future__ import annotations
 

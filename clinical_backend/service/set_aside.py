@@ -216,8 +216,8 @@ class _Measurable:
 def models_on_test_set(project: ProjectWorkspace) -> list[tuple[JudgedTestset, Performance]]:
     """Return how the latest published models do on the test set, as it is read by now, the newest first.
 
-    Figures are made as those of the model card. What a model says was kept when it was published; labels
-    that come later change the figures and no model.
+    Figures are made as those of the model card. What a model says was kept when it was published; labels that come
+    later change the figures and no model.
     """
     seed = project.workspace.settings.seed
     judged = [judge(project, scores) for scores in project.stores.test_sets.every_scores(project.id, _MODELS)]

@@ -47,9 +47,11 @@ def test_the_page_of_the_model_states_what_the_card_does(project, studio):
         studio.annotate(task, "red" if task in RED or (task in late and task % 2) else "dark")
     run(project)
     assert len(set(judged_test_set(project).inclusion.tolist())) == 2, "cases count by unequal chances"
-    card = make_card(project, CardOptions(seed=project.workspace.settings.seed)).figures()
+    made = make_card(project, CardOptions(seed=project.workspace.settings.seed))
+    card = made.figures()
     (_, figures), *_ = models_on_test_set(project)
     assert figures.balanced_accuracy is not None
     for name in ("balanced_accuracy", "brier_score"):
         assert asdict(getattr(figures, name)) == card[name]
     assert [asdict(one) for one in figures.classes] == card["classes"]
+    assert f"Brier score, the sum of all classes: **{figures.brier_score.estimate:.3f} (" in made.markdown()

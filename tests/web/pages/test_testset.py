@@ -86,20 +86,25 @@ def test_one_is_extended_by_what_came_since(web, stores, filled):
 
 def test_the_page_of_the_model_shows_figures_of_what_is_read(web, stores, filled):
     assert "Set a test set aside" in web.get("/projects/1/model").text
-    drawn(stores)
-    page = web.get("/projects/1/model").text
-    assert_sound(page)
-    assert "Figures are shown once" in page
-    stores.test_sets.note_readings(
-        1, {task: (("a" if task % 2 else "b") if task != 60 else "a", 1, None) for task in range(43, 61)}
-    )
-    page = web.get("/projects/1/model").text
-    assert_sound(page)
-    words = " ".join(re.sub(r"<[^>]*>", " ", html.unescape(page)).split())
-    assert "18 of 20 tasks read" in words
+    drawn(stores, range(41, 65))
+    assert "Figures are shown once" in web.get("/projects/1/model").text
+    words = words_once_read(web, stores, range(43, 61))
+    assert "18 of 24 tasks read" in words
     assert "The model of round 1 on 18 tasks that are read" in words
-    assert re.search(r"\ba 90% \d", words)  # sensitivity: 9 of 10 cases of a
-    assert re.search(r"1 18 of 20 9\d% ", words)
+    assert re.search(r"\ba 90% \d\d% to \d+% too few to say", words)  # 9 of 10 cases of a, and 8 others
+    assert "1 18 of 24 too few to say 0." in words
+    assert "fewer than 10 cases" in words
+    words = words_once_read(web, stores, range(43, 65))
+    assert re.search(r"\ba 92% \d\d% to 100% 100% \d\d% to 100% .* 12 of 22 b rare 100% ", words)
+    assert re.search(r"1 22 of 24 96% ", words)
+
+
+def words_once_read(web, stores, tasks):
+    said = {task: (("a" if task % 2 else "b") if task != 60 else "a", 1, None) for task in tasks}
+    stores.test_sets.note_readings(1, said)
+    page = web.get("/projects/1/model").text
+    assert_sound(page)
+    return " ".join(re.sub(r"<[^>]*>", " ", html.unescape(page)).split())
 
 
 def test_a_queue_shows_none_of_its_tasks(web, stores, filled):
