@@ -27,7 +27,7 @@ def rows(text):
 
 
 def test_what_was_done_is_said_in_plain_words_with_who(web, stores, filled):
-    send(web, "settings", back="/settings", queue_size="7", audit_share="20")
+    send(web, "settings", "/settings", queue_size="7", audit_share="20")
     with acting(Actor("ada", "command")):
         stores.trail.append(TrailAction.CASES_TAGGED, 1, tasks=list(range(1, 14)), tag="more like this")
     text = web.get(PAGE).text
