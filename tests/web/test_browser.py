@@ -15,8 +15,7 @@ __all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures
 pytestmark = needs_chromium
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, tmp_path):
     for task in (2, 3, 99):
         save_image(configuration, f"{task}.png", (64, 64))
