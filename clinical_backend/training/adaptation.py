@@ -8,13 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import Timeout
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import load_adapted
-from clinical_backend.training.notes import Notes, failure_noted
+from clinical_backend.training.notes import Notes, run_alone
 from clinical_backend.workspace.features import THUMBNAIL
-from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from clinical_backend.learner.adaptation.training import AdaptationOptions
@@ -66,14 +64,8 @@ def adapt_project(project: ProjectWorkspace) -> str:
     ClinicalError
         When there are too few images, or training fails. The project goes on with what it has.
     """
-    try:
-        with (
-            failure_noted("adaptation", partial(note_adaptation, project)),
-            training_lock(project.adaptation_folder),
-        ):
-            return _adapt(project)
-    except Timeout:
-        return "Another process is adapting a network to this project."
+    noted, busy = partial(note_adaptation, project), "Another process is adapting a network to this project."
+    return run_alone(project.adaptation_folder, "adaptation", noted, partial(_adapt, project), busy=busy)
 
 
 def note_adaptation(project: ProjectWorkspace, message: str) -> None:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
 from clinical_backend.errors import ModelError
 from clinical_backend.multilabel import has_any, is_multilabel
 from clinical_backend.origins import Origin
 from clinical_backend.strategy.feature_comparison import compare_features
 from clinical_backend.training.backbone_trial import embed_images
-from clinical_backend.training.notes import Notes, failure_noted
+from clinical_backend.training.notes import Notes, run_alone
 from clinical_backend.workspace.backbone_record import (
     BackboneChoice,
     BackboneTrial,
@@ -31,7 +29,6 @@ from clinical_backend.workspace.backbone_record import (
 )
 from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.known_images import every_image
-from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from clinical_backend.storage.stores.images import KnownImage
@@ -98,12 +95,9 @@ def replace_backbone(project: ProjectWorkspace, *, force: bool = False) -> str:
         return f"{wanted.choice} serves project {project.id} already, or from its next round on."
     if force:
         return serve(project, "as it was told to, without asking the labels")
-    noted, locked = partial(note_replacement, project), training_lock(project.serving_folder)
-    try:
-        with failure_noted("change of the backbone", noted), locked:
-            return _replace(project, served)
-    except Timeout:
-        return "Another process is changing this project's backbone."
+    noted, work = partial(note_replacement, project), partial(_replace, project, served)
+    busy = "Another process is changing this project's backbone."
+    return run_alone(project.serving_folder, "change of the backbone", noted, work, busy=busy)
 
 
 def note_replacement(project: ProjectWorkspace, message: str) -> None:

@@ -22,7 +22,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import Timeout
 
 from clinical_backend.errors import ImageError, ModelError
 from clinical_backend.images.sources import ImageRequest
@@ -34,9 +33,8 @@ from clinical_backend.learner.finetuning.options import FinetuningOptions
 from clinical_backend.multilabel import is_multilabel
 from clinical_backend.origins import Origin
 from clinical_backend.strategy.groups import group_codes
-from clinical_backend.training.notes import Notes, failure_noted
+from clinical_backend.training.notes import Notes, run_alone
 from clinical_backend.workspace.finetuning_record import FinetuningRecord, read_record, write_record
-from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,11 +112,8 @@ def finetune_project(project: ProjectWorkspace) -> str:
     if project.stores.studies.any(project.id):
         raise ModelError(_OF_STUDIES, "Set TRAINING=head for this project.")
     folder = project.finetuning_folder
-    try:
-        with failure_noted("fine-tuning", partial(note_finetuning, project)), training_lock(folder):
-            return _finetune(project, folder)
-    except Timeout:
-        return "Another process is fine-tuning this project's backbone."
+    noted, busy = partial(note_finetuning, project), "Another process is fine-tuning this project's backbone."
+    return run_alone(folder, "fine-tuning", noted, partial(_finetune, project, folder), busy=busy)
 
 
 def note_finetuning(project: ProjectWorkspace, message: str) -> None:

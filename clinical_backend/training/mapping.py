@@ -8,14 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import Timeout
 
 from clinical_backend.learner.neighbourhood import find_neighbourhoods
 from clinical_backend.learner.projection import LANDMARKS, Projection, lay_out
 from clinical_backend.system.pulse import note_progress
-from clinical_backend.training.notes import failure_noted
+from clinical_backend.training.notes import run_alone
 from clinical_backend.workspace.features import Representation
-from clinical_backend.workspace.lock import training_lock
 from clinical_backend.workspace.map_files import (
     MapNote,
     ProjectMap,
@@ -70,11 +68,8 @@ def draw_map(project: ProjectWorkspace) -> str:
     ClinicalError
         When features cannot be read, or the map cannot be kept. The earlier one stays.
     """
-    try:
-        with failure_noted("drawing of the map", partial(note_map, project)), training_lock(project.map_folder):
-            return _draw(project)
-    except Timeout:
-        return "Another process is drawing the map of this project."
+    noted, busy = partial(note_map, project), "Another process is drawing the map of this project."
+    return run_alone(project.map_folder, "drawing of the map", noted, partial(_draw, project), busy=busy)
 
 
 def note_map(project: ProjectWorkspace, message: str) -> None:

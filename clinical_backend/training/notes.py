@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.schedule import Throttle
+from clinical_backend.workspace.lock import training_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-__all__ = ["Notes", "failure_noted"]
+__all__ = ["Notes", "run_alone"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +42,34 @@ class Notes:
             _try(self._write, f"{share:.0%}. {message}")
 
 
-@contextmanager
-def failure_noted(training: str, write: Callable[[str], object]) -> Iterator[None]:
-    """Write down that a training failed, and why; the failure is raised all the same."""
+def run_alone(
+    folder: Path, training: str, write: Callable[[str], object], work: Callable[[], str], *, busy: str
+) -> str:
+    """Train while no other process does in the same folder, and write down why where that fails.
+
+    Parameters
+    ----------
+    folder
+        In which the training is kept.
+    training
+        What it is called, for people.
+    write
+        Takes a message.
+    work
+        Trains, and returns what was done.
+    busy
+        What is returned where another process trains.
+
+    Raises
+    ------
+    ClinicalError
+        When it fails.
+    """
     try:
-        yield
+        with training_lock(folder):
+            return work()
+    except Timeout:
+        return busy
     except ClinicalError as error:
         _try(write, f"The last {training} failed. {error}")
         raise
