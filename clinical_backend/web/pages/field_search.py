@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -56,12 +56,6 @@ def _page(
     found: FoundByField | None = None,
 ) -> Response:
     tasks = found.tasks if found else []
-    values: dict[str, Any] = {
-        "labels": site.stores.labels.all(row.id, tasks),
-        "studies": site.stores.studies.all(row.id, tasks),
-        "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(row.id).items()},
-        "back": f"/projects/{row.id}/field",
-    }
     return site.page(
         request,
         "field.html",
@@ -73,5 +67,6 @@ def _page(
         found=found,
         problem=problem,
         longest=LONGEST_VALUE,
-        **values,
+        back=f"/projects/{row.id}/field",
+        **site.known_of(row.id, tasks),
     )

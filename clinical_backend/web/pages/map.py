@@ -180,14 +180,7 @@ def _cases(site: Site, project: Project, found: MapPoints | None, tasks: Sequenc
     there = site.stores.images.all(project.id, tasks)
     rows = {} if found is None else _rows(found, [task for task in dict.fromkeys(tasks) if task in there])
     told = [(task, *_told(found, row)) for task, row in rows.items()] if found else []
-    shown = list(rows)
-    return {
-        "project": project,
-        "cases": told,
-        "labels": site.stores.labels.all(project.id, shown),
-        "studies": site.stores.studies.all(project.id, shown),
-        "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(project.id).items()},
-    }
+    return {"project": project, "cases": told, **site.known_of(project.id, list(rows))}
 
 
 def _rows(found: MapPoints, tasks: Sequence[int]) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -66,12 +66,6 @@ def _page(
     found: Similar | None = None,
 ) -> Response:
     tasks = [one.task_id for one in found.neighbours] if found else []
-    values: dict[str, Any] = {
-        "labels": site.stores.labels.all(row.id, tasks),
-        "studies": site.stores.studies.all(row.id, tasks),
-        "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(row.id).items()},
-        "back": f"/projects/{row.id}/picture",
-    }
     return site.page(
         request,
         "picture.html",
@@ -82,5 +76,6 @@ def _page(
         problem=problem,
         by_picture=True,
         most_bytes=MOST_BYTES,
-        **values,
+        back=f"/projects/{row.id}/picture",
+        **site.known_of(row.id, tasks),
     )

@@ -73,8 +73,6 @@ def _shown(site: Site, row: Project, image: KnownImage | None, found: Similar | 
         "found": found,
         "problem": None,
         "by_picture": False,
-        "labels": site.stores.labels.all(row.id, tasks),
-        "studies": site.stores.studies.all(row.id, tasks),
-        "tags": {task: tag.steer for task, tag in site.stores.page_tags.open(row.id).items()},
+        **site.known_of(row.id, tasks),
         "back": f"/projects/{row.id}/similar/{image.task_id if image else 0}",
     }

@@ -27,7 +27,7 @@ from clinical_backend.web.pages.signing import Signer
 from clinical_backend.web.pages.templating import make_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from clinical_backend.storage.schema import Project
     from clinical_backend.workspace.workspace import Workspace
@@ -200,6 +200,14 @@ class Site:
             job.add_done_callback(_tell)
             raise BusyError("It takes long: the network, or Label Studio, may still be starting.")
         return job.result()
+
+    def known_of(self, project_id: int, tasks: Sequence[int]) -> dict[str, Any]:
+        """Return what templates say of cases: their labels, the images of studies, and the tags of pages."""
+        return {
+            "labels": self.stores.labels.all(project_id, tasks),
+            "studies": self.stores.studies.all(project_id, tasks),
+            "tags": {task: tag.steer for task, tag in self.stores.page_tags.open(project_id).items()},
+        }
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page, with the message of the form that led to it."""
