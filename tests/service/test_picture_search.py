@@ -11,10 +11,9 @@ from clinical_backend.errors import ImageError
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service import picture_search
 from clinical_backend.service.picture_search import find_like_picture
-from tests.rounds.fake_label_studio import FakeLabelStudio
-from tests.small_workspace import picture
+from tests.service.test_similar import RED, fake_client, project, studio
 
-RED = (4, 17, 30)
+__all__ = ["fake_client", "project", "studio"]  # fixtures
 
 
 def image(*colour, kind="PNG"):
@@ -23,29 +22,10 @@ def image(*colour, kind="PNG"):
     return stream.getvalue()
 
 
-@pytest.fixture
-def studio():
-    return FakeLabelStudio(
-        {task: picture(250 - task, 100, 60) if task in RED else picture(5, 20 + 3 * task, 60) for task in range(1, 41)}
-    )
-
-
-@pytest.fixture
-def fake_client(studio):
-    return studio
-
-
 def round_of(project):
     project.stores.projects.change(1, listed_at=0.0)
     project.stores.projects.request_round(1, "a test", delay=0)
     reconcile(project, look=True)
-
-
-@pytest.fixture
-def project(workspace):
-    project = workspace.project(1)
-    round_of(project)
-    return project
 
 
 def kept(project):

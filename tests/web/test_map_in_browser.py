@@ -1,6 +1,5 @@
 """The map in a real browser: coloured, circled, tagged, looked at, and told without it."""
 
-import contextlib
 import re
 
 import pytest
@@ -8,24 +7,17 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from clinical_backend.web.app import make_app
-from tests.chromium import chromium_browser, needs_chromium
+from tests.chromium import needs_chromium
 from tests.drawn_map import draw_by_hand
+from tests.web.opened_pages import chromium, opened_pages
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
-__all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures
+__all__ = ["chromium", "configuration", "filled", "rich", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 WHITE = [255, 255, 255, 255]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    expect.set_options(timeout=60_000)  # a busy machine starts decoders slowly
-    with chromium_browser() as browser:
-        yield browser
-    expect.set_options(timeout=5_000)  # Playwright's own
 
 
 @pytest.fixture
@@ -39,27 +31,15 @@ def served(configuration, workspace, rich):
 
 @pytest.fixture
 def look(chromium, served):
-    """Open a page of the project; at the end, no error may stand in the console."""
-    errors = []
-    with contextlib.ExitStack() as opened:
+    with opened_pages(chromium, served) as open_page:
 
-        def open_page(path, *, width=1280, scheme="light", script=True):
-            size = {"width": width, "height": 900}
-            context = chromium.new_context(
-                viewport=size, color_scheme=scheme, java_script_enabled=script, bypass_csp=False
-            )
-            opened.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"{served}{path}", wait_until="load")
+        def open_drawn(path, *, script=True, **how):
+            page = open_page(path, script=script, **how)
             if script and path == "/map":
                 expect(page.locator("#map[data-ready]")).to_be_visible()
             return page
 
-        yield open_page
-    assert errors == []
+        yield open_drawn
 
 
 def place_of(page, task):

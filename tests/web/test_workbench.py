@@ -1,6 +1,5 @@
 """Looking closely, tagging, and what leaves the queue, in a real browser."""
 
-import contextlib
 import re
 
 import numpy as np
@@ -13,27 +12,20 @@ from clinical_backend.origins import Draw
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.web.app import make_app
-from tests.chromium import chromium_browser, needs_chromium
+from tests.chromium import needs_chromium
 from tests.storage.started import start_round
+from tests.web.opened_pages import chromium, opened_pages
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
-__all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures
+__all__ = ["chromium", "configuration", "filled", "rich", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 
 TASKS = (7, 8, 9, 10, 99)
 DEEP = 9
 """The first tasks of the queue, of which this one has 16 bits."""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    expect.set_options(timeout=60_000)  # a busy machine starts decoders slowly
-    with chromium_browser() as browser:
-        yield browser
-    expect.set_options(timeout=5_000)  # Playwright's own
 
 
 @pytest.fixture
@@ -49,24 +41,8 @@ def served(configuration, rich):
 
 @pytest.fixture
 def look(chromium, served):
-    """Open a page of the project; at the end, no error may stand in the console."""
-    errors = []
-    with contextlib.ExitStack() as opened:
-
-        def open_page(path, *, width=1280, scheme="light", script=True):
-            context = chromium.new_context(
-                viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
-            )
-            opened.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(60_000)
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"{served}{path}", wait_until="load")
-            return page
-
+    with opened_pages(chromium, served) as open_page:
         yield open_page
-    assert errors == []
 
 
 def card(page, task):

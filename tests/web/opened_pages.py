@@ -1,0 +1,51 @@
+"""Pages of a served project in a real browser, whose console stays free of errors."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.chromium import chromium_browser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["chromium", "opened_pages"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Yield a browser for a file of tests."""
+    expect.set_options(timeout=60_000)  # a busy machine starts decoders slowly
+    with chromium_browser() as browser:
+        yield browser
+    expect.set_options(timeout=5_000)  # Playwright's own
+
+
+@contextmanager
+def opened_pages(chromium: Browser, served: str) -> Iterator[Callable[..., Page]]:
+    """Yield what opens a page of a project; at the end, no error may stand in the console."""
+    errors: list[str] = []
+    with ExitStack() as opened:
+
+        def open_page(
+            path: str, *, width: int = 1280, scheme: Literal["light", "dark"] = "light", script: bool = True
+        ) -> Page:
+            context = chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
+            )
+            opened.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(f"{served}{path}", wait_until="load")
+            return page
+
+        yield open_page
+    assert errors == []
