@@ -48,9 +48,10 @@ demo: setup
 	$(BIN)/clinical demo
 
 test: setup .venv-label-studio-ml/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations=10 -m 'not slow'
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations=30 -m 'not slow'
 
-# Workers that are killed or stopped, calls out of every process, two installations on one project: minutes each.
+# Workers that are killed or stopped, calls out of every process, two installations on one project, what is changed
+# beside the backend, Label Studio below a path: minutes each.
 test-slow: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m slow
 

@@ -13,7 +13,7 @@ from clinical_backend.versions import author_of
 from tests.end_to_end.conftest import wait_until
 from tests.end_to_end.test_connection import clinical
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def asked(loop):
@@ -57,7 +57,6 @@ def test_what_is_ours_is_put_right_and_what_a_person_may_mean_is_asked_about(loo
     assert loop.client.backends(loop.id)[0].state == "CO"
 
 
-@pytest.mark.slow
 def test_two_backends_on_one_project_delete_nothing_of_each_other(label_studio, loop, client, make_backend):
     loop.connect()
     settings = {"QUEUE_SIZE": 20, "RECONCILE_SECONDS": 5}

@@ -64,6 +64,7 @@ def made(client, backend, config):
     return loop, dict(zip(ids, places, strict=False))
 
 
+@pytest.mark.slow
 def test_a_project_of_lists_is_connected_queued_and_predicted(series, client):
     series.connect()
     known = series.stores.images.all(series.id)
@@ -152,6 +153,7 @@ def predict_of(client, loop, task):
     return {region["item_index"]: region["value"]["choices"] for region in ours["result"]}
 
 
+@pytest.mark.slow
 def test_views_of_one_task_are_published_and_doctor_says_what_a_task_shows(series, client, backend):
     pairs = [{"data": {"left": images[0], "right": images[1]}} for images in _shown(client, series)]
     config = CONFIG.replace(

@@ -23,6 +23,8 @@ from tests.end_to_end.google_store import google_environment, google_store
 from tests.end_to_end.sub_path import below
 from tests.images.decoders.test_dicom import RAMP, dicom
 
+pytestmark = pytest.mark.slow
+
 PATH = "/label-studio"
 
 
