@@ -12,7 +12,8 @@ from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.labels import readers_answers
 from clinical_backend.multilabel import findings_of, is_multilabel, unknown_of
 from clinical_backend.rounds.audit import read_draws
-from clinical_backend.strategy.splits import assign_splits, near_copy_pairs, ties_by_key
+from clinical_backend.strategy.copy_pairs import near_copy_pairs
+from clinical_backend.strategy.splits import assign_splits, ties_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

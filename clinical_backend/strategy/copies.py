@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clinical_backend.strategy.leading_directions import LeadingDirections, distances_of_pairs, squares_of
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Protocol, TypeAlias
 
     from numpy.typing import NDArray
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
             """Return so many of an order of these places, given those that are taken already."""
 
 
-__all__ = ["Copies", "CopiesLast", "NearCopies"]
+__all__ = ["AMONG", "SHARE", "Copies", "CopiesLast", "NearCopies"]
 
-_SHARE = 0.4
+SHARE = 0.4
 """Of the squared distance to the tenth nearest: what is nearer is a copy. All skin images saved as JPEG of quality 70
 are, and 91 % of X-rays of 128 pixels; of 7,470 lesions six images, which show three lesions twice; of 300 other
 photographs of the same lesions none. At 0.45 it is 9 of 7,470, and 97 % of the X-rays (docs/features.md)."""
-_AMONG = 10
+AMONG = 10
 """Of an image with so many copies none is told. Chosen: with 20, more different images pass for copies."""
 _SAMPLE = 64
 """Images that tell how far the tenth nearest is as a rule. A few X-rays among photographs are far from all others, and
@@ -51,11 +52,6 @@ _MANY = 20_000
 decomposition: of fewer images not worth it."""
 _DIRECTIONS = 64
 """They hold most of what varies, so that few images are near in them and far in all 1,280."""
-_TELLING = 4000
-"""Images of which the directions are learnt: any directions would do, and these are near the best."""
-_STEPS = 3
-"""After so many the directions hold what the leading ones do, to some per cent (Halko, Martinsson and Tropp, SIAM
-Review 2011, section 4.5)."""
 _ROUNDED = 1.001
 """Of a squared distance, in float32: what rounding hides must not pass for far."""
 _TIMES = 8
@@ -94,7 +90,12 @@ class NearCopies:
         self._pool = frozen.pool.features
         self._sets = (self._pool, frozen.labelled.features, *tagged)
         self._usual = self._usual_distance()
-        self._short: _Short | None = None
+        self._short: LeadingDirections | None = None
+
+    @property
+    def limit(self) -> float:
+        """The squared distance from which on no image is a near-copy of another; 0 where nothing is told."""
+        return SHARE * self._usual
 
     def of(self, places: NDArray[np.int64]) -> list[Copies]:
         """Return the near-copies of each of some tasks.
@@ -122,7 +123,8 @@ class NearCopies:
         compared in all.
         """
         if self._short is None:
-            self._short = _Short.of(self._pool, self._blocks())
+            blocks = (block for _, block in self._blocks())
+            self._short = LeadingDirections.of(self._pool, blocks, sum(map(len, self._sets)), _DIRECTIONS)
         found = np.zeros(len(places), dtype=np.bool_)
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
@@ -130,13 +132,13 @@ class NearCopies:
             some = self._pool[part].astype(np.float32, copy=False)
             for first, block in self._parts():
                 note_progress()
-                rows, others = self._short.within(part, first, len(block), _SHARE * self._usual)
-                near[rows[_distances(some, block, rows, others) < _SHARE * self._usual * _ROUNDED]] = True
+                rows, others = self._short.within(part, first, len(block), SHARE * self._usual)
+                near[rows[distances_of_pairs(some, block, rows, others) < SHARE * self._usual * _ROUNDED]] = True
         return found
 
     def _of(self, places: NDArray[np.int64]) -> Iterator[Copies]:
         distances, nearest = self._nearest(places)
-        near = distances < _SHARE * np.minimum(distances[:, -1:], self._usual)
+        near = distances < SHARE * np.minimum(distances[:, -1:], self._usual)
         size = len(self._pool)
         for row, is_near in zip(nearest, near, strict=True):
             found = row[is_near]
@@ -144,11 +146,11 @@ class NearCopies:
 
     def _usual_distance(self) -> float:
         """Return how far the tenth nearest is as a rule; 0 where that tells nothing."""
-        if not len(self._pool) or sum(map(len, self._sets)) <= _AMONG:
+        if not len(self._pool) or sum(map(len, self._sets)) <= AMONG:
             return 0.0
         sample = np.unique(np.linspace(0, len(self._pool) - 1, _SAMPLE).astype(np.int64))
         distances, _ = self._nearest(sample)
-        fifth, tenth = np.median(distances[:, [_AMONG // 2 - 1, -1]], axis=0)
+        fifth, tenth = np.median(distances[:, [AMONG // 2 - 1, -1]], axis=0)
         return float(tenth) if fifth >= _LEAST_FIFTH * tenth else 0.0
 
     def _nearest(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -157,14 +159,14 @@ class NearCopies:
         Places beyond the pool are those of answered tasks.
         """
         some = self._pool[places].astype(np.float32, copy=False)
-        squares = _squares(some)[:, None]
+        squares = squares_of(some)[:, None]
         distances = np.empty((len(some), 0), dtype=np.float32)
         nearest = np.empty((len(some), 0), dtype=np.int64)
         for start, block in self._blocks():
             note_progress()
             products = some @ block.T
             products *= -2
-            products += _squares(block)
+            products += squares_of(block)
             own = np.flatnonzero((places >= start) & (places < start + len(block)))
             products[own, places[own] - start] = np.inf
             least = _least(products)
@@ -173,8 +175,18 @@ class NearCopies:
             least = _least(distances)
             nearest = np.take_along_axis(nearest, least, axis=1)
             distances = np.take_along_axis(distances, least, axis=1)
+        for column in range(distances.shape[1]):  # a difference of products loses tiny distances to rounding
+            distances[:, column] = squares_of(self._at(nearest[:, column]) - some)
         order = np.argsort(distances, axis=1, kind="stable")
-        return np.maximum(np.take_along_axis(distances, order, axis=1), 0), np.take_along_axis(nearest, order, axis=1)
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(nearest, order, axis=1)
+
+    def _at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features of images, shape (b, d); places beyond the pool are those of answered tasks."""
+        found = np.empty((len(places), self._pool.shape[1]), dtype=np.float32)
+        for start, features in self._parts():
+            inside = (places >= start) & (places < start + len(features))
+            found[inside] = features[places[inside] - start]
+        return found
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         for start, features in self._parts():
@@ -189,82 +201,10 @@ class NearCopies:
             start += len(features)
 
 
-class _Short:
-    """All images in a few directions.
-
-    Parameters
-    ----------
-    rows
-        Shape (n, e): their coordinates in e directions at right angles.
-    """
-
-    def __init__(self, rows: NDArray[np.float32]) -> None:
-        self._rows = rows
-        self._squares = _squares(rows)
-
-    @classmethod
-    def of(cls, pool: NDArray[np.float32], blocks: Iterable[tuple[int, NDArray[np.float32]]]) -> _Short:
-        """Return them in the directions in which the pool varies most, as a sample of it shows."""
-        sample = pool[:: max(1, len(pool) // _TELLING)].astype(np.float32, copy=False)
-        centre = sample.mean(axis=0, keepdims=True)
-        centred = sample - centre
-        leading = np.random.default_rng(0).standard_normal((centred.shape[1], _DIRECTIONS), dtype=np.float32)
-        for _ in range(_STEPS):  # of subspace iteration, which needs no decomposition of a large matrix
-            leading = np.linalg.qr(centred.T @ (centred @ leading))[0]
-        parts = []
-        for _, block in blocks:
-            note_progress()
-            parts.append((block - centre) @ leading)
-        return cls(np.concatenate(parts))
-
-    def within(
-        self, places: NDArray[np.int64], first: int, count: int, limit: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return pairs of images, of these places and of some others, that are nearer in the directions than a limit.
-
-        Parameters
-        ----------
-        places
-            Of the images asked for, shape (b,).
-        first, count
-            The others are so many from this place on.
-        limit
-            Of the squared distance.
-
-        Returns
-        -------
-        tuple
-            Which of `places`, and which of the others, shapes (p,).
-        """
-        others = slice(first, first + count)
-        products = self._rows[places] @ self._rows[others].T
-        products *= -2
-        products += self._squares[others]
-        row, other = np.nonzero(products < (np.float32(limit * _ROUNDED) - self._squares[places])[:, None])
-        different = places[row] != other + first
-        return row[different], other[different]
-
-
-def _distances(
-    some: NDArray[np.float32], block: NDArray[np.floating], rows: NDArray[np.int64], others: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the squared distances of pairs of images, one of each array, shape (p,)."""
-    if len(rows) <= len(block):
-        return _squares(block[others].astype(np.float32, copy=False) - some[rows])
-    whole = block.astype(np.float32, copy=False)  # a product of all takes less time than a copy for each of many pairs
-    distances: NDArray[np.float32] = _squares(some)[rows] + _squares(whole)[others] - 2 * (some @ whole.T)[rows, others]
-    return distances
-
-
 def _least(distances: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the places of the ten least of each row, in no order."""
-    least: NDArray[np.intp] = np.argpartition(distances, min(_AMONG, distances.shape[1]) - 1, axis=1)[:, :_AMONG]
+    least: NDArray[np.intp] = np.argpartition(distances, min(AMONG, distances.shape[1]) - 1, axis=1)[:, :AMONG]
     return least
-
-
-def _squares(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    squares: NDArray[np.float32] = np.einsum("ij,ij->i", features, features)
-    return squares
 
 
 class CopiesLast:

@@ -11,45 +11,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.strategy.copies import NearCopies
-from clinical_backend.strategy.tasks import Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from clinical_backend.strategy.tasks import FeaturedTasks
-
-__all__ = ["SPLITS", "assign_splits", "leaks", "near_copy_pairs", "tied", "ties_by_key"]
+__all__ = ["SPLITS", "assign_splits", "leaks", "tied", "ties_by_key"]
 
 SPLITS = ("train", "validation", "test")
-_AT_ONCE = 512
-"""Tasks that are compared with all others between two looks at how far that is: some seconds of 100,000."""
-
-
-def near_copy_pairs(
-    featured: FeaturedTasks, show: Callable[[int, int | None], None] = lambda _done, _total: None
-) -> NDArray[np.int64]:
-    """Return the pairs of tasks that show nearly the same image, shape (p, 2).
-
-    They are told as a queue's are (:class:`NearCopies`): by frozen features.
-
-    Parameters
-    ----------
-    featured
-        The tasks.
-    show
-        Is told how many are compared with all others, of how many.
-    """
-    copies = NearCopies(Inputs.of(featured.none(), featured))
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(featured), _AT_ONCE):
-        places = np.arange(start, min(start + _AT_ONCE, len(featured)))
-        for place, found in zip(places.tolist(), copies.of(places), strict=True):
-            pairs += [(place, other) for other in found.pool]
-        show(start + len(places), len(featured))
-    return featured.tasks[np.array(pairs, dtype=np.int64).reshape(-1, 2)]
 
 
 def ties_by_key(keys: Mapping[int, str]) -> NDArray[np.int64]:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinical_backend.errors import InvalidArgumentError
-from clinical_backend.strategy.splits import assign_splits, leaks, near_copy_pairs, ties_by_key
-from tests.strategy.test_copies import featured, images, saved_again
+from clinical_backend.strategy.splits import assign_splits, leaks, ties_by_key
 
 NO_TIES = np.empty((0, 2), dtype=np.int64)
 
@@ -81,9 +80,3 @@ def test_planted_leaks_are_found():
 def test_tasks_of_one_patient_are_tied():
     assert ties_by_key({1: "x", 2: "y", 3: "x", 4: "x"}).tolist() == [[1, 3], [1, 4]]
     assert ties_by_key({}).shape == (0, 2)
-
-
-def test_images_that_were_saved_again_are_tied_by_their_tasks():
-    some = images(60)
-    found = near_copy_pairs(featured(np.concatenate([some, saved_again(some[:2])]), first=500))
-    assert sorted(found.tolist()) == [[500, 560], [501, 561], [560, 500], [561, 501]]
