@@ -116,6 +116,16 @@ def bench_card() -> None:
     run()
 
 
+@bench.command("export")
+def bench_export(
+    labels: Annotated[int, typer.Option(help="How many tasks have a label.", min=1000)] = 20_000,
+) -> None:
+    """Export a simulated project in every format, cut off and begun again, and on a full disk: time and memory."""
+    from clinical_backend.lab.benchmarks.exporting import main as run
+
+    run(labels)
+
+
 @bench.command("stopping")
 def bench_stopping() -> None:
     """Stop simulated projects when the recall is said to be reached, and count how many kept it, and the labels."""

@@ -33,7 +33,7 @@ from clinical_backend.workspace.map_files import ProjectMap, save_map
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["fill", "main"]
+__all__ = ["CONFIG", "fill", "main"]
 
 _PAGES = (
     "",
@@ -51,11 +51,12 @@ _CLASSES = tuple(f"class {code}" for code in range(8))
 _ROUNDS, _QUEUE, _EXEMPLARS, _SUSPECTS, _READERS = 50, 500, 200, 200, 8
 _REPEATS = 5
 """A large project, with more of each than a page shows; a page is opened so often for a median."""
-_CONFIG = (
+CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
     + "".join(f'<Choice value="{name}"/>' for name in _CLASSES)
     + "</Choices></View>"
 )
+"""Of the project."""
 _FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 _RESPONSE = "performance.getEntriesByType('navigation')[0].responseEnd"
 _PANNED_SECONDS = 3
@@ -185,7 +186,7 @@ def fill(stores: Stores, tasks: int, labels: int) -> None:
             for task in common
         ],
     )
-    stores.projects.change(1, label_config=_CONFIG, request=None, requested_at=None)
+    stores.projects.change(1, label_config=CONFIG, request=None, requested_at=None)
 
 
 def draw(stores: Stores, folder: Path, tasks: int) -> None:
