@@ -126,6 +126,14 @@ def bench_export(
     run(labels)
 
 
+@bench.command("handover")
+def bench_handover() -> None:
+    """Take real images from tasks to labels.csv, model card and exported model; compute the card's figures anew."""
+    from clinical_backend.lab.benchmarks.handover import main as run
+
+    run()
+
+
 @bench.command("stopping")
 def bench_stopping() -> None:
     """Stop simulated projects when the recall is said to be reached, and count how many kept it, and the labels."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Picture: TypeAlias = bytes | Image.Image
 
-__all__ = ["MEDMNIST_CLASSES", "DataError", "LabelledImages", "load_images", "medmnist_archive"]
+__all__ = ["MEDMNIST_CLASSES", "DataError", "LabelledImages", "find_set", "load_images", "medmnist_archive"]
 
 _DATA_FOLDERS = ("data", "../shared/data")
 _DOWNLOAD_SECONDS = 20.0
@@ -151,7 +151,7 @@ def load_images(name: str, *, cache: Path, seed: int = 0) -> LabelledImages:
     """
     if name.startswith(_MOSAICS):
         return _mosaics(name, cache, seed)
-    path = _found(name, cache)
+    path = find_set(name, cache)
     try:
         if path.is_dir():
             files = [file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES]
@@ -205,7 +205,14 @@ def medmnist_archive(name: str, cache: Path) -> Path | None:
     return _download(name, cache)
 
 
-def _found(name: str, cache: Path) -> Path:
+def find_set(name: str, cache: Path) -> Path:
+    """Return where a labelled set lies, as :func:`load_images` takes it by name.
+
+    Raises
+    ------
+    DataError
+        When there is none.
+    """
     folders = [Path(), *(Path(folder) for folder in (os.environ.get("CLINICAL_DATA"), *_DATA_FOLDERS) if folder)]
     for folder in folders:
         for suffix in ("", ".npz", ".zip", ".csv"):
