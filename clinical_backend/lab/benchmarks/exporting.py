@@ -152,14 +152,17 @@ def _export(
     end: Connection, model: Path, labels: int, options: ExportOptions, out: Path, file_limit: int | None
 ) -> None:
     """Export, and send what it took."""
-    if file_limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails, as on a disk
     problem = ""
+
+    def show(done: int, total: int | None) -> None:
+        if file_limit is not None and done == total:  # all are compared: what is written from here on is the export
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails, as on a disk
     with closing(open_project(model, labels)) as workspace:
         started, worked = time.monotonic(), time.process_time()
         try:
-            export_dataset(workspace.project(1), options, out, command="clinical bench export")
+            export_dataset(workspace.project(1), options, out, command="clinical bench export", show=show)
         except ClinicalError as error:
             problem = str(error)
         seconds, processor = time.monotonic() - started, time.process_time() - worked
