@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clinical_backend.findings.recall import RecallState, TotalBound, judge_recall
 from clinical_backend.findings.remaining import RoundYield
-from clinical_backend.lab.benchmarks.stopping import run_project
+from clinical_backend.lab.benchmarks.stopping import run_project, stopped_by_test
 from tests.findings.labelled_project import LabelledProject
 
 
@@ -126,6 +126,13 @@ def test_simulated_projects_that_stop_when_it_is_reached_have_kept_it():
     ends = [run_project(np.random.default_rng(seed), 0.8, share=0.1)[0] for seed in range(30)]
     assert np.mean([end.recall >= 0.8 for end in ends]) >= 0.9
     assert np.median([end.labels for end in ends]) < 0.8
+
+
+def test_a_test_that_takes_what_was_sought_for_a_random_sample_stops_too_early_where_cases_are_hidden():
+    ends = [stopped_by_test(np.random.default_rng(seed), 0.8, share=0.1, hard=1000.0) for seed in range(30)]
+    assert np.mean([end.recall >= 0.8 for end in ends]) < 0.6
+    alike = [stopped_by_test(np.random.default_rng(seed), 0.8, share=0.1) for seed in range(30)]
+    assert np.mean([end.recall >= 0.8 for end in alike]) >= 0.9
 
 
 def test_it_is_hardly_ever_said_to_be_reached_too_early_though_somebody_looks_after_every_queue():

@@ -54,13 +54,15 @@ __all__ = ["Checked", "HandedOver", "handed_over", "main"]
 _CACHE = Path(".cache")
 _IMAGES, _SET_ASIDE, _LABELS, _EXEMPLARS = 500, 150, 200, 3
 """So that some classes and subgroups have the ten cases that a figure needs, and a set takes minutes; chosen."""
-_QUEUE = 50
+_BATCH = 50
+"""Labels between two rounds. A queue holds twice as many, so that it never runs out: Label Studio would then serve
+tasks of the test set."""
 _RARE = {"ham10000": "mel", "chest_xray_128": "NORMAL"}
 _SETTINGS = {
     "ADAPTATION": "off",
     "GROUP_FIELD": "patient",
-    "QUEUE_SIZE": _QUEUE,
-    "START_TRAINING_EACH_N_UPDATES": _QUEUE,
+    "QUEUE_SIZE": 2 * _BATCH,
+    "START_TRAINING_EACH_N_UPDATES": _BATCH,
     "AUDIT_SHARE": 0.5,
 }
 _WAIT_SECONDS, _LOOK_SECONDS = 600.0, 0.2
@@ -178,7 +180,7 @@ class HandedOver:
             rare,
             exemplars=_EXEMPLARS,
             labels=labels,
-            batch=_QUEUE,
+            batch=_BATCH,
             progress=lambda _outcome, _name: None,
         )
         httpx2.post(f"{self._backend.url}/projects/{self._project}/rounds", timeout=60.0).raise_for_status()
