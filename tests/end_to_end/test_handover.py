@@ -13,6 +13,8 @@ from clinical_backend.lab.benchmarks.patient_images import PatientImage
 from clinical_backend.lab.demo.dataset import drawn_cells
 from tests.conftest import CACHE
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
 
 def as_jpeg(pixels):
     stream = BytesIO()
@@ -20,7 +22,6 @@ def as_jpeg(pixels):
     return stream.getvalue()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("exported_backbones")
 def test_the_cards_figures_are_those_of_the_exported_labels_and_of_the_exported_model_elsewhere():
     cells = drawn_cells(150, 45, seed=0)
