@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from clinical_backend.strategy.leading_directions import LeadingDirections, distances_of_pairs, squares_of
+from clinical_backend.strategy.leading_directions import ROUNDED, LeadingDirections, distances_of_pairs, squares_of
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ _MANY = 20_000
 decomposition: of fewer images not worth it."""
 _DIRECTIONS = 64
 """They hold most of what varies, so that few images are near in them and far in all 1,280."""
-_ROUNDED = 1.001
-"""Of a squared distance, in float32: what rounding hides must not pass for far."""
 _TIMES = 8
 """An order is asked again so often at most; what is left then keeps its place. Where each of 7,470
 lesions was there twice, a queue of 200 took four times."""
@@ -133,7 +131,7 @@ class NearCopies:
             for first, block in self._parts():
                 note_progress()
                 rows, others = self._short.within(part, first, len(block), SHARE * self._usual)
-                near[rows[distances_of_pairs(some, block, rows, others) < SHARE * self._usual * _ROUNDED]] = True
+                near[rows[distances_of_pairs(some, block, rows, others) < SHARE * self._usual * ROUNDED]] = True
         return found
 
     def _of(self, places: NDArray[np.int64]) -> Iterator[Copies]:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LeadingDirections", "distances_of_pairs", "squares_of"]
+__all__ = ["ROUNDED", "LeadingDirections", "distances_of_pairs", "squares_of"]
 
 _TELLING = 4000
 """Images of which the directions are learnt: any directions would do, and these are near the best."""
 _STEPS = 3
 """After so many the directions hold what the leading ones do, to some per cent (Halko, Martinsson and Tropp, SIAM
 Review 2011, section 4.5)."""
-_ROUNDED = 1.001
+ROUNDED = 1.001
 """Of a squared distance, in float32: what rounding hides must not pass for far."""
 _MANY_PAIRS = 8
 """Times the images of a block: with more pairs, a product of all takes less time than a copy for each of them."""
@@ -93,7 +93,7 @@ class LeadingDirections:
         longest = asked[:, -1].max(initial=0) + others[:, -1].max(initial=0)
         hidden = 2 * asked.shape[1] * np.finfo(np.float32).eps * longest
         asked = np.column_stack([-2 * asked[:, :-2], asked[:, -1], asked[:, -2]])
-        near = np.flatnonzero(asked @ others.T < np.float32(_ROUNDED * limit + hidden))
+        near = np.flatnonzero(asked @ others.T < np.float32(ROUNDED * limit + hidden))
         row, other = np.divmod(near, len(others))
         different = places[row] != other + first
         return row[different], other[different]
