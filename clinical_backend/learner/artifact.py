@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Artifact", "ArtifactKind", "file_sha256", "sha256"]
 
 _FORMAT = 2  # in format 1 each kind noted its files in its own way
-_SUFFIXES = {"model": "onnx"}  # every other part is safetensors
+_SUFFIXES = {"model": "onnx", "answers": "json"}  # every other part is safetensors
 
 
 class _ChangedError(Exception):

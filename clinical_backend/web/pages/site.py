@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.jobs.settings_preview import PreviewJobs
 from clinical_backend.service.connection import Checks
 from clinical_backend.service.readers import ReaderNames
 from clinical_backend.service.status import ProjectStatus
@@ -91,6 +92,7 @@ class Site:
         self.signer = Signer(key.get_secret_value() if key else secrets.token_hex(32))
         self.checks = Checks(workspace)
         self.previews = Previews(workspace)
+        self.setting_previews = PreviewJobs(workspace.settings)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
@@ -106,6 +108,7 @@ class Site:
     def close(self) -> None:
         """End what was started."""
         self.searching.shutdown(wait=False, cancel_futures=True)
+        self.setting_previews.close()
         self.previews.close()
 
     @property
