@@ -81,6 +81,12 @@ def projects(request: Request, site: ThisSite) -> Response:
     return site.page(request, "projects.html", projects=found, titles=titles, stalled=stalled)
 
 
+@router.get("/token")
+def token(request: Request, site: ThisSite) -> dict[str, str]:
+    """Give the forms of a page that was left open a token that counts on: no other site can read it."""
+    return {"token": site.token(request)}
+
+
 @router.get("/projects/{project_id}/fragments/now")
 def now(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what happens at this moment."""

@@ -252,10 +252,14 @@ class Site:
     def render(self, template: str, request: Request, **values: Any) -> str:
         """Return a filled template."""
         return self._templates.get_template(template).render(
-            token=self.signer.sign(self._purpose(request), ""),
+            token=self.token(request),
             label_studio=self.settings.browser_url,
             **{"project": None, "here": "", "flash": None} | values,
         )
+
+    def token(self, request: Request) -> str:
+        """Return what a form of ours, given to this user now, is known by."""
+        return self.signer.sign(self._purpose(request), "")
 
     def check_form(self, request: Request, token: str) -> None:
         """Make sure that one of our pages gave out a form, to the same user.
