@@ -35,9 +35,7 @@ PAGES = {
     "queue": ("/queue", 900),
     "map": ("/map", 860),
     "model": ("/model", 1090),
-    "card": ("/model/card", 900),
-    "readers": ("/readers", 900),
-    "settings": ("/settings", 900),
+    "settings": ("/settings", 975),
 }
 """Page and height by the name of its picture."""
 QUALITY = 82
@@ -97,7 +95,7 @@ def take(backend: BackendServer, server: LabelStudioServer, project: int, folder
 
 
 def show_map(page: Page) -> None:
-    """Wait until the map is drawn, and leave out of the picture where the pointer is."""
+    """Wait until the map is drawn."""
     drawn = page.locator("#map[data-ready]")
     link = page.get_by_role("link", name="Show it")
     drawn.or_(link).first.wait_for()

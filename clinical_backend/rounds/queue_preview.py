@@ -111,7 +111,8 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
     answers = load_answers(project.settings_preview_folder)
     if answers is None or not row.label_config:
         raise NothingToPreviewError(
-            "What the last round read is not kept: an earlier version of the backend ran it.", "Start a round."
+            "What the last round read is not kept: an earlier version ran it, or it was changed on disk.",
+            "Start a round.",
         )
     latest = project.stores.rounds.latest(project.id)
     following = Round(project_id=project.id, number=1 + (latest or published).number, version="")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -33,7 +34,7 @@ class KeptAnswers:
     project
         As Label Studio had it.
     labels
-        What readers said; of single annotations and readers' names nothing.
+        What readers said. Numbers that are drawn anew each time stand for readers, which tell them apart alone.
     """
 
     project: Project
@@ -62,6 +63,26 @@ def load_answers(folder: Path) -> KeptAnswers | None:
             return KeptAnswers(project, _adapter().validate_json(artifact.read("answers")))
     except ModelError:
         return None
+
+
+def _anonymous(labels: Labels) -> Labels:
+    """Return labels without who gave them: SHOW_READERS may say that nobody is to be known."""
+    seen = {reader for answered in labels.first_answers.values() for reader in answered.seen_by}
+    readers = sorted(seen | labels.last_answers.keys())
+    code = dict(zip(readers, SystemRandom().sample(range(len(readers)), len(readers)), strict=True))
+    return replace(
+        labels,
+        first_answers={
+            task: replace(answered, seen_by=frozenset(code[reader] for reader in answered.seen_by))
+            for task, answered in labels.first_answers.items()
+        },
+        last_answers={code[reader]: at for reader, at in labels.last_answers.items()},
+        read_twice={task: tuple((0, name) for _, name in said) for task, said in labels.read_twice.items()},
+        disputed={task: tuple((None, name) for _, name in said) for task, said in labels.disputed.items()},
+        tagged={},
+        by_reader=(),
+        names=None,
+    )
 
 
 @cache
