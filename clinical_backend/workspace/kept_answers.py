@@ -49,8 +49,8 @@ def save_answers(folder: Path, answers: KeptAnswers) -> None:
     ModelError
         When the folder cannot be written.
     """
-    labels = replace(answers.labels, by_reader=(), names=None)
-    _KIND.save(folder, {"project": answers.project.model_dump(mode="json")}, {"answers": _adapter().dump_json(labels)})
+    told, content = answers.project.model_dump(mode="json"), _adapter().dump_json(_anonymous(answers.labels))
+    _KIND.save(folder, {"project": told}, {"answers": content})
 
 
 def load_answers(folder: Path) -> KeptAnswers | None:

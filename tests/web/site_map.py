@@ -87,7 +87,7 @@ def routes() -> tuple[Route, ...]:
         for router in app.routes
         for each in getattr(getattr(router, "original_router", None), "routes", ())
         if isinstance(each, APIRoute)
-        for method in sorted(each.methods)
+        for method in sorted(each.methods or ())
     ]
     assert len(found) > 60, "the application keeps its routes elsewhere"
     return tuple(found)
