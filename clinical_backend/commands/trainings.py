@@ -53,9 +53,9 @@ def preview_settings(
     background: Background = False,
 ) -> None:
     """Tell what the settings would change that somebody asks about on the project's page. The server does it itself."""
-    from clinical_backend.jobs.settings_preview import answer_question
+    from clinical_backend.jobs.settings_preview import answer_questions
 
-    _train(answer_question, project, background=background)
+    _train(answer_questions, project, background=background)
 
 
 def replace_backbone(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -14,7 +15,7 @@ from clinical_backend.jobs.supervisor import end_child, start_child
 from clinical_backend.jobs.worker import deadline
 from clinical_backend.rounds.queue_preview import preview_queue
 from clinical_backend.workspace.lock import training_lock
-from clinical_backend.workspace.preview_files import PreviewAnswer, load_answer, load_question, save_answer
+from clinical_backend.workspace.preview_files import PreviewAnswer, open_questions, save_answer
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.preview_files import PreviewQuestion
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["LONGEST_PREVIEW", "PreviewJobs", "PreviewLateError", "answer_question"]
+__all__ = ["LONGEST_PREVIEW", "PreviewJobs", "PreviewLateError", "answer_questions"]
 
 logger = logging.getLogger(__name__)
 
 LONGEST_PREVIEW = 300.0
 """Seconds. To learn and to order took 2 of 10,000 tasks and 60 of a million on two cores, and twice that here where
 what is looked for is changed (docs/speed.md); other people's work makes it longer."""
+_PAUSE = 20.0
+"""Seconds between two starts for a project while somebody waits: another server's process may be at it."""
 _AT_A_TIME = 2
 """Of all projects: each takes the memory of a round's ordering."""
 
@@ -42,8 +45,8 @@ class PreviewBusyError(ClinicalError):
     """What settings of other projects would change is being computed."""
 
 
-def answer_question(project: ProjectWorkspace) -> str:
-    """Answer what was asked last of a project's settings; what is asked meanwhile is answered next.
+def answer_questions(project: ProjectWorkspace) -> str:
+    """Answer what is asked of a project's settings, the newest first, and what is asked meanwhile.
 
     Returns
     -------
@@ -53,23 +56,18 @@ def answer_question(project: ProjectWorkspace) -> str:
     Raises
     ------
     ModelError
-        When the answer cannot be kept.
+        When an answer cannot be kept.
     """
     folder = project.settings_preview_folder
     try:
         with training_lock(folder):
             count = 0
-            while (question := load_question(folder)) is not None and not _is_answered(project, question):
-                save_answer(folder, _answer(project, question))
+            while questions := open_questions(folder):
+                save_answer(folder, _answer(project, questions[0]))
                 count += 1
     except Timeout:
         return "Another process tells what settings of this project would change; it answers this too."
     return f"{count} answered."
-
-
-def _is_answered(project: ProjectWorkspace, question: PreviewQuestion) -> bool:
-    answer = load_answer(project.settings_preview_folder)
-    return answer is not None and answer.key == question.key
 
 
 def _answer(project: ProjectWorkspace, question: PreviewQuestion) -> PreviewAnswer:
@@ -98,6 +96,7 @@ class PreviewJobs:
         self._settings = settings
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._failed: set[int] = set()
+        self._started: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def require_room(self, project_id: int) -> None:
@@ -116,24 +115,39 @@ class PreviewJobs:
                 )
 
     def start(self, project_id: int) -> None:
-        """Have a project's question answered; one that is being answered for it is given up. Returns at once."""
-        with self._lock:
-            self._end(project_id)
-            self._failed.discard(project_id)
-            command = ["preview-settings", "--project", str(project_id), "--background"]
-            self._running[project_id] = start_child(command, self._settings.environment(os.environ))
-
-    def has_failed(self, project_id: int) -> bool:
-        """Tell whether the process that was started last for a project ended without having done its work."""
+        """Have a project's questions answered, by the process that is at them if there is one. Returns at once."""
         with self._lock:
             self._note_ends()
-            return project_id in self._failed
+            self._failed.discard(project_id)
+            self._start(project_id)
+
+    def attend(self, project_id: int) -> bool:
+        """Go on while somebody waits: a question may have come when its process was about to end.
+
+        Returns
+        -------
+        bool
+            Whether there is hope: not where a process ended without having done its work.
+        """
+        with self._lock:
+            self._note_ends()
+            if project_id in self._failed:
+                return False
+            if time.monotonic() - self._started.get(project_id, -_PAUSE) >= _PAUSE:
+                self._start(project_id)
+            return True
 
     def close(self) -> None:
         """End what is running."""
         with self._lock:
             for project_id in [*self._running]:
                 self._end(project_id)
+
+    def _start(self, project_id: int) -> None:
+        if project_id not in self._running:
+            command = ["preview-settings", "--project", str(project_id), "--background"]
+            self._running[project_id] = start_child(command, self._settings.environment(os.environ))
+            self._started[project_id] = time.monotonic()
 
     def _note_ends(self) -> None:
         for project_id, process in [*self._running.items()]:

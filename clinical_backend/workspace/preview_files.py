@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,13 +19,19 @@ __all__ = [
     "PreviewAnswer",
     "PreviewQuestion",
     "PreviewedTask",
+    "is_key",
     "load_answer",
     "load_question",
+    "new_key",
+    "open_questions",
     "save_answer",
     "save_question",
 ]
 
-_QUESTION, _ANSWER = "question.json", "answer.json"
+_QUESTION, _ANSWER = "question-{}.json", "answer-{}.json"
+_KEY = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_KEPT = 8
+"""Questions: a few people who try a few settings each."""
 
 
 class PreviewQuestion(Record):
@@ -102,33 +111,55 @@ class PreviewAnswer(Record):
     seconds: float = 0.0
 
 
-def load_question(folder: Path) -> PreviewQuestion | None:
-    """Return what was asked last; ``None`` before the first."""
-    return load_record(folder / _QUESTION, PreviewQuestion)
+def is_key(text: str) -> bool:
+    """Tell whether a text may be the key of a question."""
+    return _KEY.fullmatch(text) is not None
+
+
+def new_key() -> str:
+    """Return the key of a question that nobody guesses."""
+    return secrets.token_hex(16)
+
+
+def load_question(folder: Path, key: str) -> PreviewQuestion | None:
+    """Return a question; ``None`` where there is none, or it was asked too long ago."""
+    return load_record(folder / _QUESTION.format(key), PreviewQuestion) if is_key(key) else None
+
+
+def open_questions(folder: Path) -> list[PreviewQuestion]:
+    """Return the questions that nobody answered yet, the newest first."""
+    keys = [path.stem.rpartition("-")[2] for path in folder.glob(_QUESTION.format("*"))]
+    asked = (load_question(folder, key) for key in keys if load_answer(folder, key) is None)
+    return sorted(filter(None, asked), key=lambda one: -one.asked_at)
 
 
 def save_question(folder: Path, question: PreviewQuestion) -> None:
-    """Ask, in place of what was asked before.
+    """Ask, and forget what was asked before the last few.
 
     Raises
     ------
     ModelError
         When the folder cannot be written.
     """
-    save_record(folder / _QUESTION, question)
+    save_record(folder / _QUESTION.format(question.key), question)
+    with suppress(OSError):  # one that another process removes meanwhile
+        asked = sorted(folder.glob(_QUESTION.format("*")), key=lambda path: -path.stat().st_mtime)
+        for path in asked[_KEPT:]:
+            (folder / _ANSWER.format(path.stem.rpartition("-")[2])).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
-def load_answer(folder: Path) -> PreviewAnswer | None:
-    """Return the last answer; ``None`` before the first."""
-    return load_record(folder / _ANSWER, PreviewAnswer)
+def load_answer(folder: Path, key: str) -> PreviewAnswer | None:
+    """Return the answer to a question; ``None`` before it is there."""
+    return load_record(folder / _ANSWER.format(key), PreviewAnswer) if is_key(key) else None
 
 
 def save_answer(folder: Path, answer: PreviewAnswer) -> None:
-    """Answer, in place of what was answered before.
+    """Answer a question.
 
     Raises
     ------
     ModelError
         When the folder cannot be written.
     """
-    save_record(folder / _ANSWER, answer)
+    save_record(folder / _ANSWER.format(answer.key), answer)

@@ -182,7 +182,7 @@ def test_settings_are_refused_told_before_they_are_saved_saved_and_explained(loo
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert Axe().run(page).violations_count == 0
     expect(page.get_by_label("Queue size")).to_have_value("15")
-    shown = load_answer(served.project.settings_preview_folder)
+    shown = load_answer(served.project.settings_preview_folder, page.url.rpartition("=")[2])
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     expect(page.get_by_label("Queue size")).to_have_value("15")

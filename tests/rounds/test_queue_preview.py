@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clinical_backend.acquisition import settable
 from clinical_backend.origins import Draw
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 from clinical_backend.rounds.queue_preview import NothingToPreviewError, changes_of, preview_queue
@@ -44,7 +45,7 @@ def labelled(project, studio):
 CHOICES = st.fixed_dictionaries(
     {},
     optional={
-        "acquisition": st.sampled_from(["auto", "random", "coreset", "flqmi", "entropy"]),
+        "acquisition": st.sampled_from(["auto", *settable()]),
         "goal": st.sampled_from(["rare", "classifier"]),
         "queue_size": st.integers(1, 60),
         "audit_share": st.sampled_from([0.0, 0.1, 0.5]),

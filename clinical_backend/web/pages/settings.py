@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from clinical_backend.labelstudio.contract import ProjectId
@@ -24,6 +23,7 @@ from clinical_backend.workspace.preview_files import (
     PreviewAnswer,
     PreviewQuestion,
     load_question,
+    new_key,
     save_answer,
     save_question,
 )
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
+
+Key = Annotated[str, Query(max_length=100)]
 
 
 @router.get("/projects/{project_id}/settings")
@@ -75,7 +77,7 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
         return _page(site, request, project_id, entered=entered, problems=problems, seen=_seen(form))
     project, row = site.workspace.project(project_id), site.project(project_id)
     question = PreviewQuestion(
-        key=secrets.token_hex(16),
+        key=new_key(),
         asked_at=time.time(),
         options=options.model_dump(exclude_unset=True, mode="json"),
         declined=tuple(name for name in row.declined if name in entered["declined"].split("\n")),
@@ -90,14 +92,14 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
     else:
         save_question(folder, question)
         save_answer(folder, PreviewAnswer(key=question.key))
-    return RedirectResponse(f"/projects/{project_id}/settings/preview", 303)
+    return RedirectResponse(f"/projects/{project_id}/settings/preview?key={question.key}", 303)
 
 
 @router.get("/projects/{project_id}/settings/preview")
-def preview(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+def preview(request: Request, site: ThisSite, project_id: ProjectId, key: Key = "") -> Response:
     """Show what was entered, and what it would change."""
     site.project(project_id)
-    question = load_question(site.workspace.project(project_id).settings_preview_folder)
+    question = load_question(site.workspace.project(project_id).settings_preview_folder, key)
     if question is None:
         return RedirectResponse(f"/projects/{project_id}/settings", 303)
     effect = effect_of(site, project_id, question)
@@ -105,10 +107,10 @@ def preview(request: Request, site: ThisSite, project_id: ProjectId) -> Response
 
 
 @router.get("/projects/{project_id}/fragments/settings-preview")
-def preview_part(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
+def preview_part(request: Request, site: ThisSite, project_id: ProjectId, key: Key = "") -> Response:
     """Show what was asked of settings that are not saved."""
     row = site.project(project_id)
-    question = load_question(site.workspace.project(project_id).settings_preview_folder)
+    question = load_question(site.workspace.project(project_id).settings_preview_folder, key)
     effect = None if question is None else effect_of(site, project_id, question)
     return site.fragment(request, "settings_preview.html", project=row, preview=effect)
 

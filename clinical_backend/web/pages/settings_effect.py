@@ -42,20 +42,20 @@ _MOST_WAITING = 10_000
 def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[str, Any]:
     """Return what is known by now of what settings would change, as the template has it."""
     project, row = site.workspace.project(project_id), site.project(project_id)
-    asked: dict[str, Any] = {"asked_at": question.asked_at, "saved": False}
+    asked: dict[str, Any] = {"key": question.key, "asked_at": question.asked_at, "saved": False}
     try:
         changes = changes_of(project, row, question)
     except ClinicalError as error:
         return asked | {"state": "refused", "problem": str(error)}
     asked |= {"read": _called(changes.read), "beside": _called(changes.beside), "ordering": bool(changes.ordering)}
     asked["saved"] = not any(changes)
-    answer = load_answer(project.settings_preview_folder)
+    answer = load_answer(project.settings_preview_folder, question.key)
     published = site.stores.rounds.published(project_id)
     if not changes.ordering:
         return asked | {"state": "told"}
-    if answer is None or answer.key != question.key:
+    if answer is None:
         gone = time.time() - question.asked_at > LONGEST_PREVIEW + 4 * _START_SECONDS
-        if gone or site.setting_previews.has_failed(project_id):
+        if gone or not site.setting_previews.attend(project_id):
             return asked | {"state": "cut off"}
         return asked | {"state": "working", "expected": _expected(published)}
     if answer.problem is not None or published is None:

@@ -6,9 +6,9 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from clinical_backend.jobs.settings_preview import answer_question
+from clinical_backend.jobs.settings_preview import answer_questions
 from clinical_backend.web.app import make_app
-from clinical_backend.workspace.preview_files import load_answer, load_question
+from clinical_backend.workspace.preview_files import load_answer, open_questions
 from clinical_backend.workspace.project_options import decline
 from tests.rounds.coloured_cells import fake_client, project, run, studio
 from tests.rounds.test_queue_preview import labelled, served, told
@@ -26,7 +26,9 @@ PREVIEW = "/projects/1/settings/preview"
 def web(workspace):
     with TestClient(make_app(workspace.settings, Wakes()), headers=BROWSER, follow_redirects=False) as client:
         started = []
+        attended = client.attended = [True]
         client.app.state.site.setting_previews.start = started.append
+        client.app.state.site.setting_previews.attend = lambda _: attended[0]
         client.started = started
         yield client
 
@@ -40,8 +42,10 @@ def form_of(web, page=PAGE):
 
 def ask(web, **fields):
     answer = web.post(PREVIEW, data=form_of(web) | fields)
-    assert (answer.status_code, answer.headers["location"]) == (303, PREVIEW)
-    return web.get(PREVIEW).text
+    assert answer.status_code == 303
+    web.shown = answer.headers["location"]
+    assert web.shown.startswith(f"{PREVIEW}?key=")
+    return web.get(web.shown).text
 
 
 def test_what_would_change_is_told_before_anything_is_saved(web, labelled, studio):
@@ -49,8 +53,8 @@ def test_what_would_change_is_told_before_anything_is_saved(web, labelled, studi
     assert "It is being computed" in text
     assert '<noscript><meta http-equiv="refresh"' in text
     assert web.started == [1]
-    assert answer_question(labelled) == "1 answered."
-    text = web.get(PREVIEW).text
+    assert answer_questions(labelled) == "1 answered."
+    text = web.get(web.shown).text
     assert "It is being computed" not in text
     assert re.search(r"Drawn at random</th><td class=\"n\">\d+</td><td class=\"n\">\d</td><td class=\"n\">5</td>", text)
     assert "instead of 28" in text
@@ -60,16 +64,16 @@ def test_what_would_change_is_told_before_anything_is_saved(web, labelled, studi
     assert labelled.row.request is None
     shown = re.findall(r'data-case="(\d+)"', text)
     assert shown
-    assert answer_question(labelled) == "0 answered."
+    assert answer_questions(labelled) == "0 answered."
 
 
 def test_saved_from_there_the_next_round_publishes_what_was_shown(web, labelled, studio):
     ask(web, queue_size="10", acquisition="random")
-    answer_question(labelled)
-    shown = load_answer(labelled.settings_preview_folder)
-    answer = web.post(PAGE, data=form_of(web, PREVIEW) | {"queue_size": "10", "acquisition": "random"})
+    answer_questions(labelled)
+    shown = load_answer(labelled.settings_preview_folder, web.shown.rpartition("=")[2])
+    answer = web.post(PAGE, data=form_of(web, web.shown) | {"queue_size": "10", "acquisition": "random"})
     assert answer.status_code == 303
-    assert "it is what is set now" in web.get(PREVIEW).text
+    assert "it is what is set now" in web.get(web.shown).text
     run(labelled)
     assert told(shown.with_these) == served(labelled, studio)
 
@@ -82,8 +86,9 @@ def test_what_is_refused_is_what_saving_refuses(web, labelled):
         assert "Enter a whole number from 1 to 5000." in answer.text
         assert 'value="many"' in answer.text
     assert web.started == []
-    assert load_question(labelled.settings_preview_folder) is None
-    assert web.get(PREVIEW).headers["location"] == PAGE
+    assert open_questions(labelled.settings_preview_folder) == []
+    for key in ("", "?key=0123456789abcdef0123456789abcdef", "?key=../answers"):
+        assert web.get(PREVIEW + key).headers["location"] == PAGE
 
 
 def test_what_changes_no_queue_or_is_read_by_a_round_is_told_at_once(web, labelled):
@@ -98,23 +103,34 @@ def test_what_changes_no_queue_or_is_read_by_a_round_is_told_at_once(web, labell
 def test_where_it_cannot_be_said_it_says_why(web, labelled):
     (labelled.settings_preview_folder / "answers.json").unlink()
     ask(web, queue_size="10")
-    answer_question(labelled)
-    text = web.get("/projects/1/fragments/settings-preview").text
+    answer_questions(labelled)
+    text = web.get(web.shown.replace("settings/preview", "fragments/settings-preview")).text
     assert "It cannot be said." in text
     assert "Start a round." in text
 
 
-def test_one_that_was_killed_and_one_that_is_too_old_are_told(web, labelled, monkeypatch):
+def test_one_that_was_killed_is_told(web, labelled):
     assert "It is being computed" in ask(web, queue_size="10")
-    monkeypatch.setattr(web.app.state.site.setting_previews, "has_failed", lambda _: True)
-    assert "It was cut off." in web.get(PREVIEW).text
+    web.attended[:] = [False]
+    assert "It was cut off." in web.get(web.shown).text
+
+
+def test_two_people_who_ask_at_once_are_each_shown_their_own(web, labelled):
+    ask(web, queue_size="10")
+    first = web.shown
+    ask(web, queue_size="5")
+    assert answer_questions(labelled) == "2 answered."
+    for address, size in ((first, 10), (web.shown, 5)):
+        text = web.get(address).text
+        assert f'name="queue_size" value="{size}"' in text
+        assert f"it would have {size} places instead of" in text
 
 
 def test_after_another_round_it_says_that_it_is_of_an_earlier_queue(web, labelled):
     ask(web, queue_size="10")
-    answer_question(labelled)
+    answer_questions(labelled)
     run(labelled)
-    assert "A newer queue was published since" in web.get(PREVIEW).text
+    assert "A newer queue was published since" in web.get(web.shown).text
 
 
 def test_two_people_who_save_at_once_lose_nothing_and_are_told(web, labelled):
