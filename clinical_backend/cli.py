@@ -22,7 +22,7 @@ from clinical_backend.commands.servers import serve, worker
 from clinical_backend.commands.terminal import complain
 from clinical_backend.commands.testset_cli import set_aside
 from clinical_backend.commands.trail_cli import trail
-from clinical_backend.commands.trainings import adapt, draw_map, finetune, replace_backbone
+from clinical_backend.commands.trainings import adapt, draw_map, finetune, preview_settings, replace_backbone
 from clinical_backend.commands.words_cli import words
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmark_cli import bench
@@ -60,6 +60,7 @@ for command in (
     try_backbone,
     replace_backbone,
     draw_map,
+    preview_settings,
     backup,
     health,
     demo,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from clinical_backend.text import read_json
 
-__all__ = ["Goal", "Names", "Preannotate", "ProjectOptions", "ProjectSettings"]
+__all__ = ["Goal", "Names", "Preannotate", "ProjectOptions", "ProjectSettings", "QueueEffect", "effect_on_queue"]
 
 Seconds = Annotated[float, Field(gt=0)]
 Blocks = Literal["all"] | Annotated[int, Field(ge=1)]
@@ -49,6 +49,7 @@ def _split(value: object) -> object:
 
 
 Goal = Literal["rare", "classifier"]
+QueueEffect = Literal["order", "none", "read"]
 Acquisition = Annotated[str, BeforeValidator(_acquisition)]
 Preannotate = Annotated[Literal["off", "confident", "all"], BeforeValidator(_mode)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -58,8 +59,9 @@ class ProjectSettings(BaseModel):
     """What one project may set for itself: each with its default, its bounds, and what it does.
 
     One with a title has an entry on the project's page; ``unit`` stands behind a number there, and ``choices`` says
-    what each value means, and ``expert`` that it is for those who know the methods. An empty ``rare_classes``,
-    ``group_field``, ``class_control`` or ``site_field`` says that there is none.
+    what each value means, and ``expert`` that it is for those who know the methods. ``queue`` says of what changes no
+    place of a queue ``none``, and ``read`` of what does so in a way that only a round can tell, which reads answers by
+    it. An empty ``rare_classes``, ``group_field``, ``class_control`` or ``site_field`` says that there is none.
     """
 
     acquisition: Acquisition = Field(
@@ -122,20 +124,21 @@ class ProjectSettings(BaseModel):
         title="Recall to reach",
         description="Share of the rare cases that is to be found. The page says when it is, with 95 % confidence, by"
         " the random draws: a higher one takes far more of them.",
-        json_schema_extra={"unit": "%"},
+        json_schema_extra={"queue": "none", "unit": "%"},
     )
     start_training_each_n_updates: int = Field(
         default=10,
         ge=1,
         title="Labels until the next round",
         description="A round is due after so many annotations were made or changed.",
-        json_schema_extra={"unit": "labels"},
+        json_schema_extra={"queue": "none", "unit": "labels"},
     )
     training: Literal["head", "finetune"] = Field(
         default="head",
         title="Training",
         description="What learns from the labels.",
         json_schema_extra={
+            "queue": "none",
             "expert": True,
             "choices": {
                 "head": "a linear classifier of fixed features: seconds",
@@ -143,9 +146,13 @@ class ProjectSettings(BaseModel):
             },
         },
     )
-    finetuning_seconds: Seconds = Field(default=300.0, description="How long fine-tuning may take.")
+    finetuning_seconds: Seconds = Field(
+        default=300.0, description="How long fine-tuning may take.", json_schema_extra={"queue": "none"}
+    )
     finetuning_blocks: Blocks = Field(
-        default=2, description="How many of the backbone's last blocks are fine-tuned, or ``all``."
+        default=2,
+        description="How many of the backbone's last blocks are fine-tuned, or ``all``.",
+        json_schema_extra={"queue": "none"},
     )
     rare_classes: Annotated[Names, NoDecode] = Field(
         default=(),
@@ -156,13 +163,14 @@ class ProjectSettings(BaseModel):
         default="exemplar",
         min_length=1,
         description="Name of the ``Choices`` control with which readers tag exemplars.",
+        json_schema_extra={"queue": "read"},
     )
     stars: bool = Field(
         default=False,
         title="Stars",
         description="Whether a reader's star on an answer tags it as an exemplar, and settles a tie. Stars that came"
         " with an import never do.",
-        json_schema_extra={"expert": True},
+        json_schema_extra={"queue": "read", "expert": True},
     )
     preannotate: Preannotate = Field(
         default="off",
@@ -170,11 +178,12 @@ class ProjectSettings(BaseModel):
         description="Which tasks come with the model's class ticked. A reader who trusts it will miss the rare case in"
         " which it is wrong.",
         json_schema_extra={
+            "queue": "none",
             "choices": {
                 "off": "none: readers start from a blank form",
                 "confident": "only where held-out labels prove the class right",
                 "all": "all but random draws: also where the model may well be wrong",
-            }
+            },
         },
     )
     class_control: str | None = Field(
@@ -183,18 +192,19 @@ class ProjectSettings(BaseModel):
         title="Control that is learnt",
         description="Which control of the labeling config holds the classes. Without a choice, the first that can be"
         " learnt.",
-        json_schema_extra={"expert": True},
+        json_schema_extra={"queue": "read", "expert": True},
     )
     empty_answer: Literal["auto", "no finding", "not answered"] = Field(
         default="auto",
         title="Empty answers",
         description="What an answer says in which none of several findings is ticked.",
         json_schema_extra={
+            "queue": "read",
             "choices": {
                 "auto": "no finding, unless the labeling config has a choice for that or requires an answer",
                 "no finding": "that there is no finding",
                 "not answered": "nothing: the task is not learnt from",
-            }
+            },
         },
     )
     group_field: str | None = Field(
@@ -203,6 +213,7 @@ class ProjectSettings(BaseModel):
         title="Patient or study",
         description="Field of the tasks' data that names the patient or study. Tasks of one never sit in both training"
         " and validation, and do not fill a queue. Empty: every task stands for itself.",
+        json_schema_extra={"queue": "read"},
     )
     group_cap: int = Field(
         default=1,
@@ -217,6 +228,7 @@ class ProjectSettings(BaseModel):
         title="Site",
         description="Field of the tasks' data that names where a case comes from, such as a site or a scanner: the page"
         " of the queue can be filtered by it. Its values are kept in the backend's database.",
+        json_schema_extra={"queue": "none"},
     )
 
 
@@ -232,3 +244,10 @@ class ProjectOptions(ProjectSettings):
     @classmethod
     def _without_none(cls, given: Any) -> Any:  # noqa: ANN401 - what is no mapping is refused by the model
         return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+def effect_on_queue(name: str) -> QueueEffect:
+    """Tell how a setting changes which tasks are queued: ``order`` from what is stored, ``read`` once answers are."""
+    extra = ProjectOptions.model_fields[name].json_schema_extra
+    effect = extra.get("queue") if isinstance(extra, dict) else None
+    return "order" if effect is None else cast("QueueEffect", effect)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from rich.console import Console
@@ -22,11 +23,20 @@ from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.labelstudio.connection.connect import connect
 from tests.chromium import chromium_browser, sign_in
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 DOCS = Path(__file__).parent.parent / "docs"
 CACHE = Path(".cache")
 SIZE, RARE, EXEMPLARS, LABELS, BATCH = 1000, 40, 3, 230, 20
 """So many labels that audit draws tell something, and rare cases are left in the queue."""
-PAGES = {"found": ("", 1090), "queue": ("/queue", 900), "model": ("/model", 1090)}
+PAGES = {
+    "found": ("", 1090),
+    "queue": ("/queue", 900),
+    "map": ("/map", 860),
+    "model": ("/model", 1090),
+    "settings": ("/settings", 975),
+}
 """Page and height by the name of its picture."""
 QUALITY = 82
 """Of WebP: 60 to 110 KB each; text stays sharp."""
@@ -71,6 +81,7 @@ def take(backend: BackendServer, server: LabelStudioServer, project: int, folder
         for name, (path, height) in PAGES.items():
             page.set_viewport_size({"width": 1280, "height": height})
             page.goto(f"{backend.url}/projects/{project}{path}")
+            PREPARED.get(name, lambda _: None)(page)
             page.wait_for_load_state("networkidle")
             page.screenshot(path=folder / f"{name}.png")
             keep(folder / f"{name}.png", f"pages-{name}")
@@ -81,6 +92,31 @@ def take(backend: BackendServer, server: LabelStudioServer, project: int, folder
         page.wait_for_load_state("networkidle")
         page.screenshot(path=folder / "editor.png")
         keep(folder / "editor.png", "label-studio")
+
+
+def show_map(page: Page) -> None:
+    """Wait until the map is drawn."""
+    drawn = page.locator("#map[data-ready]")
+    link = page.get_by_role("link", name="Show it")
+    drawn.or_(link).first.wait_for()
+    if link.count():
+        link.click()
+        drawn.wait_for()
+
+
+def preview_settings(page: Page) -> None:
+    """Ask what other settings would change, and wait until it is told."""
+    page.get_by_label("Audit share").fill("30")
+    page.get_by_label("What the labels are for").select_option("classifier")
+    page.get_by_role("button", name="Show what would change").click()
+    page.get_by_role("columnheader", name="Next, with these").wait_for()
+    for picture in page.locator("#settings-preview img").all():
+        picture.scroll_into_view_if_needed()
+    page.evaluate("window.scrollTo(0, 0)")
+
+
+PREPARED = {"map": show_map, "settings": preview_settings}
+"""What is done on a page before its picture is taken."""
 
 
 def keep(picture: Path, name: str) -> None:

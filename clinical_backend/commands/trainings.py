@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["adapt", "draw_map", "finetune", "replace_backbone"]
+__all__ = ["adapt", "draw_map", "finetune", "preview_settings", "replace_backbone"]
 
 
 def adapt(
@@ -46,6 +46,16 @@ def draw_map(
     from clinical_backend.training.mapping import draw_map as run
 
     _train(run, project, background=background)
+
+
+def preview_settings(
+    project: Project,
+    background: Background = False,
+) -> None:
+    """Tell what the settings would change that somebody asks about on the project's page. The server does it itself."""
+    from clinical_backend.jobs.settings_preview import answer_questions
+
+    _train(answer_questions, project, background=background)
 
 
 def replace_backbone(

@@ -62,14 +62,15 @@ def attend_project(project: ProjectWorkspace, *, look: bool) -> None:
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Interrupt the block after a time, in the main thread, with an error that fails its round for a reason."""
+def deadline(seconds: float, error: ClinicalError | None = None) -> Iterator[None]:
+    """Interrupt the block after a time, in the main thread, with an error: by default one that fails its round."""
+    late = error or RoundTimeoutError(
+        f"The round was stopped after {seconds:.0f} seconds.",
+        "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
+    )
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-        raise RoundTimeoutError(
-            f"The round was stopped after {seconds:.0f} seconds.",
-            "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
-        )
+        raise late
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)

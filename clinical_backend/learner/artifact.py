@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Artifact", "ArtifactKind", "file_sha256", "sha256"]
 
 _FORMAT = 2  # in format 1 each kind noted its files in its own way
-_SUFFIXES = {"model": "onnx"}  # every other part is safetensors
+_SUFFIXES = {"model": "onnx", "answers": "json"}  # every other part is safetensors
+_JSON_PART = re.compile(r"-[0-9a-f]{16}\.json", re.ASCII)  # what describes a kind has no digest in its name
 
 
 class _ChangedError(Exception):
@@ -169,7 +171,8 @@ class ArtifactKind:
     def _remove_others(self, folder: Path, names: set[str]) -> None:
         """Remove the files of the model that was there before."""
         for old in folder.glob(f"{self.name}*"):
-            if old.suffix in {".safetensors", ".onnx"} and old.name not in names:
+            is_part = old.suffix in {".safetensors", ".onnx"} or _JSON_PART.fullmatch(old.name.removeprefix(self.name))
+            if is_part and old.name not in names:
                 old.unlink(missing_ok=True)
 
 

@@ -32,7 +32,6 @@ from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
 from clinical_backend.workspace.known_images import recheck_images
 from clinical_backend.workspace.lock import leased_project
-from clinical_backend.workspace.map_files import forget_map
 from clinical_backend.workspace.registration import find_project
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def _compare(project: ProjectWorkspace, *, look: bool) -> ClinicalError | None:
     if remote is None:
         logger.info("Project %d is gone from Label Studio: it is forgotten", project.id)
         project.stores.projects.forget(project.id)
-        forget_map(project.map_folder)
+        project.forget_files()
         return None
     _begin_anew_if_replaced(project, remote)
     hooks = project.client.webhooks(project.id)
@@ -197,7 +196,7 @@ def _begin_anew_if_replaced(project: ProjectWorkspace, remote: Project) -> None:
     if known is not None and known.created not in (None, created):
         logger.warning("Project %d is another one than before: its state begins anew", project.id)
         projects.forget(project.id)
-        forget_map(project.map_folder)
+        project.forget_files()
         projects.register(project.id, known.options, settings=ProjectOptions.model_fields)
     projects.change(project.id, created=created, title=remote.title)
 

@@ -9,8 +9,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clinical_backend.errors import ImageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.rounds.blind_readings import try_to_attend
@@ -20,10 +18,9 @@ from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.image_labels import keep_image_classifier
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
-from clinical_backend.rounds.promotion import promote
+from clinical_backend.rounds.ordering import choose_second_readings, learn, order_tasks, places_of, worth_queueing
 from clinical_backend.rounds.publish import as_served, publish
 from clinical_backend.rounds.questions import questions_of_round
-from clinical_backend.rounds.second_readings.candidates import choose, places
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
 from clinical_backend.rounds.study_inputs import with_images
 from clinical_backend.rounds.sync import synchronise
@@ -31,10 +28,7 @@ from clinical_backend.storage.recipe import Recipe
 from clinical_backend.storage.report import Counts, Evaluation, FindingMeasures, Preannotation, RoundReport
 from clinical_backend.storage.schema import SuspectedLabel
 from clinical_backend.strategy.evaluation import evaluate_findings, evaluate_labels
-from clinical_backend.strategy.order import rank
 from clinical_backend.strategy.preannotation import confidence, preannotations
-from clinical_backend.strategy.several_fit import fit_labels
-from clinical_backend.strategy.suspects import find_suspects
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.finetuned import with_finetuned_predictions
 from clinical_backend.workspace.known_images import (
@@ -42,7 +36,6 @@ from clinical_backend.workspace.known_images import (
     may_try,
     notes_on_studies,
     still_to_read,
-    without_copies,
 )
 from clinical_backend.workspace.notices import group_notice
 from clinical_backend.workspace.outside_features import embed_outside, notes_on_outside
@@ -50,16 +43,14 @@ from clinical_backend.workspace.project_options import settings_of_queue
 from clinical_backend.workspace.word_scores import place_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from clinical_backend.labelstudio.resources import Project
     from clinical_backend.learner.evaluation.held_out import HeldOut
     from clinical_backend.rounds.promotion import Model
     from clinical_backend.rounds.sync import Snapshot
     from clinical_backend.settings import Settings
-    from clinical_backend.storage.report import Asked, SecondLook
     from clinical_backend.storage.schema import Round
-    from clinical_backend.strategy.suspects import Suspect
     from clinical_backend.strategy.tasks import Inputs
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
@@ -71,9 +62,6 @@ _METHOD = (
     "{count} labelled tasks, each judged by classifiers that learnt from other labels alone (cross-validation, "
     "patients kept together). Queues seek the rare, so the shares are those of the labels, not of the project."
 )
-
-_SECOND_READINGS = 2
-"""Keeps their draws apart from those of the audit, which are made of the same seed and round."""
 
 
 def run_round(project: ProjectWorkspace, row: Round) -> bool:
@@ -106,18 +94,15 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     with stages.stage("embed"):
         embedded = embed_new(project, stages.progress)
         embed_outside(project)
-        pooled, copies = without_copies(project.digests(), snapshot.pool, snapshot.aside)
-        snapshot = replace(snapshot, pool=tuple(pooled))
+        snapshot, copies = worth_queueing(project, snapshot)
         inputs, adaptation = choose_inputs(project, snapshot)
         if snapshot.pool and not len(inputs.pool) and not len(inputs.labelled):
             raise _unreadable(project)
         waiting, held_back, goes_on = _waiting(project, snapshot, inputs)
         unreadable = len(snapshot.pool) - len(inputs.pool) - waiting
     with stages.stage("fit"):
-        classes = snapshot.scheme.classes
-        fitted = fit_labels(inputs, snapshot.labels.classes, classes, snapshot.target, seed=settings.seed)
-        suspects = find_suspects(inputs, fitted, snapshot.target.classes, settled=snapshot.labels.counter_exemplars)
-        promotion = promote(project, snapshot, row, inputs, fitted)
+        learnt = learn(project, snapshot, row, inputs)
+        classes, suspects, promotion = snapshot.scheme.classes, learnt.suspects, learnt.promotion
         promotion.keep(project, row)
         if promotion.model is not None:
             keep_image_classifier(project, snapshot, row)
@@ -125,14 +110,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         held_out = promotion.model.held_out if promotion.model is not None else None
         evaluation = _evaluation(held_out, inputs, snapshot)
     with stages.stage("rank"):
-        choice, ranked = rank(
-            settings,
-            inputs,
-            snapshot.target,
-            fitted,
-            round_number=row.number,
-            skipped=snapshot.labels.skipped,
-        )
+        choice, ranked = order_tasks(snapshot, learnt, row.number)
         ranked, chances = with_chances(
             project, snapshot.target.classes, fitted, inputs.pool, with_images(project, inputs, ranked)
         )
@@ -149,8 +127,9 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         if mode == "all" and fitted.classifier is not None and not fitted.classifier.independent:
             ranked, answering = with_finetuned_predictions(project, fitted.classes, classes, ranked)
         ticked = preannotations(mode, ranked, confident.tasks, classes)
-        second = _second_readings(project, snapshot, row, suspects, ordinary=len(ranked))
-        among = _places(second, len(ranked), settings.seed, row.number)
+        now = project.client.server_time()
+        second = choose_second_readings(project, snapshot, row.number, suspects, ordinary=len(ranked), now=now)
+        among = places_of(second, len(ranked), settings.seed, row.number)
         require_unchanged(project)
         report = RoundReport(
             acquisition=choice.acquisition,
@@ -232,35 +211,11 @@ def _serve_beside(project: ProjectWorkspace, remote: Project) -> None:
     try_to_attend(project, remote)
 
 
-def _second_readings(
-    project: ProjectWorkspace, snapshot: Snapshot, row: Round, suspects: Sequence[Suspect], *, ordinary: int
-) -> SecondLook:
-    """Choose what is read again beside so many ordinary tasks."""
-    store, settings = project.stores.second_readings, snapshot.settings
-    return choose(
-        settings,
-        snapshot.labels,
-        suspects,
-        store.all(project.id),
-        store.checks(project.id),
-        ordinary=ordinary,
-        answers_wanted=snapshot.project.maximum_annotations,
-        generator=np.random.default_rng([settings.seed, row.number, _SECOND_READINGS]),
-        now=project.client.server_time(),
-    )
-
-
 def _recipe(model: Model | None, settings: Settings) -> Recipe:
     """Return what the queue is made with."""
     if model is None:
         return Recipe(settings_of_queue(settings))
     return Recipe(settings_of_queue(settings), model.metadata.round, model.classifier.digest)
-
-
-def _places(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
-    """Spread second readings over the queue, at places that no reader can guess."""
-    generator = np.random.default_rng([seed, number, _SECOND_READINGS, 1])
-    return dict(zip(places(ordinary + len(second.asked), len(second.asked), generator), second.asked, strict=True))
 
 
 def _unled(project: ProjectWorkspace) -> frozenset[int]:

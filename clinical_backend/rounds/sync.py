@@ -7,6 +7,7 @@ import time
 from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.labeling.fields import lookup
 from clinical_backend.labelstudio.labeling.task_fields import count_fields
 from clinical_backend.multilabel import disputed
@@ -23,6 +24,7 @@ from clinical_backend.study import address_of_images
 from clinical_backend.text import printable
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.file_pages import pages_shown
+from clinical_backend.workspace.kept_answers import KeptAnswers, save_answers
 from clinical_backend.workspace.outside_features import outside_findings
 from clinical_backend.workspace.word_scores import worded_findings
 
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.resources import Project, Task
     from clinical_backend.project_settings import Preannotate
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.schema import TaskLabel
     from clinical_backend.strategy.target import Target
     from clinical_backend.study import StudyImage
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["Snapshot", "synchronise"]
+__all__ = ["Snapshot", "snapshot_of", "synchronise"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +134,6 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         project, remote, scheme, settings, by_reader=settings.show_readers != "off", names=names
     )
     draw_if_asked(project, labels, settings)
-    reserved = stores.test_sets.ids(project.id)
     scheme = replace(scheme, deciding=labels.deciding)
     for message in labels.messages:
         logger.warning("Project %d: %s", project.id, message)
@@ -141,10 +143,41 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     note_readers(project, labels, blind, settings)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
+    _keep_answers(project, KeptAnswers(remote, labels))
+    known = project.row
+    declined = known.declined if known else ()
+    snapshot = snapshot_of(project, settings, remote, scheme, labels, ledger=ledger, declined=declined)
+    return replace(snapshot, reserve_notes=notes_on_reserve(project, blind, settings))
+
+
+def snapshot_of(
+    project: ProjectWorkspace,
+    settings: Settings,
+    remote: Project,
+    scheme: LabelingScheme,
+    labels: Labels,
+    *,
+    ledger: Sequence[TaskLabel],
+    declined: Sequence[str],
+) -> Snapshot:
+    """Return a project as these settings have a round see it, from what was read back and is stored by now.
+
+    Parameters
+    ----------
+    settings
+        The project's, or what they might be.
+    labels
+        As read back, without the tags of pages.
+    ledger
+        The same with their origins.
+    declined
+        Classes that the lead does not look for.
+    """
+    stores = project.stores
+    reserved = stores.test_sets.ids(project.id)
     labels = with_page_tags(labels, stores.page_tags.open(project.id).values())
     tasks = stores.images.tasks(project.id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered and task_id not in reserved)
-    known = stores.projects.get(project.id)
     target = find_target(
         labels.seen,
         labels.exemplars,
@@ -154,15 +187,22 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
         targeted=[entry.task_id for entry in ledger if entry.draw is Draw.TARGET],
         for_classifier=[entry.task_id for entry in ledger if entry.draw is Draw.MARGIN],
         disputed={task: disputed([name for _, name in answers]) for task, answers in labels.disputed.items()},
-        declined=known.declined if known else (),
+        declined=declined,
         stands_for=labels.stands_for,
         outside=outside_findings(project),
         words=worded_findings(project),
     )
     groups = stores.images.groups(project.id)
-    notes = notes_on_reserve(project, blind, settings)
     newest = tasks[-1] if tasks else 0
-    return Snapshot(settings, remote, scheme, labels, pool, newest, target, groups, reserved, notes)
+    return Snapshot(settings, remote, scheme, labels, pool, newest, target, groups, reserved)
+
+
+def _keep_answers(project: ProjectWorkspace, answers: KeptAnswers) -> None:
+    """Keep what was read back for the page of the settings; a round goes on without, since readers need its queue."""
+    try:
+        save_answers(project.settings_preview_folder, answers)
+    except ModelError as error:
+        logger.warning("Project %d: the effect of settings is not shown: %s", project.id, error)
 
 
 def _synchronise_tasks(project: ProjectWorkspace, remote: Project, scheme: LabelingScheme, settings: Settings) -> bool:

@@ -201,10 +201,13 @@ class _Picker:
         # Post-ReLU features all point one way; around their mean they differ.
         embedding = Embedding(features - centre)
         query = Embedding(tagged.features - centre) if len(tagged) else None
+        against = self._inputs.counter_exemplars
+        conditioning = Embedding(against.features - centre) if self._choice.conditioned else None
         if self._choice.gradients and fit.classifier is not None and query is not None:
             embedding = Embedding(embedding.features, residuals=fit.classifier.residuals(features))
             query = Embedding(query.features, residuals=fit.query_residuals(tagged, self._inputs.outside))
-        against = self._inputs.counter_exemplars
+            if conditioning is not None:
+                conditioning = Embedding(conditioning.features, residuals=fit.query_residuals(against))
         selection = select(
             self._choice.acquisition,
             embedding,
@@ -213,7 +216,7 @@ class _Picker:
             probabilities=fit.probabilities(features) if not of_rare or self._rarity is None else self._rarity[places],
             rare_classes=None if of_rare else fit.rare_columns or None,
             weight=_QUALITY_WEIGHT,
-            conditioning=Embedding(against.features - centre) if self._choice.conditioned else None,
+            conditioning=conditioning,
             seed=self._seed,
         )
         return places[selection.indices]

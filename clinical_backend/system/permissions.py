@@ -22,7 +22,18 @@ __all__ = ["file_mode", "keep_archive_private", "keep_private", "make_file", "ma
 
 logger = logging.getLogger(__name__)
 
-_OURS = ("adapted", "backbones", "checkpoints", "features", "finetuned", "locks", "maps", "numba", "previews")
+_OURS = (
+    "adapted",
+    "backbones",
+    "checkpoints",
+    "features",
+    "finetuned",
+    "locks",
+    "maps",
+    "numba",
+    "previews",
+    "settings-previews",
+)
 """Folders in MODEL_DIR. What else lies there is not the backend's to change."""
 
 _OUR_FILES = (

@@ -47,6 +47,7 @@ from clinical_backend.web.pages import (
 )
 from clinical_backend.web.pages import map as map_page
 from clinical_backend.web.pages import routes as pages
+from clinical_backend.web.pages import settings as settings_page
 from clinical_backend.web.pages.site import ForeignFormError, Site, UnknownProjectError
 from clinical_backend.web.pages.templating import StaticPart
 from clinical_backend.web.security import BasicAuthentication, BodyLimits, SameOrigin, SecurityHeaders, wants_page
@@ -123,6 +124,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         map_page,
         troubles,
         actions,
+        settings_page,
         model,
         comparison,
         model_card,

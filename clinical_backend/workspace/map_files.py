@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ __all__ = [
     "ask_for_map",
     "asked_since",
     "drawn_version",
-    "forget_map",
     "load_map",
     "note_of",
     "save_map",
@@ -146,11 +144,6 @@ def save_map(folder: Path, drawn: ProjectMap) -> None:
     content = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     said = {name: getattr(drawn, name) for name in ("key", "version", "laid_out", "drawn_at")}
     _KIND.save(folder, said, {"tensors": content})
-
-
-def forget_map(folder: Path) -> None:
-    """Remove all that is kept of a map; what cannot be removed is passed over when its project is gone."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def ask_for_map(folder: Path) -> None:

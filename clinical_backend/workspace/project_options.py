@@ -6,11 +6,13 @@ setting. Label Studio sends the extra parameters again with every ``/setup``: th
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from clinical_backend.errors import ClinicalError
 from clinical_backend.project_settings import ProjectOptions
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "SETTINGS_CHANGED",
     "Option",
+    "SettingsChangedError",
     "choose_rare",
     "decline",
     "drop_rare",
     "group_by",
     "look_for",
     "named_classes",
+    "page_state",
     "read_options",
     "settings_of_queue",
     "store_options",
@@ -41,6 +45,13 @@ _OF_BACKEND = ("backbone", "image_size", "images_per_task", "adaptation", "seed"
 """Settings of the backend as a whole that a queue depends on."""
 
 Source = Literal["page", "extra parameters", "backend"]
+
+
+class SettingsChangedError(ClinicalError):
+    """Somebody else changed a project's settings since they were shown."""
+
+    def __init__(self) -> None:
+        super().__init__("The settings were changed meanwhile.", "Look at what is set now, and save again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,18 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - an option's value is 
         return value
 
 
-def store_options(project: ProjectWorkspace, options: ProjectOptions, *, declined: Sequence[str] | None = None) -> None:
+def page_state(row: Row) -> str:
+    """Return what a project's page sets, as text that tells whether it is still so."""
+    return json.dumps({"page": row.page_options, "declined": row.declined}, sort_keys=True)
+
+
+def store_options(
+    project: ProjectWorkspace,
+    options: ProjectOptions,
+    *,
+    declined: Sequence[str] | None = None,
+    seen: str | None = None,
+) -> None:
     """Set a project's options as its page gives them, in place of all that it gave before, and make a round due.
 
     Parameters
@@ -96,11 +118,21 @@ def store_options(project: ProjectWorkspace, options: ProjectOptions, *, decline
         A field that is not set is left to the extra parameters and the backend.
     declined
         Classes that stay declined, of those that are; ``None`` for all of them.
+    seen
+        What the page set when the form was shown, as :func:`page_state` has it; ``None`` where that is not known.
+
+    Raises
+    ------
+    SettingsChangedError
+        When it sets something else by now; nothing is changed then.
     """
+    wanted = options.model_dump(exclude_unset=True, mode="json")
 
     def change(row: Row) -> None:
+        if seen is not None and page_state(row) != seen and row.page_options != wanted:
+            raise SettingsChangedError
         kept = row.declined if declined is None else [name for name in row.declined if name in declined]
-        row.page_options = options.model_dump(exclude_unset=True, mode="json")
+        row.page_options = wanted
         row.declined = [name for name in kept if name not in options.rare_classes]
 
     project.stores.projects.edit(project.id, change)

@@ -14,7 +14,6 @@ from clinical_backend.labelstudio.urls import same_url
 from clinical_backend.logs import SeldomLogger
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.storage.trail import LABEL_STUDIO, acting
-from clinical_backend.workspace.map_files import forget_map
 from clinical_backend.workspace.project_options import SETTINGS_CHANGED
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class Registration:
             if known is not None:
                 logger.info("Project %d is gone from Label Studio: it is forgotten", project_id)
                 stores.projects.forget(project_id)
-                forget_map(view.map_folder)
+                view.forget_files()
                 stores.leases.discard()
             return True
         entered = self._options(project_id) if options else None

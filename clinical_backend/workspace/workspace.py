@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -174,6 +175,16 @@ class ProjectWorkspace:
     def map_folder(self) -> Path:
         """Where its map is kept."""
         return self.workspace.settings.model_dir / "maps" / str(self.id)
+
+    @property
+    def settings_preview_folder(self) -> Path:
+        """Where is kept what shows the effect of settings before they are saved."""
+        return self.workspace.settings.model_dir / "settings-previews" / str(self.id)
+
+    def forget_files(self) -> None:
+        """Remove what is kept for its pages alone; what cannot be removed is passed over when the project is gone."""
+        for folder in (self.map_folder, self.settings_preview_folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def checkpoint_folder(self, version: str) -> Path:
         """Return where the classifier of a round is kept."""

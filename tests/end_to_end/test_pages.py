@@ -16,8 +16,10 @@ from playwright.sync_api import expect
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.storage.schema import RoundState
+from clinical_backend.workspace.preview_files import load_answer
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
+from tests.web.site_map import PAGES, PAGES_OF_CASES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -27,23 +29,6 @@ ROUND_SECONDS = 600.0
 """As long as a round may take on a busy machine."""
 
 WIDTHS = {"wide": (1280, 900), "narrow": (390, 844)}
-PAGES = [
-    "",
-    "/queue",
-    "/exemplars",
-    "/picture",
-    "/field",
-    "/model",
-    "/model/mistakes",
-    "/second-look",
-    "/second-look/read",
-    "/readers",
-    "/readers/cases",
-    "/settings",
-    "/trail",
-    "/map",
-    "/map/table",
-]
 PATIENCE = 120_000.0
 """How long a page may take to show what is so, on a busy machine, in milliseconds."""
 
@@ -131,7 +116,9 @@ def look(chromium, served):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_fits_and_is_accessible(look, served, width, scheme):
     page = look(width=width, scheme=scheme)
-    for path in [*PAGES, f"/similar/{min(served.demo.truth)}"]:
+    exemplar = next(task for task, name in served.demo.truth.items() if name == served.demo.rare)
+    cases = [path.replace("/99", f"/{exemplar}") for path in PAGES_OF_CASES if "outside" not in path]
+    for path in [*PAGES, *cases]:
         page.goto(re.sub(r"(/projects/\d+).*", r"\1", page.url) + path)
         if not path:
             expect(page.locator("#connection")).not_to_contain_text("is being asked", timeout=PATIENCE)
@@ -178,7 +165,8 @@ def test_a_round_is_started_and_followed_to_its_end_without_a_reload(look, serve
     assert page.evaluate("document.seen.length") >= 1
 
 
-def test_settings_are_saved_explained_and_refused(look, served):
+def test_settings_are_refused_told_before_they_are_saved_saved_and_explained(look, served):
+    settle(served)
     page = look("/settings", width="narrow")
     page.get_by_label("Queue size").fill("many")
     page.get_by_role("button", name="Save").click()
@@ -188,6 +176,14 @@ def test_settings_are_saved_explained_and_refused(look, served):
     page.get_by_label(served.demo.rare).check()
     page.get_by_text("For experts").click()
     page.get_by_label("Order of the queue").select_option("flqmi")
+    page.get_by_role("button", name="Show what would change").click()
+    effect = page.locator("#settings-preview")
+    expect(effect).to_contain_text("of 15 places of the next queue", timeout=PATIENCE)
+    expect(effect.get_by_role("row", name=re.compile("Drawn at random"))).to_contain_text("2")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert Axe().run(page).violations_count == 0
+    expect(page.get_by_label("Queue size")).to_have_value("15")
+    shown = load_answer(served.project.settings_preview_folder, page.url.rpartition("=")[2])
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     expect(page.get_by_label("Queue size")).to_have_value("15")
@@ -195,7 +191,10 @@ def test_settings_are_saved_explained_and_refused(look, served):
     expect(page.get_by_label("Order of the queue")).to_be_visible()
     settle(served)
     assert served.status()["round"]["acquisition"] == "flqmi"
-    assert len(served.queue()) == 15
+    published = served.stores.rounds.published(served.id)
+    queued = [(row.task_id, row.draw) for row in served.stores.rounds.queue(published.id)]
+    assert [(one.task_id, one.draw) for one in shown.with_these] == queued
+    assert (published.number, len(queued)) == (shown.number, 15)
     # 422 of the refused form is what Chromium notes as an error.
     assert [error for error in look.errors if "422" not in error] == []
     look.errors.clear()

@@ -12,7 +12,7 @@ from clinical_backend.errors import LabelStudioUnavailableError, StorageError
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw, Origin
-from clinical_backend.rounds import round as round_module
+from clinical_backend.rounds import ordering
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.service.exemplars import read_exemplars
@@ -174,7 +174,7 @@ def test_a_fault_of_ours_in_a_stage_leaves_the_old_queue_and_no_secret_in_the_re
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError("details of our own")
 
-    monkeypatch.setattr(round_module, "rank", broken)
+    monkeypatch.setattr(ordering, "rank", broken)
     workspace.stores.projects.request_round(1, "test")
     with caplog.at_level(logging.ERROR):
         reconcile(workspace.project(1), look=False)
@@ -192,7 +192,7 @@ def test_memory_that_does_not_suffice_is_told_with_a_cure_and_the_round_is_tried
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(round_module, "fit_labels", devour)
+        patched.setattr(ordering, "fit_labels", devour)
         workspace.stores.projects.request_round(1, "test")
         reconcile(workspace.project(1), look=False)
     assert (studio.queue(), latest(workspace).state) == (served, RoundState.FAILED)
@@ -329,13 +329,13 @@ def test_a_round_whose_process_died_is_run_again(workspace, studio):
 
 
 def test_a_round_that_was_given_up_while_it_ran_goes_no_further(workspace, studio, monkeypatch):
-    run = round_module.rank
+    run = ordering.rank
 
     def rank(*args, **kwargs):
         workspace.stores.rounds.abandon_running(1)  # as another worker does, to which this one seems dead
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(round_module, "rank", rank)
+    monkeypatch.setattr(ordering, "rank", rank)
     reconcile(workspace.project(1), look=False)
     assert latest(workspace).state is RoundState.ABANDONED
     assert (studio.queue(), row(workspace).failures) == ([], 0)
@@ -349,14 +349,14 @@ def test_a_project_that_another_process_is_at_is_left_to_it(workspace, studio):
 
 
 def test_what_arrives_during_a_round_is_taken_up_when_the_project_has_its_next_turn(workspace, studio, monkeypatch):
-    run = round_module.rank
+    run = ordering.rank
 
     def rank(*args, **kwargs):
         if kwargs["round_number"] == 1:
             workspace.stores.projects.request_round(1, "an annotation came in between")
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(round_module, "rank", rank)
+    monkeypatch.setattr(ordering, "rank", rank)
     reconcile(workspace.project(1), look=False)
     assert latest(workspace).number == 1
     assert workspace.stores.projects.due() == [1]

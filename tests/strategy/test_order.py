@@ -103,8 +103,9 @@ def test_a_counter_exemplar_of_the_rare_class_turns_the_queue_away_from_its_kind
 
 @pytest.mark.parametrize("setting", EVERY_SETTING)
 @pytest.mark.parametrize("rows", [(), (0, 1), (0, 1, 2, 50, 51, 52)])
-def test_every_acquisition_gives_a_whole_queue_at_every_stage(cells, setting, rows):
-    choice, queue = order(cells, rows=rows, exemplars=rows[:2], acquisition=setting)
+@pytest.mark.parametrize("against", [(), (60,), (52,)])
+def test_every_acquisition_gives_a_whole_queue_at_every_stage(cells, setting, rows, against):
+    choice, queue = order(cells, rows=rows, exemplars=rows[:2], counter_exemplars=against, acquisition=setting)
     assert len({task.task_id for task in queue}) == 20
     assert choice.reason
 

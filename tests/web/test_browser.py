@@ -1,12 +1,15 @@
 """Pages with all that they can show, in a real browser; one with a real Label Studio is in tests/end_to_end."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from clinical_backend.web.app import make_app
 from tests.chromium import chromium_browser, needs_chromium
 from tests.small_workspace import picture
-from tests.web.pages.test_routes import PAGES, configuration, filled, rich, save_image, stores, workspace
+from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
+from tests.web.site_map import PAGES, PAGES_OF_CASES
 from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
@@ -25,9 +28,12 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
         page.set_default_timeout(600_000)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        for path in [*PAGES, "/exemplars/99", "/exemplars/outside/1"]:
+        for path in [*PAGES, *PAGES_OF_CASES]:
             page.goto(f"http://{host}:{port}/projects/1{path}", wait_until="load")
-            page.screenshot(path=tmp_path / f"{path.strip('/') or 'now'}-{width}-{scheme}.png", full_page=True)
+            page.screenshot(
+                path=tmp_path / f"{re.sub(r'[/?&=]+', '-', path).strip('-') or 'now'}-{width}-{scheme}.png",
+                full_page=True,
+            )
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}: {found.generate_report()}"

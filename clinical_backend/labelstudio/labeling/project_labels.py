@@ -8,12 +8,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.answers import Unread, problems_of
+from clinical_backend.origins import AnswerKind  # noqa: TC001 - pydantic reads what is kept by it
 from clinical_backend.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from clinical_backend.origins import AnswerKind
 
 __all__ = ["Answered", "Labels", "ReaderAnswer", "Source"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
+from clinical_backend.errors import ClinicalError
 from clinical_backend.storage.schema import PageTag, TaskImage
 from clinical_backend.storage.statements import in_parts, is_answered, is_reserved
 from clinical_backend.storage.stores.projects import locked_project
@@ -15,9 +16,25 @@ from clinical_backend.storage.trail import TrailAction, note_action
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from sqlalchemy.orm import Session
+
     from clinical_backend.storage.database import Database
 
-__all__ = ["PageTagStore"]
+__all__ = ["PageTagStore", "TagChangedError"]
+
+_NAMES = {1: "tagged “more like this”", 0: "tagged no more", -1: "tagged “not like this”"}
+
+
+class TagChangedError(ClinicalError):
+    """Somebody else tagged a case otherwise since it was shown."""
+
+    def __init__(self, task: int, tag: PageTag | None) -> None:
+        by = "" if tag is None else f" by {tag.tagged_by}"
+        how = _NAMES[0 if tag is None else tag.steer]
+        super().__init__(
+            f"Nothing was changed: meanwhile task {task} is {how}{by}.",
+            "Press again if you want something else; load the page again if it does not show that.",
+        )
 
 
 class PageTagStore:
@@ -39,7 +56,9 @@ class PageTagStore:
         with self._database.read() as session:
             return {row.task_id: row for row in session.scalars(query.order_by(PageTag.task_id))}
 
-    def set(self, project_id: int, tasks: Collection[int], steer: int, *, by: str) -> list[int]:
+    def set(
+        self, project_id: int, tasks: Collection[int], steer: int, *, by: str, shown: int | None = None
+    ) -> list[int]:
         """Tag tasks outside the test set that nobody answered, and return those whose tag that changed.
 
         Parameters
@@ -48,11 +67,19 @@ class PageTagStore:
             1 for "more like this", −1 for "not like this".
         by
             Who says so.
+        shown
+            The tag of each that stood on the page of whoever says so, 0 for none; ``None`` where that is not known.
+
+        Raises
+        ------
+        TagChangedError
+            When another tag, that is not the wanted one, has taken its place.
         """
         changed: list[int] = []
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
                 return []
+            _require_shown(session, project_id, tasks, steer, shown)
             for part in in_parts(sorted(set(tasks))):
                 ours = select(TaskImage.task_id).where(
                     TaskImage.project_id == project_id,
@@ -72,13 +99,28 @@ class PageTagStore:
                 note_action(session, TrailAction.CASES_TAGGED, project_id, tasks=changed, tag=tag)
         return changed
 
-    def remove(self, project_id: int, tasks: Collection[int]) -> list[int]:
-        """Take tags away, and return the tasks that had one."""
+    def remove(self, project_id: int, tasks: Collection[int], *, shown: int | None = None) -> list[int]:
+        """Take tags away, and return the tasks that had one; see :meth:`set` for the rest."""
         removed: list[int] = []
         with self._database.write() as session:
+            locked_project(session, project_id)
+            _require_shown(session, project_id, tasks, 0, shown)
             for part in in_parts(sorted(set(tasks))):
                 chosen = delete(PageTag).where(PageTag.project_id == project_id, PageTag.task_id.in_(part))
                 removed += session.scalars(chosen.returning(PageTag.task_id))
             if removed:
                 note_action(session, TrailAction.TAGS_REMOVED, project_id, tasks=sorted(removed))
         return removed
+
+
+def _require_shown(session: Session, project_id: int, tasks: Collection[int], wanted: int, shown: int | None) -> None:
+    """Make sure that nobody tagged tasks otherwise since they were shown."""
+    if shown is None:
+        return
+    for part in in_parts(sorted(set(tasks))):
+        chosen = select(PageTag).where(PageTag.project_id == project_id, PageTag.task_id.in_(part))
+        tags = {row.task_id: row for row in session.scalars(chosen)}
+        for task in part:
+            tag = tags.get(task)
+            if (0 if tag is None else tag.steer) not in {shown, wanted}:
+                raise TagChangedError(task, tag)

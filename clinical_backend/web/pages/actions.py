@@ -15,17 +15,13 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.routes import settings_page
-from clinical_backend.web.pages.settings_form import read_settings
 from clinical_backend.web.pages.site import ThisSite
-from clinical_backend.workspace.controls import classes_of, learnable_controls
+from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.project_options import (
     decline,
     drop_rare,
     look_for,
     named_classes,
-    read_options,
-    store_options,
 )
 
 __all__ = ["Form", "router"]
@@ -126,19 +122,3 @@ def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id:
         logger.warning("Project %d: %s", project_id, error)
         flash = Flash(str(error), wrong=True)
     return site.back(request, f"/projects/{project_id}/model", flash)
-
-
-@router.post("/projects/{project_id}/settings")
-def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: ProjectId, form: Form) -> Response:
-    """Set the project's own options."""
-    site.project(project_id)
-    project = site.workspace.project(project_id)
-    before = read_options(project)
-    options, entered, problems = read_settings(form, classes_of(project), before, controls=learnable_controls(project))
-    if options is None:
-        return settings_page(site, request, project_id, entered=entered, problems=problems)
-    declined = [str(name) for name in form.getlist("declined")]
-    store_options(project, options, declined=declined)
-    backend.wake(project_id)
-    flash = Flash("Saved. A round with these settings is due.")
-    return site.back(request, f"/projects/{project_id}/settings", flash)

@@ -146,7 +146,7 @@ def take_away(request: Request, site: ThisSite, backend: ThisBackend, project_id
 @router.get("/projects/{project_id}/exemplars/outside/{number}.png")
 def image(site: ThisSite, project_id: ProjectId, number: ProjectId) -> Response:
     """Show the pixels of an exemplar from outside, as they are kept."""
-    content = site.stores.outside_exemplars.pixels(project_id, number)
+    content = site.stores.outside_exemplars.pixels(site.project(project_id).id, number)
     if content is None:
         return Response(placeholder("Its pixels are not kept."), 200, {"Cache-Control": "no-store"}, "image/svg+xml")
     return Response(content, 200, {"Cache-Control": f"private, max-age={_IMAGE_SECONDS}"}, "image/png")

@@ -13,7 +13,6 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from clinical_backend.handover.tables import stored_table
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.labelstudio.contract import HealthReply, ProjectId
-from clinical_backend.labelstudio.labeling.task_fields import TaskField
 from clinical_backend.origins import ORIGINS_IN_WORDS
 from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import Kind
@@ -23,16 +22,14 @@ from clinical_backend.storage.stores.statistics import statistics
 from clinical_backend.storage.trail import TrailAction
 from clinical_backend.web.pages.charts import found_chart
 from clinical_backend.web.pages.progress import STAGES, Progress, progress_of
-from clinical_backend.web.pages.settings_form import SettingsForm
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.web.security import wants_page
-from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
-from clinical_backend.workspace.project_options import read_options
+from clinical_backend.workspace.controls import classes_of
 
 if TYPE_CHECKING:
     from clinical_backend.service.status import ProjectStatus
 
-__all__ = ["PageNumber", "Pages", "overview", "router", "settings_page"]
+__all__ = ["PageNumber", "Pages", "overview", "router"]
 
 _WALL = 24
 """Cases to pick from: rows of two, three, four, six, eight or twelve come out even, on one screen or two."""
@@ -84,6 +81,12 @@ def projects(request: Request, site: ThisSite) -> Response:
     return site.page(request, "projects.html", projects=found, titles=titles, stalled=stalled)
 
 
+@router.get("/token")
+def token(request: Request, site: ThisSite) -> dict[str, str]:
+    """Give the forms of a page that was left open a token that counts on: no other site can read it."""
+    return {"token": site.token(request)}
+
+
 @router.get("/projects/{project_id}/fragments/now")
 def now(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show what happens at this moment."""
@@ -123,12 +126,6 @@ async def connection(request: Request, site: ThisSite, project_id: ProjectId) ->
     return site.fragment(request, "connection.html", project=project, findings=findings)
 
 
-@router.get("/projects/{project_id}/settings")
-def settings(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
-    """Show the project's settings."""
-    return settings_page(site, request, project_id)
-
-
 def overview(site: Site, request: Request, project_id: int) -> Response:
     """Return the first page of a project: what happens now, and what was found."""
     status = site.status(project_id)
@@ -138,37 +135,6 @@ def overview(site: Site, request: Request, project_id: int) -> Response:
         return site.render("found.html", request, **_found(site, project_id))
 
     return site.page_in_parts(request, "overview.html", late, here="overview", **parts)
-
-
-def settings_page(
-    site: Site,
-    request: Request,
-    project_id: int,
-    *,
-    entered: dict[str, str] | None = None,
-    problems: dict[str, str] | None = None,
-) -> Response:
-    """Return the page of a project's settings, with what was entered and refused, if anything was."""
-    project = site.project(project_id)
-    options = read_options(site.workspace.project(project_id))
-    form = SettingsForm(
-        classes_of(site.workspace.project(project.id)),
-        options,
-        entered,
-        problems,
-        declined=project.declined,
-        controls=learnable_controls(site.workspace.project(project.id)),
-        task_fields=[TaskField(*one) for one in project.task_fields],
-    )
-    return site.page(
-        request,
-        "settings.html",
-        status=422 if problems else 200,
-        project=project,
-        here="settings",
-        form=form,
-        learnt=learnt_of(site.workspace.project(project.id)),
-    )
 
 
 def _now(status: ProjectStatus) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.task_fields import TaskField
     from clinical_backend.workspace.project_options import Option
 
-__all__ = ["Field", "SettingsForm", "in_words", "orders", "read_settings"]
+__all__ = ["Field", "SettingsForm", "as_entered", "in_words", "orders", "read_settings"]
 
 _AUTOMATIC = {"auto": "chosen in each round from what it measures"}
 _FIELDS_OF_TASKS = ("group_field", "site_field")
@@ -112,6 +112,8 @@ class SettingsForm:
         Controls of the labeling config that can be learnt.
     task_fields
         Fields of the tasks' data; empty while they are not known.
+    seen
+        What the page had set when the form was shown first, as :func:`page_state` has it.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class SettingsForm:
         declined: Sequence[str] = (),
         controls: Sequence[str] = (),
         task_fields: Sequence[TaskField] = (),
+        seen: str = "",
     ) -> None:
         self.options = options
         choices = {"class_control": {name: name for name in controls}}
@@ -131,6 +134,7 @@ class SettingsForm:
         self.fields = tuple(replace(field, choices=choices.get(field.name, field.choices)) for field in fields())
         self.classes = tuple(classes)
         self.declined = tuple(declined)
+        self.seen = seen
         self.problems = dict(problems or {})
         self._entered = entered
 
@@ -179,6 +183,11 @@ class SettingsForm:
         """Tell whether it needs saying that there is none, since something else would hold."""
         return self.is_none(name) or (name in _NONE and bool(self.default(name)))
 
+    def is_declined(self, name: str) -> bool:
+        """Tell whether a class is ticked as one that is not looked for."""
+        entered = self._entered or {}
+        return name in entered["declined"].split("\n") if "declined" in entered else name in self.declined
+
     def is_sought(self, name: str) -> bool:
         """Tell whether a class is ticked as a target."""
         if self._entered is not None:
@@ -224,12 +233,21 @@ def read_settings(
         values["rare_classes"] = tuple(sought)
     values |= {name: none for name, none in _NONE.items() if entered[f"{name}_none"] and not entered[name]}
     problems |= _take_shares(entered, values)
+    entered["declined"] = "\n".join(str(name) for name in form.getlist("declined"))
     try:
         options = ProjectOptions.model_validate(values)
     except ValidationError as error:
         problems |= {str(item["loc"][0]): _problem(str(item["loc"][0]), item["msg"]) for item in error.errors()}
         return None, entered, problems
     return (None if problems else options), entered, problems
+
+
+def as_entered(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return how what a page sets stands in the fields of its form."""
+    texts = {field.name: _shown(field.name, settings.get(field.name)) for field in fields()}
+    rare = settings.get("rare_classes") or ()
+    nothing = {f"{name}_none": "1" if name in settings and not settings[name] else "" for name in _NONE}
+    return texts | nothing | {"rare_classes": "\n".join(map(str, rare))}
 
 
 def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.jobs.settings_preview import PreviewJobs
 from clinical_backend.service.connection import Checks
 from clinical_backend.service.readers import ReaderNames
 from clinical_backend.service.status import ProjectStatus
@@ -91,6 +92,7 @@ class Site:
         self.signer = Signer(key.get_secret_value() if key else secrets.token_hex(32))
         self.checks = Checks(workspace)
         self.previews = Previews(workspace)
+        self.setting_previews = PreviewJobs(workspace.settings)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
@@ -106,6 +108,7 @@ class Site:
     def close(self) -> None:
         """End what was started."""
         self.searching.shutdown(wait=False, cancel_futures=True)
+        self.setting_previews.close()
         self.previews.close()
 
     @property
@@ -249,10 +252,14 @@ class Site:
     def render(self, template: str, request: Request, **values: Any) -> str:
         """Return a filled template."""
         return self._templates.get_template(template).render(
-            token=self.signer.sign(self._purpose(request), ""),
+            token=self.token(request),
             label_studio=self.settings.browser_url,
             **{"project": None, "here": "", "flash": None} | values,
         )
+
+    def token(self, request: Request) -> str:
+        """Return what a form of ours, given to this user now, is known by."""
+        return self.signer.sign(self._purpose(request), "")
 
     def check_form(self, request: Request, token: str) -> None:
         """Make sure that one of our pages gave out a form, to the same user.

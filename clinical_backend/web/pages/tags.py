@@ -6,8 +6,10 @@ import re
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.datastructures import FormData
 
 from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.storage.stores.page_tags import TagChangedError
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
@@ -31,19 +33,29 @@ def tag(request: Request, site: ThisSite, backend: ThisBackend, project_id: Proj
     site.project(project_id)
     tasks = sorted({int(value) for value in map(str, form.getlist("task")) if _NUMBER.fullmatch(value)})
     wanted = _TAGS.get(str(form.get("tag", "")))
-    changed = [] if wanted is None else _change(site, project_id, tasks, wanted[0])
+    try:
+        changed = [] if wanted is None else _change(site, project_id, tasks, wanted[0], _shown(form))
+        flash = _UNKNOWN if wanted is None else _said(tasks, changed, wanted[1])
+    except TagChangedError as error:
+        changed, flash = [], Flash(str(error), wrong=True)
     if changed:
         backend.request_round(project_id, _REASON)
     back = str(form.get("back", "")) or f"/projects/{project_id}/exemplars"
     prefix = f"/projects/{project_id}"
     allowed = back.startswith(prefix) and _PATH.fullmatch(back.removeprefix(prefix))
-    flash = _UNKNOWN if wanted is None else _said(tasks, changed, wanted[1])
     return site.back(request, back if allowed else f"{prefix}/exemplars", flash)
 
 
-def _change(site: Site, project_id: int, tasks: list[int], steer: int) -> list[int]:
+def _change(site: Site, project_id: int, tasks: list[int], steer: int, shown: int | None) -> list[int]:
     store = site.stores.page_tags
-    return store.set(project_id, tasks, steer, by=site.user) if steer else store.remove(project_id, tasks)
+    if not steer:
+        return store.remove(project_id, tasks, shown=shown)
+    return store.set(project_id, tasks, steer, by=site.user, shown=shown)
+
+
+def _shown(form: FormData) -> int | None:
+    """Return the tag that the form showed; ``None`` where ticked cases have each their own."""
+    return {"1": 1, "0": 0, "-1": -1}.get(str(form.get("shown", "")))
 
 
 def _said(tasks: list[int], changed: list[int], name: str) -> Flash:

@@ -59,6 +59,22 @@ def test_a_tag_is_changed_and_taken_away(web, stores, filled):
     assert "no tag to take away" in tag(web, task="7", tag="none")
 
 
+def test_two_people_who_tag_a_case_otherwise_are_told_of_each_other(web, stores, filled):
+    assert "Task 7 is tagged “more like this”" in tag(web, task="7", tag="more", shown="0")
+    stores.projects.change(1, request=None)
+    for wanted, shown in (("less", "0"), ("none", "-1")):
+        text = tag(web, task="7", tag=wanted, shown=shown)
+        assert "Nothing was changed: meanwhile task 7 is tagged “more like this” by page." in text
+        assert text.count('name="shown" value="1"') == 1
+    assert tags(stores) == {7: 1}
+    assert stores.projects.get(1).request is None
+    assert "Nothing was changed. It is tagged so already" in tag(web, task="7", tag="more", shown="0")
+    assert "tagged “not like this”" in tag(web, task="7", tag="less", shown="1")
+    tag(web, task="7", tag="none", shown="-1")
+    assert "meanwhile task 7 is tagged no more" in tag(web, task="7", tag="more", shown="-1")
+    assert tags(stores) == {}
+
+
 @pytest.mark.parametrize("unknown", [{}, {"tag": ""}, {"tag": "neither"}])
 def test_what_is_no_tag_takes_none_away(web, stores, filled, unknown):
     tag(web, task="7", tag="more")

@@ -48,8 +48,13 @@ function follow(part) {
   }
 
   if (clock) setInterval(() => { clock.textContent = `as of ${age(seen)}`; }, 1000);
-  if ("load" in part.dataset) whenSeen(refresh);
+  if ("load" in part.dataset) whenSeen(load);
   if (every) repeat(every, SLOWEST, refresh);
+
+  // What is asked for once is asked for until it answers.
+  async function load() {
+    if (!(await refresh()) && !every) setTimeout(() => whenSeen(load), 1000 * SLOWEST);
+  }
 }
 
 function age(then) {
@@ -90,6 +95,25 @@ function notice(part) {
 }
 
 document.querySelectorAll("[data-fragment]").forEach(follow);
+
+// The forms of a page that is left open keep a token that counts, also after a night in which the machine slept.
+const RENEWED = 3600;
+let renewed = Date.now();
+
+async function renew() {
+  if (document.hidden || Date.now() - renewed < 1000 * RENEWED) return;
+  try {
+    const { token } = await (await answerOf("/token", "application/json")).json();
+    document.querySelectorAll("input[name=token]").forEach((one) => { one.value = token; });
+    renewed = Date.now();
+  } catch {
+    // The next look asks again.
+  }
+}
+
+setInterval(renew, 60000);
+document.addEventListener("visibilitychange", renew);
+window.addEventListener("focus", renew);
 
 // On a narrow screen, the tab of this page may stand outside.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

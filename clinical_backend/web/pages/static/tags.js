@@ -59,6 +59,8 @@ function take(old, fresh) {
 }
 
 function press(form, tag) {
+  const shown = form.elements.namedItem("shown");
+  if (shown) shown.value = { more: "1", less: "-1" }[tag] || "0";
   for (const button of form.querySelectorAll("button")) {
     const pressed = button.dataset.tag === tag;
     button.value = pressed ? "none" : button.dataset.tag;

@@ -1,0 +1,182 @@
+"""The queue that the next round would publish with other settings, from what is stored: nothing is published or kept.
+
+A round's own steps order it, with the random draws of the round that would be next. It has no answers that came since
+the last round, and no tasks or features that a round would still add.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from clinical_backend.errors import ClinicalError
+from clinical_backend.project_settings import ProjectOptions, effect_on_queue
+from clinical_backend.rounds.inputs import choose_inputs
+from clinical_backend.rounds.ordering import (
+    Learnt,
+    choose_second_readings,
+    learn,
+    order_tasks,
+    places_of,
+    worth_queueing,
+)
+from clinical_backend.rounds.sync import snapshot_of
+from clinical_backend.settings import SettingsError
+from clinical_backend.storage.schema import Round
+from clinical_backend.workspace.controls import read_as_set
+from clinical_backend.workspace.kept_answers import load_answers
+from clinical_backend.workspace.preview_files import PreviewAnswer, PreviewedTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.settings import Settings
+    from clinical_backend.storage.schema import Project as Row
+    from clinical_backend.workspace.kept_answers import KeptAnswers
+    from clinical_backend.workspace.preview_files import PreviewQuestion
+    from clinical_backend.workspace.workspace import ProjectWorkspace
+
+__all__ = ["Changes", "NothingToPreviewError", "changes_of", "preview_queue"]
+
+
+class NothingToPreviewError(ClinicalError):
+    """There is no queue that settings could change, or not what it was made of."""
+
+
+class Changes(NamedTuple):
+    """Settings that would be others, by what they do to the queue.
+
+    Attributes
+    ----------
+    ordering
+        Whose effect is told by what is stored.
+    read
+        Whose effect a round tells, which reads answers and tasks by them.
+    beside
+        That change no place of a queue.
+    """
+
+    ordering: tuple[str, ...]
+    read: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+class _Seen(NamedTuple):
+    """What a queue is made of."""
+
+    snapshot: Snapshot
+    learnt: Learnt
+
+
+def changes_of(project: ProjectWorkspace, row: Row, question: PreviewQuestion) -> Changes:
+    """Return which settings would be others.
+
+    Raises
+    ------
+    SettingsError
+        When those that are set in Label Studio cannot be worked with.
+    """
+    before, after = project.settings, _settings(project, row, question)
+    changed = [name for name in ProjectOptions.model_fields if getattr(before, name) != getattr(after, name)]
+    by_effect = {
+        effect: tuple(n for n in changed if effect_on_queue(n) == effect) for effect in ("order", "read", "none")
+    }
+    ordering, read = by_effect["order"], by_effect["read"]
+    if set(row.declined) != set(question.declined):
+        ordering = (*ordering, "declined")
+    if "rare_classes" in ordering and read_as_set(row.label_config or "", before).counts_images:
+        # Which of several images decides what a task is depends on what is looked for: answers are read by it.
+        ordering, read = tuple(name for name in ordering if name != "rare_classes"), (*read, "rare_classes")
+    return Changes(ordering, read, by_effect["none"])
+
+
+def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> PreviewAnswer:
+    """Return the queue of the next round with settings that are not saved, and with those that are.
+
+    Raises
+    ------
+    NothingToPreviewError
+        While nothing is published, or no round has kept what it read.
+    ClinicalError
+        When features cannot be read, or nothing can be learnt by these settings.
+    """
+    begun = time.monotonic()
+    row, published = project.row, project.stores.rounds.published(project.id)
+    if row is None or published is None:
+        raise NothingToPreviewError("No queue is published yet.", "Wait for the first round.")
+    answers = load_answers(project.settings_preview_folder)
+    if answers is None or not row.label_config:
+        raise NothingToPreviewError(
+            "What the last round read is not kept: an earlier version ran it, or it was changed on disk.",
+            "Start a round.",
+        )
+    latest = project.stores.rounds.latest(project.id)
+    following = Round(project_id=project.id, number=1 + (latest or published).number, version="")
+    as_set = _see(project, answers, row, following, project.settings, row.declined)
+    wanted = _see(project, answers, row, following, _settings(project, row, question), question.declined, before=as_set)
+    told = [_order(project, one, following.number) for one in (wanted, as_set)]
+    return PreviewAnswer(
+        key=question.key,
+        version=published.version,
+        number=following.number,
+        with_these=told[0][1],
+        as_set=told[1][1],
+        reasons=(told[0][0], told[1][0]),
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+def _settings(project: ProjectWorkspace, row: Row, question: PreviewQuestion) -> Settings:
+    """Return the settings that the project would have."""
+    try:
+        options = ProjectOptions.model_validate(row.options | question.options)
+    except ValidationError:
+        raise SettingsError(
+            f"The extra parameters of project {project.id} are wrong.", "Correct them in Label Studio, under Model."
+        ) from None
+    return project.workspace.settings.for_project(options)
+
+
+def _see(
+    project: ProjectWorkspace,
+    answers: KeptAnswers,
+    row: Row,
+    following: Round,
+    settings: Settings,
+    declined: Sequence[str],
+    *,
+    before: _Seen | None = None,
+) -> _Seen:
+    """Return what a round with these settings learns; what it looks for may be the same as before."""
+    kept = project.settings  # answers were read by these, and are not read again
+    scheme = read_as_set(row.label_config or "", kept)
+    labels = answers.labels
+    scheme = replace(scheme, deciding=labels.deciding)
+    ledger = [*project.stores.labels.all(project.id).values()]
+    snapshot = snapshot_of(project, settings, answers.project, scheme, labels, ledger=ledger, declined=declined)
+    snapshot, _ = worth_queueing(project, snapshot)
+    if before is not None and before.snapshot.target == snapshot.target:
+        return _Seen(snapshot, before.learnt)
+    inputs, _ = choose_inputs(project, snapshot)
+    return _Seen(snapshot, learn(project, snapshot, following, inputs))
+
+
+def _order(project: ProjectWorkspace, seen: _Seen, number: int) -> tuple[str, tuple[PreviewedTask, ...]]:
+    """Return why a queue has its order, and its tasks by their places, second readings among them."""
+    snapshot, learnt = seen
+    choice, ranked = order_tasks(snapshot, learnt, number)
+    second = choose_second_readings(project, snapshot, number, learnt.suspects, ordinary=len(ranked), now=time.time())
+    among = places_of(second, len(ranked), snapshot.settings.seed, number)
+    ordinary = iter(ranked)
+    places = []
+    for place in range(len(ranked) + len(second.asked)):
+        if place in among:
+            places.append(PreviewedTask(task_id=among[place].task_id, draw=None))
+        else:
+            task = next(ordinary)
+            places.append(PreviewedTask(task_id=task.task_id, draw=task.draw))
+    return choice.reason, tuple(places)
