@@ -144,7 +144,7 @@ def compare(
 def _store(representation: Represented) -> FeatureStore:
     if isinstance(representation, Representation):
         return representation.frozen.store
-    return representation.store if isinstance(representation, PooledStudies) else representation.images.store
+    return representation.store if isinstance(representation, PooledStudies) else representation.images.frozen.store
 
 
 def _blocks(project: ProjectWorkspace, tasks: set[int]) -> Iterator[list[int]]:

@@ -158,7 +158,8 @@ class Inputs:
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
-        return replace(self, with_frozen=len(self.pool.parts) > 1)
+        of_target = {name: one.both() for name, one in self.of_target.items()}
+        return replace(self, with_frozen=len(self.pool.parts) > 1, of_target=of_target)
 
     def first_part(self) -> Inputs:
         """Return the same tasks with the first part of joined features alone; the same where none are joined."""

@@ -13,6 +13,7 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import load_adapted
 from clinical_backend.training.notes import Notes, run_alone
 from clinical_backend.workspace.features import THUMBNAIL
+from clinical_backend.workspace.known_images import every_image
 
 if TYPE_CHECKING:
     from clinical_backend.learner.adaptation.training import AdaptationOptions
@@ -37,8 +38,8 @@ _GROWTH = 1.5  # a convention: so the work of all adaptations is at most three t
 
 def adaptation_is_due(project: ProjectWorkspace) -> bool:
     """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
-    if project.settings.adaptation == "off" or project.stores.studies.any(project.id):
-        return False  # of studies the frozen features alone are used
+    if project.settings.adaptation == "off":
+        return False
     images = len(_digests(project))
     if images < LEAST_IMAGES:
         return False
@@ -127,8 +128,10 @@ def _adapt(project: ProjectWorkspace) -> str:
 
 
 def _digests(project: ProjectWorkspace) -> list[str]:
-    """Return the project's images that have a thumbnail, without those of the test set."""
-    every, reserved = project.digests(), project.stores.test_sets.ids(project.id)
-    digests = sorted({*every.values()} - {every[task] for task in reserved & every.keys()})
+    """Return the project's images that have a thumbnail, those of studies too, without those of the test set."""
+    reserved = project.stores.test_sets.ids(project.id)
+    read = {(image.task_id, image.digest) for image in every_image(project) if image.digest is not None}
+    tested = {digest for task, digest in read if task in reserved}
+    digests = sorted({digest for _, digest in read} - tested)
     known = project.workspace.thumbnails.positions(digests)
     return [digest for digest in digests if digest in known]

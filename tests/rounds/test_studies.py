@@ -87,8 +87,8 @@ def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, st
     asked = []
     positions = FeatureStore.positions
     monkeypatch.setattr(FeatureStore, "positions", lambda self, all_: positions(self, asked.append(1) or list(all_)))
-    store, wanted = workspace.features.store, study_features.images_of(workspace.stores, 1, studio.uris)
-    assert sum(len(part) for part in study_features.read_instances(store, wanted)) == 60
+    wanted = study_features.images_of(workspace.stores, 1, studio.uris)
+    assert sum(len(part) for part in study_features.read_instances(workspace.project(1).frozen, wanted)) == 60
     assert len(asked) == 1
 
 

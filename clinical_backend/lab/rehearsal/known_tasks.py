@@ -219,7 +219,7 @@ def _features(project: ProjectWorkspace, tasks: Sequence[int]) -> tuple[list[int
                 f"its studies have {sum(map(len, images.values())):,} images.",
                 f"A rehearsal holds the features of {MOST_IMAGES:,} at most in memory.",
             )
-        parts = list(read_instances(store, images))
+        parts = list(read_instances(project.frozen, images))
         known = [task for part in parts for task in part.tasks.tolist()]
         counts = [count for part in parts for count in part.counts.tolist()]
         starts = np.cumsum([0, *counts])
