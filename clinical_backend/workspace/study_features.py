@@ -33,6 +33,7 @@ __all__ = [
     "look_up_images",
     "look_up_studies",
     "read_instances",
+    "witnessed_features",
 ]
 
 _IMAGES = 4096
@@ -113,7 +114,7 @@ class WitnessedStudies:
 
     def represent(self, instances: Instances) -> NDArray[np.float32]:
         """Return the feature of each task, shape (n, d)."""
-        return self._beside_mean(instances, self.witnesses.of(instances))
+        return witnessed_features(instances, self.witnesses.of(instances), self.parts)
 
     def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
@@ -137,7 +138,7 @@ class WitnessedStudies:
             found.append(part.tasks)
             for at, finder in enumerate(finders):
                 chosen = finder.of(part)
-                rows[at].append(self._beside_mean(part, chosen))
+                rows[at].append(witnessed_features(part, chosen, self.parts))
                 places[at].update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
         if not found:
             nothing = np.empty((0, self.images.dimension), dtype=np.float32)
@@ -148,12 +149,25 @@ class WitnessedStudies:
             for own, where in zip(rows, places, strict=True)
         ]
 
-    def _beside_mean(self, instances: Instances, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features of tasks, of joined ones joined as those of images are."""
-        if not self.parts:
-            return beside_mean(instances, chosen)
-        width = self.parts[0]
-        return join(*(beside_mean(replace(instances, rows=one), chosen) for one in np.hsplit(instances.rows, [width])))
+
+def witnessed_features(
+    instances: Instances, chosen: NDArray[np.int64], parts: Sequence[int] = ()
+) -> NDArray[np.float32]:
+    """Return the feature of one image of each task beside the mean of all; joined ones are joined as images' are.
+
+    So their first part is what frozen features alone would make of the same images.
+
+    Parameters
+    ----------
+    chosen
+        Row of the image of each task, shape (n,).
+    parts
+        Lengths of the frozen and the adapted part of joined features; empty for frozen ones.
+    """
+    if not parts:
+        return beside_mean(instances, chosen)
+    of_each = np.hsplit(instances.rows, [parts[0]])
+    return join(*(beside_mean(replace(instances, rows=rows), chosen) for rows in of_each))
 
 
 def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int, dict[int, str]]:

@@ -13,10 +13,11 @@ from clinical_backend.service.status import read_status
 from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.schema import StudyImageRow
 from clinical_backend.strategy.reasons import reason_of
+from clinical_backend.training import adaptation
 from clinical_backend.workspace import study_features
 from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
-from tests.small_workspace import picture
+from tests.small_workspace import adapt_to_reds, picture
 
 LISTS = CONFIG.replace('value="$image"', 'valueList="$image"')
 UNREADABLE = "data:image/png;base64,AAAA"
@@ -238,6 +239,41 @@ def test_a_study_is_predicted_from_its_images_known_or_not(workspace, studio):
         "red",
         None,
     ]
+
+
+def test_one_study_leaves_single_images_the_network_that_is_adapted_to_them(workspace, studio):
+    studio.data = {task: {"image": data["image"][:1]} for task, data in studio.data.items() if task != 3} | {
+        3: studio.data[3]
+    }
+    for task in (1, 2, 4, 5):
+        studio.data[task] = {"image": [picture(250, task, task)]}
+    made = adapt_to_reds(workspace)
+    for task in (1, 2, 60):
+        studio.annotate(task, "red" if task < 60 else "dark", exemplar=task < 60)
+    run(workspace)
+    assert workspace.stores.studies.any(1)
+    assert made.backbone.embedded == 62
+    published = workspace.stores.rounds.published(1)
+    assert "frozen and adapted" in published.report.features
+    assert {entry.task_id for entry in workspace.stores.rounds.queue(published.id)[:6]} >= {3, 4, 5}
+    *together, witnessed = workspace.project(1).representations()
+    assert [one.images.adapted for one in together] == [None, made]
+    assert witnessed.images.adapted is made
+    asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 10)]
+    found = predict(workspace.project(1), LISTS, asked)
+    assert [one.result[0]["value"]["choices"][0] for one in found] == ["red", "dark"]
+
+
+def test_a_network_is_adapted_to_all_images_of_studies_but_those_of_the_test_set(workspace, studio, monkeypatch):
+    run(workspace)
+    project = workspace.project(1)
+    assert not adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(adaptation, "LEAST_IMAGES", 180)
+    assert adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(type(workspace.stores.test_sets), "ids", lambda self, project_id: {7})
+    assert not adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(adaptation, "LEAST_IMAGES", 177)
+    assert adaptation.adaptation_is_due(project)
 
 
 def test_a_project_of_single_images_keeps_its_representation(workspace, studio):
