@@ -173,12 +173,9 @@ def witnessed_features(
 def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int, dict[int, str]]:
     """Return the content of each image that was read, by its place, of each of the tasks that has one."""
     wanted = list(tasks)
-    studies = stores.studies.all(project_id, wanted)
+    studies = stores.studies.digests(project_id, wanted)
     singles = stores.images.digests(project_id, [task for task in wanted if task not in studies])
-    found = {
-        task: {image.position or 0: image.digest for image in images if image.digest is not None}
-        for task, images in studies.items()
-    } | {task: {0: digest} for task, digest in singles.items()}
+    found = studies | {task: {0: digest} for task, digest in singles.items()}
     return {task: found[task] for task in wanted if found.get(task)}
 
 
