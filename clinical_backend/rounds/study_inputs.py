@@ -100,9 +100,9 @@ def _witnessed_inputs(
 
 
 def _bags_of_targets(snapshot: Snapshot, rare: Instances, common: Instances) -> dict[str, tuple[Instances, Instances]]:
-    """Return of each of several findings that are looked for the tasks that stand for it, and those that lack it.
+    """Return of each of several findings or classes that are looked for its tasks, and those that lack it.
 
-    None where one alone is looked for, or tasks have one class: then the image that decides for all is the one.
+    None where one alone is looked for: then the image that decides for all is the one.
     """
     target, labels = snapshot.target, snapshot.labels.seen
     if len(target.queries) < 2:

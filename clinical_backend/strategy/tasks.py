@@ -126,8 +126,8 @@ class Inputs:
     outside
         What stands for the target beside the query set and is no task of the project; ``None`` where nothing does.
     of_target
-        Of several findings that are looked for, the same tasks by the image that shows each; empty where no single one
-        stands for a task.
+        Of several findings or classes that are looked for, the same tasks by the image that shows each; empty where no
+        single one stands for a task.
     words
         What words that stand for the target tell of the pool; ``None`` where none do.
     """

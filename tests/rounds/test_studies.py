@@ -81,6 +81,26 @@ def test_one_image_decides_however_many_rare_tasks_are_known(workspace, studio):
     assert {entry.task_id: entry.image for entry in queue if entry.task_id <= 5} == {4: 1, 5: 2}
 
 
+def test_each_of_two_classes_that_are_looked_for_has_the_image_that_decides_for_it(workspace, studio):
+    studio.config = LISTS.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="white"/>')
+    for task in range(6, 11):
+        studio.data[task]["image"][task % 3] = picture(250, 240 + task, 240 + task)
+    for task, name in ((1, "red"), (2, "red"), (6, "white"), (7, "white"), (59, "dark"), (60, "dark")):
+        studio.annotate(task, name, exemplar=name != "dark")
+    run(workspace)
+    published = workspace.stores.rounds.published(1)
+    sought = {
+        entry.task_id: (entry.targets[0], entry.image)
+        for entry in workspace.stores.rounds.queue(published.id)[:6]
+        if entry.draw is Draw.TARGET and entry.task_id <= 10
+    }
+    assert {name for name, _ in sought.values()} == {"red", "white"}
+    assert all(found == ("red" if task <= 5 else "white", task % 3) for task, found in sought.items())
+    asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 8, 20)]
+    found = predict(workspace.project(1), studio.config, asked)
+    assert [one.result[0]["value"]["choices"] for one in found] == [["red"], ["white"], ["dark"]]
+
+
 def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, studio, monkeypatch):
     studio.annotate(1, "red", exemplar=True)
     run(workspace)

@@ -164,6 +164,7 @@ class StudyLearner:
         self._features = frozen if adapted is None else join(frozen, adapted)
         self._joined: tuple[int, ...] = () if adapted is None else (frozen.shape[1], adapted.shape[1])
         self.with_frozen = False
+        self.of_target: Mapping[str, NDArray[np.float32]] = {}
         make = _mean if way == "mean" else pooled
         self._together = np.concatenate([make(part) for part in studies.parts(self._features)])
         self._pooled: tuple[int, ...] = () if way == "mean" else (self._features.shape[1],) * 2
@@ -174,27 +175,34 @@ class StudyLearner:
     ) -> tuple[NDArray[np.float32], LinearClassifier | None]:
         """Represent all tasks as the live round would, or as it is told."""
         known, rare = np.unique(np.asarray(list(labels), dtype=np.int64)), np.asarray(query, dtype=np.int64)
-        self.parts, self.with_frozen = self._pooled, False
+        self.parts, self.with_frozen, self.of_target = self._pooled, False, {}
         if self._way in {"mean", "pooled"} or not len(rare) or not len(pool):
             return self._together, None
 
         def inputs_of(features: NDArray[np.float32], parts: tuple[int, ...]) -> Inputs:
-            return Inputs.of(*(FeaturedTasks(tasks, features[tasks], parts) for tasks in (known, pool, rare)))
+            labelled, others, sought = (FeaturedTasks(tasks, features[tasks], parts) for tasks in (known, pool, rare))
+            return Inputs.of(labelled, others, sought)
 
         every = inputs_of(self._together, ())
-        looked_at = (
-            rare,
-            np.array(common_tasks(every), dtype=np.int64),
-            np.array(sampled_tasks(every.pool, seed), dtype=np.int64),
-        )
-        self.parts = self._joined
-        features = self._witnessed(self._features, looked_at, seed)
+        common = np.array(common_tasks(every), dtype=np.int64)
+        sample = np.array(sampled_tasks(every.pool, seed), dtype=np.int64)
+        self.parts, of_images = self._joined, self._features
+        features = self._witnessed(of_images, (rare, common, sample), seed)
         if self._joined:
             joined = inputs_of(features, self._joined)
             chosen, _ = choose_representation(joined.first_part(), joined, seed=seed)
             self.parts, self.with_frozen = chosen.pool.parts, chosen.with_frozen
             if not self.parts:
-                features = self._witnessed(self._frozen, looked_at, seed)
+                of_images = self._frozen
+                features = self._witnessed(of_images, (rare, common, sample), seed)
+        named = np.array([labels[task] for task in rare.tolist()])
+        if len(names := np.unique(named).tolist()) > 1:
+            self.of_target = {
+                name: self._witnessed(
+                    of_images, (rare[named == name], np.concatenate([rare[named != name], common]), sample), seed
+                )
+                for name in names
+            }
         return features, None
 
     def _witnessed(
