@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDY_LEARNERS", "StudyLearner", "StudySet", "studies_of"]
 
-STUDY_LEARNERS = ("frozen", "mean", "pooled", "witness", "live")
+STUDY_LEARNERS = ("frozen", "mean", "pooled", "witness", "named", "live")
 """What a task with several images is learnt by: ``frozen`` is the live round before a network is adapted, ``live`` with
-one, as the labels at hand say; ``witness`` the image that decides alone, ``pooled`` what a round learns from while
-nothing is looked for."""
+one, as the labels at hand say; ``named`` is ``frozen`` where readers say of each image of a task what it shows;
+``witness`` the image that decides alone, ``pooled`` what a round learns from while nothing is looked for."""
 
 _COMMON = "none of these"
 _TESTED = 300
@@ -53,11 +53,14 @@ class StudySet:
         Which images of the set below each task shows, by task.
     rare_classes
         Names of the rare classes.
+    deciding
+        Which images of the set below are of a class that makes their task rare, shape (n,); ``None`` where nobody knows.
     """
 
     data: LabelledImages
     images: Sequence[NDArray[np.int64]]
     rare_classes: tuple[str, ...]
+    deciding: NDArray[np.bool_] | None = None
 
     def instances(self, features: NDArray[np.float32], tasks: NDArray[np.int64]) -> Instances:
         """Return the images of tasks with their features; those of the set below have shape (n, d)."""
@@ -101,7 +104,7 @@ def _grouped(data: LabelledImages, rare_classes: tuple[str, ...]) -> StudySet:
     labels = np.array([min(data.labels[rows].tolist(), key=lambda code: counts[code]) for rows in images])
     held_out = np.array([bool(data.held_out[rows].any()) for rows in images])
     tasks = LabelledImages(data.name, data.classes, [b""] * len(images), labels, held_out)
-    return StudySet(tasks, images, rare_classes)
+    return StudySet(tasks, images, rare_classes, data.labels == labels[codes])
 
 
 def _bags(protocol: Protocol, data: LabelledImages, seed: int) -> StudySet:
@@ -133,7 +136,7 @@ def _bags(protocol: Protocol, data: LabelledImages, seed: int) -> StudySet:
         labels += kinds.tolist()
         held_out += [tested] * len(kinds)
     bags = LabelledImages(data.name, (*names, _COMMON), [b""] * len(images), np.array(labels), np.array(held_out))
-    return StudySet(bags, images, names)
+    return StudySet(bags, images, names, np.isin(data.labels, codes))
 
 
 def _drawn(images: NDArray[np.int64], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -209,7 +212,12 @@ class StudyLearner:
         self, features: NDArray[np.float32], looked_at: Sequence[NDArray[np.int64]], seed: int
     ) -> NDArray[np.float32]:
         """Return the feature of each task by the image that decides, found by features of images."""
-        witnesses = learn_witnesses(*(self._studies.instances(features, tasks) for tasks in looked_at), seed=seed)
+        shows = lacks = None
+        if self._way == "named" and self._studies.deciding is not None:
+            shows = self._studies.deciding[np.concatenate([self._studies.images[task] for task in looked_at[0]])]
+            lacks = ~shows
+        instances = (self._studies.instances(features, tasks) for tasks in looked_at)
+        witnesses = learn_witnesses(*instances, seed=seed, shows=shows, lacks=lacks)
         found = ((part, witnesses.of(part)) for part in self._studies.parts(features))
         if self._way == "witness":
             return np.concatenate([part.rows[chosen] for part, chosen in found])

@@ -45,7 +45,7 @@ def test_bags_of_more_rare_images_than_they_hold_are_refused(cells):
         studies_of(replace(PROTOCOL, rare_images=7), cells[0], 0)
 
 
-@pytest.mark.parametrize("way", ["frozen", "mean", "pooled", "witness", "live"])
+@pytest.mark.parametrize("way", ["frozen", "mean", "pooled", "witness", "named", "live"])
 def test_bags_are_simulated_by_every_way_of_looking_at_them(cells, way):
     data, features = cells
     studies = studies_of(PROTOCOL, data, 0)
