@@ -54,7 +54,7 @@ class StudySet:
     rare_classes
         Names of the rare classes.
     deciding
-        Which images of the set below are of a class that makes their task rare, shape (n,); ``None`` where nobody knows.
+        Which images of the set below make their tasks rare, where these are, shape (n,); ``None`` where nobody knows.
     """
 
     data: LabelledImages
