@@ -266,6 +266,11 @@ class Representation:
     adapted: AdaptedFeatures | None = None
 
     @property
+    def images(self) -> Representation:
+        """What single images are represented by: itself, as tasks show one."""
+        return self
+
+    @property
     def parts(self) -> tuple[int, ...]:
         """Lengths of the parts that a feature is joined of; empty for one."""
         return () if self.adapted is None else (self.frozen.store.dimension, self.adapted.backbone.dimension)

@@ -85,8 +85,8 @@ def outside_in(
     backbone = project.workspace.backbone
     kept = project.stores.outside_exemplars.features(project.id, backbone.key, backbone.dimension)
     frozen = {number: feature for number, feature in kept.items() if number in findings}
-    images = representation if isinstance(representation, Representation) else representation.images
-    found = frozen if images.adapted is None else _joined(project, images.adapted, frozen)
+    adapted = representation.images.adapted
+    found = frozen if adapted is None else _joined(project, adapted, frozen)
     if not isinstance(representation, Representation):
         nothing = np.zeros(1, dtype=np.int64)
         found = {
