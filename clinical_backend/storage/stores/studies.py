@@ -68,6 +68,12 @@ class StudyStore:
                     studies.setdefault(row[0], []).append(KnownImage(*row))
         return studies
 
+    def read(self, project_id: int) -> int:
+        """Return how many images of studies were read, each as often as it is shown."""
+        query = select(func.count()).where(StudyImageRow.project_id == project_id, StudyImageRow.digest.is_not(None))
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
     def digests(self, project_id: int, task_ids: Iterable[int]) -> dict[int, dict[int, str]]:
         """Return the content of each image that was read, by its place, of those of the tasks that are studies.
 
