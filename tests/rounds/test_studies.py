@@ -5,6 +5,7 @@ import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.origins import Draw
+from clinical_backend.rounds import study_inputs
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
@@ -282,6 +283,20 @@ def test_one_study_leaves_single_images_the_network_that_is_adapted_to_them(work
     asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 10)]
     found = predict(workspace.project(1), LISTS, asked)
     assert [one.result[0]["value"]["choices"][0] for one in found] == ["red", "dark"]
+
+
+def test_where_held_out_labels_speak_for_frozen_features_the_image_is_found_by_these(workspace, studio, monkeypatch):
+    adapt_to_reds(workspace)
+    told = lambda frozen, joined, seed: (frozen, "frozen: as told")  # noqa: E731 (labels that say so would be by luck)
+    monkeypatch.setattr(study_inputs, "choose_representation", told)
+    for task in (1, 2, 60):
+        studio.annotate(task, "red" if task < 60 else "dark", exemplar=task < 60)
+    run(workspace)
+    published = workspace.stores.rounds.published(1)
+    assert published.report.features == "the image that decides in each task, beside the mean of all; frozen: as told"
+    assert workspace.project(1).representations()[-1].images == workspace.project(1).frozen
+    decided = {entry.task_id: entry.image for entry in workspace.stores.rounds.queue(published.id)}
+    assert {task: decided[task] for task in (3, 4, 5)} == {3: 0, 4: 1, 5: 2}
 
 
 def test_a_network_is_adapted_to_all_images_of_studies_but_those_of_the_test_set(workspace, studio, monkeypatch):
