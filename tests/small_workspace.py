@@ -11,10 +11,12 @@ from PIL import Image
 
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.sources import ImageSource
-from clinical_backend.learner.backbones.base import Backbone
+from clinical_backend.learner.adaptation.network import AdaptedBackbone
+from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
+from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures
 from clinical_backend.workspace.workspace import Workspace
 
 
@@ -33,12 +35,33 @@ class MeanColours(Backbone):
         return np.hstack([means, np.ones((len(batch), 1))]).astype(np.float32)
 
 
+class Reds(AdaptedBackbone):
+    """Stands in for an adapted network, which would take minutes to train: red against a constant."""
+
+    def __init__(self):
+        Backbone.__init__(self, BackboneSpec("adapted", None, "a" * 64, THUMBNAIL), 2)
+        self.embedded = 0
+
+    def _forward(self, batch):
+        self.embedded += len(batch)
+        red = batch[..., 0].mean(axis=(1, 2), dtype=np.float32)
+        return np.stack([red, np.full_like(red, 100)], axis=1)
+
+
 class AnotherNetwork(MeanColours):
     """The same, with another key: its features are to be made anew."""
 
     def __init__(self, folder):
         super().__init__(folder)
         self.key = f"another-{self.key}"
+
+
+def adapt_to_reds(workspace):
+    """Have project 1 of a workspace know a network that is adapted to its images, and return what it makes."""
+    backbone = Reds()
+    made = AdaptedFeatures(backbone, workspace.feature_store(backbone.key, 2), workspace.thumbnails)
+    workspace.project(1).adapted = lambda: made
+    return made
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from clinical_backend.learner.backbones.presets import PRESETS
 from clinical_backend.multilabel import findings_of
 from clinical_backend.origins import Draw
-from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.finetuned import finetuned_in_use
 from clinical_backend.workspace.project_options import named_classes
 
@@ -134,7 +133,7 @@ def read_facts(
     key, classifier = published.metadata.backbone, published.classifier
     workspace = project.workspace_that_made(key)
     spec, representation = workspace.spec, published.representation
-    adapted = representation.adapted if isinstance(representation, Representation) else None
+    adapted = None if representation is None else representation.images.adapted
     finetuned = None if classifier.independent else finetuned_in_use(project, classifier.classes)
     parts = {"weights of the backbone": spec.weights_sha256, "classifier": classifier.digest}
     if adapted is not None:

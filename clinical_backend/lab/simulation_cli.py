@@ -40,7 +40,7 @@ def simulate(
         list[str] | None,
         typer.Option(
             help="Which features: frozen (default), adapted, joined, live, finetuned or resnet18; of tasks with "
-            "several images frozen, mean, pooled or witness."
+            "several images frozen, live, mean, named, pooled or witness."
         ),
     ] = None,
     rare: Annotated[list[str] | None, typer.Option(help="Rare classes; by default the smallest class.")] = None,

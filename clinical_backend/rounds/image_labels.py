@@ -69,7 +69,7 @@ def keep_image_classifier(project: ProjectWorkspace, snapshot: Snapshot, row: Ro
     counts = accumulate(len(shown[task]) for task in last)
     some = [task for task, count in zip(last, counts, strict=True) if count <= _MOST]
     wanted = {task: shown[task] for task in reversed(some) if shown[task]}
-    parts = [part for part in read_instances(workspace.features.store, wanted) if len(part)]
+    parts = [part for part in read_instances(project.frozen, wanted) if len(part)]
     if not parts:
         return
     classifier = fit_images(Instances.joined(parts), labels, snapshot.scheme.classes, seed=workspace.settings.seed)

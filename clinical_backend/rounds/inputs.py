@@ -12,7 +12,10 @@ from clinical_backend.workspace.study_features import PooledStudies, WitnessedSt
 from clinical_backend.workspace.word_scores import words_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
 __all__ = ["choose_inputs", "inputs_of"]
@@ -20,21 +23,39 @@ __all__ = ["choose_inputs", "inputs_of"]
 
 def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
     """Return the features to work with, and why: as the labels at hand tell where there is a choice."""
-    first = project.representations()[0]
-    if isinstance(first, PooledStudies):
-        return choose_study_inputs(project, snapshot, inputs_of(project, snapshot, first))
-    every = [inputs_of(project, snapshot, one) for one in project.representations()]
+    known = project.representations()
+    if together := [one for one in known if isinstance(one, PooledStudies)]:
+        return choose_study_inputs(project, snapshot, *_pooled_inputs(project, snapshot, together))
+    every = [inputs_of(project, snapshot, one) for one in known]
     frozen = every[0]
     if len(every) == 1:
         return frozen, "frozen"
     joined = every[1]
-    if (
-        len(frozen.pool) != len(joined.pool)
-        or len(frozen.labelled) != len(joined.labelled)
-        or len(frozen.query) != len(joined.query)
-    ):
+    if not _are_of_the_same(frozen, joined):
         return frozen, "frozen: some images have no adapted feature yet"
     return choose_representation(frozen, joined, seed=project.workspace.settings.seed)
+
+
+def _pooled_inputs(
+    project: ProjectWorkspace, snapshot: Snapshot, together: Sequence[PooledStudies]
+) -> tuple[Inputs, list[Representation]]:
+    """Return what is made of all images of each task, of joined features where all images have them, and these."""
+    frozen, best = together[0], together[-1]
+    inputs = inputs_of(project, snapshot, best)
+    read = project.digests({*snapshot.pool, *snapshot.labels.seen})
+    if best is not frozen and len(inputs.pool) + len(inputs.labelled) < len(read):  # lost ones, or not adapted ones yet
+        alone = inputs_of(project, snapshot, frozen)
+        if not _are_of_the_same(alone, inputs):
+            return alone, [frozen.images]
+    return inputs, [one.images for one in together]
+
+
+def _are_of_the_same(frozen: Inputs, joined: Inputs) -> bool:
+    return (len(frozen.pool), len(frozen.labelled), len(frozen.query)) == (
+        len(joined.pool),
+        len(joined.labelled),
+        len(joined.query),
+    )
 
 
 def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Represented) -> Inputs:

@@ -13,6 +13,7 @@ from clinical_backend.multilabel import says
 from clinical_backend.rounds.image_labels import said_of_images
 from clinical_backend.strategy.bags import common_tasks, sampled_tasks
 from clinical_backend.strategy.instances import Instances
+from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
 from clinical_backend.workspace.outside_features import outside_in
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
+    from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["choose_study_inputs", "with_images"]
@@ -34,24 +36,52 @@ _SAMPLED_IMAGES = 16_000
 """Of the sample of the pool, at most: 82 MB in 1,280 dimensions."""
 
 
-def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: Inputs) -> tuple[Inputs, str]:
+def choose_study_inputs(
+    project: ProjectWorkspace, snapshot: Snapshot, pooled: Inputs, images: Sequence[Representation]
+) -> tuple[Inputs, str]:
     """Return the features to work with, and why: of all images of each task, or of the one that decides.
+
+    Where a network is adapted, joined features find that image; whether they tell the tasks better is judged as of
+    single images, and where they tell them worse, the image is found anew by the frozen ones.
 
     Parameters
     ----------
     pooled
         Features of all images of each task together.
+    images
+        What single images can be represented by: frozen features first, then joined ones where there are some.
     """
     together = "mean and largest values of the features of each task's images"
     if not len(pooled.query) or not len(pooled.pool):
         return pooled, together
+    frozen, best = images[0], images[-1]
+    inputs = _witnessed_inputs(project, snapshot, pooled, best)
+    decides = "the image that decides in each task, beside the mean of all"
+    if inputs is None or best is frozen:
+        return (pooled, together) if inputs is None else (inputs, decides)
+    chosen, why = choose_representation(inputs.first_part(), inputs, seed=project.workspace.settings.seed)
+    if not chosen.pool.parts:
+        chosen = _witnessed_inputs(project, snapshot, pooled, frozen) or pooled
+    return chosen, f"{decides}; {why}"
+
+
+def _witnessed_inputs(
+    project: ProjectWorkspace, snapshot: Snapshot, pooled: Inputs, images: Representation
+) -> Inputs | None:
+    """Return the features of the image that decides in each task; ``None`` where none can be told.
+
+    Parameters
+    ----------
+    images
+        What single images are represented by.
+    """
     seed = project.workspace.settings.seed
     rare, common, sample = (
-        _read(project, tasks)
+        _read(project, images, tasks)
         for tasks in (pooled.query.tasks.tolist(), common_tasks(pooled), sampled_tasks(pooled.pool, seed))
     )
     if not len(rare) or not len(sample):
-        return pooled, together
+        return None
     said = said_of_images(project, snapshot)
 
     def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses | None:
@@ -62,18 +92,17 @@ def choose_study_inputs(project: ProjectWorkspace, snapshot: Snapshot, pooled: I
 
     witnesses = learn(rare, common, snapshot.target.classes)
     if witnesses is None:
-        return pooled, together
-    found = WitnessedStudies.of(project.workspace.backbone.key, project.workspace.features, witnesses)
+        return None
+    found = WitnessedStudies.of(images, witnesses)
     of_each = {name: learn(*bags, (name,)) for name, bags in _bags_of_targets(snapshot, rare, common).items()}
     known = {name: one for name, one in of_each.items() if one is not None}
-    inputs = inputs_of_images(project, snapshot, found, known)
-    return inputs, "the image that decides in each task, beside the mean of all"
+    return inputs_of_images(project, snapshot, found, known)
 
 
 def _bags_of_targets(snapshot: Snapshot, rare: Instances, common: Instances) -> dict[str, tuple[Instances, Instances]]:
-    """Return of each of several findings that are looked for the tasks that stand for it, and those that lack it.
+    """Return of each of several findings or classes that are looked for its tasks, and those that lack it.
 
-    None where one alone is looked for, or tasks have one class: then the image that decides for all is the one.
+    None where one alone is looked for: then the image that decides for all is the one.
     """
     target, labels = snapshot.target, snapshot.labels.seen
     if len(target.queries) < 2:
@@ -130,7 +159,7 @@ def _inputs(
 
     def of(tasks: Iterable[int]) -> FeaturedTasks:
         rows = [places[task] for task in tasks if task in places]
-        return FeaturedTasks(every.tasks[rows], every.features[rows])
+        return FeaturedTasks(every.tasks[rows], every.features[rows], every.parts)
 
     pool, labelled = of(snapshot.pool), of(snapshot.labels.seen)
     query, against = of(target.query), of(target.counter_exemplars)
@@ -156,13 +185,12 @@ def with_images(project: ProjectWorkspace, inputs: Inputs, ranked: Sequence[Rank
     return named
 
 
-def _read(project: ProjectWorkspace, tasks: Iterable[int]) -> Instances:
+def _read(project: ProjectWorkspace, features: Representation, tasks: Iterable[int]) -> Instances:
     """Return the images of tasks, of as many tasks as there are memory for."""
     images = images_of(project.stores, project.id, tasks)
     counts = np.cumsum([len(shown) for shown in images.values()])
     some = dict(islice(images.items(), int(np.searchsorted(counts, _SAMPLED_IMAGES, side="right"))))
-    parts = list(read_instances(project.workspace.features.store, some))
-    dimension = project.workspace.backbone.dimension
+    parts = list(read_instances(features, some))
     nothing = np.empty(0, dtype=np.int64)
-    empty = Instances(nothing, np.empty((0, dimension), dtype=np.float32), nothing, nothing)
+    empty = Instances(nothing, np.empty((0, features.dimension), dtype=np.float32), nothing, nothing)
     return Instances.joined(parts) if parts else empty

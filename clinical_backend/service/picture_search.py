@@ -47,6 +47,6 @@ def find_like_picture(project: ProjectWorkspace, content: bytes, limit: int) -> 
     if isinstance(representation, Representation):
         own = representation.frozen.of_content(content)[None]
     else:
-        nothing, feature = np.zeros(1, dtype=np.int64), representation.images.of_content(content)
+        nothing, feature = np.zeros(1, dtype=np.int64), representation.images.frozen.of_content(content)
         own = representation.represent(Instances(nothing, feature[None], nothing, nothing))
     return compare(project, representation, own, tasks, limit)

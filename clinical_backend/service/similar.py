@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.strategy.cosine import centre_of, centred_cosine
-from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
@@ -142,9 +141,7 @@ def compare(
 
 
 def _store(representation: Represented) -> FeatureStore:
-    if isinstance(representation, Representation):
-        return representation.frozen.store
-    return representation.store if isinstance(representation, PooledStudies) else representation.images.store
+    return representation.store if isinstance(representation, PooledStudies) else representation.images.frozen.store
 
 
 def _blocks(project: ProjectWorkspace, tasks: set[int]) -> Iterator[list[int]]:

@@ -92,15 +92,19 @@ class FeatureStore:
             When index or file cannot be read.
         """
         wanted = set(digests)
-        if (known := self._just_checked(wanted)) is not None:
+        known = self._just_checked(wanted)
+        if known and len(known) == len(wanted):
             return known
-        mark = self._file.mark()
-        found, damaged = self._checked(wanted)
+        mark, started = self._file.mark(), time.monotonic()
+        found, damaged = self._checked(wanted - known.keys())
         if damaged:
             self._forget(damaged)
-        if len(found) > _MANY and (self._last_check is None or len(found) >= len(self._last_check[2])):
-            self._last_check = mark, time.monotonic(), found
-        return found
+        last = self._last_check
+        if known and last is not None:
+            self._last_check = last[0], last[1], last[2] | found
+        elif len(found) > _MANY and (last is None or len(found) >= len(last[2])):
+            self._last_check = mark, started, found
+        return known | found
 
     def damaged(self, digests: Iterable[str]) -> list[str]:
         """Return the images whose row was changed or lost on disk, and leave all as it is."""
@@ -165,18 +169,19 @@ class FeatureStore:
                     session.execute(delete(Feature).where(self._ours, Feature.digest.in_(part)))
                 session.execute(insert(Feature), entries)
 
-    def _just_checked(self, digests: set[str]) -> dict[str, int] | None:
-        """Return the rows of images where all of them were found whole just now.
+    def _just_checked(self, digests: set[str]) -> dict[str, int]:
+        """Return the rows of those of many images that were found whole just now.
 
-        A round asks twice for the same images: whether they have features, and for these, part by part.
+        A round asks several times for the same images, or for some and some more: whether they have features, and for
+        these, part by part.
         """
         if self._last_check is None or len(digests) <= _MANY:
-            return None
+            return {}
         mark, checked_at, found = self._last_check
         if time.monotonic() - checked_at > _JUST_NOW or self._file.mark() != mark:
             self._last_check = None
-            return None
-        return {digest: found[digest] for digest in digests} if digests <= found.keys() else None
+            return {}
+        return {digest: found[digest] for digest in digests & found.keys()}
 
     @property
     def _ours(self) -> Any:  # noqa: ANN401 - a condition, as SQLAlchemy has it

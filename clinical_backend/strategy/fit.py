@@ -58,9 +58,10 @@ class Fit:
     held_out
         What a later classifier is compared with; ``None`` where too few labels judge this one.
     inputs
-        What it learnt from, where it is that of one of several findings.
+        What it learnt from, where it is that of one of several targets.
     by_target
-        Where an image may have several findings: for each that is looked for, what tells it from its absence.
+        Where an image may have several findings, or other images of a task decide for each of several classes: for each
+        that is looked for, what tells it from its absence.
     findings
         Where an image may have several: those of the labeling config. Of one that the classifier has not learnt nothing
         is predicted.

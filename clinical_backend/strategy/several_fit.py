@@ -1,4 +1,7 @@
-"""Stage 3 where an image may have several findings: each is learnt by itself, and each target has its own detector."""
+"""Stage 3 where several targets are learnt by themselves, each with its own detector.
+
+They are findings of which an image may have several, or classes that other images of a task decide.
+"""
 
 from __future__ import annotations
 
@@ -44,22 +47,25 @@ def fit_labels(
 
     Several findings are learnt one against the rest, from the labels that say something of them. Each that is looked
     for is fitted besides as if it alone were, with its own query set, and by the images that show it where tasks have
-    several: :attr:`Fit.by_target`.
+    several: :attr:`Fit.by_target`. So is each of several classes that are looked for where its own images decide; one
+    classifier tells them apart all the same.
     """
-    if not any(map(is_multilabel, labels.values())):
-        return fit(inputs, labels, classes, target, seed=seed, judge=judge)
+    several = any(map(is_multilabel, labels.values()))
     by_target = {}
-    for name in target.classes:
+    for name in target.classes if several or inputs.of_target else ():
         alone = _inputs_of_target(inputs.of_target.get(name, inputs), labels, target, name)
         answers = _of_finding(labels, name)
         one = fit(alone, answers, (name, _ABSENT), target.alone(name), seed=seed, judge=judge)
         by_target[name] = replace(one, inputs=alone)
+    if not several:
+        return replace(fit(inputs, labels, classes, target, seed=seed, judge=judge), by_target=by_target)
     labelled = inputs.labelled
     given = said(labels, labelled.tasks, classes)
     of_each = fit_findings(labelled.features, given, classes, seed=seed)
     if not of_each:
         reason = "no finding is labelled both as there and as absent yet"
-        return Fit(None, (), (), sees_target=False, reason=reason, labels=dict(labels), by_target=by_target)
+        none = Fit(None, (), (), sees_target=False, reason=reason, labels=dict(labels), by_target=by_target)
+        return replace(none, findings=classes)
     known = tuple(of_each)
     classifier = join_findings(of_each)
     held_out = None
@@ -92,7 +98,7 @@ def said(labels: Mapping[int, str], tasks: NDArray[np.int64], findings: Sequence
 
 
 def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target, name: str) -> Inputs:
-    """Return what one of several findings is learnt from: the labels that say something of it, and its query set."""
+    """Return what one of several targets is learnt from: the labels that say something of it, and its query set."""
     labelled, query = inputs.labelled, inputs.query
     told = np.array([says(labels[task], name) is not None for task in labelled.tasks.tolist()], dtype=np.bool_)
     stand = np.isin(query.tasks, target.alone(name).query)

@@ -82,7 +82,7 @@ def find_suspects(
     floored
         Whether the floor holds; to measure the order, all labels of common classes are wanted.
     """
-    if fitted.by_target:
+    if fitted.by_target and fitted.findings:
         return _of_several(fitted, settled=settled, floored=floored)
     if fitted.held_out is None:
         return []

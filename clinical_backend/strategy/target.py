@@ -73,7 +73,8 @@ class Target:
     met
         These other labels, by class.
     queries
-        By class, the tasks of the query set that stand for it, where an image may have several findings.
+        By class, the tasks of the query set that stand for it, where several are looked for, or an image may have
+        several findings.
     outside
         By class, what stands for it from outside the project: ids that no task has. They are no cases of it.
     words
@@ -96,7 +97,7 @@ class Target:
     words: tuple[str, ...] = ()
 
     def alone(self, name: str) -> Target:
-        """Return what one of several findings is sought by: its own query set.
+        """Return what one of several findings or classes is sought by: its own query set.
 
         Whether seeking is in vain is asked of all of them together: each gets a part of the queue alone, and would pass
         for hopeless at a yield that is a multiple of what random order meets. While nobody has looked at any image, and
@@ -224,7 +225,7 @@ def find_target(
         chance_hits=sum(not found_in[task].isdisjoint(targets) for task in unsought),
         passed_over=tuple(task for task in exemplars if task not in steering),
         met=counts,
-        queries=queries if several else {},
+        queries=queries if several or len(queries) > 1 else {},
         outside=foreign,
         words=worded,
     )

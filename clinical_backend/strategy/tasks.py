@@ -126,8 +126,8 @@ class Inputs:
     outside
         What stands for the target beside the query set and is no task of the project; ``None`` where nothing does.
     of_target
-        Of several findings that are looked for, the same tasks by the image that shows each; empty where no single one
-        stands for a task.
+        Of several findings or classes that are looked for, the same tasks by the image that shows each; empty where no
+        single one stands for a task.
     words
         What words that stand for the target tell of the pool; ``None`` where none do.
     """
@@ -158,7 +158,8 @@ class Inputs:
 
     def both(self) -> Inputs:
         """Return the same, of which the first part takes part alone as well, where features are joined."""
-        return replace(self, with_frozen=len(self.pool.parts) > 1)
+        of_target = {name: one.both() for name, one in self.of_target.items()}
+        return replace(self, with_frozen=len(self.pool.parts) > 1, of_target=of_target)
 
     def first_part(self) -> Inputs:
         """Return the same tasks with the first part of joined features alone; the same where none are joined."""

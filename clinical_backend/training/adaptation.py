@@ -13,6 +13,7 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.adaptation.network import load_adapted
 from clinical_backend.training.notes import Notes, run_alone
 from clinical_backend.workspace.features import THUMBNAIL
+from clinical_backend.workspace.study_features import images_of
 
 if TYPE_CHECKING:
     from clinical_backend.learner.adaptation.training import AdaptationOptions
@@ -37,16 +38,16 @@ _GROWTH = 1.5  # a convention: so the work of all adaptations is at most three t
 
 def adaptation_is_due(project: ProjectWorkspace) -> bool:
     """Tell whether a project has images enough and no network, or half as many more than its network learnt."""
-    if project.settings.adaptation == "off" or project.stores.studies.any(project.id):
-        return False  # of studies the frozen features alone are used
-    images = len(_digests(project))
-    if images < LEAST_IMAGES:
+    if project.settings.adaptation == "off":
         return False
     try:
         known = load_adapted(project.adaptation_folder).images
     except ModelError:
-        return True
-    return min(images, _MOST_IMAGES) >= _GROWTH * known
+        known = 0
+    least = max(LEAST_IMAGES, _GROWTH * known)
+    if least > _MOST_IMAGES or len(project.digests()) + project.stores.studies.read(project.id) < least:
+        return False  # told each minute, without a look at all images
+    return len(_digests(project)) >= least
 
 
 def adapt_project(project: ProjectWorkspace) -> str:
@@ -127,8 +128,9 @@ def _adapt(project: ProjectWorkspace) -> str:
 
 
 def _digests(project: ProjectWorkspace) -> list[str]:
-    """Return the project's images that have a thumbnail, without those of the test set."""
-    every, reserved = project.digests(), project.stores.test_sets.ids(project.id)
-    digests = sorted({*every.values()} - {every[task] for task in reserved & every.keys()})
+    """Return the project's images that have a thumbnail, those of studies too, without those of the test set."""
+    every, reserved = images_of(project.stores, project.id, project.digests()), project.stores.test_sets.ids(project.id)
+    tested = {digest for task in reserved & every.keys() for digest in every[task].values()}
+    digests = sorted({digest for shown in every.values() for digest in shown.values()} - tested)
     known = project.workspace.thumbnails.positions(digests)
     return [digest for digest in digests if digest in known]

@@ -13,7 +13,6 @@ from clinical_backend.learner.neighbourhood import find_neighbourhoods
 from clinical_backend.learner.projection import LANDMARKS, Projection, lay_out
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.training.notes import run_alone
-from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.map_files import (
     MapNote,
     ProjectMap,
@@ -23,6 +22,7 @@ from clinical_backend.workspace.map_files import (
     save_map,
     save_note,
 )
+from clinical_backend.workspace.study_features import WitnessedStudies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,8 +115,7 @@ def _represented(project: ProjectWorkspace) -> Represented:
 
     The image that decides of a study is found anew in each round, and would have each round draw another map.
     """
-    every = project.representations()
-    return every[-1] if isinstance(every[-1], Representation) else every[0]
+    return [one for one in project.representations() if not isinstance(one, WitnessedStudies)][-1]
 
 
 def _projection(

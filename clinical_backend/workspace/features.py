@@ -19,7 +19,7 @@ from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +33,7 @@ __all__ = [
     "THUMBNAIL",
     "AdaptedFeatures",
     "ImageFeatures",
+    "KeptFeatures",
     "Representation",
     "Vectors",
     "featured_tasks",
@@ -208,15 +209,42 @@ class AdaptedFeatures:
 
     def look_up(self, digests: Sequence[str | None]) -> Vectors:
         """Return the adapted feature of each image, kept or made now; an image without a thumbnail has none."""
-        known = self.store.positions(filter(None, digests))
-        missing = self.thumbnails.positions(digest for digest in digests if digest and digest not in known)
+        self.positions(filter(None, digests))
+        return _kept(self.store, digests)
+
+    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return where the adapted feature of each image with a thumbnail is, which is made now where it is not."""
+        wanted = list(digests)
+        known = self.store.positions(wanted)
+        missing = self.thumbnails.positions(digest for digest in wanted if digest not in known)
         waiting = list(missing)
         for start in range(0, len(waiting), _ADAPTED):
             batch = waiting[start : start + _ADAPTED]
             pixels = self.thumbnails.read([missing[digest] for digest in batch])
             note_progress()
             self.store.add(batch, self.backbone.embed(pixels.reshape(-1, THUMBNAIL, THUMBNAIL, 3)))
-        return _kept(self.store, digests)
+        return self.store.positions(wanted) if waiting else known
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFeatures:
+    """Where features of some images are kept, checked at once: to be read part by part.
+
+    Attributes
+    ----------
+    places
+        Of each part of a feature its store, and the rows of those images that it has.
+    """
+
+    places: Sequence[tuple[FeatureStore, Mapping[str, int]]]
+
+    def __contains__(self, digest: str) -> bool:
+        return all(digest in rows for _, rows in self.places)
+
+    def read(self, digests: Sequence[str]) -> NDArray[np.float32]:
+        """Return the features of images that have all of their parts, shape (n, d)."""
+        parts = [store.read([rows[digest] for digest in digests]) for store, rows in self.places]
+        return join(*parts) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +265,29 @@ class Representation:
     frozen: ImageFeatures
     adapted: AdaptedFeatures | None = None
 
+    @property
+    def images(self) -> Representation:
+        """What single images are represented by: itself, as tasks show one."""
+        return self
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Lengths of the parts that a feature is joined of; empty for one."""
+        return () if self.adapted is None else (self.frozen.store.dimension, self.adapted.backbone.dimension)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature."""
+        return sum(self.parts) or self.frozen.store.dimension
+
+    def kept(self, digests: Iterable[str]) -> KeptFeatures:
+        """Return where the features of images are; the adapted ones that are missing are made."""
+        wanted = list(digests)
+        of_frozen = (self.frozen.store, self.frozen.store.positions(wanted))
+        if self.adapted is None:
+            return KeptFeatures((of_frozen,))
+        return KeptFeatures((of_frozen, (self.adapted.store, self.adapted.positions(of_frozen[1]))))
+
     def look_up(
         self, digests: Sequence[str | None], requests: Sequence[ImageRequest] = (), deadline: float = 0.0
     ) -> Vectors:
@@ -256,13 +307,12 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
     digests
         What identifies the image of each task.
     """
-    own, width = representation.adapted, representation.frozen.store.dimension
-    parts = () if own is None else (width, own.backbone.dimension)
+    parts = representation.parts
     ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
     if len(names) <= HELD_WHOLE:
         found = representation.look_up(names)
         return FeaturedTasks(ids[found.places], found.rows, parts)
-    rows = np.empty((len(names), sum(parts) or width), dtype=np.float16)
+    rows = np.empty((len(names), representation.dimension), dtype=np.float16)
     kept: list[NDArray[np.int64]] = []
     count = 0
     for start in range(0, len(names), _PART):

@@ -85,13 +85,13 @@ def outside_in(
     backbone = project.workspace.backbone
     kept = project.stores.outside_exemplars.features(project.id, backbone.key, backbone.dimension)
     frozen = {number: feature for number, feature in kept.items() if number in findings}
-    if isinstance(representation, Representation):
-        found = frozen if representation.adapted is None else _joined(project, representation.adapted, frozen)
-    else:
+    adapted = representation.images.adapted
+    found = frozen if adapted is None else _joined(project, adapted, frozen)
+    if not isinstance(representation, Representation):
         nothing = np.zeros(1, dtype=np.int64)
         found = {
             number: representation.represent(Instances(nothing, feature[None], nothing, nothing))[0]
-            for number, feature in frozen.items()
+            for number, feature in found.items()
         }
     if not found:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from clinical_backend.images.sources import ImageRequest
 from clinical_backend.strategy.instances import Instances, beside_mean, pooled
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
+from clinical_backend.workspace.features import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.study import StudyImage
-    from clinical_backend.workspace.features import ImageFeatures
+    from clinical_backend.workspace.features import ImageFeatures, Representation
 
 __all__ = [
     "PooledStudies",
@@ -32,6 +33,7 @@ __all__ = [
     "look_up_images",
     "look_up_studies",
     "read_instances",
+    "witnessed_features",
 ]
 
 _IMAGES = 4096
@@ -47,17 +49,19 @@ class PooledStudies:
     key
         Identifies the backbone and the way of pooling: a classifier fits features of its own key only.
     images
-        The backbone's features of single images.
+        Features of single images.
     store
         What was made so far, by the content of all images of a task.
-    parts
-        Lengths of the two parts.
     """
 
     key: str
-    images: ImageFeatures
+    images: Representation
     store: FeatureStore
-    parts: tuple[int, int]
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Lengths of the two parts."""
+        return self.images.dimension, self.images.dimension
 
     def represent(self, instances: Instances) -> NDArray[np.float32]:
         """Return the feature of each task, shape (n, 2 d)."""
@@ -69,7 +73,7 @@ class PooledStudies:
         kept = self.store.positions(digests.values())
         missing = [task for task, digest in digests.items() if digest not in kept]
         if missing:
-            for part in read_instances(self.images.store, images_of(stores, project_id, missing)):
+            for part in read_instances(self.images, images_of(stores, project_id, missing)):
                 if len(part.tasks):
                     self.store.add([digests[task] for task in part.tasks.tolist()], self.represent(part))
             kept = self.store.positions(digests.values())
@@ -85,27 +89,32 @@ class WitnessedStudies:
     Attributes
     ----------
     key
-        Identifies the backbone and the detector.
+        Identifies what the features of single images are, and the detector.
     images
-        The backbone's features of single images.
+        Features of single images.
     witnesses
         What finds the image.
     """
 
     key: str
-    images: ImageFeatures
+    images: Representation
     witnesses: Witnesses
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Lengths of the parts that a feature is joined of; empty for one."""
+        return self.images.parts
+
     @classmethod
-    def of(cls, backbone: str, images: ImageFeatures, witnesses: Witnesses) -> WitnessedStudies:
-        """Return what a detector of images makes of a backbone's features."""
+    def of(cls, images: Representation, witnesses: Witnesses) -> WitnessedStudies:
+        """Return what a detector of images makes of features of single images."""
         detector = witnesses.detector
         digest = hashlib.sha256(detector.weights.tobytes() + detector.bias.tobytes()).hexdigest()
-        return cls(f"{backbone}+witness+mean-{digest[:16]}", images, witnesses)
+        return cls(f"{images.key}+witness+mean-{digest[:16]}", images, witnesses)
 
     def represent(self, instances: Instances) -> NDArray[np.float32]:
         """Return the feature of each task, shape (n, d)."""
-        return beside_mean(instances, self.witnesses.of(instances))
+        return witnessed_features(instances, self.witnesses.of(instances), self.parts)
 
     def features_of(self, stores: Stores, project_id: int, tasks: Iterable[int]) -> FeaturedTasks:
         """Return those of the tasks that have a feature, in their order; no image is fetched for one."""
@@ -125,27 +134,48 @@ class WitnessedStudies:
         found = []
         rows: list[list[NDArray[np.float32]]] = [[] for _ in finders]
         places: list[dict[int, int]] = [{} for _ in finders]
-        for part in read_instances(self.images.store, images_of(stores, project_id, tasks)):
+        for part in read_instances(self.images, images_of(stores, project_id, tasks)):
             found.append(part.tasks)
             for at, finder in enumerate(finders):
                 chosen = finder.of(part)
-                rows[at].append(beside_mean(part, chosen))
+                rows[at].append(witnessed_features(part, chosen, self.parts))
                 places[at].update(zip(part.tasks.tolist(), part.positions[chosen].tolist(), strict=True))
         if not found:
-            return [(FeaturedTasks(np.empty(0, dtype=np.int64), self.images.store.read([])), {}) for _ in finders]
+            nothing = np.empty((0, self.images.dimension), dtype=np.float32)
+            return [(FeaturedTasks(np.empty(0, dtype=np.int64), nothing, self.parts), {}) for _ in finders]
         ids = np.concatenate(found)
-        return [(FeaturedTasks(ids, np.concatenate(own)), where) for own, where in zip(rows, places, strict=True)]
+        return [
+            (FeaturedTasks(ids, np.concatenate(own), self.parts), where)
+            for own, where in zip(rows, places, strict=True)
+        ]
+
+
+def witnessed_features(
+    instances: Instances, chosen: NDArray[np.int64], parts: Sequence[int] = ()
+) -> NDArray[np.float32]:
+    """Return the feature of one image of each task beside the mean of all; joined ones are joined as images' are.
+
+    So their first part is what frozen features alone would make of the same images.
+
+    Parameters
+    ----------
+    chosen
+        Row of the image of each task, shape (n,).
+    parts
+        Lengths of the frozen and the adapted part of joined features; empty for frozen ones.
+    """
+    if not parts:
+        return beside_mean(instances, chosen)
+    of_each = np.hsplit(instances.rows, [parts[0]])
+    return join(*(beside_mean(replace(instances, rows=rows), chosen) for rows in of_each))
 
 
 def images_of(stores: Stores, project_id: int, tasks: Iterable[int]) -> dict[int, dict[int, str]]:
     """Return the content of each image that was read, by its place, of each of the tasks that has one."""
     wanted = list(tasks)
-    studies = stores.studies.all(project_id, wanted)
+    studies = stores.studies.digests(project_id, wanted)
     singles = stores.images.digests(project_id, [task for task in wanted if task not in studies])
-    found = {
-        task: {image.position or 0: image.digest for image in images if image.digest is not None}
-        for task, images in studies.items()
-    } | {task: {0: digest} for task, digest in singles.items()}
+    found = studies | {task: {0: digest} for task, digest in singles.items()}
     return {task: found[task] for task in wanted if found.get(task)}
 
 
@@ -164,7 +194,7 @@ def look_up_studies(
 def look_up_images(
     stores: Stores,
     project_id: int,
-    features: ImageFeatures,
+    features: ImageFeatures | Representation,
     tasks: Sequence[tuple[int | None, Sequence[StudyImage]]],
     deadline: float,
 ) -> dict[int, Instances]:
@@ -204,25 +234,25 @@ def look_up_images(
     return answered
 
 
-def read_instances(store: FeatureStore, images: Mapping[int, Mapping[int, str]]) -> Iterator[Instances]:
+def read_instances(features: Representation, images: Mapping[int, Mapping[int, str]]) -> Iterator[Instances]:
     """Yield the features of tasks' images, block by block; a task of which one was lost is left out.
 
     Parameters
     ----------
-    store
-        Of the features of single images.
+    features
+        Of single images.
     images
         Content of each image by its place, by task.
     """
     # Asked for at once, many are checked once in a while alone.
-    known = store.positions(digest for shown in images.values() for digest in shown.values())
+    known = features.kept(digest for shown in images.values() for digest in shown.values())
     for block in _blocks(images):
         note_progress()
         whole = [task for task in block if images[task] and all(one in known for one in images[task].values())]
         sizes = [len(images[task]) for task in whole]
         yield Instances(
             np.array(whole, dtype=np.int64),
-            store.read([known[digest] for task in whole for digest in images[task].values()]),
+            known.read([digest for task in whole for digest in images[task].values()]),
             np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(whole)],
             np.array([at for task in whole for at in images[task]], dtype=np.int64),
         )

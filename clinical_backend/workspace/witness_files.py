@@ -9,10 +9,11 @@ from clinical_backend.strategy.instances import Witnesses
 from clinical_backend.workspace.study_features import WitnessedStudies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from clinical_backend.learner.classifier.linear import LinearClassifier
-    from clinical_backend.workspace.features import ImageFeatures
+    from clinical_backend.workspace.features import Representation
 
 __all__ = [
     "copy_image_models",
@@ -43,8 +44,13 @@ def save_witnesses(folder: Path, key: str, witnesses: Witnesses, number: int) ->
     save_checkpoint(folder / _FOLDER, witnesses.detector, metadata)
 
 
-def load_witnesses(folder: Path, backbone: str, images: ImageFeatures) -> WitnessedStudies | None:
+def load_witnesses(folder: Path, images: Iterable[Representation]) -> WitnessedStudies | None:
     """Return what finds the image that decides; ``None`` where the version knows none, or one of another backbone.
+
+    Parameters
+    ----------
+    images
+        What images can be represented by: it learnt from one of these.
 
     Raises
     ------
@@ -55,8 +61,8 @@ def load_witnesses(folder: Path, backbone: str, images: ImageFeatures) -> Witnes
         return None
     detector, metadata = load_checkpoint(folder / _FOLDER)
     places = {int(task): int(place) for task, place in metadata.metrics["images"].items()}
-    found = WitnessedStudies.of(backbone, images, Witnesses(detector, places))
-    return found if found.key == metadata.backbone else None
+    every = (WitnessedStudies.of(one, Witnesses(detector, places)) for one in images)
+    return next((found for found in every if found.key == metadata.backbone), None)
 
 
 def save_image_classifier(folder: Path, key: str, classifier: LinearClassifier, number: int) -> None:

@@ -121,7 +121,7 @@ def _instances(project: ProjectWorkspace, representation: Represented, tasks: Fe
     """Yield the frozen features of the tasks' images, block by block."""
     if not isinstance(representation, Representation):
         images = images_of(project.stores, project.id, tasks.tasks.tolist())
-        yield from read_instances(project.workspace.features.store, images)
+        yield from read_instances(project.frozen, images)
         return
     width = project.workspace.backbone.dimension
     for start in range(0, len(tasks), _BLOCK):

@@ -228,12 +228,19 @@ class ProjectWorkspace:
     def representations(self) -> list[Represented]:
         """Return what its tasks can be represented by: frozen features, and joined where a network is adapted to them.
 
-        Where tasks have several images, by what is made of the frozen features of these.
+        Where tasks have several images, by what is made of the features of these.
         """
-        if self.stores.studies.any(self.id):
-            return self._of_studies()
-        key, features = self.workspace.backbone.key, self.workspace.features
-        frozen = Representation(key, features)
+        images = self._of_images()
+        return self._of_studies(images) if self.stores.studies.any(self.id) else [*images]
+
+    @property
+    def frozen(self) -> Representation:
+        """What images can be represented by whatever was learnt: the backbone's features alone."""
+        return Representation(self.workspace.backbone.key, self.workspace.features)
+
+    def _of_images(self) -> list[Representation]:
+        """Return what images can be represented by: frozen features, and joined where a network is adapted to them."""
+        frozen = self.frozen
         try:
             adapted = self.adapted()
         except ClinicalError as error:
@@ -241,23 +248,24 @@ class ProjectWorkspace:
             return [frozen]
         if adapted is None:
             return [frozen]
-        return [frozen, Representation(f"{key}+{adapted.backbone.key}", features, adapted)]
+        return [frozen, Representation(f"{frozen.key}+{adapted.backbone.key}", frozen.frozen, adapted)]
 
-    def _of_studies(self) -> list[Represented]:
+    def _of_studies(self, images: Sequence[Representation]) -> list[Represented]:
         """Return what tasks of several images can be represented by: all together, or the one that decides."""
-        backbone, features = self.workspace.backbone, self.workspace.features
-        key = f"{backbone.key}+pooled"
-        store = self.workspace.feature_store(key, 2 * backbone.dimension)
-        pooled = PooledStudies(key, features, store, (backbone.dimension, backbone.dimension))
+        pooled = [self._pooled(one) for one in images]
         row = self.row
         if row is None or row.published_version is None:
-            return [pooled]
+            return [*pooled]
         try:
-            found = load_witnesses(self.checkpoint_folder(row.published_version), backbone.key, features)
+            found = load_witnesses(self.checkpoint_folder(row.published_version), images)
         except ModelError as error:
             logger.warning("Project %d goes on with all images of its tasks together: %s", self.id, error)
-            return [pooled]
-        return [pooled] if found is None else [pooled, found]
+            return [*pooled]
+        return [*pooled] if found is None else [*pooled, found]
+
+    def _pooled(self, images: Representation) -> PooledStudies:
+        key = f"{images.key}+pooled"
+        return PooledStudies(key, images, self.workspace.feature_store(key, 2 * images.dimension))
 
     def published_model(self, version: str) -> tuple[LinearClassifier, Represented] | None:
         """Return the model of a version, with the representation that it takes; ``None`` where it cannot be used."""

@@ -5,6 +5,7 @@ import pytest
 
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.origins import Draw
+from clinical_backend.rounds import study_inputs
 from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
@@ -13,10 +14,11 @@ from clinical_backend.service.status import read_status
 from clinical_backend.storage.feature_files import FeatureStore
 from clinical_backend.storage.schema import StudyImageRow
 from clinical_backend.strategy.reasons import reason_of
+from clinical_backend.training import adaptation
 from clinical_backend.workspace import study_features
 from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
-from tests.small_workspace import picture
+from tests.small_workspace import adapt_to_reds, picture
 
 LISTS = CONFIG.replace('value="$image"', 'valueList="$image"')
 UNREADABLE = "data:image/png;base64,AAAA"
@@ -80,6 +82,26 @@ def test_one_image_decides_however_many_rare_tasks_are_known(workspace, studio):
     assert {entry.task_id: entry.image for entry in queue if entry.task_id <= 5} == {4: 1, 5: 2}
 
 
+def test_each_of_two_classes_that_are_looked_for_has_the_image_that_decides_for_it(workspace, studio):
+    studio.config = LISTS.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="white"/>')
+    for task in range(6, 11):
+        studio.data[task]["image"][task % 3] = picture(250, 240 + task, 240 + task)
+    for task, name in ((1, "red"), (2, "red"), (6, "white"), (7, "white"), (59, "dark"), (60, "dark")):
+        studio.annotate(task, name, exemplar=name != "dark")
+    run(workspace)
+    published = workspace.stores.rounds.published(1)
+    sought = {
+        entry.task_id: (entry.targets[0], entry.image)
+        for entry in workspace.stores.rounds.queue(published.id)[:6]
+        if entry.draw is Draw.TARGET and entry.task_id <= 10
+    }
+    assert {name for name, _ in sought.values()} == {"red", "white"}
+    assert all(found == ("red" if task <= 5 else "white", task % 3) for task, found in sought.items())
+    asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 8, 20)]
+    found = predict(workspace.project(1), studio.config, asked)
+    assert [one.result[0]["value"]["choices"] for one in found] == [["red"], ["white"], ["dark"]]
+
+
 def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, studio, monkeypatch):
     studio.annotate(1, "red", exemplar=True)
     run(workspace)
@@ -87,8 +109,8 @@ def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, st
     asked = []
     positions = FeatureStore.positions
     monkeypatch.setattr(FeatureStore, "positions", lambda self, all_: positions(self, asked.append(1) or list(all_)))
-    store, wanted = workspace.features.store, study_features.images_of(workspace.stores, 1, studio.uris)
-    assert sum(len(part) for part in study_features.read_instances(store, wanted)) == 60
+    wanted = study_features.images_of(workspace.stores, 1, studio.uris)
+    assert sum(len(part) for part in study_features.read_instances(workspace.project(1).frozen, wanted)) == 60
     assert len(asked) == 1
 
 
@@ -238,6 +260,55 @@ def test_a_study_is_predicted_from_its_images_known_or_not(workspace, studio):
         "red",
         None,
     ]
+
+
+def test_one_study_leaves_single_images_the_network_that_is_adapted_to_them(workspace, studio):
+    studio.data = {task: {"image": data["image"][:1]} for task, data in studio.data.items() if task != 3} | {
+        3: studio.data[3]
+    }
+    for task in (1, 2, 4, 5):
+        studio.data[task] = {"image": [picture(250, task, task)]}
+    made = adapt_to_reds(workspace)
+    for task in (1, 2, 60):
+        studio.annotate(task, "red" if task < 60 else "dark", exemplar=task < 60)
+    run(workspace)
+    assert workspace.stores.studies.any(1)
+    assert made.backbone.embedded == 62
+    published = workspace.stores.rounds.published(1)
+    assert "frozen and adapted" in published.report.features
+    assert {entry.task_id for entry in workspace.stores.rounds.queue(published.id)[:6]} >= {3, 4, 5}
+    *together, witnessed = workspace.project(1).representations()
+    assert [one.images.adapted for one in together] == [None, made]
+    assert witnessed.images.adapted is made
+    asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 10)]
+    found = predict(workspace.project(1), LISTS, asked)
+    assert [one.result[0]["value"]["choices"][0] for one in found] == ["red", "dark"]
+
+
+def test_where_held_out_labels_speak_for_frozen_features_the_image_is_found_by_these(workspace, studio, monkeypatch):
+    adapt_to_reds(workspace)
+    told = lambda frozen, joined, seed: (frozen, "frozen: as told")  # noqa: E731 (labels that say so would be by luck)
+    monkeypatch.setattr(study_inputs, "choose_representation", told)
+    for task in (1, 2, 60):
+        studio.annotate(task, "red" if task < 60 else "dark", exemplar=task < 60)
+    run(workspace)
+    published = workspace.stores.rounds.published(1)
+    assert published.report.features == "the image that decides in each task, beside the mean of all; frozen: as told"
+    assert workspace.project(1).representations()[-1].images == workspace.project(1).frozen
+    decided = {entry.task_id: entry.image for entry in workspace.stores.rounds.queue(published.id)}
+    assert {task: decided[task] for task in (3, 4, 5)} == {3: 0, 4: 1, 5: 2}
+
+
+def test_a_network_is_adapted_to_all_images_of_studies_but_those_of_the_test_set(workspace, studio, monkeypatch):
+    run(workspace)
+    project = workspace.project(1)
+    assert not adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(adaptation, "LEAST_IMAGES", 180)
+    assert adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(type(workspace.stores.test_sets), "ids", lambda self, project_id: {7})
+    assert not adaptation.adaptation_is_due(project)
+    monkeypatch.setattr(adaptation, "LEAST_IMAGES", 177)
+    assert adaptation.adaptation_is_due(project)
 
 
 def test_a_project_of_single_images_keeps_its_representation(workspace, studio):

@@ -5,9 +5,7 @@ import pytest
 
 from clinical_backend.errors import ModelError
 from clinical_backend.labelstudio.contract import PredictTask
-from clinical_backend.learner.adaptation.network import AdaptedBackbone
 from clinical_backend.learner.backbones import devices
-from clinical_backend.learner.backbones.base import Backbone, BackboneSpec
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier, fit
 from clinical_backend.rounds.embed import embed_new
@@ -15,27 +13,13 @@ from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
-from clinical_backend.workspace.features import THUMBNAIL, AdaptedFeatures
-from tests.small_workspace import picture
+from tests.small_workspace import adapt_to_reds, picture
 from tests.storage.started import start_round
 
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<Choices name="diagnosis" toName="image"><Choice value="dark"/><Choice value="red"/></Choices></View>'
 )
-
-
-class Reds(AdaptedBackbone):
-    """Stands in for an adapted network, which would take minutes to train: red against a constant."""
-
-    def __init__(self):
-        Backbone.__init__(self, BackboneSpec("adapted", None, "a" * 64, THUMBNAIL), 2)
-        self.embedded = 0
-
-    def _forward(self, batch):
-        self.embedded += len(batch)
-        red = batch[..., 0].mean(axis=(1, 2), dtype=np.float32)
-        return np.stack([red, np.full_like(red, 100)], axis=1)
 
 
 @pytest.fixture
@@ -48,12 +32,8 @@ def project(workspace):
 
 
 @pytest.fixture
-def adapted(project, monkeypatch):
-    backbone = Reds()
-    store = project.feature_store(backbone.key, 2)
-    made = AdaptedFeatures(backbone, store, project.thumbnails)
-    monkeypatch.setattr(project.project(1), "adapted", lambda: made)
-    return made
+def adapted(project):
+    return adapt_to_reds(project)
 
 
 def test_without_an_adapted_network_features_are_frozen(project):

@@ -33,10 +33,13 @@ class Learner(Protocol):
         Lengths of the parts that joined features consist of; empty where none are joined.
     with_frozen
         As in the inputs of a round, of what was learnt last.
+    of_target
+        Features by class, where each of several that are looked for has its own, of what was learnt last.
     """
 
     parts: tuple[int, ...]
     with_frozen: bool
+    of_target: Mapping[str, NDArray[np.float32]]
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -79,6 +82,7 @@ class FixedFeatures:
         self._representations = representations
         self.parts = parts
         self.with_frozen = False
+        self.of_target: Mapping[str, NDArray[np.float32]] = {}
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -115,6 +119,7 @@ class ResNetLearner:
     def __init__(self, images: NDArray[np.uint8], wanted: NDArray[np.int64]) -> None:
         self._images = images
         self._wanted = wanted
+        self.of_target: Mapping[str, NDArray[np.float32]] = {}
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
@@ -159,6 +164,7 @@ class FinetunedLearner:
         self._wanted = wanted
         self._spec = spec
         self._frozen = frozen
+        self.of_target: Mapping[str, NDArray[np.float32]] = {}
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int

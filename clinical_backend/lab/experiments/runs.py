@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEARNERS", "Run", "learner_of", "read_results", "run_all"]
 
-LEARNERS = ("frozen", "adapted", "joined", "live", "finetuned", "resnet18", *STUDY_LEARNERS[1:])
+LEARNERS = tuple(dict.fromkeys(("frozen", "adapted", "joined", "live", "finetuned", "resnet18", *STUDY_LEARNERS)))
 
 _RESNET_SIZE = 28  # pixels, as in the papers
 
@@ -59,7 +59,7 @@ class Run:
         Which features: ``frozen``, ``adapted`` to the pool, ``joined``, or ``live``, as the labels at hand say
         (frozen ones for a pool that the live round adapts no network to); or those of a network that is trained
         on the labels of each round: the backbone ``finetuned``, or the papers' ``resnet18`` from scratch. Of tasks
-        with several images ``frozen`` ones as the labels at hand say, their ``mean``, ``pooled``, or the ``witness``.
+        with several images the image that decides by ``frozen`` features, or ``live``, or by ``STUDY_LEARNERS``.
     features
         Where those of the frozen backbone are, and those of the adapted network if it takes part.
     backbone
@@ -228,7 +228,8 @@ def _simulate(run: Run, data_cache: Path) -> dict[str, Any]:
         outcome = simulate(run.protocol, drawn, data, learner, run.strategy, seed=run.seed, frozen=frozen, words=words)
     else:
         drawn = draw(tasks_of(run.protocol, studies), studies.data, run.seed)
-        by_image = StudyLearner(studies, _loaded(run.features[0]), run.learner)
+        frozen, *adapted = (_loaded(path) for path in run.features)
+        by_image = StudyLearner(studies, frozen, run.learner, *adapted)
         outcome = simulate(run.protocol, drawn, studies.data, by_image, run.strategy, seed=run.seed)
     result = {
         "key": run.key,

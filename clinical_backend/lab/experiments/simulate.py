@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ from clinical_backend.training.adaptation import LEAST_IMAGES, options_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from clinical_backend.lab.experiments.datasets import LabelledImages
     from clinical_backend.lab.experiments.phrasings import Phrasings
@@ -146,8 +149,12 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
                 told[protocol.dataset] = str(_words(plan, *sets[protocol.dataset]))
     for seed, (name, protocol) in product(range(plan.seeds), plan.protocols.items()):
         data, frozen = sets[protocol.dataset]
-        if studies_of(protocol, data, seed) is not None:
-            yield from _runs_of_studies(plan, Run(name, protocol, "", seed, "", (str(frozen),), backbone.key, spec))
+        studies, title = studies_of(protocol, data, seed), f"adaptation to {name}, seed {seed}"
+        if studies is not None:
+            run = Run(name, protocol, "", seed, "", (str(frozen),), backbone.key, spec)
+            shown = np.unique(np.concatenate(studies.images_of_pool(protocol, seed)))
+            adapt = partial(_adapted, plan, backbone, data, shown, title, console)
+            yield from _runs_of_studies(plan, run, adapt)
             continue
         drawn = draw(protocol, data, seed)
         pool = np.setdiff1d(drawn.pool, drawn.exemplars)
@@ -157,11 +164,7 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
         if len(pool) < LEAST_IMAGES:  # as in the live round
             paths["live"] = paths["frozen"]
         if set(plan.learners) - set(paths):
-            options = options_for(len(pool), plan.adaptation_seconds, device="auto", seed=0)
-            with _progress(console, f"adaptation to {name}, seed {seed}") as update:
-                adapted, key = adapted_features_of_set(
-                    data, pool, backbone.sizes, options, plan.cache / "features", update
-                )
+            adapted, key = _adapted(plan, backbone, data, pool, title, console)
             paths |= {learner: (str(frozen), str(adapted)) for learner in plan.learners if learner not in paths}
         for learner, strategy in product(plan.learners, plan.strategies):
             made_by = backbone.key if len(paths[learner]) == 1 else f"{backbone.key}+{key}"
@@ -169,13 +172,28 @@ def _runs(plan: Plan, backbone: Backbone, spec: BackboneSpec, console: Console) 
             yield Run(name, protocol, strategy, seed, learner, paths[learner], made_by, spec, words)
 
 
+def _adapted(
+    plan: Plan, backbone: Backbone, data: LabelledImages, pool: NDArray[np.int64], title: str, console: Console
+) -> tuple[Path, str]:
+    """Return the features of a network that is adapted to some of the images, and its key."""
+    options = options_for(len(pool), plan.adaptation_seconds, device="auto", seed=0)
+    with _progress(console, title) as update:
+        return adapted_features_of_set(data, pool, backbone.sizes, options, plan.cache / "features", update)
+
+
 def _words(plan: Plan, data: LabelledImages, frozen: Path) -> Path:
     """Return where it is kept what words tell of a set."""
     return words_of_set(data, np.load(frozen), plan.backbone, plan.image_size, plan.cache, plan.phrasings)
 
 
-def _runs_of_studies(plan: Plan, run: Run) -> Iterator[Run]:
-    """Yield what is to be run of tasks with several images, of which frozen features alone are made."""
+def _runs_of_studies(plan: Plan, run: Run, adapt: Callable[[], tuple[Path, str]]) -> Iterator[Run]:
+    """Yield what is to be run of tasks with several images.
+
+    Parameters
+    ----------
+    adapt
+        Adapts a network to their images.
+    """
     for learner, strategy in product(plan.learners, plan.strategies):
         if learner not in STUDY_LEARNERS:
             raise InvalidArgumentError(
@@ -185,7 +203,11 @@ def _runs_of_studies(plan: Plan, run: Run) -> Iterator[Run]:
             raise InvalidArgumentError(
                 "strategy", f"{BY_WORDS} is simulated of single images alone.", "Choose another set, or auto."
             )
-        yield replace(run, strategy=strategy, learner=learner)
+        made = replace(run, strategy=strategy, learner=learner)
+        if learner == "live":
+            adapted, key = adapt()  # made once, and found again
+            made = replace(made, features=(*run.features, str(adapted)), backbone=f"{run.backbone}+{key}")
+        yield made
 
 
 @contextmanager

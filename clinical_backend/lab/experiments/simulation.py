@@ -129,16 +129,14 @@ def simulate(
             words=() if words is None else words.findings,
         )
         features, own = learner.learn(project.labels, target.query, _indices(project.pool()), seed)
-        parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
-        pool, query, labelled = (
-            FeaturedTasks(tasks, features[tasks], parts)
-            for tasks in map(_indices, (project.pool(), target.query, project.labels))
-        )
+        shown = project.labels, project.pool(), target.query
+        inputs = _inputs_of(learner, features, shown, groups)
+        pool, labelled = inputs.pool, inputs.labelled
         inputs = replace(
-            Inputs.of(labelled, pool, query, groups),
-            with_frozen=learner.with_frozen,
+            inputs,
             outside=outside,
-            words=None if words is None else words.of(pool, query),
+            words=None if words is None else words.of(pool, inputs.query),
+            of_target={name: _inputs_of(learner, rows, shown, groups) for name, rows in learner.of_target.items()},
         )
         seen = inputs if needs_detector(strategy) else Inputs.of(labelled, groups=groups)
         fitted = fit_labels(seen, project.labels, data.classes, target, seed=seed, judge=is_live(strategy))
@@ -164,6 +162,18 @@ def simulate(
         for task, draw in zip(pool.tasks[places].tolist(), draws, strict=False):
             project.annotate(task, outcome, draw)
     return outcome
+
+
+def _inputs_of(
+    learner: Learner,
+    features: NDArray[np.float32],
+    shown: Sequence[Iterable[int]],
+    groups: Mapping[int, str] | None,
+) -> Inputs:
+    """Return what a round goes by: the labelled tasks, the pool and the query set in some features of a learner."""
+    parts = learner.parts if sum(learner.parts) == features.shape[1] else ()
+    labelled, pool, query = (FeaturedTasks(tasks, features[tasks], parts) for tasks in map(_indices, shown))
+    return replace(Inputs.of(labelled, pool, query, groups), with_frozen=learner.with_frozen)
 
 
 def _settings(protocol: Protocol) -> Settings:

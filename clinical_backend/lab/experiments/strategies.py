@@ -161,6 +161,8 @@ def _of_several(strategy: str, situation: Situation, budget: int) -> NDArray[np.
         query = situation.inputs.query
         stands = query.those(np.isin(query.tasks, situation.target.queries[name]))
         inputs = replace(situation.inputs, labelled=one.inputs.labelled, query=stands)
+        if len(one.inputs.pool):  # a target may have features of its own
+            inputs = one.inputs
         classes = [name if has_any(label, [name]) else "" for label in situation.classes]
         alone = replace(situation, target=situation.target.alone(name), fitted=one, inputs=inputs, classes=classes)
         orders[name] = order(strategy, alone, budget)[0].tolist()

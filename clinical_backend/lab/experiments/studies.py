@@ -9,10 +9,14 @@ import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.datasets import LabelledImages
+from clinical_backend.lab.experiments.protocol import draw
 from clinical_backend.strategy.bags import common_tasks, sampled_tasks
-from clinical_backend.strategy.instances import Instances, beside_mean, pooled
+from clinical_backend.strategy.instances import Instances, pooled
+from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 from clinical_backend.strategy.witness import learn_witnesses
+from clinical_backend.workspace.features import join
+from clinical_backend.workspace.study_features import witnessed_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +25,13 @@ if TYPE_CHECKING:
 
     from clinical_backend.lab.experiments.protocol import Protocol
     from clinical_backend.learner.classifier.linear import LinearClassifier
-    from clinical_backend.strategy.instances import Witnesses
 
 __all__ = ["STUDY_LEARNERS", "StudyLearner", "StudySet", "studies_of"]
 
-STUDY_LEARNERS = ("frozen", "mean", "pooled", "witness")
-"""What a task with several images is learnt by: ``frozen`` is the live round, ``witness`` the image that decides alone,
-``pooled`` what a round learns from while nothing is looked for."""
+STUDY_LEARNERS = ("frozen", "mean", "pooled", "witness", "named", "live")
+"""What a task with several images is learnt by: ``frozen`` is the live round before a network is adapted, ``live`` with
+one, as the labels at hand say; ``named`` is ``frozen`` where readers say of each image of a task what it shows;
+``witness`` the image that decides alone, ``pooled`` what a round learns from while nothing is looked for."""
 
 _COMMON = "none of these"
 _TESTED = 300
@@ -49,11 +53,14 @@ class StudySet:
         Which images of the set below each task shows, by task.
     rare_classes
         Names of the rare classes.
+    deciding
+        Which images of the set below make their tasks rare, where these are, shape (n,); ``None`` where nobody knows.
     """
 
     data: LabelledImages
     images: Sequence[NDArray[np.int64]]
     rare_classes: tuple[str, ...]
+    deciding: NDArray[np.bool_] | None = None
 
     def instances(self, features: NDArray[np.float32], tasks: NDArray[np.int64]) -> Instances:
         """Return the images of tasks with their features; those of the set below have shape (n, d)."""
@@ -62,6 +69,10 @@ class StudySet:
         rows = np.concatenate([*shown, np.empty(0, dtype=np.int64)]).astype(np.int64)
         starts = np.cumsum(counts) - counts
         return Instances(tasks, features[rows], starts, np.arange(len(rows)) - np.repeat(starts, counts))
+
+    def images_of_pool(self, protocol: Protocol, seed: int) -> list[NDArray[np.int64]]:
+        """Return the images of each task of the project that a seed draws."""
+        return [self.images[task] for task in draw(tasks_of(protocol, self), self.data, seed).pool]
 
     def parts(self, features: NDArray[np.float32]) -> Iterator[Instances]:
         """Yield the images of all tasks, some tasks at a time, in order."""
@@ -93,7 +104,7 @@ def _grouped(data: LabelledImages, rare_classes: tuple[str, ...]) -> StudySet:
     labels = np.array([min(data.labels[rows].tolist(), key=lambda code: counts[code]) for rows in images])
     held_out = np.array([bool(data.held_out[rows].any()) for rows in images])
     tasks = LabelledImages(data.name, data.classes, [b""] * len(images), labels, held_out)
-    return StudySet(tasks, images, rare_classes)
+    return StudySet(tasks, images, rare_classes, data.labels == labels[codes])
 
 
 def _bags(protocol: Protocol, data: LabelledImages, seed: int) -> StudySet:
@@ -125,7 +136,7 @@ def _bags(protocol: Protocol, data: LabelledImages, seed: int) -> StudySet:
         labels += kinds.tolist()
         held_out += [tested] * len(kinds)
     bags = LabelledImages(data.name, (*names, _COMMON), [b""] * len(images), np.array(labels), np.array(held_out))
-    return StudySet(bags, images, names)
+    return StudySet(bags, images, names, np.isin(data.labels, codes))
 
 
 def _drawn(images: NDArray[np.int64], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -141,40 +152,76 @@ class StudyLearner:
     ----------
     studies
         The tasks.
-    features
-        Of the images of the set below, shape (n, d), float32.
+    frozen
+        Features of the images of the set below, shape (n, d), float32.
     way
         One of ``STUDY_LEARNERS``.
+    adapted
+        What a network that is adapted to these images makes of them, shape (n, d'), float32; for ``live``.
     """
 
-    with_frozen = False
-
-    def __init__(self, studies: StudySet, features: NDArray[np.float32], way: str) -> None:
-        self._studies, self._features, self._way = studies, features, way
-        self.parts: tuple[int, ...] = () if way == "mean" else (features.shape[1],) * 2
+    def __init__(
+        self, studies: StudySet, frozen: NDArray[np.float32], way: str, adapted: NDArray[np.float32] | None = None
+    ) -> None:
+        self._studies, self._frozen, self._way = studies, frozen, way
+        self._features = frozen if adapted is None else join(frozen, adapted)
+        self._joined: tuple[int, ...] = () if adapted is None else (frozen.shape[1], adapted.shape[1])
+        self.with_frozen = False
+        self.of_target: Mapping[str, NDArray[np.float32]] = {}
         make = _mean if way == "mean" else pooled
-        self._together = np.concatenate([make(part) for part in studies.parts(features)])
+        self._together = np.concatenate([make(part) for part in studies.parts(self._features)])
+        self._pooled: tuple[int, ...] = () if way == "mean" else (self._features.shape[1],) * 2
+        self.parts: tuple[int, ...] = self._pooled
 
     def learn(
         self, labels: Mapping[int, str], query: Sequence[int], pool: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.float32], LinearClassifier | None]:
         """Represent all tasks as the live round would, or as it is told."""
         known, rare = np.unique(np.asarray(list(labels), dtype=np.int64)), np.asarray(query, dtype=np.int64)
+        self.parts, self.with_frozen, self.of_target = self._pooled, False, {}
         if self._way in {"mean", "pooled"} or not len(rare) or not len(pool):
             return self._together, None
-        labelled, others, sought = (FeaturedTasks(tasks, self._together[tasks]) for tasks in (known, pool, rare))
-        common = common_tasks(Inputs.of(labelled, others, sought))
-        looked_at = (rare, np.array(common, dtype=np.int64), np.array(sampled_tasks(others, seed), dtype=np.int64))
-        return self._witnessed(learn_witnesses(*map(self._instances, looked_at), seed=seed)), None
 
-    def _instances(self, tasks: NDArray[np.int64]) -> Instances:
-        return self._studies.instances(self._features, tasks)
+        def inputs_of(features: NDArray[np.float32], parts: tuple[int, ...]) -> Inputs:
+            labelled, others, sought = (FeaturedTasks(tasks, features[tasks], parts) for tasks in (known, pool, rare))
+            return Inputs.of(labelled, others, sought)
 
-    def _witnessed(self, witnesses: Witnesses) -> NDArray[np.float32]:
-        found = ((part, witnesses.of(part)) for part in self._studies.parts(self._features))
+        every = inputs_of(self._together, ())
+        common = np.array(common_tasks(every), dtype=np.int64)
+        sample = np.array(sampled_tasks(every.pool, seed), dtype=np.int64)
+        self.parts, of_images = self._joined, self._features
+        features = self._witnessed(of_images, (rare, common, sample), seed)
+        if self._joined:
+            joined = inputs_of(features, self._joined)
+            chosen, _ = choose_representation(joined.first_part(), joined, seed=seed)
+            self.parts, self.with_frozen = chosen.pool.parts, chosen.with_frozen
+            if not self.parts:
+                of_images = self._frozen
+                features = self._witnessed(of_images, (rare, common, sample), seed)
+        named = np.array([labels[task] for task in rare.tolist()])
+        if len(names := np.unique(named).tolist()) > 1:
+            self.of_target = {
+                name: self._witnessed(
+                    of_images, (rare[named == name], np.concatenate([rare[named != name], common]), sample), seed
+                )
+                for name in names
+            }
+        return features, None
+
+    def _witnessed(
+        self, features: NDArray[np.float32], looked_at: Sequence[NDArray[np.int64]], seed: int
+    ) -> NDArray[np.float32]:
+        """Return the feature of each task by the image that decides, found by features of images."""
+        shows = lacks = None
+        if self._way == "named" and self._studies.deciding is not None:
+            shows = self._studies.deciding[np.concatenate([self._studies.images[task] for task in looked_at[0]])]
+            lacks = ~shows
+        instances = (self._studies.instances(features, tasks) for tasks in looked_at)
+        witnesses = learn_witnesses(*instances, seed=seed, shows=shows, lacks=lacks)
+        found = ((part, witnesses.of(part)) for part in self._studies.parts(features))
         if self._way == "witness":
             return np.concatenate([part.rows[chosen] for part, chosen in found])
-        return np.concatenate([beside_mean(part, chosen) for part, chosen in found])
+        return np.concatenate([witnessed_features(part, chosen, self.parts) for part, chosen in found])
 
 
 def _mean(instances: Instances) -> NDArray[np.float32]:

@@ -200,11 +200,13 @@ def _labelled_set(
 class _Studies:
     """Features of the images of tasks with several."""
 
-    rows: NDArray[np.float32]
+    frozen: NDArray[np.float32]
     shown: Sequence[NDArray[np.int64]]
+    adapted: NDArray[np.float32] | None
 
     def of(self, data: LabelledImages, rare: tuple[str, ...]) -> StudyLearner:
-        return StudyLearner(StudySet(data, self.shown, rare), self.rows, "frozen")
+        way = "frozen" if self.adapted is None else "live"
+        return StudyLearner(StudySet(data, self.shown, rare), self.frozen, way, self.adapted)
 
 
 def _features(project: ProjectWorkspace, tasks: Sequence[int]) -> tuple[list[int], FixedFeatures | _Studies]:
@@ -219,13 +221,13 @@ def _features(project: ProjectWorkspace, tasks: Sequence[int]) -> tuple[list[int
                 f"its studies have {sum(map(len, images.values())):,} images.",
                 f"A rehearsal holds the features of {MOST_IMAGES:,} at most in memory.",
             )
-        parts = list(read_instances(store, images))
+        parts = list(read_instances(project.frozen, images))
         known = [task for part in parts for task in part.tasks.tolist()]
         counts = [count for part in parts for count in part.counts.tolist()]
         starts = np.cumsum([0, *counts])
         shown = [np.arange(low, high) for low, high in pairwise(starts.tolist())]
         rows = np.concatenate([part.rows for part in parts]) if parts else store.read([])
-        return known, _Studies(rows, shown)
+        return known, _Studies(rows, shown, _adapted(project, [one for task in known for one in images[task].values()]))
     digests = project.digests(tasks)
     positions = store.positions(digests.values())
     known = [task for task, digest in digests.items() if digest in positions]

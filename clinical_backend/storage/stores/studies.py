@@ -68,6 +68,30 @@ class StudyStore:
                     studies.setdefault(row[0], []).append(KnownImage(*row))
         return studies
 
+    def read(self, project_id: int) -> int:
+        """Return how many images of studies were read, each as often as it is shown."""
+        query = select(func.count()).where(StudyImageRow.project_id == project_id, StudyImageRow.digest.is_not(None))
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def digests(self, project_id: int, task_ids: Iterable[int]) -> dict[int, dict[int, str]]:
+        """Return the content of each image that was read, by its place, of those of the tasks that are studies.
+
+        A study of which no image was read is among them.
+        """
+        columns = StudyImageRow.task_id, StudyImageRow.position, StudyImageRow.digest
+        query = select(*columns).where(StudyImageRow.project_id == project_id)
+        query = query.order_by(StudyImageRow.task_id, StudyImageRow.position)
+        found: dict[int, dict[int, str]] = {}
+        with self._database.read() as session:
+            connection = session.connection()
+            for part in in_parts(sorted(set(task_ids))):
+                for task, position, digest in connection.execute(query.where(StudyImageRow.task_id.in_(part))):
+                    shown = found.setdefault(task, {})
+                    if digest is not None:
+                        shown[position] = digest
+        return found
+
     def pages(self, project_id: int, task_ids: Collection[int]) -> dict[int, dict[str, int]]:
         """Return how many pages files have of which each is an image of its own, by task and the file's address."""
         query = select(StudyImageRow.task_id, StudyImageRow.uri).where(

@@ -45,14 +45,16 @@ def test_bags_of_more_rare_images_than_they_hold_are_refused(cells):
         studies_of(replace(PROTOCOL, rare_images=7), cells[0], 0)
 
 
-@pytest.mark.parametrize("way", ["frozen", "mean", "pooled", "witness"])
+@pytest.mark.parametrize("way", ["frozen", "mean", "pooled", "witness", "named", "live"])
 def test_bags_are_simulated_by_every_way_of_looking_at_them(cells, way):
     data, features = cells
     studies = studies_of(PROTOCOL, data, 0)
     protocol = tasks_of(PROTOCOL, studies)
     drawn = draw(protocol, studies.data, 0)
     assert len(drawn.exemplars) == 4
-    outcome = simulate(protocol, drawn, studies.data, StudyLearner(studies, features, way), "auto", seed=0)
+    adapted = (features[:, :8],) if way == "live" else ()
+    learner = StudyLearner(studies, features, way, *adapted)
+    outcome = simulate(protocol, drawn, studies.data, learner, "auto", seed=0)
     assert len(outcome.found) == 20
     assert way in {"mean", "pooled"} or outcome.found[-1] >= 7
 
