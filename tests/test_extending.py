@@ -35,7 +35,7 @@ from clinical_backend.workspace.project_options import read_options, store_optio
 from tests.acquisition.oracle import embeddings
 from tests.acquisition.test_contract import TestEveryAcquisition as Contract
 from tests.tiny_network import TINY, save_tiny_weights
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 ROOT = Path(__file__).parent.parent
 

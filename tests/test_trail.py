@@ -32,8 +32,8 @@ from clinical_backend.workspace.registration import Registration
 from tests.rounds.fake_label_studio import NOT_FOUND, FakeLabelStudio
 from tests.small_workspace import picture
 from tests.test_exemplar_commands import saved
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import BROWSER, token
-from tests.web.test_backend_api import Wakes
 
 RED = range(1, 21)
 SECRETS = ("Mustermann", "secret-token", "k3y")

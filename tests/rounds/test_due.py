@@ -9,7 +9,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.backend import Backend
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 
 def annotation(action, task, **fields):

@@ -11,7 +11,7 @@ from clinical_backend.storage.report import Kind
 from tests.rounds.coloured_cells import RED, cells, fake_client, project, run, sought
 from tests.rounds.fake_label_studio import CONFIG
 from tests.small_workspace import picture
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 __all__ = ["fake_client", "project"]  # fixtures
 

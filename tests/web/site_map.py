@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 
 from clinical_backend.settings import load_settings
 from clinical_backend.web.app import make_app
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 __all__ = ["ACTIONS", "FRAGMENTS", "PAGES", "PAGES_OF_CASES", "Route", "routes"]
 

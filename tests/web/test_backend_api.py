@@ -17,28 +17,13 @@ from clinical_backend.versions import on_demand_version
 from clinical_backend.web.app import make_app
 from tests.storage.started import start_round
 from tests.web.label_studio_stub import LabelStudioStub
+from tests.web.noting_runner import Wakes
 
 CAPTURES = Path(__file__).parent.parent / "labelstudio" / "captures"
 CONFIG = (
     '<View><Image name="image" value="$image"/>'
     '<Choices name="d" toName="image"><Choice value="a"/><Choice value="b"/></Choices></View>'
 )
-
-
-class Wakes:
-    """A runner that only notes whom it was to look at."""
-
-    def __init__(self):
-        self.projects = []
-
-    def start(self):
-        pass
-
-    def wake(self, project_id):
-        self.projects.append(project_id)
-
-    def stop(self):
-        pass
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from clinical_backend.web.app import make_app
 from tests.chromium import chromium_browser, needs_chromium
 from tests.small_workspace import picture
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.site_map import PAGES, PAGES_OF_CASES
-from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
 __all__ = ["configuration", "filled", "rich", "stores", "workspace"]  # fixtures

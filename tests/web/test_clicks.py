@@ -10,10 +10,10 @@ from clinical_backend.origins import Origin
 from clinical_backend.storage.schema import ReadingState, SuspectedLabel, TaskLabel
 from clinical_backend.web.app import make_app
 from tests.chromium import needs_chromium
+from tests.web.noting_runner import Wakes
 from tests.web.opened_pages import chromium, opened_pages
 from tests.web.pages.test_model import judged
 from tests.web.pages.test_routes import configuration, filled, stores, workspace
-from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
 __all__ = ["chromium", "configuration", "filled", "judged", "stores", "workspace"]  # fixtures

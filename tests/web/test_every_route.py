@@ -9,9 +9,9 @@ from clinical_backend.storage.schema import SuspectedLabel, TaskLabel
 from clinical_backend.storage.stores.outside_exemplars import NewExemplar
 from clinical_backend.web.app import make_app
 from clinical_backend.workspace.outside_features import as_png
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import BROWSER, configuration, filled, rich, stores, token, wakes, web, workspace
 from tests.web.site_map import ACTIONS, FOR_SCRIPTS, HEAVY, NO_PAGES, OF_A_STATE, OF_PROJECT, PAGES, VARIANTS, routes
-from tests.web.test_backend_api import Wakes
 
 __all__ = ["configuration", "filled", "rich", "stores", "wakes", "web", "workspace"]  # fixtures
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from clinical_backend.settings import SettingsError, load_settings
 from clinical_backend.web.app import make_app
 from clinical_backend.web.hosts import known_hosts, name_of
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 from tests.web.test_security import running
 
 

@@ -14,7 +14,7 @@ from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.web.app import make_app
 from tests.disks import fill, full_disk, small_disk
 from tests.storage.started import start_round
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 
 @pytest.fixture

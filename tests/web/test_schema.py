@@ -8,7 +8,7 @@ from schemathesis import GenerationMode
 
 from clinical_backend.settings import load_settings
 from clinical_backend.web.app import make_app
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)

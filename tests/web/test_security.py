@@ -18,7 +18,8 @@ from fastapi.testclient import TestClient
 from clinical_backend.settings import load_settings
 from clinical_backend.web.app import make_app
 from clinical_backend.web.security import BasicAuthentication, BodyLimits
-from tests.web.test_backend_api import CONFIG, Wakes
+from tests.web.noting_runner import Wakes
+from tests.web.test_backend_api import CONFIG
 
 USER, PASSWORD = "reader", "pässword"
 
@@ -188,7 +189,7 @@ import json, resource, sys
 from fastapi.testclient import TestClient
 from clinical_backend.settings import load_settings
 from clinical_backend.web.app import make_app
-from tests.web.test_backend_api import Wakes
+from tests.web.noting_runner import Wakes
 
 body = sys.stdin.buffer.read()
 with TestClient(make_app(load_settings(model_dir=sys.argv[1], label_studio_api_key="k"), Wakes())) as api:

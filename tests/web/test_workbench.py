@@ -14,9 +14,9 @@ from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.web.app import make_app
 from tests.chromium import needs_chromium
 from tests.storage.started import start_round
+from tests.web.noting_runner import Wakes
 from tests.web.opened_pages import chromium, opened_pages
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
-from tests.web.test_backend_api import Wakes
 from tests.web.test_security import running
 
 __all__ = ["chromium", "configuration", "filled", "rich", "stores", "workspace"]  # fixtures

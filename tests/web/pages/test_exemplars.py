@@ -11,6 +11,7 @@ from clinical_backend.settings import load_settings
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import QueuedTask, TaskLabel
 from clinical_backend.web.app import make_app
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import (
     BROWSER,
     REPORT,
@@ -24,7 +25,7 @@ from tests.web.pages.test_routes import (
     web,
     workspace,
 )
-from tests.web.test_backend_api import CONFIG, Wakes
+from tests.web.test_backend_api import CONFIG
 
 __all__ = ["configuration", "filled", "rich", "stores", "wakes", "web", "workspace"]  # fixtures
 

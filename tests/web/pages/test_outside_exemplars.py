@@ -14,6 +14,7 @@ from clinical_backend.storage.schema import QueuedTask, TaskLabel
 from clinical_backend.web.app import make_app
 from clinical_backend.workspace.workspace import open_workspace
 from tests.small_workspace import picture
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import (
     BROWSER,
     assert_sound,
@@ -25,7 +26,7 @@ from tests.web.pages.test_routes import (
     web,
     workspace,
 )
-from tests.web.test_backend_api import CONFIG, Wakes
+from tests.web.test_backend_api import CONFIG
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
 

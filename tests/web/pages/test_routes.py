@@ -37,8 +37,9 @@ from clinical_backend.workspace.backbone_record import BackboneChoice, BackboneT
 from clinical_backend.workspace.outside_features import as_png
 from clinical_backend.workspace.workspace import open_workspace
 from tests.storage.started import start_round
+from tests.web.noting_runner import Wakes
 from tests.web.site_map import FRAGMENTS, PAGES, PAGES_OF_CASES
-from tests.web.test_backend_api import CONFIG, Wakes
+from tests.web.test_backend_api import CONFIG
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Site": "same-origin"}
 REPORT = {

@@ -13,8 +13,8 @@ from clinical_backend.workspace.project_options import decline
 from tests.rounds.coloured_cells import fake_client, project, run, studio
 from tests.rounds.test_queue_preview import labelled, served, told
 from tests.small_workspace import source, workspace
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import BROWSER
-from tests.web.test_backend_api import Wakes
 
 __all__ = ["fake_client", "labelled", "project", "source", "studio", "workspace"]  # fixtures
 

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from clinical_backend.settings import load_settings
 from clinical_backend.web.app import make_app
+from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import (
     BROWSER,
     assert_sound,
@@ -18,7 +19,6 @@ from tests.web.pages.test_routes import (
     web,
     workspace,
 )
-from tests.web.test_backend_api import Wakes
 
 __all__ = ["configuration", "filled", "stores", "wakes", "web", "workspace"]  # fixtures
 
