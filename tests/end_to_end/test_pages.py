@@ -112,8 +112,16 @@ def look(chromium, served):
     assert errors == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+# The other pairs are opened with rich pages too.
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        ("wide", "dark"),
+        ("narrow", "light"),
+        pytest.param("wide", "light", marks=pytest.mark.slow),
+        pytest.param("narrow", "dark", marks=pytest.mark.slow),
+    ],
+)
 def test_every_page_fits_and_is_accessible(look, served, width, scheme):
     page = look(width=width, scheme=scheme)
     exemplar = next(task for task, name in served.demo.truth.items() if name == served.demo.rare)
