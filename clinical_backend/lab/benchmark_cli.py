@@ -50,6 +50,18 @@ def bench_round(
     run(tasks or (1000, 10_000, 50_000), repeats, frozen=frozen)
 
 
+@bench.command("first-queue")
+def bench_first_queue(
+    images: Annotated[int, typer.Option(help="Images of the project.", min=1)] = 10_000,
+    served: Annotated[bool, typer.Option("--served", help="Label Studio serves the images.")] = False,
+    adaptation: Annotated[bool, typer.Option(help="Adapt a network meanwhile, as is the default.")] = True,
+) -> None:
+    """Time from a new project's connection to its first queue, and to the one that all its images are in."""
+    from clinical_backend.lab.benchmarks.first_queue import main as run
+
+    run(images, served=served, adaptation=adaptation)
+
+
 @bench.command("embedding")
 def bench_embedding() -> None:
     """Images per second, by engine and input size."""

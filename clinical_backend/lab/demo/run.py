@@ -24,9 +24,11 @@ from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clinical_backend.labelstudio.resources import Project
 
-__all__ = ["DemoProject", "create_demo_project", "run_demo"]
+__all__ = ["DemoProject", "create_demo_project", "create_image_project", "run_demo"]
 
 _FOLDER = Path(".demo")
 _SIZE = 600
@@ -93,23 +95,30 @@ def create_demo_project(
     client: LabelStudioAdmin, server: LabelStudioServer, dataset: Dataset, title: str
 ) -> DemoProject:
     """Write the images where Label Studio serves them, and make a project of them."""
-    name = uuid.uuid4().hex[:8]
-    folder = server.files / name
+    folder = server.files / uuid.uuid4().hex[:8]
     folder.mkdir(parents=True)
-    choices = "".join(f'<Choice value="{label}"/>' for label in dataset.classes)
+    files = [f"{number:04}.png" for number in range(len(dataset.images))]
+    for file, pixels in zip(files, dataset.images, strict=True):
+        Image.fromarray(pixels).save(folder / file)
+    project, ids = create_image_project(client, folder, files, dataset.classes, title)
+    truth = {task: dataset.classes[label] for task, label in zip(ids, dataset.labels, strict=True)}
+    return DemoProject(project, truth, dataset.classes[0])
+
+
+def create_image_project(
+    client: LabelStudioAdmin, folder: Path, files: Sequence[str], classes: Sequence[str], title: str
+) -> tuple[Project, list[int]]:
+    """Make a project of images in a folder of those that Label Studio serves; return it, and the task of each."""
+    choices = "".join(f'<Choice value="{label}"/>' for label in classes)
     config = (
         '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
         f'  <Choices name="{CLASS_CONTROL}" toName="image" choice="single">{choices}</Choices>\n</View>'
     )
     project = client.create_project(title, with_exemplar_control(config))
     client.serve_local_files(project.id, str(folder))
-    tasks = []
-    for number, pixels in enumerate(dataset.images):
-        Image.fromarray(pixels).save(folder / f"{number:04}.png")
-        tasks.append({"data": {"image": f"/data/local-files/?d={name}/{number:04}.png"}})
+    tasks = [{"data": {"image": f"/data/local-files/?d={folder.name}/{file}"}} for file in files]
     ids = client.import_tasks(project.id, tasks)
-    truth = {task: dataset.classes[label] for task, label in zip(ids, dataset.labels, strict=True)}
-    return DemoProject(client.project(project.id), truth, dataset.classes[0])
+    return client.project(project.id), ids
 
 
 def _read(
