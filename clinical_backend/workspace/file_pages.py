@@ -86,8 +86,7 @@ def notes_on_pages(project: ProjectWorkspace) -> list[str]:
         return []
     show = "1 shows a file" if len(tasks) == 1 else f"{len(tasks)} show files"
     changed = (
-        "So all tasks are represented as studies are, by frozen features: no network is adapted or fine-tuned to them,"
-        " and one that was is not used."
+        "So all tasks are represented as studies are: no network is fine-tuned to them, and one that was is not used."
     )
     undone = "IMAGES_PER_TASK=1 takes one image of each file again, of all projects."
     return [f"Of {count} tasks {show} with several pages, each an image of its own. {changed} {undone}"]

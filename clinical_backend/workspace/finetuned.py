@@ -26,7 +26,7 @@ _QUEUE_SECONDS = 0.01
 
 
 def finetuned_in_use(project: ProjectWorkspace, classes: Iterable[str]) -> Finetuned | None:
-    """Return the fine-tuned network that is to answer for a project; ``None`` where the head is.
+    """Return the fine-tuned network that is to answer for a project; ``None`` where the head is, as of studies.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def finetuned_in_use(project: ProjectWorkspace, classes: Iterable[str]) -> Finet
         left out until the next fine-tuning.
     """
     try:
-        if project.settings.training != "finetune":
+        if project.settings.training != "finetune" or project.stores.studies.any(project.id):
             return None
         finetuned = project.finetuned()
     except ClinicalError as error:

@@ -1,4 +1,4 @@
-"""What somebody wants to know of settings before they are saved, and the answer, on disk: any process of a backend."""
+"""What somebody asks of settings before they are saved, and the answer, on disk for all processes of a backend."""
 
 from __future__ import annotations
 

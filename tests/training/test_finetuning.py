@@ -327,6 +327,18 @@ def test_a_class_that_it_never_learnt_leaves_the_head(workspace, studio, trainer
     assert answers(workspace, RED) == ["red"]
 
 
+def test_once_a_task_has_several_images_the_head_answers_for_all(workspace, studio, trainer):
+    finetune_project(workspace.project(1))
+    assert answers(workspace, RED, DARK) == ["dark", "red"]
+    studio.data[90] = {"image": [uri(90), uri(89)]}
+    workspace.stores.projects.change(1, listed_at=0.0)
+    reconcile(workspace.project(1), look=True)
+    assert workspace.stores.studies.any(1)
+    assert answers(workspace, RED, DARK) == ["red", "dark"]
+    assert workspace.stores.rounds.latest(1).report.preannotations == "head"
+    assert finetuning_state(workspace.project(1)).endswith("tasks of this project have several: the head answers.")
+
+
 def test_another_backbone_starts_anew(workspace, studio, trainer):
     finetune_project(workspace.project(1))
     workspace.settings = workspace.settings.model_copy(update={"image_size": 64})
