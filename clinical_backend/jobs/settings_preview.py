@@ -15,13 +15,13 @@ from clinical_backend.jobs.supervisor import end_child, start_child
 from clinical_backend.jobs.worker import deadline
 from clinical_backend.rounds.queue_preview import preview_queue
 from clinical_backend.workspace.lock import training_lock
-from clinical_backend.workspace.preview_files import PreviewAnswer, open_questions, save_answer
+from clinical_backend.workspace.settings_preview_files import PreviewAnswer, open_questions, save_answer
 
 if TYPE_CHECKING:
     import subprocess
 
     from clinical_backend.settings import Settings
-    from clinical_backend.workspace.preview_files import PreviewQuestion
+    from clinical_backend.workspace.settings_preview_files import PreviewQuestion
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["LONGEST_PREVIEW", "PreviewJobs", "PreviewLateError", "answer_questions"]

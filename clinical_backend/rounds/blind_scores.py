@@ -25,8 +25,6 @@ class JudgedTestset:
 
     Attributes
     ----------
-    version, round_number
-        Of the round that published the model.
     made_in
         Number of the round that learnt it: an earlier one where that round's own was not taken.
     several
@@ -56,8 +54,6 @@ class JudgedTestset:
         Those with a label that the model could not judge, since their images cannot be read.
     """
 
-    version: str
-    round_number: int
     made_in: int
     several: bool
     classes: tuple[str, ...]
@@ -110,8 +106,6 @@ def judge(project: ProjectWorkspace, scores: KeptScores) -> JudgedTestset:
     tasks = [task for task in known if task in at]
     groups = project.stores.images.groups(project.id, tasks)
     return JudgedTestset(
-        version=scores.version,
-        round_number=scores.round_number,
         made_in=scores.made_in,
         several=scores.several,
         classes=scores.classes,

@@ -28,7 +28,7 @@ from clinical_backend.settings import SettingsError
 from clinical_backend.storage.schema import Round
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.kept_answers import load_answers
-from clinical_backend.workspace.preview_files import PreviewAnswer, PreviewedTask
+from clinical_backend.workspace.settings_preview_files import PreviewAnswer, PreviewedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clinical_backend.settings import Settings
     from clinical_backend.storage.schema import Project as Row
     from clinical_backend.workspace.kept_answers import KeptAnswers
-    from clinical_backend.workspace.preview_files import PreviewQuestion
+    from clinical_backend.workspace.settings_preview_files import PreviewQuestion
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["Changes", "NothingToPreviewError", "changes_of", "preview_queue"]

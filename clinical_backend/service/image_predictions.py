@@ -56,7 +56,7 @@ def predict_images(
     limit = workspace.settings.images_per_task
     of_list = [view for view in scheme.every_view if view.name == scheme.image_name]
     shown = [(task.id, images_of(of_list, task.data, limit)) for task in tasks]
-    found = look_up_images(project.stores, project.id, workspace.features, shown, deadline)
+    found = look_up_images(project.stores, project.id, project.frozen, shown, deadline)
     if len(found) < len(tasks) and time.monotonic() > deadline:
         left = len(tasks) - len(found)
         logger.warning("%d tasks are left out: PREDICT_SECONDS is over. A round embeds all their images.", left)

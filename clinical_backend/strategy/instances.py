@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.learner.adaptation.network import join_features
-from clinical_backend.learner.classifier.linear import lengths
+from clinical_backend.learner.classifier.coordinates import lengths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -64,8 +64,16 @@ def fit_labels(
     of_each = fit_findings(labelled.features, given, classes, seed=seed)
     if not of_each:
         reason = "no finding is labelled both as there and as absent yet"
-        none = Fit(None, (), (), sees_target=False, reason=reason, labels=dict(labels), by_target=by_target)
-        return replace(none, findings=classes)
+        return Fit(
+            None,
+            (),
+            (),
+            sees_target=False,
+            reason=reason,
+            labels=dict(labels),
+            by_target=by_target,
+            findings=classes,
+        )
     known = tuple(of_each)
     classifier = join_findings(of_each)
     held_out = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier.linear import lengths
+from clinical_backend.learner.classifier.coordinates import lengths
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.instances import Instances, Witnesses
 from clinical_backend.strategy.kept_whitening import whitening_of

@@ -45,7 +45,7 @@ def adaptation_is_due(project: ProjectWorkspace) -> bool:
     except ModelError:
         known = 0
     least = max(LEAST_IMAGES, _GROWTH * known)
-    if least > _MOST_IMAGES or len(project.digests()) + project.stores.studies.read(project.id) < least:
+    if least > _MOST_IMAGES or len(project.digests()) + project.stores.studies.count_read(project.id) < least:
         return False  # told each minute, without a look at all images
     return len(_digests(project)) >= least
 

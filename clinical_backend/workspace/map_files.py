@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -19,9 +19,12 @@ from clinical_backend.system.permissions import make_file, make_folder
 from clinical_backend.workspace.record_files import Record, load_record, save_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from clinical_backend.learner.artifact import Artifact
 
 __all__ = [
     "MapNote",
@@ -41,6 +44,7 @@ _KIND = ArtifactKind("map", "map", "Open the page again: the map is drawn anew i
 _DESCRIPTION, _ASKED, _NOTE = f"{_KIND.name}.json", "asked", "note.json"
 _PROJECTION = ("centre", "components", "landmarks", "places")
 _OWN = ("tasks", "points", "scores", "middles")
+_Part = TypeVar("_Part")
 _TOUCH_SECONDS = 600.0
 """Between two notes that somebody looks: a page that is left open asks again and again."""
 
@@ -99,20 +103,21 @@ class ProjectMap:
 
 def load_map(folder: Path) -> ProjectMap | None:
     """Return what was drawn; ``None`` where there is nothing, or it was changed on disk: it is drawn anew."""
+    return _read(folder, _map_of)
+
+
+def drawn_version(folder: Path) -> str | None:
+    """Return the model whose scores stand on the map; ``None`` where there is no map, or it was changed on disk."""
+    return _read(folder, lambda artifact: str(artifact.description["version"]))
+
+
+def _read(folder: Path, part: Callable[[Artifact], _Part]) -> _Part | None:
+    """Return a part of what was drawn; what was changed on disk is removed, so that it is drawn anew."""
     if not (folder / _DESCRIPTION).is_file():
         return None
     try:
         with _KIND.opened(folder) as artifact:
-            tensors = safetensors.numpy.load(artifact.read("tensors"))
-            said = artifact.description
-            return ProjectMap(
-                str(said["key"]),
-                str(said["version"]),
-                int(said["laid_out"]),
-                float(said["drawn_at"]),
-                Projection(*(tensors[f"projection.{name}"] for name in _PROJECTION)),
-                **{name: tensors[name] for name in _OWN},
-            )
+            return part(artifact)
     except ModelError as error:
         seldom.warning("The map in %s is drawn anew: %s", folder, error)
         with suppress(OSError):
@@ -120,15 +125,16 @@ def load_map(folder: Path) -> ProjectMap | None:
         return None
 
 
-def drawn_version(folder: Path) -> str | None:
-    """Return the model whose scores stand on the map; ``None`` where there is no map, or it was changed on disk."""
-    if not (folder / _DESCRIPTION).is_file():
-        return None
-    try:
-        with _KIND.opened(folder) as artifact:
-            return str(artifact.description["version"])
-    except ModelError:
-        return None
+def _map_of(artifact: Artifact) -> ProjectMap:
+    tensors, said = safetensors.numpy.load(artifact.read("tensors")), artifact.description
+    return ProjectMap(
+        str(said["key"]),
+        str(said["version"]),
+        int(said["laid_out"]),
+        float(said["drawn_at"]),
+        Projection(*(tensors[f"projection.{name}"] for name in _PROJECTION)),
+        **{name: tensors[name] for name in _OWN},
+    )
 
 
 def save_map(folder: Path, drawn: ProjectMap) -> None:

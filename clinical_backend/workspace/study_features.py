@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.stores import Stores
     from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.study import StudyImage
-    from clinical_backend.workspace.features import ImageFeatures, Representation
+    from clinical_backend.workspace.features import Representation
 
 __all__ = [
     "PooledStudies",
@@ -194,7 +194,7 @@ def look_up_studies(
 def look_up_images(
     stores: Stores,
     project_id: int,
-    features: ImageFeatures | Representation,
+    features: Representation,
     tasks: Sequence[tuple[int | None, Sequence[StudyImage]]],
     deadline: float,
 ) -> dict[int, Instances]:

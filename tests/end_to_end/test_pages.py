@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.storage.schema import RoundState
-from clinical_backend.workspace.preview_files import load_answer
+from clinical_backend.workspace.settings_preview_files import load_answer
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 from tests.web.site_map import PAGES, PAGES_OF_CASES

@@ -10,7 +10,12 @@ from clinical_backend.jobs import settings_preview
 from clinical_backend.jobs.settings_preview import PreviewBusyError, PreviewJobs, answer_questions
 from clinical_backend.settings import load_settings
 from clinical_backend.workspace.lock import training_lock
-from clinical_backend.workspace.preview_files import PreviewQuestion, load_answer, open_questions, save_question
+from clinical_backend.workspace.settings_preview_files import (
+    PreviewQuestion,
+    load_answer,
+    open_questions,
+    save_question,
+)
 from tests.rounds.coloured_cells import fake_client, project, studio
 from tests.small_workspace import source, workspace
 

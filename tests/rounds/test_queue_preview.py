@@ -8,8 +8,8 @@ from clinical_backend.acquisition import settable
 from clinical_backend.origins import Draw
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 from clinical_backend.rounds.queue_preview import NothingToPreviewError, changes_of, preview_queue
-from clinical_backend.workspace.preview_files import PreviewQuestion
 from clinical_backend.workspace.project_options import store_options
+from clinical_backend.workspace.settings_preview_files import PreviewQuestion
 from tests.rounds.coloured_cells import RED, fake_client, project, run, studio
 from tests.small_workspace import source, workspace
 

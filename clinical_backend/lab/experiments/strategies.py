@@ -11,7 +11,7 @@ from scipy.special import entr
 from clinical_backend.acquisition import ACQUISITIONS, FUNCTIONS, Embedding, select
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.baselines import Known, direct, galaxy, positive_first
-from clinical_backend.learner.classifier.linear import lengths
+from clinical_backend.learner.classifier.coordinates import lengths
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw
 from clinical_backend.strategy.kept_whitening import whitening_of
@@ -158,11 +158,11 @@ def _of_several(strategy: str, situation: Situation, budget: int) -> NDArray[np.
     orders = {}
     for name, one in fitted.by_target.items():
         assert one.inputs is not None
-        query = situation.inputs.query
-        stands = query.those(np.isin(query.tasks, situation.target.queries[name]))
-        inputs = replace(situation.inputs, labelled=one.inputs.labelled, query=stands)
-        if len(one.inputs.pool):  # a target may have features of its own
-            inputs = one.inputs
+        inputs = one.inputs
+        if not len(inputs.pool):  # labels alone were fitted, where the strategy needs no detector
+            query = situation.inputs.query
+            stands = query.those(np.isin(query.tasks, situation.target.queries[name]))
+            inputs = replace(situation.inputs, labelled=inputs.labelled, query=stands)
         classes = [name if has_any(label, [name]) else "" for label in situation.classes]
         alone = replace(situation, target=situation.target.alone(name), fitted=one, inputs=inputs, classes=classes)
         orders[name] = order(strategy, alone, budget)[0].tolist()

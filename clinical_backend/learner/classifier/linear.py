@@ -19,6 +19,7 @@ from scipy.special import softmax
 
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.learner.artifact import sha256
+from clinical_backend.learner.classifier.coordinates import Coordinates, lengths
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
 from clinical_backend.system.pulse import note_progress
@@ -33,7 +34,6 @@ __all__ = [
     "LOGIT_VARIANCE",
     "LinearClassifier",
     "fit",
-    "lengths",
     "one_thread",
     "out_of_fold_logits",
     "out_of_fold_probabilities",
@@ -183,43 +183,6 @@ class LinearClassifier:
         return residuals
 
 
-@dataclass(frozen=True, slots=True)
-class _Coordinates:
-    """Normalised features in as few dimensions as hold them all.
-
-    With fewer examples than features, the solution lies in the span of the examples: an orthonormal basis of
-    it makes the same problem smaller, exactly.
-    """
-
-    rows: NDArray[np.float32]  # (n, min(n, d)): ((x / length − centre) / scale) basis
-    centre: NDArray[np.float32]  # (d,)
-    scale: float
-    basis: NDArray[np.float32] | None  # (d, min(n, d)), whitening included; None for the identity
-
-    @classmethod
-    def of(cls, features: NDArray[np.float32], whitening: NDArray[np.float32] | None = None) -> _Coordinates:
-        unit = features / lengths(features)
-        centre = unit.mean(axis=0)
-        unit -= centre
-        if whitening is not None:
-            unit = unit @ whitening
-        scale = float(np.sqrt(np.mean(unit**2)))
-        if scale < 1e-9:  # all examples look the same
-            scale = 1.0
-        unit /= scale
-        if len(unit) >= unit.shape[1]:
-            return cls(unit, centre, scale, whitening)
-        basis, triangle = np.linalg.qr(unit.T)
-        return cls(np.ascontiguousarray(triangle.T), centre, scale, basis if whitening is None else whitening @ basis)
-
-    def unfold(
-        self, weights: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return weights and bias for features of unit length."""
-        full = (weights if self.basis is None else self.basis @ weights) / np.float32(self.scale)
-        return np.ascontiguousarray(full, dtype=np.float32), (bias - self.centre @ full).astype(np.float32)
-
-
 def fit(
     features: ArrayLike,
     labels: ArrayLike,
@@ -259,7 +222,7 @@ def fit(
     """
     rows, indices = checked_examples(features, labels, classes)
     with one_thread():
-        coordinates = _Coordinates.of(rows, whitening)
+        coordinates = Coordinates.of(rows, whitening)
         solution = _solve(
             coordinates.rows,
             indices,
@@ -335,7 +298,7 @@ def out_of_fold_logits(
     logits = np.full((len(rows), len(classes)), -np.inf, dtype=np.float32)
     with one_thread():
         # Centre and scale use no label, so they may be shared by the folds.
-        coordinates = _Coordinates.of(rows).rows
+        coordinates = Coordinates.of(rows).rows
         for fold in np.unique(fold_of):
             out = fold_of == fold
             seen = np.unique(indices[~out])
@@ -398,9 +361,3 @@ def one_thread() -> threadpool_limits:
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 (comes with scikit-learn)
 
     return threadpool_limits(limits=1, user_api="blas")
-
-
-def lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the Euclidean length of each row, shape (n, 1); 1 for a row of zeros."""
-    found: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return np.where(found > 0, found, np.float32(1.0))

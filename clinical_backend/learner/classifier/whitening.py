@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.learner.classifier.linear import lengths, one_thread
+from clinical_backend.learner.classifier.coordinates import lengths
+from clinical_backend.learner.classifier.linear import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

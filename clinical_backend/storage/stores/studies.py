@@ -68,7 +68,7 @@ class StudyStore:
                     studies.setdefault(row[0], []).append(KnownImage(*row))
         return studies
 
-    def read(self, project_id: int) -> int:
+    def count_read(self, project_id: int) -> int:
         """Return how many images of studies were read, each as often as it is shown."""
         query = select(func.count()).where(StudyImageRow.project_id == project_id, StudyImageRow.digest.is_not(None))
         with self._database.read() as session:

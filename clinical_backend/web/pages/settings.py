@@ -19,7 +19,8 @@ from clinical_backend.web.pages.settings_effect import effect_of
 from clinical_backend.web.pages.settings_form import SettingsForm, read_settings
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
-from clinical_backend.workspace.preview_files import (
+from clinical_backend.workspace.project_options import SettingsChangedError, page_state, read_options, store_options
+from clinical_backend.workspace.settings_preview_files import (
     PreviewAnswer,
     PreviewQuestion,
     load_question,
@@ -27,7 +28,6 @@ from clinical_backend.workspace.preview_files import (
     save_answer,
     save_question,
 )
-from clinical_backend.workspace.project_options import SettingsChangedError, page_state, read_options, store_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,9 +86,9 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
     )
     folder = project.settings_preview_folder
     if changes_of(project, row, question).ordering:
-        site.setting_previews.require_room(project_id)
+        site.settings_previews.require_room(project_id)
         save_question(folder, question)
-        site.setting_previews.start(project_id)
+        site.settings_previews.start(project_id)
     else:
         save_question(folder, question)
         save_answer(folder, PreviewAnswer(key=question.key))

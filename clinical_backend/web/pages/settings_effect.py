@@ -12,14 +12,14 @@ from clinical_backend.origins import Draw
 from clinical_backend.rounds.queue_preview import changes_of
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.pages.settings_form import in_words
-from clinical_backend.workspace.preview_files import load_answer
+from clinical_backend.workspace.settings_preview_files import load_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.storage.schema import Round
     from clinical_backend.web.pages.site import Site
-    from clinical_backend.workspace.preview_files import PreviewAnswer, PreviewedTask, PreviewQuestion
+    from clinical_backend.workspace.settings_preview_files import PreviewAnswer, PreviewedTask, PreviewQuestion
 
 __all__ = ["effect_of"]
 
@@ -55,7 +55,7 @@ def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[st
         return asked | {"state": "told"}
     if answer is None:
         gone = time.time() - question.asked_at > LONGEST_PREVIEW + 4 * _START_SECONDS
-        if gone or not site.setting_previews.attend(project_id):
+        if gone or not site.settings_previews.attend(project_id):
             return asked | {"state": "cut off"}
         return asked | {"state": "working", "expected": _expected(published)}
     if answer.problem is not None or published is None:

@@ -92,7 +92,7 @@ class Site:
         self.signer = Signer(key.get_secret_value() if key else secrets.token_hex(32))
         self.checks = Checks(workspace)
         self.previews = Previews(workspace)
-        self.setting_previews = PreviewJobs(workspace.settings)
+        self.settings_previews = PreviewJobs(workspace.settings)
         self.previewing = anyio.CapacityLimiter(_PREVIEWS_AT_A_TIME)
         self.looking = anyio.CapacityLimiter(_LOOKS_AT_A_TIME)
         self.adding = Lock()
@@ -108,7 +108,7 @@ class Site:
     def close(self) -> None:
         """End what was started."""
         self.searching.shutdown(wait=False, cancel_futures=True)
-        self.setting_previews.close()
+        self.settings_previews.close()
         self.previews.close()
 
     @property

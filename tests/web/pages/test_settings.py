@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 
 from clinical_backend.jobs.settings_preview import answer_questions
 from clinical_backend.web.app import make_app
-from clinical_backend.workspace.preview_files import load_answer, open_questions
 from clinical_backend.workspace.project_options import decline
+from clinical_backend.workspace.settings_preview_files import load_answer, open_questions
 from tests.rounds.coloured_cells import fake_client, project, run, studio
 from tests.rounds.test_queue_preview import labelled, served, told
 from tests.small_workspace import source, workspace
@@ -27,8 +27,8 @@ def web(workspace):
     with TestClient(make_app(workspace.settings, Wakes()), headers=BROWSER, follow_redirects=False) as client:
         started = []
         attended = client.attended = [True]
-        client.app.state.site.setting_previews.start = started.append
-        client.app.state.site.setting_previews.attend = lambda _: attended[0]
+        client.app.state.site.settings_previews.start = started.append
+        client.app.state.site.settings_previews.attend = lambda _: attended[0]
         client.started = started
         yield client
 
