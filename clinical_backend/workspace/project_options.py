@@ -124,16 +124,16 @@ def store_options(
     Raises
     ------
     SettingsChangedError
-        When it sets something else by now; nothing is changed then.
+        When it sets something else by now, and not what is to be set; nothing is changed then.
     """
     wanted = options.model_dump(exclude_unset=True, mode="json")
 
     def change(row: Row) -> None:
-        if seen is not None and page_state(row) != seen and row.page_options != wanted:
-            raise SettingsChangedError
         kept = row.declined if declined is None else [name for name in row.declined if name in declined]
-        row.page_options = wanted
-        row.declined = [name for name in kept if name not in options.rare_classes]
+        left = [name for name in kept if name not in options.rare_classes]
+        if seen is not None and page_state(row) != seen and (row.page_options, row.declined) != (wanted, left):
+            raise SettingsChangedError
+        row.page_options, row.declined = wanted, left
 
     project.stores.projects.edit(project.id, change)
     project.stores.projects.request_round(project.id, SETTINGS_CHANGED, delay=0.0)
