@@ -52,7 +52,7 @@ def preview_settings(
     project: Project,
     background: Background = False,
 ) -> None:
-    """Tell what the settings would change that somebody asks about on the project's page. The server does it itself."""
+    """Tell what settings would change that somebody asks about on a project's page. The server does it by itself."""
     from clinical_backend.jobs.settings_preview import answer_questions
 
     _train(answer_questions, project, background=background)

@@ -29,8 +29,8 @@ __all__ = ["LONGEST_PREVIEW", "PreviewJobs", "PreviewLateError", "answer_questio
 logger = logging.getLogger(__name__)
 
 LONGEST_PREVIEW = 300.0
-"""Seconds. To learn and to order took 2 of 10,000 tasks and 60 of a million on two cores, and twice that here where
-what is looked for is changed (docs/speed.md); other people's work makes it longer."""
+"""Seconds. To read features, learn and order took 5 of a core of 10,000 tasks and 116 of a million in the first round
+of a process (docs/speed.md), and here up to twice that where what is looked for is changed."""
 _PAUSE = 20.0
 """Seconds between two starts for a project while somebody waits: another server's process may be at it."""
 _AT_A_TIME = 2
