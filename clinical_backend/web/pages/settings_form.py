@@ -243,11 +243,11 @@ def read_settings(
 
 
 def as_entered(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return how what a page sets stands in the fields of its form."""
+    """Return how what a page sets stands in the fields of its form; values may be of any kind that JSON has."""
     texts = {field.name: _shown(field.name, settings.get(field.name)) for field in fields()}
-    rare = settings.get("rare_classes") or ()
+    rare = settings.get("rare_classes")
     nothing = {f"{name}_none": "1" if name in settings and not settings[name] else "" for name in _NONE}
-    return texts | nothing | {"rare_classes": "\n".join(map(str, rare))}
+    return texts | nothing | {"rare_classes": "\n".join(map(str, rare if isinstance(rare, list) else ()))}
 
 
 def _take_shares(entered: Mapping[str, str], values: dict[str, Any]) -> dict[str, str]:

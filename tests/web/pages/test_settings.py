@@ -167,7 +167,20 @@ def test_a_class_that_one_lead_declines_while_another_saves_stays_declined(web, 
     assert labelled.row.declined == ["dark"]
 
 
-@pytest.mark.parametrize("seen", ["", "{", "[]", '{"page": 3, "declined": null}', '{"page": {"queue_size": []}}'])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "",
+        "{",
+        "[]",
+        '{"page": 3, "declined": null}',
+        '{"page": {"queue_size": []}}',
+        '{"page": {"audit_share": "x", "rare_classes": 3}, "declined": []}',
+        '{"page": {"acquisition": {}, "preannotate": [], "stars": "x", "nothing": 1}, "declined": [[]]}',
+        '{"page": {"audit_share": 1e400, "queue_size": {"a": 1}, "rare_classes": {"a": 1}}, "declined": "x"}',
+        '{"page": {"group_field": 3, "rare_classes": [null]}, "declined": {"a": 1}}',
+    ],
+)
 def test_a_tampered_note_of_what_was_shown_saves_nothing(web, labelled, seen):
     answer = web.post(PAGE, data=form_of(web) | {"queue_size": "30", "seen": seen})
     assert answer.status_code in {303, 409}
