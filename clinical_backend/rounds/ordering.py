@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.tasks import Inputs, RankedTask
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["Learnt", "choose_second_readings", "learn", "order_tasks", "places_of", "worth_queueing"]
+__all__ = ["Learnt", "choose_second_readings", "learn", "order_tasks", "place_second_readings", "worth_queueing"]
 
 _SECOND_READINGS = 2
 """Keeps their draws apart from those of the audit, which are made of the same seed and round."""
@@ -109,7 +109,7 @@ def choose_second_readings(
     )
 
 
-def places_of(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
+def place_second_readings(second: SecondLook, ordinary: int, seed: int, number: int) -> dict[int, Asked]:
     """Spread second readings over the queue, at places that no reader can guess."""
     generator = np.random.default_rng([seed, number, _SECOND_READINGS, 1])
     return dict(zip(places(ordinary + len(second.asked), len(second.asked), generator), second.asked, strict=True))

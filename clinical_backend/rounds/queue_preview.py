@@ -20,7 +20,7 @@ from clinical_backend.rounds.ordering import (
     choose_second_readings,
     learn,
     order_tasks,
-    places_of,
+    place_second_readings,
     worth_queueing,
 )
 from clinical_backend.rounds.sync import snapshot_of
@@ -65,7 +65,7 @@ class Changes(NamedTuple):
     beside: tuple[str, ...]
 
 
-class _Seen(NamedTuple):
+class _Prepared(NamedTuple):
     """What a queue is made of."""
 
     snapshot: Snapshot
@@ -116,8 +116,10 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
         )
     latest = project.stores.rounds.latest(project.id)
     following = Round(project_id=project.id, number=1 + (latest or published).number, version="")
-    as_set = _see(project, answers, row, following, project.settings, row.declined)
-    wanted = _see(project, answers, row, following, _settings(project, row, question), question.declined, before=as_set)
+    as_set = _prepare(project, answers, row, following, project.settings, row.declined)
+    wanted = _prepare(
+        project, answers, row, following, _settings(project, row, question), question.declined, before=as_set
+    )
     told = [_order(project, one, following.number) for one in (wanted, as_set)]
     return PreviewAnswer(
         key=question.key,
@@ -141,7 +143,7 @@ def _settings(project: ProjectWorkspace, row: Row, question: PreviewQuestion) ->
     return project.workspace.settings.for_project(options)
 
 
-def _see(
+def _prepare(
     project: ProjectWorkspace,
     answers: KeptAnswers,
     row: Row,
@@ -149,8 +151,8 @@ def _see(
     settings: Settings,
     declined: Sequence[str],
     *,
-    before: _Seen | None = None,
-) -> _Seen:
+    before: _Prepared | None = None,
+) -> _Prepared:
     """Return what a round with these settings learns; what it looks for may be the same as before."""
     kept = project.settings  # answers were read by these, and are not read again
     scheme = read_as_set(row.label_config or "", kept)
@@ -160,17 +162,17 @@ def _see(
     snapshot = snapshot_of(project, settings, answers.project, scheme, labels, ledger=ledger, declined=declined)
     snapshot, _ = worth_queueing(project, snapshot)
     if before is not None and before.snapshot.target == snapshot.target:
-        return _Seen(snapshot, before.learnt)
+        return _Prepared(snapshot, before.learnt)
     inputs, _ = choose_inputs(project, snapshot)
-    return _Seen(snapshot, learn(project, snapshot, following, inputs))
+    return _Prepared(snapshot, learn(project, snapshot, following, inputs))
 
 
-def _order(project: ProjectWorkspace, seen: _Seen, number: int) -> tuple[str, tuple[PreviewedTask, ...]]:
+def _order(project: ProjectWorkspace, prepared: _Prepared, number: int) -> tuple[str, tuple[PreviewedTask, ...]]:
     """Return why a queue has its order, and its tasks by their places, second readings among them."""
-    snapshot, learnt = seen
+    snapshot, learnt = prepared
     choice, ranked = order_tasks(snapshot, learnt, number)
     second = choose_second_readings(project, snapshot, number, learnt.suspects, ordinary=len(ranked), now=time.time())
-    among = places_of(second, len(ranked), snapshot.settings.seed, number)
+    among = place_second_readings(second, len(ranked), snapshot.settings.seed, number)
     ordinary = iter(ranked)
     places = []
     for place in range(len(ranked) + len(second.asked)):

@@ -18,7 +18,13 @@ from clinical_backend.rounds.embed import embed_new
 from clinical_backend.rounds.image_labels import keep_image_classifier
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.rounds.ledger import unled
-from clinical_backend.rounds.ordering import choose_second_readings, learn, order_tasks, places_of, worth_queueing
+from clinical_backend.rounds.ordering import (
+    choose_second_readings,
+    learn,
+    order_tasks,
+    place_second_readings,
+    worth_queueing,
+)
 from clinical_backend.rounds.publish import as_served, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.second_readings.overlap import try_to_settle
@@ -129,7 +135,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
         ticked = preannotations(mode, ranked, confident.tasks, classes)
         now = project.client.server_time()
         second = choose_second_readings(project, snapshot, row.number, suspects, ordinary=len(ranked), now=now)
-        among = places_of(second, len(ranked), settings.seed, row.number)
+        among = place_second_readings(second, len(ranked), settings.seed, row.number)
         require_unchanged(project)
         report = RoundReport(
             acquisition=choice.acquisition,

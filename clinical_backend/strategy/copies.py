@@ -28,14 +28,15 @@ if TYPE_CHECKING:
             """Return so many of an order of these places, given those that are taken already."""
 
 
-__all__ = ["AMONG", "SHARE", "Copies", "CopiesLast", "NearCopies"]
+__all__ = ["NEAR_SHARE", "NEIGHBOURS", "Copies", "CopiesLast", "NearCopies"]
 
-SHARE = 0.4
+NEAR_SHARE = 0.4
 """Of the squared distance to the tenth nearest: what is nearer is a copy. All skin images saved as JPEG of quality 70
 are, and 91 % of X-rays of 128 pixels; of 7,470 lesions six images, which show three lesions twice; of 300 other
 photographs of the same lesions none. At 0.45 it is 9 of 7,470, and 97 % of the X-rays (docs/features.md)."""
-AMONG = 10
-"""Of an image with so many copies none is told. Chosen: with 20, more different images pass for copies."""
+NEIGHBOURS = 10
+"""The tenth nearest tells what is near, so of an image with ten copies none is told. Chosen: with 20, more different
+images pass for copies."""
 _SAMPLE = 64
 """Images that tell how far the tenth nearest is as a rule. A few X-rays among photographs are far from all others, and
 would else pass for copies of each other: of six in 3,000 a third to two thirds did."""
@@ -93,7 +94,7 @@ class NearCopies:
     @property
     def limit(self) -> float:
         """The squared distance from which on no image is a near-copy of another; 0 where nothing is told."""
-        return SHARE * self._usual
+        return NEAR_SHARE * self._usual
 
     def of(self, places: NDArray[np.int64]) -> list[Copies]:
         """Return the near-copies of each of some tasks.
@@ -130,13 +131,13 @@ class NearCopies:
             some = self._pool[part].astype(np.float32, copy=False)
             for first, block in self._parts():
                 note_progress()
-                rows, others = self._short.within(part, first, len(block), SHARE * self._usual)
-                near[rows[distances_of_pairs(some, block, rows, others) < SHARE * self._usual * ROUNDED]] = True
+                rows, others = self._short.within(part, first, len(block), NEAR_SHARE * self._usual)
+                near[rows[distances_of_pairs(some, block, rows, others) < NEAR_SHARE * self._usual * ROUNDED]] = True
         return found
 
     def _of(self, places: NDArray[np.int64]) -> Iterator[Copies]:
         distances, nearest = self._nearest(places)
-        near = distances < SHARE * np.minimum(distances[:, -1:], self._usual)
+        near = distances < NEAR_SHARE * np.minimum(distances[:, -1:], self._usual)
         size = len(self._pool)
         for row, is_near in zip(nearest, near, strict=True):
             found = row[is_near]
@@ -144,11 +145,11 @@ class NearCopies:
 
     def _usual_distance(self) -> float:
         """Return how far the tenth nearest is as a rule; 0 where that tells nothing."""
-        if not len(self._pool) or sum(map(len, self._sets)) <= AMONG:
+        if not len(self._pool) or sum(map(len, self._sets)) <= NEIGHBOURS:
             return 0.0
         sample = np.unique(np.linspace(0, len(self._pool) - 1, _SAMPLE).astype(np.int64))
         distances, _ = self._nearest(sample)
-        fifth, tenth = np.median(distances[:, [AMONG // 2 - 1, -1]], axis=0)
+        fifth, tenth = np.median(distances[:, [NEIGHBOURS // 2 - 1, -1]], axis=0)
         return float(tenth) if fifth >= _LEAST_FIFTH * tenth else 0.0
 
     def _nearest(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -201,7 +202,8 @@ class NearCopies:
 
 def _least(distances: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the places of the ten least of each row, in no order."""
-    least: NDArray[np.intp] = np.argpartition(distances, min(AMONG, distances.shape[1]) - 1, axis=1)[:, :AMONG]
+    count = min(NEIGHBOURS, distances.shape[1])
+    least: NDArray[np.intp] = np.argpartition(distances, count - 1, axis=1)[:, :count]
     return least
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.strategy.copies import AMONG, SHARE, NearCopies
+from clinical_backend.strategy.copies import NEAR_SHARE, NEIGHBOURS, NearCopies
 from clinical_backend.strategy.leading_directions import ROUNDED, LeadingDirections, distances_of_pairs
 from clinical_backend.strategy.tasks import Inputs
 from clinical_backend.system.pulse import note_progress
@@ -50,7 +50,7 @@ def near_copy_pairs(
     close.find(show)
     pairs, distances = close.pairs()
     # The tenth nearest of such an image is farther than the limit: what is below so much of that is a copy.
-    sure = distances < SHARE * copies.limit / ROUNDED
+    sure = distances < NEAR_SHARE * copies.limit / ROUNDED
     judged = np.union1d(np.flatnonzero(close.crowded), pairs[~sure, 0])
     told = [pairs[sure & ~np.isin(pairs[:, 0], judged)]]
     for start in range(0, len(judged), _AT_ONCE):
@@ -82,7 +82,7 @@ class _ClosePairs:
     @property
     def crowded(self) -> NDArray[np.bool_]:
         """Which have ten others or more within the limit, shape (n,): these pairs are not kept."""
-        crowded: NDArray[np.bool_] = self._counts >= AMONG
+        crowded: NDArray[np.bool_] = self._counts >= NEIGHBOURS
         return crowded
 
     def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
