@@ -30,13 +30,13 @@ from clinical_backend.handover.model_card import FIGURES
 from clinical_backend.lab.benchmarks.card_figures import compare
 from clinical_backend.lab.benchmarks.patient_images import SETS, load_patient_images
 from clinical_backend.lab.demo.reading import CLASS_CONTROL, read_project, wait_for_round
+from clinical_backend.lab.demo.run import create_image_project
 from clinical_backend.lab.experiments.datasets import DataError
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
-from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.learner.checkpoint import load_held_out
 from clinical_backend.settings import load_settings
@@ -288,22 +288,15 @@ def handed_over(images: Sequence[PatientImage], cache: Path = _CACHE) -> Iterato
 def _new_project(
     client: LabelStudioAdmin, server: LabelStudioServer, images: Sequence[PatientImage]
 ) -> tuple[int, dict[int, PatientImage]]:
-    choices = "".join(f'<Choice value="{name}"/>' for name in sorted({image.label for image in images}))
-    config = (
-        '<View><Image name="image" value="$image"/>'
-        f'<Choices name="{CLASS_CONTROL}" toName="image" choice="single">{choices}</Choices></View>'
-    )
-    project = client.create_project("Handed over", with_exemplar_control(config)).id
     folder = server.files / "handover"
     folder.mkdir(parents=True)
-    client.serve_local_files(project, str(folder))
-    tasks = []
-    for number, image in enumerate(images):
-        name = f"{number:05}{image.suffix}"
-        (folder / name).write_bytes(image.content)
-        address = f"/data/local-files/?d=handover/{name}"
-        tasks.append({"data": {"image": address, "patient": image.patient, **image.fields}})
-    return project, dict(zip(client.import_tasks(project, tasks), images, strict=True))
+    files = [f"{number:05}{image.suffix}" for number, image in enumerate(images)]
+    for file, image in zip(files, images, strict=True):
+        (folder / file).write_bytes(image.content)
+    classes = sorted({image.label for image in images})
+    fields = [{"patient": image.patient, **image.fields} for image in images]
+    project, ids = create_image_project(client, folder, files, classes, "Handed over", fields)
+    return project.id, dict(zip(ids, images, strict=True))
 
 
 def _named(fields: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from clinical_backend.labelstudio.resources import Project
 
@@ -106,9 +106,20 @@ def create_demo_project(
 
 
 def create_image_project(
-    client: LabelStudioAdmin, folder: Path, files: Sequence[str], classes: Sequence[str], title: str
+    client: LabelStudioAdmin,
+    folder: Path,
+    files: Sequence[str],
+    classes: Sequence[str],
+    title: str,
+    fields: Sequence[Mapping[str, object]] | None = None,
 ) -> tuple[Project, list[int]]:
-    """Make a project of images in a folder of those that Label Studio serves; return it, and the task of each."""
+    """Make a project of images in a folder of those that Label Studio serves; return it, and the task of each.
+
+    Parameters
+    ----------
+    fields
+        What the data of each task says beside its image; by default nothing.
+    """
     choices = "".join(f'<Choice value="{label}"/>' for label in classes)
     config = (
         '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
@@ -116,7 +127,10 @@ def create_image_project(
     )
     project = client.create_project(title, with_exemplar_control(config))
     client.serve_local_files(project.id, str(folder))
-    tasks = [{"data": {"image": f"/data/local-files/?d={folder.name}/{file}"}} for file in files]
+    tasks = [
+        {"data": {"image": f"/data/local-files/?d={folder.name}/{file}", **told}}
+        for file, told in zip(files, fields or [{}] * len(files), strict=True)
+    ]
     ids = client.import_tasks(project.id, tasks)
     return client.project(project.id), ids
 
