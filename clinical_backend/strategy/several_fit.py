@@ -57,11 +57,31 @@ def fit_labels(
         answers = _of_finding(labels, name)
         one = fit(alone, answers, (name, _ABSENT), target.alone(name), seed=seed, judge=judge)
         by_target[name] = replace(one, inputs=alone)
-    if not several:
-        return replace(fit(inputs, labels, classes, target, seed=seed, judge=judge), by_target=by_target)
+    if several:
+        return _fit_findings(inputs, labels, classes, target, by_target, seed=seed, judge=judge)
+    return replace(fit(inputs, labels, classes, target, seed=seed, judge=judge), by_target=by_target)
+
+
+def said(labels: Mapping[int, str], tasks: NDArray[np.int64], findings: Sequence[str]) -> NDArray[np.float32]:
+    """Return what labels say of findings: 1 for there, 0 for absent, NaN for nothing; shape (n, F), float32."""
+    rows = [[says(labels[task], name) for name in findings] for task in tasks.tolist()]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), len(findings))
+
+
+def _fit_findings(
+    inputs: Inputs,
+    labels: Mapping[int, str],
+    findings: tuple[str, ...],
+    target: Target,
+    by_target: Mapping[str, Fit],
+    *,
+    seed: int,
+    judge: bool,
+) -> Fit:
+    """Learn each of several findings from the labels that say something of it, and judge all on held-out ones."""
     labelled = inputs.labelled
-    given = said(labels, labelled.tasks, classes)
-    of_each = fit_findings(labelled.features, given, classes, seed=seed)
+    given = said(labels, labelled.tasks, findings)
+    of_each = fit_findings(labelled.features, given, findings, seed=seed)
     if not of_each:
         reason = "no finding is labelled both as there and as absent yet"
         return Fit(
@@ -72,7 +92,7 @@ def fit_labels(
             reason=reason,
             labels=dict(labels),
             by_target=by_target,
-            findings=classes,
+            findings=findings,
         )
     known = tuple(of_each)
     classifier = join_findings(of_each)
@@ -95,14 +115,8 @@ def fit_labels(
         labels=dict(labels),
         held_out=held_out,
         by_target=by_target,
-        findings=classes,
+        findings=findings,
     )
-
-
-def said(labels: Mapping[int, str], tasks: NDArray[np.int64], findings: Sequence[str]) -> NDArray[np.float32]:
-    """Return what labels say of findings: 1 for there, 0 for absent, NaN for nothing; shape (n, F), float32."""
-    rows = [[says(labels[task], name) for name in findings] for task in tasks.tolist()]
-    return np.array(rows, dtype=np.float32).reshape(len(rows), len(findings))
 
 
 def _inputs_of_target(inputs: Inputs, labels: Mapping[int, str], target: Target, name: str) -> Inputs:
