@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from clinical_backend.errors import ModelError
 from clinical_backend.logs import SeldomLogger
@@ -41,12 +41,13 @@ def load_record(path: Path, kind: type[_Kept]) -> _Kept | None:
     """Return the record in a file; ``None`` where there is none, or it was changed: it is made anew."""
     try:
         record = kind.model_validate_json(path.read_bytes())
+        unchanged = record.sha256 in {None, _digest(record)}
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # no JSON, not of this kind, or a number that JSON has no form for
         seldom.warning("A record in %s cannot be read (%s); it is made anew.", path.parent, type(error).__name__)
         return None
-    if record.sha256 not in {None, description_digest(record.model_dump(mode="json"))}:
+    if not unchanged:
         seldom.warning("The record in %s was changed on disk; it is made anew.", path.parent)
         return None
     return record
@@ -62,10 +63,14 @@ def save_record(path: Path, record: Record) -> None:
     """
     try:
         make_folder(path.parent)
-        digest = description_digest(record.model_dump(mode="json"))
+        digest = _digest(record)
         write_aside(path, record.model_copy(update={"sha256": digest}).model_dump_json(indent=2).encode())
     except OSError as error:
         raise ModelError(
             f"The record {path} cannot be kept ({error.strerror}).",
             "Free some space, or make MODEL_DIR writable.",
         ) from None
+
+
+def _digest(record: Record) -> str:
+    return description_digest(record.model_dump(mode="json"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -111,6 +111,9 @@ class PreviewAnswer(Record):
     seconds: float = 0.0
 
 
+_Kept = TypeVar("_Kept", PreviewQuestion, PreviewAnswer)
+
+
 def is_key(text: str) -> bool:
     """Tell whether a text may be the key of a question."""
     return _KEY.fullmatch(text) is not None
@@ -123,7 +126,7 @@ def new_key() -> str:
 
 def load_question(folder: Path, key: str) -> PreviewQuestion | None:
     """Return a question; ``None`` where there is none, or it was asked too long ago."""
-    return load_record(folder / _QUESTION.format(key), PreviewQuestion) if is_key(key) else None
+    return _of_key(key, load_record(folder / _QUESTION.format(key), PreviewQuestion)) if is_key(key) else None
 
 
 def open_questions(folder: Path) -> list[PreviewQuestion]:
@@ -151,7 +154,7 @@ def save_question(folder: Path, question: PreviewQuestion) -> None:
 
 def load_answer(folder: Path, key: str) -> PreviewAnswer | None:
     """Return the answer to a question; ``None`` before it is there."""
-    return load_record(folder / _ANSWER.format(key), PreviewAnswer) if is_key(key) else None
+    return _of_key(key, load_record(folder / _ANSWER.format(key), PreviewAnswer)) if is_key(key) else None
 
 
 def save_answer(folder: Path, answer: PreviewAnswer) -> None:
@@ -163,3 +166,8 @@ def save_answer(folder: Path, answer: PreviewAnswer) -> None:
         When the folder cannot be written.
     """
     save_record(folder / _ANSWER.format(answer.key), answer)
+
+
+def _of_key(key: str, record: _Kept | None) -> _Kept | None:
+    """Return a record; ``None`` of one that is a copy of another: an answer to it would answer that one for ever."""
+    return record if record is not None and record.key == key else None

@@ -1,5 +1,6 @@
 """What settings would change, told by processes beside the server: few at a time, and none is left behind."""
 
+import json
 import subprocess
 import sys
 import time
@@ -57,6 +58,17 @@ def test_what_is_asked_meanwhile_is_answered_by_the_one_that_is_at_it(project, m
     assert load_answer(project.settings_preview_folder, LATER).key == LATER
     with training_lock(project.settings_preview_folder):
         assert "Another process" in answer_questions(project)
+
+
+def test_a_copy_of_a_question_and_one_that_no_digest_can_be_told_of_are_passed_over(project):
+    ask(project, FIRST)
+    folder = project.settings_preview_folder
+    (question,) = folder.glob("question-*")
+    (folder / f"question-{LATER}.json").write_bytes(question.read_bytes())
+    edited = json.loads(question.read_bytes()) | {"key": LATER.replace("2", "3"), "asked_at": float("nan")}
+    (folder / f"question-{edited['key']}.json").write_text(json.dumps(edited))
+    assert answer_questions(project) == "1 answered."
+    assert open_questions(folder) == []
 
 
 @pytest.fixture

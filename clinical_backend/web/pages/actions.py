@@ -13,6 +13,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
+from clinical_backend.text import storable
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.site import ThisSite
@@ -32,8 +33,9 @@ _MOST_FIELDS = 1000  # Starlette's own default; the largest form has a field for
 
 
 async def _form(request: Request, site: ThisSite) -> FormData:
-    """Read a form that one of our pages gave out."""
-    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    """Read a form that one of our pages gave out; a charset that the sender names may leave half a character in it."""
+    sent = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    form = FormData([(storable(name), storable(str(value))) for name, value in sent.multi_items()])
     site.check_form(request, str(form.get("token", "")))
     return form
 

@@ -89,7 +89,7 @@ def changed_meanwhile(
 
 def _settings(state: str) -> dict[str, Any]:
     """Return the settings of a page's state; none of one that was tampered with."""
-    with suppress(ValueError, TypeError, LookupError):
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
         told = read_json(state)
         return {**told["page"], "declined": list(told["declined"])}
     return {}

@@ -42,7 +42,8 @@ _MOST_WAITING = 10_000
 def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[str, Any]:
     """Return what is known by now of what settings would change, as the template has it."""
     project, row = site.workspace.project(project_id), site.project(project_id)
-    asked: dict[str, Any] = {"key": question.key, "asked_at": question.asked_at, "saved": False}
+    asked: dict[str, Any] = {"key": question.key, "asked_at": question.asked_at, "saved": False, "ordering": True}
+    asked |= {"read": [], "beside": []}
     try:
         changes = changes_of(project, row, question)
     except ClinicalError as error:

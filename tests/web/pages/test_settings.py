@@ -109,6 +109,23 @@ def test_where_it_cannot_be_said_it_says_why(web, labelled):
     assert "Start a round." in text
 
 
+def test_extra_parameters_that_become_wrong_meanwhile_are_named(web, labelled):
+    ask(web, queue_size="5")
+    labelled.stores.projects.change(1, options={"queue_size": "many"})
+    for page in (web.shown, web.shown.replace("settings/preview", "fragments/settings-preview")):
+        assert "The extra parameters of project 1 are wrong: queue_size" in web.get(page).text
+
+
+def test_half_a_character_in_a_form_is_written_out(web, labelled):
+    fields = form_of(web) | {"declined": "+2AA-", "queue_size": "5"}
+    kind = "multipart/form-data; boundary=b; charset=utf-7"
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n' for name in fields]
+    body = "".join(f"{part}{value}\r\n" for part, value in zip(parts, fields.values(), strict=True))
+    answer = web.post(PREVIEW, content=f"{body}--b--\r\n", headers={"content-type": kind})
+    assert answer.status_code == 303
+    assert web.get(answer.headers["location"]).status_code == 200
+
+
 def test_one_that_was_killed_is_told(web, labelled):
     assert "It is being computed" in ask(web, queue_size="10")
     web.attended[:] = [False]
@@ -173,6 +190,7 @@ def test_a_class_that_one_lead_declines_while_another_saves_stays_declined(web, 
         "",
         "{",
         "[]",
+        pytest.param("[" * 100_000, id="deep"),
         '{"page": 3, "declined": null}',
         '{"page": {"queue_size": []}}',
         '{"page": {"audit_share": "x", "rare_classes": 3}, "declined": []}',
