@@ -28,6 +28,7 @@ from clinical_backend.settings import SettingsError
 from clinical_backend.storage.schema import Round
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.kept_answers import load_answers
+from clinical_backend.workspace.project_options import settings_of_reading
 from clinical_backend.workspace.settings_preview_files import PreviewAnswer, PreviewedTask
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
     Raises
     ------
     NothingToPreviewError
-        While nothing is published, or no round has kept what it read.
+        While nothing is published, or no round has kept what it read as it would be read by now.
     ClinicalError
         When features cannot be read, or nothing can be learnt by these settings.
     """
@@ -113,6 +114,11 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
         raise NothingToPreviewError(
             "What the last round read is not kept: an earlier version ran it, or it was changed on disk.",
             "Start a round.",
+        )
+    if answers.project.label_config != row.label_config or answers.read_by != settings_of_reading(project.settings):
+        raise NothingToPreviewError(
+            "The labeling config, or a setting by which answers are read, was changed since the last round.",
+            "Wait for the next round.",
         )
     latest = project.stores.rounds.latest(project.id)
     following = Round(project_id=project.id, number=1 + (latest or published).number, version="")

@@ -24,8 +24,9 @@ from clinical_backend.study import address_of_images
 from clinical_backend.text import printable
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.file_pages import pages_shown
-from clinical_backend.workspace.kept_answers import KeptAnswers, save_answers
+from clinical_backend.workspace.kept_answers import KeptAnswers, forget_answers, save_answers
 from clinical_backend.workspace.outside_features import outside_findings
+from clinical_backend.workspace.project_options import settings_of_reading
 from clinical_backend.workspace.word_scores import worded_findings
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def synchronise(project: ProjectWorkspace) -> Snapshot:
     note_readers(project, labels, blind, settings)
     ledger = enter(project.id, stores.labels.all(project.id), labels, stores.rounds, read_again=read_again)
     stores.labels.replace(project.id, ledger)
-    _keep_answers(project, KeptAnswers(remote, labels))
+    _keep_answers(project, KeptAnswers(remote, labels, settings_of_reading(settings)))
     known = project.row
     declined = known.declined if known else ()
     snapshot = snapshot_of(project, settings, remote, scheme, labels, ledger=ledger, declined=declined)
@@ -202,6 +203,7 @@ def _keep_answers(project: ProjectWorkspace, answers: KeptAnswers) -> None:
     try:
         save_answers(project.settings_preview_folder, answers)
     except ModelError as error:
+        forget_answers(project.settings_preview_folder)
         logger.warning("Project %d: the effect of settings is not shown: %s", project.id, error)
 
 

@@ -5,10 +5,11 @@ The database keeps what pages show of it. An order depends on more, such as who 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -18,9 +19,10 @@ from clinical_backend.labelstudio.resources import Project
 from clinical_backend.learner.artifact import ArtifactKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["KeptAnswers", "load_answers", "save_answers"]
+__all__ = ["KeptAnswers", "forget_answers", "load_answers", "save_answers"]
 
 _KIND = ArtifactKind("answers", "copy of the answers", "The next round keeps them anew.")
 
@@ -35,10 +37,13 @@ class KeptAnswers:
         As Label Studio had it.
     labels
         What readers said. Numbers that are drawn anew each time stand for readers, which tell them apart alone.
+    read_by
+        The settings by which answers were read, as JSON has them.
     """
 
     project: Project
     labels: Labels
+    read_by: Mapping[str, Any]
 
 
 def save_answers(folder: Path, answers: KeptAnswers) -> None:
@@ -50,7 +55,13 @@ def save_answers(folder: Path, answers: KeptAnswers) -> None:
         When the folder cannot be written.
     """
     told, content = answers.project.model_dump(mode="json"), _adapter().dump_json(_anonymous(answers.labels))
-    _KIND.save(folder, {"project": told}, {"answers": content})
+    _KIND.save(folder, {"project": told, "read_by": dict(answers.read_by)}, {"answers": content})
+
+
+def forget_answers(folder: Path) -> None:
+    """Remove what was read back before, where what is read now cannot be kept: it must not pass for that."""
+    with suppress(OSError):  # a folder that cannot be written stays as it is
+        (folder / f"{_KIND.name}.json").unlink(missing_ok=True)
 
 
 def load_answers(folder: Path) -> KeptAnswers | None:
@@ -60,7 +71,8 @@ def load_answers(folder: Path) -> KeptAnswers | None:
     try:
         with _KIND.opened(folder) as artifact:
             project = Project.model_validate(artifact.description["project"])
-            return KeptAnswers(project, _adapter().validate_json(artifact.read("answers")))
+            read_by = dict(artifact.description["read_by"])
+            return KeptAnswers(project, _adapter().validate_json(artifact.read("answers")), read_by)
     except ModelError:
         return None
 

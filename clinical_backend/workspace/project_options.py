@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from clinical_backend.errors import ClinicalError
-from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +35,7 @@ __all__ = [
     "page_state",
     "read_options",
     "settings_of_queue",
+    "settings_of_reading",
     "store_options",
 ]
 
@@ -203,6 +204,12 @@ def decline(project: ProjectWorkspace, name: str) -> None:
 def settings_of_queue(settings: Settings) -> dict[str, Any]:
     """Return the settings of a project that its queue depends on, as JSON holds them; none of them is a secret."""
     return settings.model_dump(mode="json", include={*ProjectOptions.model_fields, *_OF_BACKEND})
+
+
+def settings_of_reading(settings: Settings) -> dict[str, Any]:
+    """Return the settings of a project by which answers and tasks are read, as JSON holds them."""
+    names = {name for name in ProjectOptions.model_fields if effect_on_queue(name) == "read"}
+    return settings.model_dump(mode="json", include=names)
 
 
 def named_classes(settings: Settings, row: Row) -> tuple[str, ...]:

@@ -1,16 +1,22 @@
 """What settings would do, told before they are saved: the queue of the next round, place by place."""
 
+import errno
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clinical_backend.acquisition import settable
+from clinical_backend.learner import artifact
 from clinical_backend.origins import Draw
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
+from clinical_backend.rounds import sync
 from clinical_backend.rounds.queue_preview import NothingToPreviewError, changes_of, preview_queue
 from clinical_backend.workspace.project_options import store_options
 from clinical_backend.workspace.settings_preview_files import PreviewQuestion
 from tests.rounds.coloured_cells import RED, fake_client, project, run, studio
+from tests.rounds.fake_label_studio import CONFIG
 from tests.small_workspace import source, workspace
 
 __all__ = ["fake_client", "project", "source", "studio", "workspace"]  # fixtures
@@ -101,6 +107,33 @@ def test_before_a_queue_or_what_it_was_made_of_there_is_nothing_to_show(project,
 def test_without_a_round_it_says_to_wait_for_one(project):
     with pytest.raises(NothingToPreviewError, match="Wait for the first round"):
         preview_queue(project, asked())
+
+
+def test_answers_that_a_round_would_read_otherwise_by_now_are_not_ordered_by(project, studio):
+    studio.config = CONFIG.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="white"/>')
+    for task in range(1, 16):
+        studio.annotate(task, "red" if task in RED else ["dark", "white"][task % 2])
+    run(project)
+    assert preview_queue(project, asked(queue_size=6)).with_these
+    project.stores.projects.change(1, label_config=CONFIG)
+    with pytest.raises(NothingToPreviewError, match="changed since the last round"):
+        preview_queue(project, asked(queue_size=6))
+    project.stores.projects.change(1, label_config=studio.config)
+    store_options(project, ProjectOptions(stars=True))
+    with pytest.raises(NothingToPreviewError, match="changed since the last round"):
+        preview_queue(project, asked(queue_size=6))
+
+
+def test_where_a_round_cannot_keep_what_it_read_nothing_older_passes_for_it(labelled, studio, monkeypatch):
+    studio.annotate(12, "dark")
+    monkeypatch.setattr(artifact, "write_aside", full_disk)
+    sync.synchronise(labelled)
+    with pytest.raises(NothingToPreviewError, match="Start a round"):
+        preview_queue(labelled, asked(queue_size=6))
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_changes_are_told_apart_by_whether_their_effect_can_be_said(labelled):

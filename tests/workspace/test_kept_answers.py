@@ -15,6 +15,7 @@ from clinical_backend.workspace.kept_answers import KeptAnswers, load_answers, s
 
 PROJECT = Project(id=1, title="Cells", created_at=datetime(2026, 1, 1, tzinfo=UTC), maximum_annotations=2)
 ADA, BEN = 987654, 876543
+READ_BY = {"stars": True, "class_control": None}
 LABELS = Labels(
     classes={1: "a", 2: "b"},
     exemplars=(1,),
@@ -43,9 +44,9 @@ LABELS = Labels(
 
 
 def test_what_an_order_depends_on_comes_back(tmp_path):
-    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS))
+    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS, READ_BY))
     kept = load_answers(tmp_path)
-    assert kept.project == PROJECT
+    assert (kept.project, kept.read_by) == (PROJECT, READ_BY)
     told = {"first_answers", "disputed", "tagged", "read_twice", "last_answers", "by_reader", "names"}
     for field in fields(Labels):
         if field.name not in told:
@@ -59,7 +60,7 @@ def test_what_an_order_depends_on_comes_back(tmp_path):
 
 
 def test_nobody_is_named_in_it(tmp_path):
-    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS))
+    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS, READ_BY))
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not [word for word in (str(ADA), str(BEN), "Ada", "Byron") if word.encode() in content]
 
@@ -67,8 +68,8 @@ def test_nobody_is_named_in_it(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"{", b"x" * 20])
 def test_one_that_was_changed_on_disk_counts_as_none(tmp_path, damage):
     assert load_answers(tmp_path) is None
-    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS))
-    save_answers(tmp_path, KeptAnswers(PROJECT, replace(LABELS, skipped=frozenset())))
+    save_answers(tmp_path, KeptAnswers(PROJECT, LABELS, READ_BY))
+    save_answers(tmp_path, KeptAnswers(PROJECT, replace(LABELS, skipped=frozenset()), READ_BY))
     (answers,) = tmp_path.glob("answers-*.json")
     answers.write_bytes(damage)
     assert load_answers(tmp_path) is None
