@@ -123,6 +123,8 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
     latest = project.stores.rounds.latest(project.id)
     following = Round(project_id=project.id, number=1 + (latest or published).number, version="")
     as_set = _prepare(project, answers, row, following, project.settings, row.declined)
+    if as_set.snapshot.pool and not len(as_set.learnt.promotion.inputs.pool):
+        raise NothingToPreviewError("No case that may be queued has a feature.", "Start a round, which makes them.")
     wanted = _prepare(
         project, answers, row, following, _settings(project, row, question), question.declined, before=as_set
     )

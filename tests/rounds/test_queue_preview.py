@@ -124,6 +124,13 @@ def test_answers_that_a_round_would_read_otherwise_by_now_are_not_ordered_by(pro
         preview_queue(project, asked(queue_size=6))
 
 
+def test_without_features_no_empty_queue_is_shown(labelled):
+    for path in (labelled.workspace.settings.model_dir / "features").glob("*.rows"):
+        path.write_bytes(b"")  # as a disk that failed left it
+    with pytest.raises(NothingToPreviewError, match="has a feature"):
+        preview_queue(labelled, asked(queue_size=6))
+
+
 def test_where_a_round_cannot_keep_what_it_read_nothing_older_passes_for_it(labelled, studio, monkeypatch):
     studio.annotate(12, "dark")
     monkeypatch.setattr(artifact, "write_aside", full_disk)

@@ -1,8 +1,11 @@
 """Rounds of projects whose tasks have several images."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from clinical_backend.handover.model_card import CardOptions, make_card
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.origins import Draw
 from clinical_backend.rounds import study_inputs
@@ -283,6 +286,18 @@ def test_one_study_leaves_single_images_the_network_that_is_adapted_to_them(work
     asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 10)]
     found = predict(workspace.project(1), LISTS, asked)
     assert [one.result[0]["value"]["choices"][0] for one in found] == ["red", "dark"]
+
+
+def test_a_card_names_the_network_that_is_adapted_to_the_images_of_studies(workspace, studio):
+    made = adapt_to_reds(workspace)
+    made.backbone.network = SimpleNamespace(model_sha256="b" * 64, images=180)
+    for task in [*range(1, 5), *range(20, 60)]:
+        studio.annotate(task, "red" if task <= 5 else "dark", exemplar=task == 1)
+    run(workspace)
+    assert "frozen and adapted" in workspace.stores.rounds.published(1).report.features
+    text = make_card(workspace.project(1), CardOptions()).markdown()
+    assert "a small network that learnt 180 images of the project" in text
+    assert "b" * 64 in text
 
 
 def test_where_held_out_labels_speak_for_frozen_features_the_image_is_found_by_these(workspace, studio, monkeypatch):

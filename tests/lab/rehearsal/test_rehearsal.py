@@ -15,6 +15,7 @@ from clinical_backend.origins import Origin
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.storage.testset import ReservedTask
 from clinical_backend.workspace.project_options import store_options
+from tests.lab.rehearsal import known_project
 from tests.lab.rehearsal.known_project import RARE, TASKS, enter, label, searched
 
 QUICK = {"repeats": 2, "labels": 30}
@@ -223,6 +224,20 @@ def test_tasks_with_several_images_are_rehearsed_by_the_image_that_decides(works
     label(workspace, range(1, TASKS + 1))
     done = run(workspace)
     assert done.tasks == TASKS
+    assert found(done, OWN) > 2 * found(done, RANDOM)
+
+
+def test_where_a_network_is_adapted_to_their_images_it_finds_the_one_that_decides(workspace, monkeypatch):
+    alike = np.random.default_rng(1).normal(10, size=(TASKS, 4)).astype(np.float32)
+    monkeypatch.setattr(known_project, "points", lambda: alike)
+    enter(workspace, images=2)
+    label(workspace, range(1, TASKS + 1))
+    assert found(run(workspace, repeats=1, labels=20), OWN) < RARE / 2
+    store, project = workspace.feature_store("adapted", 2), workspace.project(1)
+    shows = {f"{task}/{at}": task <= RARE and not at for task in range(1, TASKS + 1) for at in range(2)}
+    store.add([*shows], np.array([[shown, 1] for shown in shows.values()], dtype=np.float32))
+    monkeypatch.setattr(project, "adapted", lambda: SimpleNamespace(store=store))
+    done = run(workspace, repeats=1, labels=20)
     assert found(done, OWN) > 2 * found(done, RANDOM)
 
 
