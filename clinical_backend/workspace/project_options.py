@@ -16,7 +16,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from clinical_backend.settings import Settings
     from clinical_backend.storage.schema import Project as Row
@@ -36,6 +36,7 @@ __all__ = [
     "read_options",
     "settings_of_queue",
     "settings_of_reading",
+    "stay_declined",
     "store_options",
 ]
 
@@ -130,14 +131,18 @@ def store_options(
     wanted = options.model_dump(exclude_unset=True, mode="json")
 
     def change(row: Row) -> None:
-        kept = row.declined if declined is None else [name for name in row.declined if name in declined]
-        left = [name for name in kept if name not in options.rare_classes]
+        left = [*stay_declined(row.declined, row.declined if declined is None else declined, options)]
         if seen is not None and page_state(row) != seen and (row.page_options, row.declined) != (wanted, left):
             raise SettingsChangedError
         row.page_options, row.declined = wanted, left
 
     project.stores.projects.edit(project.id, change)
     project.stores.projects.request_round(project.id, SETTINGS_CHANGED, delay=0.0)
+
+
+def stay_declined(before: Sequence[str], wanted: Collection[str], options: ProjectOptions) -> tuple[str, ...]:
+    """Return which declined classes stay so: those that are wanted and, by these options, not looked for."""
+    return tuple(name for name in before if name in wanted and name not in options.rare_classes)
 
 
 def choose_rare(project: ProjectWorkspace, names: Iterable[str]) -> None:

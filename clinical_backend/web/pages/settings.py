@@ -19,7 +19,13 @@ from clinical_backend.web.pages.settings_effect import effect_of
 from clinical_backend.web.pages.settings_form import SettingsForm, read_settings
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
-from clinical_backend.workspace.project_options import SettingsChangedError, page_state, read_options, store_options
+from clinical_backend.workspace.project_options import (
+    SettingsChangedError,
+    page_state,
+    read_options,
+    stay_declined,
+    store_options,
+)
 from clinical_backend.workspace.settings_preview_files import (
     PreviewAnswer,
     PreviewQuestion,
@@ -80,7 +86,7 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
         key=new_key(),
         asked_at=time.time(),
         options=options.model_dump(exclude_unset=True, mode="json"),
-        declined=tuple(name for name in row.declined if name in entered["declined"].split("\n")),
+        declined=stay_declined(row.declined, entered["declined"].split("\n"), options),
         entered=entered,
         seen=_seen(form) or page_state(row),
     )

@@ -109,6 +109,14 @@ def test_where_it_cannot_be_said_it_says_why(web, labelled):
     assert "Start a round." in text
 
 
+def test_a_declined_class_that_is_looked_for_after_all_is_shown_as_it_is_saved(web, labelled):
+    decline(labelled, "red")
+    ask(web, rare_classes="red", declined="red")
+    web.post(PAGE, data=form_of(web) | {"rare_classes": "red", "declined": "red"})
+    assert labelled.row.declined == []
+    assert "Nothing: it is what is set now." in web.get(web.shown).text
+
+
 def test_extra_parameters_that_become_wrong_meanwhile_are_named(web, labelled):
     ask(web, queue_size="5")
     labelled.stores.projects.change(1, options={"queue_size": "many"})
