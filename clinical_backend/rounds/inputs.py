@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.rounds.study_inputs import choose_study_inputs, inputs_of_images
+from clinical_backend.rounds.study_inputs import choose_study_inputs, inputs_as_published
 from clinical_backend.strategy.representation import choose_representation
 from clinical_backend.strategy.tasks import Inputs
+from clinical_backend.workspace.features import Representation
 from clinical_backend.workspace.outside_features import outside_in
 from clinical_backend.workspace.study_features import PooledStudies, WitnessedStudies
 from clinical_backend.workspace.word_scores import words_in
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.rounds.sync import Snapshot
-    from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
-__all__ = ["choose_inputs", "inputs_of"]
+__all__ = ["choose_inputs", "inputs_of_published"]
 
 
 def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs, str]:
@@ -26,7 +26,7 @@ def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs
     known = project.representations()
     if together := [one for one in known if isinstance(one, PooledStudies)]:
         return choose_study_inputs(project, snapshot, *_pooled_inputs(project, snapshot, together))
-    every = [inputs_of(project, snapshot, one) for one in known]
+    every = [inputs_of(project, snapshot, one) for one in known if isinstance(one, Representation)]
     frozen = every[0]
     if len(every) == 1:
         return frozen, "frozen"
@@ -58,10 +58,17 @@ def _are_of_the_same(frozen: Inputs, joined: Inputs) -> bool:
     )
 
 
-def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Represented) -> Inputs:
-    """Return the features of one representation."""
+def inputs_of_published(
+    project: ProjectWorkspace, snapshot: Snapshot, representation: Represented, own: Inputs
+) -> Inputs:
+    """Return the features that a published model takes; ``own`` are those that the round learns from."""
     if isinstance(representation, WitnessedStudies):
-        return inputs_of_images(project, snapshot, representation)
+        return inputs_as_published(project, snapshot, representation, own)
+    return inputs_of(project, snapshot, representation)
+
+
+def inputs_of(project: ProjectWorkspace, snapshot: Snapshot, representation: Representation | PooledStudies) -> Inputs:
+    """Return the features of one representation."""
     pool, labelled, query, counter_exemplars = (
         project.features_of(representation, tasks)
         for tasks in (

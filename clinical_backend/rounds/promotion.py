@@ -13,7 +13,7 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, load_checkpo
 from clinical_backend.learner.evaluation.comparison import LEAST_CASES, Comparison, compare
 from clinical_backend.learner.evaluation.finding_comparison import better_of_each
 from clinical_backend.multilabel import has_any
-from clinical_backend.rounds.inputs import inputs_of
+from clinical_backend.rounds.inputs import inputs_of_published
 from clinical_backend.storage.report import PromotionReport
 from clinical_backend.strategy.fit import Fit, judgement
 from clinical_backend.strategy.several_fit import fit_labels, said
@@ -121,7 +121,7 @@ def promote(project: ProjectWorkspace, snapshot: Snapshot, row: Round, inputs: I
     same = takes == inputs.key
     if same and candidate.classifier.independent:
         return _by_finding(project, snapshot, inputs, fitted, candidate, published)
-    earlier = inputs if same else inputs_of(project, snapshot, keys[takes]).both()
+    earlier = inputs if same else inputs_of_published(project, snapshot, keys[takes], inputs).both()
     truth, now, before = _judged(fitted, candidate, published, inputs, earlier, snapshot.groups)
     rare, labels = int(truth.sum()), len(truth)
     if min(rare, labels - rare) < LEAST_CASES:

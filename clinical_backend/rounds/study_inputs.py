@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clinical_backend.rounds.sync import Snapshot
+    from clinical_backend.strategy.bags import SaidOfImages
     from clinical_backend.strategy.instances import Witnesses
     from clinical_backend.strategy.outside import OutsideExemplars
     from clinical_backend.strategy.tasks import RankedTask
     from clinical_backend.workspace.features import Representation
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["choose_study_inputs", "with_images"]
+__all__ = ["choose_study_inputs", "inputs_as_published", "with_images"]
 
 _SAMPLED_IMAGES = 16_000
 """Of the sample of the pool, at most: 82 MB in 1,280 dimensions."""
@@ -65,6 +66,33 @@ def choose_study_inputs(
     return chosen, f"{decides}; {why}"
 
 
+class _LookedAt(NamedTuple):
+    """Images of rare and common tasks and of a sample of the pool, of which the image that decides is learnt."""
+
+    rare: Instances
+    common: Instances
+    sample: Instances
+    said: SaidOfImages
+    seed: int
+
+    @classmethod
+    def read(cls, project: ProjectWorkspace, snapshot: Snapshot, known: Inputs, images: Representation) -> _LookedAt:
+        """Read them by what single images are represented by; ``known`` has features of the tasks, of any kind."""
+        seed = project.workspace.settings.seed
+        of_each = (known.query.tasks.tolist(), common_tasks(known), sampled_tasks(known.pool, seed))
+        rare, common, sample = (_read(project, images, tasks) for tasks in of_each)
+        return cls(rare, common, sample, said_of_images(project, snapshot), seed)
+
+    def learn(self, rare: Instances, common: Instances, target: Collection[str]) -> Witnesses | None:
+        """Return what finds the image that decides; ``None`` where that cannot be told."""
+        if not len(rare) or not len(self.sample):
+            return None
+        shows, lacks = self.said.of(rare, target)
+        if lacks.all():  # the images that decide are not among those that were read
+            return None
+        return learn_witnesses(rare, common, self.sample, seed=self.seed, shows=shows, lacks=lacks)
+
+
 def _witnessed_inputs(
     project: ProjectWorkspace, snapshot: Snapshot, pooled: Inputs, images: Representation
 ) -> Inputs | None:
@@ -75,26 +103,29 @@ def _witnessed_inputs(
     images
         What single images are represented by.
     """
-    seed = project.workspace.settings.seed
-    rare, common, sample = (
-        _read(project, images, tasks)
-        for tasks in (pooled.query.tasks.tolist(), common_tasks(pooled), sampled_tasks(pooled.pool, seed))
-    )
-    if not len(rare) or not len(sample):
-        return None
-    said = said_of_images(project, snapshot)
-
-    def learn(rare: Instances, common: Instances, target: Collection[str]) -> Witnesses | None:
-        shows, lacks = said.of(rare, target)
-        if lacks.all():  # the images that decide are not among those that were read
-            return None
-        return learn_witnesses(rare, common, sample, seed=seed, shows=shows, lacks=lacks)
-
-    witnesses = learn(rare, common, snapshot.target.classes)
+    looked_at = _LookedAt.read(project, snapshot, pooled, images)
+    witnesses = looked_at.learn(looked_at.rare, looked_at.common, snapshot.target.classes)
     if witnesses is None:
         return None
-    found = WitnessedStudies.of(images, witnesses)
-    of_each = {name: learn(*bags, (name,)) for name, bags in _bags_of_targets(snapshot, rare, common).items()}
+    return _with_each(project, snapshot, WitnessedStudies.of(images, witnesses), looked_at)
+
+
+def inputs_as_published(project: ProjectWorkspace, snapshot: Snapshot, found: WitnessedStudies, own: Inputs) -> Inputs:
+    """Return features of the image that a published model takes, and for each of several targets of its own image.
+
+    Parameters
+    ----------
+    found
+        What the published model takes.
+    own
+        Features that the round learns from, of the same tasks.
+    """
+    return _with_each(project, snapshot, found, _LookedAt.read(project, snapshot, own, found.images))
+
+
+def _with_each(project: ProjectWorkspace, snapshot: Snapshot, found: WitnessedStudies, looked_at: _LookedAt) -> Inputs:
+    bags = _bags_of_targets(snapshot, looked_at.rare, looked_at.common)
+    of_each = {name: looked_at.learn(*bag, (name,)) for name, bag in bags.items()}
     known = {name: one for name, one in of_each.items() if one is not None}
     return inputs_of_images(project, snapshot, found, known)
 

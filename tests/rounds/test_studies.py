@@ -1,5 +1,6 @@
 """Rounds of projects whose tasks have several images."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from clinical_backend.handover.model_card import CardOptions, make_card
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.origins import Draw
-from clinical_backend.rounds import study_inputs
+from clinical_backend.rounds import promotion, study_inputs
 from clinical_backend.rounds.embed import embed_new
+from clinical_backend.rounds.promotion import compare
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.rollback import roll_back
 from clinical_backend.service.predict import predict
@@ -103,6 +105,29 @@ def test_each_of_two_classes_that_are_looked_for_has_the_image_that_decides_for_
     asked = [PredictTask(id=task, data=studio.data[task]) for task in (3, 8, 20)]
     found = predict(workspace.project(1), studio.config, asked)
     assert [one.result[0]["value"]["choices"] for one in found] == [["red"], ["white"], ["dark"]]
+
+
+def test_where_the_published_model_goes_on_each_class_keeps_the_image_that_decides_for_it(
+    workspace, studio, monkeypatch
+):
+    studio.config = LISTS.replace('<Choice value="red"/>', '<Choice value="red"/><Choice value="white"/>')
+    for task in range(6, 11):
+        studio.data[task]["image"][task % 3] = picture(250, 240 + task, 240 + task)
+    for task, name in [(1, "red"), (2, "red"), (6, "white"), (7, "white"), *((task, "dark") for task in range(45, 61))]:
+        studio.annotate(task, name, exemplar=name != "dark")
+    run(workspace)
+    adapt_to_reds(workspace)
+    worse = lambda *given, seed: replace(compare(*given, seed=seed), worse=True)  # noqa: E731 (by luck else)
+    monkeypatch.setattr(promotion, "compare", worse)
+    monkeypatch.setattr(promotion, "LEAST_CASES", 2)
+    again(workspace)
+    published = workspace.stores.rounds.published(1)
+    assert not published.report.promotion.promoted
+    rows = workspace.stores.rounds.queue(published.id)[:6]
+    sought = {row.task_id: row for row in rows if row.draw is Draw.TARGET and row.task_id <= 10}
+    assert {row.targets[0] for row in sought.values()} == {"red", "white"}
+    assert all(row.targets[0] == ("red" if task <= 5 else "white") for task, row in sought.items())
+    assert all(row.image == task % 3 for task, row in sought.items())
 
 
 def test_the_features_of_all_images_of_a_round_are_checked_at_once(workspace, studio, monkeypatch):
