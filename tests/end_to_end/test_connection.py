@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import httpx2
+import pytest
 
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
@@ -113,6 +114,7 @@ def test_callers_without_the_password_are_refused(loop):
     assert httpx2.get(f"{loop.backend.url}/health").json()["status"] == "UP"
 
 
+@pytest.mark.slow
 def test_the_loop_works_with_a_personal_access_token(
     label_studio, client, personal_access_token, make_cells, make_backend
 ):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.origins import Origin
 from clinical_backend.storage.stores.troubles import TroubleKind
@@ -67,6 +69,7 @@ def test_a_task_that_one_reader_skipped_is_served_to_another_at_its_place(loop, 
     assert first.next(loop.id).id != best.id
 
 
+@pytest.mark.slow
 def test_labels_that_arrive_while_rounds_run_keep_the_draw_of_the_queue_they_were_served_from(loop):
     loop.connect(start_training_each_n_updates=3, audit_share=0.4)
     tagged = loop.tag()
@@ -115,6 +118,7 @@ def test_a_change_that_no_webhook_told_is_found(loop):
     wait_until(lambda: set(tasks) <= loop.stores.labels.steering(loop.id), "tags found by reconciling")
 
 
+@pytest.mark.slow
 def test_a_class_renamed_in_the_config_is_said_and_not_learnt(loop):
     loop.connect(start_training_each_n_updates=1000)
     loop.tag(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.strategy.reasons import reason_for_reader
 from clinical_backend.versions import on_demand_version
@@ -129,6 +131,7 @@ def test_a_prediction_on_demand_never_jumps_the_queue(loop):
     assert reader.next(loop.id).id == queue[0]
 
 
+@pytest.mark.slow
 def test_two_projects_at_once_never_mix(client: LabelStudioAdmin, backend: BackendServer, make_cells: MakeCells):
     loops = [Loop(client, backend, make_cells(size)) for size in (50, 40)]
     for loop in loops:

@@ -13,7 +13,7 @@ from clinical_backend.versions import on_demand_version
 from tests.chromium import chromium_browser, needs_chromium, sign_in
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, *needs_chromium]
 PATIENCE = 120_000.0
 """How long a page may take on a busy machine, in milliseconds."""
 SETTINGS = {
