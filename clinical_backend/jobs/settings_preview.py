@@ -6,15 +6,14 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
-
-from filelock import Timeout
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.supervisor import end_child, start_child
 from clinical_backend.jobs.worker import deadline
 from clinical_backend.rounds.queue_preview import preview_queue
-from clinical_backend.workspace.lock import training_lock
+from clinical_backend.workspace.lock import work_alone
 from clinical_backend.workspace.settings_preview_files import PreviewAnswer, open_questions, save_answer
 
 if TYPE_CHECKING:
@@ -58,15 +57,15 @@ def answer_questions(project: ProjectWorkspace) -> str:
     ModelError
         When an answer cannot be kept.
     """
-    folder = project.settings_preview_folder
-    try:
-        with training_lock(folder):
-            count = 0
-            while questions := open_questions(folder):
-                save_answer(folder, _answer(project, questions[0]))
-                count += 1
-    except Timeout:
-        return "Another process tells what settings of this project would change; it answers this too."
+    busy = "Another process tells what settings of this project would change; it answers this too."
+    return work_alone(project.settings_preview_folder, partial(_answer_open, project), busy=busy)
+
+
+def _answer_open(project: ProjectWorkspace) -> str:
+    folder, count = project.settings_preview_folder, 0
+    while questions := open_questions(folder):
+        save_answer(folder, _answer(project, questions[0]))
+        count += 1
     return f"{count} answered."
 
 

@@ -6,11 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
-
 from clinical_backend.errors import ClinicalError
 from clinical_backend.learner.schedule import Throttle
-from clinical_backend.workspace.lock import training_lock
+from clinical_backend.workspace.lock import work_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,10 +64,7 @@ def run_alone(
         When it fails.
     """
     try:
-        with training_lock(folder):
-            return work()
-    except Timeout:
-        return busy
+        return work_alone(folder, work, busy=busy)
     except ClinicalError as error:
         _try(write, f"The last {training} failed. {error}")
         raise

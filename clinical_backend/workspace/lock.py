@@ -8,21 +8,21 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from clinical_backend.errors import ProjectBusyError, StorageError
 from clinical_backend.system.permissions import file_mode, make_folder
 from clinical_backend.system.pulse import idle_seconds, note_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from clinical_backend.settings import Settings
     from clinical_backend.storage.stores.leases import LeaseStore
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["leased_project", "training_lock"]
+__all__ = ["leased_project", "training_lock", "work_alone"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,21 @@ def training_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def work_alone(folder: Path, work: Callable[[], str], *, busy: str) -> str:
+    """Work while no other process does in the same folder, and return what was done; ``busy`` where one does.
+
+    Raises
+    ------
+    StorageError
+        When the folder cannot be written.
+    """
+    try:
+        with training_lock(folder):
+            return work()
+    except Timeout:
+        return busy
 
 
 def _take(leases: LeaseStore, project_id: int, seconds: float, silence: float) -> int | None:
