@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,12 +111,21 @@ class ArtifactKind:
             make_folder(folder)
             for part, content in contents.items():
                 write_aside(folder / files[part]["name"], content)
-            write_aside(folder / f"{self.name}.json", json.dumps(written, indent=2, allow_nan=False).encode())
+            write_aside(self._described(folder), json.dumps(written, indent=2, allow_nan=False).encode())
             self._remove_others(folder, {file["name"] for file in files.values()})
         except OSError as error:
             raise ModelError(
                 f"The {self.noun} cannot be written ({error.strerror}).", "Free some space, or make MODEL_DIR writable."
             ) from None
+
+    def is_in(self, folder: Path) -> bool:
+        """Tell whether one is kept in a folder, whole or not."""
+        return self._described(folder).is_file()
+
+    def forget(self, folder: Path) -> None:
+        """Make it pass for not kept; a folder that cannot be written stays as it is."""
+        with suppress(OSError):
+            self._described(folder).unlink(missing_ok=True)
 
     @contextmanager
     def opened(self, folder: Path) -> Iterator[Artifact]:
@@ -136,8 +145,11 @@ class ArtifactKind:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
             raise ModelError(f"The {self.noun} cannot be read ({type(error).__name__}).", self.cure) from None
 
+    def _described(self, folder: Path) -> Path:
+        return folder / f"{self.name}.json"
+
     def _open(self, folder: Path) -> Artifact:
-        description = json.loads((folder / f"{self.name}.json").read_bytes())
+        description = json.loads(self._described(folder).read_bytes())
         if description["format"] == 1:
             description = self._upgraded(description)
         elif description["format"] != _FORMAT:

@@ -5,7 +5,6 @@ The database keeps what pages show of it. An order depends on more, such as who 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from random import SystemRandom
@@ -60,13 +59,12 @@ def save_answers(folder: Path, answers: KeptAnswers) -> None:
 
 def forget_answers(folder: Path) -> None:
     """Remove what was read back before, where what is read now cannot be kept: it must not pass for that."""
-    with suppress(OSError):  # a folder that cannot be written stays as it is
-        (folder / f"{_KIND.name}.json").unlink(missing_ok=True)
+    _KIND.forget(folder)
 
 
 def load_answers(folder: Path) -> KeptAnswers | None:
     """Return what was read back last; ``None`` where no round kept it, or it was changed on disk."""
-    if not (folder / f"{_KIND.name}.json").is_file():
+    if not _KIND.is_in(folder):
         return None
     try:
         with _KIND.opened(folder) as artifact:

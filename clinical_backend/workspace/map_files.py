@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +40,7 @@ __all__ = [
 seldom = SeldomLogger(__name__)
 
 _KIND = ArtifactKind("map", "map", "Open the page again: the map is drawn anew in the background.")
-_DESCRIPTION, _ASKED, _NOTE = f"{_KIND.name}.json", "asked", "note.json"
+_ASKED, _NOTE = "asked", "note.json"
 _PROJECTION = ("centre", "components", "landmarks", "places")
 _OWN = ("tasks", "points", "scores", "middles")
 _Part = TypeVar("_Part")
@@ -113,15 +112,14 @@ def drawn_version(folder: Path) -> str | None:
 
 def _read(folder: Path, part: Callable[[Artifact], _Part]) -> _Part | None:
     """Return a part of what was drawn; what was changed on disk is removed, so that it is drawn anew."""
-    if not (folder / _DESCRIPTION).is_file():
+    if not _KIND.is_in(folder):
         return None
     try:
         with _KIND.opened(folder) as artifact:
             return part(artifact)
     except ModelError as error:
         seldom.warning("The map in %s is drawn anew: %s", folder, error)
-        with suppress(OSError):
-            (folder / _DESCRIPTION).unlink(missing_ok=True)
+        _KIND.forget(folder)
         return None
 
 
