@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.regions import choice_result, text_result
 from clinical_backend.labelstudio.publisher import QueueItem, queue_score
+from clinical_backend.rounds.second_readings.candidates import free_places
 from clinical_backend.storage.schema import QueuedTask
 from clinical_backend.strategy.reasons import UNLED_REASON, reason_for_reader
 
@@ -53,8 +53,7 @@ def publish(
         What readers are served now; with no task, the old queue stays.
     """
     second = second or {}
-    free = (place for place in count() if place not in second)
-    placed = list(zip(free, ranked, strict=False))
+    placed = list(zip(free_places(second), ranked, strict=False))
     stores.rounds.keep_queue(
         [
             QueuedTask(

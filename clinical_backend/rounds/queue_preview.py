@@ -10,8 +10,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
 from clinical_backend.errors import ClinicalError
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 from clinical_backend.rounds.inputs import choose_inputs
@@ -23,8 +21,8 @@ from clinical_backend.rounds.ordering import (
     place_second_readings,
     worth_queueing,
 )
+from clinical_backend.rounds.second_readings.candidates import free_places
 from clinical_backend.rounds.sync import snapshot_of
-from clinical_backend.settings import SettingsError
 from clinical_backend.storage.schema import Round
 from clinical_backend.workspace.controls import read_as_set
 from clinical_backend.workspace.kept_answers import load_answers
@@ -81,7 +79,7 @@ def changes_of(project: ProjectWorkspace, row: Row, question: PreviewQuestion) -
     SettingsError
         When those that are set in Label Studio cannot be worked with.
     """
-    before, after = project.settings, _settings(project, row, question)
+    before, after = project.settings, project.settings_with(question.options)
     changed = [name for name in ProjectOptions.model_fields if getattr(before, name) != getattr(after, name)]
     by_effect = {
         effect: tuple(n for n in changed if effect_on_queue(n) == effect) for effect in ("order", "read", "none")
@@ -125,9 +123,8 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
     as_set = _prepare(project, answers, row, following, project.settings, row.declined)
     if as_set.snapshot.pool and not len(as_set.learnt.promotion.inputs.pool):
         raise NothingToPreviewError("No case that may be queued has a feature.", "Start a round, which makes them.")
-    wanted = _prepare(
-        project, answers, row, following, _settings(project, row, question), question.declined, before=as_set
-    )
+    changed = project.settings_with(question.options)
+    wanted = _prepare(project, answers, row, following, changed, question.declined, before=as_set)
     told = [_order(project, one, following.number) for one in (wanted, as_set)]
     return PreviewAnswer(
         key=question.key,
@@ -138,17 +135,6 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
         reasons=(told[0][0], told[1][0]),
         seconds=round(time.monotonic() - begun, 3),
     )
-
-
-def _settings(project: ProjectWorkspace, row: Row, question: PreviewQuestion) -> Settings:
-    """Return the settings that the project would have."""
-    try:
-        options = ProjectOptions.model_validate(row.options | question.options)
-    except ValidationError:
-        raise SettingsError(
-            f"The extra parameters of project {project.id} are wrong.", "Correct them in Label Studio, under Model."
-        ) from None
-    return project.workspace.settings.for_project(options)
 
 
 def _prepare(
@@ -181,12 +167,7 @@ def _order(project: ProjectWorkspace, prepared: _Prepared, number: int) -> tuple
     choice, ranked = order_tasks(snapshot, learnt, number)
     second = choose_second_readings(project, snapshot, number, learnt.suspects, ordinary=len(ranked), now=time.time())
     among = place_second_readings(second, len(ranked), snapshot.settings.seed, number)
-    ordinary = iter(ranked)
-    places = []
-    for place in range(len(ranked) + len(second.asked)):
-        if place in among:
-            places.append(PreviewedTask(task_id=among[place].task_id, draw=None))
-        else:
-            task = next(ordinary)
-            places.append(PreviewedTask(task_id=task.task_id, draw=task.draw))
-    return choice.reason, tuple(places)
+    placed = {place: PreviewedTask(task_id=one.task_id, draw=None) for place, one in among.items()}
+    for place, task in zip(free_places(among), ranked, strict=False):
+        placed[place] = PreviewedTask(task_id=task.task_id, draw=task.draw)
+    return choice.reason, tuple(placed[place] for place in sorted(placed))

@@ -6,7 +6,7 @@ import logging
 import shutil
 from functools import cached_property, lru_cache, partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -29,7 +29,7 @@ from clinical_backend.workspace.study_features import PooledStudies, WitnessedSt
 from clinical_backend.workspace.witness_files import load_witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -141,8 +141,22 @@ class ProjectWorkspace:
             When an option has a value that cannot be worked with.
         """
         row = self.row
+        return self._laid_over(row.options | row.page_options if row else {})
+
+    def settings_with(self, page_options: Mapping[str, Any]) -> Settings:
+        """Return the settings that it would have if its page set these options.
+
+        Raises
+        ------
+        SettingsError
+            When an option has a value that cannot be worked with.
+        """
+        row = self.row
+        return self._laid_over({**(row.options if row else {}), **page_options})
+
+    def _laid_over(self, given: Mapping[str, Any]) -> Settings:
         try:
-            options = ProjectOptions.model_validate(row.options | row.page_options if row else {})
+            options = ProjectOptions.model_validate(given)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             raise SettingsError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from clinical_backend.storage.report import Asked, SecondLook
 from clinical_backend.storage.schema import ReadingState, SecondReading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from clinical_backend.labelstudio.labeling.labels import Answered, Labels
     from clinical_backend.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clinical_backend.strategy.suspects import Suspect
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["active_readers", "choose", "note_double_readings", "places"]
+__all__ = ["active_readers", "choose", "free_places", "note_double_readings", "places"]
 
 _ACTIVE_SECONDS = 30 * 86_400.0
 """Whoever has answered nothing for a month is not waited for: no task is held open for a reader who has left."""
@@ -120,6 +120,11 @@ def places(size: int, number: int, generator: np.random.Generator) -> list[int]:
     """Return so many of the first ``size`` places, ascending: a random one of each equal stretch."""
     edges = np.linspace(0, size, number + 1).astype(int)
     return [int(generator.integers(low, high)) for low, high in pairwise(edges)]
+
+
+def free_places(second: Collection[int]) -> Iterator[int]:
+    """Yield the places of a queue that ordinary tasks have, ascending without end: all but those of second readings."""
+    return (place for place in count() if place not in second)
 
 
 def active_readers(labels: Labels, now: float) -> frozenset[int]:
