@@ -7,6 +7,7 @@ from enum import StrEnum
 
 __all__ = [
     "DRAWS_IN_WORDS",
+    "DRAWS_OF_QUEUE",
     "NOTHING_SHOWN",
     "ORIGINS_IN_WORDS",
     "UNKNOWN_SHOWN",
@@ -68,6 +69,13 @@ ORIGINS_IN_WORDS = {
     Origin.ACCEPTED: "accepted from a model, without anybody looking",
 }
 """As pages and datasheets say it."""
+DRAWS_OF_QUEUE = {
+    Draw.TARGET: "sought",
+    Draw.DIVERSE: "for variety",
+    Draw.MARGIN: "for the classifier",
+    Draw.AUDIT: "audit draw",
+}
+"""As pages say it of what waits."""
 DRAWS_IN_WORDS = {
     Draw.TARGET: "from a queue, sought for what is looked for",
     Draw.DIVERSE: "from a queue, for variety",

@@ -11,7 +11,7 @@ import numpy as np
 
 from clinical_backend.learner.neighbourhood import nearest
 from clinical_backend.multilabel import as_words, findings_of
-from clinical_backend.origins import Draw, Origin
+from clinical_backend.origins import DRAWS_OF_QUEUE, Draw, Origin
 from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.map_files import load_map
 
@@ -37,12 +37,7 @@ _GROUPS = 8
 """Patients that are told apart: as many as there are colours."""
 _SCORES = (10, 30, 50, 70, 90)
 """Per cent where the steps of the score's colours begin: narrow where a case is nearly decided."""
-_WAITING = {
-    Draw.TARGET: "in the queue: sought",
-    Draw.DIVERSE: "in the queue: for variety",
-    Draw.MARGIN: "in the queue: for the classifier",
-    Draw.AUDIT: "in the queue: audit draw",
-}
+_WAITING = {draw: f"in the queue: {text}" for draw, text in DRAWS_OF_QUEUE.items()}
 _AGAIN = "waits for a second reading"
 _ANSWERED = {
     Origin.QUEUE: "labelled from a queue",

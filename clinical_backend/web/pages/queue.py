@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from clinical_backend.labelstudio.contract import ProjectId
+from clinical_backend.origins import DRAWS_OF_QUEUE
 from clinical_backend.service.waiting_tasks import SORTS, QueueFilter, WaitingTask, choose_waiting, count_choices
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.strategy.reasons import chance_of, reason_of
@@ -30,13 +31,7 @@ _MOST = 100_000
 """Tasks of a queue: more than QUEUE_SIZE allows, so that all are counted."""
 _SECOND = "second"
 """Why a task stands in the queue that is read again; no draw is called so."""
-_WHY = {
-    "target": "sought",
-    "diverse": "for variety",
-    "margin": "for the classifier",
-    "audit": "audit draw",
-    _SECOND: "second reading",
-}
+_WHY = {**{draw.value: text for draw, text in DRAWS_OF_QUEUE.items()}, _SECOND: "second reading"}
 _SORTED = {"place": "place in the queue", "chance": "likeliest rare first", "doubt": "least sure class first"}
 
 Number = Annotated[int, Query(alias="round", ge=0, lt=2**31)]

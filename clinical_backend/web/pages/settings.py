@@ -62,9 +62,8 @@ def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pro
     seen = _seen(form)
     if options is None:
         return _page(site, request, project_id, entered=entered, problems=problems, seen=seen)
-    declined = [str(name) for name in form.getlist("declined")]
     try:
-        store_options(site.workspace.project(project_id), options, declined=declined, seen=seen)
+        store_options(site.workspace.project(project_id), options, declined=_declined(form), seen=seen)
     except SettingsChangedError:
         row = site.project(project_id)
         entered = merged(seen or "", page_state(row), entered)
@@ -86,7 +85,7 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
         key=new_key(),
         asked_at=time.time(),
         options=options.model_dump(exclude_unset=True, mode="json"),
-        declined=stay_declined(row.declined, entered["declined"].split("\n"), options),
+        declined=stay_declined(row.declined, _declined(form), options),
         entered=entered,
         seen=_seen(form) or page_state(row),
     )
@@ -126,6 +125,10 @@ def _read(site: Site, project_id: int, form: FormData) -> tuple[ProjectOptions |
     project = site.workspace.project(project_id)
     controls = learnable_controls(project)
     return read_settings(form, classes_of(project), read_options(project), controls=controls)
+
+
+def _declined(form: FormData) -> list[str]:
+    return [str(name) for name in form.getlist("declined")]
 
 
 def _seen(form: FormData) -> str | None:

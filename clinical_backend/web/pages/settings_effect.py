@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.settings_preview import LONGEST_PREVIEW
-from clinical_backend.origins import Draw
+from clinical_backend.origins import DRAWS_OF_QUEUE, Draw
 from clinical_backend.rounds.queue_preview import changes_of
 from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.pages.settings_form import in_words
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["effect_of"]
 
-_DRAWS: dict[Draw | None, str] = {
-    Draw.TARGET: "Sought",
-    Draw.DIVERSE: "For variety",
-    Draw.MARGIN: "For the classifier",
-    Draw.AUDIT: "Drawn at random",
-    None: "Read again",
-}
+_DRAWS = DRAWS_OF_QUEUE | {Draw.AUDIT: "drawn at random"}
 _NOT_LOOKED_FOR = "Classes that are not looked for"
 _SHOWN = 6
 """Cases of each kind: one row on a wide screen."""
@@ -95,14 +89,18 @@ def _told(site: Site, published: Round, answer: PreviewAnswer) -> dict[str, Any]
         "stay": len(stand & here),
         "stay_as_set": len(stand & there),
         "rows": [
-            (text, now[draw], as_set[draw], wanted[draw])
-            for draw, text in _DRAWS.items()
+            (_in_words(draw).capitalize(), now[draw], as_set[draw], wanted[draw])
+            for draw in (*_DRAWS, None)
             if now[draw] or as_set[draw] or wanted[draw]
         ],
         "reasons": answer.reasons,
         "come": _some(come),
         "go": _some(go),
     }
+
+
+def _in_words(draw: Draw | None) -> str:
+    return "read again" if draw is None else _DRAWS[draw]
 
 
 def _missing(tasks: Sequence[PreviewedTask], others: Sequence[PreviewedTask]) -> list[PreviewedTask]:
@@ -114,4 +112,4 @@ def _missing(tasks: Sequence[PreviewedTask], others: Sequence[PreviewedTask]) ->
 def _some(tasks: Sequence[PreviewedTask]) -> list[tuple[int, str]]:
     """Return the first tasks of a queue with their draws in words; random draws behind those that were chosen."""
     ordered = sorted(tasks, key=lambda one: one.draw is Draw.AUDIT)
-    return [(one.task_id, _DRAWS[one.draw].lower()) for one in ordered[:_SHOWN]]
+    return [(one.task_id, _in_words(one.draw)) for one in ordered[:_SHOWN]]

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from clinical_backend.acquisition import ACQUISITIONS, settable
 from clinical_backend.labelstudio.labeling.task_fields import MOST_VALUES
 from clinical_backend.project_settings import ProjectOptions
-from clinical_backend.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -212,7 +211,7 @@ def read_settings(
     controls
         Controls of the labeling config that can be learnt.
     """
-    entered = {field.name: storable(str(form.get(field.name, ""))).strip() for field in fields()}
+    entered = {field.name: str(form.get(field.name, "")).strip() for field in fields()}
     sought = [str(name) for name in form.getlist("rare_classes")]
     entered["rare_classes"] = "\n".join(sought)
     kept = {name: option.value for name, option in before.items() if option.source == "page" and name not in entered}
