@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.demo.reading import wait_for_round
+from clinical_backend.lab.demo.reading import settled, wait_for_round
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
@@ -111,13 +111,7 @@ class Loop:
 
     def settle(self) -> None:
         """Wait until no round is due or running."""
-
-        def settled() -> bool:
-            status = self.status()
-            latest = status["round"] or {}
-            return status["round_due"] is None and latest.get("state") == "published"
-
-        wait_until(settled, "all rounds done")
+        wait_until(lambda: settled(self.backend, self.id), "all rounds done")
 
     def tag(self, number: int = 3) -> list[int]:
         """Tag known rare cases, and return their tasks."""

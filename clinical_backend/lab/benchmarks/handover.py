@@ -29,7 +29,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.handover.model_card import FIGURES
 from clinical_backend.lab.benchmarks.card_figures import compare
 from clinical_backend.lab.benchmarks.patient_images import SETS, load_patient_images
-from clinical_backend.lab.demo.reading import CLASS_CONTROL, read_project, wait_for_round
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, read_project, wait_for_round, wait_until_settled
 from clinical_backend.lab.demo.run import create_image_project
 from clinical_backend.lab.experiments.datasets import DataError
 from clinical_backend.lab.servers.backend_server import BackendServer
@@ -65,8 +65,8 @@ _SETTINGS = {
     "START_TRAINING_EACH_N_UPDATES": _BATCH,
     "AUDIT_SHARE": 0.5,
 }
-_WAIT_SECONDS, _LOOK_SECONDS = 600.0, 0.2
-"""Longest wait for a round or a command, so that only a hang ends; and between two looks. Not measured."""
+_WAIT_SECONDS = 600.0
+"""Longest wait for a test set or a command, so that only a hang ends. Not measured."""
 _BY_RANK = ("average_precision", "sensitivity", "specificity")
 """What depends on the order of the probabilities and on the likeliest alone: the file's differ by what float32 rounds
 otherwise, which moves a Brier score and none of these."""
@@ -163,7 +163,7 @@ class HandedOver:
         stores = self._stores()
         deadline = time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < deadline:
-            self._settle()
+            wait_until_settled(self._backend, self._project)
             if aside := stores.test_sets.ids(self._project):
                 stores.database.close()
                 return frozenset(aside)
@@ -185,7 +185,7 @@ class HandedOver:
         )
         httpx2.post(f"{self._backend.url}/projects/{self._project}/rounds", timeout=60.0).raise_for_status()
         wait_for_round(self._backend, self._project, 0, labels=labels + _EXEMPLARS)
-        self._settle()
+        wait_until_settled(self._backend, self._project)
 
     def _check_labels(self) -> Checked:
         """Compare the card of the readers' labels with what the exported table and the kept judgements say."""
@@ -248,16 +248,6 @@ class HandedOver:
     def _run(self, command: str, *given: str) -> None:
         """Run a command on the project, as a person does."""
         _command([command, "--project", str(self._project), *given], self._backend.environment)
-
-    def _settle(self) -> None:
-        """Wait until no round is due or running."""
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while time.monotonic() < deadline:
-            status = self._backend.status(self._project) or {}
-            if not status.get("round_due") and (status.get("round") or {}).get("state") == "published":
-                return
-            time.sleep(_LOOK_SECONDS)
-        raise ClinicalError("Rounds did not come to rest.", f"See {self._backend.log}.")
 
     def _stores(self) -> Stores:
         return Stores(open_database(load_settings(model_dir=self._backend.folder)))

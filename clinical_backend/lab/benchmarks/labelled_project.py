@@ -15,10 +15,9 @@ from PIL import Image
 
 from clinical_backend.images.sources import ImageSource
 from clinical_backend.lab.benchmarks.dashboard import CONFIG, fill
+from clinical_backend.lab.benchmarks.no_network import NoNetwork
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project, Task, User
-from clinical_backend.learner.backbones.base import Backbone
-from clinical_backend.learner.backbones.loading import parse_backbone
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -99,19 +98,7 @@ def _workspace(folder: Path, database: Database, labels: int) -> Workspace:
     settings = load_settings(model_dir=folder, label_studio_api_key="none", label_studio_url=_NOWHERE)
     source = ImageSource(_NOWHERE, httpx2.Client(), local_roots=(folder / "files",))
     client = cast("LabelStudioClient", _LabelStudio(labels))
-    return Workspace(settings, database, client=client, source=source, backbone=_NoNetwork(folder))
-
-
-class _NoNetwork(Backbone):
-    """Features are there: it makes none."""
-
-    engine = "none"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(parse_backbone("efficientnet_lite0", image_size=128, folder=folder), _DIMENSION)
-
-    def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raise NotImplementedError
+    return Workspace(settings, database, client=client, source=source, backbone=NoNetwork(folder, _DIMENSION))
 
 
 class _LabelStudio:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.lab.demo.dataset import drawn_cells
-from clinical_backend.lab.demo.reading import CLASS_CONTROL, wait_for_round
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, wait_for_round, wait_until_settled
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
@@ -70,15 +70,7 @@ def _tag(client: LabelStudioAdmin, backend: BackendServer, demo: DemoProject) ->
     for task in [task for task, name in demo.truth.items() if name == demo.rare][:3]:
         reader.annotate(task, {CLASS_CONTROL: [demo.rare], "exemplar": [MORE_LIKE_THIS]})
     wait_for_round(backend, demo.project.id, 1, exemplars=3)
-    _settle(backend, demo)
-
-
-def _settle(backend: BackendServer, demo: DemoProject) -> dict[str, Any]:
-    while True:
-        status = backend.status(demo.project.id) or {}
-        if not status["round_due"] and status["round"]["state"] == "published":
-            return status
-        time.sleep(0.2)
+    wait_until_settled(backend, demo.project.id)
 
 
 def _rounds(
@@ -98,7 +90,7 @@ def _rounds(
             time.sleep(0.02)
         reader.next(demo.project.id)
         waits.append(time.perf_counter() - started)
-        rounds.append(_settle(backend, demo)["round"])
+        rounds.append(wait_until_settled(backend, demo.project.id)["round"])
     return waits, rounds
 
 
@@ -117,7 +109,7 @@ def _stages(waits: list[float], rounds: list[dict[str, Any]]) -> Table:
 
 
 def _embedding(backend: BackendServer, demo: DemoProject) -> str:
-    seconds = _settle(backend, demo)["round"]["seconds"]["embed"]
+    seconds = wait_until_settled(backend, demo.project.id)["round"]["seconds"]["embed"]
     return (
         f"First round: {_TASKS} images read, decoded and embedded in {seconds:.1f} s, {_TASKS / seconds:.0f} a second."
     )

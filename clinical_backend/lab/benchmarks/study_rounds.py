@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from clinical_backend.images.decoders.decoding import decode
+from clinical_backend.lab.benchmarks.no_network import NoNetwork
 from clinical_backend.lab.benchmarks.smi_case import peak_memory, reset_peak
 from clinical_backend.labelstudio.labeling.project_labels import Labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
-from clinical_backend.learner.backbones.base import Backbone, available_cpus
-from clinical_backend.learner.backbones.loading import parse_backbone
+from clinical_backend.learner.backbones.base import available_cpus
 from clinical_backend.rounds.inputs import choose_inputs
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
@@ -61,18 +61,6 @@ _TASKS = 500
 """Whose images are made at once: 41 MB of 16 each."""
 _EXEMPLARS = 5
 _RARE_SHARE = 0.05
-
-
-class _NoNetwork(Backbone):
-    """Has the features of all images already."""
-
-    engine = "none"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(parse_backbone("efficientnet_lite0", image_size=32, folder=folder), _WIDTH)
-
-    def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +135,7 @@ def open_case(
     """
     settings = load_settings(model_dir=folder, label_studio_api_key="none", adaptation="off", seed=seed)
     source = cast("ImageSource", None)  # nothing is fetched
-    backbone = _NoNetwork(folder)
+    backbone = NoNetwork(folder, _WIDTH)
     workspace = Workspace(
         settings, Database.in_folder(folder), source=source, watching_source=source, backbone=backbone, decode=decode
     )

@@ -13,6 +13,7 @@ import httpx2
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.demo.dataset import drawn_cells
+from clinical_backend.lab.demo.reading import settled
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
@@ -24,7 +25,6 @@ from clinical_backend.labelstudio.connection.connect import connect
 from clinical_backend.learner.backbones.loading import load_backbone
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.opening import open_database
-from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.stores import Stores
 
 if TYPE_CHECKING:
@@ -92,13 +92,7 @@ class Testbed:
 
     def settle(self) -> dict[str, Any]:
         """Wait until no round is due or running, and return what the server says of the project."""
-
-        def settled() -> dict[str, Any] | None:
-            status = self.backend.status(self.id) or {}
-            at_rest = not status["round_due"] and status["round"] and status["round"]["state"] == RoundState.PUBLISHED
-            return status if at_rest else None
-
-        return self.wait(settled, "Rounds did not come to rest.")
+        return self.wait(lambda: settled(self.backend, self.id), "Rounds did not come to rest.")
 
     def wait(self, look: Callable[[], T | None], problem: str) -> T:
         """Wait until there is something to be seen, and return it.

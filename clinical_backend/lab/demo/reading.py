@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clinical_backend.lab.servers.backend_server import BackendServer
     from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 
-__all__ = ["Outcome", "read_project", "wait_for_round"]
+__all__ = ["Outcome", "read_project", "settled", "wait_for_round", "wait_until_settled"]
 
 _ROUND_SECONDS = 600.0
 _IDLE_SECONDS = 5.0
@@ -116,6 +116,29 @@ def wait_for_round(backend: BackendServer, project_id: int, after: int, *, label
     raise _no_round(backend, project_id)
 
 
+def settled(backend: BackendServer, project_id: int) -> dict[str, Any] | None:
+    """Return what the backend says of a project of which no round is due or running; ``None`` while one is."""
+    status = backend.status(project_id) or {}
+    published = (status.get("round") or {}).get("state") == "published"
+    return status if published and not status["round_due"] else None
+
+
+def wait_until_settled(backend: BackendServer, project_id: int) -> dict[str, Any]:
+    """Wait until no round is due or running, and return what the backend says of the project.
+
+    Raises
+    ------
+    ClinicalError
+        When rounds do not come to rest in time, with what the backend says is wrong.
+    """
+    deadline = time.monotonic() + _ROUND_SECONDS
+    while time.monotonic() < deadline:
+        if (status := settled(backend, project_id)) is not None:
+            return status
+        time.sleep(0.1)
+    raise _no_round(backend, project_id)
+
+
 def _wait_for_labels(backend: BackendServer, project_id: int, exemplars: int, labels: int, outcome: Outcome) -> int:
     """Wait for the queue that knows these labels, and return its round.
 
@@ -125,15 +148,14 @@ def _wait_for_labels(backend: BackendServer, project_id: int, exemplars: int, la
     started = time.monotonic()
     idle_since: float | None = None
     while time.monotonic() - started < _ROUND_SECONDS:
-        status = backend.status(project_id) or {}
-        latest = status.get("round") or {}
-        idle = not status.get("round_due") and latest.get("state") == "published"
-        idle_since = (idle_since or time.monotonic()) if idle else None
-        counts = latest.get("counts", {})
-        known = idle and counts["labelled"] >= labels and counts["exemplars"] >= exemplars
-        if known or (idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS):
-            outcome.waited += time.monotonic() - started
-            return int(latest["number"])
+        status = settled(backend, project_id)
+        idle_since = None if status is None else idle_since or time.monotonic()
+        if status is not None and idle_since is not None:
+            latest = status["round"]
+            known = latest["counts"]["labelled"] >= labels and latest["counts"]["exemplars"] >= exemplars
+            if known or time.monotonic() - idle_since > _IDLE_SECONDS:
+                outcome.waited += time.monotonic() - started
+                return int(latest["number"])
         time.sleep(0.1)
     raise _no_round(backend, project_id)
 
