@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-__all__ = ["chromium", "opened_pages"]
+__all__ = ["chromium", "look", "opened_pages"]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,13 @@ def chromium() -> Iterator[Browser]:
     with chromium_browser() as browser:
         yield browser
     expect.set_options(timeout=5_000)  # Playwright's own
+
+
+@pytest.fixture
+def look(chromium: Browser, served: str) -> Iterator[Callable[..., Page]]:
+    """Yield what opens a page of the project that a file's own fixture ``served`` gives the address of."""
+    with opened_pages(chromium, served) as open_page:
+        yield open_page
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from playwright.sync_api import expect
 from clinical_backend.web.app import make_app
 from tests.chromium import needs_chromium
 from tests.web.noting_runner import Wakes
-from tests.web.opened_pages import chromium, opened_pages
+from tests.web.opened_pages import chromium, look
 from tests.web.pages.test_routes import configuration, filled, rich, stores, workspace
 from tests.web.test_security import running
 
-__all__ = ["chromium", "configuration", "filled", "rich", "stores", "workspace"]  # fixtures
+__all__ = ["chromium", "configuration", "filled", "look", "rich", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 
@@ -29,12 +29,6 @@ def served(configuration, rich):
     app = make_app(configuration, Wakes())
     with running(app) as (host, port):
         yield f"http://{host}:{port}/projects/1"
-
-
-@pytest.fixture
-def look(chromium, served):
-    with opened_pages(chromium, served) as open_page:
-        yield open_page
 
 
 def test_two_people_at_a_case_and_at_the_settings_are_told_of_each_other(look, stores):

@@ -15,11 +15,11 @@ from clinical_backend.web.app import make_app
 from tests.chromium import needs_chromium
 from tests.storage.started import start_round
 from tests.web.noting_runner import Wakes
-from tests.web.opened_pages import chromium, opened_pages
+from tests.web.opened_pages import chromium, look
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.test_security import running
 
-__all__ = ["chromium", "configuration", "filled", "rich", "stores", "workspace"]  # fixtures
+__all__ = ["chromium", "configuration", "filled", "look", "rich", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 
@@ -37,12 +37,6 @@ def served(configuration, rich):
     Image.fromarray(deep).save(configuration.local_files_document_root / f"{DEEP}.png")
     with running(make_app(configuration, Wakes())) as (host, port):
         yield f"http://{host}:{port}/projects/1"
-
-
-@pytest.fixture
-def look(chromium, served):
-    with opened_pages(chromium, served) as open_page:
-        yield open_page
 
 
 def card(page, task):
