@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.supervisor import end_child, start_child
-from clinical_backend.jobs.worker import deadline
 from clinical_backend.rounds.queue_preview import preview_queue
+from clinical_backend.system.deadline import deadline
 from clinical_backend.workspace.lock import work_alone
 from clinical_backend.workspace.settings_preview_files import PreviewAnswer, open_questions, save_answer
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,16 +13,14 @@ from clinical_backend.errors import ClinicalError, RoundTimeoutError
 from clinical_backend.learner.classifier.linear import fit
 from clinical_backend.logs import log_context
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.system.deadline import deadline
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace.workspace import ProjectWorkspace, Workspace, open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
     from clinical_backend.settings import Settings
 
-__all__ = ["attend_project", "deadline", "prepare_workspace"]
+__all__ = ["attend_project", "prepare_workspace"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,31 +47,16 @@ def prepare_workspace(settings: Settings) -> Workspace:
 
 def attend_project(project: ProjectWorkspace, *, look: bool) -> None:
     """Do what is due for a project; ``look`` compares it with Label Studio first."""
+    seconds = project.workspace.settings.round_timeout_seconds
+    late = RoundTimeoutError(
+        f"The round was stopped after {seconds:.0f} seconds.",
+        "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
+    )
     try:
-        with log_context(project=project.id), deadline(project.workspace.settings.round_timeout_seconds):
+        with log_context(project=project.id), deadline(seconds, late):
             reconcile(project, look=look)
     except RoundTimeoutError as error:  # between rounds: one that is run is failed with it
         logger.warning("Project %d: %s", project.id, error)
     except Exception:
         # A fault that one project meets must not keep the others waiting.
         logger.exception("Project %d could not be attended to, by a fault of the backend", project.id)
-
-
-@contextmanager
-def deadline(seconds: float, error: ClinicalError | None = None) -> Iterator[None]:
-    """Interrupt the block after a time, in the main thread, with an error: by default one that fails its round."""
-    late = error or RoundTimeoutError(
-        f"The round was stopped after {seconds:.0f} seconds.",
-        "Set ROUND_TIMEOUT_SECONDS higher if it needs more; the images it has embedded are kept.",
-    )
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-        raise late
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -30,6 +30,7 @@ from clinical_backend.rounds.second_readings.overlap import settle
 from clinical_backend.rounds.serving_backbone import note_serving, with_serving_backbone
 from clinical_backend.storage.schema import RoundState
 from clinical_backend.storage.stores.projects import LONGEST_WAIT
+from clinical_backend.system.deadline import DeadlinePassed
 from clinical_backend.workspace.known_images import recheck_images
 from clinical_backend.workspace.lock import leased_project
 from clinical_backend.workspace.registration import find_project
@@ -281,6 +282,9 @@ def _run(project: ProjectWorkspace, row: Round) -> bool:
     except ClinicalError as error:
         logger.warning("Project %d, round %d: %s", project.id, row.number, error)
         _fail(project, row.id, str(error))
+    except DeadlinePassed as passed:
+        _fail(project, row.id, str(passed.late))
+        raise
     except MemoryError:
         logger.exception("Project %d, round %d: there was not enough memory", project.id, row.number)
         _fail(project, row.id, _NO_MEMORY)

@@ -4,13 +4,11 @@ import time
 import pytest
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from clinical_backend.errors import RoundTimeoutError
 from clinical_backend.jobs import redis_runner as rq
 from clinical_backend.jobs import redis_worker
 from clinical_backend.jobs.redis_connection import hint_key, hint_of, project_key, read_hint, round_queue
 from clinical_backend.jobs.redis_lease import lease
 from clinical_backend.jobs.redis_runner import RedisRunner
-from clinical_backend.jobs.worker import deadline
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
 from clinical_backend.workspace.workspace import Workspace
@@ -159,8 +157,3 @@ def test_a_hint_of_a_project_that_is_none_of_ours_leaves_nothing(redis, workspac
     assert sorted(workspace.settings.model_dir.rglob("*")) == before
     assert stores.projects.ids() == [3]
     assert not redis.keys("clinical:project:*")
-
-
-def test_a_round_that_takes_too_long_is_interrupted_with_the_cure():
-    with pytest.raises(RoundTimeoutError, match="ROUND_TIMEOUT_SECONDS"), deadline(0.1):
-        time.sleep(60)

@@ -1,5 +1,6 @@
 import base64
 import logging
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BytesIO
@@ -9,10 +10,12 @@ import pytest
 from PIL import Image
 
 from clinical_backend.errors import LabelStudioUnavailableError, StorageError
+from clinical_backend.jobs.worker import attend_project
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds import ordering
+from clinical_backend.rounds import reconcile as reconciling
 from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.rounds.sync import synchronise
 from clinical_backend.service.exemplars import read_exemplars
@@ -182,6 +185,31 @@ def test_a_fault_of_ours_in_a_stage_leaves_the_old_queue_and_no_secret_in_the_re
     assert latest(workspace).state is RoundState.FAILED
     assert "details of our own" not in row(workspace).problem
     assert "details of our own" in caplog.text
+
+
+@pytest.mark.parametrize("call", ["annotated_tasks", "import_predictions", "update_project"])
+def test_a_round_that_takes_too_long_is_failed_with_the_cure_and_tried_again(workspace, studio, call):
+    reconcile(workspace.project(1), look=True)
+    served = studio.queue()
+    workspace.stores.projects.request_round(1, "test")
+    studio.meanwhile[call] = lambda: time.sleep(60)
+    workspace.settings = workspace.settings.model_copy(update={"round_timeout_seconds": 0.5})
+    attend_project(workspace.project(1), look=False)
+    assert (studio.queue(), latest(workspace).state) == (served, RoundState.FAILED)
+    assert "ROUND_TIMEOUT_SECONDS" in row(workspace).problem
+    due_now(workspace)
+    reconcile(workspace.project(1), look=False)
+    assert (studio.model_version, row(workspace).problem) == (latest(workspace).version, None)
+
+
+def test_time_that_is_over_in_a_step_that_may_fail_ends_the_look(workspace, studio, monkeypatch):
+    reconcile(workspace.project(1), look=True)
+    compared = []
+    monkeypatch.setattr(reconciling, "settle", lambda *_: time.sleep(60))
+    monkeypatch.setattr(reconciling, "attend", lambda *_: compared.append("attend"))
+    workspace.settings = workspace.settings.model_copy(update={"round_timeout_seconds": 0.5})
+    attend_project(workspace.project(1), look=True)
+    assert not compared
 
 
 def test_memory_that_does_not_suffice_is_told_with_a_cure_and_the_round_is_tried_again(workspace, studio, monkeypatch):
