@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from sqlalchemy import insert, inspect
 
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
@@ -21,10 +25,16 @@ from clinical_backend.lab.servers.redis_server import RedisServer
 from clinical_backend.lab.servers.server import free_port
 from clinical_backend.labelstudio.labeling.layout import with_exemplar_control
 from clinical_backend.learner.backbones.loading import load_backbone
+from clinical_backend.storage import database
+from clinical_backend.storage.database import Database
+from clinical_backend.storage.migrations import upgrade
+from clinical_backend.storage.schema import ModelFolder
 from tests.end_to_end.google_store import google_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Connection
 
     from clinical_backend.labelstudio.resources import Project
 
@@ -44,6 +54,34 @@ class MakeProject(Protocol):
     def __call__(
         self, images: int = ..., *, classes: tuple[str, ...] = ..., exemplars: bool = ..., sampling: str = ...
     ) -> Project: ...
+
+
+@pytest.fixture(scope="session")
+def newest_tables(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the statements that make the tables of a new SQLite database in one go, as all migrations leave them."""
+    folder = tmp_path_factory.mktemp("tables")
+    Database.in_folder(folder).close()
+    with closing(sqlite3.connect(folder / "clinical.sqlite3")) as made:
+        statements = [line for line in made.iterdump() if line not in {"BEGIN TRANSACTION;", "COMMIT;"}]
+    assert sum(line.startswith('INSERT INTO "model_folder"') for line in statements) == 1
+    return [line for line in statements if not line.startswith('INSERT INTO "model_folder"')]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_in_one_go(newest_tables: list[str]) -> Iterator[None]:
+    """Spare the thousands of tests that open a new database the migrations; tests of these take them back."""
+
+    def upgrade_at_once(connection: Connection) -> None:
+        if connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+            upgrade(connection)
+            return
+        for statement in newest_tables:
+            connection.exec_driver_sql(statement)
+        connection.execute(insert(ModelFolder), {"identity": secrets.token_hex(8), "bound": False})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(database, "upgrade", upgrade_at_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from sqlalchemy import create_engine, inspect, text
 
 from clinical_backend.errors import StorageError
 from clinical_backend.origins import Draw, Origin
+from clinical_backend.storage import database
 from clinical_backend.storage.database import Database
+from clinical_backend.storage.migrations import upgrade
 from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Base, RoundState
 from clinical_backend.storage.stores.stores import Stores
@@ -52,6 +54,11 @@ INSERT INTO task_images VALUES (1, 9, '/data/upload/1/uri.jpg', 'digest', NULL, 
 INSERT INTO task_labels VALUES (1, 8, 'rare', 1, 'AUDIT', NULL, 3.5);
 INSERT INTO features VALUES ('net', 'digest', 0);
 """
+
+
+@pytest.fixture(autouse=True)
+def migrations(monkeypatch):
+    monkeypatch.setattr(database, "upgrade", upgrade)
 
 
 @pytest.fixture
