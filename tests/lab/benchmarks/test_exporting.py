@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clinical_backend.handover.export_options import ExportOptions
 from clinical_backend.lab.benchmarks.exporting import measure, measure_full_disk
 from clinical_backend.lab.benchmarks.labelled_project import fill_project
@@ -9,6 +11,7 @@ from clinical_backend.lab.benchmarks.labelled_project import fill_project
 LABELS = 600
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_with_what_it_writes_and_a_full_disk_leaves_nothing(tmp_path):
     model = tmp_path / "model"
     model.mkdir()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from clinical_backend.lab.demo.dataset import drawn_cells
 from clinical_backend.lab.experiments.datasets import LabelledImages
@@ -10,6 +11,7 @@ from clinical_backend.lab.experiments.features import adapted_features_of_set
 from clinical_backend.training.adaptation import options_for
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_pool_and_embeds_the_whole_set_once(tmp_path: Path):
     cells = drawn_cells(230, 40, seed=0)
     held_out = np.arange(230) >= 210

@@ -31,15 +31,18 @@ def cold():
     return {said: np.mean([found(seed, said, 0) for seed in SEEDS], axis=0) for said in ("", "rare", "second")}
 
 
+@pytest.mark.slow
 def test_right_words_bring_cases_from_the_first_labels_on(cold):
     assert cold["rare"][9] > 4 > 4 * cold[""][9]
     assert cold["rare"][99] >= cold[""][99]
 
 
+@pytest.mark.slow
 def test_wrong_words_cost_at_most_a_tenth_of_what_is_found_after_a_hundred_labels(cold):
     assert cold["second"][99] >= 0.9 * cold[""][99]
 
 
+@pytest.mark.slow
 def test_beside_an_exemplar_wrong_words_cost_at_most_a_tenth(cold):
     none, wrong = (np.mean([found(seed, said, 1) for seed in SEEDS], axis=0) for said in ("", "second"))
     assert wrong[99] >= 0.9 * none[99]
