@@ -84,6 +84,11 @@ class Promotion:
     model: Model | None
     candidate: Model | None = None
 
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What the published model is judged by; ``None`` without a model, or with too few labels to judge it."""
+        return self.model.held_out if self.model is not None else None
+
     def keep(self, project: ProjectWorkspace, row: Round) -> None:
         """Write the model under the version of a round, and beside it the candidate that was not promoted.
 
