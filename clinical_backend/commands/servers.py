@@ -33,7 +33,7 @@ def serve(
     from clinical_backend.service.exposure import examine_exposure, require_consent
     from clinical_backend.storage.opening import open_database
     from clinical_backend.system.connectivity import trusted_authorities
-    from clinical_backend.web.app import make_app, make_app_of_process
+    from clinical_backend.web.app import make_app_of_process
     from clinical_backend.web.hosts import known_hosts
     from clinical_backend.web.http_protocol import TimelyProtocol
 
@@ -47,7 +47,7 @@ def serve(
         logger.warning("%s %s", finding.message, finding.cure)
     several = f"{make_app_of_process.__module__}:{make_app_of_process.__name__}"
     uvicorn.run(
-        make_app(settings) if settings.workers == 1 else several,
+        make_app_of_process(settings) if settings.workers == 1 else several,
         factory=settings.workers > 1,
         workers=settings.workers,
         host=settings.host,

@@ -13,8 +13,8 @@ from clinical_backend.storage.schema import ReadingState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from clinical_backend.storage.schema import LabelCheck, SecondReading
-    from clinical_backend.storage.stores.second_readings import ReadTwice
+    from clinical_backend.storage.schema import LabelCheck
+    from clinical_backend.storage.stores.second_readings import ReadingPattern, ReadTwice
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
@@ -137,23 +137,22 @@ def is_of_doubt(*, at_random: bool, by_lead: bool, doubted: bool) -> bool:
     return not at_random and (doubted or by_lead)
 
 
-def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreements:
+def read_agreements(patterns: Iterable[ReadingPattern], *, seed: int = 0) -> Agreements:
     """Return how far readers agree, by how the cases came to be read twice.
 
     Parameters
     ----------
-    rows
-        Second readings of a project. Those count that two readers answered, each answer as it was first seen.
+    patterns
+        What two readers or more answered of a project's cases, each answer as it was first seen.
     seed
         Of resampling.
     """
     groups: dict[str, list[Sequence[str]]] = {"ordinary": [], "doubtful": [], "unasked": []}
-    for row in rows:
-        if row.state is not ReadingState.READ or not row.readings or not row.answers:
-            continue
-        of_doubt = is_of_doubt(at_random=row.at_random, by_lead=row.by_lead, doubted=row.suspicion is not None)
-        kind = "ordinary" if row.at_random else "doubtful" if of_doubt else "unasked"
-        groups[kind].append([name for _, name in row.answers])
+    for one in patterns:
+        of_doubt = is_of_doubt(at_random=one.at_random, by_lead=one.by_lead, doubted=one.doubted)
+        kind = "ordinary" if one.at_random else "doubtful" if of_doubt else "unasked"
+        if one.answers:
+            groups[kind] += [[name for _, name in one.answers]] * one.cases
     several = any(is_multilabel(label) for cases in groups.values() for case in cases for label in case)
     measure = agreement_on_findings if several else agreement
     return Agreements(**{kind: measure(cases, seed=seed) for kind, cases in groups.items()})
@@ -162,7 +161,7 @@ def read_agreements(rows: Iterable[SecondReading], *, seed: int = 0) -> Agreemen
 def report_second_look(project: ProjectWorkspace, *, seed: int = 0) -> dict[str, Any]:
     """Return what the status says of second readings."""
     rows = project.stores.second_readings.all(project.id).values()
-    agreements = read_agreements(rows, seed=seed)
+    agreements = read_agreements(project.stores.second_readings.patterns(project.id), seed=seed)
     return {
         "open": sum(row.state is ReadingState.OPEN for row in rows),
         "read": sum(row.state is ReadingState.READ for row in rows),

@@ -62,6 +62,23 @@ class SecondReadingStore:
             rows = session.scalars(select(SecondReading).where(SecondReading.project_id == project_id))
             return {row.task_id: row for row in rows}
 
+    def waiting(self, project_id: int) -> dict[int, SecondReading]:
+        """Return the second readings of a project that were not given yet by task, detached from the database."""
+        query = select(SecondReading).where(
+            SecondReading.project_id == project_id, SecondReading.state != ReadingState.READ
+        )
+        with self._database.read() as session:
+            return {row.task_id: row for row in session.scalars(query)}
+
+    def is_any_read(self, project_id: int) -> bool:
+        """Tell whether a second reading was given, or something was said of a label on our own page."""
+        read = select(SecondReading.task_id).where(
+            SecondReading.project_id == project_id, SecondReading.state == ReadingState.READ
+        )
+        checked = select(LabelCheck.task_id).where(LabelCheck.project_id == project_id)
+        with self._database.read() as session:
+            return any(session.scalar(query.limit(1)) is not None for query in (read, checked))
+
     def read_twice(self, project_id: int) -> list[ReadTwice]:
         """Return the second readings of a project that were given."""
         query = select(*_READ_TWICE).where(

@@ -12,7 +12,6 @@ from fastapi.responses import Response
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.origins import DRAWS_OF_QUEUE
 from clinical_backend.service.waiting_tasks import SORTS, QueueFilter, WaitingTask, choose_waiting, count_choices
-from clinical_backend.storage.schema import ReadingState
 from clinical_backend.strategy.reasons import chance_of, reason_of
 from clinical_backend.web.pages.routes import Pages
 from clinical_backend.web.pages.site import ThisSite
@@ -59,8 +58,7 @@ def queue(
     sites = site.stores.images.sites(project_id, [row.task_id for row in rows])
     wanted = QueueFilter(why, target, said, site_, sort if sort in SORTS else SORTS[0])
     found = choose_waiting(rows, wanted, sites)
-    readings = site.stores.second_readings.all(project_id).values()
-    again = [one.task_id for one in readings if one.state is ReadingState.OPEN]
+    again = sorted(site.stores.second_readings.open_tasks(project_id))
     pages = Pages(page, _PAGE, len(again) if why == _SECOND else len(found))
     part = slice(pages.offset, pages.offset + pages.size)
     shown = [] if why == _SECOND else found[part]

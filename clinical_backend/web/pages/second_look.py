@@ -14,7 +14,6 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.multilabel import as_words, pack
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.service.second_readings import Outcome, read_again, read_agreements
-from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
@@ -43,26 +42,34 @@ Passed = Annotated[int, Query(ge=0, le=1000)]
 def second_look(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
     """Show labels that may be wrong, what came of second readings, and how far readers agree."""
     row, project = site.project(project_id), site.workspace.project(project_id)
-    readings = site.stores.second_readings.all(project_id)
-    waiting = {task: one for task, one in readings.items() if one.state is not ReadingState.READ}
+    waiting = site.stores.second_readings.waiting(project_id)
     tasks = read_second_look(project, limit=_SHOWN)
-    differing = read_again(project, None, differing=True)
     try:
         settings = project.settings
     except SettingsError:  # the project's problem says so
         settings = site.settings
-    return site.page(
+
+    def late() -> str:
+        differing = read_again(project, None, differing=True)
+        return site.render(
+            "agreement.html",
+            request,
+            project=row,
+            cases=len(differing),
+            open=sum(one.outcome is Outcome.OPEN for one in differing),
+            read=site.stores.second_readings.is_any_read(project_id),
+            agreements=read_agreements(site.stores.second_readings.patterns(project_id), seed=settings.seed),
+        )
+
+    return site.page_in_parts(
         request,
         "second_look.html",
+        late,
         project=row,
         here="second-look",
         tasks=tasks,
         first=[one.task_id for one in tasks if one.task_id not in waiting or not waiting[one.task_id].by_lead][:_FIRST],
         waiting=waiting,
-        cases=len(differing),
-        open=sum(one.outcome is Outcome.OPEN for one in differing),
-        read=len(waiting) < len(readings) or bool(site.stores.second_readings.checks(project_id)),
-        agreements=read_agreements(readings.values(), seed=settings.seed),
         shares=(settings.second_look_share, settings.second_look_random_share),
         problem=site.stores.rounds.published_report(project_id).second_look.problem,
     )

@@ -10,7 +10,6 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.settings_preview import LONGEST_PREVIEW
 from clinical_backend.origins import DRAWS_OF_QUEUE, Draw
 from clinical_backend.rounds.queue_preview import changes_of
-from clinical_backend.storage.schema import ReadingState
 from clinical_backend.web.pages.settings_form import in_words
 from clinical_backend.workspace.settings_preview_files import load_answer
 
@@ -70,8 +69,7 @@ def _expected(published: Round | None) -> float:
 
 def _told(site: Site, published: Round, answer: PreviewAnswer) -> dict[str, Any]:
     waiting, _ = site.stores.rounds.open_queue(published, limit=_MOST_WAITING)
-    readings = site.stores.second_readings.all(published.project_id).values()
-    open_readings = sum(one.state is ReadingState.OPEN for one in readings)
+    open_readings = len(site.stores.second_readings.open_tasks(published.project_id))
     now = Counter([*(one.draw for one in waiting), *([None] * open_readings)])
     as_set, wanted = (Counter(one.draw for one in tasks) for tasks in (answer.as_set, answer.with_these))
     come, go = _missing(answer.with_these, answer.as_set), _missing(answer.as_set, answer.with_these)

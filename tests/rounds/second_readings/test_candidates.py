@@ -241,7 +241,7 @@ def test_a_second_reading_is_noted_with_both_answers_put_back_and_asked_once(wor
         before.curve,
         before.pool,
     )
-    agreements = read_agreements(workspace.stores.second_readings.all(1).values())
+    agreements = read_agreements(workspace.stores.second_readings.patterns(1))
     assert (agreements.doubtful.cases, agreements.doubtful.disagreements) == (2, 1)
     assert agreements.ordinary.cases == 0
     studio.answers[8] = [one.model_copy(update={"result": studio.answers[1][0].result}) for one in studio.answers[8]]
@@ -401,7 +401,7 @@ def test_answers_that_two_readers_gave_unasked_tell_of_agreement_too(workspace, 
     for task in (10, 11, 12):
         studio.read_again(task, "red" if task == 10 else "dark")
     again(workspace, studio)
-    agreements = read_agreements(workspace.stores.second_readings.all(1).values())
+    agreements = read_agreements(workspace.stores.second_readings.patterns(1))
     assert (agreements.unasked.cases, agreements.unasked.disagreements) == (3, 1)
     again(workspace, studio)
     assert len(workspace.stores.second_readings.all(1)) == 3
@@ -472,7 +472,7 @@ def test_with_another_control_learnt_nothing_is_said_of_agreement_on_the_earlier
     studio.read_again(7, "red")
     workspace.stores.second_readings.check(1, 8, "dark", "dark", blind=False)
     again(workspace, studio)
-    assert read_agreements(workspace.stores.second_readings.all(1).values()).doubtful.cases == 1
+    assert read_agreements(workspace.stores.second_readings.patterns(1)).doubtful.cases == 1
     set_share(workspace, class_control="side", rare_classes=("left",))
     for task, name in ((7, "left"), (7, "right"), (9, "left"), (10, "right")):
         result = [{"from_name": "side", "value": {"choices": [name]}}]
