@@ -166,12 +166,15 @@ def rollback(
     The queue has those of its tasks that are not annotated yet. Later rounds go on as usual: the next one that is due
     learns from all labels and takes its place, unless it is worse on the rare classes. So correct wrong labels first.
     """
-    from clinical_backend.rounds.rollback import roll_back
+    from clinical_backend.rounds.rollback import roll_back, what_follows
 
     settings = read_settings()
     with opened_workspace(settings) as workspace:
         done = roll_back(workspace.project(project), number)
+        follows = what_follows(workspace.project(project), done)
     say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+    for sentence in follows:
+        say(sentence)
 
 
 @contextmanager

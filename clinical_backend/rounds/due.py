@@ -31,6 +31,7 @@ __all__ = [
     "STILL_TO_READ",
     "EventSummary",
     "reason_for_labels",
+    "reason_for_model",
     "reason_for_queue",
     "reason_to_go_on",
     "request_if_changed",
@@ -228,7 +229,7 @@ def _compare_published(
 ) -> str | None:
     """Say why the published queue, or its model, is no longer enough, or ``None``."""
     stores = project.stores
-    reason = _reason_for_model(project, published)
+    reason = reason_for_model(project, published)
     if reason is not None:
         return reason
     queue = stores.rounds.queue(published.id)
@@ -259,7 +260,7 @@ def _note_answers(project: ProjectWorkspace, published: Round, queue: Sequence[Q
             project.stores.rounds.note_answers(published.id, changed, answered=answered)
 
 
-def _reason_for_model(project: ProjectWorkspace, published: Round) -> str | None:
+def reason_for_model(project: ProjectWorkspace, published: Round) -> str | None:
     """Say why the classifier of a round, if it made one, predicts nothing any more, or ``None``."""
     folder = project.checkpoint_folder(published.version)
     try:

@@ -11,6 +11,8 @@ from clinical_backend.errors import ClinicalError, LabelStudioError, ProjectBusy
 from clinical_backend.labelstudio.publisher import Publisher
 from clinical_backend.learner.checkpoint import load_checkpoint, load_held_out, save_checkpoint
 from clinical_backend.rounds.blind_readings import try_to_attend
+from clinical_backend.rounds.drift import rests
+from clinical_backend.rounds.due import reason_for_model
 from clinical_backend.rounds.publish import as_served, find_switched, publish
 from clinical_backend.rounds.questions import questions_of_round
 from clinical_backend.rounds.retention import clear_up, earlier_rounds
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import QueuedTask, Round
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["roll_back"]
+__all__ = ["roll_back", "what_follows"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,27 @@ def roll_back(project: ProjectWorkspace, number: int) -> Round:
         raise StorageError(
             f"A round of project {project.id} is running.", "Try again when `clinical status` shows its end."
         ) from None
+
+
+def what_follows(project: ProjectWorkspace, gone_back_to: Round) -> list[str]:
+    """Return what a lead should know of a round that is gone back to, before and after, for people.
+
+    Whether another round takes its place by itself, and whether its model can still predict. A network that is not
+    loaded yet takes seconds.
+    """
+    row, said = project.row, []
+    due = None if row is None else row.request or reason_for_model(project, gone_back_to)
+    if row is not None and due is not None:
+        resting = row.standing_back or rests(row)
+        when = f"once rounds run again. {resting}" if resting else "as soon as it has run."
+        said.append(f"A round is due ({due}), and takes the place of round {gone_back_to.number} {when}")
+    version = gone_back_to.version
+    if project.checkpoint_folder(version).is_dir() and project.published_model(version) is None:
+        said.append(
+            f"The model of round {gone_back_to.number} cannot be used with the features that are made by now, so nothing"
+            " is predicted on demand until the next round."
+        )
+    return said
 
 
 def _kept(project: ProjectWorkspace, number: int) -> Round:

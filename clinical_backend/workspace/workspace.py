@@ -291,21 +291,27 @@ class ProjectWorkspace:
         except ModelError as error:
             logger.error("Project %d predicts nothing until its next round: %s", self.id, error)
             return None
-        for representation in chain(self.representations(), self._replaced()):
+        for representation in chain(self.representations(), self._replaced(version)):
             if representation.key == metadata.backbone:
                 return classifier, representation
         logger.warning("Project %d predicts nothing until its next round: the backbone was changed", self.id)
         return None
 
-    def _replaced(self) -> Iterator[Represented]:
-        """Yield what the backbone before the one that serves made, for the model that was published with it."""
+    def _replaced(self, version: str) -> Iterator[Represented]:
+        """Yield what other backbones than the one that serves make, for a model that was published with one of them.
+
+        That is the one before, and of a model that was gone back to the one that its round worked with.
+        """
         served = load_serving(self.serving_folder)
-        if served is None or served.replaced is None:
-            return
-        try:
-            yield from self.workspace.with_backbone(served.replaced).project_as_set(self.id).representations()
-        except ModelError as error:
-            logger.warning("Project %d: the backbone before cannot be used: %s", self.id, error)
+        made_with = self.stores.rounds.report_of(self.id, version).recipe.settings
+        others = [served.replaced if served is not None else None]
+        if "backbone" in made_with:
+            others.append(BackboneChoice(str(made_with["backbone"]), made_with.get("image_size")))
+        for choice in dict.fromkeys(filter(None, others)):
+            try:
+                yield from self.workspace.with_backbone(choice).project_as_set(self.id).representations()
+            except ModelError as error:
+                logger.warning("Project %d: the earlier backbone %s cannot be used: %s", self.id, choice, error)
 
     def workspace_that_made(self, key: str) -> Workspace:
         """Return what works with the backbone of some features: the one that serves, or the one before it."""

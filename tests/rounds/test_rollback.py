@@ -11,7 +11,7 @@ from clinical_backend.rounds import rollback as rollback_module
 from clinical_backend.rounds import round as round_module
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.rounds.reconcile import reconcile
-from clinical_backend.rounds.rollback import roll_back
+from clinical_backend.rounds.rollback import roll_back, what_follows
 from clinical_backend.service.backend import Backend
 from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import Kind
@@ -80,6 +80,31 @@ def test_what_was_settled_since_the_earlier_round_is_not_asked_again(workspace, 
     run(workspace, studio, 51)
     roll_back(workspace.project(1), first.number)
     assert open_questions(workspace.project(1)) == []
+
+
+def test_a_round_that_is_due_is_told_of_since_it_takes_the_place_of_what_is_gone_back_to(workspace, studio):
+    project = workspace.project(1)
+    first = run(workspace, studio, 1, 2, 51, 52)
+    run(workspace, studio, 53)
+    assert what_follows(project, first) == []
+    workspace.stores.projects.request_round(1, "an exemplar was tagged on the project's page")
+    told = "A round is due (an exemplar was tagged on the project's page), and takes the place of round {}"
+    assert what_follows(project, first) == [f"{told.format(1)} as soon as it has run."]
+    row = roll_back(project, first.number)
+    assert what_follows(project, row) == [f"{told.format(3)} as soon as it has run."]
+    workspace.stores.projects.change(1, standing_back="Another installation serves this project.")
+    assert what_follows(project, row) == [
+        f"{told.format(3)} once rounds run again. Another installation serves this project."
+    ]
+
+
+def test_a_model_whose_features_are_not_made_any_more_is_told_of(workspace, studio):
+    first = run(workspace, studio, 1, 2, 51, 52)
+    run(workspace, studio, 53)
+    workspace.backbone.key = "another"
+    due, unusable = what_follows(workspace.project(1), first)
+    assert due.startswith("A round is due (the backbone was changed)")
+    assert unusable.startswith("The model of round 1 cannot be used")
 
 
 @pytest.mark.parametrize("mode", ["off", "confident", "all"])

@@ -11,11 +11,12 @@ from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.jobs.training_jobs import TrainingJobs
 from clinical_backend.labelstudio.contract import PredictTask
 from clinical_backend.rounds.reconcile import reconcile
+from clinical_backend.rounds.rollback import roll_back, what_follows
 from clinical_backend.service.predict import predict
 from clinical_backend.service.status import read_status
 from clinical_backend.training import backbone_replacement
 from clinical_backend.training.backbone_replacement import replace_backbone, replacement_is_due
-from clinical_backend.workspace.backbone_record import BackboneChoice, load_serving, load_trial
+from clinical_backend.workspace.backbone_record import BackboneChoice, load_serving, load_trial, save_serving
 from clinical_backend.workspace.notices import backbone_notice
 from clinical_backend.workspace.workspace import Workspace
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
@@ -134,6 +135,22 @@ def test_one_that_is_not_worse_serves_once_its_features_are_made(changed, caplog
     assert workspace.backbone.embedded == 60
     assert workspace.project(1).workspace is workspace
     assert read_status(workspace.project(1)).to_json()["backbone"] == found
+
+
+def test_a_model_of_the_backbone_before_the_last_predicts_again_once_it_is_gone_back_to(changed, fake_client):
+    workspace = changed(Seeing)
+    look(workspace)
+    replace_backbone(workspace.project(1))
+    look(workspace)
+    folder = workspace.project(1).serving_folder
+    save_serving(folder, load_serving(folder).model_copy(update={"replaced": BackboneChoice("another", None)}))
+    row = roll_back(workspace.project(1), 1)
+    (due,) = what_follows(workspace.project(1), row)
+    assert due.startswith("A round is due (the backbone was changed), and takes the place of round 3")
+    assert published(workspace)[1].key == workspace.with_backbone(EARLIER).spec.key
+    asked = [PredictTask(id=61, data={"image": picture(222)}), PredictTask(id=62, data={"image": picture(20, blue=20)})]
+    said = predict(workspace.project(1), fake_client.config, asked)
+    assert [one.result[0]["value"]["choices"] for one in said] == [["red"], ["dark"]]
 
 
 def test_a_round_that_a_change_made_due_works_with_the_new_one(changed, fake_client):

@@ -214,6 +214,13 @@ class RoundStore:
         published = self.published(project_id)
         return RoundReport() if published is None else published.report
 
+    def report_of(self, project_id: int, version: str) -> RoundReport:
+        """Return the report of the round of a version; an empty one where there is none."""
+        query = select(Round).where(Round.project_id == project_id, Round.version == version)
+        with self._database.read() as session:
+            found = session.scalar(query)
+            return RoundReport() if found is None else found.report
+
     def queued(self, round_id: int, tasks: Collection[int]) -> frozenset[int]:
         """Return which tasks are in a round's queue."""
         query = select(QueuedTask.task_id).where(QueuedTask.round_id == round_id)

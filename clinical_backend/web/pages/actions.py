@@ -13,6 +13,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.checks import Place
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.drift import answer_drift
+from clinical_backend.rounds.rollback import what_follows
 from clinical_backend.text import storable
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.flash import Flash
@@ -119,7 +120,8 @@ def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id:
     number = str(form.get("round", ""))
     try:
         done = backend.rollback(project_id, int(number) if number.isdecimal() and len(number) < 10 else 0)
-        flash = Flash(f"Readers get the queue and the model of round {number} again, as round {done.number}.")
+        served = f"Readers get the queue and the model of round {number} again, as round {done.number}."
+        flash = Flash(" ".join([served, *what_follows(site.workspace.project(project_id), done)]))
     except ClinicalError as error:
         logger.warning("Project %d: %s", project_id, error)
         flash = Flash(str(error), wrong=True)

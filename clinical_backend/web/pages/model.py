@@ -12,6 +12,7 @@ from clinical_backend.findings.performance import LEAST_CASES
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.chances import read_reliability
 from clinical_backend.rounds.retention import earlier_rounds
+from clinical_backend.rounds.rollback import what_follows
 from clinical_backend.service.judged_labels import read_judged_labels
 from clinical_backend.service.set_aside import models_on_test_set, read_set_aside
 from clinical_backend.storage.schema import RoundState
@@ -119,6 +120,7 @@ def before_rollback(request: Request, site: ThisSite, project_id: ProjectId, num
         published=published,
         waiting=waiting,
         left=row.queue_left,
+        follows=what_follows(project, earlier),
     )
 
 

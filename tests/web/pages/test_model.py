@@ -10,12 +10,14 @@ from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpo
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.origins import Origin
+from clinical_backend.service.backend import Backend
 from clinical_backend.storage.schema import QueuedTask, TaskLabel
 from tests.storage.started import start_round
 from tests.web.pages.test_routes import (
     assert_sound,
     configuration,
     filled,
+    send,
     stores,
     wakes,
     web,
@@ -118,6 +120,18 @@ def test_before_going_back_a_page_says_what_changes_and_asks(web, stores, filled
     assert "about 29" in text  # one of the 30 is answered
     assert "No label is lost" in text
     assert stores.rounds.published(1).number == 2
+
+
+def test_the_lead_is_told_before_and_after_that_a_due_round_takes_the_place(web, stores, filled, monkeypatch):
+    later_round(stores, stores.rounds.published(1))
+    stores.projects.change(1, request="an exemplar was tagged on the project's page")
+    told = "A round is due (an exemplar was tagged on the project&#39;s page), and takes the place of round 1"
+    text = web.get("/projects/1/rollback?round=1").text
+    assert_sound(text)
+    assert text.index(told) < text.index("<form")
+    # Without a Label Studio nothing is published: what is gone back to is taken as done.
+    monkeypatch.setattr(Backend, "rollback", lambda *_: filled)
+    assert told in send(web, "rollback", "/model", round="1")
 
 
 def test_a_round_that_cannot_be_gone_back_to_is_no_page(web, filled):
