@@ -91,8 +91,8 @@ def what_follows(project: ProjectWorkspace, gone_back_to: Round) -> list[str]:
     version = gone_back_to.version
     if project.checkpoint_folder(version).is_dir() and project.published_model(version) is None:
         said.append(
-            f"The model of round {gone_back_to.number} cannot be used with the features that are made by now, so nothing"
-            " is predicted on demand until the next round."
+            f"The model of round {gone_back_to.number} cannot be used with the features that are made by now, so"
+            " nothing is predicted on demand until the next round."
         )
     return said
 
