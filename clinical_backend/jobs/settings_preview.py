@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.settings_preview_files import PreviewQuestion
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["LONGEST_PREVIEW", "PreviewJobs", "PreviewLateError", "answer_questions"]
+__all__ = ["LONGEST_PREVIEW", "PreviewBusyError", "PreviewJobs", "PreviewLateError", "answer_questions"]
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from clinical_backend.rounds.ordering import (
     place_second_readings,
     worth_queueing,
 )
+from clinical_backend.rounds.reserve import drawn_next
 from clinical_backend.rounds.second_readings.candidates import free_places
 from clinical_backend.rounds.sync import snapshot_of
 from clinical_backend.storage.schema import Round
@@ -120,11 +121,12 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
         )
     latest = project.stores.rounds.latest(project.id)
     following = Round(project_id=project.id, number=1 + (latest or published).number, version="")
-    as_set = _prepare(project, answers, row, following, project.settings, row.declined)
+    reserving = drawn_next(project, answers.labels)
+    as_set = _prepare(project, answers, row, following, project.settings, row.declined, reserving)
     if as_set.snapshot.pool and not len(as_set.learnt.promotion.inputs.pool):
         raise NothingToPreviewError("No case that may be queued has a feature.", "Start a round, which makes them.")
     changed = project.settings_with(question.options)
-    wanted = _prepare(project, answers, row, following, changed, question.declined, before=as_set)
+    wanted = _prepare(project, answers, row, following, changed, question.declined, reserving, before=as_set)
     told = [_order(project, one, following.number) for one in (wanted, as_set)]
     return PreviewAnswer(
         key=question.key,
@@ -133,6 +135,7 @@ def preview_queue(project: ProjectWorkspace, question: PreviewQuestion) -> Previ
         with_these=told[0][1],
         as_set=told[1][1],
         reasons=(told[0][0], told[1][0]),
+        test_set=len(reserving),
         seconds=round(time.monotonic() - begun, 3),
     )
 
@@ -144,6 +147,7 @@ def _prepare(
     following: Round,
     settings: Settings,
     declined: Sequence[str],
+    reserving: frozenset[int],
     *,
     before: _Prepared | None = None,
 ) -> _Prepared:
@@ -153,7 +157,16 @@ def _prepare(
     labels = answers.labels
     scheme = replace(scheme, deciding=labels.deciding)
     ledger = [*project.stores.labels.all(project.id).values()]
-    snapshot = snapshot_of(project, settings, answers.project, scheme, labels, ledger=ledger, declined=declined)
+    snapshot = snapshot_of(
+        project,
+        settings,
+        answers.project,
+        scheme,
+        labels,
+        ledger=ledger,
+        declined=declined,
+        reserving=reserving,
+    )
     snapshot, _ = worth_queueing(project, snapshot)
     if before is not None and before.snapshot.target == snapshot.target:
         return _Prepared(snapshot, before.learnt)

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.scheme import LabelingScheme
     from clinical_backend.labelstudio.resources import Project
     from clinical_backend.settings import Settings
+    from clinical_backend.storage.stores.testsets import ReservedWish
+    from clinical_backend.strategy.cluster_sample import ClusterSample
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["Answers", "draw_if_asked", "join_patients", "notes_on_reserve", "read_answers"]
+__all__ = ["Answers", "draw_if_asked", "drawn_next", "join_patients", "notes_on_reserve", "read_answers"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,22 @@ def join_patients(project: ProjectWorkspace, settings: Settings) -> None:
         store.join(project.id, late)
 
 
+class _Sampled(NamedTuple):
+    """What is drawn for a wish: from the tasks after one, up to the newest."""
+
+    wish: ReservedWish
+    sample: ClusterSample
+    after: int
+    newest: int
+    problem: str | None
+
+
+def drawn_next(project: ProjectWorkspace, labels: Labels) -> frozenset[int]:
+    """Return the tasks that a round which read these labels would draw into the test set; none is drawn here."""
+    sampled = _sampled(project, labels)
+    return frozenset() if sampled is None or sampled.problem is not None else frozenset(sampled.sample.drawn)
+
+
 def draw_if_asked(project: ProjectWorkspace, labels: Labels, settings: Settings) -> None:
     """Draw what the lead asked for, or note why that cannot be done.
 
@@ -113,27 +131,12 @@ def draw_if_asked(project: ProjectWorkspace, labels: Labels, settings: Settings)
     settings
         The project's.
     """
-    stores = project.stores
-    store = stores.test_sets
-    wish, before = store.wish(project.id), store.draws(project.id)
-    if wish is None:
-        if before:  # what kept an extension away was told until now; the test set is as good as before
+    store, sampled = project.stores.test_sets, _sampled(project, labels)
+    if sampled is None:
+        if store.draws(project.id):  # what kept an extension away was told until now; the test set is as good as before
             store.refuse(project.id, None)
         return
-    reserved, tasks = store.ids(project.id), stores.images.tasks(project.id)
-    after = before[-1].newest if wish.extend and before else 0
-    candidates = [task for task in tasks if task > after and task not in reserved]
-    elsewhere = {task for task in tasks if task <= after} - reserved
-    keys = (stores.images.groups(project.id), stores.images.digests(project.id))
-    sample = sample_clusters(
-        candidates,
-        np.concatenate([ties_by_key(one) for one in keys]),
-        labels.answered | elsewhere,
-        size=None if wish.extend else wish.size,
-        share=before[0].probability if before else 0.0,
-        seed=wish.seed,
-    )
-    problem = _problem(wish.size, sample.tasks, len(sample.drawn), extend=wish.extend)
+    wish, sample, after, newest, problem = sampled
     if problem is not None:
         logger.warning("Project %d: %s", project.id, problem)
         store.refuse(project.id, problem)
@@ -149,11 +152,35 @@ def draw_if_asked(project: ProjectWorkspace, labels: Labels, settings: Settings)
         drawn_patients=sample.drawn_clusters,
         excluded=sample.excluded,
         after=after,
-        newest=tasks[-1],
+        newest=newest,
         grouped_by=settings.group_field,
     )
     store.add(project.id, draw, sample.drawn)
     logger.info("Project %d: %d tasks were drawn into the test set", project.id, draw.drawn)
+
+
+def _sampled(project: ProjectWorkspace, labels: Labels) -> _Sampled | None:
+    """Return what is drawn for what the lead asked for; ``None`` where nothing is asked for."""
+    stores = project.stores
+    store = stores.test_sets
+    wish, before = store.wish(project.id), store.draws(project.id)
+    if wish is None:
+        return None
+    reserved, tasks = store.ids(project.id), stores.images.tasks(project.id)
+    after = before[-1].newest if wish.extend and before else 0
+    candidates = [task for task in tasks if task > after and task not in reserved]
+    elsewhere = {task for task in tasks if task <= after} - reserved
+    keys = (stores.images.groups(project.id), stores.images.digests(project.id))
+    sample = sample_clusters(
+        candidates,
+        np.concatenate([ties_by_key(one) for one in keys]),
+        labels.answered | elsewhere,
+        size=None if wish.extend else wish.size,
+        share=before[0].probability if before else 0.0,
+        seed=wish.seed,
+    )
+    problem = _problem(wish.size, sample.tasks, len(sample.drawn), extend=wish.extend)
+    return _Sampled(wish, sample, after, tasks[-1] if tasks else 0, problem)
 
 
 def notes_on_reserve(project: ProjectWorkspace, blind: Labels, settings: Settings) -> tuple[str, ...]:

@@ -160,6 +160,7 @@ def snapshot_of(
     *,
     ledger: Sequence[TaskLabel],
     declined: Sequence[str],
+    reserving: frozenset[int] = frozenset(),
 ) -> Snapshot:
     """Return a project as these settings have a round see it, from what was read back and is stored by now.
 
@@ -173,10 +174,13 @@ def snapshot_of(
         The same with their origins.
     declined
         Classes that the lead does not look for.
+    reserving
+        Tasks that count as of the test set, though they are not drawn yet.
     """
     stores = project.stores
-    reserved = stores.test_sets.ids(project.id)
-    labels = with_page_tags(labels, stores.page_tags.open(project.id).values())
+    reserved = stores.test_sets.ids(project.id) | reserving
+    tags = stores.page_tags.open(project.id)
+    labels = with_page_tags(labels, [tag for task, tag in tags.items() if task not in reserving])
     tasks = stores.images.tasks(project.id)
     pool = tuple(task_id for task_id in tasks if task_id not in labels.answered and task_id not in reserved)
     target = find_target(

@@ -99,6 +99,8 @@ class PreviewAnswer(Record):
         Why each of the two has its order, for people.
     seconds
         How long that took.
+    test_set
+        Tasks that the round would draw into the test set first, since that is asked for.
     """
 
     key: str
@@ -109,6 +111,7 @@ class PreviewAnswer(Record):
     as_set: tuple[PreviewedTask, ...] = ()
     reasons: tuple[str, str] = ("", "")
     seconds: float = 0.0
+    test_set: int = 0
 
 
 _Kept = TypeVar("_Kept", PreviewQuestion, PreviewAnswer)

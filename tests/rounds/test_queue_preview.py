@@ -13,6 +13,7 @@ from clinical_backend.origins import Draw
 from clinical_backend.project_settings import ProjectOptions, effect_on_queue
 from clinical_backend.rounds import sync
 from clinical_backend.rounds.queue_preview import NothingToPreviewError, changes_of, preview_queue
+from clinical_backend.service.set_aside import ask_for_test_set
 from clinical_backend.workspace.project_options import store_options
 from clinical_backend.workspace.settings_preview_files import PreviewQuestion
 from tests.rounds.coloured_cells import RED, fake_client, project, run, studio
@@ -84,6 +85,18 @@ def test_beside_it_stands_what_the_next_round_publishes_as_it_is_set(labelled, s
     assert [one.draw for one in shown.with_these].count(Draw.AUDIT) == 3
     run(labelled)
     assert told(shown.as_set) == served(labelled, studio)
+
+
+def test_a_test_set_that_is_asked_for_leaves_the_pool_as_in_the_next_round(labelled, studio):
+    ask_for_test_set(labelled, 8, by="lead", seed=3)
+    shown = preview_queue(labelled, asked(audit_share=0.5))
+    assert shown.test_set == 8
+    assert labelled.stores.test_sets.ids(1) == frozenset()
+    store_options(labelled, ProjectOptions(audit_share=0.5))
+    run(labelled)
+    assert told(shown.with_these) == served(labelled, studio)
+    assert len(labelled.stores.test_sets.ids(1)) == 8
+    assert preview_queue(labelled, asked(queue_size=6)).test_set == 0
 
 
 def test_nothing_of_it_is_kept_and_label_studio_is_not_asked(labelled, studio):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.labelstudio.labeling.task_fields import TaskField
 from clinical_backend.rounds.queue_preview import changes_of
@@ -90,13 +91,17 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
         seen=_seen(form) or page_state(row),
     )
     folder = project.settings_preview_folder
-    if changes_of(project, row, question).ordering:
-        site.settings_previews.require_room(project_id)
-        save_question(folder, question)
-        site.settings_previews.start(project_id)
-    else:
-        save_question(folder, question)
-        save_answer(folder, PreviewAnswer(key=question.key))
+    try:
+        if changes_of(project, row, question).ordering:
+            site.settings_previews.require_room(project_id)
+            save_question(folder, question)
+            site.settings_previews.start(project_id)
+        else:
+            save_question(folder, question)
+            save_answer(folder, PreviewAnswer(key=question.key))
+    except ClinicalError as error:  # what was entered is not lost
+        refused = {"key": "", "state": "refused", "problem": str(error), "read": [], "beside": []}
+        return _page(site, request, project_id, entered=entered, seen=_seen(form), preview=refused)
     return RedirectResponse(f"/projects/{project_id}/settings/preview?key={question.key}", 303)
 
 
@@ -162,7 +167,7 @@ def _page(
     return site.page(
         request,
         "settings.html",
-        status=422 if problems else 200 if meanwhile is None else 409,
+        status=422 if problems else 409 if meanwhile is not None or (preview and not preview["key"]) else 200,
         project=row,
         here="settings",
         form=form,

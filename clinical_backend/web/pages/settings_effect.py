@@ -78,6 +78,7 @@ def _told(site: Site, published: Round, answer: PreviewAnswer) -> dict[str, Any]
     return {
         "number": answer.number,
         "seconds": answer.seconds,
+        "test_set": answer.test_set,
         "older": published.version != answer.version,
         "size": len(answer.with_these),
         "size_as_set": len(answer.as_set),

@@ -6,7 +6,8 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from clinical_backend.jobs.settings_preview import answer_questions
+from clinical_backend.jobs.settings_preview import PreviewBusyError, answer_questions
+from clinical_backend.service.set_aside import ask_for_test_set
 from clinical_backend.web.app import make_app
 from clinical_backend.workspace.project_options import decline
 from clinical_backend.workspace.settings_preview_files import load_answer, open_questions
@@ -122,6 +123,38 @@ def test_extra_parameters_that_become_wrong_meanwhile_are_named(web, labelled):
     labelled.stores.projects.change(1, options={"queue_size": "many"})
     for page in (web.shown, web.shown.replace("settings/preview", "fragments/settings-preview")):
         assert "The extra parameters of project 1 are wrong: queue_size" in web.get(page).text
+
+
+def test_what_was_entered_stays_where_the_extra_parameters_are_wrong(web, labelled):
+    labelled.stores.projects.change(1, options={"queue_size": "many"})
+    answer = web.post(PREVIEW, data=form_of(web) | {"audit_share": "37"})
+    assert answer.status_code == 409
+    assert "It cannot be said." in answer.text
+    assert "The extra parameters of project 1 are wrong: queue_size" in answer.text
+    assert 'name="audit_share" value="37"' in answer.text
+    assert "data-fragment" not in answer.text
+    assert web.started == []
+
+
+def test_what_was_entered_stays_while_other_projects_are_at_it(web, labelled, monkeypatch):
+    def busy(_):
+        raise PreviewBusyError("What settings of other projects would change is being computed.", "Try again.")
+
+    monkeypatch.setattr(web.app.state.site.settings_previews, "require_room", busy)
+    form = form_of(web)
+    answer = web.post(PREVIEW, data=form | {"audit_share": "37"})
+    assert answer.status_code == 409
+    assert "What settings of other projects would change is being computed. Try again." in answer.text
+    assert 'name="audit_share" value="37"' in answer.text
+    assert html.unescape(re.search(r'name="seen" value="([^"]*)"', answer.text).group(1)) == form["seen"]
+    assert open_questions(labelled.settings_preview_folder) == []
+
+
+def test_a_test_set_that_is_asked_for_is_told_of(web, labelled):
+    ask_for_test_set(labelled, 8, by="lead", seed=3)
+    ask(web, audit_share="50")
+    answer_questions(labelled)
+    assert "8 tasks leave the search for it." in web.get(web.shown).text
 
 
 def test_half_a_character_in_a_form_is_written_out(web, labelled):
