@@ -28,8 +28,8 @@ __all__ = ["LONGEST_PREVIEW", "PreviewBusyError", "PreviewJobs", "PreviewLateErr
 logger = logging.getLogger(__name__)
 
 LONGEST_PREVIEW = 300.0
-"""Seconds. To read features, learn and order took 5 of a core of 10,000 tasks and 116 of a million in the first round
-of a process (docs/speed.md), and here up to twice that where what is looked for is changed."""
+"""Seconds. To tell it took 2 to 8 of 10,000 tasks and 22 to 48 of 100,000, 1 to 3 and 7 to 9 of a core, on a busy machine
+(docs/dashboard.md); to learn and order alone takes a core 116 of a million (docs/speed.md)."""
 _PAUSE = 20.0
 """Seconds between two starts for a project while somebody waits: another server's process may be at it."""
 _AT_A_TIME = 2
@@ -71,8 +71,9 @@ def _answer_open(project: ProjectWorkspace) -> str:
 
 def _answer(project: ProjectWorkspace, question: PreviewQuestion) -> PreviewAnswer:
     late = PreviewLateError(
-        f"It was stopped after {LONGEST_PREVIEW:.0f} seconds.",
-        "Save the settings to see what they do, and put them back if you like that better.",
+        f"It was stopped after {LONGEST_PREVIEW:.0f} seconds: the machine is busy, or the pool is large.",
+        "Nothing is saved. Try again when no round runs, or save the settings, look at the next queue, and put them"
+        " back if you like that better.",
     )
     try:
         with deadline(LONGEST_PREVIEW, late):

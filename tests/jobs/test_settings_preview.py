@@ -38,7 +38,8 @@ def test_one_that_takes_too_long_is_given_up_with_a_reason(project, monkeypatch)
     assert answer_questions(project) == "1 answered."
     answer = load_answer(project.settings_preview_folder, FIRST)
     assert (answer.key, answer.with_these) == (FIRST, ())
-    assert "It was stopped after 0 seconds. Save the settings" in answer.problem
+    assert "It was stopped after 0 seconds: the machine is busy" in answer.problem
+    assert "Nothing is saved." in answer.problem
 
 
 def test_what_is_asked_meanwhile_is_answered_by_the_one_that_is_at_it(project, monkeypatch):

@@ -30,7 +30,7 @@ ASKED = {
     "/rollback": "?number=1",
 }
 """What is asked of a route that takes no request without it."""
-NO_PAGES = frozenset({"/map/points", "/queue/waiting"})
+NO_PAGES = frozenset({"/exemplars/tags", "/map/points", "/queue/waiting"})
 """What scripts read, beside files and fragments."""
 OF_A_STATE = frozenset({"/model/compare", "/rollback", "/settings/preview", "/similar"})
 """Pages of rounds or of a question that not every project has, and what leads to a case that was named: each is opened

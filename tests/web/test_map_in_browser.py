@@ -96,6 +96,16 @@ def test_points_are_coloured_circled_tagged_and_looked_at(look, stores):
     expect(cards.first).to_contain_text("more like this")
     assert {task: tag.steer for task, tag in stores.page_tags.open(1).items()} == dict.fromkeys((11, 12, 21, 22), 1)
 
+    stores.page_tags.set(1, [11, 12], -1, by="ada")
+    page.get_by_role("button", name="Tick all shown").click()
+    page.get_by_role("button", name="Take tags away").click()
+    told = page.get_by_role("status").filter(has_text="meanwhile tasks 11, 12 are tagged “not like this” by ada")
+    expect(told).to_be_visible()
+    assert len(stores.page_tags.open(1)) == 4
+    page.get_by_role("button", name="Take tags away").click()
+    expect(page.get_by_role("status").filter(has_text="4 tasks are tagged no more")).to_be_visible()
+    assert stores.page_tags.open(1) == {}
+
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
     lines = download.value.path().read_text().splitlines()[1:]

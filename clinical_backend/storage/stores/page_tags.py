@@ -14,7 +14,7 @@ from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.storage.trail import TrailAction, note_action
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -26,13 +26,25 @@ _NAMES = {1: "tagged “more like this”", 0: "tagged no more", -1: "tagged “
 
 
 class TagChangedError(ClinicalError):
-    """Somebody else tagged a case otherwise since it was shown."""
+    """Somebody else tagged cases otherwise since they were shown.
 
-    def __init__(self, task: int, tag: PageTag | None) -> None:
-        by = "" if tag is None else f" by {tag.tagged_by}"
-        how = _NAMES[0 if tag is None else tag.steer]
+    Parameters
+    ----------
+    tags
+        The tag of each of them by now; ``None`` for none.
+    """
+
+    def __init__(self, tags: Mapping[int, PageTag | None]) -> None:
+        tasks: dict[str, list[int]] = {}
+        for task, tag in sorted(tags.items()):
+            by = "" if tag is None else f" by {tag.tagged_by}"
+            tasks.setdefault(f"{_NAMES[0 if tag is None else tag.steer]}{by}", []).append(task)
+        said = [
+            f"task {which[0]} is {how}" if len(which) == 1 else f"tasks {', '.join(map(str, which))} are {how}"
+            for how, which in tasks.items()
+        ]
         super().__init__(
-            f"Nothing was changed: meanwhile task {task} is {how}{by}.",
+            f"Nothing was changed: meanwhile {'; '.join(said)}.",
             "Press again if you want something else; load the page again if it does not show that.",
         )
 
@@ -57,7 +69,7 @@ class PageTagStore:
             return {row.task_id: row for row in session.scalars(query.order_by(PageTag.task_id))}
 
     def set(
-        self, project_id: int, tasks: Collection[int], steer: int, *, by: str, shown: int | None = None
+        self, project_id: int, tasks: Collection[int], steer: int, *, by: str, shown: Mapping[int, int] | None = None
     ) -> list[int]:
         """Tag tasks outside the test set that nobody answered, and return those whose tag that changed.
 
@@ -68,7 +80,7 @@ class PageTagStore:
         by
             Who says so.
         shown
-            The tag of each that stood on the page of whoever says so, 0 for none; ``None`` where that is not known.
+            The tag of each that stood on the page of whoever says so, 0 for none, by task, as far as that is known.
 
         Raises
         ------
@@ -79,7 +91,7 @@ class PageTagStore:
         with self._database.write() as session:
             if locked_project(session, project_id) is None:
                 return []
-            _require_shown(session, project_id, tasks, steer, shown)
+            _require_shown(session, project_id, tasks, steer, shown or {})
             for part in in_parts(sorted(set(tasks))):
                 ours = select(TaskImage.task_id).where(
                     TaskImage.project_id == project_id,
@@ -99,12 +111,12 @@ class PageTagStore:
                 note_action(session, TrailAction.CASES_TAGGED, project_id, tasks=changed, tag=tag)
         return changed
 
-    def remove(self, project_id: int, tasks: Collection[int], *, shown: int | None = None) -> list[int]:
+    def remove(self, project_id: int, tasks: Collection[int], *, shown: Mapping[int, int] | None = None) -> list[int]:
         """Take tags away, and return the tasks that had one; see :meth:`set` for the rest."""
         removed: list[int] = []
         with self._database.write() as session:
             locked_project(session, project_id)
-            _require_shown(session, project_id, tasks, 0, shown)
+            _require_shown(session, project_id, tasks, 0, shown or {})
             for part in in_parts(sorted(set(tasks))):
                 chosen = delete(PageTag).where(PageTag.project_id == project_id, PageTag.task_id.in_(part))
                 removed += session.scalars(chosen.returning(PageTag.task_id))
@@ -113,14 +125,17 @@ class PageTagStore:
         return removed
 
 
-def _require_shown(session: Session, project_id: int, tasks: Collection[int], wanted: int, shown: int | None) -> None:
+def _require_shown(
+    session: Session, project_id: int, tasks: Collection[int], wanted: int, shown: Mapping[int, int]
+) -> None:
     """Make sure that nobody tagged tasks otherwise since they were shown."""
-    if shown is None:
-        return
-    for part in in_parts(sorted(set(tasks))):
+    changed: dict[int, PageTag | None] = {}
+    for part in in_parts(sorted(shown.keys() & set(tasks))):
         chosen = select(PageTag).where(PageTag.project_id == project_id, PageTag.task_id.in_(part))
         tags = {row.task_id: row for row in session.scalars(chosen)}
         for task in part:
             tag = tags.get(task)
-            if (0 if tag is None else tag.steer) not in {shown, wanted}:
-                raise TagChangedError(task, tag)
+            if (0 if tag is None else tag.steer) not in {shown[task], wanted}:
+                changed[task] = tag
+    if changed:
+        raise TagChangedError(changed)

@@ -51,7 +51,7 @@ def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[st
         gone = time.time() - question.asked_at > LONGEST_PREVIEW + 4 * _START_SECONDS
         if gone or not site.settings_previews.attend(project_id):
             return asked | {"state": "cut off"}
-        return asked | {"state": "working", "expected": _expected(published)}
+        return asked | {"state": "working", "expected": _expected(published), "longest": LONGEST_PREVIEW}
     if answer.problem is not None or published is None:
         return asked | {"state": "refused", "problem": answer.problem or ""}
     return asked | {"state": "told"} | _told(site, published, answer)

@@ -51,7 +51,7 @@ def ask(web, **fields):
 
 def test_what_would_change_is_told_before_anything_is_saved(web, labelled, studio):
     text = ask(web, queue_size="10", audit_share="50")
-    assert "It is being computed" in text
+    assert re.search(r"It is being computed</span>, about \d+ s from .* on; after 5 min it is given up\.", text)
     assert '<noscript><meta http-equiv="refresh"' in text
     assert web.started == [1]
     assert answer_questions(labelled) == "1 answered."

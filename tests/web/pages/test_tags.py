@@ -75,6 +75,22 @@ def test_two_people_who_tag_a_case_otherwise_are_told_of_each_other(web, stores,
     assert tags(stores) == {}
 
 
+def test_ticked_cases_that_others_tagged_otherwise_meanwhile_are_all_told_and_none_is_changed(web, stores, filled):
+    tag(web, task=["7", "8"], tag="more")
+    tag(web, task="9", tag="less")
+    stores.projects.change(1, request=None)
+    ticked = {"task": ["7", "8", "9", "11", "12"], "shown": ["7:0", "8:0", "9:1", "11:0", "12:-1", "13:1"]}
+    text = tag(web, tag="less", **ticked)
+    assert "meanwhile tasks 7, 8 are tagged “more like this” by page; task 12 is tagged no more." in text
+    assert tags(stores) == {7: 1, 8: 1, 9: -1}
+    assert stores.projects.get(1).request is None
+    now = web.get("/projects/1/exemplars/tags").json()
+    assert now == {"7": 1, "8": 1, "9": -1}
+    ticked["shown"] = [f"{task}:{now.get(task, 0)}" for task in ticked["task"]]
+    assert "4 tasks are tagged" in tag(web, tag="less", **ticked)
+    assert tags(stores) == dict.fromkeys((7, 8, 9, 11, 12), -1)
+
+
 @pytest.mark.parametrize("unknown", [{}, {"tag": ""}, {"tag": "neither"}])
 def test_what_is_no_tag_takes_none_away(web, stores, filled, unknown):
     tag(web, task="7", tag="more")
