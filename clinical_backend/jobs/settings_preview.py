@@ -28,8 +28,8 @@ __all__ = ["LONGEST_PREVIEW", "PreviewBusyError", "PreviewJobs", "PreviewLateErr
 logger = logging.getLogger(__name__)
 
 LONGEST_PREVIEW = 300.0
-"""Seconds. To tell it took 2 to 8 of 10,000 tasks and 22 to 48 of 100,000, on a busy machine, 1 to 3 and 7 to 9 of a core
-(docs/dashboard.md); to learn and order alone takes a core 116 of a million (docs/speed.md)."""
+"""Seconds. To tell it took 2 to 8 of 10,000 tasks and 22 to 48 of 100,000, 1 to 3 and 7 to 9 of a core, where others
+kept the machine busy (docs/dashboard.md); to learn and order alone takes a core 116 of a million (docs/speed.md)."""
 _PAUSE = 20.0
 """Seconds between two starts for a project while somebody waits: another server's process may be at it."""
 _AT_A_TIME = 2
