@@ -191,9 +191,11 @@ class LabelStudioClient:
         fields = f"{_TASK_FIELDS},{_ANNOTATION_FIELDS},overlap,is_labeled"
         return self._read(list[AnnotatedTask], list(self._chosen(project_id, task_ids, fields, with_answers=True)))
 
-    def tasks_with_value(self, project_id: int, field: str, value: str, limit: int, time_out: float) -> FoundTasks:
+    def tasks_with_value(
+        self, project_id: int, field: str, value: str, limit: int, time_out: float, *, whole: bool
+    ) -> FoundTasks:
         """Return the last tasks with a value in a field of their data, as :meth:`TaskLists.with_value` does."""
-        return self._tasks.with_value(project_id, field, value, limit, time_out)
+        return self._tasks.with_value(project_id, field, value, limit, time_out, whole=whole)
 
     def update_task(self, task_id: int, **fields: Any) -> None:
         """Change fields of a task."""

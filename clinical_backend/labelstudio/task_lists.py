@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import LabelStudioFaultError
+from clinical_backend.labelstudio.labeling.fields import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,9 @@ class TaskLists:
         reply = self._session.request("GET", "api/tasks/", params=params, time_out=SLOW_SECONDS, repeatable=repeatable)
         return reply["tasks"], int(reply["total"]) if reply["tasks"] else 0
 
-    def with_value(self, project_id: int, field: str, value: str, size: int, time_out: float) -> FoundTasks:
+    def with_value(
+        self, project_id: int, field: str, value: str, size: int, time_out: float, *, whole: bool
+    ) -> FoundTasks:
         """Return the last tasks with a value in a field of their data.
 
         It may name a patient, so it stands in the body: Label Studio and what lies before it log addresses. A proxy may
@@ -98,13 +101,22 @@ class TaskLists:
 
         Parameters
         ----------
+        field
+            Its name, by dots within other fields.
         time_out
             Seconds that the answer may take; it is asked for once.
+        whole
+            Whether they have exactly that value, or one that contains it in letters of either case.
         """
-        column = f"filter:tasks:data.{field}"
-        items: list[dict[str, Any]] = [{"filter": column, "operator": "equal", "type": "String", "value": value}]
-        if _NUMBER.fullmatch(value):  # a number in the data is equal to no text
-            items.append({"filter": column, "operator": "equal", "type": "Number", "value": float(value)})
+        # Label Studio takes what follows "data." for Django's path, in which two underscores lead into a field.
+        columns = [f"filter:tasks:data.{name}" for name in dict.fromkeys([field.replace(".", "__"), field])]
+        same: dict[str, Any] = {"operator": "equal" if whole else "contains", "type": "String", "value": value}
+        items = [{"filter": column} | same for column in columns]
+        if whole and _NUMBER.fullmatch(value):  # a number in the data is equal to no text
+            # As "Number" Label Studio would not look within fields.
+            kind = "String" if "." in field else "Number"
+            same = {"operator": "equal", "type": kind, "value": float(value)}
+            items += [{"filter": column} | same for column in columns]
         params: dict[str, str | int] = {
             "project": project_id,
             "page_size": size,
@@ -116,7 +128,9 @@ class TaskLists:
         reply = self._session.request(
             "GET", "api/tasks/", params=params, json=query, time_out=time_out, repeatable=False
         )
-        return FoundTasks({int(task["id"]): task["data"].get(field) for task in reply["tasks"]}, int(reply["total"]))
+        return FoundTasks(
+            {int(task["id"]): lookup(task["data"], field) for task in reply["tasks"]}, int(reply["total"])
+        )
 
     def read(
         self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False

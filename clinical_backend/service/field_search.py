@@ -46,19 +46,25 @@ class FoundByField:
 def searchable_fields(project: ProjectWorkspace) -> list[str]:
     """Return the fields that can be searched: those that the tasks had when they were last listed.
 
-    Label Studio searches no field within a field.
+    Label Studio finds none whose name has two underscores, by which it is led into fields within fields.
     """
     row = project.row
-    return [] if row is None else [str(name) for name, *_ in row.task_fields if "." not in str(name)]
+    return [] if row is None else [str(name) for name, *_ in row.task_fields if "__" not in str(name)]
 
 
-def find_by_field(project: ProjectWorkspace, field: str, value: str, limit: int) -> FoundByField:
-    """Return the tasks that have exactly a value in a field. The value, which may name a patient, stands in no error.
+def find_by_field(
+    project: ProjectWorkspace, field: str, value: str, limit: int, *, whole: bool = False
+) -> FoundByField:
+    """Return the tasks with a value in a field. The value, which may name a patient, stands in no error.
 
     Parameters
     ----------
+    field
+        Its name, by dots within other fields.
     limit
         How many are wanted.
+    whole
+        Whether they have exactly that value, or one that contains it in letters of either case.
 
     Raises
     ------
@@ -73,12 +79,13 @@ def find_by_field(project: ProjectWorkspace, field: str, value: str, limit: int)
     if not value or len(value) > LONGEST_VALUE:
         raise InvalidArgumentError("value", f"it has 1 to {LONGEST_VALUE} characters.", "Enter it whole.")
     try:
-        found = project.client.tasks_with_value(project.id, field, value, limit, _SECONDS)
+        found = project.client.tasks_with_value(project.id, field, value, limit, _SECONDS, whole=whole)
     except (LabelStudioRefusedError, LabelStudioFaultError):  # it may repeat what it was asked for
         raise ClinicalError(
             "Label Studio refuses to search for this value.", "Filter for it in Label Studio, or find the task there."
         ) from None
-    if not all(_is(held, value) for held in found.values.values()):
+    fits = _is if whole else _contains
+    if not all(fits(held, value) for held in found.values.values()):
         raise ClinicalError(
             "Label Studio does not search for this value.",
             "It cannot with a per cent sign, or where a proxy drops what is asked. Filter for it in Label Studio.",
@@ -87,6 +94,11 @@ def find_by_field(project: ProjectWorkspace, field: str, value: str, limit: int)
     reserved = project.stores.test_sets.ids(project.id)
     tasks = [task for task in found.values if task in known and task not in reserved]
     return FoundByField(tasks, found.total, sum(task in reserved for task in found.values))
+
+
+def _contains(held: object, value: str) -> bool:
+    """Tell whether what a task holds contains what was asked for, in letters of either case."""
+    return isinstance(held, str | int | float) and value.casefold() in str(held).casefold()
 
 
 def _is(held: object, value: str) -> bool:

@@ -227,13 +227,19 @@ def test_a_release_without_personal_access_tokens_asks_for_a_legacy_one(client, 
 def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_studio, client, make_project):
     project = make_project(3)
     data = [
-        {"image": f"/{name}.png", "patient": patient, "accession": 1000 + number, "number": number}
+        {
+            "image": f"/{name}.png",
+            "patient": patient,
+            "accession": 1000 + number,
+            "case": {"study": {"id": f"S_{number}%", "number": number}},
+            "study.site": "North",
+        }
         for number, (name, patient) in enumerate([("a", "Mustermann^Jane"), ("b", 'O"Neil'), ("c", "Mustermann^Jane")])
     ]
     client.http.post(f"api/projects/{project.id}/import", json=data).raise_for_status()
 
-    def found(field, value, limit=48):
-        answer = client.tasks_with_value(project.id, field, value, limit, 60.0)
+    def found(field, value, limit=48, whole=True):
+        answer = client.tasks_with_value(project.id, field, value, limit, 60.0, whole=whole)
         return list(answer.values.values()), answer.total
 
     assert found("patient", "Mustermann^Jane") == (["Mustermann^Jane", "Mustermann^Jane"], 2)
@@ -242,6 +248,14 @@ def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_s
     assert found("patient", "Mustermann") == ([], 0)
     assert found("accession", "1001") == ([1001], 1)
     assert found("nonsense", "x") == ([], 0)
-    ids = list(client.tasks_with_value(project.id, "patient", "Mustermann^Jane", 48, 60.0).values)
+    assert found("case.study.id", "S_1%") == (["S_1%"], 1)
+    assert found("patient", "musterMANN", whole=False) == (["Mustermann^Jane", "Mustermann^Jane"], 2)
+    assert found("accession", "100", whole=False) == ([1002, 1001, 1000], 3)
+    assert found("case.study.id", "s_2", whole=False) == (["S_2%"], 1)
+    assert found("case.study.id", "sx2", whole=False) == ([], 0)
+    assert found("case.study.number", "2") == ([2], 1)
+    assert found("study.site", "north", whole=False, limit=1) == (["North"], 3)
+    assert found("nonsense", "x", whole=False) == ([], 0)
+    ids = list(client.tasks_with_value(project.id, "patient", "Mustermann^Jane", 48, 60.0, whole=True).values)
     assert ids == sorted(ids, reverse=True)
     assert "Mustermann" not in label_studio.log.read_text(errors="replace")

@@ -25,8 +25,8 @@ def studio():
 
 @pytest.fixture
 def fake_client(studio):
-    def tasks_with_value(*asked):
-        studio.asked.append(asked)
+    def tasks_with_value(*asked, whole):
+        studio.asked.append((*asked, whole))
         if isinstance(studio.answer, Exception):
             raise studio.answer
         return studio.answer
@@ -36,13 +36,13 @@ def fake_client(studio):
 
 @pytest.fixture
 def project(workspace):
-    workspace.stores.projects.change(1, task_fields=[["patient", 9, 3], ["case.id", 9, 9], ["accession", 9, 9]])
+    workspace.stores.projects.change(1, task_fields=[["patient", 9, 3], ["case.id", 9, 9], ["case__id", 9, 9]])
     workspace.stores.images.synchronise(1, {task: f"/{task}.png" for task in range(1, 10)}, complete=True)
     return workspace.project(1)
 
 
-def test_the_fields_that_tasks_have_can_be_searched_but_for_those_within_others(project, workspace):
-    assert searchable_fields(project) == ["patient", "accession"]
+def test_the_fields_that_tasks_have_can_be_searched_within_others_too(project, workspace):
+    assert searchable_fields(project) == ["patient", "case.id"]
     assert searchable_fields(workspace.project(7)) == []
 
 
@@ -50,7 +50,7 @@ def test_tasks_are_found_in_the_order_of_label_studio_as_far_as_rounds_know_them
     studio.answer = FoundTasks({70: NAME, 9: NAME, 4: NAME}, 100)
     found = find_by_field(project, "patient", f" {NAME} ", 48)
     assert (found.tasks, found.total, found.reserved) == ([9, 4], 100, 0)
-    assert studio.asked == [(1, "patient", NAME, 48, 10.0)]
+    assert studio.asked == [(1, "patient", NAME, 48, 10.0, False)]
 
 
 def test_the_test_set_is_counted_and_not_shown(project, studio, monkeypatch):
@@ -63,19 +63,28 @@ def test_the_test_set_is_counted_and_not_shown(project, studio, monkeypatch):
 @pytest.mark.parametrize(("held", "value"), [(1005, "1005"), (1005, "1005.0"), (0.5, "0.5"), ("01", "01")])
 def test_numbers_are_found_by_what_they_are(project, studio, held, value):
     studio.answer = FoundTasks({4: held}, 1)
-    assert find_by_field(project, "accession", value, 48).tasks == [4]
+    assert find_by_field(project, "case.id", value, 48, whole=True).tasks == [4]
 
 
+@pytest.mark.parametrize(("held", "value"), [("DOE^JANE", "e^j"), (1005, "00"), ("Müller", "MÜL"), (0.5, "0.")])
+def test_what_contains_the_value_in_letters_of_either_case_is_found(project, studio, held, value):
+    studio.answer = FoundTasks({4: held}, 1)
+    assert find_by_field(project, "patient", value, 48).tasks == [4]
+    with pytest.raises(ClinicalError, match="does not search"):
+        find_by_field(project, "patient", value, 48, whole=True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("held", ["Doe^John", None, 7, True, ["Doe^Jane"]])
-def test_an_answer_of_other_tasks_is_no_answer(project, studio, held):
+def test_an_answer_of_other_tasks_is_no_answer(project, studio, held, whole):
     studio.answer = FoundTasks({9: NAME, 4: held}, 2)
     with pytest.raises(ClinicalError, match="does not search for this value") as refusal:
-        find_by_field(project, "patient", NAME, 48)
+        find_by_field(project, "patient", NAME, 48, whole=whole)
     assert "Doe" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("nonsense", "x"), ("case.id", "x"), ("patient", " "), ("patient", "x" * 201)]
+    ("field", "value"), [("nonsense", "x"), ("case__id", "x"), ("patient", " "), ("patient", "x" * 201)]
 )
 def test_what_cannot_be_asked_for_is_refused_without_asking(project, studio, field, value):
     with pytest.raises(InvalidArgumentError):

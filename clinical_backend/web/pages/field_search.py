@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
@@ -36,13 +37,14 @@ def search(request: Request, site: ThisSite, project_id: ProjectId, form: Form) 
     """Show the tasks with a value. It is sent in the body, since addresses are logged and remembered."""
     row, project = site.project(project_id), site.workspace.project(project_id)
     field, value = (str(form.get(name, "")) for name in ("field", "value"))
+    whole = form.get("match") == "whole"
     try:
-        found = site.search(site.asking, find_by_field, project, field, value, _SHOWN)
+        found = site.search(site.asking, partial(find_by_field, whole=whole), project, field, value, _SHOWN)
     except (BusyError, LabelStudioUnavailableError) as error:
-        return _page(site, request, row, status=503, field=field, problem=str(error))
+        return _page(site, request, row, status=503, field=field, whole=whole, problem=str(error))
     except ClinicalError as error:
-        return _page(site, request, row, status=422, field=field, problem=str(error))
-    return _page(site, request, row, field=field, found=found)
+        return _page(site, request, row, status=422, field=field, whole=whole, problem=str(error))
+    return _page(site, request, row, field=field, whole=whole, found=found)
 
 
 def _page(
@@ -52,6 +54,7 @@ def _page(
     *,
     status: int = 200,
     field: str = "",
+    whole: bool = False,
     problem: str | None = None,
     found: FoundByField | None = None,
 ) -> Response:
@@ -64,6 +67,7 @@ def _page(
         here="queue",
         fields=searchable_fields(site.workspace.project(row.id)),
         field=field,
+        whole=whole,
         found=found,
         problem=problem,
         longest=LONGEST_VALUE,

@@ -28,7 +28,13 @@ def ask(web, **given):
 def test_the_fields_of_the_tasks_are_offered(web, fields):
     text = web.get(PAGE).text
     assert_sound(text)
-    assert re.findall(r'<option value="([^"]+)"', text) == ["patient", "&lt;i&gt;code"]
+    assert re.findall(r'<option value="([^"]+)"', text) == [
+        "patient",
+        "case.&lt;i&gt;id",
+        "&lt;i&gt;code",
+        "part",
+        "whole",
+    ]
 
 
 def test_a_project_without_fields_says_so(web, filled):
@@ -38,16 +44,17 @@ def test_a_project_without_fields_says_so(web, filled):
 def test_tasks_are_listed_and_tagged_and_the_value_stands_nowhere(web, stores, rich, fields, monkeypatch, caplog):
     given = []
 
-    def find(project, *asked):
-        given.append((project.id, *asked))
+    def find(project, *asked, whole):
+        given.append((project.id, *asked, whole))
         return FoundByField([8, 99, 50], 70, 2)
 
     monkeypatch.setattr(field_search, "find_by_field", find)
     caplog.set_level(logging.DEBUG)
+    assert "70 tasks have this patient" in ask(web, match="whole").text
     answer = ask(web)
-    assert given == [(1, "patient", NAME, 48)]
+    assert given == [(1, "patient", NAME, 48, True), (1, "patient", NAME, 48, False)]
     assert_sound(answer.text)
-    assert "70 tasks have this patient" in answer.text
+    assert "70 tasks have this in patient" in answer.text
     assert "The last 3 that rounds have listed are shown. 2 are of the test set" in answer.text
     assert re.findall(r'name="task" value="(\d+)"', answer.text) == ["8"]
     assert "Doe" not in answer.text
@@ -59,16 +66,16 @@ def test_tasks_are_listed_and_tagged_and_the_value_stands_nowhere(web, stores, r
 
 
 def test_none_is_an_answer(web, fields, monkeypatch):
-    monkeypatch.setattr(field_search, "find_by_field", lambda *_: FoundByField([], 0, 0))
+    monkeypatch.setattr(field_search, "find_by_field", lambda *_, **__: FoundByField([], 0, 0))
     answer = ask(web)
     assert answer.status_code == 200
-    assert "No task has this patient" in answer.text
+    assert "No task has this in patient" in answer.text
 
 
 def test_what_cannot_be_searched_is_said(web, fields, monkeypatch):
     assert "the project has no such field" in ask(web, field="nonsense").text
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ClinicalError("Label Studio <does> not.", "Filter there.")
 
     monkeypatch.setattr(field_search, "find_by_field", refuse)
