@@ -56,6 +56,9 @@ class Settings(BaseSettings, ProjectSettings):
         Whether the server may listen on other addresses than loopback without asking for a password.
     basic_auth_user, basic_auth_pass
         When both are set, every call but the liveness check needs them.
+    basic_auth_names
+        Further user names that the same password goes with, one for each lead: what is done on pages is noted under
+        the name that was entered, which nothing proves.
     redis_url, redis_password
         Redis through which any number of workers, on any number of machines, are told what is due, and its password
         where the URL holds none. Without it the server runs rounds in a process of its own.
@@ -131,6 +134,7 @@ class Settings(BaseSettings, ProjectSettings):
     open_access: bool = False
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
+    basic_auth_names: Annotated[Names, NoDecode] = ()
     redis_url: SecretStr | None = None
     redis_password: SecretStr | None = None
     workers: int = Field(default=1, ge=1, le=64)
@@ -253,6 +257,15 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "Only one of BASIC_AUTH_USER and BASIC_AUTH_PASS is set.",
             "Set both, or none for no authentication.",
+        )
+    if settings.basic_auth_names and settings.basic_auth is None:
+        raise SettingsError(
+            "BASIC_AUTH_NAMES is set, but no password goes with these names.",
+            "Set BASIC_AUTH_USER and BASIC_AUTH_PASS too.",
+        )
+    if any(":" in name for name in settings.basic_auth_names):
+        raise SettingsError(
+            "A name in BASIC_AUTH_NAMES has a colon, which browsers cannot send in a name.", "Name it without."
         )
     if settings.workers > 1 and settings.redis_url is None:
         raise SettingsError(

@@ -21,6 +21,13 @@ def test_half_of_the_credentials_is_refused():
         load_settings(basic_auth_user="reader")
 
 
+def test_names_without_a_password_and_names_that_no_browser_can_send_are_refused():
+    with pytest.raises(SettingsError, match="no password goes with these names"):
+        load_settings(basic_auth_names="ada, ben")
+    with pytest.raises(SettingsError, match="colon"):
+        load_settings(basic_auth_user="u", basic_auth_pass="p", basic_auth_names="ada:x")
+
+
 def test_a_missing_key_is_refused_with_its_cure(monkeypatch):
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     with pytest.raises(SettingsError, match="Account & Settings"):

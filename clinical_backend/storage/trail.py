@@ -44,6 +44,7 @@ __all__ = [
     "every_entry",
     "in_turn",
     "note_action",
+    "present_actor",
     "write_noted",
 ]
 
@@ -154,6 +155,11 @@ def acting(actor: Actor) -> Iterator[None]:
 def act_as(actor: Actor) -> None:
     """Have what is noted in this context, such as a request, told of somebody."""
     _actor.set(actor)
+
+
+def present_actor() -> Actor:
+    """Return of whom is told what is noted in this context."""
+    return _actor.get()
 
 
 def note_action(session: Session, action: TrailAction, project_id: int | None, **details: Any) -> None:

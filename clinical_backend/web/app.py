@@ -144,7 +144,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
     app.add_middleware(BodyLimits)
     app.add_middleware(SameOrigin, addresses=[settings.public_url, *settings.allowed_hosts])
     app.add_middleware(KnownHosts, names=known_hosts(settings))
-    app.add_middleware(BasicAuthentication, credentials=settings.basic_auth)
+    app.add_middleware(BasicAuthentication, credentials=settings.basic_auth, names=settings.basic_auth_names)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, _not_done)
     app.add_exception_handler(RequestValidationError, _malformed)

@@ -97,23 +97,31 @@ class Password:
     ----------
     credentials
         User and password; ``None`` accepts everything.
+    names
+        Further users with the same password.
     """
 
-    def __init__(self, credentials: tuple[str, str] | None) -> None:
+    def __init__(self, credentials: tuple[str, str] | None, names: Iterable[str] = ()) -> None:
         # Browsers send UTF-8, Label Studio's HTTP client Latin-1.
-        pair = ":".join(credentials or ())
-        self._accepted = [pair.encode(encoding, "replace") for encoding in ("utf-8", "latin-1")] if credentials else []
+        pairs = [] if credentials is None else [(user, credentials[1]) for user in (credentials[0], *names)]
+        self._accepted = [
+            (":".join(pair).encode(encoding, "replace"), pair[0]) for pair in pairs for encoding in ("utf-8", "latin-1")
+        ]
 
     def accepts(self, header: str) -> bool:
         """Tell whether a header, or an empty one, is right."""
-        if not self._accepted:
-            return True
+        return not self._accepted or self.user_of(header) is not None
+
+    def user_of(self, header: str) -> str | None:
+        """Return the user that a header names with the right password; ``None`` for any other header."""
         given = _credentials(header)
-        return any(hmac.compare_digest(given, accepted) for accepted in self._accepted)
+        # All are compared, so that the time tells of none.
+        right = [user for accepted, user in self._accepted if hmac.compare_digest(given, accepted)]
+        return right[0] if right else None
 
 
 class BasicAuthentication:
-    """Middleware that lets a request pass if it brings the right user and password.
+    """Middleware that lets a request pass if it brings the right user and password, and notes the user in its state.
 
     It comes before anything of the body is read. The check of life is open to all, and so are the files that give
     pages their looks.
@@ -124,19 +132,24 @@ class BasicAuthentication:
         What is guarded.
     credentials
         User and password; ``None`` lets everything pass.
+    names
+        Further users with the same password.
     """
 
-    def __init__(self, app: ASGIApp, credentials: tuple[str, str] | None) -> None:
+    def __init__(self, app: ASGIApp, credentials: tuple[str, str] | None, names: Iterable[str] = ()) -> None:
         self._app = app
-        self._password = Password(credentials)
+        self._password = Password(credentials, names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 401 whatever is not exactly right."""
         path = scope.get("path", "")
         guarded = scope["type"] != "lifespan" and path not in _OPEN_PATHS and not path.startswith(_OPEN_FILES)
-        if guarded and not self._password.accepts(Headers(scope=scope).get("authorization", "")):
+        given = Headers(scope=scope).get("authorization", "") if guarded else ""
+        if guarded and not self._password.accepts(given):
             await _refusal(Headers(scope=scope))(scope, receive, send)
         else:
+            if guarded:
+                scope.setdefault("state", {})["user"] = self._password.user_of(given)
             await self._app(scope, receive, send)
 
 

@@ -21,7 +21,7 @@ from clinical_backend.jobs.settings_preview import PreviewJobs
 from clinical_backend.service.connection import Checks
 from clinical_backend.service.readers import ReaderNames
 from clinical_backend.service.status import ProjectStatus
-from clinical_backend.storage.trail import Actor, act_as
+from clinical_backend.storage.trail import Actor, act_as, present_actor
 from clinical_backend.web.pages.flash import Flash, forget_flash, keep_flash, read_flash
 from clinical_backend.web.pages.previews import Previews
 from clinical_backend.web.pages.signing import Signer
@@ -101,7 +101,7 @@ class Site:
         """Held while Label Studio is asked for tasks with a value."""
         self.searching = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
         """Does what a form waits for no longer than a person does: one thread for each of the two."""
-        self._looked: set[tuple[int, str]] = set()
+        self._looked: set[tuple[str, int, str]] = set()
         self._looked_on = ""
         self._templates = make_environment()
 
@@ -113,13 +113,8 @@ class Site:
 
     @property
     def user(self) -> str:
-        """Who uses the pages, as far as is known: the user whose password they ask for."""
-        return self.settings.basic_auth[0] if self.settings.basic_auth else "page"
-
-    @property
-    def actor(self) -> Actor:
-        """The same as who does what the pages do."""
-        return Actor(self.user, "page")
+        """Who uses the page of the present request, as far as is known: the user name that was entered."""
+        return present_actor().name
 
     async def look(self, project_id: int, page: str) -> None:
         """Have the trail tell, once a day, that the user looked at a kind of page of a project.
@@ -130,9 +125,10 @@ class Site:
         day = time.strftime("%Y-%m-%d", time.gmtime())
         if self._looked_on != day:
             self._looked, self._looked_on = set(), day
-        if (project_id, page) in self._looked:
+        seen = (self.user, project_id, page)
+        if seen in self._looked:
             return
-        self._looked.add((project_id, page))
+        self._looked.add(seen)
         with anyio.move_on_after(_LOOK_SECONDS):
             await run_sync(self._look, project_id, page, day, abandon_on_cancel=True)
 
@@ -140,13 +136,13 @@ class Site:
         told = False
         try:
             if self.stores.projects.get(project_id) is not None:
-                self.stores.trail.look(project_id, self.actor, page, day)
+                self.stores.trail.look(project_id, present_actor(), page, day)
                 told = True
         except StorageError as error:
             logger.warning("Project %d: the trail does not tell who looked: %s", project_id, error)
         finally:
             if not told:
-                self._looked.discard((project_id, page))
+                self._looked.discard((self.user, project_id, page))
 
     def project(self, project_id: int) -> Project:
         """Return a project.
@@ -293,7 +289,7 @@ def _tell(job: Future[Any]) -> None:
 async def _site(request: Request) -> Site:
     """Return the pages, with their user as who acts; every page and form is given them here."""
     site: Site = request.app.state.site
-    act_as(site.actor)
+    act_as(Actor(getattr(request.state, "user", None) or "page", "page"))
     project_id, page = str(request.path_params.get("project_id", "")), _page_kind(request)
     if request.method in {"GET", "HEAD"} and page is not None and _NUMBER.fullmatch(project_id):
         await site.look(int(project_id), page)

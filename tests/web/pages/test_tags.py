@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from clinical_backend.settings import load_settings
+from clinical_backend.storage.trail import TrailAction
 from clinical_backend.web.app import make_app
 from tests.web.noting_runner import Wakes
 from tests.web.pages.test_routes import (
@@ -131,6 +132,31 @@ def test_a_form_leads_back_to_whatever_our_own_filters_say(web, filled):
         data={"token": token(web), "back": f"/projects/1/queue?{query}", "task": "7", "tag": "more"},
     )
     assert answer.headers["location"] == f"/projects/1/queue?{query}"
+
+
+def test_leads_who_share_a_password_are_told_apart_by_the_names_that_they_enter(tmp_path):
+    settings = load_settings(
+        model_dir=tmp_path,
+        label_studio_api_key="k",
+        basic_auth_user="label-studio",
+        basic_auth_pass="p",
+        basic_auth_names=("ada", "bén"),
+    )
+    with TestClient(make_app(settings, Wakes()), headers=BROWSER, follow_redirects=False) as web:
+        stores = web.app.state.backend._stores
+        stores.projects.register(1)
+        stores.images.synchronise(1, {task: f"/{task}.png" for task in (7, 8, 9)}, complete=True)
+        for name, task in (("ada", "7"), ("bén", "8"), ("label-studio", "9")):
+            web.auth = (name, "p")
+            tag(web, back="/projects/1/exemplars", task=task, tag="more")
+        for wrong in (("ada", "q"), ("eve", "p"), ("", "p"), ("ada, bén", "p")):
+            web.auth = wrong
+            assert web.get("/projects/1").status_code == 401
+        named = {task: row.tagged_by for task, row in stores.page_tags.open(1).items()}
+        assert named == {7: "ada", 8: "bén", 9: "label-studio"}
+        told = {(one.action, one.who) for one in stores.trail.some(1, 0, 100)}
+        assert told >= {(TrailAction.CASES_TAGGED, name) for name in named.values()}
+        assert told >= {(TrailAction.LOOKED, name) for name in named.values()}
 
 
 def test_the_user_whose_password_was_asked_for_is_named(tmp_path):
