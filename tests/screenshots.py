@@ -1,6 +1,6 @@
 """Takes the pictures of the pages that README and docs show: ``make screenshots``.
 
-A real Label Studio, the backend, a simulated reader of BloodMNIST cells (from CLINICAL_DATA, or downloaded by
+A real Label Studio, the backend, three simulated readers of BloodMNIST cells (from CLINICAL_DATA, or downloaded by
 medmnist), and Chromium. Ten minutes on two cores.
 """
 
@@ -11,17 +11,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
+import numpy as np
 from PIL import Image
 from rich.console import Console
 
 from clinical_backend.lab.demo.dataset import load_dataset
-from clinical_backend.lab.demo.reading import read_project
-from clinical_backend.lab.demo.run import create_demo_project
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, read_project, wait_until_settled
+from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.label_studio_server import LabelStudioServer
+from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.connection.connect import connect
 from tests.chromium import chromium_browser, sign_in
+from tests.conftest import sign_up
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -30,11 +34,18 @@ DOCS = Path(__file__).parent.parent / "docs"
 CACHE = Path(".cache")
 SIZE, RARE, EXEMPLARS, LABELS, BATCH = 1000, 40, 3, 230, 20
 """So many labels that audit draws tell something, and rare cases are left in the queue."""
+READERS = {"Ada Novak": 0.0, "Ben Okafor": 0.06, "Chloe Martin": 0.12}
+"""Made-up names, and how often each gives another class than is true; the first one reads the queue."""
+READ_AGAIN = 70
+"""Of the answered cases, by each of the others: enough for intervals."""
 PAGES = {
     "found": ("", 1090),
     "queue": ("/queue", 900),
     "map": ("/map", 860),
     "model": ("/model", 1090),
+    "readers": ("/readers", 1180),
+    "card": ("/model/card", 880),
+    "search": ("/picture", 1000),
     "settings": ("/settings", 975),
 }
 """Page and height by the name of its picture."""
@@ -59,6 +70,9 @@ def main() -> None:
                     sys.exit(f"These would be pictures of {dataset.origin}. Set CLINICAL_DATA, or connect to the net.")
                 demo = create_demo_project(client, server, dataset, "Blood cells")
                 connect(client, demo.project.id, backend_url=backend.url, rare_classes=[demo.rare])
+                generator = np.random.default_rng(0)
+                first, *others = READERS
+                name_user(client, first)
                 read_project(
                     client,
                     backend,
@@ -69,18 +83,59 @@ def main() -> None:
                     labels=LABELS,
                     batch=BATCH,
                     progress=lambda outcome, _name: console.print(f"{len(outcome.found)} of {LABELS} labels"),
+                    reader=reader_of(client, generator),
                 )
-                take(backend, server, demo.project.id, folder)
+                for name in others:
+                    read_again(client, demo, name, generator)
+                httpx2.post(f"{backend.url}/projects/{demo.project.id}/rounds").raise_for_status()
+                wait_until_settled(backend, demo.project.id)
+                sought = next(server.files.rglob(f"{dataset.labels.tolist().index(0):04}.png"))
+                take(backend, server, demo.project.id, folder, sought)
 
 
-def take(backend: BackendServer, server: LabelStudioServer, project: int, folder: Path) -> None:
-    """Open the pages, and the editor of Label Studio, and keep pictures of them."""
+def reader_of(client: LabelStudioAdmin, generator: np.random.Generator) -> SimulatedReader:
+    """Return a reader who says to take as long as people do: half of the cases less than 7 seconds."""
+    return SimulatedReader(client, seconds=lambda: float(generator.lognormal(np.log(7), 0.5)))
+
+
+def name_user(client: LabelStudioAdmin, name: str) -> None:
+    """Give the user of a token a name."""
+    first, last = name.split()
+    body = {"first_name": first, "last_name": last}
+    client.session.request("PATCH", f"api/users/{client.whoami().id}/", json=body)
+
+
+def read_again(client: LabelStudioAdmin, demo: DemoProject, name: str, generator: np.random.Generator) -> None:
+    """Have another reader answer some of the answered cases, now and then by another class than is true."""
+    token = sign_up(client, f"{name.split(maxsplit=1)[0].lower()}@example.com", "a-password-of-tests")
+    classes = sorted(set(demo.truth.values()))
+    answered = sorted(task.id for task in client.annotated_tasks(demo.project.id))
+    with LabelStudioAdmin(client.url, token) as own:
+        name_user(own, name)
+        reader = reader_of(own, generator)
+        for task in generator.permutation(answered)[:READ_AGAIN].tolist():
+            said = demo.truth[task]
+            if generator.random() < READERS[name]:
+                said = str(generator.choice([one for one in classes if one != said]))
+            reader.annotate(task, {CLASS_CONTROL: [said]})
+
+
+def take(backend: BackendServer, server: LabelStudioServer, project: int, folder: Path, sought: Path) -> None:
+    """Open the pages, and the editor of Label Studio, and keep pictures of them.
+
+    Parameters
+    ----------
+    sought
+        The picture that is searched by.
+    """
     with chromium_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         for name, (path, height) in PAGES.items():
             page.set_viewport_size({"width": 1280, "height": height})
             page.goto(f"{backend.url}/projects/{project}{path}")
+            if name == "search":
+                search_by(page, sought)
             PREPARED.get(name, lambda _: None)(page)
             page.wait_for_load_state("networkidle")
             page.screenshot(path=folder / f"{name}.png")
@@ -104,6 +159,11 @@ def show_map(page: Page) -> None:
         drawn.wait_for()
 
 
+def show_figures(page: Page) -> None:
+    """Scroll to what the card measures."""
+    page.get_by_role("heading", name="Figures").evaluate("(heading) => heading.scrollIntoView()")
+
+
 def preview_settings(page: Page) -> None:
     """Ask what other settings would change, and wait until it is told."""
     page.get_by_label("Audit share").fill("30")
@@ -115,7 +175,14 @@ def preview_settings(page: Page) -> None:
     page.evaluate("window.scrollTo(0, 0)")
 
 
-PREPARED = {"map": show_map, "settings": preview_settings}
+def search_by(page: Page, sought: Path) -> None:
+    """Search by a picture, and wait for what is found."""
+    page.get_by_label("Picture").set_input_files(sought)
+    page.get_by_role("button", name="Find cases like it").click()
+    page.locator("#alike img").first.wait_for()
+
+
+PREPARED = {"map": show_map, "card": show_figures, "settings": preview_settings}
 """What is done on a page before its picture is taken."""
 
 
