@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.errors import LabelStudioFaultError
-from clinical_backend.labelstudio.labeling.fields import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +40,13 @@ class FoundTasks:
 
     Attributes
     ----------
-    values
-        What each has there, the last task first.
+    data
+        The data of each, the last task first.
     total
         How many there are.
     """
 
-    values: dict[int, Any]
+    data: dict[int, dict[str, Any]]
     total: int
 
 
@@ -128,9 +127,7 @@ class TaskLists:
         reply = self._session.request(
             "GET", "api/tasks/", params=params, json=query, time_out=time_out, repeatable=False
         )
-        return FoundTasks(
-            {int(task["id"]): lookup(task["data"], field) for task in reply["tasks"]}, int(reply["total"])
-        )
+        return FoundTasks({int(task["id"]): task["data"] for task in reply["tasks"]}, int(reply["total"]))
 
     def read(
         self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False

@@ -12,6 +12,7 @@ from clinical_backend.errors import (
     LabelStudioFaultError,
     LabelStudioRefusedError,
 )
+from clinical_backend.labelstudio.labeling.fields import lookup
 
 if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
@@ -85,15 +86,15 @@ def find_by_field(
             "Label Studio refuses to search for this value.", "Filter for it in Label Studio, or find the task there."
         ) from None
     fits = _is if whole else _contains
-    if not all(fits(held, value) for held in found.values.values()):
+    if not all(fits(lookup(data, field), value) for data in found.data.values()):
         raise ClinicalError(
             "Label Studio does not search for this value.",
             "It cannot with a per cent sign, or where a proxy drops what is asked. Filter for it in Label Studio.",
         )
-    known = project.stores.images.all(project.id, list(found.values))
+    known = project.stores.images.all(project.id, list(found.data))
     reserved = project.stores.test_sets.ids(project.id)
-    tasks = [task for task in found.values if task in known and task not in reserved]
-    return FoundByField(tasks, found.total, sum(task in reserved for task in found.values))
+    tasks = [task for task in found.data if task in known and task not in reserved]
+    return FoundByField(tasks, found.total, sum(task in reserved for task in found.data))
 
 
 def _contains(held: object, value: str) -> bool:

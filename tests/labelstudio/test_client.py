@@ -9,6 +9,7 @@ from clinical_backend.errors import LabelStudioRefusedError, LabelStudioUnauthor
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio import client as client_module
+from clinical_backend.labelstudio.labeling.fields import lookup
 from tests.conftest import is_before, skip_before
 
 
@@ -240,7 +241,7 @@ def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_s
 
     def found(field, value, limit=48, whole=True):
         answer = client.tasks_with_value(project.id, field, value, limit, 60.0, whole=whole)
-        return list(answer.values.values()), answer.total
+        return [lookup(data, field) for data in answer.data.values()], answer.total
 
     assert found("patient", "Mustermann^Jane") == (["Mustermann^Jane", "Mustermann^Jane"], 2)
     assert found("patient", "Mustermann^Jane", 1) == (["Mustermann^Jane"], 2)
@@ -256,6 +257,6 @@ def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_s
     assert found("case.study.number", "2") == ([2], 1)
     assert found("study.site", "north", whole=False, limit=1) == (["North"], 3)
     assert found("nonsense", "x", whole=False) == ([], 0)
-    ids = list(client.tasks_with_value(project.id, "patient", "Mustermann^Jane", 48, 60.0, whole=True).values)
+    ids = list(client.tasks_with_value(project.id, "patient", "Mustermann^Jane", 48, 60.0, whole=True).data)
     assert ids == sorted(ids, reverse=True)
     assert "Mustermann" not in label_studio.log.read_text(errors="replace")

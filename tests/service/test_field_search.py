@@ -47,7 +47,7 @@ def test_the_fields_that_tasks_have_can_be_searched_within_others_too(project, w
 
 
 def test_tasks_are_found_in_the_order_of_label_studio_as_far_as_rounds_know_them(project, studio):
-    studio.answer = FoundTasks({70: NAME, 9: NAME, 4: NAME}, 100)
+    studio.answer = FoundTasks({task: {"patient": NAME} for task in (70, 9, 4)}, 100)
     found = find_by_field(project, "patient", f" {NAME} ", 48)
     assert (found.tasks, found.total, found.reserved) == ([9, 4], 100, 0)
     assert studio.asked == [(1, "patient", NAME, 48, 10.0, False)]
@@ -55,20 +55,20 @@ def test_tasks_are_found_in_the_order_of_label_studio_as_far_as_rounds_know_them
 
 def test_the_test_set_is_counted_and_not_shown(project, studio, monkeypatch):
     monkeypatch.setattr(project.stores.test_sets, "ids", lambda _: frozenset({9}))
-    studio.answer = FoundTasks({9: NAME, 4: NAME}, 2)
+    studio.answer = FoundTasks({task: {"patient": NAME} for task in (9, 4)}, 2)
     found = find_by_field(project, "patient", NAME, 48)
     assert (found.tasks, found.reserved) == ([4], 1)
 
 
 @pytest.mark.parametrize(("held", "value"), [(1005, "1005"), (1005, "1005.0"), (0.5, "0.5"), ("01", "01")])
 def test_numbers_are_found_by_what_they_are(project, studio, held, value):
-    studio.answer = FoundTasks({4: held}, 1)
+    studio.answer = FoundTasks({4: {"case": {"id": held}}}, 1)
     assert find_by_field(project, "case.id", value, 48, whole=True).tasks == [4]
 
 
 @pytest.mark.parametrize(("held", "value"), [("DOE^JANE", "e^j"), (1005, "00"), ("Müller", "MÜL"), (0.5, "0.")])
 def test_what_contains_the_value_in_letters_of_either_case_is_found(project, studio, held, value):
-    studio.answer = FoundTasks({4: held}, 1)
+    studio.answer = FoundTasks({4: {"patient": held}}, 1)
     assert find_by_field(project, "patient", value, 48).tasks == [4]
     with pytest.raises(ClinicalError, match="does not search"):
         find_by_field(project, "patient", value, 48, whole=True)
@@ -77,7 +77,7 @@ def test_what_contains_the_value_in_letters_of_either_case_is_found(project, stu
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("held", ["Doe^John", None, 7, True, ["Doe^Jane"]])
 def test_an_answer_of_other_tasks_is_no_answer(project, studio, held, whole):
-    studio.answer = FoundTasks({9: NAME, 4: held}, 2)
+    studio.answer = FoundTasks({9: {"patient": NAME}, 4: {"patient": held}}, 2)
     with pytest.raises(ClinicalError, match="does not search for this value") as refusal:
         find_by_field(project, "patient", NAME, 48, whole=whole)
     assert "Doe" not in str(refusal.value)
