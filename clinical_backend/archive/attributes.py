@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydicom import DataElement, Dataset
@@ -82,6 +83,7 @@ def dataset_of(entries: Iterable[Mapping[str, Any]], keywords: Iterable[str]) ->
     return dataset
 
 
+@cache
 def _number(keyword: str) -> str:
     return f"{tag_for_keyword(keyword):08X}"
 

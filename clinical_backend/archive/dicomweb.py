@@ -26,6 +26,7 @@ from clinical_backend.archive.header import TAGS, read_header
 from clinical_backend.archive.multipart import WRAPPING, only_part
 from clinical_backend.archive.stow import store_object
 from clinical_backend.errors import ArchiveError
+from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ is made to be large takes up to 20 times as much memory. A minute is what a busy
 _MOST = {"studies": 200_000, "series": 50_000, "instances": 50_000}
 """Entries of one search, so that an archive whose pages never end does not fill the memory. They are kept to be sorted:
 of a study some 500 bytes, of an object 2 KB; a series of a CT has thousands."""
+_SEARCHES = 2
+"""Series that are listed at a time: the archive looks for the next one while what it says of one is read."""
 _MOST_OBJECTS = 2_000_000  # of an import, of some 100 bytes each, by which doubles are known
 
 _OBJECT_SIZE = 2**30
@@ -146,11 +149,8 @@ class DicomWeb:
             When the archive does not answer as one, heeds no filter, or its answers have no end.
         """
         seen: set[bytes] = set()
-        for series in self._wanted():
-            if isinstance(series, PassedOver):
-                yield series
-                continue
-            for one in self._objects(series):
+        for listed in map_in_order(self._listed, self._wanted(), workers=_SEARCHES, look_ahead=_SEARCHES):
+            for one in listed:
                 if isinstance(one, Found):
                     digest = hashlib.blake2b(one.header.instance.encode(), digest_size=16).digest()
                     if digest in seen:
@@ -280,6 +280,9 @@ class DicomWeb:
             places.setdefault(uid, _Place(of, uid, said, _count(entry, _OBJECTS_IN_SERIES)))
         for uid in sorted(places):
             yield places[uid]
+
+    def _listed(self, series: _Place | PassedOver) -> list[Found | PassedOver]:
+        return [series] if isinstance(series, PassedOver) else self._objects(series)
 
     def _objects(self, series: _Place) -> list[Found | PassedOver]:
         found: dict[str, Found] = {}

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import Found, PassedOver
-from clinical_backend.archive.header import header_of
+from clinical_backend.archive.header import ADMISSION, header_of
 from clinical_backend.archive.plan import IDENTITY, TOTAL
 from clinical_backend.archive.pseudonyms import is_pseudonym
 from clinical_backend.errors import ArchiveError, ImageError, LabelStudioUnavailableError
@@ -175,7 +175,7 @@ class Importer:
             content = self._source.read(found)
         except ArchiveError as error:
             return error
-        header = header_of(BytesIO(content))
+        header = header_of(BytesIO(content), ADMISSION)
         if header is None:
             return ArchiveError("It is no DICOM file.", "Import it anew into the archive.")
         if header.instance != found.header.instance:
@@ -232,12 +232,15 @@ def _noted(made: Iterable[_Made], done: Imported) -> Iterator[_Made]:
 def _batches(made: Iterable[_Made]) -> Iterator[list[_Made]]:
     """Yield tasks in batches of a few requests each."""
     batch: list[_Made] = []
+    pictures = size = 0
     for one in made:
         batch.append(one)
-        every = [content for task in batch for content in task.pictures.values()]
-        if max(len(batch), len(every)) >= FILES_PER_UPLOAD or sum(map(len, every)) >= BYTES_PER_UPLOAD:
+        pictures += len(one.pictures)
+        size += sum(map(len, one.pictures.values()))
+        if max(len(batch), pictures) >= FILES_PER_UPLOAD or size >= BYTES_PER_UPLOAD:
             yield batch
             batch = []
+            pictures = size = 0
     if batch:
         yield batch
 

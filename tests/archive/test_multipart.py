@@ -23,6 +23,7 @@ def reading(body, kind=PARTS, **options):
         (in_parts(OBJECT)[2:], PARTS),
         (in_parts(OBJECT), PARTS.replace(BOUNDARY, f'"{BOUNDARY}"')),
         (b"preamble\r\nof two lines" + in_parts(OBJECT) + b"epilogue", PARTS),
+        (f"--{BOUNDARY}{BOUNDARY}\r\n".encode() + in_parts(OBJECT), PARTS),
         (f"--{BOUNDARY}\r\n\r\n".encode() + OBJECT + f"\r\n--{BOUNDARY}--".encode(), PARTS),
         (in_parts(OBJECT), PARTS.replace("multipart/related", "Multipart/Related").replace("boundary", "Boundary")),
         (OBJECT, "application/dicom"),
