@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import stat
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -82,7 +83,7 @@ class LocalFolder:
             for folder in (self._folder.parent, self._folder):
                 if not folder.exists():
                     folder.mkdir(exist_ok=True)
-                    folder.chmod(self._mode())
+                    folder.chmod(self._mode)
         except OSError as error:
             raise _not_written(error) from None
         self._write(probe, probe.encode())
@@ -128,6 +129,7 @@ class LocalFolder:
     def _address(self, name: str) -> str:
         return f"/data/local-files/?d={quote(str((self._folder / name).relative_to(self._root)))}"
 
+    @cached_property
     def _mode(self) -> int:
         return stat.S_IMODE(self._root.stat().st_mode)
 
@@ -136,10 +138,11 @@ class LocalFolder:
         try:
             try:
                 new.write_bytes(content)
-                new.chmod(self._mode() & 0o666)
+                new.chmod(self._mode & 0o666)
                 new.replace(self._folder / name)  # a picture that is there is whole
-            finally:
+            except BaseException:
                 new.unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise _not_written(error) from None
 
