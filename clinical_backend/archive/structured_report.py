@@ -11,6 +11,10 @@ from importlib.metadata import version
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DA, TM
+
 from clinical_backend.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ _TAKEN_OVER = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+_FORMS = {"DA": DA, "TM": TM}
+_SEXES = {"M", "F", "O"}  # PS3.3, C.7.1.1
 _CHARACTERS = "ISO_IR 192"  # UTF-8: labels are written in any script
 
 
@@ -121,12 +127,31 @@ def _report(tasks: Sequence[Reported], project: str) -> Dataset:
 
 
 def _completed(image: Dataset) -> Dataset:
-    """Return an object with what a report takes over from it: the patient and the study, empty where it lacks them."""
+    """Return an object with what a report takes over from it: the patient and the study.
+
+    Empty where it lacks them, or has a name, a date, a time or a sex that is none: identifiers tell whose report it is.
+    """
     completed = copy.copy(image)
     for name in _TAKEN_OVER:
         value = image.get(name)
-        setattr(completed, name, "" if value is None else str(value))
+        several = [] if value is None else list(value) if isinstance(value, MultiValue) else [value]
+        text = "\\".join(map(str, several))
+        setattr(completed, name, text if _is_one(name, text) else "")
     return completed
+
+
+def _is_one(name: str, text: str) -> bool:
+    """Tell whether a text is a value of an attribute, as far as a report cannot be made with another."""
+    kind = dictionary_VR(name)
+    if name == "PatientSex":
+        return text in _SEXES
+    if kind == "PN":
+        return "\\" not in text  # of several, which one it is cannot be told
+    try:
+        _FORMS.get(kind, str)(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _group(task: Reported) -> MeasurementsAndQualitativeEvaluations:

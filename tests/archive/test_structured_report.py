@@ -67,6 +67,23 @@ def test_a_study_that_lacks_what_it_should_have_is_reported_all_the_same():
     assert report.PatientID == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PatientBirthDate", "19500230"),
+        ("PatientBirthDate", "about 1950"),
+        ("StudyDate", "20240101\\20240102"),
+        ("StudyTime", "noon"),
+        ("PatientSex", "W"),
+        ("PatientName", "Doe^Jane\\Roe^Jane"),
+    ],
+)
+def test_a_value_that_is_none_is_left_empty_and_keeps_no_report_out(name, value):
+    wrong = content(dicom(StudyInstanceUID=STUDY, **{name: value}))
+    report = pydicom.dcmread(io.BytesIO(make_report([Reported("a1", ["a"], [described(io.BytesIO(wrong))])], "Films")))
+    assert (str(report[name].value), report.PatientID, report.StudyInstanceUID) == ("", NUMBER, STUDY)
+
+
 def test_objects_without_a_class_are_refused_without_naming_the_patient():
     nameless = image()
     del nameless.SOPClassUID
