@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import re
@@ -27,6 +28,10 @@ __all__ = ["SIZE_LIMIT", "DicomFiles"]
 
 SIZE_LIMIT = 2**30
 """Bytes of an object: a breast tomosynthesis has some hundred MB. One that is larger is passed over."""
+_LONGEST_LIST = 32 * 2**20
+"""Bytes of the list of a ZIP archive: some 300,000 files of usual names, or 700,000 of the shortest ones, for which
+zipfile takes 0.3 GB."""
+_TAIL = 2**17  # where a ZIP archive says where its list is: 66 KB at most
 _INSIDE = "!/"  # between a ZIP archive's path and that of a file in it
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, ValueError, EOFError)
 
@@ -124,7 +129,10 @@ class DicomFiles:
             with path.open("rb") as file:
                 # A DICOM file may end like a ZIP archive.
                 if not has_preamble(file.read(PREAMBLE)) and zipfile.is_zipfile(file):
-                    yield from self._of_archive(name)
+                    if _listing_size(name) > _LONGEST_LIST:
+                        yield PassedOver(name, "it lists too many files: unpack it, and name the folder")
+                    else:
+                        yield from self._of_archive(name)
                     return
                 file.seek(0)
                 yield self._of(name, file, status.st_size)
@@ -157,6 +165,30 @@ class DicomFiles:
             return PassedOver(name, "no DICOM file, or a damaged one")
         reason = header.reason_against(secondary=True)  # whether they are wanted is the caller's to say
         return PassedOver(name, reason) if reason else Found(name, header)
+
+
+class _Tail(io.FileIO):
+    """The end of a ZIP archive, up to its list of files, which zipfile would read at once however long it is."""
+
+    asked = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return what is asked for, unless it is the list."""
+        if size is not None and size > _TAIL:
+            self.asked = size
+            raise zipfile.BadZipFile
+        return super().read(size) or b""
+
+
+def _listing_size(name: str) -> int:
+    """Return how many bytes the list of a ZIP archive has; zero where they are few."""
+    with _Tail(name) as file:
+        try:
+            zipfile.ZipFile(file).close()
+        except zipfile.BadZipFile:
+            if not file.asked:
+                raise
+        return file.asked
 
 
 def _split(name: str) -> tuple[str, str]:

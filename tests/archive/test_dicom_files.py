@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clinical_backend.archive import dicom_files
 from clinical_backend.archive.dicom_files import DicomFiles
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.header import header_of
@@ -66,6 +67,18 @@ def test_an_encrypted_or_too_large_member_of_an_archive_is_passed_over(write):
     path.write_bytes(raw)
     reasons = {one.name.rpartition("/")[2]: one.reason for one in DicomFiles([path], size_limit=100_000).find()}
     assert reasons == {"bomb.dcm": "it has more than 0 MiB", "sealed.dcm": "it is encrypted"}
+
+
+def test_an_archive_that_lists_too_many_files_is_passed_over_without_reading_the_list(write, monkeypatch):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(2000):
+            archive.writestr(f"{number:020}", b"")
+    assert len(list(DicomFiles([path]).find())) == 2000
+    monkeypatch.setattr(dicom_files, "_LONGEST_LIST", 2**17)
+    assert list(DicomFiles([path]).find()) == [
+        PassedOver(str(path), "it lists too many files: unpack it, and name the folder")
+    ]
 
 
 def test_a_member_that_lies_about_its_size_is_not_read_beyond_the_limit(write):
