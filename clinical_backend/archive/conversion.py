@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +43,10 @@ class Converted:
     ----------
     tasks, pictures
         How many it changed and made.
-    passed_over
-        What it could not change.
     """
 
     tasks: int = 0
     pictures: int = 0
-    passed_over: list[PassedOver] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +95,13 @@ class Converter:
         self._secondary = secondary
         self._workers = workers
 
-    def run(self, project_id: int, views: Sequence[View], progress: Callable[[int, int], None]) -> Converted:
+    def run(
+        self,
+        project_id: int,
+        views: Sequence[View],
+        progress: Callable[[int, int], None],
+        passed_over: list[PassedOver],
+    ) -> Converted:
         """Change all tasks of a project that show a DICOM or TIFF file.
 
         Parameters
@@ -107,6 +110,8 @@ class Converter:
             The ``Image`` tags.
         progress
             Is told how many of how many tasks were looked at.
+        passed_over
+            Gets what cannot be changed, as it turns out, so that it is known of a conversion that is broken off.
 
         Raises
         ------
@@ -119,7 +124,7 @@ class Converter:
             lambda task: self._pictures(task, views), tasks, workers=self._workers, look_ahead=2 * self._workers
         )
         for number, change in enumerate(changes, 1):
-            done.passed_over += change.refused
+            passed_over += change.refused
             if change.addresses:
                 self._change(change, views)
                 done.tasks += 1

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +46,11 @@ class Imported:
         How many it made.
     there
         How many tasks were there already.
-    passed_over
-        What was not imported.
     """
 
     tasks: int = 0
     pictures: int = 0
     there: int = 0
-    passed_over: list[PassedOver] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +103,7 @@ class Importer:
         known: Mapping[str, Sequence[int]],
         address: Callable[[Sequence[str]], dict[str, Any]],
         progress: Callable[[int], None],
+        passed_over: list[PassedOver],
     ) -> Imported:
         """Make the tasks that are not there yet.
 
@@ -119,6 +117,8 @@ class Importer:
             Makes of the addresses of a task's pictures the field, or the fields, that show them.
         progress
             Is told how many of the planned tasks are done, from time to time.
+        passed_over
+            Gets what is not imported, as it turns out, so that it is known of an import that is broken off.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Importer:
             # One batch is stored while the next one is made: both take about as long.
             with ThreadPoolExecutor(1) as storing:
                 under_way: Future[None] | None = None
-                for batch in _batches(_noted(made, done)):
+                for batch in _batches(_noted(made, passed_over)):
                     if under_way is not None:
                         under_way.result()
                         progress(done.there + done.tasks)
@@ -221,10 +221,10 @@ def _gone_on_with() -> Iterator[None]:
         ) from error
 
 
-def _noted(made: Iterable[_Made], done: Imported) -> Iterator[_Made]:
+def _noted(made: Iterable[_Made], passed_over: list[PassedOver]) -> Iterator[_Made]:
     """Yield the tasks of which there is a picture, and note what was refused of all."""
     for one in made:
-        done.passed_over += one.refused
+        passed_over += one.refused
         if one.names:
             yield one
 
@@ -257,8 +257,8 @@ def imported_tasks(client: LabelStudioClient, project_id: int) -> dict[str, list
     return found
 
 
-def once_each(found: Iterable[Found | PassedOver], secondary: bool) -> tuple[list[Found], list[PassedOver]]:
-    """Return the objects to import, each once, and what is passed over.
+def once_each(found: Iterable[Found | PassedOver], secondary: bool, passed_over: list[PassedOver]) -> list[Found]:
+    """Return the objects to import, each once.
 
     Parameters
     ----------
@@ -266,9 +266,10 @@ def once_each(found: Iterable[Found | PassedOver], secondary: bool) -> tuple[lis
         What a source yields.
     secondary
         Whether secondary captures are imported.
+    passed_over
+        Gets what is not imported, as it turns out.
     """
     objects: dict[str, Found] = {}
-    passed_over: list[PassedOver] = []
     for one in found:
         if isinstance(one, PassedOver):
             passed_over.append(one)
@@ -280,7 +281,7 @@ def once_each(found: Iterable[Found | PassedOver], secondary: bool) -> tuple[lis
             passed_over.append(PassedOver(one.name, "another file has the same identifier (SOP Instance UID)"))
         else:
             objects[one.header.instance] = one
-    return list(objects.values()), passed_over
+    return list(objects.values())
 
 
 def count_reasons(passed_over: Iterable[PassedOver]) -> list[tuple[str, int]]:

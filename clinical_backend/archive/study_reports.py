@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.archive.found import Found, PassedOver
@@ -17,11 +18,27 @@ if TYPE_CHECKING:
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.labeling.project_labels import Labels
 
-__all__ = ["readers_labels", "report_studies"]
+__all__ = ["StudyReport", "readers_labels", "report_studies"]
 
 _NO_FINDING = "no finding"
 _MOST_IMAGES = 1000
 """Of a task, that its report names: more than a series of slices has, so that no archive fills the memory; chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyReport:
+    """A report of a study.
+
+    Attributes
+    ----------
+    study
+        Keyed hash of the study, as its tasks have it: the same each time.
+    content
+        The DICOM file.
+    """
+
+    study: str
+    content: bytes
 
 
 def readers_labels(tasks: Mapping[str, Sequence[int]], said: Labels) -> dict[str, list[str]]:
@@ -55,7 +72,7 @@ def _is_a_readers(task: int, said: Labels) -> bool:
 
 def report_studies(
     source: Source, pseudonyms: Pseudonyms, labels: Mapping[str, Sequence[str]], project: str
-) -> Iterator[bytes | PassedOver]:
+) -> Iterator[StudyReport | PassedOver]:
     """Yield a Structured Report of each study of which a task is answered, and what none can be made of.
 
     Nothing that was kept ties tasks to an archive: the archive is searched, and what it holds is hashed again.
@@ -84,15 +101,16 @@ def report_studies(
             yield PassedOver(one.name, "it belongs to no study")
     for identity in sorted(missing):
         yield PassedOver(identity, "what this task shows is not in what was named")
-    for tasks in studies.values():
+    for study, tasks in studies.items():
         try:
-            yield make_report(
+            content = make_report(
                 [
                     Reported(identity, labels[identity], [source.describe(one) for one in images])
                     for identity, images in tasks.items()
                 ],
                 project,
             )
+            yield StudyReport(pseudonyms.of("study", study), content)
         except ArchiveError as error:
             yield PassedOver(next(iter(tasks.values()))[0].name, str(error))
 

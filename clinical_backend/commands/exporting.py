@@ -28,7 +28,7 @@ from clinical_backend.commands.archive_options import (
     open_source,
     refuse_archive,
 )
-from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
+from clinical_backend.commands.passed_over import telling_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, progress_bar, say
 from clinical_backend.errors import ArchiveError, InvalidArgumentError, NotConnectedError
@@ -131,8 +131,8 @@ def export(
             "--out", "where the labels go is not said.", "Name a folder; for reports give --dicom-sr, or --store."
         )
     refuse_archive("it is of a data set", field=field, images=None if images == "none" else images)
-    refuse_report(report)
     with ExitStack() as opened:
+        passed_over = opened.enter_context(telling_passed_over(report))
         source = opened.enter_context(
             open_source(
                 sources,
@@ -149,7 +149,7 @@ def export(
                 ca_file=ca_file,
             )
         )
-        _export_reports(project, source, dicom_sr, store=store, report=report)
+        _export_reports(project, source, dicom_sr, passed_over, store=store)
 
 
 def _export_dataset(project: int, options: ExportOptions, out: Path) -> None:
@@ -177,7 +177,12 @@ def _export_dataset(project: int, options: ExportOptions, out: Path) -> None:
 
 
 def _export_reports(
-    project: int, source: DicomFiles | DicomWeb, dicom_sr: Path | None, *, store: bool, report: Path | None
+    project: int,
+    source: DicomFiles | DicomWeb,
+    dicom_sr: Path | None,
+    passed_over: list[PassedOver],
+    *,
+    store: bool,
 ) -> None:
     from clinical_backend.archive.dicomweb import DicomWeb
     from clinical_backend.archive.pseudonyms import Pseudonyms
@@ -195,7 +200,7 @@ def _export_reports(
         labels, title = _labels(workspace.project(project))
         options = {"stored": store, "written": dicom_sr is not None}
         workspace.stores.trail.append(TrailAction.REPORTS_EXPORTED, project, options=options, tasks=len(labels))
-    made, passed_over = 0, []
+    made = 0
     for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
         if isinstance(one, PassedOver):
             passed_over.append(one)
@@ -203,16 +208,15 @@ def _export_reports(
         made += 1
         if dicom_sr is not None:
             with _writing():
-                write_aside(dicom_sr / f"{made:06}.dcm", one)
+                write_aside(dicom_sr / f"{one.study}.dcm", one.content)
         if store and isinstance(source, DicomWeb):
-            source.store(one)
+            source.store(one.content)
     places = [*([str(dicom_sr)] if dicom_sr else []), *(["the archive"] if store else [])]
     say(
         f"{amount(made, 'report')} of {amount(len(labels), 'answered task')} in {' and in '.join(places)}.",
         leading=len(str(made)),
         mood="ok",
     )
-    tell_passed_over(passed_over, report)
 
 
 @contextmanager

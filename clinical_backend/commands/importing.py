@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -24,13 +24,14 @@ from clinical_backend.commands.archive_options import (
     open_source,
     refuse_archive,
 )
-from clinical_backend.commands.passed_over import refuse_report, tell_passed_over
+from clinical_backend.commands.passed_over import telling_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
 from clinical_backend.commands.terminal import amount, progress_bar, say
 from clinical_backend.errors import ArchiveError, LabelingConfigError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from clinical_backend.archive.found import Found, PassedOver, Source
     from clinical_backend.archive.places import Place
@@ -97,11 +98,12 @@ def import_images(
             match=match,
             year=year,
         )
-    refuse_report(report)
     with ExitStack() as opened:
+        passed_over = opened.enter_context(telling_passed_over(report))
         if convert:
             workspace = opened.enter_context(opened_workspace(read_settings()))
-            passed_over = _convert(workspace.project(project), to, secondary_captures, dry_run)
+            opened.enter_context(_alone(workspace.project(project), dry_run=dry_run))
+            _convert(workspace.project(project), to, secondary_captures, dry_run, passed_over)
         else:
             source = opened.enter_context(
                 open_source(
@@ -120,8 +122,15 @@ def import_images(
                 )
             )
             workspace = opened.enter_context(opened_workspace(read_settings()))
-            passed_over = _import(workspace.project(project), source, group, to, year, secondary_captures, dry_run)
-    tell_passed_over(passed_over, report)
+            opened.enter_context(_alone(workspace.project(project), dry_run=dry_run))
+            _import(workspace.project(project), source, group, to, year, secondary_captures, dry_run, passed_over)
+
+
+def _alone(project: ProjectWorkspace, *, dry_run: bool) -> AbstractContextManager[None]:
+    """Keep another import out of the project: it would make the same pictures, and the same tasks."""
+    from clinical_backend.workspace.lock import import_lock
+
+    return nullcontext() if dry_run else import_lock(project)
 
 
 def _import(
@@ -132,8 +141,9 @@ def _import(
     year: bool,
     secondary: bool,
     dry_run: bool,
-) -> list[PassedOver]:
-    """Make tasks of what a source holds, and return what was passed over."""
+    passed_over: list[PassedOver],
+) -> None:
+    """Make tasks of what a source holds."""
     from clinical_backend.archive.importer import Importer, imported_tasks, once_each
     from clinical_backend.archive.plan import plan_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
@@ -146,7 +156,7 @@ def _import(
     place = _place(project, importing, to, dry_run=dry_run)  # before hours of looking
     listed = any(one.is_list for one in scheme.every_view)
     with progress_bar("Looking") as show:
-        found, passed_over = once_each(_counted(source, show), secondary)
+        found = once_each(_counted(source, show), secondary, passed_over)
     planned = plan_tasks(
         found,
         Pseudonyms(settings.model_dir),
@@ -159,10 +169,10 @@ def _import(
     say(f"{amount(len(found), 'DICOM object')}: {amount(len(planned), 'task')}, {new:,} of them new.")
     if dry_run:
         _say_example(planned)
-        return passed_over
+        return
     with _pictures() as maker, progress_bar("Importing") as show:
         importer = Importer(source, place, maker, importing, secondary=secondary)
-        done = importer.run(planned, known, address, lambda number: show(number, len(planned)))
+        done = importer.run(planned, known, address, lambda number: show(number, len(planned)), passed_over)
     ours = {task.identity for task in planned}  # no other task is deleted, whatever its data says
     doubles = importing.delete_doubles(
         {identity: ids for identity, ids in imported_tasks(client, project.id).items() if identity in ours}
@@ -176,7 +186,6 @@ def _import(
     )
     if doubles:
         say(f"Made one again: {amount(doubles, 'task')} that were there twice.")
-    return passed_over + done.passed_over
 
 
 def _keep_patients_apart(project: ProjectWorkspace) -> None:
@@ -187,8 +196,8 @@ def _keep_patients_apart(project: ProjectWorkspace) -> None:
         say("Tasks of one patient are kept apart from now on: GROUP_FIELD is `patient`.")
 
 
-def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool) -> list[PassedOver]:
-    """Make pictures for the tasks that are there, and return what was passed over."""
+def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool, passed_over: list[PassedOver]) -> None:
+    """Make pictures for the tasks that are there."""
     from clinical_backend.archive.conversion import Converter, undrawn_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
@@ -199,14 +208,13 @@ def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool)
     if dry_run:
         some = amount(len(undrawn_tasks(client, project.id, scheme.every_view)), "task")
         say(f"{some} may point to DICOM or TIFF files, by the endings of the addresses. Nothing was changed.")
-        return []
+        return
     place = _place(project, ProjectImport(client, project.id), to)
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, progress_bar("Converting") as show:
         converter = Converter(client, images, place, maker, pseudonyms, secondary=secondary)
-        done = converter.run(project.id, scheme.every_view, show)
+        done = converter.run(project.id, scheme.every_view, show, passed_over)
     say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
-    return done.passed_over
 
 
 def _say_example(planned: Sequence[PlannedTask]) -> None:

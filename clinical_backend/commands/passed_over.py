@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import csv
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from clinical_backend.commands.terminal import complain, say
 from clinical_backend.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from clinical_backend.archive.found import PassedOver
 
-__all__ = ["refuse_report", "tell_passed_over"]
+__all__ = ["telling_passed_over"]
 
 _NAMED_REASONS = 12  # fit on a screen; the report has all
 
 
-def refuse_report(report: Path | None) -> None:
-    """Refuse a report that cannot be written, before hours of work.
+@contextmanager
+def telling_passed_over(report: Path | None) -> Iterator[list[PassedOver]]:
+    """Yield a list for what is passed over, and say it at the end of the block, also of work that is broken off.
+
+    Parameters
+    ----------
+    report
+        A file that it is written to; ``None`` for none. One that cannot be written is refused before hours of work.
 
     Raises
     ------
@@ -29,10 +36,17 @@ def refuse_report(report: Path | None) -> None:
     """
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         raise InvalidArgumentError("--report", "there can be no such file.", "Name one in a folder that is there.")
+    passed_over: list[PassedOver] = []
+    try:
+        yield passed_over
+    except BaseException:
+        if passed_over:  # of work that did not begin, an earlier report says more
+            _tell(passed_over, report)
+        raise
+    _tell(passed_over, report)
 
 
-def tell_passed_over(passed_over: Sequence[PassedOver], report: Path | None) -> None:
-    """Say why what was not imported was not, and write it to a file where one is wanted."""
+def _tell(passed_over: Sequence[PassedOver], report: Path | None) -> None:
     from clinical_backend.archive.importer import count_reasons
 
     if report is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.leases import LeaseStore
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["leased_project", "training_lock", "work_alone"]
+__all__ = ["import_lock", "leased_project", "training_lock", "work_alone"]
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,28 @@ def work_alone(folder: Path, work: Callable[[], str], *, busy: str) -> str:
             return work()
     except Timeout:
         return busy
+
+
+@contextmanager
+def import_lock(project: ProjectWorkspace) -> Iterator[None]:
+    """Keep every other import out of a project within the block.
+
+    Raises
+    ------
+    ProjectBusyError
+        When another process imports.
+    StorageError
+        When MODEL_DIR cannot be written.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(training_lock(project.import_folder))
+        except Timeout:
+            raise ProjectBusyError(
+                f"Another import works at project {project.id}.",
+                "Wait for its end and run this one then: what is there by that time is not made again.",
+            ) from None
+        yield
 
 
 def _take(leases: LeaseStore, project_id: int, seconds: float, silence: float) -> int | None:

@@ -191,6 +191,11 @@ class ProjectWorkspace:
         return self.workspace.settings.model_dir / "maps" / str(self.id)
 
     @property
+    def import_folder(self) -> Path:
+        """Where is kept that an import works at it."""
+        return self.workspace.settings.model_dir / "imports" / str(self.id)
+
+    @property
     def settings_preview_folder(self) -> Path:
         """Where is kept what shows the effect of settings before they are saved."""
         return self.workspace.settings.model_dir / "settings-previews" / str(self.id)

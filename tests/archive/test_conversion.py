@@ -65,9 +65,10 @@ def convert(maker, tmp_path):
     def run(image, data, files):
         studio = Studio(data, files)
         converter = Converter(studio, studio, studio, maker, Pseudonyms(tmp_path), workers=1)
-        done = converter.run(1, read_scheme(CONFIG.format(image)).every_view, lambda *_: None)
+        done = converter.run(1, read_scheme(CONFIG.format(image)).every_view, lambda *_: None, run.passed_over)
         return done, studio
 
+    run.passed_over = []
     return run
 
 
@@ -86,10 +87,10 @@ def test_an_address_inside_other_data_is_changed_and_the_rest_stays(convert):
 def test_in_a_list_only_what_no_browser_draws_is_changed_and_what_cannot_be_read_stays(convert):
     data = [{"images": ["/f/1.dcm", "/f/2.png", "/f/3.tif", "/f/4.dcm"]}]
     files = {"/f/1.dcm": content(dicom()), "/f/3.tif": tiff()}
-    done, studio = convert('valueList="$images"', data, files)
+    _, studio = convert('valueList="$images"', data, files)
     images = studio.data[1]["images"]
     assert [address in data[0]["images"] for address in images] == [False, True, False, True]
-    assert [(one.name, one.reason) for one in done.passed_over] == [("task 1", "It is not there. Put it back.")]
+    assert [(one.name, one.reason) for one in convert.passed_over] == [("task 1", "It is not there. Put it back.")]
     assert studio.data[1]["original"] == ["/f/1.dcm", "/f/3.tif"]
 
 
@@ -103,7 +104,7 @@ def test_a_file_without_ending_that_a_browser_draws_is_left_as_it_is(convert):
 
 def test_a_task_without_an_address_is_passed_by(convert):
     done, studio = convert('value="$image"', [{"text": "none"}, {"image": 7}], {})
-    assert (done.tasks, done.passed_over) == (0, [])
+    assert (done.tasks, convert.passed_over) == (0, [])
     assert studio.data[2] == {"image": 7}
 
 
@@ -127,7 +128,7 @@ def test_what_an_import_leaves_out_is_not_shown_by_a_conversion_either(convert):
         "/f/1.dcm": content(dicom(BurnedInAnnotation="YES")),
         "/f/2.dcm": content(dicom(ConversionType="WSD")),
     }
-    done, studio = convert('valueList="$images"', [{"images": list(files)}], files)
+    _, studio = convert('valueList="$images"', [{"images": list(files)}], files)
     assert studio.data[1] == {"images": list(files)}
     assert studio.kept == {}
-    assert [one.reason.partition(":")[0] for one in done.passed_over] == ["It is left out"] * 2
+    assert [one.reason.partition(":")[0] for one in convert.passed_over] == ["It is left out"] * 2

@@ -76,7 +76,7 @@ class Project:
 @pytest.fixture
 def run(tmp_path):
     """Return a function that imports objects, and returns what was done, the place, the project and the source."""
-    place, project = Place(), Project()
+    place, project, passed_over = Place(), Project(), []
 
     def run_import(objects, *, source=None, maker=None, grouping="series", known=(), limit=32):
         source = source or Source()
@@ -84,11 +84,11 @@ def run(tmp_path):
         importer = Importer(source, place, maker or Maker(), project, workers=2)
         told = []
         there = {planned[at].identity: [1] for at in known}
-        done = importer.run(planned, there, lambda addresses: {"images": list(addresses)}, told.append)
+        done = importer.run(planned, there, lambda addresses: {"images": list(addresses)}, told.append, passed_over)
         assert told[-1] == len(planned)
         return done, place, project, source
 
-    run_import.project = project
+    run_import.project, run_import.passed_over = project, passed_over
     return run_import
 
 
@@ -97,7 +97,7 @@ def test_a_task_with_an_image_that_cannot_be_read_is_made_of_the_others_and_that
     done, _, project, _ = run(objects, source=Source(gone={"1"}), maker=Maker(damaged={"3"}))
     (task,) = project.tasks
     assert (len(task["images"]), task["images_in_all"]) == (1, 3)
-    assert [(one.name, one.reason) for one in done.passed_over] == [
+    assert [(one.name, one.reason) for one in run.passed_over] == [
         ("/archive/1", "It is gone. Run the import again."),
         ("/archive/3", "It is damaged. Export it again."),
     ]
@@ -106,20 +106,20 @@ def test_a_task_with_an_image_that_cannot_be_read_is_made_of_the_others_and_that
 
 def test_of_nothing_that_can_be_read_no_task_is_made(run):
     done, place, project, _ = run([found("1")], maker=Maker(damaged={"1"}))
-    assert (done.tasks, len(done.passed_over), place.requests, project.tasks) == (0, 1, [], [])
+    assert (done.tasks, len(run.passed_over), place.requests, project.tasks) == (0, 1, [], [])
 
 
 def test_an_object_that_says_itself_what_the_archive_did_not_is_left_out(run):
-    done, place, project, _ = run([found("1.9"), found("1")], grouping=None)
-    assert [one.reason for one in done.passed_over] == [
+    _, place, project, _ = run([found("1.9"), found("1")], grouping=None)
+    assert [one.reason for one in run.passed_over] == [
         "It is left out: its pixels hold text that may name the patient (Burned In Annotation)."
     ]
     assert (len(project.tasks), len(place.requests[0])) == (1, 1)
 
 
 def test_another_object_than_was_asked_for_is_not_shown(run):
-    done, _, project, _ = run([found("1"), found("2")], source=Source(instead={"1": "3"}), grouping=None)
-    assert [one.name for one in done.passed_over] == ["/archive/1"]
+    _, _, project, _ = run([found("1"), found("2")], source=Source(instead={"1": "3"}), grouping=None)
+    assert [one.name for one in run.passed_over] == ["/archive/1"]
     assert len(project.tasks) == 1
 
 
@@ -159,7 +159,8 @@ def test_each_object_is_imported_once_and_only_what_is_asked_for():
         found("3", left_out="a report"),
         found(""),
     ]
-    objects, passed_over = once_each(some, secondary=False)
+    passed_over = []
+    objects = once_each(some, secondary=False, passed_over=passed_over)
     assert [one.header.instance for one in objects] == ["1"]
     assert dict(count_reasons(passed_over)) == {
         "another file has the same identifier (SOP Instance UID)": 1,
@@ -168,14 +169,15 @@ def test_each_object_is_imported_once_and_only_what_is_asked_for():
         "a report": 1,
         "it lacks its own identifier (SOP Instance UID)": 1,
     }
-    objects, _ = once_each(some, secondary=True)
+    objects = once_each(some, secondary=True, passed_over=[])
     assert [one.header.instance for one in objects] == ["1", "2"]
 
 
 def test_an_import_that_label_studio_leaves_alone_says_how_it_goes_on(run):
     run.project.away = True
     with pytest.raises(LabelStudioUnavailableError, match="Then run the import again"):
-        run([found("1")])
+        run([found("0"), found("1")], source=Source(gone={"0"}), grouping=None)
+    assert [one.name for one in run.passed_over] == ["/archive/0"]  # for its report
     run.project.away = False
     done, place, project, source = run([found("1")])
     assert (done.tasks, len(project.tasks), len(place.requests), source.reads) == (1, 1, 1, [])

@@ -31,7 +31,7 @@ def archive(write):
 
 def reports_of(archive, pseudonyms, labels):
     made = list(report_studies(archive, pseudonyms, labels, "Films"))
-    return [one if isinstance(one, PassedOver) else pydicom.dcmread(io.BytesIO(one)) for one in made]
+    return [one if isinstance(one, PassedOver) else pydicom.dcmread(io.BytesIO(one.content)) for one in made]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,8 @@ def test_each_task_is_reported_in_its_study_with_the_images_that_it_shows(archiv
     labels = {task.identity: [f"label {number}"] for number, task in enumerate(tasks)}
     reports = reports_of(archive, pseudonyms, labels)
     assert [report.StudyInstanceUID for report in reports] == list(STUDIES)
+    named = [report.study for report in report_studies(archive, pseudonyms, labels, "Films")]
+    assert named == list(dict.fromkeys(task.data["study"] for task in tasks))
     groups = [group for report in reports for group in groups_of(report)]
     assert [said for said, _ in groups] == list(labels.values())
     assert [[len(images)] for _, images in groups] == shown

@@ -19,12 +19,15 @@ from pydicom.data import get_testdata_file
 from clinical_backend.lab.servers.simulated_reader import SimulatedReader
 from clinical_backend.labelstudio.project_import import ProjectImport
 from clinical_backend.settings import load_settings
+from clinical_backend.workspace.lock import import_lock
 from clinical_backend.workspace.workspace import open_workspace
 from tests.archive.conftest import BIRTH, NAME, NUMBER, content, dicom
+from tests.archive.false_archive import FalseArchive, answer, entry
 from tests.archive.test_structured_report import groups_of
 from tests.chromium import chromium_browser, needs_chromium, sign_in
 from tests.conftest import label_config
 from tests.end_to_end.conftest import wait_until
+from tests.images.servers import reply
 
 PATIENCE = 120_000.0
 """How long a page may take on a busy machine, in milliseconds."""
@@ -184,6 +187,40 @@ def test_an_import_that_is_killed_goes_on_where_it_was(client, command, tmp_path
     assert {task.data["image"] for task in client.tasks(project.id)} <= set(stored.values())
 
 
+def test_a_second_import_is_refused_while_one_works_and_says_what_to_do(client, command, archive, tmp_path):
+    project = client.create_project("two imports", label_config(("clear", "rare"), exemplars=False))
+    with (
+        closing(open_workspace(load_settings(model_dir=tmp_path / "model"))) as workspace,
+        import_lock(workspace.project(project.id)),
+    ):
+        second = command(project, archive)
+        output, _ = second.communicate(timeout=300)
+        assert "Nothing was imported." in said(command(project, "--dry-run", archive))
+    assert f"Another import works at project {project.id}. Wait for its end" in output
+    assert (second.returncode, client.tasks(project.id)) == (1, [])
+
+
+def test_an_import_that_is_broken_off_reports_what_it_had_passed_over(client, command, tmp_path):
+    project = client.create_project("broken off", label_config(("clear", "rare"), exemplars=False))
+    report = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33", "SeriesInstanceUID": "1.2.3.1", "SOPInstanceUID": "1.2.9"}
+    failing = FalseArchive(entry(**report), entry(2, SeriesInstanceUID="1.2.3.2"))
+
+    def instances(request):
+        if "1.2.3.2" in request.path:
+            reply(request, b"", 403)
+        else:
+            answer(request, failing.page(request, failing.entries[:1]))
+
+    failing.instead["instances"] = instances
+    with failing.open():
+        address = f"http://127.0.0.1:{failing.server.port}/dicom-web/"
+        broken = command(project, "--dicomweb", address, "--report", tmp_path / "report.csv")
+        output, _ = broken.communicate(timeout=300)
+    assert broken.returncode == 1
+    assert "does not show this (status 403)" in output
+    assert (tmp_path / "report.csv").read_text().splitlines() == ["file,reason", "1.2.3/1.2.3.1/1.2.9,a report"]
+
+
 def test_tasks_of_one_object_are_made_one_again_unless_somebody_answered_them(client, command, archive):
     project = client.create_project("twice", label_config(("clear", "rare"), exemplars=False))
     said(command(project, archive))
@@ -249,11 +286,16 @@ def test_answers_go_back_as_reports_of_the_studies_that_they_are_about(client, c
     SimulatedReader(client).annotate(client.tasks(project.id)[0].id, {"diagnosis": ["rare"]})
     output = said(command(project, "--dicom-sr", tmp_path / "reports", archive, verb="export"))
     assert "1 report of 1 answered task" in output
-    (file,) = (tmp_path / "reports").iterdir()
+    SimulatedReader(client).annotate(client.tasks(project.id)[1].id, {"diagnosis": ["clear"]})
+    assert "1 report of 2 answered tasks" in said(
+        command(project, "--dicom-sr", tmp_path / "reports", archive, verb="export")
+    )
+    (file,) = (tmp_path / "reports").iterdir()  # of the one study, anew
+    assert file.stem == client.tasks(project.id)[0].data["study"]
     report = pydicom.dcmread(file)
     assert (report.StudyInstanceUID, str(report.PatientName)) == ("1.2.3", NAME)
     original = pydicom.dcmread(archive / "0.dcm")
-    assert groups_of(report) == [(["rare"], [original.SOPInstanceUID])]
+    assert groups_of(report)[0] == (["rare"], [original.SOPInstanceUID])
     assert not [secret for secret in (*NAME.split("^"), NUMBER) if secret in output]
 
 

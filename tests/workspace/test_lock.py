@@ -7,7 +7,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.storage.schema import ProjectLease, RoundState
 from clinical_backend.system.pulse import note_progress
 from clinical_backend.workspace import lock
-from clinical_backend.workspace.lock import leased_project
+from clinical_backend.workspace.lock import import_lock, leased_project
 from tests.jobs.test_local_runner import wait_for
 from tests.rounds.fake_label_studio import FakeLabelStudio
 from tests.small_workspace import picture
@@ -93,4 +93,20 @@ def test_a_project_that_is_held_is_waited_for(workspace):
         with pytest.raises(ProjectBusyError, match="project 1"), leased_project(workspace.project(1), seconds=0.1):
             pass
     with leased_project(workspace.project(1)):
+        pass
+
+
+def test_a_project_has_one_import_at_a_time_and_the_next_one_after_it(workspace):
+    project = workspace.project(1)
+    with import_lock(project):
+        with (
+            pytest.raises(ProjectBusyError, match="Another import works at project 1"),
+            import_lock(project),
+        ):
+            raise AssertionError("two at once")
+        with import_lock(workspace.project(2)):
+            pass
+    with pytest.raises(ZeroDivisionError), import_lock(project):
+        raise ZeroDivisionError
+    with import_lock(project):
         pass
