@@ -206,7 +206,7 @@ def _row(name: str, one: ClassFigures) -> Sequence[object]:
     if one.average_precision is None:
         if shares == [_TOO_FEW, _TOO_FEW]:
             return (*counts, _TOO_FEW)
-        return (*counts, _TOO_FEW, *shares, _TOO_FEW)
+        return (*counts, _TOO_FEW, *shares, *[_TOO_FEW] * 3)
     assert one.brier_score is not None
     assert one.predicted is not None
     assert one.observed is not None
