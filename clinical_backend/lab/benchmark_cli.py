@@ -38,8 +38,16 @@ def bench_round(
     repeats: Annotated[int, typer.Option(help="Runs that the median is of.", min=1)] = 5,
     frozen: Annotated[bool, typer.Option("--frozen", help="Without an adapted network.")] = False,
     images: Annotated[int, typer.Option(help="Images of each task; of several, one decides.", min=1)] = 1,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="From a database to the queue, each round of a project.")
+    ] = False,
 ) -> None:
     """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    if whole:
+        from clinical_backend.lab.benchmarks.whole_round import main as run_whole
+
+        run_whole(tasks or (1000, 10_000), repeats, frozen=frozen)
+        return
     if images > 1:
         from clinical_backend.lab.benchmarks.study_rounds import main as run_studies
 
