@@ -95,7 +95,7 @@ def main(pools: Sequence[int], repeats: int, *, frozen: bool) -> None:
 
 
 def fill(folder: Path, tasks: int, *, frozen: bool) -> None:
-    """Make project 1 in an empty folder, with a feature of every image.
+    """Make project 1 in an empty folder, with a feature of every image, in a random order as rounds embed them.
 
     Parameters
     ----------
@@ -115,10 +115,10 @@ def fill(folder: Path, tasks: int, *, frozen: bool) -> None:
     stores.projects.change(1, listed_at=time.time(), label_config=_CONFIG)
     features = workspace.features
     adapted = project.adapted_features
-    codes = classes_of(tasks)
+    codes, order = classes_of(tasks), np.random.default_rng(1).permutation(tasks)
     for start in range(0, tasks, _BLOCK):
-        names = [_digest(task + 1) for task in range(start, min(start + _BLOCK, tasks))]
-        part = codes[start : start + _BLOCK]
+        chosen = order[start : start + _BLOCK]
+        names, part = [_digest(place + 1) for place in chosen.tolist()], codes[chosen]
         features.store.add(names, _rows(part, _FROZEN, start))
         if adapted is not None:
             adapted.store.add(names, _rows(part, _ADAPTED, start))
@@ -287,7 +287,7 @@ def _digest(task: int) -> str:
 
 
 def _rows(codes: NDArray[np.int64], width: int, start: int) -> NDArray[np.float32]:
-    """Return features of tasks of these classes, the first of which has this place; all positive, as after a ReLU."""
+    """Return features of tasks of these classes, which come after so many others; around one, not around nothing."""
     spread = (np.arange(1, width + 1) ** -_DECAY).astype(np.float32)
     middles = _APART * np.random.default_rng(width).standard_normal((len(_CLASSES), width)).astype(np.float32)
     generator = np.random.default_rng([_SALT, width, start])
