@@ -52,8 +52,10 @@ logger = logging.getLogger(__name__)
 _BATCH = 128
 """Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
 measured."""
-_FIRST_SECONDS = 120.0
-"""For the first queue of a project, which readers wait for; later rounds go on."""
+_FIRST_SECONDS = 106.0
+"""From the begin of a project's first round to the last image of its queue, which readers wait for; later rounds go on.
+They have it two minutes after the connection: 4 seconds passed before the round began, and 3 between the last image and
+the queue, on two cores with other work (docs/speed.md). As much again is left for slower ones."""
 _FIRST_IMAGES = 512
 """So many are read for it, however long that takes: of fewer, a diverse order shows a reader little of a project."""
 
@@ -62,11 +64,14 @@ def embed_new(
     project: ProjectWorkspace,
     progress: Callable[[int, int], None],
     make: Callable[[Settings], BatchEmbedder] | None = None,
+    *,
+    begun_at: float | None = None,
 ) -> int:
     """Fetch, decode and embed the images that have no feature yet, as far as the time for them goes.
 
-    The first queue of a project waits two minutes for them, later ones EMBED_SECONDS. They are read in random order: a
-    round draws its audit from what is read by then, and imports often come class by class.
+    The first queue of a project is there after two minutes, as far as 512 images are read by then: no more are begun
+    that would make it late if they took as long as the last ones. Later rounds read for EMBED_SECONDS. They are read in
+    random order: a round draws its audit from what is read by then, and imports often come class by class.
 
     Where the settings name a cluster, many new images are embedded there; what comes of them is kept from here. An
     image that cannot be read is noted with its reason and tried again later, after a wait that doubles. A file that
@@ -78,6 +83,8 @@ def embed_new(
         Called with the number of images done and of all.
     make
         Makes what embeds on a node of the cluster.
+    begun_at
+        When the round began, in seconds since the epoch; by default now.
 
     Returns
     -------
@@ -91,7 +98,8 @@ def embed_new(
     """
     settings, features = project.workspace.settings, project.workspace.features
     patience = Patience(settings.embed_seconds, settings.slow_host_seconds)
-    soon = time.monotonic() + _FIRST_SECONDS if _has_no_queue(project) else math.inf
+    passed = 0.0 if begun_at is None else max(0.0, time.time() - begun_at)
+    soon = time.monotonic() + _FIRST_SECONDS - passed if _has_no_queue(project) else math.inf
     _share(project)
     done, paged = _embed_waiting(project, progress, patience, soon, make)
     if paged:
@@ -113,7 +121,7 @@ def _embed_waiting(
     Parameters
     ----------
     soon
-        By when, by ``time.monotonic``, a first queue is wanted.
+        By when, by ``time.monotonic``, the images of a first queue are wanted.
     among
         The tasks that are looked at; all by default.
     """
@@ -126,8 +134,10 @@ def _embed_waiting(
     if len(waiting) <= _FIRST_IMAGES:
         soon = math.inf
 
+    last_took = 0.0
+
     def go_on(start: int) -> bool:
-        return not patience.is_over and (start < _FIRST_IMAGES or time.monotonic() < soon)
+        return not patience.is_over and (start < _FIRST_IMAGES or time.monotonic() + last_took < soon)
 
     starts = takewhile(go_on, range(0, len(waiting), _BATCH))
     batches = (waiting[start : start + _BATCH] for start in starts)
@@ -142,8 +152,10 @@ def _embed_waiting(
     done = 0
     pages: dict[Place, int] = {}
     with closing(embedded):
+        began = time.monotonic()
         for each in embedded:
             _keep(project, each)
+            last_took, began = time.monotonic() - began, time.monotonic()
             pages |= each.pages
             done += len(each.digests) + len(each.problems) + len(each.left) + len(each.pages)
             progress(done, len(waiting))
@@ -258,14 +270,15 @@ class BatchEmbedder:
 def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
     """Return the images that lack a feature, or a thumbnail where they are kept, and may be tried now.
 
-    Those of a task are together. Damaged features count as lacking, and those of another backbone.
+    Those of a task are together. Damaged features count as lacking, and those of another backbone. Thumbnails, which
+    take more room than features, are checked where they are read.
     """
     features, stores = project.workspace.features, project.stores
     studies, digests = stores.studies.all(project.id), project.digests()
     read = {*digests.values(), *(image.digest for images in studies.values() for image in images if image.digest)}
     kept = set(features.store.positions(read))
     if features.thumbnails is not None:
-        kept.intersection_update(features.thumbnails.positions(read))
+        kept.intersection_update(features.thumbnails.indexed(read))
     waiting = [task for task in stores.images.tasks(project.id) if task in studies or digests.get(task) not in kept]
     now, limit = time.time(), project.workspace.settings.images_per_task
     asked: set[str] = set()

@@ -93,7 +93,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
     with stages.stage("sync"):
         unplaced_words, snapshot = place_words(project), synchronise(project)  # in this order: it reads the places
     with stages.stage("embed"):
-        embedded = embed_new(project, stages.progress)
+        embedded = embed_new(project, stages.progress, begun_at=row.started_at)
         embed_outside(project)
         snapshot, copies = worth_queueing(project, snapshot)
         inputs, adaptation = choose_inputs(project, snapshot)

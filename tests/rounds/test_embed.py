@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,37 @@ def test_the_first_queue_waits_for_some_images_and_later_ones_go_on_with_the_res
     workspace.stores.projects.change(1, published_version="clinical-1")
     assert embed(workspace) == 34
     assert embed(workspace) == 0
+
+
+@pytest.fixture
+def slow(workspace, monkeypatch):
+    """Let each image take a second, by a clock that nothing else moves, and batches have three images."""
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: 1000.0 + passed[0], time=lambda: 5000.0 + passed[0])
+    monkeypatch.setattr(embedding, "time", clock)
+    monkeypatch.setattr(embedding, "_BATCH", 3)
+    monkeypatch.setattr(embedding, "_FIRST_IMAGES", 6)
+    keep = embedding._keep
+
+    def kept(project, done):
+        passed[0] += len(done.digests)
+        keep(project, done)
+
+    monkeypatch.setattr(embedding, "_keep", kept)
+    workspace.stores.images.synchronise(1, {task: picture(task) for task in range(1, 61)}, complete=True)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(("seconds", "before", "read"), [(30, 0, 30), (32, 0, 30), (30, 9, 21), (30, 100, 6)])
+def test_no_images_are_begun_for_a_first_queue_that_would_make_it_late(workspace, monkeypatch, seconds, before, read):
+    monkeypatch.setattr(embedding, "_FIRST_SECONDS", seconds + 0.5)
+    assert embed_new(workspace.project(1), lambda *_: None, begun_at=5000.0 - before) == read
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_clock_that_was_put_back_does_not_make_a_first_queue_late(workspace, monkeypatch):
+    monkeypatch.setattr(embedding, "_FIRST_SECONDS", 30.5)
+    assert embed_new(workspace.project(1), lambda *_: None, begun_at=9000.0) == 30
 
 
 def test_a_later_round_that_has_no_time_for_all_images_reads_some_of_each_part_of_the_project(workspace, monkeypatch):
