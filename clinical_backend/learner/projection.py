@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.errors import InvalidArgumentError
+from clinical_backend.learner.half_precision import as_single
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +163,7 @@ def _plane(rows: NDArray[np.float32], start: NDArray[np.float32] | None, seed: i
 
 def _directions(rows: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features around their centre at length 1: distances between them then go by their cosine."""
-    around = rows.astype(np.float32, copy=False) - centre
+    around = as_single(rows) - centre
     lengths = np.linalg.norm(around, axis=1, keepdims=True)
     directions: NDArray[np.float32] = around / np.maximum(lengths, 1e-12)
     return directions

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from array import array
 from contextlib import contextmanager
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from clinical_backend.storage.rows import RowFile, checksum, unwritable
 from clinical_backend.storage.schema import Feature
 from clinical_backend.storage.statements import in_parts
 from clinical_backend.system.permissions import file_mode, make_folder
-from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 _MANY = 5000
 """Features whose entries are read part by part, in ten statements; of more, if that is half of all or more, all entries
 are read by one."""
+_NO_CHECKSUM = -1
+"""Stands for the checksum of a row of which the index has none; a CRC-32 is never negative."""
 _JUST_NOW = 600.0
 """Seconds: on cores that other work kept busy, a round read the last of a million features later than 60 seconds after
 the check, and checked them all again."""
@@ -106,6 +109,17 @@ class FeatureStore:
             self._last_check = mark, started, found
         return known | found
 
+    def indexed(self, digests: Iterable[str]) -> set[str]:
+        """Return the images that should have a feature, as the index tells: which are whole, nobody looks.
+
+        Raises
+        ------
+        StorageError
+            When the index cannot be read.
+        """
+        names, positions, _ = self._entries(sorted(set(digests)))
+        return set(compress(names, (positions < self._file.count()).tolist()))
+
     def damaged(self, digests: Iterable[str]) -> list[str]:
         """Return the images whose row was changed or lost on disk, and leave all as it is."""
         return list(self._checked(set(digests))[1])
@@ -138,6 +152,22 @@ class FeatureStore:
             When one is not there any more or cannot be read.
         """
         return self._file.read(positions).view(self._dtype)
+
+    def blocks(self, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+        """Yield the same part by part, as they lie in the file, for what has no room for all at once.
+
+        Yields
+        ------
+        tuple
+            Which of ``positions`` they are of, shape (m,), and the features, shape (m, dimension), which hold until
+            the next ones are asked for.
+
+        Raises
+        ------
+        StorageError
+            As :meth:`read`.
+        """
+        return ((places, rows.view(self._dtype)) for places, rows in self._file.whole_blocks(positions))
 
     def add(self, digests: Sequence[str], features: NDArray[Any]) -> None:
         """Append features of images, shape (n, dimension); an image that has one already keeps it.
@@ -189,45 +219,62 @@ class FeatureStore:
 
     def _checked(self, digests: set[str]) -> tuple[dict[str, int], dict[str, int]]:
         """Return the rows that are whole, and those that are not, in the order of the images."""
-        entries = self._entries(sorted(digests))
-        count = self._file.count()
-        found: dict[str, int] = {}
-        damaged: dict[str, int] = {}
+        names, positions, expected = self._entries(sorted(digests))
+        inside = np.flatnonzero((positions >= 0) & (positions < self._file.count()))
+        whole = np.zeros(len(names), dtype=np.bool_)
         unvouched: dict[str, tuple[int, int]] = {}
-        ordered = sorted((position, digest) for digest, (position, _) in entries.items() if 0 <= position < count)
-        rows = self._file.each(np.array([at for at, _ in ordered], dtype=np.int64))
-        for number, ((position, digest), row) in enumerate(zip(ordered, rows, strict=True)):
-            if not number % _MANY:
-                note_progress()
-            expected = entries[digest][1]
-            actual = None if row is None else checksum(digest, row)
-            if row is not None and actual is not None and expected is None and self._is_finite(row):
-                unvouched[digest] = position, actual
-            elif actual is None or actual != expected:
-                damaged[digest] = position
-                continue
-            found[digest] = position
+        for chosen, rows in self._file.blocks(positions[inside]):
+            places = inside[chosen]
+            actual = self._checksums([names[place] for place in places.tolist()], rows)
+            unknown = expected[places] == _NO_CHECKSUM
+            unknown[unknown] = self._are_finite(rows[unknown])
+            whole[places] = unknown | (actual == expected[places])
+            for row in np.flatnonzero(unknown).tolist():
+                unvouched[names[places[row]]] = int(positions[places[row]]), int(actual[row])
         if unvouched:
             self._vouch(unvouched)
-        return {digest: found[digest] for digest in entries if digest in found}, damaged
+        damaged = np.zeros(len(names), dtype=np.bool_)
+        damaged[inside] = ~whole[inside]
+        entries = list(zip(names, positions.tolist(), strict=True))
+        return dict(compress(entries, whole.tolist())), dict(compress(entries, damaged.tolist()))
 
-    def _entries(self, digests: Sequence[str]) -> dict[str, tuple[int, int | None]]:
-        """Return position and checksum of each image that the index has."""
+    def _entries(self, digests: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the images that the index has, and position and checksum of each."""
         columns = select(Feature.digest, Feature.position, Feature.checksum).where(self._ours)
-        entries: dict[str, tuple[int, int | None]] = {}
+        wanted = set(digests)
+        many = len(digests) > _MANY and len(digests) >= self._file.count() // 2
+        statements = (
+            [columns.order_by(Feature.digest)]
+            if many
+            else [columns.where(Feature.digest.in_(part)) for part in in_parts(digests)]
+        )
+        names: list[str] = []
+        positions, checksums = array("q"), array("q")
         with self._database.read() as session:
             connection = session.connection()
-            if len(digests) > _MANY and len(digests) >= self._file.count() // 2:
-                wanted = set(digests)
-                every = connection.execute(columns.order_by(Feature.digest))
-                return {digest: (at, expected) for digest, at, expected in every if digest in wanted}
-            for part in in_parts(digests):
-                rows = connection.execute(columns.where(Feature.digest.in_(part)))
-                entries.update((digest, (position, expected)) for digest, position, expected in rows)
-        return entries
+            for statement in statements:
+                for rows in connection.execute(statement).partitions(_MANY):
+                    known, at, sums = zip(*rows, strict=True)
+                    is_wanted = list(map(wanted.__contains__, known))
+                    names += compress(known, is_wanted)
+                    positions.extend(compress(at, is_wanted))
+                    checksums.extend(_NO_CHECKSUM if one is None else one for one in compress(sums, is_wanted))
+        return names, np.array(positions, dtype=np.int64), np.array(checksums, dtype=np.int64)
 
-    def _is_finite(self, row: memoryview) -> bool:
-        return self._dtype.kind != "f" or bool(np.isfinite(np.frombuffer(row, dtype=self._dtype)).all())
+    def _checksums(self, names: Sequence[str], rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+        flat, length = np.ascontiguousarray(rows).reshape(-1).data, rows.shape[1]
+        starts = range(0, len(flat), length)
+        return np.array(
+            [checksum(name, flat[start : start + length]) for name, start in zip(names, starts, strict=True)],
+            dtype=np.int64,
+        )
+
+    def _are_finite(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell of rows whether they hold numbers alone, shape (n,)."""
+        if self._dtype.kind != "f":
+            return np.ones(len(rows), dtype=np.bool_)
+        finite: NDArray[np.bool_] = np.isfinite(np.ascontiguousarray(rows).view(self._dtype)).all(axis=1)
+        return finite
 
     def _vouch(self, rows: dict[str, tuple[int, int]]) -> None:
         """Enter the checksums of rows from a version of the backend that kept none: what they are now holds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,8 @@ __all__ = ["RowFile", "checksum", "unwritable"]
 
 _BLOCK_BYTES = 2**20
 """Read at once: of the order at which a read outweighs its call, while only one is held; not measured."""
+_GAP_BYTES = 2**16
+"""What lies between two rows is read with them, if it is no more: it takes as long as another call."""
 
 
 def checksum(name: str, row: bytes | memoryview) -> int:
@@ -76,29 +79,41 @@ class RowFile:
         StorageError
             When one is not there or cannot be read.
         """
-        wanted = np.asarray(positions, dtype=np.int64)
-        found = np.empty((len(wanted), self._row_bytes), dtype=np.uint8)
-        order = np.argsort(wanted, kind="stable")
-        with self._opened(len(wanted)) as descriptor:
-            for places, first in self._runs(wanted[order]):
-                note_progress()
-                count = places.stop - places.start
-                block = self._whole_rows(descriptor, first, count)
-                if len(block) < count * self._row_bytes:
-                    raise StorageError(
-                        f"A row of {self._path} cannot be read: the file was cut short, or its disk fails.",
-                        "The next round makes it anew; see that the disk of MODEL_DIR is sound.",
-                    )
-                found[order[places]] = np.frombuffer(block, dtype=np.uint8).reshape(count, self._row_bytes)
+        found = np.empty((len(positions), self._row_bytes), dtype=np.uint8)
+        for places, rows in self.whole_blocks(positions):
+            found[places] = rows
         return found
 
-    def each(self, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[memoryview | None]:
-        """Yield rows one by one, ``None`` for one that is not there or cannot be read.
+    def whole_blocks(
+        self, positions: Sequence[int] | NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        """Yield rows as :meth:`blocks` does, all of them.
 
-        Parameters
-        ----------
-        positions
-            Ascending.
+        Raises
+        ------
+        StorageError
+            When one is not there or cannot be read; after those that can be.
+        """
+        missing = len(positions)
+        for places, rows in self.blocks(positions):
+            missing -= len(places)
+            yield places, rows
+        if missing:
+            raise StorageError(
+                f"A row of {self._path} cannot be read: the file was cut short, or its disk fails.",
+                "The next round makes it anew; see that the disk of MODEL_DIR is sound.",
+            )
+
+    def blocks(
+        self, positions: Sequence[int] | NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        """Yield those rows that are there and can be read, in the order of the file, some megabyte at a time.
+
+        Yields
+        ------
+        tuple
+            Which of the positions they are of, shape (m,), and the rows, shape (m, row_bytes), which hold until the
+            next ones are asked for.
 
         Raises
         ------
@@ -106,9 +121,16 @@ class RowFile:
             When the file cannot be opened.
         """
         wanted = np.asarray(positions, dtype=np.int64)
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        buffer = np.empty((self._rows_at_once, self._row_bytes), dtype=np.uint8)
         with self._opened(len(wanted)) as descriptor:
-            for places, first in self._runs(wanted):
-                yield from self._block(descriptor, first, places.stop - places.start)
+            if descriptor is None:
+                return
+            for start, stop in self._runs(ascending):
+                note_progress()
+                for first, last in self._readable(descriptor, ascending, start, stop, buffer):
+                    yield order[first:last], _rows_of(buffer, ascending[first:last])
 
     def append(self, rows: bytes) -> int:
         """Write rows behind the others, flushed to disk, and return the position of the first.
@@ -148,42 +170,43 @@ class RowFile:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _runs(self, wanted: NDArray[np.int64]) -> Iterator[tuple[slice, int]]:
-        """Yield rows that lie side by side, a block at most: places among those wanted, and the first position."""
-        if not len(wanted):
-            return
-        most = max(1, _BLOCK_BYTES // self._row_bytes)
-        starts = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(wanted)], strict=True):
-            for first in range(start, stop, most):
-                yield slice(first, min(first + most, stop)), int(wanted[first])
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, _BLOCK_BYTES // self._row_bytes)
 
-    def _whole_rows(self, descriptor: int | None, first: int, count: int) -> bytes:
-        """Return the bytes of rows, fewer where they cannot be read."""
-        if descriptor is None:
-            return b""
-        try:
-            return _read_whole(descriptor, count * self._row_bytes, first * self._row_bytes)
-        except OSError:
-            return b""
+    def _runs(self, ascending: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Yield which of the positions are read at once: near each other, and a block at most."""
+        apart = (np.diff(ascending) - 1) * self._row_bytes > _GAP_BYTES
+        elsewhere = np.diff(ascending // self._rows_at_once) > 0
+        edges = [0, *(np.flatnonzero(apart | elsewhere) + 1).tolist(), len(ascending)]
+        yield from pairwise(edges)
 
-    def _block(self, descriptor: int | None, first: int, count: int) -> Iterator[memoryview | None]:
-        length = self._row_bytes
-        if descriptor is None:
-            yield from (None for _ in range(count))
-            return
+    def _readable(
+        self, descriptor: int, ascending: NDArray[np.int64], start: int, stop: int, buffer: NDArray[np.uint8]
+    ) -> Iterator[tuple[int, int]]:
+        """Fill the buffer with the rows of a run, and yield which of its positions can be read.
+
+        A sector that cannot be read costs its own rows only: these are read one by one then.
+        """
+        first, last = int(ascending[start]), int(ascending[stop - 1])
+        wanted = buffer[: last - first + 1].reshape(-1).data
         try:
-            block = memoryview(_read_whole(descriptor, count * length, first * length))
+            whole = _read_whole(descriptor, wanted, first * self._row_bytes) // self._row_bytes
         except OSError:
-            if count == 1:
-                yield None
-            else:  # a sector that cannot be read costs its own rows only
-                for position in range(first, first + count):
-                    yield from self._block(descriptor, position, 1)
+            if stop - start == 1:
+                return
+            for place in range(start, stop):
+                yield from self._readable(descriptor, ascending, place, place + 1, buffer)
             return
-        for row in range(count):
-            part = block[row * length : (row + 1) * length]
-            yield part if len(part) == length else None
+        readable = start + int(np.searchsorted(ascending[start:stop], first + whole))
+        if readable > start:
+            yield start, readable
+
+
+def _rows_of(buffer: NDArray[np.uint8], ascending: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the rows at some positions, of which the first is the first in the buffer."""
+    places = ascending - ascending[0]
+    return buffer[: len(places)] if places[-1] == len(places) - 1 and (np.diff(places) == 1).all() else buffer[places]
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
@@ -201,10 +224,9 @@ def _unreadable(path: Path, error: OSError) -> StorageError:
     )
 
 
-def _read_whole(descriptor: int, size: int, offset: int) -> bytes:
-    """Return so many bytes, fewer only at the end of the file."""
-    parts = []
-    while size and (part := os.pread(descriptor, size, offset)):
-        parts.append(part)
-        size, offset = size - len(part), offset + len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _read_whole(descriptor: int, into: memoryview, offset: int) -> int:
+    """Read as many bytes as there is room for, and return how many: fewer only at the end of the file."""
+    done = 0
+    while done < len(into) and (read := os.preadv(descriptor, [into[done:]], offset + done)):
+        done += read
+    return done

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clinical_backend.learner.half_precision import as_single, blocks_in_single
 from clinical_backend.strategy.leading_directions import ROUNDED, LeadingDirections, distances_of_pairs, squares_of
 from clinical_backend.system.pulse import note_progress
 
@@ -128,7 +129,7 @@ class NearCopies:
         for start in range(0, len(places), _AT_ONCE):
             part = places[start : start + _AT_ONCE]
             near = found[start : start + _AT_ONCE]  # a view
-            some = self._pool[part].astype(np.float32, copy=False)
+            some = as_single(self._pool[part])
             for first, block in self._parts():
                 note_progress()
                 rows, others = self._short.within(part, first, len(block), NEAR_SHARE * self._usual)
@@ -157,7 +158,7 @@ class NearCopies:
 
         Places beyond the pool are those of answered tasks.
         """
-        some = self._pool[places].astype(np.float32, copy=False)
+        some = as_single(self._pool[places])
         squares = squares_of(some)[:, None]
         distances = np.empty((len(some), 0), dtype=np.float32)
         nearest = np.empty((len(some), 0), dtype=np.int64)
@@ -188,8 +189,10 @@ class NearCopies:
         return found
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for start, features in self._parts():
-            yield start, features.astype(np.float32, copy=False)
+        start = 0
+        for features in self._sets:
+            yield from ((start + first, block) for first, block in blocks_in_single(features, _BLOCK))
+            start += len(features)
 
     def _parts(self) -> Iterator[tuple[int, NDArray[np.floating]]]:
         """Return all images, some at a time, as they are kept, each with the place of its first."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.half_precision import as_single
 from clinical_backend.strategy.copies import NEAR_SHARE, NEIGHBOURS, NearCopies
 from clinical_backend.strategy.leading_directions import ROUNDED, LeadingDirections, distances_of_pairs
 from clinical_backend.strategy.tasks import Inputs
@@ -99,7 +100,7 @@ class _ClosePairs:
         directions = LeadingDirections.of(self._features, blocks, size, _DIRECTIONS)
         for start in range(0, size, _AT_ONCE):
             places = np.arange(start, min(start + _AT_ONCE, size))
-            some = self._features[places].astype(np.float32, copy=False)
+            some = as_single(self._features[places])
             for first in range(start, size, _BLOCK):
                 note_progress()
                 block = self._features[first : first + _BLOCK]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.half_precision import blocks_in_single
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,8 +22,8 @@ def centre_of(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of features, shape (1, d), of very many as a sample tells it; without any, zeros."""
     some = features[:: max(1, len(features) // _TELLING)]
     total = np.zeros(features.shape[1], dtype=np.float64)
-    for start in range(0, len(some), _BLOCK):
-        total += some[start : start + _BLOCK].astype(np.float32, copy=False).sum(axis=0)
+    for _, block in blocks_in_single(some, _BLOCK):
+        total += block.sum(axis=0)
     return (total / max(1, len(some))).astype(np.float32)[None, :]
 
 

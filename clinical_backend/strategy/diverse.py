@@ -8,6 +8,7 @@ import numpy as np
 
 from clinical_backend.acquisition.compiled.farthest import View, farthest_first
 from clinical_backend.acquisition.embedding import Embedding
+from clinical_backend.learner.half_precision import as_single
 from clinical_backend.strategy.cosine import centre_of
 from clinical_backend.system.pulse import note_progress
 
@@ -67,12 +68,12 @@ def diverse_order(
 
 
 def _view(pool: NDArray[np.float32], labelled: NDArray[np.float32], places: NDArray[np.int64]) -> View:
-    sample = pool[places[:: max(1, len(places) // _TELLING)]].astype(np.float32, copy=False)
+    sample = as_single(pool[places[:: max(1, len(places) // _TELLING)]])
     centre = centre_of(sample)
     sample = sample - centre
     _, directions = np.linalg.eigh((sample.T @ sample).astype(np.float64))
     leading = np.ascontiguousarray(directions[:, ::-1][:, :_COMPONENTS].astype(np.float32))
-    along = np.concatenate([(pool[block] - centre) @ leading for block in _blocks(places)])
+    along = np.concatenate([(as_single(pool[block]) - centre) @ leading for block in _blocks(places)])
     return View(Embedding(along), Embedding((labelled - centre) @ leading))
 
 

@@ -117,7 +117,9 @@ class Fit:
             return likeliest
         if self.detector is None:
             return None
-        return self.detector.rare_probability(pool.features if places is None else pool.features[places])
+        if places is None:
+            return self.detector.rare_probability_of_all(pool.features)
+        return self.detector.rare_probability(pool.features[places])
 
     def query_residuals(
         self, query: FeaturedTasks, outside: OutsideExemplars | None = None

@@ -42,6 +42,8 @@ def group_key(value: object, salt: str) -> str | None:
 
 def group_codes(tasks: Sequence[int], groups: Mapping[int, str]) -> NDArray[np.int64]:
     """Return a number for each task, shape (n,), the same for those of one group; a task without one has its own."""
+    if not groups:
+        return np.unique(np.asarray(tasks, dtype=np.int64), return_inverse=True)[1].astype(np.int64, copy=False)
     codes: dict[str | int, int] = {}
     return np.array([codes.setdefault(groups.get(task, task), len(codes)) for task in tasks], dtype=np.int64)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.half_precision import as_single
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LeadingDirections:
         directions
             How many; of features of fewer numbers, as many as these.
         """
-        some = sample[:: max(1, len(sample) // _TELLING)].astype(np.float32, copy=False)
+        some = as_single(sample[:: max(1, len(sample) // _TELLING)])
         centre = some.mean(axis=0, keepdims=True)
         centred = some - centre
         leading = np.random.default_rng(0).standard_normal((centred.shape[1], directions), dtype=np.float32)
@@ -104,13 +105,13 @@ def distances_of_pairs(
 ) -> NDArray[np.float32]:
     """Return the squared distances of pairs of images, one of each array, shape (p,)."""
     if len(rows) > _MANY_PAIRS * len(block):
-        whole = block.astype(np.float32, copy=False)
+        whole = as_single(block)
         products = some @ whole.T
         return squares_of(some)[rows] + squares_of(whole)[others] - 2 * products[rows, others]
     found = np.empty(len(rows), dtype=np.float32)
     for start in range(0, len(rows), len(block)):
         part = slice(start, start + len(block))
-        found[part] = squares_of(block[others[part]].astype(np.float32, copy=False) - some[rows[part]])
+        found[part] = squares_of(as_single(block[others[part]]) - some[rows[part]])
     return found
 
 

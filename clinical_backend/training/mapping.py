@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clinical_backend.learner.half_precision import as_single
 from clinical_backend.learner.neighbourhood import find_neighbourhoods
 from clinical_backend.learner.projection import LANDMARKS, Projection, lay_out
 from clinical_backend.system.pulse import note_progress
@@ -186,4 +187,4 @@ def _aligned(tasks: NDArray[np.int64], scored: NDArray[np.int64], scores: NDArra
 
 
 def _rows(featured: FeaturedTasks) -> NDArray[np.float32]:
-    return featured.features.astype(np.float32, copy=False)
+    return as_single(featured.features)

@@ -15,6 +15,7 @@ from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.learner.adaptation.network import join_features
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.learner.backbones.preprocessing import to_square
+from clinical_backend.learner.half_precision import as_half
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
@@ -48,6 +49,7 @@ THUMBNAIL = 48
 
 ADAPTED_WEIGHT = 2.0
 """All joined features of docs/finding-power.md were measured so; no other weight is reported there."""
+_WEIGHTS = (1.0, ADAPTED_WEIGHT)
 _FETCHED = 32
 """A batch of the network, between two looks at the deadline."""
 _ADAPTED = 256
@@ -55,8 +57,6 @@ _ADAPTED = 256
 HELD_WHOLE = 400_000
 """Tasks whose features a round holds in float32: 2 GB in 1,280 dimensions. Those of more it holds in float16, which
 leaves a unit vector within 0.0005 of where it was, far nearer than two images ever are (docs/backbones.md)."""
-_PART = 50_000
-"""Features read at once where they are many: 256 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +246,25 @@ class KeptFeatures:
         parts = [store.read([rows[digest] for digest in digests]) for store, rows in self.places]
         return join(*parts) if len(parts) > 1 else parts[0]
 
+    def read_halves(self, digests: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float16]]:
+        """Return which of very many images have all of their parts, shape (n,), and their features, shape (n, d).
+
+        The files are read from end to end, whatever the order of the images.
+        """
+        rows_of = [
+            np.fromiter((rows.get(one, -1) for one in digests), np.int64, len(digests)) for _, rows in self.places
+        ]
+        found = np.flatnonzero(np.min(rows_of, axis=0) >= 0)
+        halves = np.empty((len(found), sum(store.dimension for store, _ in self.places)), dtype=np.float16)
+        weights = _WEIGHTS if len(self.places) > 1 else (None,)
+        column = 0
+        for (store, _), rows, weight in zip(self.places, rows_of, weights, strict=True):
+            part = halves[:, column : column + store.dimension]
+            for places, block in store.blocks(rows[found]):
+                part[places] = as_half(block if weight is None else join_features([block], [weight]))
+            column += store.dimension
+        return found, halves
+
 
 @dataclass(frozen=True, slots=True)
 class Representation:
@@ -312,20 +331,13 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
     if len(names) <= HELD_WHOLE:
         found = representation.look_up(names)
         return FeaturedTasks(ids[found.places], found.rows, parts)
-    rows = np.empty((len(names), representation.dimension), dtype=np.float16)
-    kept: list[NDArray[np.int64]] = []
-    count = 0
-    for start in range(0, len(names), _PART):
-        found = representation.look_up(names[start : start + _PART])
-        rows[count : count + len(found.rows)] = found.rows
-        kept.append(ids[start + found.places])
-        count += len(found.rows)
-    return FeaturedTasks(np.concatenate(kept), cast("NDArray[np.float32]", rows[:count]), parts)
+    places, halves = representation.kept(names).read_halves(names)
+    return FeaturedTasks(ids[places], cast("NDArray[np.float32]", halves), parts)
 
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return frozen and adapted features as one, shape (n, d + d'), in which the adapted ones have more weight."""
-    return join_features([frozen, adapted], [1.0, ADAPTED_WEIGHT])
+    return join_features([frozen, adapted], _WEIGHTS)
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

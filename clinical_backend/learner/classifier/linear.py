@@ -22,6 +22,7 @@ from clinical_backend.learner.artifact import sha256
 from clinical_backend.learner.classifier.coordinates import Coordinates, lengths
 from clinical_backend.learner.classifier.examples import checked_examples, checked_features, checked_labels
 from clinical_backend.learner.classifier.folds import deal_folds
+from clinical_backend.learner.half_precision import blocks_in_single
 from clinical_backend.system.pulse import note_progress
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ class LinearClassifier:
         rows = np.asarray(features)
         if rows.ndim == 2 and len(rows) > _ROWS:
             found = np.empty((len(rows), len(self.classes)), dtype=np.float32)
-            for start in range(0, len(rows), _ROWS):
+            for start, block in blocks_in_single(rows, _ROWS):
                 note_progress()
-                found[start : start + _ROWS] = self.logits(rows[start : start + _ROWS])
+                found[start : start + _ROWS] = self.logits(block)
             return found
         rows = checked_features(rows, self.dimension)
         logits: NDArray[np.float32] = (rows @ self.weights) / lengths(rows) + self.bias
