@@ -26,14 +26,19 @@ def choose_inputs(project: ProjectWorkspace, snapshot: Snapshot) -> tuple[Inputs
     known = project.representations()
     if together := [one for one in known if isinstance(one, PooledStudies)]:
         return choose_study_inputs(project, snapshot, *_pooled_inputs(project, snapshot, together))
-    every = [inputs_of(project, snapshot, one) for one in known if isinstance(one, Representation)]
-    frozen = every[0]
-    if len(every) == 1:
-        return frozen, "frozen"
-    joined = every[1]
-    if not _are_of_the_same(frozen, joined):
-        return frozen, "frozen: some images have no adapted feature yet"
-    return choose_representation(frozen, joined, seed=project.workspace.settings.seed)
+    frozen, *adapted = (one for one in known if isinstance(one, Representation))
+    if not adapted:
+        return inputs_of(project, snapshot, frozen), "frozen"
+    joined = inputs_of(project, snapshot, adapted[0])
+    if _has_more(project, snapshot, frozen, joined):
+        del joined  # one set of features is held at a time: of a million tasks both are 5.4 GB
+        return inputs_of(project, snapshot, frozen), "frozen: some images have no adapted feature yet"
+    alone = joined.first_part()  # what is judged does not depend on lengths
+    chosen, reason = choose_representation(alone, joined, seed=project.workspace.settings.seed)
+    if chosen is not alone:
+        return chosen, reason
+    del joined, alone, chosen
+    return inputs_of(project, snapshot, frozen), reason
 
 
 def _pooled_inputs(
@@ -42,20 +47,19 @@ def _pooled_inputs(
     """Return what is made of all images of each task, of joined features where all images have them, and these."""
     frozen, best = together[0], together[-1]
     inputs = inputs_of(project, snapshot, best)
-    read = project.digests({*snapshot.pool, *snapshot.labels.seen})
-    if best is not frozen and len(inputs.pool) + len(inputs.labelled) < len(read):  # lost ones, or not adapted ones yet
-        alone = inputs_of(project, snapshot, frozen)
-        if not _are_of_the_same(alone, inputs):
-            return alone, [frozen.images]
+    if best is not frozen and _has_more(project, snapshot, frozen, inputs):
+        return inputs_of(project, snapshot, frozen), [frozen.images]
     return inputs, [one.images for one in together]
 
 
-def _are_of_the_same(frozen: Inputs, joined: Inputs) -> bool:
-    return (len(frozen.pool), len(frozen.labelled), len(frozen.query)) == (
-        len(joined.pool),
-        len(joined.labelled),
-        len(joined.query),
-    )
+def _has_more(
+    project: ProjectWorkspace, snapshot: Snapshot, frozen: Representation | PooledStudies, joined: Inputs
+) -> bool:
+    """Tell whether a task has frozen features and no joined ones: its adapted ones are lost, or not made yet."""
+    asked = {*snapshot.pool, *snapshot.labels.seen, *snapshot.target.query}
+    there = (joined.pool.tasks, joined.labelled.tasks, joined.query.tasks)
+    lacking = asked.difference(*(tasks.tolist() for tasks in there))
+    return bool(lacking) and len(project.features_of(frozen, lacking)) > 0
 
 
 def inputs_of_published(

@@ -251,14 +251,13 @@ class FeatureStore:
         names: list[str] = []
         positions, checksums = array("q"), array("q")
         with self._database.read() as session:
-            connection = session.connection()
+            connection = session.connection().execution_options(yield_per=_MANY)
             for statement in statements:
-                for rows in connection.execute(statement).partitions(_MANY):
-                    known, at, sums = zip(*rows, strict=True)
-                    is_wanted = list(map(wanted.__contains__, known))
-                    names += compress(known, is_wanted)
-                    positions.extend(compress(at, is_wanted))
-                    checksums.extend(_NO_CHECKSUM if one is None else one for one in compress(sums, is_wanted))
+                for digest, position, expected in connection.execute(statement):
+                    if digest in wanted:
+                        names.append(digest)
+                        positions.append(position)
+                        checksums.append(_NO_CHECKSUM if expected is None else expected)
         return names, np.array(positions, dtype=np.int64), np.array(checksums, dtype=np.int64)
 
     def _checksums(self, names: Sequence[str], rows: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -246,24 +246,25 @@ class KeptFeatures:
         parts = [store.read([rows[digest] for digest in digests]) for store, rows in self.places]
         return join(*parts) if len(parts) > 1 else parts[0]
 
-    def read_halves(self, digests: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float16]]:
-        """Return which of very many images have all of their parts, shape (n,), and their features, shape (n, d).
+    def read_those(self, digests: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return which of some images have all of their parts, shape (n,), and their features, shape (n, d).
 
-        The files are read from end to end, whatever the order of the images.
+        The files are read from end to end, whatever the order of the images, and of more than 400,000 the features are
+        float16: nothing is held twice.
         """
-        rows_of = [
-            np.fromiter((rows.get(one, -1) for one in digests), np.int64, len(digests)) for _, rows in self.places
-        ]
+        count, dimension = len(digests), sum(store.dimension for store, _ in self.places)
+        rows_of = [np.fromiter((rows.get(one, -1) for one in digests), np.int64, count) for _, rows in self.places]
         found = np.flatnonzero(np.min(rows_of, axis=0) >= 0)
-        halves = np.empty((len(found), sum(store.dimension for store, _ in self.places)), dtype=np.float16)
+        features = np.empty((len(found), dimension), dtype=np.float32 if count <= HELD_WHOLE else np.float16)
         weights = _WEIGHTS if len(self.places) > 1 else (None,)
         column = 0
         for (store, _), rows, weight in zip(self.places, rows_of, weights, strict=True):
-            part = halves[:, column : column + store.dimension]
+            part = features[:, column : column + store.dimension]
             for places, block in store.blocks(rows[found]):
-                part[places] = as_half(block if weight is None else join_features([block], [weight]))
+                own = block if weight is None else join_features([block], [weight])
+                part[places] = own if features.dtype == np.float32 else as_half(own)
             column += store.dimension
-        return found, halves
+        return found, cast("NDArray[np.float32]", features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,13 +327,9 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
     digests
         What identifies the image of each task.
     """
-    parts = representation.parts
     ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
-    if len(names) <= HELD_WHOLE:
-        found = representation.look_up(names)
-        return FeaturedTasks(ids[found.places], found.rows, parts)
-    places, halves = representation.kept(names).read_halves(names)
-    return FeaturedTasks(ids[places], cast("NDArray[np.float32]", halves), parts)
+    places, features = representation.kept(names).read_those(names)
+    return FeaturedTasks(ids[places], features, representation.parts)
 
 
 def join(frozen: NDArray[np.float32], adapted: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -54,6 +54,9 @@ _DECAY = 0.7
 """As of the simulated features of ``clinical bench export``: the tenth nearest is about as far as among skin images."""
 _APART = 1.5
 """Of the spread: how far the middles of classes are apart, so that a classifier tells them, but not all of them."""
+_CENTRE = 0.1
+"""Of each number, so that their mean is about as long as what varies: features that cannot be negative all point one
+way."""
 _BLOCK = 10_000
 """Tasks that are made at once: 51 MB."""
 _SALT = 2**32
@@ -287,12 +290,13 @@ def _digest(task: int) -> str:
 
 
 def _rows(codes: NDArray[np.int64], width: int, start: int) -> NDArray[np.float32]:
-    """Return features of tasks of these classes, which come after so many others; around one, not around nothing."""
+    """Return features of unit length of tasks of these classes, which come after so many others."""
     spread = (np.arange(1, width + 1) ** -_DECAY).astype(np.float32)
     middles = _APART * np.random.default_rng(width).standard_normal((len(_CLASSES), width)).astype(np.float32)
     generator = np.random.default_rng([_SALT, width, start])
     rows = generator.standard_normal((len(codes), width), dtype=np.float32)
     rows += middles[codes]
     rows *= spread
-    rows += 1.0
+    rows += _CENTRE
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
