@@ -46,7 +46,7 @@ class Detector:
     classifier: LinearClassifier
     rare_columns: tuple[int, ...]
     of_classes: LinearClassifier
-    _scored: list[NDArray[np.float32]] = field(default_factory=list, repr=False, compare=False)
+    _scored: list[NDArray[np.float32]] = field(init=False, default_factory=list, repr=False, compare=False)
 
     def rare_probability_of_all(self, pool: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the same as :meth:`rare_probability`, kept for whoever asks of the same pool next; not to be changed.

@@ -1,11 +1,18 @@
+import errno
+import os
 import threading
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clinical_backend.errors import StorageError
 from clinical_backend.storage import feature_files
+from clinical_backend.storage import rows as rows_module
 from clinical_backend.storage.feature_files import FeatureStore
+from clinical_backend.storage.rows import RowFile
 from tests.disks import full_disk, read_only
 from tests.storage import processes
 
@@ -257,3 +264,49 @@ def test_what_was_checked_just_now_is_not_checked_again_unless_the_file_was_touc
     content[0] ^= 1
     file.write_bytes(content)
     assert features.positions(["a", "c"]) == {"c": 2}
+
+
+@pytest.fixture(scope="module")
+def sixty_rows(tmp_path_factory):
+    content = np.arange(480, dtype=np.uint16).astype(np.uint8).reshape(60, 8)
+    file = RowFile(tmp_path_factory.mktemp("rows") / "a.rows", 8)
+    file.append(content.tobytes())
+    return file, content
+
+
+@given(positions=st.lists(st.integers(0, 59), max_size=80), rows_at_once=st.integers(1, 9), gap=st.integers(0, 5))
+def test_rows_are_read_in_any_order_and_over_any_gaps(sixty_rows, positions, rows_at_once, gap):
+    file, content = sixty_rows
+    with mock.patch.multiple(rows_module, _BLOCK_BYTES=8 * rows_at_once, _GAP_BYTES=8 * gap):
+        assert np.array_equal(file.read(positions), content[positions].reshape(-1, 8))
+        parts = [(places.tolist(), rows.tolist()) for places, rows in file.blocks([*positions, 60, 99])]
+    assert sorted(place for places, _ in parts for place in places) == list(range(len(positions)))
+    assert all(row == content[positions[at]].tolist() for part in parts for at, row in zip(*part, strict=True))
+
+
+def test_a_sector_that_cannot_be_read_costs_its_own_rows_only(database, tmp_path, monkeypatch):
+    features = features_in(database, tmp_path)
+    features.add(list("abcdef"), np.arange(18, dtype=np.float32).reshape(6, 3))
+    read = os.preadv
+
+    def fail_in_the_third_row(descriptor, buffers, offset):
+        if offset <= 30 < offset + sum(map(len, buffers)):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    positions = features.positions("abcdef")
+    monkeypatch.setattr(rows_module.os, "preadv", fail_in_the_third_row)
+    assert features.damaged("abcdef") == ["c"]
+    with pytest.raises(StorageError, match="its disk fails"):
+        features.read(list(positions.values()))
+
+
+def test_the_index_names_features_whether_they_are_whole_or_not_but_none_beyond_the_file(database, tmp_path):
+    features = features_in(database, tmp_path)
+    features.add(list("abc"), np.arange(9, dtype=np.float32).reshape(3, 3))
+    (file,) = (tmp_path / "features").glob("*.rows")
+    flip(file, 0)
+    with file.open("r+b") as stream:
+        stream.truncate(24)
+    assert features.indexed("abcd") == {"a", "b"}
+    assert set(features.positions("abcd")) == {"b"}

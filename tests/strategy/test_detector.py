@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.learner.classifier.whitening import half_whitening
 from clinical_backend.strategy.detector import fit_detector
+from clinical_backend.strategy.fit import Fit
 from clinical_backend.strategy.target import Target
 from clinical_backend.strategy.tasks import FeaturedTasks, Inputs
 
@@ -63,3 +65,19 @@ def test_what_ranks_and_what_tells_classes_apart_know_the_same_classes(features)
     assert [detector.classifier.classes[column] for column in detector.rare_columns] == ["rare"]
     chances = detector.rare_probability(features)
     assert chances[5:20].mean() > chances[60:].mean() + 0.1
+
+
+def test_the_chances_of_a_queue_take_no_second_pass_over_the_pool(features, monkeypatch):
+    inputs = inputs_of(features, 20)
+    labels = dict.fromkeys(inputs.labelled.tasks.tolist(), "common")
+    detector = fit_detector(inputs, labels, TARGET, seed=0)
+    fitted = Fit(None, (), (), sees_target=True, reason="", detector=detector)
+    passes = []
+    logits = LinearClassifier.logits
+    monkeypatch.setattr(LinearClassifier, "logits", lambda self, rows: passes.append(len(rows)) or logits(self, rows))
+    whole = fitted.rare_probability_in(inputs.pool)
+    assert np.array_equal(whole, fitted.rare_probability_in(inputs.pool))
+    assert passes == [240]
+    assert np.allclose(fitted.rare_probability_in(inputs.pool, np.array([3, 1])), whole[[3, 1]])
+    other = inputs.pool.those(np.arange(240) % 2 == 0)
+    assert np.allclose(fitted.rare_probability_in(other), whole[::2])

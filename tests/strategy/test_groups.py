@@ -78,3 +78,4 @@ def test_a_key_hides_its_patient_and_tells_patients_apart():
 
 def test_a_task_without_a_group_stands_for_itself():
     assert group_codes([5, 6, 7, 8], {5: "a", 7: "a"}).tolist() == [0, 1, 0, 2]
+    assert group_codes([5, 8, 7, 8], {}).tolist() == [0, 2, 1, 2]

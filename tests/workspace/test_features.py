@@ -13,6 +13,7 @@ from clinical_backend.service.predict import predict
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.training import adaptation as adapt_module
 from clinical_backend.training.adaptation import adapt_project, adaptation_is_due, options_for
+from clinical_backend.workspace import features as features_module
 from tests.small_workspace import adapt_to_reds, picture
 from tests.storage.started import start_round
 
@@ -53,6 +54,18 @@ def test_joined_features_come_from_thumbnails_and_are_made_once(project, adapted
     assert joined.key != frozen.key
     project.project(1).features_of(joined, range(1, 13))
     assert adapted.backbone.embedded == 12
+
+
+@pytest.mark.usefixtures("adapted")
+def test_features_of_very_many_tasks_are_the_same_to_half_precision(project, monkeypatch):
+    for representation in project.project(1).representations():
+        whole = project.project(1).features_of(representation, [11, 3, 13, 7, 1])
+        monkeypatch.setattr(features_module, "HELD_WHOLE", 3)
+        held = project.project(1).features_of(representation, [11, 3, 13, 7, 1])
+        monkeypatch.undo()
+        assert held.tasks.tolist() == whole.tasks.tolist() == [11, 3, 7, 1]
+        assert held.features.dtype == np.float16
+        assert np.array_equal(held.features, whole.features.astype(np.float16))
 
 
 def test_predictions_on_demand_see_what_the_round_saw(project, adapted, monkeypatch):
