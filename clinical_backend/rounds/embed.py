@@ -276,9 +276,9 @@ def _to_embed(project: ProjectWorkspace) -> list[list[KnownImage]]:
     features, stores = project.workspace.features, project.stores
     studies, digests = stores.studies.all(project.id), project.digests()
     read = {*digests.values(), *(image.digest for images in studies.values() for image in images if image.digest)}
-    kept = set(features.store.positions(read))
+    kept: Collection[str] = features.store.positions(read)
     if features.thumbnails is not None:
-        kept.intersection_update(features.thumbnails.indexed(read))
+        kept = features.thumbnails.indexed(read).intersection(kept)
     waiting = [task for task in stores.images.tasks(project.id) if task in studies or digests.get(task) not in kept]
     now, limit = time.time(), project.workspace.settings.images_per_task
     asked: set[str] = set()

@@ -89,6 +89,8 @@ class FeatureStore:
     def positions(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the row of each image that has a feature, after a check of the rows: damaged ones are forgotten.
 
+        What is returned is kept for the next who asks, and not to be changed.
+
         Raises
         ------
         StorageError
@@ -107,7 +109,7 @@ class FeatureStore:
             self._last_check = last[0], last[1], last[2] | found
         elif len(found) > _MANY and (last is None or len(found) >= len(last[2])):
             self._last_check = mark, started, found
-        return known | found
+        return known | found if known else found
 
     def indexed(self, digests: Iterable[str]) -> set[str]:
         """Return the images that should have a feature, as the index tells: which are whole, nobody looks.
@@ -235,8 +237,11 @@ class FeatureStore:
             self._vouch(unvouched)
         damaged = np.zeros(len(names), dtype=np.bool_)
         damaged[inside] = ~whole[inside]
-        entries = list(zip(names, positions.tolist(), strict=True))
-        return dict(compress(entries, whole.tolist())), dict(compress(entries, damaged.tolist()))
+        found, lost = (
+            dict(zip(compress(names, chosen.tolist()), positions[chosen].tolist(), strict=True))
+            for chosen in (whole, damaged)
+        )
+        return found, lost
 
     def _entries(self, digests: Sequence[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
         """Return the images that the index has, and position and checksum of each."""
