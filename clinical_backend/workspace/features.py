@@ -15,7 +15,6 @@ from clinical_backend.errors import ClinicalError, ImageError
 from clinical_backend.learner.adaptation.network import join_features
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.learner.backbones.preprocessing import to_square
-from clinical_backend.learner.half_precision import as_half
 from clinical_backend.strategy.tasks import FeaturedTasks
 from clinical_backend.system.pulse import note_progress
 
@@ -261,8 +260,7 @@ class KeptFeatures:
         for (store, _), rows, weight in zip(self.places, rows_of, weights, strict=True):
             part = features[:, column : column + store.dimension]
             for places, block in store.blocks(rows[found]):
-                own = block if weight is None else join_features([block], [weight])
-                part[places] = own if features.dtype == np.float32 else as_half(own)
+                part[places] = block if weight is None else join_features([block], [weight])
             column += store.dimension
         return found, cast("NDArray[np.float32]", features)
 
