@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.stores.leases import LeaseStore
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
-__all__ = ["import_lock", "leased_project", "training_lock", "work_alone"]
+__all__ = ["folder_lock", "import_lock", "leased_project", "work_alone"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +71,13 @@ def leased_project(project: ProjectWorkspace, *, seconds: float = 0.0) -> Iterat
 
 
 @contextmanager
-def training_lock(folder: Path) -> Iterator[None]:
-    """Keep every other process out of the folder in which a project's training is kept, making it where it is missing.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Keep every other process that works in a folder out of it, making it where it is missing.
 
     Raises
     ------
     filelock.Timeout
-        When another process trains.
+        When another process works in it.
     StorageError
         When the folder cannot be written.
     """
@@ -90,7 +90,7 @@ def training_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"The folder {folder} cannot be written: {error.strerror}.",
-            "Free some space, or make MODEL_DIR writable; the training is begun again then.",
+            "Free some space, or make MODEL_DIR writable.",
         ) from None
     try:
         yield
@@ -107,7 +107,7 @@ def work_alone(folder: Path, work: Callable[[], str], *, busy: str) -> str:
         When the folder cannot be written.
     """
     try:
-        with training_lock(folder):
+        with folder_lock(folder):
             return work()
     except Timeout:
         return busy
@@ -126,7 +126,7 @@ def import_lock(project: ProjectWorkspace) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(training_lock(project.import_folder))
+            held.enter_context(folder_lock(project.import_folder))
         except Timeout:
             raise ProjectBusyError(
                 f"Another import works at project {project.id}.",

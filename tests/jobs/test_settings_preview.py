@@ -10,7 +10,7 @@ import pytest
 from clinical_backend.jobs import settings_preview
 from clinical_backend.jobs.settings_preview import PreviewBusyError, PreviewJobs, answer_questions
 from clinical_backend.settings import load_settings
-from clinical_backend.workspace.lock import training_lock
+from clinical_backend.workspace.lock import folder_lock
 from clinical_backend.workspace.settings_preview_files import (
     PreviewQuestion,
     load_answer,
@@ -57,7 +57,7 @@ def test_what_is_asked_meanwhile_is_answered_by_the_one_that_is_at_it(project, m
     assert answer_questions(project) == "2 answered."
     assert answered == [FIRST, LATER]
     assert load_answer(project.settings_preview_folder, LATER).key == LATER
-    with training_lock(project.settings_preview_folder):
+    with folder_lock(project.settings_preview_folder):
         assert "Another process" in answer_questions(project)
 
 
