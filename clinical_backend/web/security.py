@@ -110,10 +110,15 @@ class Password:
 
     def accepts(self, header: str) -> bool:
         """Tell whether a header, or an empty one, is right."""
-        return not self._accepted or self.user_of(header) is not None
+        return self.user_of(header) is not None
 
     def user_of(self, header: str) -> str | None:
-        """Return the user that a header names with the right password; ``None`` for any other header."""
+        """Return the user that a header names with the right password; ``None`` for any other header.
+
+        Where none is asked for, every header is right, and the name is empty.
+        """
+        if not self._accepted:
+            return ""
         given = _credentials(header)
         # All are compared, so that the time tells of none.
         right = [user for accepted, user in self._accepted if hmac.compare_digest(given, accepted)]
@@ -144,13 +149,13 @@ class BasicAuthentication:
         """Refuse with 401 whatever is not exactly right."""
         path = scope.get("path", "")
         guarded = scope["type"] != "lifespan" and path not in _OPEN_PATHS and not path.startswith(_OPEN_FILES)
-        given = Headers(scope=scope).get("authorization", "") if guarded else ""
-        if guarded and not self._password.accepts(given):
-            await _refusal(Headers(scope=scope))(scope, receive, send)
-        else:
-            if guarded:
-                scope.setdefault("state", {})["user"] = self._password.user_of(given)
-            await self._app(scope, receive, send)
+        if guarded:
+            user = self._password.user_of(Headers(scope=scope).get("authorization", ""))
+            if user is None:
+                await _refusal(Headers(scope=scope))(scope, receive, send)
+                return
+            scope.setdefault("state", {})["user"] = user
+        await self._app(scope, receive, send)
 
 
 def _refusal(headers: Headers) -> Response:

@@ -289,7 +289,7 @@ def _tell(job: Future[Any]) -> None:
 async def _site(request: Request) -> Site:
     """Return the pages, with their user as who acts; every page and form is given them here."""
     site: Site = request.app.state.site
-    act_as(Actor(getattr(request.state, "user", None) or "page", "page"))
+    act_as(Actor(request.state.user or "page", "page"))
     project_id, page = str(request.path_params.get("project_id", "")), _page_kind(request)
     if request.method in {"GET", "HEAD"} and page is not None and _NUMBER.fullmatch(project_id):
         await site.look(int(project_id), page)
