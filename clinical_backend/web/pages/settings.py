@@ -62,14 +62,14 @@ def save(request: Request, site: ThisSite, backend: ThisBackend, project_id: Pro
     options, entered, problems = _read(site, project_id, form)
     seen = _seen(form)
     if options is None:
-        return _page(site, request, project_id, entered=entered, problems=problems, seen=seen)
+        return _page(site, request, project_id, status=422, entered=entered, problems=problems, seen=seen)
     try:
         store_options(site.workspace.project(project_id), options, declined=_declined(form), seen=seen)
     except SettingsChangedError:
         row = site.project(project_id)
         entered = merged(seen or "", page_state(row), entered)
         others = changed_meanwhile(site.stores.trail, project_id, seen or "", page_state(row), entered)
-        return _page(site, request, project_id, entered=entered, meanwhile=others)
+        return _page(site, request, project_id, status=409, entered=entered, meanwhile=others)
     backend.wake(project_id)
     flash = Flash("Saved. A round with these settings is due.")
     return site.back(request, f"/projects/{project_id}/settings", flash)
@@ -80,7 +80,7 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
     """Have told what settings would change that are not saved: what is refused is what saving refuses."""
     options, entered, problems = _read(site, project_id, form)
     if options is None:
-        return _page(site, request, project_id, entered=entered, problems=problems, seen=_seen(form))
+        return _page(site, request, project_id, status=422, entered=entered, problems=problems, seen=_seen(form))
     project, row = site.workspace.project(project_id), site.project(project_id)
     question = PreviewQuestion(
         key=new_key(),
@@ -101,7 +101,7 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
             save_answer(folder, PreviewAnswer(key=question.key))
     except ClinicalError as error:  # what was entered is not lost
         refused = {"key": "", "state": "refused", "problem": str(error), "read": [], "beside": []}
-        return _page(site, request, project_id, entered=entered, seen=_seen(form), preview=refused)
+        return _page(site, request, project_id, status=409, entered=entered, seen=_seen(form), preview=refused)
     return RedirectResponse(f"/projects/{project_id}/settings/preview?key={question.key}", 303)
 
 
@@ -146,6 +146,7 @@ def _page(
     request: Request,
     project_id: int,
     *,
+    status: int = 200,
     entered: dict[str, str] | None = None,
     problems: dict[str, str] | None = None,
     seen: str | None = None,
@@ -167,7 +168,7 @@ def _page(
     return site.page(
         request,
         "settings.html",
-        status=422 if problems else 409 if meanwhile is not None or (preview and not preview["key"]) else 200,
+        status=status,
         project=row,
         here="settings",
         form=form,
