@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PREVIEW = 300.0
 """Seconds. To tell it took 2 to 8 of 10,000 tasks and 22 to 48 of 100,000, 1 to 3 and 7 to 9 of a core, where others
-kept the machine busy (docs/dashboard.md); to learn and order alone takes a core 116 of a million (docs/speed.md)."""
+kept the machine busy (docs/dashboard.md); to read, learn and order takes a core 44 of a million (docs/speed.md)."""
 _PAUSE = 20.0
 """Seconds between two starts for a project while somebody waits: another server's process may be at it."""
 _AT_A_TIME = 2

@@ -158,7 +158,7 @@ def act_as(actor: Actor) -> None:
 
 
 def present_actor() -> Actor:
-    """Return of whom is told what is noted in this context."""
+    """Return who acts in this context."""
     return _actor.get()
 
 

@@ -192,7 +192,7 @@ class ProjectWorkspace:
 
     @property
     def import_folder(self) -> Path:
-        """Where is kept that an import works at it."""
+        """Where its imports keep each other out."""
         return self.workspace.settings.model_dir / "imports" / str(self.id)
 
     @property
