@@ -161,7 +161,7 @@ def test_what_the_compose_file_asks_for_is_in_the_example_and_nothing_else():
 
 
 def test_no_variable_must_be_set_so_that_nothing_of_a_service_that_is_not_started_is_asked_for():
-    assert all(match[2] for match in VARIABLE.finditer(COMPOSE))
+    assert all(match[2] is not None for match in VARIABLE.finditer(COMPOSE))
     assert all(GIVEN[match[1]] == match[2] for match in VARIABLE.finditer(COMPOSE))
 
 
