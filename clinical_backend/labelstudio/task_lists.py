@@ -95,8 +95,7 @@ class TaskLists:
         """Return the last tasks with a value in a field of their data.
 
         It may name a patient, so it stands in the body: Label Studio and what lies before it log addresses. A proxy may
-        drop the body, and Label Studio some values, such as those with a per cent sign: then all tasks match, so
-        what is returned must be compared with what was asked for.
+        drop the body: then all tasks match, so what is returned must be compared with what was asked for.
 
         Parameters
         ----------

@@ -89,7 +89,7 @@ def find_by_field(
     if not all(fits(lookup(data, field), value) for data in found.data.values()):
         raise ClinicalError(
             "Label Studio does not search for this value.",
-            "It cannot with a per cent sign, or where a proxy drops what is asked. Filter for it in Label Studio.",
+            "What is asked may be dropped by a proxy between. Filter for it in Label Studio.",
         )
     known = project.stores.images.all(project.id, list(found.data))
     reserved = project.stores.test_sets.ids(project.id)
