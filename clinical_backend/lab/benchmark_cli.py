@@ -35,14 +35,16 @@ def bench_loop() -> None:
 @bench.command("round")
 def bench_round(
     tasks: Annotated[list[int] | None, typer.Option(help="How many tasks; may be given several times.")] = None,
-    repeats: Annotated[int, typer.Option(help="Runs that the median is of.", min=1)] = 5,
+    repeats: Annotated[int, typer.Option(help="Runs that the median is of; rounds of each whole project.", min=1)] = 5,
     frozen: Annotated[bool, typer.Option("--frozen", help="Without an adapted network.")] = False,
     images: Annotated[int, typer.Option(help="Images of each task; of several, one decides.", min=1)] = 1,
     whole: Annotated[
-        bool, typer.Option("--whole", help="From a database to the queue, each round of a project.")
+        bool, typer.Option("--whole", help="Rounds from a database to the queue, of one image a task.")
     ] = False,
 ) -> None:
-    """Time check, fit and rank of a round, features cached, by the number of tasks."""
+    """Time check, fit and rank of a round, features cached, by the number of tasks; or whole rounds, one by one."""
+    if whole and images > 1:
+        raise typer.BadParameter("whole rounds are of one image a task.", param_hint="--images")
     if whole:
         from clinical_backend.lab.benchmarks.whole_round import main as run_whole
 

@@ -53,7 +53,7 @@ _BATCH = 128
 """Images between two looks at the time, and of a part that a cluster's worker gets: four batches of the network; not
 measured."""
 _FIRST_SECONDS = 106.0
-"""From the begin of a project's first round to the last image of its queue, which readers wait for; later rounds go on.
+"""From the start of a project's first round to the last image of its queue, which readers wait for; later rounds go on.
 They have it two minutes after the connection: 4 seconds passed before the round began, and 3 between the last image and
 the queue, on two cores with other work (docs/speed.md). As much again is left for slower ones."""
 _FIRST_IMAGES = 512
