@@ -111,7 +111,7 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             project, snapshot.target.classes, promotion.fitted, inputs.pool, with_images(project, inputs, ranked)
         )
     with stages.stage("publish"):
-        answers = _preannotate(project, snapshot, promotion, ranked)
+        preannotated = _preannotate(project, snapshot, promotion, ranked)
         now = project.client.server_time()
         second = choose_second_readings(project, snapshot, row.number, learnt.suspects, ordinary=len(ranked), now=now)
         among = place_second_readings(second, len(ranked), snapshot.settings.seed, row.number)
@@ -131,8 +131,8 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             evaluation=evaluation,
             chances=chances,
             features=adaptation,
-            preannotations=answers.by,
-            preannotation=answers.report,
+            preannotations=preannotated.model,
+            preannotation=preannotated.report,
             seconds=stages.seconds,
             doubtful_labels=snapshot.labels.messages,
             notes=(
@@ -146,8 +146,8 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
             Publisher(project.client, project.stores.database.require_fence),
             snapshot.scheme,
             row,
-            answers.ranked,
-            answers.ticked,
+            preannotated.ranked,
+            preannotated.ticked,
             among,
             ready=partial(_prepare, project, row, report, snapshot.labels.skipped),
         )
@@ -167,20 +167,32 @@ def run_round(project: ProjectWorkspace, row: Round) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """What readers get with the tasks of a queue: the tasks as they are predicted, and the class that is ticked."""
+class _Preannotated:
+    """What is ticked when a reader opens a task of a queue.
+
+    Attributes
+    ----------
+    ranked
+        The queue, with what is predicted.
+    ticked
+        Class of each task that has one ticked.
+    model
+        Which model answers, as a report has it.
+    report
+        What may be ticked.
+    """
 
     ranked: list[RankedTask]
     ticked: Mapping[int, str]
-    by: str
+    model: str
     report: Preannotation
 
 
 def _preannotate(
     project: ProjectWorkspace, snapshot: Snapshot, promotion: Promotion, ranked: list[RankedTask]
-) -> _Answers:
+) -> _Preannotated:
     """Decide what is ticked when a reader opens a task."""
-    mode, classes, fitted, by = snapshot.preannotate, snapshot.scheme.classes, promotion.fitted, "none"
+    mode, classes, fitted, model = snapshot.preannotate, snapshot.scheme.classes, promotion.fitted, "none"
     confident = confidence(
         promotion.held_out,
         promotion.inputs,
@@ -190,10 +202,10 @@ def _preannotate(
         target=snapshot.target.classes,
     )
     if mode == "all" and fitted.classifier is not None and not fitted.classifier.independent:
-        ranked, by = with_finetuned_predictions(project, fitted.classes, classes, ranked)
+        ranked, model = with_finetuned_predictions(project, fitted.classes, classes, ranked)
     ticked = preannotations(mode, ranked, confident.tasks, classes)
     proofs = {name: asdict(one) for name, one in confident.proofs.items()}
-    return _Answers(ranked, ticked, by, Preannotation.of(mode, confident.tasks, proofs))
+    return _Preannotated(ranked, ticked, model, Preannotation.of(mode, confident.tasks, proofs))
 
 
 def _counts(snapshot: Snapshot, inputs: Inputs, unread: UnreadImages, *, copies: int, embedded: int) -> Counts:

@@ -21,7 +21,7 @@ from clinical_backend.storage.statements import in_parts
 from clinical_backend.system.permissions import file_mode, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
@@ -86,10 +86,8 @@ class FeatureStore:
         self._last_check: tuple[tuple[int, ...], float, dict[str, int]] | None = None
         self._lock = FileLock(self._path.with_suffix(".lock"), mode=file_mode(folder))
 
-    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+    def positions(self, digests: Iterable[str]) -> Mapping[str, int]:
         """Return the row of each image that has a feature, after a check of the rows: damaged ones are forgotten.
-
-        What is returned is kept for the next who asks, and not to be changed.
 
         Raises
         ------

@@ -211,7 +211,7 @@ class AdaptedFeatures:
         self.positions(filter(None, digests))
         return _kept(self.store, digests)
 
-    def positions(self, digests: Iterable[str]) -> dict[str, int]:
+    def positions(self, digests: Iterable[str]) -> Mapping[str, int]:
         """Return where the adapted feature of each image with a thumbnail is, which is made now where it is not."""
         wanted = list(digests)
         known = self.store.positions(wanted)
