@@ -125,7 +125,7 @@ def test_a_cuda_device_learns_a_larger_network_for_longer(monkeypatch):
 
 def test_a_project_is_adapted_noted_and_looked_at_again(project, monkeypatch):
     monkeypatch.setattr("clinical_backend.learner.adaptation.training.MINIMUM_IMAGES", 10)
-    project.settings = project.settings.model_copy(update={"adaptation_seconds": 20.0, "device": "cpu"})
+    project.settings = project.settings.model_copy(update={"adaptation_seconds": 0.5, "device": "cpu"})
     project.stores.rounds.start(1)
     message = adapt_project(project.project(1))
     row = project.stores.projects.get(1)
