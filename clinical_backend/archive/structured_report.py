@@ -136,11 +136,11 @@ def _completed(image: Dataset) -> Dataset:
         value = image.get(name)
         several = [] if value is None else list(value) if isinstance(value, MultiValue) else [value]
         text = "\\".join(map(str, several))
-        setattr(completed, name, text if _is_one(name, text) else "")
+        setattr(completed, name, text if _is_value(name, text) else "")
     return completed
 
 
-def _is_one(name: str, text: str) -> bool:
+def _is_value(name: str, text: str) -> bool:
     """Tell whether a text is a value of an attribute, as far as a report cannot be made with another."""
     kind = dictionary_VR(name)
     if name == "PatientSex":

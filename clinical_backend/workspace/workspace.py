@@ -296,13 +296,13 @@ class ProjectWorkspace:
         except ModelError as error:
             logger.error("Project %d predicts nothing until its next round: %s", self.id, error)
             return None
-        for representation in chain(self.representations(), self._replaced(version)):
+        for representation in chain(self.representations(), self._of_other_backbones(version)):
             if representation.key == metadata.backbone:
                 return classifier, representation
         logger.warning("Project %d predicts nothing until its next round: the backbone was changed", self.id)
         return None
 
-    def _replaced(self, version: str) -> Iterator[Represented]:
+    def _of_other_backbones(self, version: str) -> Iterator[Represented]:
         """Yield what other backbones than the one that serves make, for a model that was published with one of them.
 
         That is the one before, and of a model that was gone back to the one that its round worked with.
