@@ -1,4 +1,7 @@
+import signal
 import time
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,3 +35,64 @@ def test_what_is_done_in_time_is_left_alone_and_so_is_what_comes_after():
 def test_other_errors_pass():
     with pytest.raises(ZeroDivisionError), deadline(60, LATE):
         raise ZeroDivisionError
+
+
+def test_what_is_taken_or_given_back_is_so_to_its_end_before_the_deadline_strikes():
+    done = []
+
+    @contextmanager
+    def lock():
+        time.sleep(0.2)
+        done.append("taken")
+        try:
+            yield
+        finally:
+            time.sleep(0.2)
+            done.append("given back")
+
+    with pytest.raises(RoundTimeoutError), deadline(0.1, LATE):
+        with lock():
+            done.append("within")
+            time.sleep(60)
+    assert done in (["taken", "given back"], ["taken", "within", "given back"])
+
+    done.clear()
+    with pytest.raises(RoundTimeoutError), deadline(0.3, LATE):
+        with lock():
+            pass
+        time.sleep(60)
+    assert done == ["taken", "given back"]
+
+
+def test_what_hangs_in_giving_back_is_interrupted_in_the_end(monkeypatch):
+    monkeypatch.setattr("clinical_backend.system.deadline._PATIENCE", 0.2)
+    with pytest.raises(RoundTimeoutError), deadline(0.1, LATE), closing(SimpleNamespace(close=lambda: time.sleep(60))):
+        pass
+
+
+def test_a_deadline_that_strikes_where_nothing_could_be_raised_to_strikes_thereafter():
+    class Slow:
+        def __del__(self):
+            time.sleep(0.2)
+
+    with pytest.raises(RoundTimeoutError), deadline(0.1, LATE):
+        del_me = Slow()
+        del del_me
+        time.sleep(60)
+
+
+def test_a_deadline_that_strikes_at_the_very_end_is_that_of_nobody(monkeypatch):
+    set_timer, calls = signal.setitimer, []
+
+    def struck(which, seconds):
+        set_timer(which, seconds)
+        if seconds == 0:
+            calls.append(seconds)
+            signal.raise_signal(signal.SIGALRM)
+
+    before = signal.getsignal(signal.SIGALRM)
+    monkeypatch.setattr(signal, "setitimer", struck)
+    with deadline(60, LATE):
+        pass
+    assert calls == [0]
+    assert signal.getsignal(signal.SIGALRM) is before
