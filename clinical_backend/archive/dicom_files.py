@@ -142,9 +142,12 @@ class DicomFiles:
     def _of_archive(self, name: str) -> Iterator[Found | PassedOver]:
         with zipfile.ZipFile(name) as archive:
             for member in sorted(archive.infolist(), key=lambda one: one.filename):
+                inside = f"{name}{_INSIDE}{member.filename}"
+                if not member.filename:
+                    yield PassedOver(inside, "a file in the ZIP archive has no name")
+                    continue
                 if member.is_dir():
                     continue
-                inside = f"{name}{_INSIDE}{member.filename}"
                 if archive.getinfo(member.filename) is not member:
                     yield PassedOver(inside, "another file in the ZIP archive has the same name")
                     continue

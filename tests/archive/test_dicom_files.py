@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import struct
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +55,22 @@ def test_what_is_no_dicom_file_or_damaged_is_named_with_a_reason(write):
     found = list(DicomFiles([write.folder]).find())
     assert len(found) == 6
     assert all(isinstance(one, PassedOver) and one.reason for one in found)
+
+
+def test_a_member_of_an_archive_without_a_name_is_passed_over(write):
+    path = write.folder / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", content(dicom()))
+        archive.writestr("y.dcm", content(dicom()))
+    # One character of the name in the list, which is the last "x", becomes the first one of a comment.
+    listed = path.read_bytes()
+    entry = listed.index(b"PK\x01\x02")
+    lengths = struct.pack("<HHH", 0, 0, 1)
+    path.write_bytes(listed[: entry + 28] + lengths + listed[entry + 34 :])
+    nameless, found = DicomFiles([path]).find()
+    assert isinstance(nameless, PassedOver)
+    assert "no name" in nameless.reason
+    assert isinstance(found, Found)
 
 
 def test_an_encrypted_or_too_large_member_of_an_archive_is_passed_over(write):
