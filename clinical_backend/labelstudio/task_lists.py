@@ -111,9 +111,8 @@ class TaskLists:
         same: dict[str, Any] = {"operator": "equal" if whole else "contains", "type": "String", "value": value}
         items = [{"filter": column} | same for column in columns]
         if whole and _NUMBER.fullmatch(value):  # a number in the data is equal to no text
-            # As "Number" Label Studio would not look within fields.
-            kind = "String" if "." in field else "Number"
-            same = {"operator": "equal", "type": kind, "value": float(value)}
+            # As "Number" Label Studio would not look within fields, nor PostgreSQL where a task has text there.
+            same = {"operator": "equal", "type": "String", "value": float(value)}
             items += [{"filter": column} | same for column in columns]
         params: dict[str, str | int] = {
             "project": project_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,10 +48,12 @@ class FoundByField:
 def searchable_fields(project: ProjectWorkspace) -> list[str]:
     """Return the fields that can be searched: those that the tasks had when they were last listed.
 
-    Label Studio finds none whose name has two underscores, by which it is led into fields within fields.
+    Label Studio finds none whose name has two underscores, by which it is led into fields within fields, nor any within
+    one whose name ends with one.
     """
     row = project.row
-    return [] if row is None else [str(name) for name, *_ in row.task_fields if "__" not in str(name)]
+    names = [] if row is None else [str(name) for name, *_ in row.task_fields]
+    return [name for name in names if "__" not in name and "_." not in name]
 
 
 def find_by_field(
@@ -86,27 +89,36 @@ def find_by_field(
             "Label Studio refuses to search for this value.", "Filter for it in Label Studio, or find the task there."
         ) from None
     fits = _is if whole else _contains
-    if not all(fits(lookup(data, field), value) for data in found.data.values()):
+    held = {task: lookup(data, field) for task, data in found.data.items()}
+    if not all(fits(one, value) for one in held.values()):
         raise ClinicalError(
             "Label Studio does not search for this value.",
             "What is asked may be dropped by a proxy between. Filter for it in Label Studio.",
         )
-    known = project.stores.images.all(project.id, list(found.data))
+    filled = [task for task, one in held.items() if one is not None]
+    known = project.stores.images.all(project.id, filled)
     reserved = project.stores.test_sets.ids(project.id)
-    tasks = [task for task in found.data if task in known and task not in reserved]
-    return FoundByField(tasks, found.total, sum(task in reserved for task in found.data))
+    tasks = [task for task in filled if task in known and task not in reserved]
+    total = found.total - len(held) + len(filled)
+    return FoundByField(tasks, total, sum(task in reserved for task in filled))
 
 
 def _contains(held: object, value: str) -> bool:
-    """Tell whether what a task holds contains what was asked for, in letters of either case."""
-    return isinstance(held, str | int | float) and value.casefold() in str(held).casefold()
+    """Tell whether what a task holds contains what was asked for, in letters of either case.
+
+    Of what is neither text nor a number Label Studio looks through the JSON: "null" contains "ul".
+    """
+    forms = [held] if isinstance(held, str) else [json.dumps(held, ensure_ascii=ascii_) for ascii_ in (False, True)]
+    return any(value.casefold() in form.casefold() for form in forms)
 
 
 def _is(held: object, value: str) -> bool:
     """Tell whether what a task holds is what was asked for."""
     if isinstance(held, str):
         return held == value
-    if isinstance(held, bool) or not isinstance(held, (int, float)):
+    if held is None or isinstance(held, bool):
+        return json.dumps(held) == value
+    if not isinstance(held, (int, float)):
         return False
     try:
         return math.isclose(held, float(value), rel_tol=1e-12)

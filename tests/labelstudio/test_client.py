@@ -234,6 +234,7 @@ def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_s
             "accession": 1000 + number,
             "case": {"study": {"id": f"S_{number}%", "number": number}},
             "study.site": "North",
+            "mixed": [123, "A123", None][number],
         }
         for number, (name, patient) in enumerate([("a", "Mustermann^Jane"), ("b", 'O"Neil'), ("c", "Mustermann^Jane")])
     ]
@@ -248,6 +249,8 @@ def test_tasks_are_found_by_a_value_of_their_data_which_stands_in_no_log(label_s
     assert found("patient", 'O"Neil') == (['O"Neil'], 1)
     assert found("patient", "Mustermann") == ([], 0)
     assert found("accession", "1001") == ([1001], 1)
+    assert found("mixed", "123") == ([123], 1)
+    assert found("mixed", "23", whole=False) == (["A123", 123], 2)
     assert found("nonsense", "x") == ([], 0)
     assert found("case.study.id", "S_1%") == (["S_1%"], 1)
     assert found("patient", "musterMANN", whole=False) == (["Mustermann^Jane", "Mustermann^Jane"], 2)

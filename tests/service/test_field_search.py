@@ -36,7 +36,9 @@ def fake_client(studio):
 
 @pytest.fixture
 def project(workspace):
-    workspace.stores.projects.change(1, task_fields=[["patient", 9, 3], ["case.id", 9, 9], ["case__id", 9, 9]])
+    workspace.stores.projects.change(
+        1, task_fields=[["patient", 9, 3], ["case.id", 9, 9], ["case__id", 9, 9], ["x_.y", 9, 9]]
+    )
     workspace.stores.images.synchronise(1, {task: f"/{task}.png" for task in range(1, 10)}, complete=True)
     return workspace.project(1)
 
@@ -74,8 +76,21 @@ def test_what_contains_the_value_in_letters_of_either_case_is_found(project, stu
         find_by_field(project, "patient", value, 48, whole=True)
 
 
+@pytest.mark.parametrize(("held", "value"), [(["North", "South"], "north"), (True, "tr"), (["Müller"], "mül")])
+def test_what_is_neither_text_nor_a_number_is_found_by_its_json_as_label_studio_does(project, studio, held, value):
+    studio.answer = FoundTasks({4: {"patient": held}}, 1)
+    assert find_by_field(project, "patient", value, 48).tasks == [4]
+
+
+@pytest.mark.parametrize(("value", "whole"), [("ul", False), ("null", True)])
+def test_a_field_that_is_empty_is_not_found_by_the_word_for_it(project, studio, value, whole):
+    studio.answer = FoundTasks({9: {"patient": None}, 4: {"patient": "null" if whole else "Paul"}}, 60)
+    found = find_by_field(project, "patient", value, 48, whole=whole)
+    assert (found.tasks, found.total) == ([4], 59)
+
+
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("held", ["Doe^John", None, 7, True, ["Doe^Jane"]])
+@pytest.mark.parametrize("held", ["Doe^John", None, 7, True, ["Doe^Ann"]])
 def test_an_answer_of_other_tasks_is_no_answer(project, studio, held, whole):
     studio.answer = FoundTasks({9: {"patient": NAME}, 4: {"patient": held}}, 2)
     with pytest.raises(ClinicalError, match="does not search for this value") as refusal:
