@@ -26,6 +26,10 @@ EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 """Values of HOST with which the server listens on all addresses."""
 
 
+_LONGEST_NAME = 200
+"""Characters of a user's name: what the trail keeps of one."""
+
+
 class Settings(BaseSettings, ProjectSettings):
     """Settings of the whole backend, each read from the environment variable of its name in capitals.
 
@@ -238,6 +242,10 @@ class Settings(BaseSettings, ProjectSettings):
         return self.model_copy(update=options.model_dump(exclude_unset=True))
 
 
+def _can_be_entered(name: str) -> bool:
+    return bool(name.strip()) and ":" not in name and name.isprintable() and len(name) <= _LONGEST_NAME
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment and ``.env``; keyword arguments win.
 
@@ -253,7 +261,8 @@ def load_settings(**overrides: Any) -> Settings:
             f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
         )
         raise SettingsError(f"Settings are wrong: {wrong}.", "Correct these environment variables.") from None
-    if (settings.basic_auth_user is None) != (settings.basic_auth_pass is None):
+    password = settings.basic_auth_pass and settings.basic_auth_pass.get_secret_value()
+    if bool(settings.basic_auth_user) != bool(password):
         raise SettingsError(
             "Only one of BASIC_AUTH_USER and BASIC_AUTH_PASS is set.",
             "Set both, or none for no authentication.",
@@ -263,9 +272,11 @@ def load_settings(**overrides: Any) -> Settings:
             "BASIC_AUTH_NAMES is set, but no password goes with these names.",
             "Set BASIC_AUTH_USER and BASIC_AUTH_PASS too.",
         )
-    if any(":" in name for name in settings.basic_auth_names):
+    if not all(map(_can_be_entered, settings.basic_auth_names)):
         raise SettingsError(
-            "A name in BASIC_AUTH_NAMES has a colon, which browsers cannot send in a name.", "Name it without."
+            "A name in BASIC_AUTH_NAMES is empty, or has a colon or a sign that is not shown, which browsers cannot"
+            f" send, or more than {_LONGEST_NAME} characters, which the trail cannot tell apart.",
+            "Name the person otherwise.",
         )
     if settings.workers > 1 and settings.redis_url is None:
         raise SettingsError(

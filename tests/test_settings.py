@@ -16,16 +16,22 @@ def test_a_wrong_value_is_named_without_being_shown(monkeypatch):
     assert "secret-looking" not in str(refused.value)
 
 
-def test_half_of_the_credentials_is_refused():
+@pytest.mark.parametrize(("user", "password"), [("reader", None), ("reader", ""), ("", "secret"), (None, "secret")])
+def test_half_of_the_credentials_is_refused(user, password):
     with pytest.raises(SettingsError, match="BASIC_AUTH_PASS"):
-        load_settings(basic_auth_user="reader")
+        load_settings(basic_auth_user=user, basic_auth_pass=password)
+
+
+def test_credentials_that_are_empty_are_none():
+    assert load_settings(basic_auth_user="", basic_auth_pass="").basic_auth is None
 
 
 def test_names_without_a_password_and_names_that_no_browser_can_send_are_refused():
     with pytest.raises(SettingsError, match="no password goes with these names"):
         load_settings(basic_auth_names="ada, ben")
-    with pytest.raises(SettingsError, match="colon"):
-        load_settings(basic_auth_user="u", basic_auth_pass="p", basic_auth_names="ada:x")
+    for names in ("ada:x", '["ada", ""]', '["ada\\tx"]', "a" * 201):
+        with pytest.raises(SettingsError, match="A name in BASIC_AUTH_NAMES"):
+            load_settings(basic_auth_user="u", basic_auth_pass="p", basic_auth_names=names)
 
 
 def test_a_missing_key_is_refused_with_its_cure(monkeypatch):

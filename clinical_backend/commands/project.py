@@ -171,10 +171,9 @@ def rollback(
     settings = read_settings()
     with opened_workspace(settings) as workspace:
         done = roll_back(workspace.project(project), number)
-        follows = what_follows(workspace.project(project), done)
-    say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
-    for sentence in follows:
-        say(sentence)
+        say(f"Round {done.number}: {done.request}. Readers get it as {done.version}.")
+        for sentence in what_follows(workspace.project(project), done):
+            say(sentence)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from clinical_backend.storage.schema import PageTag, TaskImage
 from clinical_backend.storage.statements import in_parts, is_answered, is_reserved
 from clinical_backend.storage.stores.projects import locked_project
 from clinical_backend.storage.trail import TrailAction, note_action
+from clinical_backend.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["PageTagStore", "TagChangedError"]
 
 _NAMES = {1: "tagged “more like this”", 0: "tagged no more", -1: "tagged “not like this”"}
+
+_NAMED = 10  # by eye: a line of a message
+_LONGEST_NAME = 60  # of a line, too
 
 
 class TagChangedError(ClinicalError):
@@ -37,16 +41,21 @@ class TagChangedError(ClinicalError):
     def __init__(self, tags: Mapping[int, PageTag | None]) -> None:
         tasks: dict[str, list[int]] = {}
         for task, tag in sorted(tags.items()):
-            by = "" if tag is None else f" by {tag.tagged_by}"
+            by = "" if tag is None else f" by {printable(tag.tagged_by, _LONGEST_NAME)}"
             tasks.setdefault(f"{_NAMES[0 if tag is None else tag.steer]}{by}", []).append(task)
         said = [
-            f"task {which[0]} is {how}" if len(which) == 1 else f"tasks {', '.join(map(str, which))} are {how}"
+            f"task {which[0]} is {how}" if len(which) == 1 else f"tasks {_some(which)} are {how}"
             for how, which in tasks.items()
         ]
         super().__init__(
             f"Nothing was changed: meanwhile {'; '.join(said)}.",
             "Press again if you want something else; load the page again if it does not show that.",
         )
+
+
+def _some(tasks: Sequence[int]) -> str:
+    more = [f"and {len(tasks) - _NAMED} more"] if len(tasks) > _NAMED else []
+    return ", ".join([*map(str, tasks[:_NAMED]), *more])
 
 
 class PageTagStore:

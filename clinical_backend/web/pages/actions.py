@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -17,7 +17,7 @@ from clinical_backend.rounds.rollback import what_follows
 from clinical_backend.text import storable
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.flash import Flash
-from clinical_backend.web.pages.site import ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.project_options import (
     decline,
@@ -25,6 +25,9 @@ from clinical_backend.workspace.project_options import (
     look_for,
     named_classes,
 )
+
+if TYPE_CHECKING:
+    from clinical_backend.storage.schema import Round
 
 __all__ = ["Form", "router"]
 
@@ -120,9 +123,19 @@ def rollback(request: Request, site: ThisSite, backend: ThisBackend, project_id:
     number = str(form.get("round", ""))
     try:
         done = backend.rollback(project_id, int(number) if number.isdecimal() and len(number) < 10 else 0)
-        served = f"Readers get the queue and the model of round {number} again, as round {done.number}."
-        flash = Flash(" ".join([served, *what_follows(site.workspace.project(project_id), done)]))
     except ClinicalError as error:
         logger.warning("Project %d: %s", project_id, error)
         flash = Flash(str(error), wrong=True)
+    else:
+        served = f"Readers get the queue and the model of round {number} again, as round {done.number}."
+        flash = Flash(" ".join([served, *_what_follows(site, project_id, done)]))
     return site.back(request, f"/projects/{project_id}/model", flash)
+
+
+def _what_follows(site: Site, project_id: int, done: Round) -> list[str]:
+    """Return what follows of going back, which stands whether or not that can be told."""
+    try:
+        return what_follows(site.workspace.project(project_id), done)
+    except ClinicalError as error:
+        logger.warning("Project %d: %s", project_id, error)
+        return [f"What follows cannot be told: {error}"]

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clinical_backend.errors import StorageError
 from clinical_backend.learner.checkpoint import CheckpointMetadata, save_checkpoint
 from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.origins import Origin
 from clinical_backend.service.backend import Backend
 from clinical_backend.storage.schema import QueuedTask, TaskLabel
+from clinical_backend.web.pages import actions
 from tests.storage.started import start_round
 from tests.web.pages.test_routes import (
     assert_sound,
@@ -132,6 +134,18 @@ def test_the_lead_is_told_before_and_after_that_a_due_round_takes_the_place(web,
     # Without a Label Studio nothing is published: what is gone back to is taken as done.
     monkeypatch.setattr(Backend, "rollback", lambda *_: filled)
     assert told in send(web, "rollback", "/model", round="1")
+
+
+def test_going_back_is_told_as_done_where_what_follows_cannot_be_told(web, stores, filled, monkeypatch):
+    def fail(*_):
+        raise StorageError("The disk fails.", "See to it.")
+
+    later_round(stores, stores.rounds.published(1))
+    monkeypatch.setattr(Backend, "rollback", lambda *_: filled)
+    monkeypatch.setattr(actions, "what_follows", fail)
+    text = send(web, "rollback", "/model", round="1")
+    assert "Readers get the queue and the model of round 1 again" in text
+    assert "What follows cannot be told: The disk fails. See to it." in text
 
 
 def test_a_round_that_cannot_be_gone_back_to_is_no_page(web, filled):

@@ -92,6 +92,14 @@ def test_ticked_cases_that_others_tagged_otherwise_meanwhile_are_all_told_and_no
     assert tags(stores) == dict.fromkeys((7, 8, 9, 11, 12), -1)
 
 
+def test_of_many_cases_that_others_tagged_meanwhile_some_are_named_and_what_to_do_is_told(web, stores, filled):
+    stores.page_tags.set(1, range(7, 31), 1, by="ада" * 1000)
+    ticked = [str(task) for task in range(7, 31)]
+    text = tag(web, tag="less", task=ticked, shown=[f"{task}:0" for task in ticked])
+    assert "meanwhile tasks 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, and 14 more are tagged “more like this” by ада" in text
+    assert "Press again if you want something else" in text
+
+
 @pytest.mark.parametrize("unknown", [{}, {"tag": ""}, {"tag": "neither"}])
 def test_what_is_no_tag_takes_none_away(web, stores, filled, unknown):
     tag(web, task="7", tag="more")
