@@ -212,6 +212,7 @@ class DicomWeb:
             )
         for keyword in _PIXELS & set(dataset.dir()):
             delattr(dataset, keyword)
+        dataset.pop("SpecificCharacterSet", None)  # which may be one of no text
         dataset.SpecificCharacterSet = "ISO_IR 192"  # of JSON (PS3.18, F.2.1), whatever the file has
         return dataset
 

@@ -84,7 +84,7 @@ def make_report(tasks: Sequence[Reported], project: str) -> bytes:
             warnings.simplefilter("ignore")  # what pydicom complains of quotes values
             made = BytesIO()
             _report(tasks, project).save_as(made, enforce_file_format=True)
-    except (AttributeError, ValueError, TypeError) as error:
+    except (AttributeError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise ArchiveError(
             f"The objects of a study lack what a report of them needs ({type(error).__name__}).",
             "Leave the study out.",

@@ -146,6 +146,15 @@ def test_what_does_not_describe_the_object_is_refused(body):
         source.describe(next(source.find()))
 
 
+def test_an_object_whose_character_set_is_no_text_is_described_in_that_of_json():
+    archive = FalseArchive()
+    with archive.open() as source:
+        found = next(source.find())
+        said = {"00080005": {"vr": "AT"}, "00080018": {"vr": "UI", "Value": [found.header.instance]}}
+        archive.instead["metadata"] = lambda request: answer(request, [said])
+        assert source.describe(found).SpecificCharacterSet == "ISO_IR 192"
+
+
 @needs_orthanc
 def test_what_is_no_picture_is_passed_over_with_its_reason(orthanc):
     with opened(orthanc) as source:

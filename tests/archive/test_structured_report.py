@@ -92,6 +92,15 @@ def test_objects_without_a_class_are_refused_without_naming_the_patient():
     assert NUMBER not in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", ["240000", "a=b"])
+def test_objects_of_a_class_that_is_none_are_refused(kind):
+    odd = image()
+    for name, value in (("SOPClassUID", kind), ("SOPInstanceUID", "1..2")):
+        odd[name] = pydicom.DataElement(name, "UI", value, validation_mode=pydicom.config.IGNORE)
+    with pytest.raises(ArchiveError, match="lack what a report"):
+        make_report([Reported("a1", ["a"], [odd])], "Films")
+
+
 def test_nothing_of_the_objects_is_logged(caplog):
     with caplog.at_level(logging.DEBUG):
         make_report([Reported("a1", ["rare"], [image()])], "Films")
