@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import weakref
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from clinical_backend.images.decoders.tiff_page import MOST_PAGES
 from clinical_backend.study import FilePage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from multiprocessing.connection import Connection
 
     from numpy.typing import NDArray
@@ -86,11 +87,8 @@ class DecoderProcesses:
         """
         if frame is None and isinstance(data, FilePage):
             frame = data.page
-        child = self._children.get()
-        try:
+        with self._lent() as child:
             return _pixels(child.ask(data, -1 if frame is None else frame, window))
-        finally:
-            self._children.put(child)
 
     def count(self, data: bytes) -> int:
         """Return how many images a file has, counted in a child; safe to call from several threads.
@@ -102,17 +100,22 @@ class DecoderProcesses:
         """
         if not may_have_several(data):
             return 1
-        child = self._children.get()
-        try:
+        with self._lent() as child:
             _, count, _ = HEAD.unpack_from(child.ask(data, COUNT))
             return min(int(count), MOST_PAGES)
-        finally:
-            self._children.put(child)
 
     def close(self) -> None:
         """End all children; they start again if needed."""
         for child in [self._children.get() for _ in range(self._count)]:
             child.stop()
+            self._children.put(child)
+
+    @contextmanager
+    def _lent(self) -> Iterator[_Child]:
+        child = self._children.get()
+        try:
+            yield child
+        finally:
             self._children.put(child)
 
 
@@ -151,6 +154,9 @@ class _Child:
                 "The image made its decoder crash or run out of memory.",
                 "Open it in an image viewer and save it again as PNG.",
             ) from None
+        except BaseException:  # a deadline: the reply that is still to come would be taken for that on the next file
+            self.stop()
+            raise
 
     def stop(self) -> None:
         process, pipe, self._process, self._pipe = self._process, self._pipe, None, None

@@ -17,10 +17,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from clinical_backend.errors import ImageError
+from clinical_backend.errors import ImageError, RoundTimeoutError
 from clinical_backend.images.decoders.decoding import decode
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
 from clinical_backend.study import FilePage
+from clinical_backend.system.deadline import deadline
 
 CRASH, HANG, DEVOUR, LIE = (1, 1), (2, 1), (3, 1), (1, 2)
 
@@ -98,6 +99,21 @@ def test_a_child_that_is_stopped_keeps_nobody_waiting():
         pool.decode(bytes(8 * 2**20))  # more than a pipe holds
     assert not child.is_running()
     assert pool.decode(png(2, 2)).shape == (2, 2, 3)
+    pool.close()
+
+
+def test_after_a_deadline_nobody_gets_the_reply_on_another_file():
+    late = RoundTimeoutError("Too late.", "Be quick.")
+    pool = DecoderProcesses(processes=1)
+    before = set(psutil.Process().children())
+    pool.decode(png(2, 2))
+    (child,) = set(psutil.Process().children()) - before
+    child.send_signal(signal.SIGSTOP)
+    with pytest.raises(RoundTimeoutError), deadline(0.3, late):
+        pool.decode(png(3, 3))
+    if child.is_running():
+        child.send_signal(signal.SIGCONT)
+    assert pool.decode(png(4, 4)).shape == (4, 4, 3)
     pool.close()
 
 
