@@ -118,7 +118,7 @@ class FeatureStore:
             When the index cannot be read.
         """
         names, positions, _ = self._entries(sorted(set(digests)))
-        return set(compress(names, (positions < self._file.count()).tolist()))
+        return set(compress(names, ((positions >= 0) & (positions < self._file.count())).tolist()))
 
     def damaged(self, digests: Iterable[str]) -> list[str]:
         """Return the images whose row was changed or lost on disk, and leave all as it is."""
@@ -151,7 +151,8 @@ class FeatureStore:
         StorageError
             When one is not there any more or cannot be read.
         """
-        return self._file.read(positions).view(self._dtype)
+        with self._checked_anew_where_it_fails():
+            return self._file.read(positions).view(self._dtype)
 
     def blocks(self, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
         """Yield the same part by part, as they lie in the file, for what has no room for all at once.
@@ -167,7 +168,9 @@ class FeatureStore:
         StorageError
             As :meth:`read`.
         """
-        return ((places, rows.view(self._dtype)) for places, rows in self._file.whole_blocks(positions))
+        with self._checked_anew_where_it_fails():
+            for places, rows in self._file.whole_blocks(positions):
+                yield places, rows.view(self._dtype)
 
     def add(self, digests: Sequence[str], features: NDArray[Any]) -> None:
         """Append features of images, shape (n, dimension); an image that has one already keeps it.
@@ -212,6 +215,15 @@ class FeatureStore:
             self._last_check = None
             return {}
         return {digest: found[digest] for digest in digests & found.keys()}
+
+    @contextmanager
+    def _checked_anew_where_it_fails(self) -> Iterator[None]:
+        """Trust no check of rows of which one cannot be read since: the next one forgets it."""
+        try:
+            yield
+        except StorageError:
+            self._last_check = None
+            raise
 
     @property
     def _ours(self) -> Any:  # noqa: ANN401 - a condition, as SQLAlchemy has it

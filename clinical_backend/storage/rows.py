@@ -196,6 +196,7 @@ class RowFile:
             if stop - start == 1:
                 return
             for place in range(start, stop):
+                note_progress()  # a disk that fails takes seconds to say so
                 yield from self._readable(descriptor, ascending, place, place + 1, buffer)
             return
         readable = start + int(np.searchsorted(ascending[start:stop], first + whole))

@@ -294,11 +294,33 @@ def test_a_sector_that_cannot_be_read_costs_its_own_rows_only(database, tmp_path
             raise OSError(errno.EIO, "Input/output error")
         return read(descriptor, buffers, offset)
 
+    signs = []
     positions = features.positions("abcdef")
     monkeypatch.setattr(rows_module.os, "preadv", fail_in_the_third_row)
+    monkeypatch.setattr(rows_module, "note_progress", lambda: signs.append("alive"))
     assert features.damaged("abcdef") == ["c"]
+    assert len(signs) >= 6  # each read of such a disk takes long
     with pytest.raises(StorageError, match="its disk fails"):
         features.read(list(positions.values()))
+
+
+@pytest.mark.parametrize("read", [FeatureStore.read, lambda features, rows: list(features.blocks(rows))])
+def test_a_row_that_cannot_be_read_since_it_was_checked_is_made_anew(database, tmp_path, monkeypatch, read):
+    monkeypatch.setattr(feature_files, "_MANY", 1)
+    features = features_in(database, tmp_path)
+    features.add(list("abc"), np.arange(9, dtype=np.float32).reshape(3, 3))
+    positions = features.positions("abc")
+    whole = os.preadv
+
+    def fail_in_the_second_row(descriptor, buffers, offset):
+        if offset <= 12 < offset + sum(map(len, buffers)):
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(descriptor, buffers, offset)
+
+    monkeypatch.setattr(rows_module.os, "preadv", fail_in_the_second_row)
+    with pytest.raises(StorageError, match="its disk fails"):
+        read(features, list(positions.values()))
+    assert set(features.positions("abc")) == {"a", "c"}
 
 
 def test_the_index_names_features_whether_they_are_whole_or_not_but_none_beyond_the_file(database, tmp_path):
