@@ -25,21 +25,32 @@ def map_in_order(
     function
         Called from several threads at once. What it raises is raised here, in its turn.
     items
-        Read in the consumer's thread, never further than ``look_ahead`` items ahead of what was yielded.
+        Read in the consumer's thread, never further than ``look_ahead`` items ahead of what was yielded. Where they
+        end with an error, it is raised in its turn, too.
     workers
         Number of threads.
     look_ahead
         Most results that are under way or waiting at any time, which bounds the memory.
     """
     source = iter(items)
+    failed: Exception | None = None
     executor = ThreadPoolExecutor(max_workers=workers)
     try:
         waiting: deque[Future[Result]] = deque()
-        for item in source:
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 - it waits for its turn
+                failed = error
+                break
             waiting.append(executor.submit(function, item))
             if len(waiting) >= look_ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

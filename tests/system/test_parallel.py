@@ -27,6 +27,17 @@ def test_an_error_is_raised_in_its_turn():
         next(results)
 
 
+def test_an_error_of_the_items_is_raised_after_what_came_of_those_before():
+    def items():
+        yield from range(4)
+        raise ZeroDivisionError
+
+    results = map_in_order(str, items(), workers=2, look_ahead=3)
+    assert [next(results) for _ in range(4)] == ["0", "1", "2", "3"]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
 @pytest.mark.parametrize("look_ahead", [1, 3])
 def test_no_more_than_the_look_ahead_is_read(look_ahead):
     source = iter(range(100))
