@@ -105,6 +105,11 @@ class TaskLists:
             Seconds that the answer may take; it is asked for once.
         whole
             Whether they have exactly that value, or one that contains it in letters of either case.
+
+        Raises
+        ------
+        LabelStudioFaultError
+            When the answer is none.
         """
         # Label Studio takes what follows "data." for Django's path, in which two underscores lead into a field.
         columns = [f"filter:tasks:data.{name}" for name in dict.fromkeys([field.replace(".", "__"), field])]
@@ -125,7 +130,13 @@ class TaskLists:
         reply = self._session.request(
             "GET", "api/tasks/", params=params, json=query, time_out=time_out, repeatable=False
         )
-        return FoundTasks({int(task["id"]): task["data"] for task in reply["tasks"]}, int(reply["total"]))
+        try:
+            return FoundTasks({int(task["id"]): dict(task["data"]) for task in reply["tasks"]}, int(reply["total"]))
+        except (LookupError, TypeError, ValueError):
+            raise LabelStudioFaultError(
+                "Label Studio answers a search in a form that is not understood.",
+                "See whether a proxy before it answers in its place.",
+            ) from None
 
     def read(
         self, project_id: int, fields: str, query: dict[str, Any], size: int, *, with_answers: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,3 +63,10 @@ def test_strange_tasks_that_are_known_are_soon_passed_over():
 def test_a_server_that_fails_over_everything_is_said_to_fail():
     with pytest.raises(LabelStudioFaultError):
         TaskLists(Session(1000, range(1, 1001))).read(1, FIELDS, {}, 5000)
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"tasks": None}, {"tasks": [{"id": 1, "data": "x"}], "total": 1}])
+def test_an_answer_to_a_search_that_is_none_is_a_fault_of_the_server(answer):
+    lists = TaskLists(SimpleNamespace(request=lambda *_, **__: answer))
+    with pytest.raises(LabelStudioFaultError, match="not understood"):
+        lists.with_value(1, "patient", "x", 48, 10.0, whole=True)
