@@ -201,8 +201,8 @@ class ProjectWorkspace:
         return self.workspace.settings.model_dir / "settings-previews" / str(self.id)
 
     def forget_files(self) -> None:
-        """Remove what is kept for its pages alone; what cannot be removed is passed over when the project is gone."""
-        for folder in (self.map_folder, self.settings_preview_folder):
+        """Remove what is kept for its pages and imports alone; what cannot be removed is passed over, as it is gone."""
+        for folder in (self.map_folder, self.settings_preview_folder, self.import_folder):
             shutil.rmtree(folder, ignore_errors=True)
 
     def checkpoint_folder(self, version: str) -> Path:

@@ -283,6 +283,16 @@ def test_a_project_that_was_deleted_is_forgotten(workspace, studio):
     assert workspace.stores.projects.ids() == []
 
 
+def test_nothing_is_left_of_what_was_kept_for_the_pages_and_imports_of_a_deleted_project(workspace, studio):
+    project = workspace.project(1)
+    folders = (project.map_folder, project.settings_preview_folder, project.import_folder)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    studio.faults["project"] = NOT_FOUND
+    reconcile(project, look=True)
+    assert not any(folder.exists() for folder in folders)
+
+
 @pytest.mark.parametrize("calls", [("project", "whoami"), ("annotated_tasks",)])
 def test_what_only_looks_like_a_deleted_project_is_not_forgotten(workspace, studio, calls):
     reconcile(workspace.project(1), look=True)
