@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from playwright.sync_api import expect
 
 from clinical_backend.labelstudio.labeling.layout import EXEMPLAR_HEADER, with_exemplar_control
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from tests.chromium import chromium_browser, needs_chromium, sign_in
+from tests.end_to_end.conftest import wait_until
 
 IMAGE = '<Image name="image" value="$image"/>'
 CLASSES = '<Choices name="diagnosis" toName="image" choice="single"><Choice value="a"/><Choice value="b"/></Choices>'
@@ -85,11 +89,15 @@ def test_all_choices_stand_on_a_small_screen_and_have_keys(client, label_studio,
         page.set_default_timeout(120_000)
         sign_in(page, label_studio)
         page.goto(f"{label_studio.url}/projects/{project.id}/data?task={task.id}")
-        more = page.get_by_label("more like this")
-        more.wait_for()
-        for name in (*read_scheme(project.label_config).classes, "not like this"):
-            box = page.get_by_label(name).bounding_box()
-            assert box is not None
-            assert box["y"] + box["height"] < 660  # the buttons stand below
+        page.get_by_label("more like this").wait_for()
+        names = (*read_scheme(project.label_config).classes, "not like this")
+        # The buttons stand below. Label Studio may draw all of it once more after it was there.
+        wait_until(lambda: all(bottom(page, name) < 660 for name in names), "all choices in sight", seconds=60)
         page.keyboard.press("m")
-        assert more.is_checked()
+        expect(page.get_by_label("more like this")).to_be_checked()
+
+
+def bottom(page, name):
+    """Return how far down a choice reaches; infinity while it is not drawn."""
+    box = page.get_by_label(name).bounding_box()
+    return math.inf if box is None else box["y"] + box["height"]
