@@ -240,12 +240,7 @@ class KeptFeatures:
     def __contains__(self, digest: str) -> bool:
         return all(digest in rows for _, rows in self.places)
 
-    def read(self, digests: Sequence[str]) -> NDArray[np.float32]:
-        """Return the features of images that have all of their parts, shape (n, d)."""
-        parts = [store.read([rows[digest] for digest in digests]) for store, rows in self.places]
-        return join(*parts) if len(parts) > 1 else parts[0]
-
-    def read_those(self, digests: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def read(self, digests: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Return which of some images have all of their parts, shape (n,), and their features, shape (n, d).
 
         The files are read from end to end, whatever the order of the images, and of more than 400,000 the features are
@@ -326,7 +321,7 @@ def featured_tasks(representation: Representation, digests: Mapping[int, str]) -
         What identifies the image of each task.
     """
     ids, names = np.array(list(digests), dtype=np.int64), list(digests.values())
-    places, features = representation.kept(names).read_those(names)
+    places, features = representation.kept(names).read(names)
     return FeaturedTasks(ids[places], features, representation.parts)
 
 

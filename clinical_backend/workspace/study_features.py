@@ -250,9 +250,10 @@ def read_instances(features: Representation, images: Mapping[int, Mapping[int, s
         note_progress()
         whole = [task for task in block if images[task] and all(one in known for one in images[task].values())]
         sizes = [len(images[task]) for task in whole]
+        _, rows = known.read([digest for task in whole for digest in images[task].values()])
         yield Instances(
             np.array(whole, dtype=np.int64),
-            known.read([digest for task in whole for digest in images[task].values()]),
+            rows,
             np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(whole)],
             np.array([at for task in whole for at in images[task]], dtype=np.int64),
         )
