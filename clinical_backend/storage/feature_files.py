@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from clinical_backend.errors import StorageError
 from clinical_backend.storage.rows import RowFile, checksum, unwritable
 from clinical_backend.storage.schema import Feature
-from clinical_backend.storage.statements import in_parts
+from clinical_backend.storage.statements import fetched, in_parts
 from clinical_backend.system.permissions import file_mode, make_folder
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class FeatureStore:
         with self._database.read() as session:
             connection = session.connection()
             for statement in statements:
-                for digest, position, expected in connection.execute(statement, execution_options={"yield_per": _MANY}):
+                for digest, position, expected in fetched(connection, statement):
                     if (name := wanted.get(digest)) is not None:
                         names.append(name)
                         positions.append(position)

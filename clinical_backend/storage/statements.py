@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import Connection, Exists, Update
+    from sqlalchemy import Connection, CursorResult, Exists, Select, Update
     from sqlalchemy.orm import InstrumentedAttribute, Session
 
     from clinical_backend.storage.schema import Base
 
 __all__ = [
+    "fetched",
     "in_parts",
     "in_transactions",
     "insert_if_missing",
@@ -36,6 +37,8 @@ _SIZE = 500
 """Well below the 999 variables that SQLite before 3.32 takes in a statement."""
 _ROWS = 5000
 """Of a transaction: they take some 50 ms."""
+_FETCHED = 5000
+"""Rows at a time, chosen: of a million, no more than these lie about."""
 
 
 def in_parts(values: Sequence[Value], size: int = _SIZE) -> Iterator[Sequence[Value]]:
@@ -49,6 +52,11 @@ def in_transactions(rows: Sequence[Value]) -> Iterator[Sequence[Value]]:
     A part takes some 50 ms.
     """
     return in_parts(rows, _ROWS)
+
+
+def fetched(connection: Connection, query: Select[*tuple[Any, ...]]) -> CursorResult[*tuple[Any, ...]]:
+    """Return rows that are fetched many at a time: one by one, a million take a fifth longer."""
+    return connection.execute(query, execution_options={"yield_per": _FETCHED})
 
 
 def set_columns(
