@@ -106,11 +106,8 @@ def work_alone(folder: Path, work: Callable[[], str], *, busy: str) -> str:
     StorageError
         When the folder cannot be written.
     """
-    try:
-        with folder_lock(folder):
-            return work()
-    except Timeout:
-        return busy
+    with _if_free(folder) as free:
+        return work() if free else busy
 
 
 @contextmanager
@@ -124,15 +121,25 @@ def import_lock(project: ProjectWorkspace) -> Iterator[None]:
     StorageError
         When MODEL_DIR cannot be written.
     """
-    with ExitStack() as held:
-        try:
-            held.enter_context(folder_lock(project.import_folder))
-        except Timeout:
+    with _if_free(project.import_folder) as free:
+        if not free:
             raise ProjectBusyError(
                 f"Another import works at project {project.id}.",
                 "Wait for its end and run this one then: what is there by that time is not made again.",
-            ) from None
+            )
         yield
+
+
+@contextmanager
+def _if_free(folder: Path) -> Iterator[bool]:
+    """Take the lock of a folder for the block if no other process has it, and tell whether it is taken."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(folder_lock(folder))
+        except Timeout:
+            yield False
+        else:
+            yield True
 
 
 def _take(leases: LeaseStore, project_id: int, seconds: float, silence: float) -> int | None:
