@@ -100,11 +100,8 @@ def import_images(
         )
     with ExitStack() as opened:
         passed_over = opened.enter_context(telling_passed_over(report))
-        if convert:
-            workspace = opened.enter_context(opened_workspace(read_settings()))
-            opened.enter_context(_alone(workspace.project(project), dry_run=dry_run))
-            _convert(workspace.project(project), to, secondary_captures, dry_run, passed_over)
-        else:
+        source = None
+        if not convert:
             source = opened.enter_context(
                 open_source(
                     sources,
@@ -121,9 +118,12 @@ def import_images(
                     ca_file=ca_file,
                 )
             )
-            workspace = opened.enter_context(opened_workspace(read_settings()))
-            opened.enter_context(_alone(workspace.project(project), dry_run=dry_run))
-            _import(workspace.project(project), source, group, to, year, secondary_captures, dry_run, passed_over)
+        chosen = opened.enter_context(opened_workspace(read_settings())).project(project)
+        opened.enter_context(_alone(chosen, dry_run=dry_run))
+        if source is None:
+            _convert(chosen, to, secondary_captures, dry_run, passed_over)
+        else:
+            _import(chosen, source, group, to, year, secondary_captures, dry_run, passed_over)
 
 
 def _alone(project: ProjectWorkspace, *, dry_run: bool) -> AbstractContextManager[None]:
