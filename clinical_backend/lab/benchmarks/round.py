@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
     from clinical_backend.strategy.target import Target
 
-__all__ = ["main"]
+__all__ = ["ADAPTED", "CLASSES", "FROZEN", "LABELS", "draw_classes", "main"]
 
-_LABELS = 300
-_CLASSES = tuple(f"class {code}" for code in range(8))
-_FROZEN, _ADAPTED = 1280, 128
+LABELS = 300
+"""Before a round."""
+CLASSES = tuple(f"class {code}" for code in range(8))
+"""Of a project; the first two are rare."""
+FROZEN, ADAPTED = 1280, 128
 """Widths of the default backbone's features and of an adapted network's."""
-
 
 _BLOCK = 16_384
 """Points made at once, so that a million fit into memory."""
@@ -55,7 +56,7 @@ def main(pools: Sequence[int], repeats: int, *, frozen: bool) -> None:
         Whether there is no adapted network.
     """
     table = Table(
-        title=f"Seconds, median of {repeats}; {_LABELS} labels of 8 classes; {available_cpus()} CPUs",
+        title=f"Seconds, median of {repeats}; {LABELS} labels of 8 classes; {available_cpus()} CPUs",
         caption="In brackets that of a project's first round, which learns how its images vary.",
     )
     for heading in ("tasks", "check of adapted features", "fit", "rank", "together", "peak GB"):
@@ -70,27 +71,34 @@ def main(pools: Sequence[int], repeats: int, *, frozen: bool) -> None:
     Console().print(table)
 
 
+def draw_classes(tasks: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return the class of each task by its place among all, shape (n,); of the first labels a fifth are rare."""
+    codes = generator.choice(len(CLASSES), tasks, p=[0.01, 0.01, *[0.98 / 6] * 6])
+    sought = codes[: LABELS // 5]
+    sought[:] = generator.integers(0, 2, len(sought))
+    return codes
+
+
 def _measure(size: int, seed: int, *, frozen: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the seconds of check, fit and rank of a first and of a later round on clustered points."""
     generator = np.random.default_rng(seed)
-    codes = generator.choice(8, size + _LABELS, p=[0.01, 0.01, *[0.98 / 6] * 6])
-    codes[:60] = generator.integers(0, 2, 60)
+    codes = draw_classes(size + LABELS, generator)
     tasks = np.arange(len(codes))
-    labels = {int(task): _CLASSES[codes[task]] for task in tasks[:_LABELS]}
-    target = find_target(labels, list(range(5)), (), (), _CLASSES)
+    labels = {int(task): CLASSES[codes[task]] for task in tasks[:LABELS]}
+    target = find_target(labels, list(range(5)), (), (), CLASSES)
     query = np.asarray(target.query)
 
     def inputs_of(features: NDArray[np.float32], parts: tuple[int, ...] = ()) -> Inputs:
         labelled, pool, sought = (
             FeaturedTasks(tasks[chosen], features[chosen], parts)
-            for chosen in (slice(_LABELS), slice(_LABELS, None), query)
+            for chosen in (slice(LABELS), slice(LABELS, None), query)
         )
         return Inputs.of(labelled, pool, sought)
 
-    alone = inputs_of(_points(codes, (_FROZEN,), generator))
+    alone = inputs_of(_points(codes, (FROZEN,), generator))
     together = None
     if not frozen:
-        together = inputs_of(_points(codes, (_FROZEN, _ADAPTED), generator), (_FROZEN, _ADAPTED))
+        together = inputs_of(_points(codes, (FROZEN, ADAPTED), generator), (FROZEN, ADAPTED))
     first, later = (_round(alone, together, labels, target, seed) for _ in range(2))
     return first, later
 
@@ -102,7 +110,7 @@ def _round(
     started = time.perf_counter()
     inputs = alone if together is None else choose_representation(alone, together, seed=seed)[0]
     checked = time.perf_counter()
-    fitted = fit(inputs, labels, _CLASSES, target, seed=seed)
+    fitted = fit(inputs, labels, CLASSES, target, seed=seed)
     fit_ended = time.perf_counter()
     rank(settings, inputs, target, fitted, round_number=1)
     return checked - started, fit_ended - checked, time.perf_counter() - fit_ended

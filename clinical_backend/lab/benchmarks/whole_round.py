@@ -18,6 +18,7 @@ from rich.table import Table
 
 from clinical_backend.errors import ClinicalError
 from clinical_backend.lab.benchmarks.no_network import NoNetwork
+from clinical_backend.lab.benchmarks.round import ADAPTED, CLASSES, FROZEN, LABELS, draw_classes
 from clinical_backend.lab.benchmarks.smi_case import peak_memory, reset_peak
 from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation, Project, Task, User
 from clinical_backend.learner.adaptation.network import AdaptedBackbone
@@ -38,18 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SyntheticProject", "fill", "main"]
 
-_CLASSES = tuple(f"class {code}" for code in range(8))
-_SHARES = (0.01, 0.01, *[0.98 / 6] * 6)
 _CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="diagnosis" toName="image">'
-    + "".join(f'<Choice value="{name}"/>' for name in _CLASSES)
+    + "".join(f'<Choice value="{name}"/>' for name in CLASSES)
     + '</Choices><Choices name="exemplar" toName="image" choice="multiple"><Choice value="more like this"/></Choices>'
     "</View>"
 )
-_LABELS, _EXEMPLARS, _ANSWERED = 300, 5, 10
-"""Labels before the first round, the exemplars among them, and the answers between two rounds."""
-_FROZEN, _ADAPTED = 1280, 128
-"""Widths of the default backbone's features and of an adapted network's."""
+_EXEMPLARS, _ANSWERED = 5, 10
+"""The first of the labels before the first round, and the answers between two rounds."""
 _DECAY = 0.7
 """As of the simulated features of ``clinical bench export``: the tenth nearest is about as far as among skin images."""
 _APART = 1.5
@@ -75,7 +72,7 @@ def main(pools: Sequence[int], repeats: int, *, frozen: bool) -> None:
     frozen
         Whether there is no adapted network.
     """
-    width = f"{_FROZEN}" if frozen else f"{_FROZEN} + {_ADAPTED}"
+    width = f"{FROZEN}" if frozen else f"{FROZEN} + {ADAPTED}"
     title = f"Seconds of processor time (on the clock); {width} numbers an image; {available_cpus()} CPUs"
     stages = ("sync", "embed", "fit", "rank", "publish")
     table = Table(title=title, caption="Stages are given on the clock.")
@@ -122,18 +119,16 @@ def fill(folder: Path, tasks: int, *, frozen: bool) -> None:
     for start in range(0, tasks, _BLOCK):
         chosen = order[start : start + _BLOCK]
         names, part = [_digest(place + 1) for place in chosen.tolist()], codes[chosen]
-        features.store.add(names, _rows(part, _FROZEN, start))
+        features.store.add(names, _rows(part, FROZEN, start))
         if adapted is not None:
-            adapted.store.add(names, _rows(part, _ADAPTED, start))
+            adapted.store.add(names, _rows(part, ADAPTED, start))
             adapted.thumbnails.add(names, np.zeros((len(names), adapted.thumbnails.dimension), dtype=np.uint8))
     project.close()
 
 
 def classes_of(tasks: int) -> NDArray[np.int64]:
-    """Return the class of each task by its place among all, shape (n,); of the first labels many are rare."""
-    generator = np.random.default_rng(0)
-    codes = generator.choice(len(_CLASSES), tasks, p=_SHARES)
-    codes[: _LABELS // 5] = generator.integers(0, 2, min(tasks, _LABELS // 5))
+    """Return the class of each task by its place among all, shape (n,); the first ones, the exemplars, are rare."""
+    codes = draw_classes(tasks, np.random.default_rng(0))
     codes[:_EXEMPLARS] = 0
     return codes
 
@@ -158,7 +153,7 @@ class SyntheticProject:
             client=cast("LabelStudioClient", self._readers),
             source=source,
             watching_source=source,
-            backbone=NoNetwork(folder, _FROZEN),
+            backbone=NoNetwork(folder, FROZEN),
         )
         self._project = self.workspace.project(1)
         self.adapted_features: AdaptedFeatures | None = None
@@ -209,7 +204,7 @@ class _NoAdaptedNetwork(AdaptedBackbone):
     """Makes no features: they are there."""
 
     def __init__(self) -> None:
-        Backbone.__init__(self, BackboneSpec("adapted", None, "0" * 64, THUMBNAIL), _ADAPTED)
+        Backbone.__init__(self, BackboneSpec("adapted", None, "0" * 64, THUMBNAIL), ADAPTED)
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise NotImplementedError
@@ -220,7 +215,7 @@ class _LabelStudio:
 
     def __init__(self, codes: NDArray[np.int64]) -> None:
         self._codes, self._version = codes, ""
-        self._answers = {task: self._annotation(task) for task in range(1, min(_LABELS, len(codes)) + 1)}
+        self._answers = {task: self._annotation(task) for task in range(1, min(LABELS, len(codes)) + 1)}
         self._held: dict[str, list[int]] = {}
 
     @property
@@ -277,7 +272,7 @@ class _LabelStudio:
         return self.project(project_id)
 
     def _annotation(self, task: int) -> Annotation:
-        chosen = {"diagnosis": _CLASSES[self._codes[task - 1]]}
+        chosen = {"diagnosis": CLASSES[self._codes[task - 1]]}
         if task <= _EXEMPLARS:
             chosen["exemplar"] = "more like this"
         result = [{"from_name": control, "value": {"choices": [value]}} for control, value in chosen.items()]
@@ -292,7 +287,7 @@ def _digest(task: int) -> str:
 def _rows(codes: NDArray[np.int64], width: int, start: int) -> NDArray[np.float32]:
     """Return features of unit length of tasks of these classes, which come after so many others."""
     spread = (np.arange(1, width + 1) ** -_DECAY).astype(np.float32)
-    middles = _APART * np.random.default_rng(width).standard_normal((len(_CLASSES), width)).astype(np.float32)
+    middles = _APART * np.random.default_rng(width).standard_normal((len(CLASSES), width)).astype(np.float32)
     generator = np.random.default_rng([_SALT, width, start])
     rows = generator.standard_normal((len(codes), width), dtype=np.float32)
     rows += middles[codes]
