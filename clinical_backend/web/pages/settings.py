@@ -16,7 +16,7 @@ from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
 from clinical_backend.web.pages.settings_conflict import Meanwhile, changed_meanwhile, merged
-from clinical_backend.web.pages.settings_effect import effect_of
+from clinical_backend.web.pages.settings_effect import effect_of, refusal
 from clinical_backend.web.pages.settings_form import SettingsForm, read_settings
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of, learnable_controls, learnt_of
@@ -100,8 +100,8 @@ def ask(request: Request, site: ThisSite, project_id: ProjectId, form: Form) -> 
             save_question(folder, question)
             save_answer(folder, PreviewAnswer(key=question.key))
     except ClinicalError as error:  # what was entered is not lost
-        refused = {"key": "", "state": "refused", "problem": str(error), "read": [], "beside": []}
-        return _page(site, request, project_id, status=409, entered=entered, seen=_seen(form), preview=refused)
+        told = refusal(str(error))
+        return _page(site, request, project_id, status=409, entered=entered, seen=_seen(form), preview=told)
     return RedirectResponse(f"/projects/{project_id}/settings/preview?key={question.key}", 303)
 
 

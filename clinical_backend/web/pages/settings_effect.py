@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clinical_backend.web.pages.site import Site
     from clinical_backend.workspace.settings_preview_files import PreviewAnswer, PreviewedTask, PreviewQuestion
 
-__all__ = ["effect_of"]
+__all__ = ["effect_of", "refusal"]
 
 _DRAWS = DRAWS_OF_QUEUE | {Draw.AUDIT: "drawn at random"}
 _NOT_LOOKED_FOR = "Classes that are not looked for"
@@ -36,11 +36,10 @@ def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[st
     """Return what is known by now of what settings would change, as the template has it."""
     project, row = site.workspace.project(project_id), site.project(project_id)
     asked: dict[str, Any] = {"key": question.key, "asked_at": question.asked_at, "saved": False, "ordering": True}
-    asked |= {"read": [], "beside": []}
     try:
         changes = changes_of(project, row, question)
     except ClinicalError as error:
-        return asked | {"state": "refused", "problem": str(error)}
+        return refusal(str(error)) | asked
     asked |= {"read": _called(changes.read), "beside": _called(changes.beside), "ordering": bool(changes.ordering)}
     asked["saved"] = not any(changes)
     answer = load_answer(project.settings_preview_folder, question.key)
@@ -53,8 +52,13 @@ def effect_of(site: Site, project_id: int, question: PreviewQuestion) -> dict[st
             return asked | {"state": "cut off"}
         return asked | {"state": "working", "expected": _expected(published), "longest": LONGEST_PREVIEW}
     if answer.problem is not None or published is None:
-        return asked | {"state": "refused", "problem": answer.problem or ""}
+        return refusal(answer.problem or "") | asked
     return asked | {"state": "told"} | _told(site, published, answer)
+
+
+def refusal(problem: str) -> dict[str, Any]:
+    """Return what is shown where what settings would change cannot be told."""
+    return {"key": "", "state": "refused", "problem": problem, "read": [], "beside": []}
 
 
 def _called(names: Sequence[str]) -> list[str]:
