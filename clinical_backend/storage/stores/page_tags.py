@@ -26,7 +26,6 @@ __all__ = ["PageTagStore", "TagChangedError"]
 _NAMES = {1: "tagged “more like this”", 0: "tagged no more", -1: "tagged “not like this”"}
 
 _NAMED = 10  # by eye: a line of a message
-_LONGEST_NAME = 60  # of a line, too
 
 
 class TagChangedError(ClinicalError):
@@ -41,7 +40,7 @@ class TagChangedError(ClinicalError):
     def __init__(self, tags: Mapping[int, PageTag | None]) -> None:
         tasks: dict[str, list[int]] = {}
         for task, tag in sorted(tags.items()):
-            by = "" if tag is None else f" by {printable(tag.tagged_by, _LONGEST_NAME)}"
+            by = "" if tag is None else f" by {printable(tag.tagged_by)}"
             tasks.setdefault(f"{_NAMES[0 if tag is None else tag.steer]}{by}", []).append(task)
         said = [
             f"task {which[0]} is {how}" if len(which) == 1 else f"tasks {_some(which)} are {how}"
