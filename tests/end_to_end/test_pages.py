@@ -19,6 +19,7 @@ from clinical_backend.storage.schema import RoundState
 from clinical_backend.workspace.settings_preview_files import load_answer
 from tests.chromium import chromium_browser, needs_chromium
 from tests.end_to_end.conftest import CREDENTIALS, Loop, wait_until
+from tests.web.opened_pages import note_errors
 from tests.web.site_map import PAGES, PAGES_OF_CASES
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def look(chromium, served):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        note_errors(page, errors)
         page.goto(f"{served.backend.url}/projects/{project or served.id}{path}")
         return page
 
@@ -109,7 +109,7 @@ def look(chromium, served):
     yield opened
     for context in contexts:
         context.close()
-    assert errors == []
+    assert errors == [], errors
 
 
 # The other pairs are opened with rich pages too.

@@ -13,9 +13,9 @@ from tests.chromium import chromium_browser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
-__all__ = ["chromium", "look", "opened_pages"]
+__all__ = ["chromium", "look", "note_errors", "opened_pages"]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,17 @@ def look(chromium: Browser, served: str) -> Iterator[Callable[..., Page]]:
         yield open_page
 
 
+def note_errors(page: Page, errors: list[str]) -> None:
+    """Put every error of a page's console, and of its scripts, into a list: what it is, and of which address."""
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            errors.append(f"{said.text} {said.location['url']}")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+
+
 @contextmanager
 def opened_pages(chromium: Browser, served: str) -> Iterator[Callable[..., Page]]:
     """Yield what opens a page of a project; at the end, no error may stand in the console."""
@@ -49,10 +60,9 @@ def opened_pages(chromium: Browser, served: str) -> Iterator[Callable[..., Page]
             opened.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(60_000)
-            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
+            note_errors(page, errors)
             page.goto(f"{served}{path}", wait_until="load")
             return page
 
         yield open_page
-    assert errors == []
+    assert errors == [], errors

@@ -9,6 +9,7 @@ from clinical_backend.web.app import make_app
 from tests.chromium import chromium_browser, needs_chromium
 from tests.small_workspace import picture
 from tests.web.noting_runner import Wakes
+from tests.web.opened_pages import note_errors
 from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
 from tests.web.site_map import PAGES, PAGES_OF_CASES
 from tests.web.test_security import running
@@ -26,8 +27,7 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
     with running(make_app(configuration, Wakes())) as (host, port), chromium_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.set_default_timeout(600_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        note_errors(page, errors)
         for path in [*PAGES, *PAGES_OF_CASES]:
             page.goto(f"http://{host}:{port}/projects/1{path}", wait_until="load")
             page.screenshot(
@@ -37,7 +37,7 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}: {found.generate_report()}"
-    assert errors == []
+    assert errors == [], errors
 
 
 _HAND_OVER = """([type, target]) => {

@@ -148,6 +148,26 @@ def test_by_keyboard_alone_points_are_found_and_labels_sent_to_a_second_reader(l
     expect(page.locator("#map-selection")).to_be_hidden()
 
 
+def test_a_selection_that_is_given_up_while_its_labels_are_sent_is_not_asked_for_again(look):
+    page = look("/map")
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/exemplars/tags", hold)
+    page.get_by_role("button", name="Select what is in view").click()
+    page.get_by_role("checkbox", name="tick task 99", exact=True).check()
+    page.get_by_role("button", name="Ticked: more like this").click()
+    expect(page.get_by_role("status").filter(has_text="is tagged")).to_be_visible()
+    page.locator("#map-canvas").press("Escape")
+    expect(page.locator("#map-selection")).to_be_hidden()
+    with page.expect_response("**/exemplars/tags"):
+        held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#map-selection")).to_be_hidden()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_map_and_its_tables_fit_and_are_accessible(look, width, scheme):
     for path in ("/map", "/map/table"):

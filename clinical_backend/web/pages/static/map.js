@@ -256,7 +256,7 @@ document.addEventListener("click", (event) => {
 });
 
 chooser.addEventListener("change", () => colour(chooser.value));
-list.addEventListener("noted", showPart);
+list.addEventListener("noted", () => chosen.length && showPart()); // the selection may be gone meanwhile
 // The page stays where it is while a file is saved: the next one can be asked for.
 csv.addEventListener("submit", () => setTimeout(() => {
   delete csv.dataset.sent;
