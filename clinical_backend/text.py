@@ -63,6 +63,11 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return line if len(text) <= longest and len(line) <= longest else line[: longest - 1] + "…"
 
 
+def amount(count: int, one: str, many: str = "") -> str:
+    """Return a number of things in words: ``1 task``, ``2,000 tasks``; ``many`` where their plural is no mere s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def counted(numbers: Mapping[str, int], most: int = _MOST) -> str:
     """Return names with their numbers, the most frequent first; of many only so many, and how many more there are."""
     order = sorted(numbers, key=lambda name: (-numbers[name], name))

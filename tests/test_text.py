@@ -10,7 +10,7 @@ import pytest
 from clinical_backend.labelstudio.labeling.labels import read_labels
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.resources import AnnotatedTask, Annotation
-from clinical_backend.text import counted, csv_row, printable, read_json, storable, storable_json
+from clinical_backend.text import amount, counted, csv_row, printable, read_json, storable, storable_json
 from tests.conftest import label_config
 
 HOSTILE = [
@@ -36,6 +36,20 @@ def test_hostile_text_is_short_on_one_line_and_can_be_written_anywhere(text):
 @pytest.mark.parametrize("text", ["", "rare finding", "naïve ‘Größe’ 細胞", "x" * 60])
 def test_ordinary_text_stays_as_it_is(text):
     assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "things", "sentence"),
+    [
+        (0, "0 images", "0 entries are"),
+        (1, "1 image", "1 entry is"),
+        (2, "2 images", "2 entries are"),
+        (12_000, "12,000 images", "12,000 entries are"),
+    ],
+)
+def test_a_number_of_things_agrees_with_its_noun_and_verb(count, things, sentence):
+    assert amount(count, "image") == things
+    assert amount(count, "entry is", "entries are") == sentence
 
 
 def test_of_many_names_the_most_frequent_are_shown_and_the_rest_counted():

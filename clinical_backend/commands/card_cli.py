@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, progress_bar, say
+from clinical_backend.commands.terminal import progress_bar, say
 from clinical_backend.errors import InvalidArgumentError, NotConnectedError
+from clinical_backend.text import amount
 
 __all__ = ["card"]
 

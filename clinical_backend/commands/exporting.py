@@ -30,10 +30,11 @@ from clinical_backend.commands.archive_options import (
 )
 from clinical_backend.commands.passed_over import telling_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, progress_bar, say
+from clinical_backend.commands.terminal import progress_bar, say
 from clinical_backend.errors import ArchiveError, InvalidArgumentError, NotConnectedError
 from clinical_backend.handover.export_options import ExportOptions, Form, Images
 from clinical_backend.system.files import write_aside
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

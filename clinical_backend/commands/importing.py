@@ -26,8 +26,9 @@ from clinical_backend.commands.archive_options import (
 )
 from clinical_backend.commands.passed_over import telling_passed_over
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, progress_bar, say
+from clinical_backend.commands.terminal import progress_bar, say
 from clinical_backend.errors import ArchiveError, LabelingConfigError, SettingsError
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clinical_backend.commands.shared import Project, opened_workspace, read_settings
-from clinical_backend.commands.terminal import amount, complain, say
+from clinical_backend.commands.terminal import complain, say
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clinical_backend.commands.terminal import amount
 from clinical_backend.service.completion import say_recalls
 from clinical_backend.service.set_aside_words import say_test_set
 from clinical_backend.storage.stores.troubles import TroubleKind
+from clinical_backend.text import amount
 from clinical_backend.web.pages.progress import STAGES
 from clinical_backend.web.pages.templating import ago, figure, number, share
 

@@ -13,7 +13,7 @@ from clinical_backend.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["amount", "complain", "progress_bar", "say"]
+__all__ = ["complain", "progress_bar", "say"]
 
 _MOODS = {"ok": "green", "warning": "yellow", "error": "red"}
 _LONGEST = 4000
@@ -33,11 +33,6 @@ def say(text: str, *, leading: int = 0, mood: str | None = None) -> None:
         Whether what it says is ``ok``, a ``warning`` or an ``error``, for their colour; else they are bold.
     """
     _print(Console(), text, leading, _MOODS.get(mood or "", "bold"))
-
-
-def amount(count: int, noun: str) -> str:
-    """Return a number of things in words, such as ``1 task`` and ``2 tasks``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def complain(text: str) -> None:

@@ -10,6 +10,7 @@ from clinical_backend.labelstudio.labeling.scheme import nearest_classes
 from clinical_backend.multilabel import findings_of, has_any
 from clinical_backend.rounds.drift import Drift
 from clinical_backend.storage.report import Kind, Question
+from clinical_backend.text import amount
 from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.outside_features import outside_findings
 
@@ -186,7 +187,7 @@ def _share(target: Target, name: str) -> str:
 
 
 def _cases(tasks: Collection[int]) -> str:
-    return "1 case is" if len(tasks) == 1 else f"{len(tasks)} cases are"
+    return amount(len(tasks), "case is", "cases are")
 
 
 def _first(tasks: Iterable[int]) -> tuple[int, ...]:

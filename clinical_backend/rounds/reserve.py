@@ -16,6 +16,7 @@ from clinical_backend.labelstudio.labeling.retrieval import fetch_labels_apart
 from clinical_backend.storage.stores.testsets import ReservedDraw
 from clinical_backend.strategy.cluster_sample import sample_clusters
 from clinical_backend.strategy.splits import ties_by_key
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from clinical_backend.labelstudio.labeling.labels import Labels
@@ -187,7 +188,7 @@ def notes_on_reserve(project: ProjectWorkspace, blind: Labels, settings: Setting
     """Say what a person should know of the test set, as a round finds it."""
     notes = [f"Test set: {message}" for message in blind.messages]
     if tagged := len({*blind.exemplars, *blind.counter_exemplars}):
-        tags = "1 task of the test set is tagged" if tagged == 1 else f"{tagged} tasks of the test set are tagged"
+        tags = amount(tagged, "task of the test set is tagged", "tasks of the test set are tagged")
         notes.append(f"{tags} as an exemplar: such a tag is ignored, since nothing is learnt from the test set.")
     if any(draw.grouped_by != settings.group_field for draw in project.stores.test_sets.draws(project.id)):
         notes.append(

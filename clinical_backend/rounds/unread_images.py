@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clinical_backend.errors import ImageError
+from clinical_backend.text import amount
 from clinical_backend.workspace.known_images import every_image, may_try, still_to_read
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def find_unread(project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs) -
 
 def notes_on_images(project: ProjectWorkspace, unread: UnreadImages, copies: int, near_copies: int) -> list[str]:
     """Return what is said of images that cannot be read, are in the project more than once, or are still to be read."""
-    notes = [f"{_images(unread.unreadable)} cannot be read. {_reason(project)}"] if unread.unreadable else []
+    notes = [f"{amount(unread.unreadable, 'image')} cannot be read. {_reason(project)}"] if unread.unreadable else []
     if copies == 1:
         notes.append("1 image is an exact copy of an answered or queued one, and is not queued.")
     elif copies:
@@ -79,14 +80,11 @@ def notes_on_images(project: ProjectWorkspace, unread: UnreadImages, copies: int
         )
     if unread.waiting:
         features = (
-            f"The features of {_images(unread.waiting)} are still to be made by this backbone; later rounds go on."
+            f"The features of {amount(unread.waiting, 'image')} are still to be made by this backbone;"
+            " later rounds go on."
         )
         notes += still_to_read(every_image(project)) or [features]
     return notes
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _reason(project: ProjectWorkspace) -> str:

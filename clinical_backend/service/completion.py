@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.findings.recall import RecallState
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ def _why(recall: Recall) -> str:
     if not recall.found:
         return "no rare case is found yet"
     if recall.missing:
-        more = "1 more label" if recall.missing == 1 else f"{recall.missing} more labels"
+        more = amount(recall.missing, "more label")
         return f"{more} of random draws {'is' if recall.missing == 1 else 'are'} needed"
     return f"nothing is known of {recall.uncovered:,} tasks, which came late or whose image is not read"
 

@@ -15,6 +15,7 @@ from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.project_settings import ProjectOptions
 from clinical_backend.rounds.audit import read_draws
+from clinical_backend.text import amount
 from clinical_backend.workspace.project_options import read_options
 
 if TYPE_CHECKING:
@@ -207,10 +208,10 @@ def _with_estimates(known: Findings, audit: Audit) -> Findings:
 
 
 def _not_covered(audit: Audit) -> str:
-    newer = "1 task that came later is" if audit.newer == 1 else f"{audit.newer} tasks that came later are"
+    newer = amount(audit.newer, "task that came later is", "tasks that came later are")
     text = f"; {newer} not covered" if audit.newer else ""
     if audit.passed_over:
-        labels = "1 audit label tells" if audit.passed_over == 1 else f"{audit.passed_over} audit labels tell"
+        labels = amount(audit.passed_over, "audit label tells", "audit labels tell")
         text += f"; {labels} nothing, since many images of the pool could not be read when they were drawn"
     return text
 

@@ -14,7 +14,7 @@ from clinical_backend.learner.backbones.preprocessing import to_fitting_square
 from clinical_backend.multilabel import has_any
 from clinical_backend.origins import Origin
 from clinical_backend.storage.stores.outside_exemplars import MOST_EXEMPLARS, NewExemplar
-from clinical_backend.text import printable
+from clinical_backend.text import amount, printable
 from clinical_backend.workspace.controls import classes_of, read_as_set
 from clinical_backend.workspace.outside_features import as_png
 
@@ -229,7 +229,7 @@ def _cases(other: ProjectWorkspace, finding: str) -> list[int]:
 def said(added: Added) -> str:
     """Return what came of images, in a sentence or two."""
     count = len(added.kept)
-    parts = [f"{count} {'exemplar' if count == 1 else 'exemplars'} added; a round is due."] if count else []
+    parts = [f"{amount(count, 'exemplar')} added; a round is due."] if count else []
     if added.known:
         parts.append(f"{added.known} {'was' if added.known == 1 else 'were'} there already.")
     if added.refused:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clinical_backend.text import amount
+
 if TYPE_CHECKING:
     from clinical_backend.findings.agreement import Agreement
     from clinical_backend.service.set_aside import Drawable, SetAside
@@ -15,22 +17,24 @@ def say_test_set(found: SetAside) -> str:
     """Say where a test set stands; a full sentence for each matter."""
     parts = [f"{found.problem}"] if found.problem else []
     if found.wish is not None:
-        what = "an extension" if found.wish.extend else f"{_tasks(found.wish.size)} or a few more"
+        what = "an extension" if found.wish.extend else f"{amount(found.wish.size, 'task')} or a few more"
         parts.append(f"The next round draws {what}.")
     if found.draws:
         drawn, patients = sum(one.drawn for one in found.draws), sum(one.drawn_patients for one in found.draws)
         of = sum(one.tasks for one in found.draws)
         grouped = any(one.grouped_by for one in found.draws)
-        whose = f" of {patients:,} {'patient' if patients == 1 else 'patients'}" if grouped else ""
-        parts.append(f"{found.read:,} of {_tasks(found.size)} read{' twice' if found.wanted > 1 else ''}.")
+        whose = f" of {amount(patients, 'patient')}" if grouped else ""
+        parts.append(f"{found.read:,} of {amount(found.size, 'task')} read{' twice' if found.wanted > 1 else ''}.")
         seeds = ", ".join(str(one.seed) for one in found.draws)
-        parts.append(f"{_tasks(drawn)}{whose} were drawn at random from {of:,} (seed {seeds}).")
+        parts.append(f"{amount(drawn, 'task')}{whose} were drawn at random from {of:,} (seed {seeds}).")
         if excluded := sum(one.excluded for one in found.draws):
-            parts.append(f"It stands for these alone: {_tasks(excluded)} could not be drawn, as answered by then.")
+            parts.append(
+                f"It stands for these alone: {amount(excluded, 'task')} could not be drawn, as answered by then."
+            )
         if found.joined:
-            parts.append(f"{_tasks(found.joined)} of its patients came later and joined it.")
+            parts.append(f"{amount(found.joined, 'task')} of its patients came later and joined it.")
         if found.lost:
-            parts.append(f"{_tasks(found.lost)} of it {'was' if found.lost == 1 else 'were'} deleted in Label Studio.")
+            parts.append(f"{amount(found.lost, 'task of it was', 'tasks of it were')} deleted in Label Studio.")
     if found.agreement is not None and found.agreement.cases:
         parts.append(say_agreement(found.agreement))
     return " ".join(parts)
@@ -53,8 +57,8 @@ def warnings_on_draw(known: Drawable) -> list[str]:
     found = []
     if known.answered:
         found.append(
-            f"{_tasks(known.answered)} are answered already. They and others of their patients cannot be drawn: the"
-            " test set stands for the rest alone."
+            f"{amount(known.answered, 'task is', 'tasks are')} answered already. Such tasks, and others of their"
+            " patients, cannot be drawn: the test set stands for the rest alone."
         )
     if known.field is None:
         found.append(
@@ -62,7 +66,3 @@ def warnings_on_draw(known: Drawable) -> list[str]:
             " set and outside of it. Set it first, if the tasks' data says whose they are."
         )
     return found
-
-
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count:,} tasks"

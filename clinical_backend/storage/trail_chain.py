@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.storage.trail import FIRST, digest_of
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +43,7 @@ class Verification:
     whole: bool = True
 
     def __str__(self) -> str:
-        entries = "1 entry" if self.entries == 1 else f"{self.entries:,} entries"
+        entries = amount(self.entries, "entry", "entries")
         if self.broken is not None:
             return f"The trail is broken at entry {self.broken}. {self.problem} Before it: {entries}."
         return f"The trail holds: {entries}."

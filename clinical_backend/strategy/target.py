@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import betainc, betaincinv
 
 from clinical_backend.multilabel import findings_of, is_multilabel
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -272,7 +273,7 @@ def _probability_of_common(count: int, reference: int, total: int, classes: int)
 def _reason(named: Sequence[str], exemplars: int, outside: int, worded: Sequence[str], *, with_cases: bool) -> str:
     """Say where the target comes from."""
     counts = [(exemplars, "tagged by readers"), (outside, "from outside")]
-    parts = [f"{count} {'exemplar' if count == 1 else 'exemplars'} {how}" for count, how in counts if count]
+    parts = [f"{amount(count, 'exemplar')} {how}" for count, how in counts if count]
     shown = " and ".join([*parts, *([f"words for {' and '.join(worded)}"] if worded else [])])
     if named:
         looked_for = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} looked for, as the lead chose"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clinical_backend.study import StudyImage, address_of_images, with_pages, without_pages
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def notes_on_pages(project: ProjectWorkspace) -> list[str]:
     pages = stores.studies.pages(project.id, tasks)
     if any(len(pages.get(task, {})) != 1 for task in tasks):
         return []
-    show = "1 shows a file" if len(tasks) == 1 else f"{len(tasks)} show files"
+    show = amount(len(tasks), "shows a file", "show files")
     changed = (
         "So all tasks are represented as studies are: no network is fine-tuned to them, and one that was is not used."
     )

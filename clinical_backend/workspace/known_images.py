@@ -10,6 +10,7 @@ from clinical_backend.errors import ImageError
 from clinical_backend.images.patience import host_of
 from clinical_backend.learner.backbones.embedder import content_key
 from clinical_backend.storage.stores.studies import digest_of_study
+from clinical_backend.text import amount
 from clinical_backend.workspace.file_pages import notes_on_pages
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
     notes = []
     tasks, images = stores.studies.partly_read(project.id)
     if tasks:
-        unread = "1 image cannot be read" if images == 1 else f"{images} images cannot be read"
+        unread = f"{amount(images, 'image')} cannot be read"
         used = (
             "1 task that shows others, which is used"
             if tasks == 1
@@ -90,7 +91,7 @@ def notes_on_studies(project: ProjectWorkspace) -> list[str]:
         notes.append(f"{unread} in {used} without {'it' if images == 1 else 'them'}.")
     sampled = stores.studies.sampled(project.id, limit)
     if sampled:
-        shown = "1 task shows" if sampled == 1 else f"{sampled} tasks show"
+        shown = amount(sampled, "task shows", "tasks show")
         notes.append(
             f"{shown} more than {limit} images (IMAGES_PER_TASK): of each, at most {limit} evenly spaced ones are used,"
             " the first and the last among them."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status
 from clinical_backend.storage.stores.troubles import TroubleKind
+from clinical_backend.text import amount
 from clinical_backend.workspace.backbone_record import load_trial
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def notices(project: ProjectWorkspace) -> list[CheckResult]:
     where = f"See them with their reasons on {project.page}/unreadable, or with `clinical unreadable`."
     found = []
     if number := counts.get(TroubleKind.IMAGE):
-        images = "1 image" if number == 1 else f"{number} images"
+        images = amount(number, "image")
         found.append(
             CheckResult("images", Status.WARNING, f"{images} cannot be read, and these tasks are left out.", where)
         )

@@ -12,6 +12,7 @@ from PIL import Image
 from clinical_backend.errors import ImageError
 from clinical_backend.strategy.instances import Instances
 from clinical_backend.strategy.outside import OutsideExemplars, exemplar_of, standing_id
+from clinical_backend.text import amount
 from clinical_backend.workspace.features import Representation, join, thumbnail
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def notes_on_outside(project: ProjectWorkspace) -> list[str]:
     lost = sum(not one.steers_with(project.workspace.backbone.key) for one in known)
     if not lost:
         return []
-    what = "1 exemplar from outside steers" if lost == 1 else f"{lost} exemplars from outside steer"
+    what = amount(lost, "exemplar from outside steers", "exemplars from outside steer")
     return [f"{what} no more: the backbone was changed, and no pixels were kept. Remove and add again what is wanted."]
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from clinical_backend.commands.terminal import amount
 from clinical_backend.lab.experiments.curves import save_found
 from clinical_backend.lab.experiments.summary import standard_error
 from clinical_backend.lab.rehearsal.rehearsal import OWN, labels_to
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

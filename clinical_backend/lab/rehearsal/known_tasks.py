@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clinical_backend.commands.terminal import amount
 from clinical_backend.errors import ClinicalError, InvalidArgumentError
 from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.learners import FixedFeatures
@@ -18,6 +17,7 @@ from clinical_backend.lab.experiments.studies import StudyLearner, StudySet
 from clinical_backend.multilabel import findings_of, is_multilabel, pack
 from clinical_backend.origins import Draw, Origin
 from clinical_backend.rounds.audit import read_draws
+from clinical_backend.text import amount
 from clinical_backend.workspace.controls import classes_of
 from clinical_backend.workspace.features import join
 from clinical_backend.workspace.study_features import images_of, read_instances

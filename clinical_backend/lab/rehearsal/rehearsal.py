@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from clinical_backend.commands.terminal import amount
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.rehearsal.known_tasks import read_known_tasks
 from clinical_backend.lab.rehearsal.rehearsal_pools import RehearsalPools
 from clinical_backend.lab.rehearsal.replay import Replay, Trial
 from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.labelstudio.labeling.items import parts_of
-from clinical_backend.text import counted, printable
+from clinical_backend.text import amount, counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -234,7 +234,7 @@ def problems_of(unread: Mapping[int, Unread], class_control: str) -> Iterator[tu
     for why, (problem, cure) in _PROBLEMS.items():
         details = Counter(one.detail for one in unread.values() if one.why is why)
         if count := details.total():
-            tasks = "1 answered task has" if count == 1 else f"{count} answered tasks have"
+            tasks = amount(count, "answered task has", "answered tasks have")
             words = {"tasks": tasks, "named": counted(details), "control": repr(class_control)}
             yield problem.format(**words), f"{cure.format(**words)} {_SERVED_NO_MORE}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clinical_backend.labelstudio.labeling.answers import Unread, problems_of
 from clinical_backend.origins import AnswerKind  # noqa: TC001 - pydantic reads what is kept by it
-from clinical_backend.text import counted
+from clinical_backend.text import amount, counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -220,7 +220,7 @@ class Labels:
                 "Nobody is served these tasks. Delete the annotations that were created from predictions.",
             )
         if self.idle_stars:
-            starred = "1 answer is" if self.idle_stars == 1 else f"{self.idle_stars} answers are"
+            starred = amount(self.idle_stars, "answer is", "answers are")
             note(
                 f"{starred} starred, and stars do not steer.",
                 "Tag what to look for, or set STARS to true if your readers star exemplars.",

@@ -14,6 +14,7 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.multilabel import as_words, pack
 from clinical_backend.service.second_look import read_second_look
 from clinical_backend.service.second_readings import Outcome, read_again, read_agreements
+from clinical_backend.text import amount
 from clinical_backend.web.dependencies import ThisBackend
 from clinical_backend.web.pages.actions import Form
 from clinical_backend.web.pages.flash import Flash
@@ -179,7 +180,7 @@ def _ask(site: Site, backend: ThisBackend, project_id: int, asked: dict[int, tup
     if not new:
         return Flash("Nothing was changed: these have no class, or are read twice, or asked for, already.", wrong=True)
     backend.request_round(project_id, "second readings were asked for")
-    what = "1 task is" if new == 1 else f"{new} tasks are"
+    what = amount(new, "task is", "tasks are")
     return Flash(f"{what} put among the next ones of readers who have not answered them, by the round that is due.")
 
 

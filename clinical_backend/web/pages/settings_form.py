@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from clinical_backend.acquisition import ACQUISITIONS, settable
 from clinical_backend.labelstudio.labeling.task_fields import MOST_VALUES
 from clinical_backend.project_settings import ProjectOptions
+from clinical_backend.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -277,8 +278,8 @@ def _problem(name: str, message: str) -> str:
 
 def _counted(field: TaskField) -> str:
     """Say how many tasks have a field, and how many values it has."""
-    tasks = "1 task" if field.tasks == 1 else f"{field.tasks:,} tasks"
-    values = "1 value" if field.values == 1 else f"{field.values:,} different values"
+    tasks = amount(field.tasks, "task")
+    values = amount(field.values, "value", "different values")
     return f"{field.name}: {tasks}, {values if field.values < MOST_VALUES else f'{MOST_VALUES:,} values or more'}"
 
 
