@@ -30,7 +30,7 @@ _DRAWS = 1000
 _RECENT = 500
 """Labels that tell how well the queue finds: two to three default queues, since that changes; not measured."""
 _PREFERENCES = np.geomspace(0.1, 300.0, 50)
-"""18 % apart, well beyond the 42 times random order that a queue reached (docs/finding-power.md)."""
+"""18 % apart, well beyond the 42 times random order that a queue reached (docs/earlier-experiments.md)."""
 
 
 def labels_to_share(

@@ -62,7 +62,7 @@ class ViewRanges:
 # "general" suits cells, tissue and skin, which lie on the slide or in the picture in any direction and whose
 # stain or light varies. "radiograph" suits X-rays and other grey pictures of a body in a known position: up and
 # down, left and right have a meaning, so no flips and small rotations, and there is no colour; exposure varies. On
-# X-rays general views found 60.7 of 79 cases, not 61.7 (docs/finding-power.md); the ranges were not searched for.
+# X-rays general views found 60.7 of 79 cases, not 61.7 (docs/earlier-experiments.md); the ranges were not searched for.
 VIEWS: Mapping[str, ViewRanges] = {
     "general": ViewRanges(
         rotation=180.0,

@@ -21,7 +21,7 @@ __all__ = ["Choice", "choose_acquisition"]
 
 _EXPLORED_IN_DOUBT = 0.5
 """Of the doubt: on ultrasound with one exemplar it lifted the mean from 12.2 to 13.6 of 24 cases after 100 labels, and
-changed nothing elsewhere, but cost on mel (docs/finding-power.md)."""
+changed nothing elsewhere, but cost on mel (docs/earlier-experiments.md)."""
 _FOR_CLASSIFIER = 0.25
 """Of the queue, where the lead wants a classifier as well. On blood cells a half taught it no more, and found 71 cases
 after 300 labels instead of 81 (docs/finding-power.md)."""

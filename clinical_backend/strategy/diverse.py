@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["diverse_order"]
 
 _COMPONENTS = 16
-"""Distances in all dimensions are mostly noise: see `diverse_order`, and docs/finding-power.md for what it finds."""
+"""Distances in all dimensions are mostly noise: see `diverse_order`; docs/earlier-experiments.md says what it finds."""
 _TELLING = 50_000
 """Images of which the components are learnt; of fewer than twice as many, all. A hundred times as many as a component
 has numbers, and a million would take a minute."""
@@ -41,7 +41,7 @@ def diverse_order(
     Distances in all dimensions are mostly noise, and the farthest images mostly odd ones: in the leading
     components a diverse order meets the first rare case earlier. Frozen features alone, and all that are joined,
     find different things odd, and neither is the better on every set, so they take turns, each away from what the
-    other picked as well (docs/finding-power.md). Lowest index on a tie.
+    other picked as well (docs/earlier-experiments.md). Lowest index on a tie.
 
     Parameters
     ----------

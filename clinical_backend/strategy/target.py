@@ -45,7 +45,7 @@ _LEAST_YIELD_OF_WORDS = 0.3
 leave a probability of 4 % that they yield as much. With a fifth in its place it would take thirteen."""
 _EXPECTED_RARE, _EXPECTED_LABELS = 0.5, 50.0
 """What is known of the share of the target before labels tell: one in a hundred, worth fifty labels. Without it, few
-labels that were not sought made a yield of one in ten look vain on findings of 2 % (docs/finding-power.md)."""
+labels that were not sought made a yield of one in ten look vain on findings of 2 % (docs/earlier-experiments.md)."""
 
 
 @dataclass(frozen=True, slots=True)

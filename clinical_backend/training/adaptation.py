@@ -31,7 +31,7 @@ _MOST_IMAGES = 20_000  # one core sees them about 20 times in the default time; 
 _BUDGETED_IMAGES = 6000  # one core sees 5,000 of them 80 times in 14 minutes, and ADAPTATION_SECONDS is 15 by default
 # However few the images are, a training has a least number of steps: 300, those of 80 passes over about as many images.
 _LEAST_BUDGETED_IMAGES = 1200
-_CUDA_EPOCHS = 640  # the most that was measured: up to here more made a better classifier (docs/finding-power.md)
+_CUDA_EPOCHS = 640  # the most that was measured: up to here more made a better classifier (docs/earlier-experiments.md)
 _CUDA_WIDTH = 64  # better than 32, and 128 was no better (in the same place)
 _GROWTH = 1.5  # a convention: so the work of all adaptations is at most three times that of the last
 

@@ -91,13 +91,13 @@ class AdaptationOptions:
 
     image_size: int = 48  # that of the thumbnails that are kept of each image
     seconds: float = 900.0
-    epochs: int = 80  # 40 found a little less in half the time (docs/finding-power.md)
+    epochs: int = 80  # 40 found a little less in half the time (docs/earlier-experiments.md)
     batch_size: int = 256  # as small as Chen et al. 2020 tried
     views: Literal["auto", "general", "radiograph"] = "auto"
     device: Device = "auto"
     seed: int = 0
     threads: int | None = None
-    width: int = 32  # 5,000 images 80 times in 14 minutes of one core; wider ones need a GPU (docs/finding-power.md)
+    width: int = 32  # 5,000 images 80 times in 14 minutes of a core; wider: a GPU (docs/earlier-experiments.md)
     temperature: float = 0.2  # a convention of contrastive learning; not searched for
     checkpoint_seconds: float = 60.0
 
