@@ -224,7 +224,7 @@ def test_tasks_that_came_later_are_said_to_be_left_out(project, tasks):
     more = [(300 + n, "common", Draw.AUDIT, 2, 300.5) for n in range(10)]
     label(project, *queue(1, 100, 12, 1, 200.5), *queue(2, 200, 8, 0, 300.5), *more)
     found = read_findings(project)
-    assert f"{tasks - 1000} tasks that came later are not covered" in found.methods["left"]
+    assert f"{tasks - 1000:,} tasks that came later are not covered" in found.methods["left"]
     assert found.left.high <= 900
 
 
