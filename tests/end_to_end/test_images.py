@@ -17,7 +17,7 @@ from tests.conftest import label_config
 from tests.end_to_end.azure_store import ACCOUNT, AZURITE, azure_store
 from tests.end_to_end.google_store import google_store
 from tests.end_to_end.s3_server import ACCESS_KEY, SECRET_KEY, WEED, s3_server
-from tests.images.decoders.test_dicom import RAMP, dicom
+from tests.images.decoders.dicoms import RAMP, dicom
 
 NAME = "jane%20doe/1.dcm"
 SIGNED = pytest.mark.parametrize("signed", [True, False], ids=["signed by Label Studio", "passed on by Label Studio"])

@@ -21,7 +21,7 @@ from clinical_backend.workspace.workspace import Workspace
 from tests.conftest import CACHE, label_config
 from tests.end_to_end.google_store import google_environment, google_store
 from tests.end_to_end.sub_path import below
-from tests.images.decoders.test_dicom import RAMP, dicom
+from tests.images.decoders.dicoms import RAMP, dicom
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.portable.model_file import sealed
 from clinical_backend.learner.portable.portable_graph import PortableParts, portable_graph
 from clinical_backend.learner.portable.portable_model import PortableModel
-from tests.images.decoders.test_dicom import dicom
+from tests.images.decoders.dicoms import dicom
 
 NETWORK = """
 <ir_version: 10, opset_import: ["" : 20]>

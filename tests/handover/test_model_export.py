@@ -42,7 +42,7 @@ from clinical_backend.workspace.finetuning_record import FinetuningRecord, write
 from clinical_backend.workspace.witness_files import save_image_classifier
 from clinical_backend.workspace.workspace import Workspace
 from tests.conftest import CACHE
-from tests.images.decoders.test_dicom import dicom
+from tests.images.decoders.dicoms import dicom
 from tests.storage.started import start_round
 
 CLASSES = ("common", "odd", "rare")

@@ -16,7 +16,7 @@ from clinical_backend.rounds.reconcile import reconcile
 from clinical_backend.service.predict import predict
 from clinical_backend.study import page_in
 from clinical_backend.web.pages.previews import Previews
-from tests.images.decoders.test_dicom import dicom
+from tests.images.decoders.dicoms import dicom
 from tests.rounds.coloured_cells import dark_colours
 from tests.rounds.fake_label_studio import CONFIG, FakeLabelStudio
 from tests.small_workspace import AnotherNetwork, picture, reopened

@@ -11,23 +11,30 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import Dataset
-from pydicom.pixels import pixel_array  # type: ignore[attr-defined]
-from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.pixels import get_decoder, pixel_array  # type: ignore[attr-defined]
 from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    RLELossless,
 )
 
 from clinical_backend.errors import ImageError
-from clinical_backend.images.decoders.levels import levels_between, levels_by_percentiles, levels_by_range, windowed
+from clinical_backend.images.decoders.colour_profiles import in_srgb
+from clinical_backend.images.decoders.frame_groups import TAGS as GROUP_TAGS
+from clinical_backend.images.decoders.grey_values import TAGS as GREY_TAGS
+from clinical_backend.images.decoders.grey_values import shown_grey
+from clinical_backend.images.decoders.levels import levels_by_range, windowed
 from clinical_backend.images.decoders.palettes import TAGS as PALETTE_TAGS
-from clinical_backend.images.decoders.palettes import looked_up
+from clinical_backend.images.decoders.palettes import first_coloured, looked_up
+from clinical_backend.images.decoders.pixel_shape import TAGS as SHAPE_TAGS
+from clinical_backend.images.decoders.pixel_shape import with_square_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydicom.uid import UID
 
     from clinical_backend.images.decoders.levels import Window
 
@@ -42,33 +49,25 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 _ONE_SAMPLE = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
 _CONVERTED = {"RGB", "YBR_FULL", "YBR_FULL_422"}
 _IN_THE_CODE = {"YBR_ICT", "YBR_RCT"}  # undone by the decoders of JPEG 2000
+_COLOURED = {"COLOR", "MIXED"}  # grey below a palette's first value, and colours from there on (PS3.3, C.8.16.2.1.1)
 _RETIRED = {"HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB"}
-_SHOWN = (
-    "ModalityLUTSequence",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "VOILUTSequence",
-)
-# In files with many frames these stand frame by frame, or once for all (PS3.3, C.7.6.16).
-_GROUPS = {
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "WindowCenter": "FrameVOILUTSequence",
-    "WindowWidth": "FrameVOILUTSequence",
-    "VOILUTFunction": "FrameVOILUTSequence",
-}
 _READ = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPresentation"),
+    *("ICCProfile", "OpticalPathSequence"),
+    *SHAPE_TAGS,
+    *GROUP_TAGS,
     *PALETTE_TAGS,
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *GREY_TAGS,
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
-    *_SHOWN,
 )
+_NOT_NAMED = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL",
+    "1.2.840.10008.1.2.4.111": "JPEG XL",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Transfer syntaxes that are newer than pydicom's dictionary."""
 _TAGS_READ = [Tag(name) for name in _READ]  # to look all names up for each file takes a tenth of decoding a small one
 
 
@@ -97,8 +96,9 @@ def decode_dicom(
     Of n frames that with the number (n − 1) // 2, counted from 0, is taken, unless another is wanted. Grey values
     pass the modality LUT or rescale, then the first window, or the VOI LUT where there is no window; without either,
     their 0.1 and 99.9 percentiles become 0 and 255. MONOCHROME1 is inverted. Padding is black. Palettes are looked up,
-    YBR is converted, and colour with more than 8 bits keeps its high bits. Tags that a single-frame grey image can be
-    read without may be missing. Overlays are not drawn. Only tags about pixels are read.
+    YBR is converted, colour with more than 8 bits keeps its high bits, and an ICC profile's colours become sRGB's.
+    Pixels that are no squares become squares. Tags that a single-frame grey image can be read without may be missing.
+    Overlays and shutters are not drawn. Only tags about pixels are read.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def decode_dicom(
         try:
             dataset = _read(data)
             _check(dataset, pixel_limit)
-            return Image.fromarray(_pixels(dataset, _chosen(dataset, frame), window)).convert("RGB")
+            return _image(dataset, _chosen(dataset, frame), window, pixel_limit)
         except ImageError:
             raise
         except Exception as error:  # noqa: BLE001 - pydicom and its codecs raise errors of every kind
@@ -159,12 +159,26 @@ def _check(dataset: Dataset, pixel_limit: int) -> None:
         raise ImageError("The DICOM file holds no image.", "Import the images of the study, not its reports or plans.")
     if _frames(dataset) > FRAME_LIMIT:
         raise ImageError(f"The DICOM file has more than {FRAME_LIMIT} frames.", "Import the frames that matter.")
+    _check_syntax(dataset.file_meta.TransferSyntaxUID)
     _check_colours(dataset)
     if int(dataset.Rows) * int(dataset.Columns) > pixel_limit:
         raise ImageError(
             f"The DICOM image has more than {pixel_limit / 2**20:.0f} million pixels.",
             "Provide a smaller version of it.",
         )
+
+
+def _check_syntax(syntax: UID) -> None:
+    """Refuse by its name what no decoder here reads."""
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        name = _NOT_NAMED.get(syntax, syntax.name)
+        name = "an unknown method" if name == syntax else name  # which is not quoted: it may be anything
+        raise ImageError(
+            f"The DICOM image is compressed with {name}, which is not read.",
+            "Open it in a DICOM viewer, and export it again uncompressed or as PNG.",
+        ) from None
 
 
 def _check_colours(dataset: Dataset) -> None:
@@ -196,89 +210,65 @@ def _chosen(dataset: Dataset, frame: int | None) -> int:
     return frame
 
 
+def _image(dataset: Dataset, frame: int, window: Window | None, pixel_limit: int) -> Image.Image:
+    """Return a frame as it is seen."""
+    pixels = _pixels(dataset, frame, window)
+    image = Image.fromarray(pixels).convert("RGB")
+    if pixels.ndim == 3 and (profile := _profile(dataset)) is not None:
+        image = in_srgb(image, profile)
+    return with_square_pixels(image, dataset, frame, pixel_limit)
+
+
 def _pixels(dataset: Dataset, frame: int, window: Window | None) -> NDArray[np.uint8]:
     """Return grey levels of shape (rows, columns), or colours of shape (rows, columns, 3)."""
-    stored = pixel_array(dataset, index=frame)
+    stored = _stored(dataset, frame)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return windowed(looked_up(stored, dataset), window)
     if stored.ndim == 3:
         return windowed(levels_by_range(stored.view(f"u{stored.itemsize}"), int(dataset.BitsStored)), window)
-    return _grey(stored, dataset, frame, window)
+    if dataset.get("PixelPresentation") in _COLOURED and PALETTE_TAGS[0] in dataset:
+        coloured = stored >= first_coloured(dataset)
+        grey = shown_grey(stored, dataset, frame, window, coloured)
+        return np.where(coloured[..., None], windowed(looked_up(stored, dataset), window), grey[..., None])
+    return shown_grey(stored, dataset, frame, window)
 
 
-def _grey(stored: NDArray[Any], dataset: Dataset, frame: int, window: Window | None) -> NDArray[np.uint8]:
-    shown = _shown(dataset, frame)
-    padding = _padding(stored, dataset)
-    if padding.all():
-        padding[:] = False
-    values = apply_modality_lut(stored, shown)
-    if window is not None and dataset.PhotometricInterpretation == "MONOCHROME1":
-        window = window.mirrored()
-    levels = _by_file(values, shown) if window is None else _by_window(values, shown, window)
-    if levels is None:
-        levels = np.zeros(stored.shape, dtype=np.uint8)
-        levels[~padding] = levels_by_percentiles(values[~padding], window=window)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        levels = 255 - levels
-    levels[padding] = 0
-    return levels
+def _stored(dataset: Dataset, frame: int) -> NDArray[Any]:
+    """Return a frame's values, shape (rows, columns), or (rows, columns, 3) of colours."""
+    bits, high, allocated = (dataset.get(name) for name in ("BitsStored", "HighBit", "BitsAllocated"))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and syntax != RLELossless:
+        return pixel_array(dataset, index=frame)
+    if allocated == 1 and syntax.is_little_endian and int(dataset.Rows) * int(dataset.Columns) % 8:
+        return _single_bits(dataset, frame)
+    below = high + 1 - bits if isinstance(high, int) and isinstance(bits, int) and high < allocated else 0
+    if below <= 0:
+        return pixel_array(dataset, index=frame)
+    dataset.BitsStored = high + 1
+    values = pixel_array(dataset, index=frame)
+    dataset.BitsStored = bits
+    if _fit(values, bits) and (values & (2**below - 1)).any():
+        return pixel_array(dataset, index=frame)  # the values lie in the low bits, whatever is said of them
+    return values >> below
 
 
-def _shown(dataset: Dataset, frame: int) -> Dataset:
-    """Return what a frame's values are shown by, empty tags left out."""
-    shown = Dataset()
-    for name in ("PhotometricInterpretation", "BitsStored", "PixelRepresentation"):
-        setattr(shown, name, dataset.get(name))
-    for name in _SHOWN:
-        for place in (*_groups(dataset, frame, _GROUPS.get(name)), dataset):
-            value = place.get(name)
-            if value is not None and value != "" and (not hasattr(value, "__len__") or len(value)):
-                setattr(shown, name, value)
-                break
-    return shown
+def _fit(values: NDArray[np.integer], bits: int) -> bool:
+    """Tell whether values have at most so many bits."""
+    least, most = (0, 2**bits) if values.dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    return least <= int(values.min()) and int(values.max()) < most
 
 
-def _groups(dataset: Dataset, frame: int, name: str | None) -> list[Dataset]:
-    if name is None:
-        return []
-    every = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    groups = [*every[frame : frame + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]]
-    return [item for group in groups for item in (group.get(name) or [])[:1]]
+def _single_bits(dataset: Dataset, frame: int) -> NDArray[np.uint8]:
+    """Return a frame of single bits, which may begin within a byte: pydicom reads such ones only all together."""
+    count = int(dataset.Rows) * int(dataset.Columns)
+    start = frame * count
+    packed = np.frombuffer(dataset.PixelData[start // 8 : (start + count + 7) // 8], np.uint8)
+    bits = np.unpackbits(packed, bitorder="little")[start % 8 :][:count]
+    return bits.reshape(int(dataset.Rows), int(dataset.Columns))
 
 
-def _padding(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_]:
-    """Return where values stand for nothing; shape (rows, columns)."""
-    first = dataset.get("PixelPaddingValue")
-    if not isinstance(first, int):
-        return np.zeros(stored.shape, dtype=bool)
-    last = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((first, last if isinstance(last, int) else first))
-    padding: NDArray[np.bool_] = (stored >= low) & (stored <= high)
-    return padding
-
-
-def _by_window(values: NDArray[Any], shown: Dataset, window: Window) -> NDArray[np.uint8] | None:
-    """Return the levels that a window gives on the scale of the file's own; ``None`` where the file has none."""
-    try:
-        centre, width = (float(np.atleast_1d(shown[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-        return None
-    if not (np.isfinite(centre) and np.isfinite(width) and width > 0):
-        return None
-    low, high = window.between(centre - width / 2, centre + width / 2)
-    return levels_between(values.astype(np.float64), low, high)
-
-
-def _by_file(values: NDArray[Any], shown: Dataset) -> NDArray[np.uint8] | None:
-    """Return the levels that the window or the VOI LUT gives; ``None`` where there is none that can be used."""
-    try:
-        if "WindowWidth" in shown and "WindowCenter" in shown:
-            with np.errstate(over="ignore"):
-                black, white = apply_windowing(np.array([-1e30, 1e30]), shown)
-                return levels_between(apply_windowing(values, shown), float(black), float(white))
-        if "VOILUTSequence" in shown:
-            bits = int(shown.VOILUTSequence[0].LUTDescriptor[2])
-            return levels_between(apply_voi(np.rint(values).astype(np.int64), shown), 0.0, 2.0**bits - 1)
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-        return None  # a width of 0, a damaged table: the image itself may be good
-    return None
+def _profile(dataset: Dataset) -> bytes | None:
+    """Return the ICC profile of a file's colours: a slide scanner's stands with its optical path."""
+    paths = dataset.get("OpticalPathSequence") or []
+    profile = next((place.get("ICCProfile") for place in (dataset, *paths[:1]) if place.get("ICCProfile")), None)
+    return profile if isinstance(profile, bytes) else None

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.images.decoders.levels import levels_by_range
+from clinical_backend.images.decoders.tables import descriptor_of, plain_table, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["TAGS", "looked_up"]
+__all__ = ["TAGS", "first_coloured", "looked_up"]
 
 _COLOURS = ("Red", "Green", "Blue")
 _DESCRIPTOR, _TABLE, _SEGMENTED = (
@@ -23,6 +24,11 @@ TAGS = (*_DESCRIPTOR, *_TABLE, *_SEGMENTED)
 """The names of the tags that make up a palette."""
 
 _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
+
+
+def first_coloured(dataset: Dataset) -> int:
+    """Return the first value that a palette is for."""
+    return descriptor_of(dataset[_DESCRIPTOR[0]], signed=bool(dataset.PixelRepresentation))[1]
 
 
 def looked_up(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.uint8]:
@@ -36,45 +42,24 @@ def looked_up(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.uint8
     ValueError, LookupError, AttributeError
         When a table is missing, too short or damaged.
     """
+    little, signed = dataset.file_meta.TransferSyntaxUID.is_little_endian, bool(dataset.PixelRepresentation)
     tables, firsts = [], []
-    for descriptor, table, segmented in zip(_DESCRIPTOR, _TABLE, _SEGMENTED, strict=True):
-        entries, first, bits = (int(value) for value in dataset[descriptor].value)
-        count = entries % 2**16 or 2**16  # 0 stands for 65536; a signed type makes large ones negative
-        if dataset.get(table):
-            values = _plain(dataset, table, count, bits)
+    for descriptor, plain, segmented in zip(_DESCRIPTOR, _TABLE, _SEGMENTED, strict=True):
+        count, first, bits = descriptor_of(dataset[descriptor], signed=signed)
+        if dataset.get(plain):
+            values = plain_table(dataset[plain], count, bits, little=little)
         else:
-            values = _expanded(_words(dataset, segmented, bits).tolist(), count, bits // 8)
+            values = _expanded(words_of(dataset[segmented], bits, little=little).tolist(), count, bits // 8)
         if len(values) < count:
             raise ValueError("a table that is too short")
         tables.append(values[:count])
-        firsts.append(first - 2**16 if dataset.PixelRepresentation and first >= 2**15 else first)
+        firsts.append(first)
     depth = 8 if max(int(table.max()) for table in tables) <= 255 else 16
     channels = [
         levels_by_range(table, depth)[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
         for table, first in zip(tables, firsts, strict=True)
     ]
     return np.stack(channels, axis=-1)
-
-
-def _plain(dataset: Dataset, name: str, count: int, bits: int) -> NDArray[np.uint16]:
-    """Return a table; entries of 8 bits stand two in a word, or each in one of its own."""
-    words = _words(dataset, name, 16)
-    return words if len(words) >= count else _words(dataset, name, 8 if bits in {8, 16} else bits)
-
-
-def _words(dataset: Dataset, name: str, bits: int) -> NDArray[np.uint16]:
-    """Return what a tag holds as numbers of 8 or 16 bits."""
-    if bits not in {8, 16}:
-        raise ValueError("entries that have neither 8 nor 16 bits")
-    value = dataset[name].value
-    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-    if isinstance(value, bytes):
-        kind = "<u2" if little or dataset[name].VR == "OB" else ">u2"
-        words = np.frombuffer(value + bytes(len(value) % 2), kind)
-    else:
-        words = np.atleast_1d(np.array(value)).astype(np.uint16)
-    words = words.astype("<u2")
-    return (words.view(np.uint8) if bits == 8 else words).astype(np.uint16)  # of two in a word the low one is first
 
 
 def _expanded(words: list[int], count: int, width: int) -> NDArray[np.uint16]:

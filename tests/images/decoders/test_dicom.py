@@ -1,71 +1,31 @@
 """A DICOM file becomes RGB as a workstation shows it, on pydicom's own files and on generated ones."""
 
-import io
 import logging
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
 from clinical_backend.errors import ImageError
 from clinical_backend.images.decoders.decoding import count_images, decode
 from clinical_backend.study import FilePage
+from tests.images.decoders.dicoms import RAMP, dicom, grey
 
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def shipped(name):
     return np.asarray(decode((FILES / name).read_bytes()))
-
-
-def dicom(values, *, syntax=ExplicitVRLittleEndian, preamble=True, without=(), **tags):
-    """Write a grey image, of shape (rows, columns) or (frames, rows, columns), or one with colour."""
-    values = np.asarray(values)
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
-    dataset.PatientName = "Doe^Jane"
-    dataset.Rows, dataset.Columns = values.shape[-2:] if values.shape[-1] != 3 else values.shape[-3:-1]
-    dataset.SamplesPerPixel = 3 if values.shape[-1] == 3 else 1
-    dataset.PhotometricInterpretation = "RGB" if values.shape[-1] == 3 else "MONOCHROME2"
-    dataset.PlanarConfiguration = 0
-    dataset.BitsAllocated = dataset.BitsStored = 8 * values.itemsize
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(values.dtype.kind == "i")
-    dataset.PixelData = values.tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    for name in without:
-        delattr(dataset, name)
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
-    if syntax == RLELossless:
-        dataset.compress(RLELossless)
-    file = io.BytesIO()
-    if preamble:
-        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
-    else:
-        dataset.save_as(file, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
-        content = file.getvalue()
-        return content[132:] if content[128:132] == b"DICM" else content
-    return file.getvalue()
-
-
-def grey(data):
-    pixels = np.asarray(decode(data))
-    assert np.all(pixels == pixels[..., :1])
-    return pixels[..., 0].tolist()
-
-
-RAMP = np.array([[0, 100, 200, 300]], dtype=np.uint16)
 
 
 @pytest.mark.parametrize(
@@ -294,3 +254,35 @@ def test_the_frames_of_a_file_are_counted_and_each_is_read_by_its_number():
 @pytest.mark.parametrize("frames", [-1, 4, 4097, 2**40])
 def test_a_file_that_has_other_frames_than_it_says_or_too_many_counts_as_one_image(frames):
     assert count_images(dicom(np.zeros((3, 2, 2), dtype=np.uint8), NumberOfFrames=frames)) == 1
+
+
+@pytest.mark.parametrize("values", [RAMP, np.array([[-100, 0, 100, 300]], dtype=np.int16)], ids=["unsigned", "signed"])
+def test_values_in_the_high_bits_are_read_and_in_the_low_ones_where_the_header_is_wrong(values):
+    tags = {"BitsStored": 12, "WindowCenter": 101, "WindowWidth": 201}
+    right = grey(dicom(values, HighBit=11, **tags))
+    assert grey(dicom(values << 4, HighBit=15, **tags)) == right
+    assert grey(dicom(values, HighBit=15, **tags)) == right
+
+
+def test_frames_of_single_bits_may_begin_within_a_byte():
+    frames = np.random.default_rng(0).integers(0, 2, (3, 3, 5)).astype(np.uint8)
+    packed = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    data = dicom(frames, NumberOfFrames=3, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=packed)
+    shown = [np.asarray(decode(data, frame=number))[..., 0] // 255 for number in range(3)]
+    assert np.array_equal(shown, frames)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2.4.110", "JPEG XL"),
+        ("1.2.840.10008.1.2.4.102", "MPEG-4 AVC/H.264 High Profile / Level 4.1"),
+        ("1.2.840.19999.1.2.4.102", "an unknown method"),
+    ],
+)
+def test_what_is_compressed_in_a_way_that_is_not_read_is_refused_by_its_name(syntax, name):
+    stand_in = "1.2.840.10008.1.2.4.201"  # pydicom writes no syntax that it does not know
+    written = dicom(RAMP, syntax=UID(stand_in), PixelData=encapsulate([b"1234"]))
+    data = written.replace(stand_in.encode(), syntax.encode())
+    with pytest.raises(ImageError, match=f"is compressed with {name}, which is not read"):
+        decode(data)

@@ -9,8 +9,8 @@ from PIL import Image
 from clinical_backend.images.decoders.decoding import decode, may_be_deep
 from clinical_backend.images.decoders.levels import Window
 from clinical_backend.images.decoders.process_pool import DecoderProcesses
+from tests.images.decoders.dicoms import dicom
 from tests.images.decoders.pngs import png
-from tests.images.decoders.test_dicom import dicom
 from tests.images.decoders.tiffs import tiff
 
 DEEP = np.array([[0, 1000, 1064, 1128, 65535]], dtype=np.uint16)
