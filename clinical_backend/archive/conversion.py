@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from clinical_backend.archive.found import PassedOver
 from clinical_backend.archive.header import header_of
-from clinical_backend.archive.plan import facts_of
-from clinical_backend.errors import ImageError, LabelingConfigError
+from clinical_backend.archive.plan import TOTAL, facts_of
+from clinical_backend.errors import ImageError, LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.images.decoders.decoding import is_dicom
 from clinical_backend.images.decoders.tiff import SIGNATURES
 from clinical_backend.labelstudio.labeling.fields import lookup, top_field
+from clinical_backend.study import IMAGES_PER_TASK, evenly_spaced
 from clinical_backend.system.parallel import map_in_order
 
 if TYPE_CHECKING:
@@ -49,12 +51,31 @@ class Converted:
     pictures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Change:
+    """What is to be changed of a task.
+
+    Attributes
+    ----------
+    pictures
+        PNG files by the address that they stand for, in order: several where a file has several images.
+    hidden
+        How many images of these files are not shown.
+    header
+        What the first DICOM file says.
+    refused
+        Why the others stay.
+    """
+
     task: Task
-    addresses: Mapping[str, bytes]
-    header: Header | None
-    refused: Sequence[PassedOver]
+    pictures: dict[str, list[bytes]] = field(default_factory=dict)
+    hidden: int = 0
+    header: Header | None = None
+    refused: list[PassedOver] = field(default_factory=list)
+
+    def refuse(self, reason: str) -> None:
+        """Note why something stays as it is."""
+        self.refused.append(PassedOver(f"task {self.task.id}", reason))
 
 
 class Converter:
@@ -70,6 +91,8 @@ class Converter:
         Keeps and makes the pictures.
     pseudonyms
         Makes the names of the pictures, and what stands for patients.
+    limit
+        Most pictures of a file with several frames or pages, where a task shows it as a list.
     secondary
         Whether secondary captures are converted.
     workers
@@ -84,6 +107,7 @@ class Converter:
         maker: PictureMaker,
         pseudonyms: Pseudonyms,
         *,
+        limit: int = IMAGES_PER_TASK,
         secondary: bool = False,
         workers: int = 4,
     ) -> None:
@@ -92,6 +116,7 @@ class Converter:
         self._place = place
         self._maker = maker
         self._pseudonyms = pseudonyms
+        self._limit = limit
         self._secondary = secondary
         self._workers = workers
 
@@ -124,47 +149,67 @@ class Converter:
             lambda task: self._pictures(task, views), tasks, workers=self._workers, look_ahead=2 * self._workers
         )
         for number, change in enumerate(changes, 1):
-            passed_over += change.refused
-            if change.addresses:
-                self._change(change, views)
+            if change.pictures and self._change(change, views):
                 done.tasks += 1
-                done.pictures += len(change.addresses)
+                done.pictures += sum(map(len, change.pictures.values()))
+            passed_over += change.refused
             progress(number, len(tasks))
         return done
 
     def _pictures(self, task: Task, views: Sequence[View]) -> _Change:
-        made: dict[str, bytes] = {}
-        refused: list[PassedOver] = []
-        header = None
+        change = _Change(task)
+        alone = _alone_in_list(views, task.data)
         for address in _undrawn(views, task.data):
             try:
                 content = self._images.fetch(address, task.id)
                 if is_dicom(content):
                     said = header_of(BytesIO(content))
                     if said is not None and (reason := said.reason_against(secondary=self._secondary)):
-                        refused.append(PassedOver(f"task {task.id}", f"It is left out: {reason}."))
+                        change.refuse(f"It is left out: {reason}.")
                         continue
-                    header = header or said
+                    change.header = change.header or said
                 elif not content.startswith(SIGNATURES):
                     continue
-                made[address] = self._maker.make(content)
+                count = self._maker.count(content)
+                frames = evenly_spaced(count, self._limit) if address == alone and count > 1 else [None]
+                change.pictures[address] = [self._maker.make(content, frame) for frame in frames]
+                change.hidden += count - len(frames)
             except ImageError as error:
-                refused.append(PassedOver(f"task {task.id}", str(error)))
-        return _Change(task, made, header, refused)
+                change.refuse(str(error))
+        return change
 
-    def _change(self, change: _Change, views: Sequence[View]) -> None:
-        names = {address: f"{self._pseudonyms.of('address', address)}.png" for address in change.addresses}
-        kept = self._place.put({names[address]: content for address, content in change.addresses.items()})
-        new = {address: kept[name] for address, name in names.items()}
+    def _change(self, change: _Change, views: Sequence[View]) -> bool:
+        """Keep the pictures and change a task's data; tell whether the task is still there."""
+        names = {
+            address: [self._name(address, place) for place in range(len(pictures))]
+            for address, pictures in change.pictures.items()
+        }
+        contents = (content for pictures in change.pictures.values() for content in pictures)
+        kept = self._place.put(dict(zip((name for of in names.values() for name in of), contents, strict=True)))
+        new = {address: [kept[name] for name in of] for address, of in names.items()}
         data = dict(change.task.data)
         for name in {view.value.fields[0] for view in views}:
             data |= _replaced(data, name, new)
         before = data.get(ORIGINAL, [])
-        data[ORIGINAL] = [*(before if isinstance(before, list) else [before]), *change.addresses]
+        data[ORIGINAL] = [*(before if isinstance(before, list) else [before]), *change.pictures]
         if change.header is not None:
             for name, value in facts_of(change.header, self._pseudonyms).items():
                 data.setdefault(name, value)
-        self._client.update_task(change.task.id, data=data)
+        if change.hidden:
+            shown = sum(len(view.addresses(data)) for view in views)
+            data.setdefault(TOTAL, shown + change.hidden)
+        try:
+            self._client.update_task(change.task.id, data=data)
+        except LabelStudioRefusedError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            change.refuse("It is not there any more.")
+            return False
+        return True
+
+    def _name(self, address: str, place: int) -> str:
+        """Return the name of a picture; that of a file's only one is of its address alone."""
+        return f"{self._pseudonyms.of('address', f'{address} {place}' if place else address)}.png"
 
 
 def undrawn_tasks(client: LabelStudioClient, project_id: int, views: Sequence[View]) -> list[Task]:
@@ -194,7 +239,18 @@ def _undrawn(views: Sequence[View], data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _replaced(data: Mapping[str, Any], path: str, new: Mapping[str, str]) -> dict[str, Any]:
+def _alone_in_list(views: Sequence[View], data: Mapping[str, Any]) -> str | None:
+    """Return the address that is the only one of a task, if it stands in a list.
+
+    Answers about single images name these by their places, which more pictures of one among several would shift.
+    """
+    if len(views) != 1 or not views[0].is_list:
+        return None
+    addresses = views[0].addresses(data)
+    return addresses[0] if len(addresses) == 1 and isinstance(lookup(data, views[0].value.fields[0]), list) else None
+
+
+def _replaced(data: Mapping[str, Any], path: str, new: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the top field of a path, with new addresses in place of old ones below it."""
     top = path if path in data else top_field(path)
     if lookup(data, path) is None or top not in data:
@@ -202,11 +258,16 @@ def _replaced(data: Mapping[str, Any], path: str, new: Mapping[str, str]) -> dic
     return {top: _with(data[top], new)}
 
 
-def _with(value: Any, new: Mapping[str, str]) -> Any:  # noqa: ANN401 - a task's data holds anything
+def _with(value: Any, new: Mapping[str, Sequence[str]]) -> Any:  # noqa: ANN401 - a task's data holds anything
     if isinstance(value, str):
-        return new.get(value.strip(), value)
+        return new[value.strip()][0] if value.strip() in new else value
     if isinstance(value, list):
-        return [_with(one, new) for one in value]
+        return [changed for one in value for changed in _in_list(one, new)]
     if isinstance(value, dict):
         return {name: _with(one, new) for name, one in value.items()}
     return value
+
+
+def _in_list(value: Any, new: Mapping[str, Sequence[str]]) -> Sequence[Any]:  # noqa: ANN401
+    """Return what stands in a list for one of its items."""
+    return new[value.strip()] if isinstance(value, str) and value.strip() in new else [_with(value, new)]

@@ -32,6 +32,16 @@ class PictureMaker:
         """End the child processes."""
         self._decoders.close()
 
+    def count(self, data: bytes) -> int:
+        """Return how many frames or pages a file has; safe in several threads.
+
+        Raises
+        ------
+        ImageError
+            When the child process did not survive it.
+        """
+        return self._decoders.count(data)
+
     def make(self, data: bytes, frame: int | None = None) -> bytes:
         """Return a PNG file without loss of the 8 bits that a workstation would show; safe in several threads.
 

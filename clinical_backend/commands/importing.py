@@ -222,7 +222,8 @@ def _convert(project: ProjectWorkspace, to: str, secondary: bool, dry_run: bool,
     place = _place(project, ProjectImport(client, project.id), to)
     pseudonyms = Pseudonyms(settings.model_dir)
     with _pictures() as maker, closing(open_source(settings, client)) as images, progress_bar("Converting") as show:
-        converter = Converter(client, images, place, maker, pseudonyms, secondary=secondary)
+        limit = settings.images_per_task
+        converter = Converter(client, images, place, maker, pseudonyms, limit=limit, secondary=secondary)
         done = converter.run(project.id, scheme.every_view, show, passed_over)
     say(f"Changed: {amount(done.tasks, 'task')}, with {amount(done.pictures, 'picture')} for what no browser draws.")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from clinical_backend.archive.conversion import Converter
 from clinical_backend.archive.pseudonyms import Pseudonyms
 from clinical_backend.archive.rendering import PictureMaker
-from clinical_backend.errors import ImageError, LabelingConfigError
+from clinical_backend.errors import ImageError, LabelingConfigError, LabelStudioRefusedError
 from clinical_backend.labelstudio.labeling.scheme import read_scheme
 from clinical_backend.labelstudio.resources import Task
 from tests.archive.conftest import NUMBER, content, dicom
@@ -31,14 +31,16 @@ def tiff():
 class Studio:
     """Holds tasks and the files that they point to, and keeps what is put."""
 
-    def __init__(self, data, files):
+    def __init__(self, data, files, deleted):
         self.data = dict(enumerate(data, 1))
-        self.files, self.kept = files, {}
+        self.files, self.kept, self.deleted = files, {}, deleted
 
     def tasks(self, _):
         return [Task(id=number, data=data) for number, data in self.data.items()]
 
     def update_task(self, task_id, *, data):
+        if task_id in self.deleted:
+            raise LabelStudioRefusedError("Not found.", "Check the id.", status=404)
         self.data[task_id] = data
 
     def fetch(self, address, _):
@@ -62,9 +64,9 @@ def maker():
 def convert(maker, tmp_path):
     """Return a function that converts tasks as a labeling config shows them, and returns what was done and is there."""
 
-    def run(image, data, files):
-        studio = Studio(data, files)
-        converter = Converter(studio, studio, studio, maker, Pseudonyms(tmp_path), workers=1)
+    def run(image, data, files, deleted=(), limit=32):
+        studio = Studio(data, files, deleted)
+        converter = Converter(studio, studio, studio, maker, Pseudonyms(tmp_path), limit=limit, workers=1)
         done = converter.run(1, read_scheme(CONFIG.format(image)).every_view, lambda *_: None, run.passed_over)
         return done, studio
 
@@ -132,3 +134,53 @@ def test_what_an_import_leaves_out_is_not_shown_by_a_conversion_either(convert):
     assert studio.data[1] == {"images": list(files)}
     assert studio.kept == {}
     assert [one.reason.partition(":")[0] for one in convert.passed_over] == ["It is left out"] * 2
+
+
+def cine(frames=5):
+    levels = np.arange(frames, dtype=np.uint16)[:, None, None] * np.ones((8, 8), np.uint16) * 10
+    return content(dicom(levels, WindowCenter=128, WindowWidth=256))
+
+
+def levels_of(studio, addresses):
+    return [int(np.asarray(Image.open(io.BytesIO(studio.kept[one.rpartition("/")[2]])))[0, 0]) for one in addresses]
+
+
+def stack():
+    made = io.BytesIO()
+    first, *others = (Image.new("L", (8, 8), level) for level in (7, 8, 9))
+    first.save(made, "TIFF", save_all=True, append_images=others)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "levels"), [(cine(), [0, 10, 20, 30, 40]), (stack(), [7, 8, 9])], ids=["frames", "pages"]
+)
+def test_a_list_of_one_file_shows_all_of_its_images(convert, file, levels):
+    done, studio = convert('valueList="$images"', [{"images": ["/f/1"]}], {"/f/1": file})
+    assert levels_of(studio, studio.data[1]["images"]) == levels
+    assert (studio.data[1]["original"], done.pictures) == (["/f/1"], len(levels))
+    assert "images_in_all" not in studio.data[1]
+
+
+def test_of_more_images_than_a_task_may_show_evenly_spaced_ones_are_taken_and_their_number_is_told(convert):
+    _, studio = convert('valueList="$images"', [{"images": ["/f/1.dcm"]}], {"/f/1.dcm": cine()}, limit=3)
+    assert levels_of(studio, studio.data[1]["images"]) == [0, 20, 40]
+    assert studio.data[1]["images_in_all"] == 5
+
+
+@pytest.mark.parametrize("image", ['value="$images"', 'valueList="$images"'])
+def test_where_answers_name_images_by_their_places_a_file_is_one_of_them(convert, image):
+    listed = "List" in image
+    addresses = ["/f/1.dcm", "/f/2.png"]
+    _, studio = convert(image, [{"images": addresses if listed else "/f/1.dcm"}], {"/f/1.dcm": cine()})
+    shown = studio.data[1]["images"]
+    assert levels_of(studio, shown[:1] if listed else [shown]) == [20]
+    assert len(shown) == 2 or not listed
+    assert studio.data[1]["images_in_all"] == (6 if listed else 5)
+
+
+def test_a_task_that_is_deleted_meanwhile_is_passed_over_and_the_others_are_changed(convert):
+    files = {"/f/1.dcm": content(dicom()), "/f/2.dcm": content(dicom())}
+    done, studio = convert('value="$image"', [{"image": one} for one in files], files, deleted={1})
+    assert [(one.name, one.reason) for one in convert.passed_over] == [("task 1", "It is not there any more.")]
+    assert (done.tasks, "original" in studio.data[2]) == (1, True)
