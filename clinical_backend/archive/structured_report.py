@@ -77,8 +77,12 @@ def make_report(tasks: Sequence[Reported], project: str) -> bytes:
     Raises
     ------
     ArchiveError
-        When the objects lack what a report of them needs.
+        When the objects lack what a report of them needs, or are of several patients.
     """
+    if len({number for task in tasks for image in task.images if (number := _text(image, "PatientID"))}) > 1:
+        raise ArchiveError(
+            "The objects of a study name several patients, and a report can name one.", "Correct it in the archive."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pydicom complains of quotes values
@@ -173,13 +177,17 @@ def _group(task: Reported) -> MeasurementsAndQualitativeEvaluations:
 
 
 def _code(label: str) -> CodedConcept:
-    """Return a private code of a label: its text where that is short, else the first digits of its sha256."""
+    """Return a private code of a label: its text where that is short and plain, else the first digits of its sha256."""
     import highdicom  # noqa: PLC0415
 
     meaning = _plain(label)[:_LONGEST_MEANING]
-    short = meaning if len(meaning) <= _LONGEST_CODE and meaning.isascii() else ""
+    short = meaning if meaning == label and len(meaning) <= _LONGEST_CODE and meaning.isascii() else ""
     value = short or hashlib.sha256(label.encode()).hexdigest()[:_LONGEST_CODE]
     return highdicom.sr.CodedConcept(value, _SCHEME, meaning or value)
+
+
+def _text(image: Dataset, name: str) -> str:
+    return str(image.get(name) or "").strip()
 
 
 def _plain(text: str) -> str:

@@ -61,6 +61,26 @@ def test_the_same_answers_have_the_same_identifiers_and_others_have_others():
     assert same.SeriesInstanceUID == other.SeriesInstanceUID
 
 
+def test_a_study_of_several_patients_is_not_reported_under_the_name_of_one():
+    tasks = [Reported("a1", ["a"], [image()]), Reported("b2", ["b"], [image(PatientID="OTHER")])]
+    with pytest.raises(ArchiveError, match="several patients"):
+        make_report(tasks, "Films")
+    tasks[1] = Reported("b2", ["b"], [image(PatientID=None)])
+    assert pydicom.dcmread(io.BytesIO(make_report(tasks, "Films"))).PatientID == NUMBER
+
+
+def test_labels_that_look_alike_in_a_report_have_codes_of_their_own():
+    report = pydicom.dcmread(io.BytesIO(make_report([Reported("a1", ["a b", "a\\b"], [image()])], "Films")))
+    codes = {
+        item.ConceptCodeSequence[0].CodeValue
+        for container in report.ContentSequence
+        for group in container.get("ContentSequence", [])
+        for item in group.get("ContentSequence", [])
+        if item.ValueType == "CODE"
+    }
+    assert len(codes) == 2
+
+
 def test_a_study_that_lacks_what_it_should_have_is_reported_all_the_same():
     bare = image(PatientName=None, PatientID=None, StudyDate=None, PatientSex=None, PatientBirthDate=None)
     report = pydicom.dcmread(io.BytesIO(make_report([Reported("a1", ["a"], [bare])], "Films")))
