@@ -51,6 +51,7 @@ def _tell(passed_over: Sequence[PassedOver], report: Path | None) -> None:
 
     if report is not None:
         try:
+            report.touch(0o600)  # others may not read a new one: paths may name patients
             with report.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 table = csv.writer(file)
                 table.writerow(["file", "reason"])
