@@ -212,11 +212,10 @@ def _chosen(dataset: Dataset, frame: int | None) -> int:
 
 def _image(dataset: Dataset, frame: int, window: Window | None, pixel_limit: int) -> Image.Image:
     """Return a frame as it is seen."""
-    pixels = _pixels(dataset, frame, window)
-    image = Image.fromarray(pixels).convert("RGB")
-    if pixels.ndim == 3 and (profile := _profile(dataset)) is not None:
+    image = Image.fromarray(_pixels(dataset, frame, window))
+    if image.mode == "RGB" and (profile := _profile(dataset)) is not None:
         image = in_srgb(image, profile)
-    return with_square_pixels(image, dataset, frame, pixel_limit)
+    return with_square_pixels(image, dataset, frame, pixel_limit).convert("RGB")
 
 
 def _pixels(dataset: Dataset, frame: int, window: Window | None) -> NDArray[np.uint8]:

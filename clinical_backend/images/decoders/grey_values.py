@@ -48,10 +48,15 @@ class _FileWindow:
 
     def levels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Return what values look like."""
-        real = values.astype(np.float64)
         if self.function == "SIGMOID":
+            real = values.astype(np.float64)  # changed in place: a large image is half of the memory that there is
+            real -= self.centre
+            real *= -4 / self.width
             with np.errstate(over="ignore"):
-                return levels_between(1 / (1 + np.exp(-4 * (real - self.centre) / self.width)), 0.0, 1.0)
+                np.exp(real, out=real)
+            real += 1
+            return levels_between(np.reciprocal(real, out=real), 0.0, 1.0)
+        real = values.astype(np.float64, copy=False)
         centre, width = self.centre, self.width
         if self.function == "LINEAR":
             centre, width = centre - 0.5, width - 1
@@ -170,7 +175,7 @@ def _by_window(values: NDArray[Any], shown: Mapping[str, Any], window: Window) -
     if of_file is None:
         return None
     low, high = window.between(of_file.centre - of_file.width / 2, of_file.centre + of_file.width / 2)
-    return levels_between(values.astype(np.float64), low, high)
+    return levels_between(values.astype(np.float64, copy=False), low, high)
 
 
 def _by_file(values: NDArray[Any], shown: Mapping[str, Any], *, little: bool) -> NDArray[np.uint8] | None:

@@ -24,6 +24,7 @@ _SQUARE = 0.01
 """By how much a ratio differs from 1 where spacings were rounded: two pixels in a hundred cannot be seen."""
 _MOST = 20.0
 """A CT of slices 5 mm apart, cut across, has 10; what says more is at fault."""
+_FLOATING = 1e-6  # what a product of whole numbers may lack
 
 
 def with_square_pixels(image: Image.Image, dataset: Dataset, frame: int, pixel_limit: int) -> Image.Image:
@@ -43,7 +44,9 @@ def with_square_pixels(image: Image.Image, dataset: Dataset, frame: int, pixel_l
         return image
     width, height = image.width * max(1.0, 1 / ratio), image.height * max(1.0, ratio)
     scale = min(1.0, (pixel_limit / (width * height)) ** 0.5)
-    size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
+    size = (max(1, int(width * scale + _FLOATING)), max(1, int(height * scale + _FLOATING)))
+    if size[0] * size[1] > pixel_limit:  # a line of pixels, which can be no narrower
+        return image
     return image.resize(size, Image.Resampling.BILINEAR)  # adds no level that neighbours do not have
 
 

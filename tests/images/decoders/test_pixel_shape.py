@@ -46,5 +46,9 @@ def test_the_spacing_counts_before_the_ratio_and_that_of_a_frame_before_both():
     assert shown(SharedFunctionalGroupsSequence=[group], PixelSpacing=["1", "1"]).shape[:2] == (4, 4)
 
 
-def test_an_image_that_would_have_too_many_pixels_is_made_smaller():
-    assert decode(dicom(np.zeros((8, 8), np.uint16), PixelSpacing=["4", "1"]), pixel_limit=64).size == (4, 16)
+@pytest.mark.parametrize(
+    ("shape", "ratio", "size"), [((8, 8), 4, (4, 16)), ((8, 8), 3, (4, 13)), ((64, 1), 20, (1, 64))]
+)
+def test_an_image_that_would_have_too_many_pixels_is_made_smaller(shape, ratio, size):
+    data = dicom(np.zeros(shape, np.uint16), PixelSpacing=[str(ratio), "1"])
+    assert decode(data, pixel_limit=64).size == size
