@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder, pixel_array  # type: ignore[attr-defined]
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -22,6 +23,7 @@ from pydicom.uid import (
 )
 
 from clinical_backend.errors import ImageError
+from clinical_backend.images.decoders.code_streams import size_of
 from clinical_backend.images.decoders.colour_profiles import in_srgb
 from clinical_backend.images.decoders.frame_groups import TAGS as GROUP_TAGS
 from clinical_backend.images.decoders.grey_values import TAGS as GREY_TAGS
@@ -237,6 +239,7 @@ def _stored(dataset: Dataset, frame: int) -> NDArray[Any]:
     bits, high, allocated = (dataset.get(name) for name in ("BitsStored", "HighBit", "BitsAllocated"))
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and syntax != RLELossless:
+        _turn_as_compressed(dataset, frame)
         return pixel_array(dataset, index=frame)
     if allocated == 1 and syntax.is_little_endian and int(dataset.Rows) * int(dataset.Columns) % 8:
         return _single_bits(dataset, frame)
@@ -249,6 +252,22 @@ def _stored(dataset: Dataset, frame: int) -> NDArray[Any]:
     if _fit(values, bits) and (values & (2**below - 1)).any():
         return pixel_array(dataset, index=frame)  # the values lie in the low bits, whatever is said of them
     return values >> below
+
+
+def _turn_as_compressed(dataset: Dataset, frame: int) -> None:
+    """Exchange rows and columns where the compressed frame has them the other way round: the header is wrong."""
+    turned = int(dataset.Columns), int(dataset.Rows)
+    if turned[0] == turned[1]:
+        return
+    offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    stream = get_frame(
+        dataset.PixelData,
+        frame,
+        number_of_frames=_frames(dataset),
+        extended_offsets=offsets if all(offsets) else None,
+    )
+    if size_of(stream) == turned:
+        dataset.Rows, dataset.Columns = turned
 
 
 def _fit(values: NDArray[np.integer], bits: int) -> bool:

@@ -13,7 +13,7 @@ from clinical_backend.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SIGNATURE", "completed", "has_end", "kind_not_read"]
+__all__ = ["SIGNATURE", "completed", "has_end", "kind_not_read", "size_of"]
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -62,6 +62,14 @@ def kind_not_read(data: bytes) -> str | None:
             if marker in _KINDS:
                 return f"a {_KINDS[marker]} JPEG"
             return f"a JPEG with {segment[0]} bits per sample" if segment[0] != 8 else None
+    return None
+
+
+def size_of(data: bytes, also: int = 0xC0) -> tuple[int, int] | None:
+    """Return rows and columns of a JPEG file, or of a frame that ``also`` marks; ``None`` where it does not tell."""
+    for marker, segment in _segments(data):
+        if (marker in _FRAMES or marker == also) and len(segment) >= 5:
+            return int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
     return None
 
 

@@ -1,11 +1,14 @@
 """A DICOM file becomes RGB as a workstation shows it, on pydicom's own files and on generated ones."""
 
+import io
 import logging
 from pathlib import Path
 
+import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -13,6 +16,9 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -286,3 +292,30 @@ def test_what_is_compressed_in_a_way_that_is_not_read_is_refused_by_its_name(syn
     data = written.replace(stand_in.encode(), syntax.encode())
     with pytest.raises(ImageError, match=f"is compressed with {name}, which is not read"):
         decode(data)
+
+
+def encoded(values, kind):
+    """Return what a codec makes of grey values."""
+    if kind == JPEGLSLossless:
+        return bytes(jpeg_ls.encode(values))
+    stream = io.BytesIO()
+    form, options = ("JPEG", {"quality": 100}) if kind == JPEGBaseline8Bit else ("JPEG2000", {"no_jp2": True})
+    Image.fromarray(values).save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless])
+def test_a_compressed_frame_whose_header_has_rows_and_columns_the_other_way_round_is_read_as_it_was_compressed(kind):
+    values = np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 32, axis=1)
+    data = dicom(
+        values,
+        syntax=kind,
+        Rows=32,
+        Columns=8,
+        PixelData=encapsulate([encoded(values, kind)]),
+        WindowCenter=128,
+        WindowWidth=256,
+    )
+    shown = np.asarray(decode(data))[..., 0].astype(int)
+    assert shown.shape == values.shape
+    assert np.abs(shown - values).max() <= 2
