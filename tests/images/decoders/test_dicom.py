@@ -4,7 +4,6 @@ import io
 import logging
 from pathlib import Path
 
-import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
@@ -16,9 +15,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGLSLossless,
     RLELossless,
 )
 
@@ -294,28 +291,18 @@ def test_what_is_compressed_in_a_way_that_is_not_read_is_refused_by_its_name(syn
         decode(data)
 
 
-def encoded(values, kind):
-    """Return what a codec makes of grey values."""
-    if kind == JPEGLSLossless:
-        return bytes(jpeg_ls.encode(values))
+@pytest.mark.parametrize("name", ["JPEGLSNearLossless_16.dcm", "JPEG2000.dcm", "jpeg"])
+def test_a_compressed_frame_whose_header_has_rows_and_columns_the_other_way_round_is_read_as_it_was_compressed(name):
+    data = jpeg_file() if name == "jpeg" else (FILES / name).read_bytes()
+    turned = pydicom.dcmread(io.BytesIO(data))
+    turned.Rows, turned.Columns = turned.Columns, turned.Rows
+    file = io.BytesIO()
+    turned.save_as(file)
+    assert np.array_equal(np.asarray(decode(file.getvalue())), np.asarray(decode(data)))
+
+
+def jpeg_file():
     stream = io.BytesIO()
-    form, options = ("JPEG", {"quality": 100}) if kind == JPEGBaseline8Bit else ("JPEG2000", {"no_jp2": True})
-    Image.fromarray(values).save(stream, form, **options)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("kind", [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless])
-def test_a_compressed_frame_whose_header_has_rows_and_columns_the_other_way_round_is_read_as_it_was_compressed(kind):
     values = np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 32, axis=1)
-    data = dicom(
-        values,
-        syntax=kind,
-        Rows=32,
-        Columns=8,
-        PixelData=encapsulate([encoded(values, kind)]),
-        WindowCenter=128,
-        WindowWidth=256,
-    )
-    shown = np.asarray(decode(data))[..., 0].astype(int)
-    assert shown.shape == values.shape
-    assert np.abs(shown - values).max() <= 2
+    Image.fromarray(values).save(stream, "JPEG")
+    return dicom(values, syntax=JPEGBaseline8Bit, PixelData=encapsulate([stream.getvalue()]))
