@@ -9,7 +9,7 @@ import numpy as np
 
 from clinical_backend.images.decoders.frame_groups import of_frame
 from clinical_backend.images.decoders.levels import levels_between, levels_by_percentiles
-from clinical_backend.images.decoders.tables import grey_table
+from clinical_backend.images.decoders.lookup_tables import grey_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

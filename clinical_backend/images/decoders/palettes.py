@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clinical_backend.images.decoders.levels import levels_by_range
-from clinical_backend.images.decoders.tables import descriptor_of, plain_table, words_of
+from clinical_backend.images.decoders.lookup_tables import descriptor_of, plain_table, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
