@@ -34,6 +34,7 @@ __all__ = ["ORIGINAL", "Converted", "Converter", "undrawn_tasks"]
 ORIGINAL = "original"
 """Field of a task that keeps the addresses that it had."""
 
+_UNKNOWN = "it is damaged, or does not say which object it is, so that what it shows is not known"
 _DRAWN = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
 
 
@@ -164,14 +165,15 @@ class Converter:
                 content = self._images.fetch(address, task.id)
                 if is_dicom(content):
                     said = header_of(BytesIO(content))
-                    if said is not None and (reason := said.reason_against(secondary=self._secondary)):
+                    if reason := _UNKNOWN if said is None else said.reason_against(secondary=self._secondary):
                         change.refuse(f"It is left out: {reason}.")
                         continue
                     change.header = change.header or said
                 elif not content.startswith(SIGNATURES):
                     continue
                 count = self._maker.count(content)
-                frames = evenly_spaced(count, self._limit) if address == alone and count > 1 else [None]
+                several = address == alone and min(count, self._limit) > 1
+                frames = evenly_spaced(count, self._limit) if several else [None]
                 change.pictures[address] = [self._maker.make(content, frame) for frame in frames]
                 change.hidden += count - len(frames)
             except ImageError as error:

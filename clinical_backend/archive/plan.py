@@ -8,16 +8,17 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from clinical_backend.archive.header import FIELDS
+from clinical_backend.archive.pseudonyms import is_pseudonym
 from clinical_backend.study import evenly_spaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from clinical_backend.archive.found import Found
     from clinical_backend.archive.header import Header
     from clinical_backend.archive.pseudonyms import Pseudonyms
 
-__all__ = ["IDENTITY", "RESERVED", "TOTAL", "Picture", "PlannedTask", "facts_of", "plan_tasks"]
+__all__ = ["IDENTITY", "RESERVED", "TOTAL", "Picture", "PlannedTask", "facts_of", "patients_of", "plan_tasks"]
 
 IDENTITY = "dicom"
 """Field of a task that tells what it was imported from, as a keyed hash: an import that is run again finds it."""
@@ -112,6 +113,14 @@ def facts_of(header: Header, pseudonyms: Pseudonyms) -> dict[str, Any]:
         if identifier:
             facts[name] = pseudonyms.of(name, identifier)
     return facts
+
+
+def patients_of(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return what stands for the patients of tasks, by these tasks' data.
+
+    Where names were removed, often one number was left for all.
+    """
+    return {patient for data in tasks if is_pseudonym(patient := data.get("patient"))}
 
 
 def _task(

@@ -146,7 +146,7 @@ def _import(
 ) -> None:
     """Make tasks of what a source holds."""
     from clinical_backend.archive.importer import Importer, imported_tasks, once_each
-    from clinical_backend.archive.plan import plan_tasks
+    from clinical_backend.archive.plan import patients_of, plan_tasks
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.project_import import ProjectImport
 
@@ -178,13 +178,18 @@ def _import(
     added = client.project(project.id).task_number - before  # to list all tasks again takes seconds
     twice = added != done.tasks or any(len(ids) > 1 for ids in known.values())
     doubles = _make_one_again(project, importing, planned) if twice else 0
-    if any("patient" in task.data for task in planned):
+    patients = patients_of(task.data for task in planned)
+    if len(patients) == 1:  # others may have been imported before
+        patients |= patients_of(task.data for task in client.tasks(project.id))
+    if len(patients) > 1:
         _keep_patients_apart(project)
     say(
         f"Added to Label Studio: {amount(done.tasks, 'task')} with {amount(done.pictures, 'picture')}.",
         mood="ok",
         leading=len("Added to Label Studio:"),
     )
+    if len(patients) == 1 < len(planned):
+        say("All tasks are of one patient, by PatientID: they are not kept apart, as a queue would hold few of them.")
     if doubles:
         say(f"Made one again: {amount(doubles, 'task')} that were there twice.")
 

@@ -129,11 +129,12 @@ def test_what_an_import_leaves_out_is_not_shown_by_a_conversion_either(convert):
     files = {
         "/f/1.dcm": content(dicom(BurnedInAnnotation="YES")),
         "/f/2.dcm": content(dicom(ConversionType="WSD")),
+        "/f/3.dcm": content(dicom(BurnedInAnnotation="YES", SOPInstanceUID=None))[132:],
     }
     _, studio = convert('valueList="$images"', [{"images": list(files)}], files)
     assert studio.data[1] == {"images": list(files)}
     assert studio.kept == {}
-    assert [one.reason.partition(":")[0] for one in convert.passed_over] == ["It is left out"] * 2
+    assert [one.reason.partition(":")[0] for one in convert.passed_over] == ["It is left out"] * 3
 
 
 def cine(frames=5):

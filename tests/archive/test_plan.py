@@ -10,7 +10,7 @@ import pytest
 
 from clinical_backend.archive.found import Found
 from clinical_backend.archive.header import Header
-from clinical_backend.archive.plan import plan_tasks
+from clinical_backend.archive.plan import patients_of, plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
 
 
@@ -95,3 +95,9 @@ def test_what_files_say_of_their_frames_does_not_fill_the_memory(pseudonyms):
     assert shown(task) == [("1.1.0", 0), ("1.1.50", 0), ("1.1.99", 99_999)]
     assert task.total == 10_000_000
     assert peak < 2**20
+
+
+def test_patients_are_counted_by_what_stands_for_them_and_by_nothing_else(pseudonyms):
+    tasks = plan_tasks([found("1.1.1"), found("1.1.2")], pseudonyms, grouping=None, limit=32)
+    assert patients_of(task.data for task in tasks) == {pseudonyms.of("patient", "PAT")}
+    assert patients_of([{"patient": "own number"}, {"patient": 7}, {}]) == set()

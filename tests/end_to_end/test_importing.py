@@ -112,6 +112,14 @@ def test_readers_are_shown_what_a_workstation_shows_and_patients_are_kept_apart(
     assert len(client.tasks(project.id)) == len(tasks)
 
 
+def test_where_all_have_one_number_nothing_is_kept_apart_until_another_patient_comes(client, command, tmp_path):
+    project = client.create_project("films of nobody", label_config(("clear", "rare"), exemplars=False))
+    for number, patient in enumerate(("ANONYMOUS", "ANONYMOUS", "OTHER")):
+        (tmp_path / f"{number}.dcm").write_bytes(content(dicom(gradient(), PatientID=patient)))
+    assert "All tasks are of one patient" in said(command(project, tmp_path / "0.dcm", tmp_path / "1.dcm"))
+    assert "kept apart from now on" in said(command(project, tmp_path / "2.dcm"))
+
+
 def test_a_series_is_one_task_whose_slices_lie_below_the_folder_that_label_studio_serves(
     client, command, archive, label_studio
 ):
