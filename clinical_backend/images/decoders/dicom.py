@@ -153,6 +153,10 @@ def _read(data: bytes) -> Dataset:
         dataset.PixelRepresentation = 0
     if dataset.get("BitsStored") is None and dataset.get("BitsAllocated") is not None:
         dataset.BitsStored = dataset.BitsAllocated
+    try:
+        _frames(dataset)
+    except (ValueError, TypeError):
+        dataset.NumberOfFrames = 1  # what is no number says nothing, and most files have one frame
     return dataset
 
 

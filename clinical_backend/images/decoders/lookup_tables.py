@@ -42,7 +42,8 @@ class GreyTable:
 def grey_table(item: Dataset, *, little: bool, signed: bool) -> GreyTable:
     """Return the table of an item of a modality or VOI LUT sequence.
 
-    Where its entries contradict the bits that it says they have, they are right: many devices write such tables.
+    Where its entries contradict the bits that it says they have, they are right: many devices write tables of more
+    bits, or of 8 that they call 16.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def grey_table(item: Dataset, *, little: bool, signed: bool) -> GreyTable:
         raise ValueError("entries that have neither 8 nor 16 bits, nor a number between")
     entries = plain_table(item["LUTData"], count, 16 if bits > 8 else 8, little=little)[:count]
     most = int(entries.max())
-    return GreyTable(entries, first, 8 if most <= 255 else max(bits, most.bit_length()))
+    return GreyTable(entries, first, 8 if bits == 16 and most <= 255 else max(bits, most.bit_length()))
 
 
 def descriptor_of(element: DataElement, *, signed: bool) -> tuple[int, int, int]:

@@ -203,6 +203,10 @@ def test_a_file_without_preamble_is_recognised(syntax):
     assert grey(dicom(RAMP, syntax=syntax, preamble=False)) == [[0, 85, 170, 255]]
 
 
+def test_a_number_of_frames_that_is_none_counts_as_one():
+    assert grey(dicom(RAMP, NumberOfFrames="77").replace(b"77", b"1A")) == [[0, 85, 170, 255]]
+
+
 @pytest.mark.parametrize("values", [RAMP, np.zeros((10_000, 2, 2), dtype=np.uint8)], ids=["claimed", "there"])
 def test_ten_thousand_frames_are_refused_undecoded(values):
     with pytest.raises(ImageError, match="more than 4096 frames"):

@@ -1,7 +1,11 @@
 """Grey values are shown by what a file says of them, also where it says it in the wrong form."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -40,6 +44,10 @@ def words(values, order="<"):
 def test_a_voi_table_is_looked_up_however_its_entries_are_stored(bits, entries, syntax):
     data = dicom(PLACES, syntax=syntax, VOILUTSequence=[table([4, 0, bits], entries)])
     assert grey(data) == [[0, 64, 128, 255]]
+
+
+def test_a_voi_table_that_does_not_reach_white_is_shown_as_dark_as_it_is():
+    assert grey(dicom(PLACES, VOILUTSequence=[table([4, 0, 12], [0, 80, 160, 240])])) == [[0, 5, 10, 15]]
 
 
 def test_a_voi_table_of_a_big_endian_file_is_looked_up():
@@ -140,3 +148,32 @@ def test_values_above_those_of_a_supplemental_palette_are_colours_and_do_not_cou
     assert shown == [[0] * 3, [128] * 3, [255] * 3, [255, 0, 0], [0, 255, 0]]
     windowed = np.asarray(decode(dicom(values, **tags, **WINDOW)))[0].tolist()
     assert windowed == [[0] * 3, [127] * 3, [254] * 3, [255, 0, 0], [0, 255, 0]]
+
+
+TWELVE = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+SQUARES = np.arange(4096) ** 2 // 4096
+SHOWN = {
+    "window": {"WindowCenter": 1000, "WindowWidth": 1501},
+    "sigmoid": {"WindowCenter": 1000, "WindowWidth": 1501, "VOILUTFunction": "SIGMOID"},
+    "inverted": {"WindowCenter": 1000, "WindowWidth": 1501, "PhotometricInterpretation": "MONOCHROME1"},
+    "rescaled": {"WindowCenter": 1000, "WindowWidth": 1501, "RescaleSlope": -0.5, "RescaleIntercept": 2000},
+    "modality": {
+        "WindowCenter": 1000,
+        "WindowWidth": 1501,
+        "ModalityLUTSequence": [table([4096, 0, 16], words(SQUARES))],
+    },
+    "table": {"VOILUTSequence": [table([4096, 0, 12], words(SQUARES))]},
+    "table of 8 bits": {"VOILUTSequence": [table([4096, 0, 8], (SQUARES // 16).tolist())]},
+    "short table": {"VOILUTSequence": [table([1000, 500, 12], SQUARES[-1000:].tolist())]},
+}
+
+
+@pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="dcmtk is not installed")
+@pytest.mark.parametrize("tags", SHOWN.values(), ids=SHOWN)
+def test_grey_values_look_as_dcmtk_shows_them(tags, tmp_path):
+    data = dicom(TWELVE, BitsStored=12, HighBit=11, **tags)
+    (tmp_path / "1.dcm").write_bytes(data)
+    shown = "+Wi" if "WindowCenter" in tags else "+Wl"
+    subprocess.run(["dcmj2pnm", "+op", shown, "1", "1.dcm", "1.pgm"], cwd=tmp_path, check=True)
+    theirs = np.asarray(Image.open(tmp_path / "1.pgm")).astype(int)
+    assert np.abs(theirs - np.array(grey(data))).max() <= 1
