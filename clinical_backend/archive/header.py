@@ -41,7 +41,7 @@ TAGS = (
 
 ADMISSION = (
     *("SOPClassUID", "MediaStorageSOPClassUID", "SOPInstanceUID"),
-    *("Rows", "Columns", "BurnedInAnnotation", "ConversionType"),
+    *("Rows", "Columns", "BurnedInAnnotation", "ConversionType", "ImageType"),
 )
 """The attributes that tell which object it is, and whether it is left out."""
 
@@ -57,6 +57,8 @@ _NUMBERS = ("PatientID", "OtherPatientIDs", "AccessionNumber")
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_ ]{0,15}")
 """A value of representation CS (PS3.5, 6.2), which Modality, BodyPartExamined and ViewPosition have."""
 _MAKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,&+/-]{0,63}")
+_SHEET = re.compile(r"SCREEN[ _]?SAVE|SOM\d+ PROT|DOSE[ _](REPORT|INFO)")
+"""In the Image Type of captures and sheets that scanners of GE, Siemens and Philips store as if they were slices."""
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _LATERALITIES = {"L": "left", "R": "right", "B": "both"}
 _SEXES = {"F": "female", "M": "male", "O": "other"}
@@ -99,7 +101,7 @@ class Header:
     left_out
         Why it is not imported, for people; empty where it is.
     secondary
-        Whether that is because it is a capture of a screen or a paper.
+        Whether that is because it is a capture of a screen or a paper, or a scanner's sheet.
     """
 
     patient: str
@@ -228,6 +230,8 @@ def _left_out(dataset: Dataset) -> tuple[str, bool]:
         return "no image", False
     if "Secondary Capture" in kind or _text(dataset, "ConversionType"):
         return "a secondary capture, which often shows names", True
+    if _SHEET.search(_text(dataset, "ImageType").upper()):
+        return "a screen, a protocol or a dose sheet, which often shows names", True
     return "", False
 
 

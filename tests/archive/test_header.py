@@ -84,6 +84,21 @@ def test_captures_of_a_screen_are_told_apart(tags):
     assert "secondary capture" in header.left_out
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"],
+        ["DERIVED", "SECONDARY", "SCREEN SAVE"],
+        ["DERIVED", "SECONDARY", "DOSE_INFO"],
+    ],
+)
+def test_sheets_that_a_scanner_stores_as_if_they_were_slices_are_told_apart(kind):
+    header = read_header(dicom(ImageType=kind))
+    assert header.secondary
+    assert "dose sheet" in header.left_out
+    assert not read_header(dicom(ImageType=["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 SPI"])).left_out
+
+
 def test_slices_are_ordered_along_the_body_and_else_by_their_number():
     orientation = [1, 0, 0, 0, 1, 0]
     low, high = (
