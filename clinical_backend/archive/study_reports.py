@@ -12,17 +12,19 @@ from clinical_backend.labelstudio.labeling.project_labels import Source as Answe
 from clinical_backend.multilabel import findings_of, unknown_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from clinical_backend.archive.found import Source
     from clinical_backend.archive.pseudonyms import Pseudonyms
     from clinical_backend.labelstudio.labeling.project_labels import Labels
 
-__all__ = ["StudyReport", "readers_labels", "report_studies"]
+__all__ = ["StudyReport", "readers_labels", "report_studies", "store_reports"]
 
 _NO_FINDING = "no finding"
 _MOST_IMAGES = 1000
 """Of a task, that its report names: more than a series of slices has, so that no archive fills the memory; chosen."""
+_GIVEN_UP = 3
+"""Refusals in a row after which an archive is taken to want no report: one may be about a single study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,41 @@ def report_studies(
             yield StudyReport(pseudonyms.of("study", study), content)
         except ArchiveError as error:
             yield PassedOver(next(iter(tasks.values()))[0].name, str(error))
+
+
+def store_reports(
+    reports: Iterable[StudyReport | PassedOver], store: Callable[[bytes], None]
+) -> Iterator[StudyReport | PassedOver]:
+    """Yield the reports that an archive takes, and what it does not take, as what was passed over before.
+
+    Parameters
+    ----------
+    reports
+        From :func:`report_studies`.
+    store
+        Gives the archive a file.
+
+    Raises
+    ------
+    ArchiveError
+        When the archive takes none at all, or several in a row are refused.
+    """
+    refused: list[ArchiveError] = []
+    taken = False
+    for one in reports:
+        if isinstance(one, StudyReport):
+            try:
+                store(one.content)
+            except ArchiveError as error:
+                refused.append(error)
+                if len(refused) == _GIVEN_UP:
+                    raise
+                yield PassedOver(one.study, str(error))
+                continue
+            refused, taken = [], True
+        yield one
+    if refused and not taken:
+        raise refused[-1]
 
 
 def _tasks_of(

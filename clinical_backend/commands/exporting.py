@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from clinical_backend.archive.dicom_files import DicomFiles
     from clinical_backend.archive.dicomweb import DicomWeb
+    from clinical_backend.archive.study_reports import StudyReport
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = ["export"]
@@ -187,7 +188,7 @@ def _export_reports(
 ) -> None:
     from clinical_backend.archive.dicomweb import DicomWeb
     from clinical_backend.archive.pseudonyms import Pseudonyms
-    from clinical_backend.archive.study_reports import report_studies
+    from clinical_backend.archive.study_reports import report_studies, store_reports
     from clinical_backend.storage.trail import TrailAction
     from clinical_backend.system.permissions import make_folder
 
@@ -202,22 +203,31 @@ def _export_reports(
         options = {"stored": store, "written": dicom_sr is not None}
         workspace.stores.trail.append(TrailAction.REPORTS_EXPORTED, project, options=options, tasks=len(labels))
     made = 0
-    for one in report_studies(source, Pseudonyms(settings.model_dir), labels, title):
+    reports = report_studies(source, Pseudonyms(settings.model_dir), labels, title)
+    if dicom_sr is not None:
+        reports = _written(reports, dicom_sr)
+    if store and isinstance(source, DicomWeb):
+        reports = store_reports(reports, source.store)
+    for one in reports:
         if isinstance(one, PassedOver):
             passed_over.append(one)
-            continue
-        made += 1
-        if dicom_sr is not None:
-            with _writing():
-                write_aside(dicom_sr / f"{one.study}.dcm", one.content)
-        if store and isinstance(source, DicomWeb):
-            source.store(one.content)
+        else:
+            made += 1
     places = [*([str(dicom_sr)] if dicom_sr else []), *(["the archive"] if store else [])]
     say(
         f"{amount(made, 'report')} of {amount(len(labels), 'answered task')} in {' and in '.join(places)}.",
         leading=len(str(made)),
         mood="ok",
     )
+
+
+def _written(reports: Iterator[StudyReport | PassedOver], folder: Path) -> Iterator[StudyReport | PassedOver]:
+    """Yield reports once they are in a folder."""
+    for one in reports:
+        if not isinstance(one, PassedOver):
+            with _writing():
+                write_aside(folder / f"{one.study}.dcm", one.content)
+        yield one
 
 
 @contextmanager

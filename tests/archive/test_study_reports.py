@@ -11,7 +11,8 @@ from clinical_backend.archive.dicom_files import DicomFiles
 from clinical_backend.archive.found import Found, PassedOver
 from clinical_backend.archive.plan import plan_tasks
 from clinical_backend.archive.pseudonyms import Pseudonyms
-from clinical_backend.archive.study_reports import readers_labels, report_studies
+from clinical_backend.archive.study_reports import StudyReport, readers_labels, report_studies, store_reports
+from clinical_backend.errors import ArchiveError
 from clinical_backend.labelstudio.labeling.project_labels import Answered, Labels, Source
 from clinical_backend.multilabel import pack
 from tests.archive.conftest import dicom
@@ -97,3 +98,32 @@ def test_what_readers_say_and_agree_on_is_reported_and_what_they_leave_open_is_n
 def test_what_no_reader_looked_at_is_not_reported(source):
     labels = Labels(classes={1: "rare"}, first_answers={1: Answered(source)})
     assert readers_labels({"identity": [1]}, labels) == {}
+
+
+def offered(taken):
+    """Return what comes of reports that an archive takes, or not, and which ones it was offered."""
+    seen = []
+
+    def store(content):
+        seen.append(content)
+        if not taken[int(content)]:
+            raise ArchiveError("The archive does not take a report.", "See its log.")
+
+    reports = [StudyReport(f"study {number}", str(number).encode()) for number in range(len(taken))]
+    try:
+        return [one.study if isinstance(one, StudyReport) else one.name for one in store_reports(reports, store)], seen
+    except ArchiveError as error:
+        return error.problem, seen
+
+
+def test_a_study_whose_report_an_archive_refuses_keeps_none_of_the_others_out():
+    made, seen = offered([True, False, False, True, False])
+    assert made == [f"study {number}" for number in range(5)]
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(("taken", "tried"), [([False], 1), ([False, False], 2), ([True, *[False] * 9], 4)])
+def test_an_archive_that_takes_no_report_is_given_up(taken, tried):
+    said, seen = offered(taken)
+    assert said == "The archive does not take a report."
+    assert len(seen) == tried
