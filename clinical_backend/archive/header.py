@@ -34,14 +34,14 @@ TAGS = (
     *("Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality", "Manufacturer"),
     *("Rows", "Columns", "NumberOfFrames", "PatientAge", "PatientSex", "StudyDate", "PatientName"),
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "BurnedInAnnotation", "ConversionType"),
-    *("ImageType", "MediaStorageSOPClassUID"),
+    *("ImageType", "SpecimenLabelInImage", "MediaStorageSOPClassUID"),
     *("OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "OtherPatientIDs", "AccessionNumber"),
 )
 """The attributes that are read of a file or asked of an archive. Names are read to keep them out of the others."""
 
 ADMISSION = (
     *("SOPClassUID", "MediaStorageSOPClassUID", "SOPInstanceUID"),
-    *("Rows", "Columns", "BurnedInAnnotation", "ConversionType", "ImageType"),
+    *("Rows", "Columns", "NumberOfFrames", "BurnedInAnnotation", "ConversionType", "ImageType", "SpecimenLabelInImage"),
 )
 """The attributes that tell which object it is, and whether it is left out."""
 
@@ -214,6 +214,17 @@ def _read(dataset: Dataset) -> Header:
 def _left_out(dataset: Dataset) -> tuple[str, bool]:
     """Return why an object is not imported, and whether it is for being a secondary capture."""
     kind = UID(_text(dataset, "SOPClassUID") or _text(dataset, "MediaStorageSOPClassUID")).name
+    if reason := _against(kind, dataset):
+        return reason, False
+    if "Secondary Capture" in kind or _text(dataset, "ConversionType"):
+        return "a secondary capture, which often shows names", True
+    if _SHEET.search(_text(dataset, "ImageType").upper()):
+        return "a screen, a protocol or a dose sheet, which often shows names", True
+    return "", False
+
+
+def _against(kind: str, dataset: Dataset) -> str:
+    """Return why an object of a kind is imported in no case."""
     for words, reason in (
         (("SR Storage", "Structured Report", " SR", "Key Object"), "a report"),
         (("Presentation State",), "a presentation state"),
@@ -223,16 +234,20 @@ def _left_out(dataset: Dataset) -> tuple[str, bool]:
         (("RT Dose", "Segmentation", "Registration"), "no picture of a patient but what was made of one"),
     ):
         if any(word in kind for word in words):
-            return reason, False
+            return reason
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
-        return "its pixels hold text that may name the patient (Burned In Annotation)", False
+        return "its pixels hold text that may name the patient (Burned In Annotation)"
     if _whole(_value(dataset, "Rows")) is None or _whole(_value(dataset, "Columns")) is None:
-        return "no image", False
-    if "Secondary Capture" in kind or _text(dataset, "ConversionType"):
-        return "a secondary capture, which often shows names", True
-    if _SHEET.search(_text(dataset, "ImageType").upper()):
-        return "a screen, a protocol or a dose sheet, which often shows names", True
-    return "", False
+        return "no image"
+    return _against_slide(dataset) if "Whole Slide" in kind else ""
+
+
+def _against_slide(dataset: Dataset) -> str:
+    """Return why a slide's image is not imported; its label bears a name or a number as a rule (PS3.3, C.8.12.4)."""
+    if _text(dataset, "SpecimenLabelInImage").upper() == "YES" or "'LABEL'" in _text(dataset, "ImageType").upper():
+        return "it shows the label of a slide, which may name the patient"
+    tiles = _whole(_value(dataset, "NumberOfFrames")) or 1
+    return "a slide in tiles, none of which shows it: export it as one image" if tiles > 1 else ""
 
 
 def _fields(dataset: Dataset) -> dict[str, str | int]:

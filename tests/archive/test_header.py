@@ -13,6 +13,8 @@ from pydicom import DataElement, Dataset
 from clinical_backend.archive.header import TAGS, read_header
 from tests.archive.conftest import NUMBER, dicom
 
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
 
 def test_allowed_facts_are_read_and_nothing_else():
     header = read_header(
@@ -70,6 +72,19 @@ def test_a_field_that_holds_the_name_or_free_text_is_left_out(name, value):
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "no picture of a patient but what was made of one"),
         ({"BurnedInAnnotation": "YES"}, "its pixels hold text that may name the patient (Burned In Annotation)"),
         ({"Rows": None}, "no image"),
+        (
+            {"SOPClassUID": SLIDE, "SpecimenLabelInImage": "YES"},
+            "it shows the label of a slide, which may name the patient",
+        ),
+        (
+            {"SOPClassUID": SLIDE, "ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]},
+            "it shows the label of a slide, which may name the patient",
+        ),
+        (
+            {"SOPClassUID": SLIDE, "NumberOfFrames": 9},
+            "a slide in tiles, none of which shows it: export it as one image",
+        ),
+        ({"SOPClassUID": SLIDE, "SpecimenLabelInImage": "NO"}, ""),
     ],
 )
 def test_what_is_no_image_or_shows_names_is_left_out(tags, reason):
