@@ -130,7 +130,7 @@ def _download(
 
 def _weights(name: str, files: list[str]) -> str:
     found = [each for each in files if each.endswith(".safetensors") and "/" not in each]
-    whole = whole_network(found)
+    whole = whole_network(found, files)
     if whole is not None:
         return whole
     if found:

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError, safe_open
+
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones.base import Layout, Normalisation, side_of
 from clinical_backend.learner.backbones.transformers_models import describe_transformers
@@ -24,7 +26,7 @@ DESCRIPTIONS = ("config.json", "open_clip_config.json", "preprocessor_config.jso
 """Files that describe a network, by their names on the hub."""
 
 _WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
-"""Files that hold one, by their names on the hub; the first that is there is taken."""
+"""Files that hold one, by their names on the hub. A repository may hold the same network as both libraries keep it."""
 
 _UNSAFE = {".bin", ".pt", ".pth", ".ckpt", ".tar", ".pkl", ".npz", ".h5", ".msgpack"}
 _USUAL_SIZE = 224  # where nothing tells: what most networks were trained with
@@ -68,7 +70,7 @@ def read_folder(folder: Path) -> NetworkFolder:
         )
     clip, config = _json(folder / "open_clip_config.json"), _json(folder / "config.json")
     try:
-        if clip is not None:
+        if clip is not None and (config is None or _is_of_open_clip(_weights(folder))):
             architecture, arguments, normalisation, size = _open_clip(clip)
             layout: Layout = "open_clip"
         elif config is None:
@@ -96,19 +98,37 @@ def conversion_needed(where: str, file: str) -> ModelError:
     return ModelError(
         f"{where} has its weights in {file} only, a format that can hold programs and is not read.",
         "Convert it where you trust it: python -c \"import torch, safetensors.torch as s; t = torch.load('"
-        f"{file}', map_location='cpu', weights_only=True); s.save_file({{n: v.clone() for n, v in "
+        f"{file}', map_location='cpu', weights_only=True); s.save_file({{n: v.contiguous().clone() for n, v in "
         "t.get('state_dict', t).items()}, 'model.safetensors')\", and give the folder of that file and config.json.",
     )
 
 
-def whole_network(files: Sequence[str]) -> str | None:
-    """Return which of some safetensors files holds a whole network; ``None`` where that cannot be told."""
-    return next((name for name in _WEIGHTS if name in files), files[0] if len(files) == 1 else None)
+def whole_network(weights: Sequence[str], files: Sequence[str]) -> str | None:
+    """Return which of some safetensors files holds a whole network; ``None`` where that cannot be told.
+
+    Parameters
+    ----------
+    weights
+        Their names.
+    files
+        Those of all files beside them: where open_clip describes the network, its own weights come first.
+    """
+    names = sorted(_WEIGHTS, key=lambda name: "open_clip" not in name) if "open_clip_config.json" in files else _WEIGHTS
+    return next((name for name in names if name in weights), weights[0] if len(weights) == 1 else None)
+
+
+def _is_of_open_clip(weights: Path) -> bool:
+    """Tell whether a file names its tensors as open_clip does; one that cannot be read is refused when loaded."""
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            return any(name.startswith("visual.") for name in file.keys())  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError):
+        return True
 
 
 def _weights(folder: Path) -> Path:
     found = [path.name for path in sorted(folder.glob("*.safetensors"))]
-    whole = whole_network(found)
+    whole = whole_network(found, [path.name for path in folder.iterdir()])
     if whole is not None:
         return folder / whole
     if found:

@@ -1,6 +1,7 @@
 """Folders as publishers have them give the publisher's own features, at any size, through torch and through ONNX."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import timm.layers
 import torch
 
 from clinical_backend.errors import ModelError
+from clinical_backend.learner.backbones.folders import conversion_needed
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone
 from clinical_backend.learner.backbones.networks import TorchBackbone, build_network
 from tests.learner.backbones.published import CAPTURED, MEAN, STD, images, normalised, write_published, write_timm
@@ -133,6 +135,27 @@ def test_gated_blocks_and_a_pooling_that_a_publisher_leaves_to_code_are_found(tm
     assert is_near(backbone._forward(pixels), expected)
 
 
+class TestSeveralLibraries:
+    """Many repositories of CLIP hold the same network as open_clip and as transformers keep it."""
+
+    def write(self, folder, *kinds):
+        return [write_published(folder, kind) for kind in kinds]
+
+    def test_each_description_goes_with_the_weights_of_its_library(self, tmp_path):
+        captured, _ = self.write(tmp_path, "open_clip plain", "clip")
+        backbone = TorchBackbone(parse_backbone(str(tmp_path), image_size=None, folder=tmp_path), "cpu")
+        assert is_near(backbone._forward(images(captured["size"])), np.array(captured["features"]))
+
+    @pytest.mark.parametrize("kind", ["open_clip plain", "clip"])
+    def test_a_file_that_is_named_by_either_is_read_as_its_tensors_are_named(self, tmp_path, kind):
+        self.write(tmp_path, "open_clip plain", "clip")
+        (tmp_path / "open_clip_model.safetensors").unlink()
+        captured = write_published(tmp_path, kind)
+        (tmp_path / captured["weights"]).rename(tmp_path / "model.safetensors")
+        backbone = TorchBackbone(parse_backbone(str(tmp_path), image_size=None, folder=tmp_path), "cpu")
+        assert is_near(backbone._forward(images(captured["size"])), np.array(captured["features"]))
+
+
 class TestRefusals:
     def refused(self, folder, message, cure):
         with pytest.raises(ModelError, match=message) as refusal:
@@ -162,6 +185,17 @@ class TestRefusals:
         uni(tmp_path)
         (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
         self.refused(tmp_path, "pytorch_model.bin only", "weights_only=True")
+
+    def test_the_conversion_that_is_told_takes_tensors_as_they_lie_in_memory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        tensors = {"turned": torch.arange(6.0).reshape(2, 3).T, "again": torch.ones(2)}
+        torch.save(tensors, "pytorch_model.bin")
+        code = re.search('python -c "(.*?)",', conversion_needed("The folder", "pytorch_model.bin").cure)[1]
+        exec(code)
+        converted = safetensors.torch.load_file("model.safetensors")
+        assert {name: tensor.tolist() for name, tensor in converted.items()} == {
+            name: tensor.tolist() for name, tensor in tensors.items()
+        }
 
     def test_weights_in_several_files(self, tmp_path):
         uni(tmp_path)

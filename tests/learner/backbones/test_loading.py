@@ -16,7 +16,7 @@ from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import downloads, loading, networks
 from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, tokenizer_folder
 from clinical_backend.learner.backbones.networks import TorchBackbone
-from tests.learner.backbones.published import images, write_timm
+from tests.learner.backbones.published import images, write_published, write_timm
 from tests.tiny_network import TINY
 
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -66,6 +66,14 @@ class TestHub:
         assert specs[0].weights.is_relative_to(tmp_path / "kept")
         kept = [path.name for path in (tmp_path / "kept" / "hub").iterdir() if path.is_dir()]
         assert kept == ["lab--eye--v1.2"]
+
+    def test_where_it_holds_the_weights_of_two_libraries_those_of_its_description_are_downloaded(
+        self, hub, repository, tmp_path
+    ):
+        write_published(repository, "open_clip plain")
+        spec = parse_backbone("hf-hub:lab/eye", folder=tmp_path / "kept")
+        assert spec.weights.name == "open_clip_model.safetensors"
+        assert "model.safetensors" not in [file for _, file, _ in hub.asked]
 
     def test_its_tokenizer_is_downloaded_once_when_it_is_first_asked_for(self, hub, repository, tmp_path):
         spec = parse_backbone("hf-hub:lab/eye@v1.2", folder=tmp_path)
