@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LONGEST_TEXT",
     "MOST_TEXTS",
+    "checked_texts",
     "idle_because",
     "keep_phrasings",
     "remove_phrasings",
@@ -95,6 +96,19 @@ def keep_phrasings(
         choice = f"Choose one of {', '.join(classes)}." if classes else "Connect the project first."
         raise InvalidArgumentError("finding", f"the project has no class {printable(finding, 80)!r}.", choice)
     _require_text_tower(project)
+    wanted, against = checked_texts(phrasings, contrasts)
+    project.stores.phrasings.keep(project.id, finding, wanted, against, by=by)
+    project.stores.projects.request_round(project.id, _CHANGED, delay=0.0)
+
+
+def checked_texts(phrasings: Iterable[str], contrasts: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return phrasings and contrasts as a text tower is given them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        When there is no phrasing, there are too many or too long ones, or a contrast is a phrasing.
+    """
     wanted, against = _texts("phrasings", phrasings), _texts("contrasts", contrasts)
     if not wanted:
         raise InvalidArgumentError("phrasings", "there is none.", "Write what is looked for, one phrasing a line.")
@@ -103,8 +117,7 @@ def keep_phrasings(
         raise InvalidArgumentError(
             "contrasts", f"{both[0]!r} is looked for as well, and cannot be told from itself.", "Leave it out of one."
         )
-    project.stores.phrasings.keep(project.id, finding, wanted, against, by=by)
-    project.stores.projects.request_round(project.id, _CHANGED, delay=0.0)
+    return wanted, against
 
 
 def remove_phrasings(project: ProjectWorkspace, finding: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,15 @@ from clinical_backend.strategy.cosine import centre_of, centred_cosine
 from clinical_backend.workspace.study_features import PooledStudies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from clinical_backend.storage.feature_files import FeatureStore
+    from clinical_backend.strategy.tasks import FeaturedTasks
     from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
 
-__all__ = ["Neighbour", "Similar", "compare", "compared_tasks", "find_similar"]
+__all__ = ["Neighbour", "Similar", "best_of", "compare", "compared_tasks", "find_similar"]
 
 _BLOCK = 8192
 """Features at once: 42 MB in 1,280 dimensions. Of so many the store remembers that it has just checked them."""
@@ -39,7 +41,7 @@ class Neighbour:
     task_id
         The task.
     similarity
-        The cosine of their features around the mean, at most 1.
+        The cosine of their features around the mean, at most 1; of words, their score.
     """
 
     task_id: int
@@ -125,19 +127,49 @@ def compare(
     sample = sorted(tasks)[:: max(1, len(tasks) // _SAMPLE)]
     _store(representation).positions(tasks.values())  # checks all at once, which it remembers for a while
     centre = centre_of(project.features_of(representation, sample).features)
+    likeness = partial(_likeness, own, centre)
+    return best_of(project, representation, tasks, limit, likeness)
+
+
+def best_of(
+    project: ProjectWorkspace,
+    representation: Represented,
+    tasks: Mapping[int, str],
+    limit: int,
+    score: Callable[[FeaturedTasks], NDArray[np.float32]],
+) -> Similar:
+    """Return the tasks with the highest scores, as far as there is time.
+
+    Parameters
+    ----------
+    representation, tasks, limit
+        As for :func:`compare`.
+    score
+        Tells those of a block of tasks, shape (n,); what is no number comes last.
+
+    Raises
+    ------
+    ClinicalError
+        When the features cannot be read.
+    """
     deadline = time.monotonic() + _SECONDS
     compared = 0
     found: list[Neighbour] = []
     for part in _blocks(project, set(tasks)):
         block = project.features_of(representation, part)
         compared += len(block)
-        cosine = centred_cosine(own, block.features, centre)[0]
-        best = np.argsort(-cosine, kind="stable")[:limit]
-        found += [Neighbour(int(block.tasks[row]), float(cosine[row])) for row in best]
+        scores = np.nan_to_num(score(block), nan=-np.inf)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        found += [Neighbour(int(block.tasks[row]), float(scores[row])) for row in best]
         if time.monotonic() > deadline:
             break
     found.sort(key=lambda one: (-one.similarity, one.task_id))
     return Similar(tuple(found[:limit]), compared, len(tasks), has_feature=True)
+
+
+def _likeness(own: NDArray[np.float32], centre: NDArray[np.float32], block: FeaturedTasks) -> NDArray[np.float32]:
+    likeness: NDArray[np.float32] = centred_cosine(own, block.features, centre)[0]
+    return likeness
 
 
 def _store(representation: Represented) -> FeatureStore:

@@ -45,6 +45,7 @@ from clinical_backend.web.pages import (
     testset,
     trail,
     troubles,
+    word_search,
 )
 from clinical_backend.web.pages import map as map_page
 from clinical_backend.web.pages import routes as pages
@@ -136,6 +137,7 @@ def make_app(settings: Settings, runner: JobRunner | None = None) -> FastAPI:
         picture_search,
         field_search,
         phrasings,
+        word_search,
         testset,
     ):
         app.include_router(part.router)

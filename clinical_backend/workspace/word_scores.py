@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from clinical_backend.learner.backbones.joint_space import JointSpace
     from clinical_backend.strategy.tasks import FeaturedTasks
-    from clinical_backend.workspace.workspace import ProjectWorkspace, Represented
+    from clinical_backend.workspace.workspace import ProjectWorkspace, Represented, Workspace
 
-__all__ = ["place_words", "worded_findings", "words_in"]
+__all__ = ["embed_words", "place_words", "scores_of_words", "worded_findings", "words_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,17 +44,13 @@ def place_words(project: ProjectWorkspace) -> list[str]:
 
     A round goes on without them: readers need its queue.
     """
-    key, workspace = project.workspace.backbone.key, project.workspace
+    key = project.workspace.backbone.key
     placed = worded_findings(project)
     waiting = [one for one in project.stores.phrasings.all(project.id) if one.finding not in placed]
     if not waiting:
         return []
     try:
-        spec = workspace.spec
-        require_text_tower(spec)
-        tokenizer = tokenizer_folder(workspace.settings.backbone, spec)
-        rows = embed_texts(spec, [text for one in waiting for text in one.texts], tokenizer=tokenizer)
-        joint_space_of(spec).require(rows, workspace.backbone.dimension)
+        rows = embed_words(project.workspace, [text for one in waiting for text in one.texts])
     except ModelError as error:
         logger.warning("Project %d: its words are not used: %s", project.id, error)
         return [f"The words for {' and '.join(one.finding for one in waiting)} are not used. {error}"]
@@ -63,6 +59,37 @@ def place_words(project: ProjectWorkspace) -> list[str]:
         project.stores.phrasings.keep_places(project.id, one, key, rows[start : start + len(one.texts)])
         start += len(one.texts)
     return []
+
+
+def embed_words(workspace: Workspace, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return texts among the images of a backbone, each of unit length: shape (n, p), float32.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be asked by words.
+    """
+    spec = workspace.spec
+    require_text_tower(spec)
+    tokenizer = tokenizer_folder(workspace.settings.backbone, spec)
+    rows = embed_texts(spec, texts, tokenizer=tokenizer)
+    joint_space_of(spec).require(rows, workspace.backbone.dimension)
+    return rows
+
+
+def scores_of_words(
+    project: ProjectWorkspace, representation: Represented, words: EmbeddedWords, tasks: FeaturedTasks
+) -> NDArray[np.float32]:
+    """Return the log-odds of words for each task, by its likest image: shape (n,); NaN where none was read.
+
+    Parameters
+    ----------
+    representation
+        Of these tasks, as for :func:`words_in`.
+    """
+    space = joint_space_of(project.workspace.spec)
+    scores: NDArray[np.float32] = _scores(space, [words], tasks.tasks, _instances(project, representation, tasks))[0][0]
+    return scores
 
 
 def words_in(

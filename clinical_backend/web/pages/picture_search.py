@@ -74,7 +74,7 @@ def _page(
         here="queue",
         found=found,
         problem=problem,
-        by_picture=True,
+        by="picture",
         most_bytes=MOST_BYTES,
         back=f"/projects/{row.id}/picture",
         **site.known_of(row.id, tasks),

@@ -72,7 +72,7 @@ def _shown(site: Site, row: Project, image: KnownImage | None, found: Similar | 
         "image": image,
         "found": found,
         "problem": None,
-        "by_picture": False,
+        "by": "task",
         **site.known_of(row.id, tasks),
         "back": f"/projects/{row.id}/similar/{image.task_id if image else 0}",
     }

@@ -99,8 +99,10 @@ class Site:
         """Held while images of a form are decoded: one form at a time, so that threads are left for pages."""
         self.asking = Lock()
         """Held while Label Studio is asked for tasks with a value."""
-        self.searching = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
-        """Does what a form waits for no longer than a person does: one thread for each of the two."""
+        self.reading = Lock()
+        """Held while a text tower reads words."""
+        self.searching = ThreadPoolExecutor(max_workers=3, thread_name_prefix="search")
+        """Does what a form waits for no longer than a person does: one thread for each of the three."""
         self._looked: set[tuple[str, int, str]] = set()
         self._looked_on = ""
         self._templates = make_environment()

@@ -22,7 +22,9 @@ _UNKNOWN = Flash("Nothing was changed: there is no such tag.", wrong=True)
 _STEERS = {"1", "0", "-1"}
 _REASON = "an exemplar was tagged on the project's page"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
-_PATH = re.compile(r"(/(queue|exemplars|map(/table)?|picture|field|similar/\d{1,18}))?(\?[\w%=&+.~\-]*)?", re.ASCII)
+_PATH = re.compile(
+    r"(/(queue|exemplars|map(/table)?|picture|field|words/search|similar/\d{1,18}))?(\?[\w%=&+.~\-]*)?", re.ASCII
+)
 """Where a form may lead back to: to our own pages alone, with all that ``urlencode`` writes."""
 
 router = APIRouter(include_in_schema=False)

@@ -57,7 +57,7 @@ def test_the_page_says_that_nothing_is_kept_and_works_without_its_script(web, fi
         listed = web.get(f"/projects/1{page}").text
         assert f'<a href="{PAGE}">by picture</a>' in listed
         assert '<a href="/projects/1/field">by field</a>' in listed
-        assert '<a href="/projects/1/words">by words</a>' in listed
+        assert '<a href="/projects/1/words/search">by words</a>' in listed
 
 
 def test_a_project_without_an_image_that_was_read_says_so(web, filled):
