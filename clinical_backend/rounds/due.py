@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from clinical_backend.workspace.workspace import ProjectWorkspace
 
 __all__ = [
-    "LOW_QUEUE_SHARE",
     "STILL_TO_READ",
     "EventSummary",
+    "is_running_low",
     "reason_for_labels",
     "reason_for_model",
     "reason_for_queue",
@@ -40,7 +40,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-LOW_QUEUE_SHARE = 0.25
+_LOW_QUEUE_SHARE = 0.25
 """A queue with less than this share of its tasks left is running low."""
 
 STILL_TO_READ = "images are still to be read"
@@ -161,9 +161,20 @@ def reason_for_queue(left: int, size: int, pool: int) -> str | None:
     pool
         Tasks of the project that nobody annotated or skipped.
     """
-    if size and left < LOW_QUEUE_SHARE * size and left < pool:
+    if is_running_low(left, size) and left < pool:
         return f"the queue is running low: {left} of {size} tasks are left"
     return None
+
+
+def is_running_low(left: int, size: int) -> bool:
+    """Tell whether readers are near the end of a queue.
+
+    Parameters
+    ----------
+    left, size
+        As :func:`reason_for_queue` takes them.
+    """
+    return left < _LOW_QUEUE_SHARE * size
 
 
 def reason_for_labels(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_backend.errors import ClinicalError
 from clinical_backend.jobs.stall import stalls
 from clinical_backend.rounds.drift import Drift, rests
-from clinical_backend.rounds.due import LOW_QUEUE_SHARE
+from clinical_backend.rounds.due import is_running_low
 from clinical_backend.rounds.questions import open_questions
 from clinical_backend.service.findings import read_findings
 from clinical_backend.service.second_readings import report_second_look
@@ -102,7 +102,7 @@ class ProjectStatus:
     @property
     def is_queue_low(self) -> bool:
         """Whether readers are near the end of the queue."""
-        return self.published is not None and self.project.queue_left < LOW_QUEUE_SHARE * self.report.counts.queue
+        return self.published is not None and is_running_low(self.project.queue_left, self.report.counts.queue)
 
     @property
     def looked_for(self) -> tuple[str, ...]:

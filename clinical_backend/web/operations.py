@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from clinical_backend.errors import JobQueueError, StorageError
 from clinical_backend.jobs.redis_connection import require_redis
 from clinical_backend.jobs.stall import stalls
+from clinical_backend.rounds.due import is_running_low
 from clinical_backend.storage.database import Database
 from clinical_backend.storage.space import require_space
 from clinical_backend.storage.stores.statistics import ProjectStatistics, statistics
@@ -112,7 +113,7 @@ _GAUGES = {
     "has_problem": "1 while something is wrong that somebody should look at.",
     "labels": "Tasks with a class.",
     "exemplars": "Tasks tagged as exemplars.",
-    "rare_found": "Labels of the classes that the published queue looks for.",
+    "rare_found": "Labels that give something that the published queue looks for.",
     "stands_back": "1 while another installation serves the project, so that this one does not.",
     "images": "Images known.",
     "unreadable": "Images that could not be read.",
@@ -130,6 +131,12 @@ class _Collector:
             for project in self._projects:
                 gauge.add_metric([str(project.project_id)], float(getattr(project, name)))
             yield gauge
+        low = GaugeMetricFamily(
+            "clinical_queue_low", "1 while readers are near the end of the published queue.", labels=["project"]
+        )
+        for project in self._projects:
+            low.add_metric([str(project.project_id)], float(is_running_low(project.queue_left, project.queue)))
+        yield low
         repairs = CounterMetricFamily(
             "clinical_repairs", "What was put right in a project in Label Studio.", labels=["project"]
         )

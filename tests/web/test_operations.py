@@ -6,9 +6,10 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from clinical_backend.lab.servers.redis_server import RedisServer
+from clinical_backend.multilabel import pack
 from clinical_backend.settings import load_settings
 from clinical_backend.storage.database import Database
-from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import ProjectLease, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.stores import Stores
 from clinical_backend.web.app import make_app
@@ -100,13 +101,15 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
     database = Database.in_folder(settings.model_dir)
     stores = Stores(database)
     stores.projects.register(7)
-    stores.rounds.publish(start_round(stores, 7), RoundReport(target=("rare",), seconds={"fit": 1.5}), 9)
+    stores.rounds.publish(
+        start_round(stores, 7), RoundReport(target=("rare",), seconds={"fit": 1.5}, counts=Counts(queue=40)), 9
+    )
     failed = start_round(stores, 7)
     stores.rounds.progress(failed.id, "embed")
     stores.rounds.fail(failed.id, 7, "Patient 12345 cannot be read.", state=RoundState.FAILED)
     stores.rounds.progress(start_round(stores, 7).id, "rank")
     with database.write() as session:
-        for task, label in enumerate(["rare", "rare", "common", None]):
+        for task, label in enumerate(["rare", pack(["rare", "another"]), "common", None]):
             session.add(TaskLabel(project_id=7, task_id=task, label=label, steer=int(task == 0), labelled_at=1.0))
             tried = {0: ("unreadable", 1), 1: ("The host is slow.", 0)}.get(task, (None, 0))
             session.add(TaskImage(project_id=7, task_id=task, uri="u", problem=tried[0], attempts=tried[1]))
@@ -122,6 +125,7 @@ def test_operations_ask_for_the_password_and_metrics_count_from_the_database(set
     }
     expected = {
         ("clinical_queue_left",): 9,
+        ("clinical_queue_low",): 1,
         ("clinical_labels",): 3,
         ("clinical_rare_found",): 2,
         ("clinical_exemplars",): 1,

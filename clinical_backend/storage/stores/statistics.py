@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select
 
+from clinical_backend.multilabel import has_any
 from clinical_backend.storage.report import RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.storage.stores.standing import Standing, standings
@@ -34,6 +35,8 @@ class ProjectStatistics:
 
     Attributes
     ----------
+    queue_left, queue
+        Tasks of the published queue that nobody annotated yet, and how many it had.
     due_seconds
         How long a round has been due; 0 while none is.
     progress_seconds
@@ -49,7 +52,7 @@ class ProjectStatistics:
     stands_back
         Whether another installation serves the project.
     rare_found
-        Labels of the classes that the published queue looks for.
+        Labels that give something that the published queue looks for.
     images, unreadable, waiting
         Images that are known, those of them that could not be read, and those that no round has tried.
     stage_seconds
@@ -58,6 +61,7 @@ class ProjectStatistics:
 
     project_id: int
     queue_left: int
+    queue: int
     due_seconds: float
     progress_seconds: float
     failures: int
@@ -106,6 +110,7 @@ def statistics(database: Database) -> list[ProjectStatistics]:
             ProjectStatistics(
                 project_id=project.id,
                 queue_left=project.queue_left,
+                queue=report.counts.queue,
                 due_seconds=standing.due,
                 progress_seconds=standing.running.idle if standing.running is not None else 0.0,
                 failures=project.failures,
@@ -114,7 +119,7 @@ def statistics(database: Database) -> list[ProjectStatistics]:
                 exemplars=sum(exemplars for *_, exemplars in classes),
                 repairs=project.drift.get("repaired", 0),
                 stands_back=project.standing_back is not None,
-                rare_found=sum(count for _, label, count, _ in classes if label in report.target),
+                rare_found=sum(count for _, label, count, _ in classes if has_any(label or "", report.target)),
                 images=known,
                 unreadable=unreadable,
                 waiting=waiting,
