@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.service.judged_labels import JudgedLabels, SiteMeasures, Threshold
+    from clinical_backend.storage.report import Evaluation
     from clinical_backend.storage.schema import Round
     from clinical_backend.web.pages.charts import Chart
 
@@ -34,6 +35,8 @@ _HISTORY, _LISTED = 100, 20
 """Rounds that a curve is drawn of, and those that are listed; by eye."""
 _SHOWN = 60
 """Mistakes that are shown at once; by eye."""
+_MOST_CURVES = 24
+"""Of classes that are not looked for; by eye."""
 _MOST_SITES = 30
 """Those with the most labels; by eye."""
 _LEAST_POINTS = 2
@@ -64,7 +67,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         unlabelled=[name for name in classes_of(project) if evaluation and name not in evaluation.classes],
         mistakes=len(judged.mistakes()) if judged else 0,
         card=judged is not None,
-        curves=_curves(rounds, target),
+        curves=_curves(rounds, [*target, *_other_classes(evaluation, target)]),
         thresholds=_thresholds(judged, target),
         by_site=_by_site(judged, target, site, project_id),
         bins=bins,
@@ -124,10 +127,19 @@ def before_rollback(request: Request, site: ThisSite, project_id: ProjectId, num
     )
 
 
-def _curves(rounds: Sequence[Round], target: Sequence[str]) -> list[tuple[str, Chart, list[tuple[int, int, int]]]]:
-    """Return of each class that is looked for its chart, and labels, cases called right and cases of each round."""
+def _other_classes(evaluation: Evaluation | None, target: Sequence[str]) -> list[str]:
+    """Return the classes beside what is looked for, those with the most labels first."""
+    if evaluation is None:
+        return []
+    counts = dict(zip(evaluation.classes, evaluation.support, strict=False))  # none counts where there are findings
+    others = [name for name in counts if name not in target]
+    return sorted(others, key=lambda name: -counts[name])[:_MOST_CURVES]
+
+
+def _curves(rounds: Sequence[Round], names: Sequence[str]) -> list[tuple[str, Chart, list[tuple[int, int, int]]]]:
+    """Return of each class its chart, and labels, cases called right and cases of each round."""
     curves = []
-    for name in target:
+    for name in names:
         points = []
         for one in reversed(rounds):
             measured = one.report.evaluation

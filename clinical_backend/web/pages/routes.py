@@ -27,12 +27,17 @@ from clinical_backend.web.security import wants_page
 from clinical_backend.workspace.controls import classes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from clinical_backend.service.status import ProjectStatus
 
 __all__ = ["PageNumber", "Pages", "overview", "router"]
 
 _WALL = 24
 """Cases to pick from: rows of two, three, four, six, eight or twelve come out even, on one screen or two."""
+
+_CLASSES = 12
+"""Those whose labels are counted one by one on the first page; by eye."""
 
 PageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -204,5 +209,21 @@ def _found(site: Site, project_id: int) -> dict[str, Any]:
         "project": site.project(project_id),
         "found": findings,
         "chart": found_chart(findings.curve, findings.prevalence),
+        "balance": _balance(site, project_id, findings.target),
         "origins": ORIGINS_IN_WORDS,
     }
+
+
+def _balance(site: Site, project_id: int, target: Collection[str]) -> list[tuple[str, int]]:
+    """Return how many labels each class has, first what is looked for; those of the last ones together, without a name.
+
+    Without any label there is nothing to compare.
+    """
+    cases = site.stores.labels.cases(project_id)
+    if not cases:
+        return []
+    classes = dict.fromkeys([*classes_of(site.workspace.project(project_id)), *cases])
+    counts = [(name, cases.get(name, (0, 0))[0]) for name in classes]
+    counts.sort(key=lambda one: (one[0] not in target, -one[1]))
+    rest = counts[_CLASSES:]
+    return [*counts[:_CLASSES], *([("", sum(count for _, count in rest))] if rest else [])]

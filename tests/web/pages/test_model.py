@@ -104,6 +104,20 @@ def test_a_curve_needs_two_rounds_and_shows_what_was_called_right_in_each(web, s
     assert re.search(r'<td class="n">93</td><td class="n">[^<]*<span class="hint">7 of 9<', text)
 
 
+def test_the_other_classes_have_a_curve_too(web, stores, filled):
+    later_round(stores, stores.rounds.published(1))
+    text = web.get(MODEL).text
+    assert_sound(text)
+    sought, others = text.split("Has it got better at the other classes?")
+    assert re.findall(r"Recall of (\w) against labels", sought) == ["b"]
+    assert re.findall(r"Recall of (\w) against labels", others) == ["a"]
+    assert re.search(r'<td class="n">93</td><td class="n">[^<]*<span class="hint">80 of 84<', others)
+
+
+def test_each_point_of_the_thresholds_says_what_it_would_find(web, judged):
+    assert "<title>Score from 0.30: 2 of 2 found, 3 called</title>" in web.get(MODEL).text
+
+
 def test_a_class_without_labels_is_listed(web, stores, filled):
     config = stores.projects.get(1).label_config.replace(
         '<Choice value="b"/>', '<Choice value="b"/><Choice value="z"/>'

@@ -1018,3 +1018,39 @@ def test_what_is_computed_late_may_fail_and_the_rest_of_the_page_stands(web, fil
     assert (
         answer.text.index("Start a round") < answer.text.index("counted") < answer.text.index("Backend and connection")
     )
+
+
+def rows_of_balance(text):
+    table = re.search(r'aria-label="Labels by class">(.*?)</table>', text, re.DOTALL)[1]
+    rows = re.findall(r'<th scope="row">(.*?)</th>\s*<td class="n">([^<]*)</td>', table)
+    return [(re.sub(r"<[^>]+>", "", name), count) for name, count in rows]
+
+
+def test_the_first_page_compares_the_labels_of_the_classes_with_what_is_looked_for_first(web, stores, rich):
+    config = stores.projects.get(1).label_config.replace(
+        '<Choice value="b"/>', '<Choice value="b"/><Choice value="z"/>'
+    )
+    stores.projects.change(1, label_config=config)
+    text = web.get("/projects/1", headers={"Accept": "text/html"}).text
+    assert_sound(text)
+    assert rows_of_balance(text) == [("b looked for", "4"), ("a", "5"), ("z", "0")]
+
+
+def test_of_many_classes_the_last_are_counted_together(web, stores, rich):
+    names = [f"<c>{number}" for number in range(30)]
+    labels = [
+        TaskLabel(project_id=1, task_id=10 * place + copy + 1, label=name, origin=Origin.QUEUE, labelled_at=1.0)
+        for place, name in enumerate(names)
+        for copy in range(2 if place < 12 else 1)
+    ]
+    stores.labels.replace(1, labels)
+    text = web.get("/projects/1/fragments/found").text
+    rows = rows_of_balance(text)
+    assert len(rows) == 13
+    assert rows[-1] == ("all others", "20")
+    assert "<c>" not in text
+
+
+def test_without_a_label_there_is_nothing_to_compare(web, stores, filled):
+    stores.labels.replace(1, [])
+    assert "Labels by class" not in web.get("/projects/1/fragments/found").text
