@@ -226,6 +226,15 @@ def test_status_of_a_project_that_only_just_came(tmp_path):
     assert "none is published yet; a round is due, because " in shown
 
 
+def test_status_says_that_tagged_cases_without_a_class_are_looked_for(tmp_path):
+    with closing(Database.in_folder(tmp_path / "data")) as database:
+        stores = Stores(database)
+        stores.projects.register(4)
+        stores.rounds.publish(start_round(stores, 4), RoundReport(counts=Counts(exemplars=1)), 9)
+    shown = run("status", "--project", "4").stdout
+    assert "looks for what is like 1 tagged case without a class" in shown
+
+
 @pytest.mark.parametrize(
     ("interval", "text"),
     [

@@ -38,7 +38,9 @@ def summarise(status: ProjectStatus) -> dict[str, str]:
 
 def _target(status: ProjectStatus) -> str:
     target, by = (status.looked_for, "") if status.looked_for else (status.found.target, ", by tags")
-    looked_for = f"looks for {', '.join(target)}{by}" if target else "looks for nothing yet"
+    tagged = status.report.counts.exemplars
+    alike = f"what is like {amount(tagged, 'tagged case')} without a class" if tagged else "nothing yet"
+    looked_for = f"looks for {', '.join(target)}{by}" if target else f"looks for {alike}"
     return f"{status.project.title!r} {looked_for}" if status.project.title else looked_for
 
 

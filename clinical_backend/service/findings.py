@@ -33,6 +33,10 @@ _ESTIMATES = ("prevalence", "times_random", "left", "labels_to_90_percent")
 _NO_TARGET = (
     "Nothing is looked for yet. Say on the project's page which finding is rare, or tag one; the next round follows."
 )
+_NO_CLASS = (
+    "No tagged case has a class yet, so it is not known what counts. Answer one of them in Label Studio, or say on the "
+    "project's page which finding is rare; the next round follows."
+)
 _NOTHING_FOUND = "The queue has found no rare case yet."
 _CURVE_POINTS = 500
 """About one a pixel of the chart: more are not seen, and a page grows with them."""
@@ -107,11 +111,13 @@ def read_findings(project: ProjectWorkspace) -> Findings:
     project
         The project; an unknown one has found nothing.
     """
-    target = project.stores.rounds.published_report(project.id).target
+    report = project.stores.rounds.published_report(project.id)
+    target = report.target
     ledger = project.stores.labels.ledger(project.id)
     if not target:
         pool = project.stores.labels.open_tasks(project.id)
-        return replace(_counted(target, ledger, pool), methods=dict.fromkeys(_ESTIMATES, _NO_TARGET))
+        missing = _NO_CLASS if report.counts.exemplars else _NO_TARGET
+        return replace(_counted(target, ledger, pool), methods=dict.fromkeys(_ESTIMATES, missing))
     draws = read_draws(project, ledger)
     alone = {name: draws.audit((name,)) for name in target}
     together = draws.audit(target) if len(target) > 1 else alone[target[0]]

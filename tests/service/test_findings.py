@@ -12,6 +12,7 @@ from clinical_backend.service.findings import read_findings
 from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import Project, Round, RoundState, TaskImage, TaskLabel
 from clinical_backend.workspace.project_options import store_options
+from tests.storage.started import start_round
 
 ESTIMATES = {"prevalence", "times_random", "left", "labels_to_90_percent"}
 
@@ -90,6 +91,14 @@ def test_labels_become_a_curve_and_estimates(project):
     assert found.times_random.high == pytest.approx(23 * 1000 / (100 * round(found.prevalence.low * 1000)))
     assert found.labels_to_90_percent.high <= 900
     assert found.methods.keys() == ESTIMATES
+
+
+def test_while_no_tagged_case_has_a_class_what_is_missing_is_told(project):
+    row = start_round(project.stores, 1)
+    project.stores.rounds.publish(row, RoundReport(counts=Counts(exemplars=1)), 9)
+    methods = read_findings(project).methods
+    assert methods.keys() == ESTIMATES
+    assert all("No tagged case has a class yet" in said for said in methods.values())
 
 
 def test_whether_enough_is_found_is_said_with_the_cheapest_way_to_it(project):

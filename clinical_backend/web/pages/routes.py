@@ -178,6 +178,7 @@ def _target(site: Site, status: ProjectStatus) -> dict[str, Any]:
         "left": status.drift.left,
         "worded": [one.finding for one in site.stores.phrasings.all(project.id)],
         "by_tags": by_tags,
+        "alike": published.report.counts.exemplars if published else 0,
         "tags": {task: tag.steer for task, tag in tags.items()},
         "wall": _varied(site, project.id, published) if which or (picking and not named and not by_tags) else [],
     }

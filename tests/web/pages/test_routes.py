@@ -21,7 +21,7 @@ from clinical_backend.multilabel import pack
 from clinical_backend.origins import AnswerKind, Draw, Origin
 from clinical_backend.rounds.drift import change_drift
 from clinical_backend.settings import load_settings
-from clinical_backend.storage.report import RoundReport
+from clinical_backend.storage.report import Counts, RoundReport
 from clinical_backend.storage.schema import (
     QueuedTask,
     ReadingState,
@@ -1054,3 +1054,10 @@ def test_of_many_classes_the_last_are_counted_together(web, stores, rich):
 def test_without_a_label_there_is_nothing_to_compare(web, stores, filled):
     stores.labels.replace(1, [])
     assert "Labels by class" not in web.get("/projects/1/fragments/found").text
+
+
+def test_tagged_cases_without_a_class_are_said_to_be_looked_for(web, stores, filled):
+    stores.rounds.publish(start_round(stores, 1), RoundReport(counts=Counts(exemplars=2)), 9)
+    text = web.get("/projects/1/fragments/target").text
+    assert 'what is like <b class="rare">2 tagged cases</b> without a class' in text
+    assert "Nothing is looked for by name" not in text
