@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from clinical_backend.findings.interval import interval_of_share
 from clinical_backend.findings.performance import LEAST_CASES
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.rounds.chances import read_reliability
@@ -16,8 +15,9 @@ from clinical_backend.rounds.rollback import what_follows
 from clinical_backend.service.judged_labels import read_judged_labels
 from clinical_backend.service.set_aside import models_on_test_set, read_set_aside
 from clinical_backend.storage.schema import RoundState
-from clinical_backend.web.pages.charts import chances_chart, share_chart, threshold_chart
+from clinical_backend.web.pages.charts import chances_chart, threshold_chart
 from clinical_backend.web.pages.flash import Flash
+from clinical_backend.web.pages.learning_curves import learning_curves
 from clinical_backend.web.pages.site import Site, ThisSite
 from clinical_backend.workspace.controls import classes_of
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clinical_backend.service.judged_labels import JudgedLabels, SiteMeasures, Threshold
-    from clinical_backend.storage.report import Evaluation
-    from clinical_backend.storage.schema import Round
     from clinical_backend.web.pages.charts import Chart
 
 __all__ = ["router"]
@@ -35,12 +33,8 @@ _HISTORY, _LISTED = 100, 20
 """Rounds that a curve is drawn of, and those that are listed; by eye."""
 _SHOWN = 60
 """Mistakes that are shown at once; by eye."""
-_MOST_CURVES = 24
-"""Of classes that are not looked for; by eye."""
 _MOST_SITES = 30
 """Those with the most labels; by eye."""
-_LEAST_POINTS = 2
-"""A line needs two."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -67,7 +61,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         unlabelled=[name for name in classes_of(project) if evaluation and name not in evaluation.classes],
         mistakes=len(judged.mistakes()) if judged else 0,
         card=judged is not None,
-        curves=_curves(rounds, [*target, *_other_classes(evaluation, target)]),
+        curves=learning_curves(rounds, target),
         thresholds=_thresholds(judged, target),
         by_site=_by_site(judged, target, site, project_id),
         bins=bins,
@@ -125,33 +119,6 @@ def before_rollback(request: Request, site: ThisSite, project_id: ProjectId, num
         left=row.queue_left,
         follows=what_follows(project, earlier),
     )
-
-
-def _other_classes(evaluation: Evaluation | None, target: Sequence[str]) -> list[str]:
-    """Return the classes beside what is looked for, those with the most labels first."""
-    if evaluation is None:
-        return []
-    counts = dict(zip(evaluation.classes, evaluation.support, strict=False))  # none counts where there are findings
-    others = [name for name in counts if name not in target]
-    return sorted(others, key=lambda name: -counts[name])[:_MOST_CURVES]
-
-
-def _curves(rounds: Sequence[Round], names: Sequence[str]) -> list[tuple[str, Chart, list[tuple[int, int, int]]]]:
-    """Return of each class its chart, and labels, cases called right and cases of each round."""
-    curves = []
-    for name in names:
-        points = []
-        for one in reversed(rounds):
-            measured = one.report.evaluation
-            if measured is None or name not in measured.classes:
-                continue
-            place = measured.classes.index(name)
-            if measured.support[place]:
-                points.append((sum(measured.support), measured.confusion[place][place], measured.support[place]))
-        if len({labels for labels, _, _ in points}) >= _LEAST_POINTS:
-            shares = [(labels, right / cases, interval_of_share(right, cases)) for labels, right, cases in points]
-            curves.append((name, share_chart(shares), points))
-    return curves
 
 
 def _thresholds(judged: JudgedLabels | None, target: Sequence[str]) -> list[tuple[str, Chart, list[Threshold]]]:

@@ -12,6 +12,7 @@ from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.evaluation.held_out import HeldOut
 from clinical_backend.origins import Origin
 from clinical_backend.service.backend import Backend
+from clinical_backend.storage.report import Evaluation, FindingMeasures
 from clinical_backend.storage.schema import QueuedTask, TaskLabel
 from clinical_backend.web.pages import actions
 from tests.storage.started import start_round
@@ -112,6 +113,28 @@ def test_the_other_classes_have_a_curve_too(web, stores, filled):
     assert re.findall(r"Recall of (\w) against labels", sought) == ["b"]
     assert re.findall(r"Recall of (\w) against labels", others) == ["a"]
     assert re.search(r'<td class="n">93</td><td class="n">[^<]*<span class="hint">80 of 84<', others)
+
+
+def test_curves_outlast_a_round_that_nothing_could_be_judged_in(web, stores, filled):
+    later_round(stores, stores.rounds.published(1))
+    stores.rounds.publish(start_round(stores, 1), replace(stores.rounds.published(1).report, evaluation=None), 1)
+    text = web.get(MODEL).text
+    assert_sound(text)
+    assert "Has it got better at the other classes?" in text
+
+
+def test_of_several_findings_each_has_a_curve_at_a_given_specificity(web, stores, filled):
+    for labels, recall in ((40, 0.5), (80, 0.75)):
+        findings = [FindingMeasures(name, 8, labels, 0.6, recall, 0.2) for name in "ba"]
+        evaluation = Evaluation((), (), (), "m", tuple(findings), ((8, 2), (2, 8)))
+        report = replace(stores.rounds.published(1).report, evaluation=evaluation)
+        stores.rounds.publish(start_round(stores, 1), report, 1)
+    text = web.get(MODEL).text
+    assert_sound(text)
+    sought, others = text.split("Has it got better at other findings?")
+    assert "called right where nine in ten without it are not called" in sought
+    for part in (sought, others):
+        assert re.search(r'<td class="n">80</td><td class="n">[^<]*<span class="hint">6 of 8<', part)
 
 
 def test_each_point_of_the_thresholds_says_what_it_would_find(web, judged):
