@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx2
 import safetensors.torch
 from huggingface_hub import hf_hub_download, list_repo_files
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.artifact import file_sha256
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["download_folder", "download_tokenizer", "download_weights"]
 
 logger = logging.getLogger(__name__)
+
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
+"""Of a hub that cannot be reached, refuses or answers nonsense, and of a disk; the hub's own errors are among them."""
 
 
 def download_weights(architecture: str, path: Path) -> None:
@@ -75,7 +79,7 @@ def download_folder(repository: str, folder: Path) -> None:
             f"The hub knows no repository {repository!r}, or shows it to its members only.",
             "Check the name; for a private one, set HF_TOKEN to a token of a member.",
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except _FAILURES as error:
         raise ModelError(
             f"The repository {repository!r} cannot be downloaded ({type(error).__name__}).",
             "If this machine has no network, copy the repository's config.json and model.safetensors into a folder "
@@ -103,7 +107,7 @@ def download_tokenizer(repository: str, folder: Path, names: Sequence[str]) -> N
     try:
         files = list_repo_files(name, revision=revision or None)
         _download(name, revision, [each for each in names if each in files], folder)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except _FAILURES as error:
         raise ModelError(
             f"How {repository!r} reads text cannot be downloaded ({type(error).__name__}).",
             "If this machine has no network, copy the repository into a folder here, and set BACKBONE to its path.",

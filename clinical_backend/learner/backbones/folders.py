@@ -64,6 +64,12 @@ def read_folder(folder: Path) -> NetworkFolder:
     ModelError
         When it is no such folder, its description is of a network that is not known, or it holds no safetensors.
     """
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file.",
+            "Give the folder that holds it beside its config.json, or name the architecture too: "
+            "timm:ARCHITECTURE?weights=/path/of/file.safetensors.",
+        )
     if not folder.is_dir():
         raise ModelError(
             f"There is no folder {folder}.", "Give the full path of a folder with config.json and weights."

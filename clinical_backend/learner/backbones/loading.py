@@ -143,7 +143,9 @@ def parse_backbone(name: str, *, image_size: int | None = None, folder: Path) ->
     if not colon and re.match(r"[/.~]", plain):
         return _of_folder(Path(plain).expanduser(), image_size, half=half)
     if not re.fullmatch(r"[\w.]+", plain):
-        raise ModelError(f"The backbone {name!r} is not known.", _CURE_NAME)
+        repository = re.fullmatch(r"(?:https?://[\w.]+/|hf[_-]?(?:hub)?:)?([\w.-]+/[\w.-]+)/?", plain)
+        meant = f" Did you mean hf-hub:{repository[1]}?" if repository and ".." not in plain else ""
+        raise ModelError(f"The backbone {name!r} is not known.{meant}", _CURE_NAME)
     return _of_timm(plain, "pretrained", image_size, folder, half=half)
 
 

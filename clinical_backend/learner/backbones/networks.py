@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import httpx2
 import numpy as np
 import timm
 import timm.layers
@@ -104,7 +105,7 @@ def create_body(architecture: str, *, pretrained: bool = False, **arguments: Any
         )
     try:
         body: torch.nn.Module = timm.create_model(architecture, pretrained=pretrained, num_classes=0, **arguments)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError, ImportError) as error:
         raise ModelError(
             f"timm cannot provide {architecture} ({type(error).__name__}).",
             "If this machine has no network, copy the weights here as a safetensors file and name it: "

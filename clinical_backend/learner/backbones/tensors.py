@@ -75,5 +75,6 @@ def _image_tower(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _misfit(error: Exception) -> ModelError:
     return ModelError(
         f"The weights do not fit the architecture, or cannot be read ({type(error).__name__}).",
-        "Check that the file belongs to the architecture that BACKBONE or its config.json names, and is whole.",
+        "Check that the file belongs to the architecture that BACKBONE or its config.json names, and is whole: "
+        "what is cloned without Git LFS are pointers to files.",
     )

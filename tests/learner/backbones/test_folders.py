@@ -165,6 +165,15 @@ class TestRefusals:
     def test_no_folder(self, tmp_path):
         self.refused(tmp_path / "none", "There is no folder", "full path")
 
+    def test_a_file_in_place_of_a_folder(self, tmp_path):
+        uni(tmp_path)
+        self.refused(tmp_path / "model.safetensors", "is a file", "timm:ARCHITECTURE")
+
+    def test_a_pointer_of_git_lfs(self, tmp_path):
+        uni(tmp_path)
+        (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+        self.refused(tmp_path, "cannot be read", "Git LFS")
+
     def test_no_description(self, tmp_path):
         self.refused(tmp_path, "neither config.json nor open_clip_config.json", "timm:ARCHITECTURE")
 

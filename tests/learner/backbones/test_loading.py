@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
 from clinical_backend.errors import ModelError
@@ -121,11 +122,13 @@ class TestHub:
             (RepositoryNotFoundError, "knows no repository", "HF_TOKEN"),
             (HfHubHTTPError, "cannot be downloaded", "into a folder"),
             (ConnectionError, "cannot be downloaded", "into a folder"),
+            (httpx2.ConnectError, "cannot be downloaded", "into a folder"),
+            (httpx2.ReadTimeout, "cannot be downloaded", "into a folder"),
         ],
     )
     def test_a_refusal_says_what_to_do(self, hub, tmp_path, kind, message, cure):
         response = httpx2.Response(403, request=httpx2.Request("GET", "http://hub"))
-        hub.refusal = kind("no") if kind is ConnectionError else kind("no", response=response)
+        hub.refusal = kind("no", response=response) if issubclass(kind, HfHubHTTPError) else kind("no")
         with pytest.raises(ModelError, match=message) as refusal:
             parse_backbone("hf-hub:lab/eye", folder=tmp_path)
         assert cure in refusal.value.cure
@@ -133,6 +136,18 @@ class TestHub:
     @pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:eye", "hf-hub:lab/../eye", "hf-hub:/etc/passwd", "lab/eye"])
     def test_a_name_that_the_hub_cannot_have_is_refused_before_it_is_asked(self, hub, tmp_path, name):
         with pytest.raises(ModelError, match="is not known"):
+            parse_backbone(name, folder=tmp_path)
+        assert hub.asked == []
+
+    def test_without_a_network_the_hub_itself_is_refused_with_what_to_do(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(downloads, "list_repo_files", HfApi("http://127.0.0.1:9").repo_info)
+        with pytest.raises(ModelError, match="cannot be downloaded") as refusal:
+            parse_backbone("hf-hub:lab/eye", folder=tmp_path)
+        assert "no network" in refusal.value.cure
+
+    @pytest.mark.parametrize("name", ["lab/eye", "hf_hub:lab/eye", "hf:lab/eye", "https://huggingface.co/lab/eye"])
+    def test_a_repository_that_is_named_otherwise_is_guessed(self, hub, tmp_path, name):
+        with pytest.raises(ModelError, match=r"Did you mean hf-hub:lab/eye\?"):
             parse_backbone(name, folder=tmp_path)
         assert hub.asked == []
 
