@@ -25,7 +25,11 @@ def demo(
 
 def simulate(
     sets: Annotated[
-        list[str], typer.Argument(help="Settings by name, or labelled sets: a folder per class, zip, CSV or npz.")
+        list[str],
+        typer.Argument(
+            help="Settings of the report by name (blood, chest, skin, breast, bags, mosaic, trust, or a variant such "
+            "as skin-mel), or labelled sets: a folder per class, zip, CSV or npz."
+        ),
     ],
     strategy: Annotated[
         list[str] | None,

@@ -224,7 +224,7 @@ def find_set(name: str, cache: Path) -> Path:
         raise DataError(
             f"There is no labelled set {name!r}.",
             f"Give a path, put it into the folder CLINICAL_DATA, or take one of {', '.join(MEDMNIST_CLASSES)}, "
-            "which are downloaded where there is a network.",
+            "which are downloaded where there is a network. `clinical simulate --help` names settings of the report.",
         )
     return archive
 

@@ -1,6 +1,8 @@
 """What a seed makes of a protocol."""
 
+import re
 from dataclasses import replace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from clinical_backend.errors import InvalidArgumentError
 from clinical_backend.lab.experiments.datasets import LabelledImages
 from clinical_backend.lab.experiments.protocol import PROTOCOLS, Protocol, draw, protocols_of
+from clinical_backend.lab.simulation_cli import simulate
 from tests.lab.experiments.conftest import Labelled
 
 PROTOCOL = Protocol("points", rare_share=0.05, pool=200, exemplars=2, initial=10)
@@ -56,6 +59,12 @@ def test_what_the_set_cannot_give_is_refused(labelled: Labelled, changes: dict[s
 
     with pytest.raises(InvalidArgumentError, match=message):
         draw(protocol, labelled[0], 0)
+
+
+def test_the_command_names_every_family_of_settings():
+    told = get_type_hints(simulate, include_extras=True)["sets"].__metadata__[0].help
+    families = re.findall(r"\w+", told[told.index("(") : told.index(", or a")])
+    assert {name.partition("-")[0] for name in PROTOCOLS} == {*families}
 
 
 def test_a_name_of_a_protocol_takes_changes_too():
