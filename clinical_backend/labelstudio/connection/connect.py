@@ -215,7 +215,8 @@ def _add_exemplars(
         yield Change("labeling config", f"Added the control {control!r} for tagging exemplars, beside the classes.")
     else:
         advice = (
-            f"Readers have no control {control!r} for tagging exemplars; let it be added, or name what to look for."
+            f"Readers have no control {control!r} for tagging exemplars. Add it beside the image, with the classes, by "
+            f"`clinical connect --project {project.id} --exemplar-control`, or name what to look for."
         )
         yield Change("labeling config", advice, made=False)
 

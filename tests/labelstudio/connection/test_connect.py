@@ -221,6 +221,7 @@ def test_advice_is_given_where_a_person_must_decide(client, make_project, stub_b
     client.update_project(project.id, maximum_annotations=2)
     changes = connect(client, project.id, backend_url=stub_backend.url)
     assert advice(changes) == {"labeling config", "annotations per task"}
+    assert any(f"--project {project.id} --exemplar-control" in change.detail for change in changes)
     assert client.project(project.id).maximum_annotations == 2
     assert client.project(project.id).label_config == project.label_config
 
