@@ -82,7 +82,7 @@ def exemplars(
         sorts=_SORTED,
         outside=outside,
         classes=classes,
-        others=[one for one in site.stores.projects.ids() if one != project_id],
+        others={one: site.project(one).title for one in site.stores.projects.ids() if one != project_id},
         most_files=MOST_AT_ONCE,
     )
 

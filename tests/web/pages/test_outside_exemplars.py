@@ -221,3 +221,14 @@ def test_a_user_is_asked_for_and_named(tmp_path):
 def test_what_is_not_there_shows_nothing(web, filled, path):
     answer = web.get(path)
     assert "not kept" in answer.text or answer.status_code == 404
+
+
+def test_other_projects_are_offered_by_number_and_title(web, stores, filled):
+    stores.projects.register(2)
+    stores.projects.register(5)
+    stores.projects.change(5, title="Chest <b>2024</b>")
+    page = web.get("/projects/1/exemplars").text
+    assert_sound(page)
+    assert '<option value="2">Project 2</option>' in page
+    assert '<option value="5">Project 5: Chest &lt;b&gt;2024&lt;/b&gt;</option>' in page
+    assert '<option value="1">' not in page
