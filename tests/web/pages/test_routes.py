@@ -1061,3 +1061,14 @@ def test_tagged_cases_without_a_class_are_said_to_be_looked_for(web, stores, fil
     text = web.get("/projects/1/fragments/target").text
     assert 'what is like <b class="rare">2 tagged cases</b> without a class' in text
     assert "Nothing is looked for by name" not in text
+
+
+@pytest.mark.parametrize(
+    ("left", "size", "said"),
+    [(1, 1, "1 of 1 task is left"), (1, 9, "1 of 9 tasks is left"), (9, 9, "9 of 9 tasks are")],
+)
+def test_one_task_is_left_and_several_are(web, stores, filled, left, size, said):
+    report = RoundReport(counts=Counts(queue=size))
+    stores.rounds.publish(start_round(stores, 1), report, size, aside=size - left)
+    text = re.sub(r"<[^>]+>", "", web.get("/projects/1/fragments/now").text)
+    assert said in " ".join(text.split())

@@ -73,3 +73,9 @@ def test_what_the_tower_refuses_is_said_and_leaves_the_way_free(web, filled, tow
         assert_sound(answer.text)
         assert "The text tower &lt;came&gt; to no end. Check its folder." in answer.text
     assert not web.app.state.site.reading.locked()
+
+
+def test_a_single_case_is_no_cases(web, rich, towers, monkeypatch):
+    found = Similar((Neighbour(8, 0.5),), 1, 1, has_feature=True)
+    monkeypatch.setattr(word_search, "find_by_words", lambda *_: found)
+    assert "The most alike of 1 case." in ask(web, "a cell").text
