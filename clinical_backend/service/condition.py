@@ -15,6 +15,7 @@ from clinical_backend.jobs.redis_connection import connect_redis, require_redis,
 from clinical_backend.jobs.stall import is_worked, stalls
 from clinical_backend.labelstudio.connection.checks import CheckResult, Status, Wanted
 from clinical_backend.labelstudio.connection.doctor import Labeling, diagnose
+from clinical_backend.learner.backbones.loading import require_backbone
 from clinical_backend.learner.checkpoint import load_checkpoint
 from clinical_backend.rounds.drift import Drift, wanted_of
 from clinical_backend.rounds.questions import open_questions
@@ -177,7 +178,7 @@ def _trail(trail: TrailStore, seconds: float) -> CheckResult:
 def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iterator[CheckResult]:
     """Check what was learnt, and the features of every network in use."""
     if not any((workspace.settings.model_dir / "backbones").glob("*.onnx")):
-        yield CheckResult("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
+        yield _named(workspace.settings.backbone)
         return
     try:
         backbone = workspace.backbone
@@ -202,6 +203,15 @@ def _kept(workspace: Workspace, projects: Sequence[int], seconds: float) -> Iter
             yield CheckResult("models", Status.WARNING, f"Project {project_id}: {error.problem}", error.cure)
     yield CheckResult("models", Status.OK, f"{models} models of projects can be read.")
     yield from _features(stores, seconds)
+
+
+def _named(backbone: str) -> CheckResult:
+    """Check the name of a backbone that no worker has loaded yet."""
+    try:
+        require_backbone(backbone)
+    except ClinicalError as error:
+        return CheckResult.failed("backbone", error)
+    return CheckResult("backbone", Status.OK, "The backbone is exported when a worker starts for the first time.")
 
 
 def _published(project: ProjectWorkspace) -> int:

@@ -76,6 +76,20 @@ def test_a_backend_that_has_not_begun_is_sound(settings):
     assert {finding.status for finding in examined(settings)} == {Status.OK}
 
 
+@pytest.mark.parametrize(
+    ("backbone", "said"),
+    [
+        ("lab/eye", "Did you mean hf-hub:lab/eye?"),
+        ("/nowhere/at/all", "There is no folder"),
+        ("timm:resnet18?weights=/nowhere.safetensors", "not a safetensors file that exists"),
+    ],
+)
+def test_a_backbone_that_no_worker_will_find_is_told_before_one_starts(settings, backbone, said):
+    found = told(settings.model_copy(update={"backbone": backbone}))["backbone"]
+    assert found.status is not Status.OK
+    assert said in f"{found.message} {found.cure}"
+
+
 def test_damaged_features_and_models_are_told_and_left_to_the_next_round(settings, kept):
     (file,) = (settings.model_dir / "features").glob("*.rows")
     content = bytearray(file.read_bytes())

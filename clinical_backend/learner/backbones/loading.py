@@ -21,9 +21,10 @@ import logging
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl
 
 from filelock import FileLock
@@ -47,7 +48,7 @@ from clinical_backend.system.permissions import file_mode, make_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LARGEST_EXPORT", "load_backbone", "parse_backbone", "tokenizer_folder"]
+__all__ = ["LARGEST_EXPORT", "load_backbone", "parse_backbone", "require_backbone", "tokenizer_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ _CURE_NAME = (
     "timm:ARCHITECTURE?weights=/path/of/file.safetensors, hf-hub:ORGANISATION/NAME, or the path of a folder; "
     "`clinical backbones` lists some."
 )
+_PRETRAINED = "pretrained"
 LARGEST_EXPORT = 1_900_000_000  # bytes: a protobuf file, which ONNX is, holds 2 GB
 
 
@@ -123,30 +125,75 @@ def parse_backbone(name: str, *, image_size: int | None = None, folder: Path) ->
     ModelError
         When the name cannot be understood, or the weights are not there.
     """
+    named = _understood(name)
+    if named.source == "timm":
+        return _of_timm(named.value, named.weights, image_size, folder, half=named.half)
+    if named.source == "packaged":
+        found = packaged_spec(named.value, image_size, half=named.half)
+        assert found is not None
+        return found
+    path = Path(named.value).expanduser() if named.source == "folder" else _downloaded(named.value, folder)
+    return _of_folder(path, image_size, half=named.half)
+
+
+def require_backbone(name: str) -> None:
+    """Make sure that a name can be understood, and that what it names here is there.
+
+    Nothing is downloaded or loaded, so what a hub or timm has is not told.
+
+    Raises
+    ------
+    ModelError
+        When not.
+    """
+    named = _understood(name)
+    if named.source == "folder":
+        read_folder(Path(named.value).expanduser())
+    elif named.source == "timm" and named.weights != _PRETRAINED:
+        _require_safetensors(named.value, Path(named.weights).expanduser())
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a name says: where a network is from, its name or path there, and the file of weights beside it."""
+
+    source: Literal["packaged", "timm", "hub", "folder"]
+    value: str
+    weights: str
+    half: bool
+
+
+def _understood(name: str) -> _Named:
+    """Return what a name says.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be understood.
+    """
     plain, options = _split(name)
     half = options.pop("precision", "full") == "half"
     prefix, colon, rest = plain.partition(":")
     if prefix == "timm" and rest:
-        architecture, weights = rest, options.pop("weights", "")
+        weights = options.pop("weights", "")
         if not weights:
             raise ModelError(f"The backbone {name!r} does not say where its weights are.", _CURE_NAME)
-        return _of_timm(architecture, weights, image_size, folder, half=half)
+        return _Named("timm", rest, weights, half)
     if options:
         raise ModelError(f"The backbone {name!r} has an option that is not known: {min(options)}.", _CURE_NAME)
-    packaged = packaged_spec(plain, image_size, half=half)
-    if packaged is not None:
-        return packaged
+    if packaged_spec(plain, None) is not None:
+        return _Named("packaged", plain, "", half)
     if prefix == "hf-hub" and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
-        return _of_folder(_downloaded(rest, folder), image_size, half=half)
+        return _Named("hub", rest, "", half)
     if prefix == "local-dir" and rest:
-        return _of_folder(Path(rest).expanduser(), image_size, half=half)
+        return _Named("folder", rest, "", half)
     if not colon and re.match(r"[/.~]", plain):
-        return _of_folder(Path(plain).expanduser(), image_size, half=half)
+        return _Named("folder", plain, "", half)
     if not re.fullmatch(r"[\w.]+", plain):
         repository = re.fullmatch(r"(?:https?://[\w.]+/|hf[_-]?(?:hub)?:)?([\w.-]+/[\w.-]+)/?", plain)
         meant = f" Did you mean hf-hub:{repository[1]}?" if repository and ".." not in plain else ""
         raise ModelError(f"The backbone {name!r} is not known.{meant}", _CURE_NAME)
-    return _of_timm(plain, "pretrained", image_size, folder, half=half)
+    return _Named("timm", plain, _PRETRAINED, half)
 
 
 def tokenizer_folder(name: str, spec: BackboneSpec) -> Path | None:
@@ -187,7 +234,7 @@ def _split(name: str) -> tuple[str, dict[str, str]]:
 
 
 def _of_timm(architecture: str, weights: str, image_size: int | None, folder: Path, *, half: bool) -> BackboneSpec:
-    if weights == "pretrained":
+    if weights == _PRETRAINED:
         path = folder / f"{architecture}.safetensors"
         if not _is_as_downloaded(path):
             _require_known(architecture)
@@ -197,13 +244,17 @@ def _of_timm(architecture: str, weights: str, image_size: int | None, folder: Pa
             _note_download(path)
     else:
         path = Path(weights).expanduser()
+    _require_safetensors(architecture, path)
+    size = image_size or _trained_size(architecture, folder)
+    return BackboneSpec(architecture, path, _digest(path), size, half=half)
+
+
+def _require_safetensors(architecture: str, path: Path) -> None:
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelError(
             f"The weights of the backbone {architecture} are not a safetensors file that exists.",
             "Give the full path of a .safetensors file; other formats can hold programs and are not read.",
         )
-    size = image_size or _trained_size(architecture, folder)
-    return BackboneSpec(architecture, path, _digest(path), size, half=half)
 
 
 def _of_folder(path: Path, image_size: int | None, *, half: bool) -> BackboneSpec:

@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from clinical_backend.errors import ModelError
 from clinical_backend.learner.backbones import downloads, loading, networks
-from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, tokenizer_folder
+from clinical_backend.learner.backbones.loading import load_backbone, parse_backbone, require_backbone, tokenizer_folder
 from clinical_backend.learner.backbones.networks import TorchBackbone
 from tests.learner.backbones.published import images, write_published, write_timm
 from tests.tiny_network import TINY
@@ -247,3 +247,17 @@ def test_a_description_of_what_was_downloaded_vouches_for_each_file(hub, tmp_pat
     spec = parse_backbone("hf-hub:lab/eye", folder=tmp_path)
     assert sorted(json.loads((spec.weights.parent / "sha256.json").read_text())) == ["config.json", "model.safetensors"]
     assert networks.build_network(spec)[1] == 24
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite", "hf-hub:lab/eye@v1", "resnet18?precision=half", "any_of_timms"])
+def test_a_name_is_checked_without_a_download(hub, name):
+    require_backbone(name)
+    assert hub.asked == []
+
+
+def test_a_name_that_cannot_be_understood_or_names_nothing_is_refused_before_anything_is_loaded(tmp_path, repository):
+    require_backbone(str(repository))
+    require_backbone(f"timm:resnet18?weights={repository}/model.safetensors")
+    for name in ("", "lab/eye", "hf-hub:eye", f"{tmp_path}/none", f"timm:resnet18?weights={tmp_path}/none.safetensors"):
+        with pytest.raises(ModelError):
+            require_backbone(name)
