@@ -61,6 +61,7 @@ def model(request: Request, site: ThisSite, project_id: ProjectId) -> Response:
         unlabelled=[name for name in classes_of(project) if evaluation and name not in evaluation.classes],
         mistakes=len(judged.mistakes()) if judged else 0,
         card=judged is not None,
+        fields=[str(name) for name, *_ in row.task_fields],
         curves=learning_curves(rounds, target),
         thresholds=_thresholds(judged, target),
         by_site=_by_site(judged, target, site, project_id),

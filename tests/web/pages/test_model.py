@@ -85,6 +85,17 @@ def test_thresholds_are_drawn_and_listed_for_what_is_looked_for(web, judged):
     assert_sound(text)
 
 
+def test_the_fields_that_the_tasks_have_are_offered_for_the_card(web, stores, judged):
+    assert '<input name="field"' in web.get(MODEL).text
+    stores.projects.change(1, task_fields=[["<sex>", 90, 2], ["case.age", 100, 9]])
+    text = web.get(MODEL).text
+    assert_sound(text)
+    assert re.findall(r"<option>([^<]*)</option>", text.split("By field of the tasks")[1].split("</select>")[0]) == [
+        "&lt;sex&gt;",
+        "case.age",
+    ]
+
+
 def test_sites_are_compared_where_the_tasks_name_several(web, stores, judged):
     assert "Does a site do worse" not in web.get(MODEL).text
     addresses = {task: f"/data/local-files/?d={task}.png" for task in range(1, 101)}
