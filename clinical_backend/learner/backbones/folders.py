@@ -166,8 +166,8 @@ _Described = tuple[str, dict[str, Any], Normalisation | None, int | None]
 
 
 def _timm(config: dict[str, Any]) -> _Described:
-    pretrained = config.get("pretrained_cfg", config)
-    arguments = config.get("model_args", {})
+    pretrained = config.get("pretrained_cfg") or config
+    arguments = config.get("model_args") or {}
     channels = arguments.get("in_chans") or (pretrained.get("input_size") or (3,))[0]
     if channels != 3:
         raise ModelError(f"The network takes images of {channels} channels.", "Choose one that takes RGB images.")

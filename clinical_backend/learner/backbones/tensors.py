@@ -34,7 +34,9 @@ def read_tensors(spec: BackboneSpec) -> dict[str, torch.Tensor]:
             return to_timm(tensors, spec.architecture)
     except (SafetensorError, OSError, RuntimeError, LookupError, ValueError) as error:
         raise _misfit(error) from None
-    return _image_tower(tensors) if spec.layout == "open_clip" else tensors
+    if spec.layout == "open_clip":
+        return _image_tower(tensors)
+    return {name.removeprefix("timm_model."): tensor for name, tensor in tensors.items()}  # as transformers wraps timm
 
 
 def fill(body: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

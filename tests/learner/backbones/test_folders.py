@@ -135,6 +135,25 @@ def test_gated_blocks_and_a_pooling_that_a_publisher_leaves_to_code_are_found(tm
     assert is_near(backbone._forward(pixels), expected)
 
 
+def test_a_network_of_timms_is_read_as_transformers_saves_it(tmp_path):
+    own = timm.create_model("test_vit", num_classes=3).eval()
+    tensors = {f"timm_model.{name}": tensor for name, tensor in own.state_dict().items()}
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors")
+    pretrained = {"mean": MEAN, "std": STD, "input_size": [3, 160, 160]}
+    config = {
+        "architecture": "test_vit",
+        "model_type": "timm_wrapper",
+        "model_args": None,
+        "pretrained_cfg": pretrained,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    own.reset_classifier(0)
+    with torch.inference_mode():
+        expected = own(normalised(images(160))).numpy()
+    backbone = TorchBackbone(parse_backbone(str(tmp_path), image_size=None, folder=tmp_path), "cpu")
+    assert is_near(backbone._forward(images(160)), expected)
+
+
 class TestSeveralLibraries:
     """Many repositories of CLIP hold the same network as open_clip and as transformers keep it."""
 
