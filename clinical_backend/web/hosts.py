@@ -45,7 +45,7 @@ _REFUSAL_PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Unknown host</title><link rel="stylesheet" href="/static/style.css">
 <link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>Unknown host</h1>
-<p class="lead">{REFUSAL}</p></main></body></html>
+<p class="lead" id="refusal">{REFUSAL}</p></main></body></html>
 """
 
 

@@ -52,8 +52,8 @@ _REFUSAL_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>User or password is wrong</title><link rel="stylesheet" href="/static/style.css">
 <link rel="icon" href="/static/icon.svg"></head><body><main class="frame"><h1>User or password is wrong</h1>
-<p class="lead">They are those of BASIC_AUTH_USER and BASIC_AUTH_PASS in the backend's settings. Load the page again
-to enter them.</p></main></body></html>
+<p class="lead" id="refusal">The backend asks for another user or password: BASIC_AUTH_USER and BASIC_AUTH_PASS of its
+settings. Load the page again to enter them.</p></main></body></html>
 """
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -32,6 +32,14 @@ if (form) {
     form.classList.remove("over");
     take(images(event.dataTransfer));
   });
+  // Beside the form the browser would leave the page for the file, and with it what was entered.
+  for (const type of ["dragover", "drop"]) {
+    document.addEventListener(type, (event) => {
+      if (event.defaultPrevented || ![...event.dataTransfer.types].includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "none";
+    });
+  }
   document.addEventListener("paste", (event) => {
     const pasted = images(event.clipboardData);
     if (!pasted.length) return;

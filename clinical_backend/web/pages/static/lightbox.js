@@ -13,7 +13,8 @@ const WHOLE_FROM = 1.5;
 // Milliseconds after the last movement until the server is asked: it renders an image in about that time.
 const PAUSE = 150;
 
-let current = null; // the case's element
+let current = null; // the case's element, or what it was before the page took it away
+let number = 0; // its number among those of the page, from 0
 let link = null; // what the stage shows
 let view = { zoom: 1, x: 0, y: 0 };
 let window_ = { ...AS_IT_IS };
@@ -36,6 +37,7 @@ function show(card, chosen = card.querySelector("a.look")) {
   box.querySelector(".told")?.remove(); // what was said of the case before
   const every = cases();
   const at = every.indexOf(card);
+  number = at;
   document.getElementById("lightbox-title").textContent = card.dataset.title || `Task ${card.dataset.case}`;
   document.getElementById("lightbox-place").textContent = `${at + 1} of ${every.length} on this page`;
   act("before").disabled = at <= 0;
@@ -77,6 +79,7 @@ function fill(card) {
 
 function stand(chosen) {
   link = chosen;
+  better += 1; // answers for another image come too late
   picture.alt = chosen.querySelector("img")?.alt || "";
   for (const one of side.querySelectorAll("a.look")) {
     if (one.href === chosen.href) one.setAttribute("aria-current", "true");
@@ -109,7 +112,13 @@ function load(address, shown) {
     stage.removeAttribute("aria-busy");
     tone();
   };
-  fresh.decode().then(done, done);
+  const failed = () => {
+    if (wanted !== address) return;
+    wanted = "";
+    stage.removeAttribute("aria-busy");
+    tell("The image cannot be had as it was asked for. What stands here is what came before.", true);
+  };
+  fresh.decode().then(done, failed);
 }
 
 function place() {
@@ -169,8 +178,10 @@ function later() {
 }
 
 // Asks for what the pixels at hand do not hold: values of more than 8 bits, and more pixels.
+let better = 0;
 async function fetchBetter() {
   const chosen = link;
+  const asking = ++better;
   if (!box.open || !chosen) return;
   const base = new URL(chosen.href);
   if (!base.pathname.endsWith(".webp")) return;
@@ -190,15 +201,14 @@ async function fetchBetter() {
   asked.searchParams.set("centre", shown.centre);
   asked.searchParams.set("width", shown.width);
   try {
-    const answer = await fetch(asked, { signal: AbortSignal.timeout(25000) });
-    if (answer.status === 204) {
-      flat.add(base.href);
-      if (link === chosen) load(plain.href, AS_IT_IS);
-    } else if (answer.ok && answer.headers.get("content-type") === "image/webp" && link === chosen) {
-      load(asked.href, shown);
-    }
-  } catch {
+    const answer = await answerOf(asked, "image/webp");
+    if (answer.status === 204) flat.add(base.href);
+    if (asking !== better) return;
+    if (answer.status === 204) load(plain.href, AS_IT_IS);
+    else if (answer.headers.get("content-type") === "image/webp") load(asked.href, shown);
+  } catch (error) {
     // What is shown already goes on being adjusted here.
+    if (asking === better && box.open) tell(error.message, true);
   }
 }
 
@@ -206,10 +216,16 @@ function act(name) {
   return box.querySelector(`[data-do="${name}"]`);
 }
 
+// A page that goes on changes the cards: what is looked at may stand there anew, or no longer.
 function step(by) {
   const every = cases();
-  const next = every[every.indexOf(current) + by];
+  const at = every.indexOf(standing(every));
+  const next = every[at < 0 && by > 0 ? number : (at < 0 ? number : at) + by];
   if (next) show(next);
+}
+
+function standing(every) {
+  return every.includes(current) ? current : every.find((one) => one.dataset.case === current?.dataset.case);
 }
 
 const acts = {
@@ -274,6 +290,7 @@ stage.addEventListener("pointerdown", (event) => {
   stage.setPointerCapture(event.pointerId);
   const start = { x: event.clientX, y: event.clientY, view: { ...view }, window: { ...window_ } };
   const move = (moved) => {
+    if (moved.pointerId !== event.pointerId) return;
     const across = moved.clientX - start.x;
     const down = moved.clientY - start.y;
     if (event.shiftKey) return adjust(start.window.centre + down / 2, start.window.width + across / 2);
@@ -282,9 +299,13 @@ stage.addEventListener("pointerdown", (event) => {
     place();
   };
   stage.addEventListener("pointermove", move);
-  for (const end of ["pointerup", "pointercancel"]) {
-    stage.addEventListener(end, () => stage.removeEventListener("pointermove", move), { once: true });
-  }
+  // It ends with the button, and with the dialog that is closed meanwhile.
+  const end = (lost) => {
+    if (lost.pointerId !== event.pointerId) return;
+    stage.removeEventListener("pointermove", move);
+    stage.removeEventListener("lostpointercapture", end);
+  };
+  stage.addEventListener("lostpointercapture", end);
 });
 
 stage.addEventListener("dblclick", () => zoom(view.zoom > 1 ? 0 : 2));
@@ -292,6 +313,8 @@ stage.addEventListener("dblclick", () => zoom(view.zoom > 1 ? 0 : 2));
 // The browser gives the focus back to what opened it; after a step that is another case.
 box.addEventListener("close", () => {
   wanted = "";
-  current?.querySelector("a.look")?.focus();
+  clearTimeout(timer);
+  const every = cases();
+  (standing(every) || every[number] || every.at(-1))?.querySelector("a.look").focus();
 });
 new ResizeObserver(place).observe(stage);

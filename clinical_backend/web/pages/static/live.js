@@ -1,6 +1,5 @@
 "use strict";
 
-// What another script of a page calls is here, too: this one is on all pages, and runs first.
 function whenSeen(run) {
   if (document.hidden) document.addEventListener("visibilitychange", () => whenSeen(run), { once: true });
   else run();
@@ -11,6 +10,7 @@ function repeat(every, slowest, ask) {
   let failures = 0;
 
   async function run() {
+    if (shutOut) return;
     failures = (await ask()) ? 0 : Math.min(failures + 1, 6);
     later();
   }
@@ -20,12 +20,6 @@ function repeat(every, slowest, ask) {
   }
 
   later();
-}
-
-async function answerOf(address, type) {
-  const answer = await fetch(address, { headers: { Accept: type }, signal: AbortSignal.timeout(25000) });
-  if (!answer.ok) throw new Error(answer.statusText);
-  return answer;
 }
 
 // Parts of a page that are asked for again while somebody looks at it.
@@ -41,8 +35,8 @@ function follow(part) {
       replace(part, await (await answerOf(part.dataset.fragment, "text/html")).text());
       seen = Date.now();
       return true;
-    } catch {
-      notice(part);
+    } catch (error) {
+      notice(part, error.message);
       return false;
     }
   }
@@ -53,7 +47,7 @@ function follow(part) {
 
   // What is asked for once is asked for until it answers.
   async function load() {
-    if (!(await refresh()) && !every) setTimeout(() => whenSeen(load), 1000 * SLOWEST);
+    if (!shutOut && !(await refresh()) && !every) setTimeout(() => whenSeen(load), 1000 * SLOWEST);
   }
 }
 
@@ -64,34 +58,53 @@ function age(then) {
 }
 
 function replace(part, html) {
+  notice(part, "");
+  if (part.querySelector("form[data-sent]")) return; // what was pressed there leads on
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  const summaries = [...part.querySelectorAll("summary")];
-  const focused = summaries.indexOf(document.activeElement);
-  // What a reader opened stays open.
-  [...fresh.content.querySelectorAll("details")].forEach((one, place) => { one.open = Boolean(summaries[place]?.parentElement.open); });
+  // What a reader opened stays open, and what was closed closed.
+  for (const one of fresh.content.querySelectorAll("details")) {
+    const before = [...part.querySelectorAll("details")].find((other) => topic(other) === topic(one));
+    if (before) one.open = before.open;
+  }
   const before = document.createElement("template");
   before.innerHTML = part.innerHTML;
   if (text(before) === text(fresh)) return;
   const state = part.querySelector(".state")?.textContent;
+  const focused = part.contains(document.activeElement) && part !== document.activeElement ? known(document.activeElement) : "";
   part.replaceChildren(fresh.content);
-  part.querySelectorAll("summary")[focused]?.focus();
+  if (focused) refocus(part, focused);
   // Only a change of state is read out, not every second that passes.
   const now = part.querySelector(".state")?.textContent;
   const announcer = document.getElementById("announcer");
   if (announcer && now && now !== state) announcer.textContent = now;
 }
 
-function text(template) {
-  return template.innerHTML.replace(/\s+/g, " ").trim();
+// What is folded there, however many it is.
+function topic(details) {
+  return details.querySelector("summary").textContent.replace(/[\d,]+/g, "");
 }
 
-function notice(part) {
-  if (part.querySelector(".offline")) return;
-  const line = document.createElement("p");
-  line.className = "offline hint";
-  line.textContent = "The backend does not answer. What stands here may be out of date.";
-  part.append(line);
+const CAN_HAVE_FOCUS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
+
+// What a control or link is known by in the next answer.
+function known(one) {
+  const said = one.localName === "summary" ? topic(one.parentElement) : one.textContent;
+  return [one.localName, one.getAttribute("href"), one.name, one.value, said.replace(/\s+/g, " ")].join(" ");
+}
+
+// The focus stays where it was; where that is gone, at the part, so that the next press of Tab goes on from there.
+function refocus(part, focused) {
+  const same = [...part.querySelectorAll(CAN_HAVE_FOCUS)].find((one) => known(one) === focused);
+  if (!same) part.tabIndex = -1;
+  (same || part).focus({ preventScroll: true });
+}
+
+// What stands there, without what each answer writes anew to know its forms by.
+function text(template) {
+  const copy = template.cloneNode(true);
+  copy.content.querySelectorAll("input[name=token]").forEach((one) => one.removeAttribute("value"));
+  return copy.innerHTML.replace(/\s+/g, " ").trim();
 }
 
 document.querySelectorAll("[data-fragment]").forEach(follow);
@@ -101,7 +114,7 @@ const RENEWED = 3600;
 let renewed = Date.now();
 
 async function renew() {
-  if (document.hidden || Date.now() - renewed < 1000 * RENEWED) return;
+  if (shutOut || document.hidden || Date.now() - renewed < 1000 * RENEWED) return;
   try {
     const { token } = await (await answerOf("/token", "application/json")).json();
     document.querySelectorAll("input[name=token]").forEach((one) => { one.value = token; });
@@ -118,16 +131,23 @@ window.addEventListener("focus", renew);
 // On a narrow screen, the tab of this page may stand outside.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
-// A form is sent once, however often its button is pressed.
+// A form is sent once, however often its button is pressed: until a page follows, or who waited stops that, or comes back.
+const FOLLOWS_WITHIN = 30000; // milliseconds that proxies wait for a page
+
+function hold(form) {
+  form.dataset.sent = "yes";
+  form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", "true"));
+}
+
+function release(form) {
+  delete form.dataset.sent;
+  form.querySelectorAll("button").forEach((button) => button.removeAttribute("aria-disabled"));
+}
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) return event.preventDefault();
-  form.dataset.sent = "yes";
-  form.querySelectorAll("button").forEach((button) => { button.setAttribute("aria-disabled", "true"); });
+  hold(form);
+  setTimeout(release, FOLLOWS_WITHIN, form);
 });
-window.addEventListener("pageshow", () => {
-  document.querySelectorAll("form").forEach((form) => {
-    delete form.dataset.sent;
-    form.querySelectorAll("button").forEach((button) => { button.removeAttribute("aria-disabled"); });
-  });
-});
+window.addEventListener("pageshow", () => document.querySelectorAll("form").forEach(release));

@@ -7,6 +7,7 @@ const legend = document.getElementById("map-legend");
 const chooser = document.getElementById("map-colour");
 const selection = document.getElementById("map-selection");
 const list = document.getElementById("map-cases");
+const alone = document.getElementById("map-one");
 const csv = document.getElementById("map-csv");
 
 const NO_SCORE = 255;
@@ -23,12 +24,13 @@ let part = 0;
 let mode = "move";
 let hovered = -1;
 let waiting = 0;
+const asked = new Map(); // what was asked for last, by where it is put
 
 async function load() {
   try {
     painter.take(await (await answerOf(root.dataset.points, "application/octet-stream")).arrayBuffer());
-  } catch {
-    wait.textContent = "The points cannot be had. Load the page again.";
+  } catch (error) {
+    wait.textContent = `The points cannot be had. ${error.message} Load the page again.`;
     return;
   }
   const { count, columns } = painter.points;
@@ -82,40 +84,50 @@ function choose(rows) {
   selection.hidden = !count;
   document.getElementById("map-count").textContent = `${count.toLocaleString("en")} ${count === 1 ? "task" : "tasks"} selected`;
   csv.elements.tasks.value = chosen.map((row) => points.tasks[row]).join(" ");
-  if (count) showPart();
+  if (count) return showPart();
+  asked.delete(list);
+  list.replaceChildren();
 }
 
-async function showPart() {
+async function showPart({ keepTicks = false } = {}) {
   const pages = Math.ceil(chosen.length / PAGE);
   selection.querySelector(".map-pages").hidden = pages < 2;
   document.getElementById("map-part").textContent = `${part + 1} of ${pages}, highest scores first`;
   selection.querySelector("[data-act=before]").disabled = part === 0;
   selection.querySelector("[data-act=after]").disabled = part + 1 >= pages;
   list.setAttribute("aria-busy", "true");
-  await fill(list, chosen.slice(part * PAGE, (part + 1) * PAGE));
+  await fill(list, chosen.slice(part * PAGE, (part + 1) * PAGE), { keepTicks });
   const all = list.querySelector("[data-tick]");
   if (all) all.hidden = false;
 }
 
-const asked = new Map(); // what was asked for last, by where it is put
-async function fill(place, rows, more = "") {
-  const address = `${root.dataset.cases}?${rows.map((row) => `task=${painter.points.tasks[row]}`).join("&")}${more}`;
-  asked.set(place, address);
+// Fills a place with the cards of tasks, unless something else was asked for there, or nothing more, before they came.
+async function fill(place, rows, { keepTicks = false, single = false } = {}) {
+  const tasks = rows.map((row) => `task=${painter.points.tasks[row]}`).join("&");
+  const address = `${root.dataset.cases}?${tasks}${single ? "&alone=true" : ""}`;
+  const asking = Symbol(address);
+  asked.set(place, asking);
   const fresh = document.createElement("template");
   try {
     fresh.innerHTML = await (await answerOf(address, "text/html")).text();
-  } catch {
-    fresh.content.append("The backend does not answer. Select again in a moment.");
+  } catch (error) {
+    fresh.content.append(`${error.message} Select again in a moment.`);
   }
-  if (asked.get(place) !== address) return false;
+  if (asked.get(place) !== asking) return false;
+  if (keepTicks) {
+    const ticked = new Set([...place.querySelectorAll("input[name=task]:checked")].map((box) => box.value));
+    fresh.content.querySelectorAll("input[name=task]").forEach((box) => { box.checked = ticked.has(box.value); });
+  }
   place.replaceChildren(fresh.content);
   place.removeAttribute("aria-busy");
   return true;
 }
 
 async function lookAt(row) {
-  const one = document.getElementById("map-one");
-  if (await fill(one, [row], "&alone=true")) one.querySelector("a.look")?.click();
+  if (!(await fill(alone, [row], { single: true })) || document.querySelector("dialog[open]")) return;
+  const link = alone.querySelector("a.look");
+  if (link) link.click();
+  else tell(alone.textContent.trim() || `Task ${painter.points.tasks[row]} is no longer there.`, true);
 }
 
 // What is known of the point under the pointer.
@@ -162,6 +174,7 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.focus({ preventScroll: true });
   canvas.setPointerCapture(event.pointerId);
   forget();
+  asked.delete(alone); // who goes on with the map waits for no case that was clicked before
   const at = placeOf(event);
   held.set(event.pointerId, { from: at, at });
   painter.lasso = held.size === 1 && (mode === "lasso" || event.shiftKey) ? [at] : null;
@@ -256,12 +269,9 @@ document.addEventListener("click", (event) => {
 });
 
 chooser.addEventListener("change", () => colour(chooser.value));
-list.addEventListener("noted", () => chosen.length && showPart()); // the selection may be gone meanwhile
+document.addEventListener("noted", () => chosen.length && showPart({ keepTicks: true })); // it may be gone meanwhile
 // The page stays where it is while a file is saved: the next one can be asked for.
-csv.addEventListener("submit", () => setTimeout(() => {
-  delete csv.dataset.sent;
-  csv.querySelector("button").removeAttribute("aria-disabled");
-}, 1000));
+csv.addEventListener("submit", () => setTimeout(release, 1000, csv));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => painter.column && painter.tint());
 document.getElementById("lightbox").addEventListener("close", () => {
   if (document.activeElement === document.body) canvas.focus({ preventScroll: true });

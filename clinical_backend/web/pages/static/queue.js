@@ -1,13 +1,16 @@
 // Cards of tasks that somebody answered leave the page, and a newer queue is told.
 const list = document.querySelector("[data-waiting]");
+const told = document.getElementById("queue-told");
 const EVERY = 5;
 const SLOWEST_ASKED = 60;
 
 async function ask() {
   try {
     take(await (await answerOf(list.dataset.waiting, "application/json")).json());
+    notice(told, "");
     return true;
-  } catch {
+  } catch (error) {
+    notice(told, error.message);
     return false;
   }
 }

@@ -1,63 +1,67 @@
 // Tags are set without leaving what one looks at: the page that the form leads to is read, and its words are taken over.
-const SHOWN = 10; // seconds, for two short sentences
-let gone = 0;
 
+// What came of a form is told by the next page that the browser asks for, so that forms are sent one after the other.
+let turn = Promise.resolve();
+
+// Sends a form, says what came of it, and gives the page that it led to; null where nothing was noted, as far as is known.
+function send(form, button, unknown) {
+  const body = new URLSearchParams(new FormData(form, button));
+  const address = button?.getAttribute("formaction") || form.getAttribute("action");
+  const sent = turn.then(async () => {
+    try {
+      const answer = await answerOf(address, "text/html", { method: "POST", body });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const told = page.querySelector(".flash, .problem");
+      const wrong = told?.matches(".wrong, .problem") ?? true;
+      tell(told?.textContent.trim() || `It cannot be told ${unknown}. Load the page again.`, wrong);
+      return { body, page, noted: !wrong };
+    } catch (error) {
+      tell(error.message === AWAY ? `${AWAY} Load the page again to see ${unknown}.` : error.message, true);
+      return { body, page: null, noted: false };
+    }
+  });
+  turn = sent;
+  return sent;
+}
+
+// A case may stand at several places: in lists, and in the close look.
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form.tag");
   if (!form || event.defaultPrevented) return;
   event.preventDefault();
-  const data = new URLSearchParams(new FormData(form, event.submitter));
-  try {
-    const answer = await fetch(form.action, {
-      method: "POST", body: data, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000),
-    });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const told = page.querySelector(".flash, .problem");
-    tell(told?.textContent.trim() || "It cannot be told whether the tag was set. Load the page again.", told?.matches(".wrong, .problem") ?? true);
-    const fresh = page.querySelector(`form.tag[data-task="${form.dataset.task}"]`);
-    const noted = answer.ok && told && !told.matches(".wrong, .problem");
-    document.querySelectorAll(`form.tag[data-task="${form.dataset.task}"]`).forEach((old) => {
-      if (fresh && answer.ok) return take(old, fresh.cloneNode(true));
-      // A newer queue may have the case on another of its pages.
-      if (noted) press(old, data.get("tag"));
-      release(old);
-    });
-  } catch {
-    tell("The backend does not answer: the tag was not set.", true);
-    release(form);
+  const forms = `form.tag[data-task="${form.dataset.task}"]`;
+  document.querySelectorAll(forms).forEach(hold);
+  const { body, page, noted } = await send(form, event.submitter, "whether the tag was set");
+  const fresh = page?.querySelector(forms);
+  for (const old of [form, ...document.querySelectorAll(forms)]) {
+    if (fresh) take(old, fresh.cloneNode(true));
+    // A newer queue may have the case on another of its pages.
+    else if (noted) press(old, body.get("tag"));
+    release(old);
   }
+  if (noted) document.dispatchEvent(new CustomEvent("noted"));
 });
 
-// What is ticked in a list is tagged, or sent to a second reader, together; the list is told when that is noted.
+// What is ticked in a list is tagged, or sent to a second reader, together; who shows cases is told when that is noted.
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("form.bulk");
   if (!form || event.defaultPrevented) return;
   event.preventDefault();
-  const data = new URLSearchParams(new FormData(form, event.submitter));
-  try {
-    const answer = await fetch(event.submitter?.getAttribute("formaction") || form.action, {
-      method: "POST", body: data, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(25000),
-    });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const told = page.querySelector(".flash, .problem");
-    const wrong = told?.matches(".wrong, .problem") ?? true;
-    tell(told?.textContent.trim() || "It cannot be told whether that was noted. Load the page again.", wrong);
-    await renew(form);
-    release(form);
-    if (!wrong) form.reset();
-    if (!wrong) form.dispatchEvent(new CustomEvent("noted", { bubbles: true }));
-  } catch {
-    tell("The backend does not answer: nothing was noted.", true);
-    release(form);
-  }
+  const { body, page, noted } = await send(form, event.submitter, "whether that was noted");
+  if (page) await renew(form);
+  release(form);
+  if (!noted) return;
+  const done = new Set(body.getAll("task")); // others may have been ticked since
+  document.querySelectorAll('form.bulk input[name="task"]').forEach((box) => { box.checked &&= !done.has(box.value); });
+  document.dispatchEvent(new CustomEvent("noted"));
 });
 
 // What others changed was told by the answer: the next press of this list counts as knowing it. Where this fails, the
 // next press is told the same again.
 async function renew(form) {
   const address = form.getAttribute("action").replace(/tags$/, "exemplars/tags");
-  const answer = await fetch(address, { signal: AbortSignal.timeout(25000) }).catch(() => null);
-  if (!answer?.ok) return;
+  const answer = await answerOf(address, "application/json").catch(() => null);
+  if (!answer) return;
   const tags = await answer.json();
   for (const shown of form.querySelectorAll('input[name="shown"]')) {
     const task = shown.value.split(":")[0];
@@ -66,10 +70,10 @@ async function renew(form) {
 }
 
 function take(old, fresh) {
-  const buttons = [...old.querySelectorAll("button")];
-  const focused = buttons.indexOf(document.activeElement);
+  if (!old.isConnected) return;
+  const focused = [...old.elements].indexOf(document.activeElement);
   old.replaceWith(fresh);
-  fresh.querySelectorAll("button")[focused]?.focus();
+  fresh.elements[focused]?.focus();
 }
 
 function press(form, tag) {
@@ -80,23 +84,4 @@ function press(form, tag) {
     button.value = pressed ? "none" : button.dataset.tag;
     button.setAttribute("aria-pressed", String(pressed));
   }
-}
-
-function release(form) {
-  delete form.dataset.sent;
-  form.querySelectorAll("button").forEach((button) => button.removeAttribute("aria-disabled"));
-}
-
-function tell(text, wrong) {
-  const place = document.querySelector("dialog[open] .look-head") || document.getElementById("content");
-  let line = place.querySelector(".told");
-  if (!line) {
-    line = document.createElement("p");
-    line.setAttribute("role", "status");
-    place.append(line);
-  }
-  clearTimeout(gone);
-  gone = setTimeout(() => line.remove(), 1000 * SHOWN);
-  line.className = `flash told${wrong ? " wrong" : ""}`;
-  line.textContent = text;
 }
