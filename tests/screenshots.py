@@ -6,8 +6,12 @@ medmnist), and Chromium. Ten minutes on two cores.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from clinical_backend.lab.demo.dataset import load_dataset
-from clinical_backend.lab.demo.reading import CLASS_CONTROL, read_project, wait_until_settled
+from clinical_backend.lab.demo.reading import CLASS_CONTROL, Outcome, read_project, wait_until_settled
 from clinical_backend.lab.demo.run import DemoProject, create_demo_project
 from clinical_backend.lab.servers.backend_server import BackendServer
 from clinical_backend.lab.servers.label_studio_admin import LabelStudioAdmin
@@ -28,16 +32,22 @@ from tests.chromium import chromium_browser, sign_in
 from tests.conftest import sign_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import Page
 
 DOCS = Path(__file__).parent.parent / "docs"
 CACHE = Path(".cache")
-SIZE, RARE, EXEMPLARS, LABELS, BATCH = 1000, 40, 3, 230, 20
-"""So many labels that audit draws tell something, and rare cases are left in the queue."""
+SIZE, RARE, EXEMPLARS, LABELS, BATCH = 2000, 142, 3, 450, 25
+"""The rare class is as frequent as in BloodMNIST, 7.1 %; so many labels that audit draws carry estimates, and rare ones
+are left in the queue."""
+SETTINGS = {"ADAPTATION": "off", "QUEUE_SIZE": 60, "AUDIT_SHARE": 0.2, "START_TRAINING_EACH_N_UPDATES": BATCH}
 READERS = {"Ada Novak": 0.0, "Ben Okafor": 0.06, "Chloe Martin": 0.12}
 """Made-up names, and how often each gives another class than is true; the first one reads the queue."""
-READ_AGAIN = 70
-"""Of the answered cases, by each of the others: enough for intervals."""
+READ_AGAIN_EACH, READ_AGAIN = 90, 16
+"""After so many labels each of the others reads so many again: enough for intervals."""
+DAYS = 24
+"""The minutes of the run are stretched to so many, as a project takes."""
 PAGES = {
     "found": ("", 1090),
     "queue": ("/queue", 900),
@@ -53,44 +63,106 @@ QUALITY = 82
 """Of WebP: 60 to 110 KB each; text stays sharp."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadProject:
+    """A project that was read for a while, on servers that run.
+
+    Attributes
+    ----------
+    picture
+        One of its pictures, of a rare case.
+    """
+
+    label_studio: LabelStudioServer
+    backend: BackendServer
+    number: int
+    picture: Path
+
+
 def main() -> None:
     """Take all pictures."""
+    with tempfile.TemporaryDirectory() as scratch, read_cells(Path(scratch)) as project:
+        take(project, Path(scratch))
+
+
+@contextmanager
+def read_cells(folder: Path) -> Iterator[ReadProject]:
+    """Yield a project of blood cells that three readers have read for some weeks.
+
+    Parameters
+    ----------
+    folder
+        Where both servers keep what they have.
+    """
     console = Console()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        with LabelStudioServer(folder / "label-studio", cache=CACHE / "tests", fast_imports=True) as server:
-            key = server.account.token
-            settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, "ADAPTATION": "off", "QUEUE_SIZE": 60}
-            with (
-                LabelStudioAdmin(server.url, key) as client,
-                BackendServer(folder / "backend", server.url, key, **settings) as backend,
-            ):
-                dataset = load_dataset(SIZE, RARE, 0, CACHE / "demo")
-                if not dataset.origin.startswith("BloodMNIST"):
-                    sys.exit(f"These would be pictures of {dataset.origin}. Set CLINICAL_DATA, or connect to the net.")
-                demo = create_demo_project(client, server, dataset, "Blood cells")
-                connect(client, demo.project.id, backend_url=backend.url, rare_classes=[demo.rare])
-                generator = np.random.default_rng(0)
-                first, *others = READERS
-                name_user(client, first)
-                read_project(
-                    client,
-                    backend,
-                    demo.project.id,
-                    demo.truth,
-                    demo.rare,
-                    exemplars=EXEMPLARS,
-                    labels=LABELS,
-                    batch=BATCH,
-                    progress=lambda outcome, _name: console.print(f"{len(outcome.found)} of {LABELS} labels"),
-                    reader=reader_of(client, generator),
-                )
-                for name in others:
-                    read_again(client, demo, name, generator)
-                httpx2.post(f"{backend.url}/projects/{demo.project.id}/rounds").raise_for_status()
-                wait_until_settled(backend, demo.project.id)
-                sought = next(server.files.rglob(f"{dataset.labels.tolist().index(0):04}.png"))
-                take(backend, server, demo.project.id, folder, sought)
+    with LabelStudioServer(folder / "label-studio", cache=CACHE / "tests", fast_imports=True) as server:
+        key = server.account.token
+        settings = {"LOCAL_FILES_DOCUMENT_ROOT": server.files, **SETTINGS}
+        with (
+            LabelStudioAdmin(server.url, key) as client,
+            BackendServer(folder / "backend", server.url, key, **settings) as backend,
+        ):
+            dataset = load_dataset(SIZE, RARE, 0, CACHE / "demo")
+            if not dataset.origin.startswith("BloodMNIST"):
+                sys.exit(f"These would be pictures of {dataset.origin}. Set CLINICAL_DATA, or connect to the net.")
+            demo = create_demo_project(client, server, dataset, "Blood cells")
+            connect(client, demo.project.id, backend_url=backend.url, rare_classes=[demo.rare])
+            generator = np.random.default_rng(0)
+            first, *others = READERS
+            name_user(client, first)
+            again = [SecondReader(client, demo, name, generator) for name in others]
+
+            def go_on(outcome: Outcome, _name: str) -> None:
+                if len(outcome.found) % READ_AGAIN_EACH == 0:
+                    console.print(f"{len(outcome.found)} of {LABELS} labels")
+                    for reader in again:
+                        reader.go_on()
+
+            read_project(
+                client,
+                backend,
+                demo.project.id,
+                demo.truth,
+                demo.rare,
+                exemplars=EXEMPLARS,
+                labels=LABELS,
+                batch=BATCH,
+                progress=go_on,
+                reader=reader_of(client, generator),
+            )
+            wait_until_settled(backend, demo.project.id)
+            backend.stop()
+            stretch_time(server, backend)
+            backend.start()
+            httpx2.post(f"{backend.url}/projects/{demo.project.id}/rounds").raise_for_status()
+            wait_until_settled(backend, demo.project.id)
+            picture = next(server.files.rglob(f"{dataset.labels.tolist().index(0):04}.png"))
+            yield ReadProject(server, backend, demo.project.id, picture)
+
+
+def stretch_time(server: LabelStudioServer, backend: BackendServer) -> None:
+    """Stretch the minutes since the tasks were made to days: neither Label Studio nor a round can be told a date."""
+    now = datetime.now(UTC)
+    with closing(sqlite3.connect(server.data / "label_studio.sqlite3")) as kept, kept:
+        (first,) = kept.execute("SELECT min(created_at) FROM task").fetchone()
+        began = datetime.fromisoformat(first).replace(tzinfo=UTC)
+        factor = timedelta(days=DAYS) / (now - began)
+
+        def earlier(moment: str) -> str:
+            stretched = now - factor * (now - datetime.fromisoformat(moment).replace(tzinfo=UTC))
+            return stretched.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+        kept.create_function("earlier", 1, earlier, deterministic=True)
+        kept.execute("UPDATE task SET created_at = earlier(created_at)")
+        kept.execute("UPDATE task_completion SET created_at = earlier(created_at), updated_at = earlier(updated_at)")
+    moments = {
+        "rounds": ("started_at", "finished_at", "switched_at"),
+        "task_labels": ("labelled_at", "tagged_at"),
+    }
+    with closing(sqlite3.connect(backend.folder / "clinical.sqlite3")) as kept, kept:
+        for table, columns in moments.items():
+            changes = ", ".join(f"{column} = :now - :factor * (:now - {column})" for column in columns)
+            kept.execute(f"UPDATE {table} SET {changes}", {"now": now.timestamp(), "factor": factor})
 
 
 def reader_of(client: LabelStudioAdmin, generator: np.random.Generator) -> SimulatedReader:
@@ -105,44 +177,46 @@ def name_user(client: LabelStudioAdmin, name: str) -> None:
     client.session.request("PATCH", f"api/users/{client.whoami().id}/", json=body)
 
 
-def read_again(client: LabelStudioAdmin, demo: DemoProject, name: str, generator: np.random.Generator) -> None:
-    """Have another reader answer some of the answered cases, now and then by another class than is true."""
-    token = sign_up(client, f"{name.split(maxsplit=1)[0].lower()}@example.com", "a-password-of-tests")
-    classes = sorted(set(demo.truth.values()))
-    answered = sorted(task.id for task in client.annotated_tasks(demo.project.id))
-    with LabelStudioAdmin(client.url, token) as own:
-        name_user(own, name)
-        reader = reader_of(own, generator)
-        for task in generator.permutation(answered)[:READ_AGAIN].tolist():
-            said = demo.truth[task]
-            if generator.random() < READERS[name]:
-                said = str(generator.choice([one for one in classes if one != said]))
-            reader.annotate(task, {CLASS_CONTROL: [said]})
+class SecondReader:
+    """A reader who now and then reads what others answered, and gives another class than is true."""
+
+    def __init__(self, client: LabelStudioAdmin, demo: DemoProject, name: str, generator: np.random.Generator) -> None:
+        token = sign_up(client, f"{name.split(maxsplit=1)[0].lower()}@example.com", "a-password-of-tests")
+        self._client = LabelStudioAdmin(client.url, token)
+        name_user(self._client, name)
+        self._reader = reader_of(self._client, generator)
+        self._demo, self._mistakes, self._generator = demo, READERS[name], generator
+        self._read: set[int] = set()
+
+    def go_on(self) -> None:
+        """Read some more of the answered cases."""
+        classes = sorted(set(self._demo.truth.values()))
+        answered = {task.id for task in self._client.annotated_tasks(self._demo.project.id)} - self._read
+        for task in self._generator.permutation(sorted(answered))[:READ_AGAIN].tolist():
+            said = self._demo.truth[task]
+            if self._generator.random() < self._mistakes:
+                said = str(self._generator.choice([one for one in classes if one != said]))
+            self._reader.annotate(task, {CLASS_CONTROL: [said]})
+            self._read.add(task)
 
 
-def take(backend: BackendServer, server: LabelStudioServer, project: int, folder: Path, sought: Path) -> None:
-    """Open the pages, and the editor of Label Studio, and keep pictures of them.
-
-    Parameters
-    ----------
-    sought
-        The picture that is searched by.
-    """
+def take(project: ReadProject, folder: Path) -> None:
+    """Open the pages, and the editor of Label Studio, and keep pictures of them."""
     with chromium_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
         for name, (path, height) in PAGES.items():
             page.set_viewport_size({"width": 1280, "height": height})
-            page.goto(f"{backend.url}/projects/{project}{path}")
+            page.goto(f"{project.backend.url}/projects/{project.number}{path}")
             if name == "search":
-                search_by(page, sought)
+                search_by(page, project.picture)
             PREPARED.get(name, lambda _: None)(page)
             page.wait_for_load_state("networkidle")
             page.screenshot(path=folder / f"{name}.png")
             keep(folder / f"{name}.png", f"pages-{name}")
-        sign_in(page, server)
+        sign_in(page, project.label_studio)
         page.set_viewport_size({"width": 1280, "height": 720})
-        page.goto(f"{server.url}/projects/{project}/data?labeling=1")
+        page.goto(f"{project.label_studio.url}/projects/{project.number}/data?labeling=1")
         page.get_by_label("more like this").wait_for()
         page.wait_for_load_state("networkidle")
         page.screenshot(path=folder / "editor.png")
