@@ -290,7 +290,6 @@ stage.addEventListener("pointerdown", (event) => {
   stage.setPointerCapture(event.pointerId);
   const start = { x: event.clientX, y: event.clientY, view: { ...view }, window: { ...window_ } };
   const move = (moved) => {
-    if (moved.pointerId !== event.pointerId) return;
     const across = moved.clientX - start.x;
     const down = moved.clientY - start.y;
     if (event.shiftKey) return adjust(start.window.centre + down / 2, start.window.width + across / 2);
@@ -299,13 +298,9 @@ stage.addEventListener("pointerdown", (event) => {
     place();
   };
   stage.addEventListener("pointermove", move);
-  // It ends with the button, and with the dialog that is closed meanwhile.
-  const end = (lost) => {
-    if (lost.pointerId !== event.pointerId) return;
-    stage.removeEventListener("pointermove", move);
-    stage.removeEventListener("lostpointercapture", end);
-  };
-  stage.addEventListener("lostpointercapture", end);
+  for (const end of ["pointerup", "pointercancel"]) {
+    stage.addEventListener(end, () => stage.removeEventListener("pointermove", move), { once: true });
+  }
 });
 
 stage.addEventListener("dblclick", () => zoom(view.zoom > 1 ? 0 : 2));
