@@ -1,7 +1,7 @@
 """Takes the pictures of the pages that README and docs show: ``make screenshots``.
 
 A real Label Studio, the backend, three simulated readers of BloodMNIST cells (from CLINICAL_DATA, or downloaded by
-medmnist), and Chromium. Ten minutes on two cores.
+medmnist), and Chromium. A quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ CACHE = Path(".cache")
 SIZE, RARE, EXEMPLARS, LABELS, BATCH = 4000, 284, 3, 360, 30
 """The rare class is as frequent as in BloodMNIST, 7.1 %; so few labels that a third of it is left to be found."""
 SETTINGS = {"ADAPTATION": "off", "QUEUE_SIZE": 60, "AUDIT_SHARE": 0.3, "START_TRAINING_EACH_N_UPDATES": BATCH}
-"""More audit draws than by default, since a project of some weeks has as many: some six rare ones are expected, and three
-carry an estimate."""
+"""A larger project has more audit draws by then: of so many six should be rare, and three carry an estimate."""
 READERS = {"Ada Novak": 0.0, "Ben Okafor": 0.06, "Chloe Martin": 0.12}
 """Made-up names, and how often each gives another class than is true; the first one reads the queue."""
 READ_AGAIN_EACH, READ_AGAIN = 60, 14

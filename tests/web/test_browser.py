@@ -23,7 +23,7 @@ pytestmark = needs_chromium
 def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, tmp_path):
     for task in (2, 3, 99):
         save_image(configuration, f"{task}.png", (64, 64))
-    errors = []
+    errors, tabs = [], set()
     with running(make_app(configuration, Wakes())) as (host, port), chromium_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.set_default_timeout(600_000)
@@ -35,9 +35,11 @@ def test_rich_pages_fit_and_are_accessible(configuration, rich, width, scheme, t
                 full_page=True,
             )
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            tabs.add(page.evaluate("document.querySelector('.tabs')?.getBoundingClientRect().x"))
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}: {found.generate_report()}"
     assert errors == [], errors
+    assert len(tabs - {None}) == 1  # they stand where they stood
 
 
 _HAND_OVER = """([type, target]) => {
