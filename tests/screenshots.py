@@ -240,7 +240,7 @@ def show_figures(page: Page) -> None:
 
 def preview_settings(page: Page) -> None:
     """Ask what other settings would change, and wait until it is told."""
-    page.get_by_label("Audit share").fill("30")
+    page.get_by_label("Audit share").fill("40")
     page.get_by_label("What the labels are for").select_option("classifier")
     page.get_by_role("button", name="Show what would change").click()
     page.get_by_role("columnheader", name="Next, with these").wait_for()
