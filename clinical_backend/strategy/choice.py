@@ -10,8 +10,6 @@ from clinical_backend.acquisition import ACQUISITIONS
 from clinical_backend.strategy.outside import own_cases_worth
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from clinical_backend.project_settings import Goal
     from clinical_backend.strategy.fit import Fit
     from clinical_backend.strategy.target import Target
@@ -95,7 +93,7 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
         return Choice("coreset", False, False, f"{prefix}{target.reason}{why}: a diverse order")
     by = "learnt from labels and the pool" if fit.detector is not None else "by words"
     reason = f"{prefix}{target.reason}; {fit.reason}: likeness to the target, {by}, and variety"
-    foreign = _share_from_elsewhere(inputs, fit.labels)
+    foreign = _doubt_of_elsewhere(inputs, fit)
     explores = _EXPLORED_IN_DOUBT * max(target.doubt, foreign) if setting == "auto" else 0.0
     if fit.detector is None and setting == "auto":
         explores = max(_EXPLORED_BY_WORDS_ALONE, target.doubt_of_words)
@@ -111,11 +109,14 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     return Choice("quality_diversity", False, False, reason, explores, teaches)
 
 
-def _share_from_elsewhere(inputs: Inputs, labels: Mapping[int, str]) -> float:
-    """Return how far exemplars from outside and words tell what is looked for, a mean over findings: from 0 to 1."""
+def _doubt_of_elsewhere(inputs: Inputs, fit: Fit) -> float:
+    """Return how far words and exemplars that lie off tell what is looked for: a mean over findings, from 0 to 1."""
     given = Counter(() if inputs.outside is None else inputs.outside.findings)
     worded = () if inputs.words is None else inputs.words.findings
-    own = Counter(labels.get(task, "") for task in inputs.query.tasks.tolist())
-    worth = {name: own_cases_worth(given[name]) + own_cases_worth(name in worded) for name in {*given, *worded}}
-    shares = [alone / (alone + own[name]) for name, alone in worth.items()]
-    return sum(shares) / len({*worth, *own}) if shares else 0.0
+    own = Counter(fit.labels.get(task, "") for task in inputs.query.tasks.tolist())
+    shifts = {} if fit.detector is None else fit.detector.shifts
+    doubts = []
+    for name in {*given, *worded}:
+        of_exemplars, of_words = own_cases_worth(given[name]), own_cases_worth(name in worded)
+        doubts.append((shifts.get(name, 1.0) * of_exemplars + of_words) / (of_exemplars + of_words + own[name]))
+    return sum(doubts) / len({*given, *worded, *own}) if doubts else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from clinical_backend.learner.classifier.linear import LinearClassifier
 from clinical_backend.learner.classifier.semi_supervised import PoolExamples
 from clinical_backend.strategy.kept_whitening import whitening_of
 from clinical_backend.strategy.outside import outside_shares
+from clinical_backend.strategy.shift import shifts_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -41,11 +42,14 @@ class Detector:
         Its outputs that belong to the target.
     of_classes
         Of the same classes: it says which class an image has.
+    shifts
+        How far exemplars from outside lie off the pool, by finding, from 0 to 1; empty where there are none.
     """
 
     classifier: LinearClassifier
     rare_columns: tuple[int, ...]
     of_classes: LinearClassifier
+    shifts: Mapping[str, float] = field(default_factory=dict)
     _scored: list[NDArray[np.float32]] = field(init=False, default_factory=list, repr=False, compare=False)
 
     def rare_probability_of_all(self, pool: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,8 +76,9 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
     counter-exemplar is common, whatever its class.
 
     Exemplars from outside stand for their class as well. What is learnt with and without those of classes that have own
-    cases is averaged, with the share that :func:`~clinical_backend.strategy.outside.outside_shares` gives them: as
-    examples of less weight they would not yield, since a few cases that lie apart are fitted whatever they weigh.
+    cases is averaged, with the share that :func:`~clinical_backend.strategy.outside.outside_shares` gives them, where
+    they lie off the pool: as examples of less weight they would not yield, since a few cases that lie apart are fitted
+    whatever they weigh.
     """
     counter_exemplars, outside = inputs.counter_exemplars, inputs.outside
     if not len(inputs.steering) or not len(inputs.pool):
@@ -93,11 +98,15 @@ def fit_detector(inputs: Inputs, labels: Mapping[int, str], target: Target, *, s
             examples.append((labels[task], feature))
     examples += [(_COUNTER_EXEMPLAR, feature) for feature in counter_exemplars.features]
     learn = partial(_detector, inputs, rare, trust=1.0 - target.doubt, seed=seed)
-    if not own.keys() & {name for name, _ in given}:
-        return learn([*examples, *given])
-    without = learn([*examples, *((name, feature) for name, feature in given if name not in own)])
-    shares = outside_shares(Counter(name for name, _ in given), own)
-    return _averaged(without, learn([*examples, *given]), shares)
+    if outside is None or not given:
+        return learn(examples)
+    shifts = shifts_of(inputs.pool.features, outside)
+    together = learn([*examples, *given])
+    shares = outside_shares(Counter(name for name, _ in given), own, shifts)
+    if min(shares.values()) < 1.0:
+        without = learn([*examples, *((name, feature) for name, feature in given if name not in own)])
+        together = _averaged(without, together, shares)
+    return replace(together, shifts=shifts)
 
 
 def _detector(

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OutsideExemplars", "exemplar_of", "outside_shares", "own_cases_worth", "standing_id"]
 
-_SHIFT = 1.0
-"""How far images from elsewhere lie from a project's own, as variance beside that within a class: a convention. With it
-all of them together are never worth more than one own case."""
-
 
 @dataclass(frozen=True, slots=True)
 class OutsideExemplars:
@@ -65,22 +61,25 @@ def exemplar_of(task: int) -> int | None:
 
 
 def own_cases_worth(count: int) -> float:
-    """Return how many own cases so many from elsewhere are worth: m / (1 + m τ² / σ²), as ``outside_shares`` says."""
-    return count / (1.0 + _SHIFT * count)
+    """Return how many own cases so many from elsewhere are worth where they lie off: m / (1 + m), below one case."""
+    return count / (1.0 + count)
 
 
-def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str, float]:
+def outside_shares(given: Mapping[str, int], own: Mapping[str, int], shifts: Mapping[str, float]) -> dict[str, float]:
     """Return how far exemplars from outside tell what a finding looks like, beside the project's own cases.
 
     What comes from another scanner or another stain lies off by a shift that all of it shares. With the variance τ² of
-    that shift and σ² within a class, the mean of m images has the variance σ² / m + τ², as w = m / (1 + m τ² / σ²) own
-    cases have: weighing by the inverse of the variance is best (Cochran, Biometrics 10, 1954). So beside n own cases
-    they have the share w / (w + n), where w never exceeds σ² / τ².
+    that shift and σ² within a class, the mean of m images has the variance σ² / m + τ², as m / (1 + m τ² / σ²) own
+    cases have: weighing by the inverse of the variance is best (Cochran, Biometrics 10, 1954). So where τ² is σ² they
+    are worth w = m / (1 + m) and have the share w / (w + n) beside n own cases; where there is no shift, they are
+    examples as own cases are, and the share is 1. Between the two it goes with τ² / σ².
 
     Parameters
     ----------
     given, own
         By finding how many exemplars there are from outside, and how many own cases.
+    shifts
+        By finding τ² / σ², from 0 to 1: see :func:`~clinical_backend.strategy.shift.shifts_of`.
 
     Returns
     -------
@@ -88,4 +87,4 @@ def outside_shares(given: Mapping[str, int], own: Mapping[str, int]) -> dict[str
         The share of each finding that has some from outside, in (0, 1].
     """
     worth = {name: own_cases_worth(count) for name, count in given.items() if count}
-    return {name: alone / (alone + own.get(name, 0)) for name, alone in worth.items()}
+    return {name: 1.0 - shifts[name] * own.get(name, 0) / (alone + own.get(name, 0)) for name, alone in worth.items()}

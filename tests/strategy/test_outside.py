@@ -65,33 +65,50 @@ def test_what_stands_for_one_among_tasks_is_no_number_of_a_task():
     assert (standing_id(7), exemplar_of(-7), exemplar_of(7), exemplar_of(0)) == (-7, 7, None, None)
 
 
+def shifted(rows):
+    """Return features as another device would show them: off in directions that tell nothing."""
+    return rows + np.where(np.arange(16) < 5, 3.0, 0.0)
+
+
 def test_one_brings_its_like_to_the_front_while_nobody_has_labelled_anything(features):
     choice, tasks, ranked = order(*project(features, outside(features[:1] + 0.1)))
     assert choice.acquisition == "quality_diversity"
     assert sum(task < 20 for task in tasks[:10]) >= 8
     first = next(task for task in ranked if task.draw is Draw.TARGET)
     assert "Most like exemplar 1 from outside" in reason_of(first)
+    assert {task.draw for task in ranked} == {Draw.TARGET}
+
+
+def test_with_one_that_lies_off_the_pool_half_of_the_queue_explores(features):
+    choice, tasks, ranked = order(*project(features, outside(shifted(features[:1]))))
+    assert choice.explores == 0.5
+    assert "whether exemplars from outside carry over is not known" in choice.reason
     assert sum(task.draw is Draw.DIVERSE for task in ranked) == 10
+    assert sum(task < 20 for task in tasks) >= 3
 
 
 def test_without_one_the_order_is_diverse(features):
     assert order(*project(features, outside(features[:0])))[0].acquisition == "coreset"
 
 
-def test_all_of_a_finding_together_never_count_for_more_than_one_own_case():
-    assert outside_shares({"rare": 1}, {"rare": 1}) == {"rare": pytest.approx(1 / 3)}
-    assert outside_shares({"rare": 50}, {"rare": 1})["rare"] < 0.5
-    assert outside_shares({"rare": 3}, {}) == {"rare": 1.0}
-    assert outside_shares({}, {"rare": 2}) == {}
+def test_all_of_a_finding_that_lie_off_never_count_for_more_than_one_own_case():
+    off = {"rare": 1.0}
+    assert outside_shares({"rare": 1}, {"rare": 1}, off) == {"rare": pytest.approx(1 / 3)}
+    assert outside_shares({"rare": 50}, {"rare": 1}, off)["rare"] < 0.5
+    assert outside_shares({"rare": 3}, {}, off) == {"rare": 1.0}
+    assert outside_shares({}, {"rare": 2}, {}) == {}
 
 
-def test_their_share_yields_as_own_cases_come():
-    shares = [outside_shares({"rare": 3}, {"rare": own, "other": 5})["rare"] for own in (0, 1, 3, 9)]
+def test_their_share_yields_as_own_cases_come_as_far_as_they_lie_off():
+    shares = [outside_shares({"rare": 3}, {"rare": own, "other": 5}, {"rare": 1.0})["rare"] for own in (0, 1, 3, 9)]
     assert shares == pytest.approx([0.75 / (0.75 + own) for own in (0, 1, 3, 9)])
+    half_off = [outside_shares({"rare": 3}, {"rare": own}, {"rare": 0.5})["rare"] for own in (0, 1, 3, 9)]
+    assert half_off == pytest.approx([(1 + share) / 2 for share in shares])
+    assert outside_shares({"rare": 3}, {"rare": 9}, {"rare": 0.0}) == {"rare": 1.0}
 
 
-def test_as_far_as_they_steer_the_queue_explores(features):
-    given, common = outside(features[:3]), dict.fromkeys(range(200, 210), "common")
+def test_as_far_as_ones_that_lie_off_steer_the_queue_explores(features):
+    given, common = outside(shifted(features[:3])), dict.fromkeys(range(200, 210), "common")
     inputs, target, fitted = project(features, given)
     assert choose_acquisition("auto", target, fitted, inputs).explores == 0.5
     explored = []
@@ -99,16 +116,22 @@ def test_as_far_as_they_steer_the_queue_explores(features):
         inputs, target, fitted = project(features, given, dict.fromkeys(range(10, 10 + own), "rare") | common)
         choice = choose_acquisition("auto", target, fitted, inputs)
         assert choice.explores == pytest.approx(0.5 * 0.75 / (0.75 + own))
-        assert "whether exemplars from outside carry over is not known" in choice.reason
         explored.append(choice.explores)
     assert explored == sorted(explored, reverse=True)
 
 
-def test_own_cases_outweigh_ones_that_mislead(features):
+def test_what_lies_in_the_pool_counts_as_own_cases_do(features):
+    labels = dict.fromkeys(range(10, 13), "rare") | dict.fromkeys(range(200, 210), "common")
+    inputs, target, fitted = project(features, outside(features[:3]), labels)
+    assert fitted.detector.shifts == {"rare": 0.0}
+    assert choose_acquisition("auto", target, fitted, inputs).explores == 0.0
+
+
+def test_own_cases_outweigh_ones_that_lie_off_and_mislead(features):
     labels = dict.fromkeys(range(10), "rare") | dict.fromkeys(range(200, 210), "common")
-    misleading = outside(features[20:23])
+    misleading = outside(shifted(features[20:23]))
     _, misled, _ = order(*project(features, misleading))
-    assert sum(20 <= task < 40 for task in misled[:10]) >= 8
+    assert sum(20 <= task < 40 for task in misled) >= 3
     _, tasks, _ = order(*project(features, misleading, labels))
     assert sum(10 <= task < 20 for task in tasks[:10]) >= 8
 
