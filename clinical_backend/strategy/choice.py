@@ -98,8 +98,9 @@ def choose_acquisition(setting: str, target: Target, fit: Fit, inputs: Inputs, g
     if fit.detector is None and setting == "auto":
         explores = max(_EXPLORED_BY_WORDS_ALONE, target.doubt_of_words)
     if explores >= _LEAST_EXPLORED and foreign > target.doubt:
-        what = "exemplars from outside carry" if inputs.words is None else "words and cases from elsewhere carry"
-        reason += f"; whether {what} over is not known, so {explores:.0%} of the queue explores"
+        off = "exemplars from outside lie off the project's own images"
+        why = off if inputs.words is None else "whether words and cases from elsewhere carry over is not known"
+        reason += f"; {why}, so {explores:.0%} of the queue explores"
     elif explores >= _LEAST_EXPLORED:
         reason += f"; seeking it found {target.hits} of {target.sought}, so {explores:.0%} of the queue explores"
     tells_apart = fit.classifier is not None and set(fit.classes) > set(fit.rare_classes)

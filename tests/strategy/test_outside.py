@@ -82,7 +82,7 @@ def test_one_brings_its_like_to_the_front_while_nobody_has_labelled_anything(fea
 def test_with_one_that_lies_off_the_pool_half_of_the_queue_explores(features):
     choice, tasks, ranked = order(*project(features, outside(shifted(features[:1]))))
     assert choice.explores == 0.5
-    assert "whether exemplars from outside carry over is not known" in choice.reason
+    assert "exemplars from outside lie off the project's own images, so 50% of the queue explores" in choice.reason
     assert sum(task.draw is Draw.DIVERSE for task in ranked) == 10
     assert sum(task < 20 for task in tasks) >= 3
 
