@@ -51,7 +51,7 @@ test: setup .venv-label-studio-ml/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations=30 -m 'not slow'
 
 # Workers that are killed or stopped, calls out of every process, two installations on one project, what is changed
-# beside the backend, Label Studio below a path: minutes each.
+# beside the backend, Label Studio below a path, workers that hang: minutes each, and further cases of tests above.
 test-slow: setup
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m slow
 

@@ -165,7 +165,14 @@ def test_nothing_that_names_a_patient_is_in_label_studio_the_database_or_a_log(
     assert all(task.data.get("year") in {2019, 2011} for task in client.tasks(project.id))
 
 
-@pytest.mark.parametrize("moment", ["looking", "uploading", "making tasks"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("looking", marks=pytest.mark.slow),
+        pytest.param("uploading", marks=pytest.mark.slow),
+        "making tasks",
+    ],
+)
 def test_an_import_that_is_killed_goes_on_where_it_was(client, command, tmp_path, moment):
     project = client.create_project(f"killed while {moment}", label_config(("clear", "rare"), exemplars=False))
     folder = tmp_path / "many"

@@ -117,7 +117,7 @@ def look(chromium, served):
     ("width", "scheme"),
     [
         ("wide", "dark"),
-        ("narrow", "light"),
+        pytest.param("narrow", "light", marks=pytest.mark.slow),
         pytest.param("wide", "light", marks=pytest.mark.slow),
         pytest.param("narrow", "dark", marks=pytest.mark.slow),
     ],

@@ -25,6 +25,7 @@ def started(folder, *command, **options):
     )
 
 
+@pytest.mark.slow
 def test_what_fails_while_the_input_is_waited_for_ends_without_a_fatal_error(tmp_path):
     Database.in_folder(tmp_path / "whole").close()
     (tmp_path / "broken").mkdir()

@@ -112,6 +112,9 @@ def test_a_burst_of_requests_is_one_round(running):
     wait_for(lambda: states(running, 2) == [RoundState.FAILED])
 
 
+@pytest.mark.parametrize(
+    "running", [pytest.param(Local, marks=pytest.mark.slow, id="local"), pytest.param(Redis, id="redis")], indirect=True
+)
 def test_the_round_of_a_killed_worker_is_run_again(running):
     running.stores.projects.register(4)
     wait_for(lambda: states(running, 4) == [RoundState.FAILED])

@@ -61,6 +61,7 @@ def test_a_stopped_worker_is_ended_and_another_started(supervised, settings):
     assert not first.is_running()
 
 
+@pytest.mark.slow
 def test_telling_a_worker_that_is_stopped_keeps_nobody_waiting(supervised):
     os.kill(supervised.process_id, signal.SIGSTOP)
     for number in range(30_000):  # more than a pipe holds
@@ -79,6 +80,7 @@ def test_a_stopped_worker_ends_with_its_supervisor(settings):
     assert not worker.is_running()
 
 
+@pytest.mark.slow
 def test_one_that_hangs_falls_silent_though_its_threads_live_and_one_that_gets_on_does_not():
     hanging = give_signs("time.sleep(600)", STALL_TIMEOUT_SECONDS="1", WORKER_TIMEOUT_SECONDS="1")
     busy = give_signs(

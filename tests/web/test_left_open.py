@@ -63,6 +63,7 @@ def test_a_form_that_lay_open_for_a_day_is_still_sent(look, stores):
     assert stores.projects.get(1).page_options["queue_size"] == 25
 
 
+@pytest.mark.slow
 def test_a_page_that_is_asked_for_again_all_day_does_not_grow(look):
     page = look("")
     expect(page.locator("#connection")).not_to_contain_text("is being asked")

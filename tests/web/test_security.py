@@ -201,6 +201,7 @@ with TestClient(make_app(load_settings(model_dir=sys.argv[1], label_studio_api_k
 """
 
 
+@pytest.mark.slow
 def test_a_prediction_of_100000_tasks_takes_bounded_memory(tmp_path):
     tasks = [{"id": n + 1, "data": {"image": f"/data/upload/1/{n}.png"}, "meta": {}} for n in range(100_000)]
     body = json.dumps({"tasks": tasks, "project": "1.1", "label_config": CONFIG}).encode()

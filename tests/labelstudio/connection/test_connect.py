@@ -320,7 +320,9 @@ def everything(client, project_id):
     }
 
 
-@pytest.mark.parametrize("before", ["never connected", "half connected, taken over, twice there"])
+@pytest.mark.parametrize(
+    "before", ["never connected", pytest.param("half connected, taken over, twice there", marks=pytest.mark.slow)]
+)
 def test_whichever_step_is_refused_leaves_the_project_as_it_was(
     client, label_studio, make_project, stub_backend, before
 ):
