@@ -68,16 +68,14 @@ def find_unread(project: ProjectWorkspace, snapshot: Snapshot, inputs: Inputs) -
 def notes_on_images(project: ProjectWorkspace, unread: UnreadImages, copies: int, near_copies: int) -> list[str]:
     """Return what is said of images that cannot be read, are in the project more than once, or are still to be read."""
     notes = [f"{amount(unread.unreadable, 'image')} cannot be read. {_reason(project)}"] if unread.unreadable else []
-    if copies == 1:
-        notes.append("1 image is an exact copy of an answered or queued one, and is not queued.")
-    elif copies:
-        notes.append(f"{copies} images are exact copies of answered or queued ones, and are not queued.")
-    if near_copies == 1:
-        notes.append("1 image looks like an answered or queued one that was saved again, and comes behind all others.")
-    elif near_copies:
-        notes.append(
-            f"{near_copies} images look like answered or queued ones that were saved again, and come behind all others."
-        )
+    if copies:
+        one = "image is an exact copy of an answered or queued one, and is"
+        many = "images are exact copies of answered or queued ones, and are"
+        notes.append(f"{amount(copies, one, many)} not queued.")
+    if near_copies:
+        one = "image looks like an answered or queued one that was saved again, and comes"
+        many = "images look like answered or queued ones that were saved again, and come"
+        notes.append(f"{amount(near_copies, one, many)} behind all others.")
     if unread.waiting:
         features = (
             f"The features of {amount(unread.waiting, 'image')} are still to be made by this backbone;"

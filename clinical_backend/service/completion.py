@@ -47,8 +47,7 @@ def _why(recall: Recall) -> str:
     if not recall.found:
         return "no rare case is found yet"
     if recall.missing:
-        more = amount(recall.missing, "more label")
-        return f"{more} of random draws {'is' if recall.missing == 1 else 'are'} needed"
+        return amount(recall.missing, "more label of random draws is needed", "more labels of random draws are needed")
     return f"nothing is known of {recall.uncovered:,} tasks, which came late or whose image is not read"
 
 

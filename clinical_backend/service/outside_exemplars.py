@@ -231,7 +231,7 @@ def said(added: Added) -> str:
     count = len(added.kept)
     parts = [f"{amount(count, 'exemplar')} added; a round is due."] if count else []
     if added.known:
-        parts.append(f"{added.known} {'was' if added.known == 1 else 'were'} there already.")
+        parts.append(f"{amount(added.known, 'was', 'were')} there already.")
     if added.refused:
         parts.append(f"{len(added.refused)} not taken: {' '.join(added.refused)}")
     return " ".join(parts) or "No image was given."

@@ -2,9 +2,7 @@
 
 import re
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from clinical_backend.settings import load_settings
@@ -13,16 +11,15 @@ from tests.chromium import needs_chromium
 from tests.drawn_map import draw_by_hand
 from tests.web.noting_runner import Wakes
 from tests.web.opened_pages import chromium, look
-from tests.web.pages.test_routes import configuration, filled, rich, save_image, stores, workspace
+from tests.web.pages.test_routes import configuration, filled, rich, stores, workspace
 from tests.web.test_map_in_browser import place_of
 from tests.web.test_security import running
+from tests.web.test_workbench import DEEP, card, served
 
-__all__ = ["chromium", "configuration", "filled", "look", "rich", "stores", "workspace"]  # fixtures
+__all__ = ["chromium", "configuration", "filled", "look", "rich", "served", "stores", "workspace"]  # fixtures
 
 pytestmark = needs_chromium
 
-DEEP = 9
-"""The task whose image has 16 bits."""
 CARDS = """(tasks) => {
     document.getElementById("found").innerHTML = tasks.map((task) => `<p data-case="${task}"><a class="look"
         href="/projects/1/images/${task}.webp?large=true">${task}</a></p>`).join("");
@@ -30,23 +27,8 @@ CARDS = """(tasks) => {
 
 
 @pytest.fixture
-def served(configuration, rich):
-    for task in (7, 8, 9, 10, 99):
-        save_image(configuration, f"{task}.png", (64, 48))
-    deep = (np.arange(48 * 64, dtype=np.uint16) + 1000).reshape(48, 64)
-    deep[0, 0] = 65535
-    Image.fromarray(deep).save(configuration.local_files_document_root / f"{DEEP}.png")
-    with running(make_app(configuration, Wakes())) as (host, port):
-        yield f"http://{host}:{port}/projects/1"
-
-
-@pytest.fixture
 def drawn(workspace, served):
     draw_by_hand(workspace.project(1))
-
-
-def card(page, task):
-    return page.locator(f'[data-case="{task}"]')
 
 
 def hold(page, address):

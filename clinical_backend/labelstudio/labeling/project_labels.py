@@ -247,4 +247,4 @@ class Labels:
 def _some(tasks: Collection[int]) -> str:
     """Say how many tasks there are, and which are the first."""
     named = ", ".join(map(str, sorted(tasks)[:_NAMED]))
-    return f"{len(tasks)} {'task' if len(tasks) == 1 else 'tasks'} ({named}{', …' if len(tasks) > _NAMED else ''})"
+    return f"{amount(len(tasks), 'task')} ({named}{', …' if len(tasks) > _NAMED else ''})"

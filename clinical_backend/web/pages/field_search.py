@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from clinical_backend.errors import ClinicalError, LabelStudioUnavailableError
+from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.field_search import LONGEST_VALUE, find_by_field, searchable_fields
 from clinical_backend.web.pages.actions import Form
-from clinical_backend.web.pages.site import BusyError, Site, ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite, search_status
 
 if TYPE_CHECKING:
     from clinical_backend.service.field_search import FoundByField
@@ -40,10 +40,9 @@ def search(request: Request, site: ThisSite, project_id: ProjectId, form: Form) 
     whole = form.get("match") == "whole"
     try:
         found = site.search(site.asking, partial(find_by_field, whole=whole), project, field, value, _SHOWN)
-    except (BusyError, LabelStudioUnavailableError) as error:
-        return _page(site, request, row, status=503, field=field, whole=whole, problem=str(error))
     except ClinicalError as error:
-        return _page(site, request, row, status=422, field=field, whole=whole, problem=str(error))
+        status = search_status(error)
+        return _page(site, request, row, status=status, field=field, whole=whole, problem=str(error))
     return _page(site, request, row, field=field, whole=whole, found=found)
 
 

@@ -11,7 +11,7 @@ from clinical_backend.errors import ClinicalError
 from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.picture_search import find_like_picture
 from clinical_backend.service.similar import Similar
-from clinical_backend.web.pages.site import BusyError, Site, ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite, search_status
 from clinical_backend.web.pages.uploads import MOST_BYTES, upload_form, uploads_of
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def search(
         return _page(site, request, row, status=422, problem="No picture was given.")
     try:
         found = site.search(site.adding, find_like_picture, site.workspace.project(project_id), content, _SHOWN)
-    except BusyError as error:
-        return _page(site, request, row, status=503, problem=str(error))
     except ClinicalError as error:
-        return _page(site, request, row, status=422, problem=str(error))
+        return _page(site, request, row, status=search_status(error), problem=str(error))
     return _page(site, request, row, found=found)
 
 

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from clinical_backend.errors import ClinicalError, StorageError
+from clinical_backend.errors import ClinicalError, LabelStudioUnavailableError, StorageError
 from clinical_backend.jobs.settings_preview import PreviewJobs
 from clinical_backend.service.connection import Checks
 from clinical_backend.service.readers import ReaderNames
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clinical_backend.storage.schema import Project
     from clinical_backend.workspace.workspace import Workspace
 
-__all__ = ["BusyError", "ForeignFormError", "Site", "ThisSite", "UnknownProjectError"]
+__all__ = ["BusyError", "ForeignFormError", "Site", "ThisSite", "UnknownProjectError", "search_status"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,11 @@ class BusyError(ClinicalError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, "Try again in a moment.")
+
+
+def search_status(error: ClinicalError) -> int:
+    """Return the status of the page of a search that finds nothing for a reason: whether the same may work later."""
+    return 503 if isinstance(error, (BusyError, LabelStudioUnavailableError)) else 422
 
 
 class Site:

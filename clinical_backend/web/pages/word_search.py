@@ -12,7 +12,7 @@ from clinical_backend.labelstudio.contract import ProjectId
 from clinical_backend.service.phrasings import words_problem
 from clinical_backend.service.word_search import find_by_words
 from clinical_backend.web.pages.actions import Form
-from clinical_backend.web.pages.site import BusyError, Site, ThisSite
+from clinical_backend.web.pages.site import Site, ThisSite, search_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,8 @@ def search(request: Request, site: ThisSite, project_id: ProjectId, form: Form) 
     entered = [str(form.get(name, "")).splitlines() for name in ("phrasings", "contrasts")]
     try:
         found = site.search(site.reading, find_by_words, site.workspace.project(project_id), *entered, _SHOWN)
-    except BusyError as error:
-        return _page(site, request, project_id, *entered, status=503, problem=str(error))
     except ClinicalError as error:
-        return _page(site, request, project_id, *entered, status=422, problem=str(error))
+        return _page(site, request, project_id, *entered, status=search_status(error), problem=str(error))
     return _page(site, request, project_id, *entered, found=found)
 
 

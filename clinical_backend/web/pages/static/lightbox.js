@@ -220,7 +220,8 @@ function act(name) {
 function step(by) {
   const every = cases();
   const at = every.indexOf(standing(every));
-  const next = every[at < 0 && by > 0 ? number : (at < 0 ? number : at) + by];
+  const from = at >= 0 ? at : number - (by > 0 ? 1 : 0); // the next one stands where it stood
+  const next = every[from + by];
   if (next) show(next);
 }
 
